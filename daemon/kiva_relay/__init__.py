@@ -1,0 +1,3 @@
+"""kiva-relay: from a loan-management database to Kiva, exactly once."""
+
+__version__ = "0.1.0"

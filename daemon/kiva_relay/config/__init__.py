@@ -1,0 +1,1 @@
+"""What the administrator sets: read, checked, and explained from one typed model."""

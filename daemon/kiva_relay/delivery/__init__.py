@@ -1,0 +1,1 @@
+"""Sending to Kiva, and learning what became of it."""

@@ -1,0 +1,105 @@
+"""What can go wrong, as one tree.
+
+RelayError                 something a person reads; carries the command to type next
+├── UsageError             wrong use of a command                                   exit 2
+│   ├── ConfigurationError every mistake of config.yaml and the mappings, at once   exit 2
+│   └── OutboxRefused      the outbox is not the one that this configuration means  exit 2
+├── Unreachable            a server did not answer; it is asked again               exit 3
+└── Stolen                 another relay holds the lease; this one stops at once    exit 3
+IllegalMove                a move the state machine does not know: a bug, not an operating condition
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+
+class RelayError(Exception):
+    """Something went wrong that a person can mend.
+
+    `hint` is what to type next; `str()` is the sentence without it.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str | None = None, *, hint: str | None = None) -> None:
+        super().__init__(message or type(self).__doc__)
+        self.hint = hint
+
+
+class UsageError(RelayError):
+    """The command was used in a way that it does not know."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, order=True)
+class Mistake:
+    """One mistake in a file that a person wrote.
+
+    `line` and `column` count from 1 (0: the file as a whole); `path` is where in the document, as
+    `kiva.columns`; `message` says what was expected and what was found; `remedy` what to write instead.
+    """
+
+    file: Path
+    line: int
+    column: int
+    path: str
+    message: str
+    remedy: str = ""
+    severity: Literal["error", "warning"] = "error"
+
+
+class ConfigurationError(UsageError):
+    """Files that a person wrote hold mistakes; nothing was started."""
+
+    def __init__(self, mistakes: Iterable[Mistake]) -> None:
+        self.mistakes = sorted(mistakes)
+        super().__init__("\n".join(self._lines()), hint="Nothing was started. Correct the file and run it again.")
+
+    def _lines(self) -> Iterable[str]:
+        for file in dict.fromkeys(mistake.file for mistake in self.mistakes):
+            mine = [mistake for mistake in self.mistakes if mistake.file == file]
+            yield f"{file}: {counted(len(mine), 'mistake')}"
+            for mistake in mine:
+                where = f"{mistake.line}:{mistake.column}"
+                yield f"  {where:<7} {mistake.severity}  {mistake.path}: {mistake.message}"
+                if mistake.remedy:
+                    yield f"          → {mistake.remedy}"
+
+
+class OutboxRefused(UsageError):
+    """The outbox belongs to another destination, another MIS or another version."""
+
+
+class Unreachable(RelayError):
+    """A server did not answer. Nothing is lost; it is asked again."""
+
+    exit_code = 3
+
+
+class Stolen(RelayError):
+    """Another relay holds this outbox."""
+
+    exit_code = 3
+
+
+class IllegalMove(Exception):  # noqa: N818 - it names the move, as the state machine does
+    """An entry was to make a move that it cannot make from the state it is in."""
+
+
+def nearest(wrong: str, known: Iterable[str], *, limit: int = 3) -> list[str]:
+    """Names that resemble `wrong`, the best first: at most `limit`, none when nothing is near."""
+    folded = {name.casefold(): name for name in known}
+    return [folded[hit] for hit in difflib.get_close_matches(wrong.casefold(), folded, n=limit, cutoff=0.6)]
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 mistake`, `5 mistakes`, `2 entries`."""
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number:,} {noun[:-1]}ies" if noun.endswith("y") else f"{number:,} {noun}s"

@@ -1,0 +1,1 @@
+"""Rows of the MIS to bodies for Kiva, by files that the administrator edits."""

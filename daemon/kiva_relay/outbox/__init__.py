@@ -1,0 +1,1 @@
+"""What we owe Kiva, durably: entries, attempts, holds, and what Kiva told us."""

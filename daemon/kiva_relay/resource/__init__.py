@@ -1,0 +1,1 @@
+"""What Kiva accepts: three kinds of thing, their fields and checks. Nothing about transport."""

@@ -1,0 +1,1 @@
+"""Who changed in the MIS, and what it looks like now."""
