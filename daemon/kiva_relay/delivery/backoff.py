@@ -1,0 +1,19 @@
+"""How long to wait before the next try: exponential, capped, with full jitter.
+
+"Exponential Backoff And Jitter" (AWS Architecture Blog, 2015): drawing the whole wait at random keeps many
+clients from coming back at the same moment. A floor keeps a lucky draw from becoming a busy loop.
+"""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+
+FIRST = timedelta(seconds=1)
+CAP = timedelta(minutes=15)
+
+
+def wait(failures: int, *, dice: random.Random) -> timedelta:
+    """The wait after so many failures in a row (1: the first): between half and all of min(cap, 2^(n-1) s)."""
+    ceiling = min(CAP, FIRST * 2 ** min(max(failures, 1) - 1, 20))
+    return ceiling * dice.uniform(0.5, 1)

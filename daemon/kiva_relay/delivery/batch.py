@@ -1,0 +1,104 @@
+"""The request for a batch, and what Kiva's answer says of each entry in it.
+
+Shapes: Kiva's SDK, "draft loans", "report payments", "post journals". Answers are read leniently: one object or a
+list of one, snake_case or camelCase, unknown keys kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kiva_relay.config import settings as config
+from kiva_relay.delivery.outcome import either
+from kiva_relay.outbox.entry import Entry
+from kiva_relay.outbox.state import State
+from kiva_relay.outbox.store import Verdict
+from kiva_relay.resource.kind import RESOURCES
+from kiva_relay.resource.refusal import Refusal
+
+_RECEIPT = {
+    "loan_draft": {"loan_draft_uuid": ("loan_draft_uuid", "loanDraftUuid")},
+    "repayment": {"upload_id": ("upload_id", "uploadId")},
+    "journal": {"archive_id": ("archive_id", "archiveId"), "confirm_url": ("confirm_url", "confirmUrl")},
+}
+_SURE_SIGN = {"loan_draft": "loan_draft_uuid", "repayment": "upload_id", "journal": "archive_id"}
+
+
+def limit(resource: str, settings: config.Settings) -> int:
+    """How many entries of a resource go in one request."""
+    chosen = {"repayment": settings.repayments.batch, "journal": settings.journals.batch}
+    return min(chosen.get(resource, 1), RESOURCES[resource].batch_limit)
+
+
+def path(resource: str, kiva: config.Kiva) -> str:
+    """Where a resource is posted, under the API base."""
+    partner = kiva.journals.path if resource == "journal" else "partner"
+    return f"/v3/{partner}/{kiva.partner_id}/{RESOURCES[resource].path}"
+
+
+def request(resource: str, bodies: Sequence[str], kiva: config.Kiva) -> bytes:
+    """The exact bytes to send: the stored bodies as they are, in the wrapping of the resource."""
+    if resource == "loan_draft":
+        return bodies[0].encode()
+    items = "[" + ",".join(bodies) + "]"
+    if resource == "repayment":
+        return f'{{"repayments":{items}}}'.encode()
+    return (items if kiva.journals.body == "list" else f'{{"journals":{items}}}').encode()
+
+
+def receipt(resource: str, said: Any) -> dict[str, Any] | None:
+    """What Kiva gave back; None when the answer has not the shape that Kiva gives for this resource."""
+    if isinstance(said, list) and len(said) == 1:
+        said = said[0]
+    if not isinstance(said, dict):
+        return None
+    kept = {name: either(said, *spellings) for name, spellings in _RECEIPT[resource].items()}
+    if kept[_SURE_SIGN[resource]] is None:
+        return None
+    return {name: value for name, value in kept.items() if value is not None} | _problems(said)
+
+
+def accepted(entries: Sequence[Entry], given: Mapping[str, Any]) -> dict[int, Verdict] | None:
+    """The verdict on each entry of an accepted request; None when a problem cannot be laid at one entry's door.
+
+    A 200 can carry problems of single loans: an error means that Kiva did not take that loan, a warning that it
+    did. A problem without a loan, or of a loan that was not in the call, leaves the whole call to a person.
+    """
+    common = {name: value for name, value in given.items() if name != "problems"}
+    by_loan: dict[str, list[dict[str, Any]]] = {}
+    for problem in given.get("problems", ()):
+        loan = str(either(problem, "loan_id", "loanId") or "")
+        by_loan.setdefault(loan, []).append(problem)
+    if not by_loan.keys() <= {entry.loan_id for entry in entries}:
+        return None
+    verdicts = {}
+    for entry in entries:
+        problems = by_loan.get(entry.loan_id, [])
+        mine = common | ({"problems": problems} if problems else {})
+        errors = [problem for problem in problems if str(problem.get("severity", "error")).lower() == "error"]
+        if errors:
+            verdicts[entry.id] = Verdict(State.REFUSED, receipt=mine, refusals=tuple(map(_said_no, errors)))
+        else:
+            verdicts[entry.id] = Verdict(State.DELIVERED, receipt=mine)
+    return verdicts
+
+
+def refused(entries: Sequence[Entry], *, status: int, words: str) -> dict[int, Verdict]:
+    """Kiva judged the body. One entry is refused; a batch is halved, so that the others need not wait for it."""
+    if len(entries) == 1:
+        params = {"text": words[:500], "status": str(status)}
+        return {entries[0].id: Verdict(State.REFUSED, refusals=(Refusal("kiva_said_no", "", params),))}
+    cap = len(entries) // 2
+    return {entry.id: Verdict(State.READY, batch_cap=cap) for entry in entries}
+
+
+def _problems(said: Mapping[str, Any]) -> dict[str, Any]:
+    problems = said.get("problems")
+    kept = [problem for problem in problems if isinstance(problem, dict)] if isinstance(problems, list) else []
+    return {"problems": kept} if kept else {}
+
+
+def _said_no(problem: Mapping[str, Any]) -> Refusal:
+    words = str(either(problem, "details", "message") or "")[:500]
+    return Refusal("kiva_said_no", "", {"text": words, "code": str(problem.get("code", ""))})

@@ -1,0 +1,176 @@
+"""Asks Kiva, harmlessly, what it has: its loans, its lists; and settles what that proves.
+
+The same requests show that Kiva is there at all, so during an outage they are the only ones made.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from kiva_relay import errors, log
+from kiva_relay.delivery import breaker, mirror, reconciler
+from kiva_relay.delivery.courier import ORDER, Bench
+from kiva_relay.delivery.outcome import JUDGES_OUR_TOKEN
+from kiva_relay.delivery.token import CredentialsRefused, Token
+from kiva_relay.outbox import catalogue, hold, table, watermark
+from kiva_relay.outbox import mirror as kept
+from kiva_relay.outbox.state import State
+
+_LISTS_EVERY = timedelta(days=1)
+_SOON = timedelta(seconds=1)
+_READS = "read:loans"
+
+_log = log.get("delivery")
+
+
+class Lookout:
+    """The thread that only reads. Holds the moment of its next look."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._next: datetime | None = None
+        self._new_token_tried = False
+
+    def look(self) -> bool:
+        """Look if it is time, or if something waits for a look; true when the list of loans was read whole."""
+        bench = self._bench
+        if bench.destination.pause():
+            return False
+        if self._next is not None and bench.clock.now() < self._next:
+            return self._probe() if self._probe_wanted() else self._settle()
+        return self._refresh()
+
+    def _refresh(self) -> bool:
+        bench = self._bench
+        token = self._token()
+        if token is None:
+            return False
+        started = bench.clock.now()
+        with bench.outbox.begin() as tx:
+            number = kept.begin_refresh(tx, now=started)
+        try:
+            loans = mirror.loans(bench.client, bench.settings.kiva, token)
+            self._read_lists(token)
+        except (mirror.Incomplete, mirror.NotGiven) as error:
+            with bench.outbox.begin() as tx:
+                now = bench.clock.now()
+                kept.end_refresh(tx, number, complete=False, listed=0, detail=str(error), now=now)
+            if isinstance(error, mirror.NotGiven):
+                self._not_given(error, token)
+            else:
+                self._next = bench.clock.now() + _SOON
+            return False
+        with bench.outbox.begin() as tx:
+            now = bench.clock.now()
+            kept.keep(tx, number, loans)
+            kept.end_refresh(tx, number, complete=True, listed=len(loans), detail=None, now=now)
+            hold.release(tx, hold.ALL, by=hold.RELAY, note="Kiva answers again", now=now, reason="destination_fault")
+            reconciler.wake(tx, now=now)
+        self._answered()
+        self._next = started + bench.settings.mirror.refresh_every
+        self._new_token_tried = False
+        self._settle()
+        return True
+
+    def _settle(self) -> bool:
+        """Settle what the evidence settles now; false: no list was read for it."""
+        bench = self._bench
+        with bench.outbox.read() as tx:
+            doubts = sa.select(table.entry.c.id).where(table.entry.c.state == State.IN_DOUBT.value)
+            if tx.execute(doubts.limit(1)).first() is None:
+                return False
+        with bench.outbox.begin() as tx:
+            moved = reconciler.settle(
+                tx,
+                settle_after=bench.settings.delivery.settle_after,
+                drafts_visible=bench.settings.kiva.drafts_visible == "auto",
+                now=bench.clock.now(),
+            )
+        for entry in moved:
+            _log.info("A doubt was settled by evidence", entry=entry.id, loan=entry.loan_id, state=entry.state.value)
+        return False
+
+    def _probe_wanted(self) -> bool:
+        """Was an answer lost, or Kiva away, since the last harmless request succeeded?"""
+        destination = self._bench.destination
+        if destination.down_since is not None:
+            return True
+        with self._bench.outbox.read() as tx:
+            lost = [breaker.doubts_in_a_row(tx, resource)[1] for resource in ORDER]
+        last = destination.last_harmless_success
+        return any(moment is not None and (last is None or last <= moment) for moment in lost)
+
+    def _probe(self) -> bool:
+        """One harmless request; false: no list was read whole."""
+        bench = self._bench
+        token = self._token()
+        if token is not None:
+            params: dict[str, str | int] = {"status": kept.EXPECTED[0], "limit": 1}
+            path = f"/v3/partner/{bench.settings.kiva.partner_id}/loans"
+            answer = bench.client.get(path, token=token.text, params=params)
+            if answer.status is not None and answer.json is not None:
+                self._answered()
+            else:
+                self._not_given(mirror.NotGiven(answer, "the list of loans"), token)
+        return False
+
+    def _answered(self) -> None:
+        if self._bench.destination.answered():
+            _log.info("Kiva answers again. Nothing was lost")
+
+    def _read_lists(self, token: Token) -> None:
+        """Kiva's lists once a day; a change makes whatever was refused be mapped again."""
+        bench = self._bench
+        now = bench.clock.now()
+        with bench.outbox.read() as tx:
+            refreshed = catalogue.refreshed_at(tx)
+        if refreshed is not None and now - refreshed < _LISTS_EVERY:
+            return
+        given = mirror.lists(bench.client, bench.settings.kiva, token)
+        with bench.outbox.begin() as tx:
+            changed = [kind for kind, items in given.items() if catalogue.keep(tx, kind, items, now=now)]
+            if changed:
+                watermark.read_again(tx, table.captured.c.refused)
+
+    def _token(self) -> Token | None:
+        bench = self._bench
+        try:
+            token = bench.tokens.current()
+        except CredentialsRefused as error:
+            self._blame(str(error), error.hint or "")
+            return None
+        except errors.Unreachable as error:
+            bench.destination.unreachable(str(error))
+            return None
+        if _READS not in token.scopes:
+            bench.destination.answered()
+            self._next = bench.clock.now() + bench.settings.mirror.refresh_every
+            return None
+        return token
+
+    def _not_given(self, error: mirror.NotGiven, token: Token) -> None:
+        bench = self._bench
+        answer = error.answer
+        if answer.status is None or answer.status >= 500 or answer.status in (408, 425, 429):  # noqa: PLR2004 - HTTP's server faults
+            again = bench.destination.unreachable(answer.words or str(error))
+            _log.warning("Kiva does not answer. Nothing is lost", said=str(error), again_at=again.isoformat())
+        elif answer.status in JUDGES_OUR_TOKEN and not self._new_token_tried:
+            bench.tokens.refuse(token)
+            self._new_token_tried = True
+        else:
+            self._blame(
+                f"{error} at /v3/partner/{bench.settings.kiva.partner_id}/loans",
+                "Look at kiva.partner_id, kiva.api_url and kiva.environment.",
+            )
+
+    def _blame(self, said: str, hint: str) -> None:
+        """Kiva refuses us: hold everything until it does not, and say which setting to look at."""
+        bench = self._bench
+        bench.destination.asked_to_wait(None)
+        params = {"said": said, "hint": hint}
+        with bench.outbox.begin() as tx:
+            fresh = hold.put(tx, hold.ALL, "destination_fault", now=bench.clock.now(), params=params)
+        if fresh:
+            _log.error("Kiva refuses the relay itself. Nothing is lost; it is asked again", said=said, hint=hint)

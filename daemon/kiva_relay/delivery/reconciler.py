@@ -1,0 +1,153 @@
+"""Compares with what Kiva says, and settles what evidence can settle. It guesses nothing.
+
+Presence is proof only if that loan was not listed before the attempt. Absence is proof only by a complete reading
+that began `settle_after` after the attempt ended and carries its own control: it lists another draft of ours that
+was accepted later and is not published yet. A position is harmless to repeat, so it is repeated, three times at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from kiva_relay.outbox import mirror, store, table
+from kiva_relay.outbox.entry import Entry, of
+from kiva_relay.outbox.state import Actor, State
+
+MOST_REPEATS = 3
+_NO_REPEAT = ("problem_without_loan", "strange_answer")
+
+
+def recover(tx: Connection, *, witnessed: Callable[[int], bool], now: datetime) -> list[Entry]:
+    """At start: whatever was being sent when the process ended is in doubt.
+
+    An additive attempt that the witness never heard of had not begun to send: it is ready again.
+    """
+    moved = []
+    for batch in store.open_batches(tx):
+        never_left = batch.resource in table.CREATE_ONCE and not witnessed(batch.attempt_id)
+        if never_left:
+            ending = store.Ending("not_processed", body_complete=False, status=None, detail="the process ended before")
+            verdict = store.Verdict(State.READY)
+        else:
+            ending = store.Ending("in_doubt", body_complete=None, status=None, detail="the process ended")
+            verdict = store.Verdict(State.IN_DOUBT, reason="process_ended")
+        verdicts = dict.fromkeys((entry.id for entry in batch.entries), verdict)
+        moved += store.end(tx, batch, ending, verdicts, by=Actor.START, now=now)
+    return moved
+
+
+def settle(tx: Connection, *, settle_after: timedelta, drafts_visible: bool, now: datetime) -> list[Entry]:
+    """Settle every doubt for which there is evidence now; what was moved."""
+    moved = []
+    for entry, attempt in _doubts(tx):
+        if entry.resource == "loan_draft":
+            done = _draft(tx, entry, attempt, settle_after=settle_after, drafts_visible=drafts_visible, now=now)
+        elif entry.resource == "repayment":
+            done = _position(tx, entry, attempt, settle_after=settle_after, now=now)
+        else:
+            done = None
+        if done is not None:
+            moved.append(store.follow(tx, done, by=Actor.RECONCILER, now=now))
+    return moved
+
+
+def wake(tx: Connection, *, now: datetime) -> list[Entry]:
+    """Journals whose loan has come to be at Kiva go out."""
+    columns = table.entry.c
+    where = (
+        columns.resource == "journal",
+        columns.state == State.WAITING.value,
+        columns.reason == "loan_not_at_kiva",
+        columns.loan_id.in_(sa.select(table.mirror.c.loan_id).where(table.mirror.c.status.not_in(mirror.GONE))),
+    )
+    waiting = [of(row) for row in tx.execute(sa.select(table.entry).where(*where))]
+    return [
+        store.move(tx, entry, State.READY, Actor.RECONCILER, now=now, reason=None, due_at=max(entry.due_at, now))
+        for entry in waiting
+    ]
+
+
+def _doubts(tx: Connection) -> list[tuple[Entry, sa.Row[tuple[datetime, datetime]] | None]]:
+    entries = [of(row) for row in tx.execute(sa.select(table.entry).where(table.entry.c.state == State.IN_DOUBT.value))]
+    return [(entry, _last_attempt(tx, entry.id)) for entry in entries]
+
+
+def _last_attempt(tx: Connection, entry_id: int) -> sa.Row[tuple[datetime, datetime]] | None:
+    query = (
+        sa.select(table.attempt.c.started_at, table.attempt.c.ended_at)
+        .join(table.batch_member, table.batch_member.c.batch_id == table.attempt.c.batch_id)
+        .where(table.batch_member.c.entry_id == entry_id)
+        .order_by(table.attempt.c.id.desc())
+    )
+    return tx.execute(query.limit(1)).one_or_none()
+
+
+def _draft(
+    tx: Connection,
+    entry: Entry,
+    attempt: sa.Row[tuple[datetime, datetime]] | None,
+    *,
+    settle_after: timedelta,
+    drafts_visible: bool,
+    now: datetime,
+) -> Entry | None:
+    began = attempt.started_at if attempt is not None else entry.created_at
+    found = mirror.sighting(tx, mirror.candidates(entry), not_before=began)
+    if found is not None:
+        receipt = {"kiva_id": found.kiva_id, "status": found.status}
+        return store.move(
+            tx,
+            entry,
+            State.DELIVERED,
+            Actor.RECONCILER,
+            now=now,
+            evidence="look_up",
+            receipt=receipt,
+            reason=None,
+        )
+    if attempt is None or not drafts_visible or entry.reason == "strange_answer" or entry.body is None:
+        return None
+    refresh = mirror.last_complete(tx, started_after=attempt.ended_at + settle_after)
+    if refresh is None or not _control(tx, attempt.started_at, refresh):
+        return None
+    return store.move(tx, entry, State.READY, Actor.RECONCILER, now=now, reason=None, due_at=now)
+
+
+def _control(tx: Connection, after: datetime, refresh: mirror.Refresh) -> bool:
+    """Does this reading list another draft of ours, accepted after the attempt in doubt began and still a draft?"""
+    columns = table.entry.c
+    ours = sa.select(columns.loan_id).where(
+        columns.resource == "loan_draft",
+        columns.state == State.DELIVERED.value,
+        columns.evidence == "receipt",
+        columns.settled_at > after,
+        columns.settled_at < refresh.started_at,
+    )
+    where = (
+        table.mirror.c.loan_id.in_(ours),
+        table.mirror.c.last_seen == refresh.id,
+        table.mirror.c.status.not_in(mirror.PUBLISHED + mirror.GONE),
+    )
+    return tx.execute(sa.select(table.mirror.c.kiva_id).where(*where).limit(1)).first() is not None
+
+
+def _position(
+    tx: Connection,
+    entry: Entry,
+    attempt: sa.Row[tuple[datetime, datetime]] | None,
+    *,
+    settle_after: timedelta,
+    now: datetime,
+) -> Entry | None:
+    """Send the position again once the lost request can no longer arrive; after three repeats a person decides."""
+    if attempt is None or entry.reason in _NO_REPEAT or entry.repeats >= MOST_REPEATS:
+        return None
+    if now < attempt.ended_at + settle_after:
+        return None
+    return store.move(
+        tx, entry, State.READY, Actor.RECONCILER, now=now, reason=None, due_at=now, repeats=entry.repeats + 1
+    )

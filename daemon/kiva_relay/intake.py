@@ -1,0 +1,262 @@
+"""From the MIS to the outbox: keys become content, content becomes what is owed, all in one transaction a page.
+
+Polling, sweep, backfill and "look again" only yield keys. One loop turns keys into content, a page at a time, in a
+snapshot that is opened after the previous page was committed: snapshot order is commit order, so an old read can
+never overtake a newer one. What is new is decided by content: a hash over everything the mapper was given.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import orjson
+from sqlalchemy.engine import Connection
+
+from kiva_relay import log, meter, owing
+from kiva_relay.clock import Clock
+from kiva_relay.config import settings as config
+from kiva_relay.mapping import lookup
+from kiva_relay.mapping.document import Mapping as Document
+from kiva_relay.outbox import binding, catalogue, table, watermark
+from kiva_relay.outbox.database import Outbox
+from kiva_relay.outbox.watermark import Captured, Watermark
+from kiva_relay.resource import window
+from kiva_relay.source.mis import Cycle, Mis
+from kiva_relay.source.reader import Content
+
+PAGE = 200
+_PAGES_A_CYCLE = 5
+
+_log = log.get("intake")
+
+
+@dataclass(frozen=True)
+class Page:
+    """Keys of one stream to look at, and why: poll, backfill, sweep or report."""
+
+    document: Document
+    keys: tuple[str, ...]
+    origin: str
+
+
+class Intake:
+    """Reads one MIS through the mappings in force. Used by one thread; `at` names the step boundaries."""
+
+    def __init__(
+        self,
+        *,
+        outbox: Outbox,
+        settings: config.Settings,
+        clock: Clock,
+        mis: Mis,
+        documents: Sequence[Document],
+        stop: threading.Event,
+        at: Callable[[str], None] = lambda _name: None,
+    ) -> None:
+        self._outbox, self._settings, self._clock, self._mis = outbox, settings, clock, mis
+        self._documents = {document.name: document for document in documents}
+        self._stop, self._at = stop, at
+        self._bound = False
+        self.regimes: dict[str, str] = {}
+        self._zone = ZoneInfo(settings.mis.timezone)
+
+    def cycle(self) -> int:
+        """Look once at everything that may have changed; how many keys were new or different.
+
+        Raises:
+            Unreachable: the MIS is away; nothing was lost, W did not move.
+            OutboxRefused: this is not the MIS that the outbox belongs to.
+        """
+        self._bind()
+        report = self.report()
+        self._turn(report)
+        with self._outbox.read() as tx:
+            marks = watermark.watermarks(tx)
+        streams = [document.stream for document in self._documents.values()]
+        cycle = self._mis.changes(streams, {name: mark.w for name, mark in marks.items()})
+        self.regimes = dict(cycle.regime)
+        captured = 0
+        for name, document in self._documents.items():
+            captured += self._poll(document, marks[name], cycle, report)
+        self._mis.processed(cycle)
+        for document in self._documents.values():
+            captured += self._look_again(document, report)
+            captured += self._walk(document, report)
+        return captured
+
+    def walking(self) -> bool:
+        """Is a backfill or a sweep under way, so that the next cycle should follow at once?"""
+        with self._outbox.read() as tx:
+            marks = watermark.watermarks(tx)
+            return any(mark.walk for name, mark in marks.items() if name in self._documents)
+
+    def sweep(self) -> None:
+        """Begin a sweep of every stream that has no walk under way."""
+        with self._outbox.begin() as tx:
+            for name, mark in watermark.watermarks(tx).items():
+                if mark.walk is None and name in self._documents:
+                    watermark.start_walk(tx, name, "sweep", now=self._clock.now())
+
+    def report(self) -> window.Report:
+        """The repayment report of this moment."""
+        return window.report(self._settings, self._clock.now())
+
+    def _bind(self) -> None:
+        """Once a process: is this the MIS that the outbox belongs to? And make new streams known."""
+        if self._bound:
+            return
+        identity = self._mis.identity()
+        with self._outbox.begin() as tx:
+            binding.bind_mis(tx, identity, self._settings)
+            if binding.get(tx, "first_start") is None:
+                binding.put(tx, "first_start", self._clock.now().isoformat())
+            known = watermark.watermarks(tx)
+            for name, document in self._documents.items():
+                if name not in known:
+                    watermark.begin(tx, name)
+            for document in self._documents.values():
+                self._notice_edit(tx, document)
+        self._bound = True
+
+    def _notice_edit(self, tx: Connection, document: Document) -> None:
+        """A mapping that was edited looks again at every key it has captured."""
+        name = f"fingerprint of {document.name}"
+        if binding.get(tx, name) not in (None, document.fingerprint):
+            watermark.read_again(tx, table.captured.c.stream == document.name, table.captured.c.in_scope)
+        binding.put(tx, name, document.fingerprint)
+
+    def _turn(self, report: window.Report) -> None:
+        """What follows from the calendar and from Kiva's lists, not from rows."""
+        with self._outbox.begin() as tx:
+            owing.turn(tx, report, now=self._clock.now())
+
+    def _poll(self, document: Document, mark: Watermark, cycle: Cycle, report: window.Report) -> int:
+        """Everything that changed in a stream, page by page; the last page moves W."""
+        name = document.name
+        pages = list(_pages(document, cycle.keys.get(name, ()), "poll"))
+        captured = sum(self._page(page, report) for page in pages[:-1])
+        new_w = (mark, cycle.next[name], cycle.regime[name])
+        return captured + self._page(pages[-1] if pages else Page(document, (), "poll"), report, new_w=new_w)
+
+    def _look_again(self, document: Document, report: window.Report) -> int:
+        """Keys whose answer may differ although no row of theirs changed."""
+        with self._outbox.read() as tx:
+            keys = watermark.to_read_again(tx, document.name, limit=PAGE * _PAGES_A_CYCLE)
+        origin = "report" if document.resource == "repayment" else "poll"
+        return sum(self._page(page, report) for page in _pages(document, keys, origin))
+
+    def _walk(self, document: Document, report: window.Report) -> int:
+        """Some pages of the backfill or sweep: first every key in scope, then those that were believed in scope."""
+        captured = 0
+        for _ in range(_PAGES_A_CYCLE):
+            with self._outbox.read() as tx:
+                mark = watermark.watermarks(tx)[document.name]
+            if mark.walk is None or self._stop.is_set():
+                break
+            captured += self._walk_page(document, mark, report)
+        return captured
+
+    def _walk_page(self, document: Document, mark: Watermark, report: window.Report) -> int:
+        after = None if mark.walk_after is None else mark.walk_after.removeprefix("gone:")
+        leaving = mark.walk_after is not None and mark.walk_after.startswith("gone:")
+        keys: Sequence[str] = ()
+        if not leaving:
+            keys = self._mis.walk(document.stream, after=after, limit=PAGE)
+            position = keys[-1] if keys else "gone:"
+        else:
+            with self._outbox.read() as tx:
+                keys = watermark.not_walked(tx, mark, after=after or None, limit=PAGE)
+            position = f"gone:{keys[-1]}" if keys else None
+        return self._page(Page(document, tuple(keys), mark.walk or "sweep"), report, walked=(mark, position))
+
+    def _page(
+        self,
+        page: Page,
+        report: window.Report,
+        *,
+        new_w: tuple[Watermark, str, str] | None = None,
+        walked: tuple[Watermark, str | None] | None = None,
+    ) -> int:
+        """Read a page in one snapshot, and put down in one transaction what is owed, captured, and how far we are."""
+        now = self._clock.now()
+        stream = page.document.stream
+        contents = self._mis.read(stream, page.keys, cutoff=report.cutoff) if page.keys else []
+        self._at("read")
+        captured = 0
+        with self._outbox.begin() as tx:
+            known = watermark.captured(tx, stream.name, page.keys)
+            look = self._look(tx, page, report, now)
+            for content in contents:
+                captured += self._one(tx, look, content, known.get(content.key))
+            if new_w is not None:
+                watermark.advance(tx, new_w[0], new_w[1], regime=new_w[2], now=now)
+            if walked is not None:
+                mark, position = walked
+                if position is None:
+                    watermark.end_walk(tx, mark, now=now)
+                else:
+                    watermark.walked(tx, stream.name, position, now=now)
+        self._at("captured")
+        meter.changes_captured.labels(stream=stream.name).inc(captured)
+        return captured
+
+    def _look(self, tx: Connection, page: Page, report: window.Report, now: datetime) -> owing.Look:
+        lists = catalogue.load(tx)
+        mark = watermark.watermarks(tx)[page.document.name]
+        return owing.Look(
+            document=page.document,
+            settings=self._settings,
+            origin=page.origin,
+            now=now,
+            today=now.astimezone(self._zone).date(),
+            report=report,
+            walk_number=mark.walk_number if page.origin in ("backfill", "sweep") else None,
+            lists=lookup.Lists.of(lists),
+            first_start=datetime.fromisoformat(binding.get(tx, "first_start") or now.isoformat()),
+        )
+
+    def _one(self, tx: Connection, look: owing.Look, content: Content, seen: Captured | None) -> int:
+        """One key: 1 when it was new or different, else 0."""
+        in_scope = content.root is not None and content.in_scope
+        if not in_scope:
+            if seen is not None and seen.in_scope:
+                owing.leave(tx, look, seen, gone=content.root is None)
+                return 1
+            return 0
+        digest = _digest(content, look)
+        walked = seen.walk_number if seen is not None and look.walk_number is None else look.walk_number or 0
+        unchanged = seen is not None and seen.in_scope and seen.hash == digest and not seen.again
+        if unchanged and seen is not None and not (look.walk_number is not None and seen.refused):
+            if seen.walk_number != walked:
+                watermark.keep(tx, dataclasses.replace(seen, walk_number=walked))
+            return 0
+        owing.put_down(tx, look, content, seen, digest=digest, walk_number=walked)
+        return 0 if unchanged else 1
+
+
+def _pages(document: Document, keys: Sequence[str], origin: str) -> Iterator[Page]:
+    for start in range(0, len(keys), PAGE):
+        yield Page(document, tuple(keys[start : start + PAGE]), origin)
+
+
+def _digest(content: Content, look: owing.Look) -> str:
+    """A fingerprint of everything the mapper is given. The cut-off counts only where the mapping reads it."""
+    document = look.document
+    cutoff = look.report.cutoff if document.stream.uses_cutoff else None
+    given = [document.fingerprint, cutoff, content.root, content.related]
+    return hashlib.sha256(
+        orjson.dumps(given, default=_plain, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+    ).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return hashlib.sha256(value).hexdigest()
+    return str(value)

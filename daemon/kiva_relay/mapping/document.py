@@ -1,0 +1,293 @@
+"""Mapping files, loaded: all mistakes at once, each with its line, its column and what to write instead."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kiva_relay import errors
+from kiva_relay.errors import ConfigurationError, Mistake
+from kiva_relay.mapping import lookup, plan, trap
+from kiva_relay.mapping.field_reader import FieldReader
+from kiva_relay.mapping.live import verify
+from kiva_relay.mapping.plan import Parameter
+from kiva_relay.mapping.scope import Scope
+from kiva_relay.mapping.source_reader import SourceReader
+from kiva_relay.mapping.tree import Report, Tree
+from kiva_relay.resource.kind import RESOURCES
+from kiva_relay.source.stream import Relation
+
+__all__ = ["FORMAT", "files", "load", "read", "verify"]
+
+# The version of what a fingerprint is made of. It moves when the same file would give other bodies.
+FORMAT = 1
+
+KEYS = (
+    "resource",
+    "identity",
+    "parameters",
+    "source",
+    "relations",
+    "when",
+    "fields",
+    "checks",
+    "left_to_the_coordinator",
+)
+
+SUFFIX = ".yaml"
+
+
+def files(folders: Sequence[Path]) -> list[Path]:
+    """The mapping files of the folders, by name; one of a later folder takes the place of an earlier one's."""
+    found = {
+        file.name: file
+        for folder in folders
+        for file in sorted(folder.glob(f"*{SUFFIX}"))
+        if not file.name.endswith(f".test{SUFFIX}") and not file.name.startswith(".")
+    }
+    return [found[name] for name in sorted(found)]
+
+
+def load(
+    folders: Sequence[Path],
+    *,
+    parameters: Mapping[str, Any],
+    resources: Collection[str] = tuple(RESOURCES),
+) -> list[plan.Mapping]:
+    """All mappings of the folders for the given resources.
+
+    `parameters` are the values of config.yaml. Raises ConfigurationError with all mistakes of all files.
+    """
+    mistakes: list[Mistake] = []
+    found: list[plan.Mapping] = []
+    for folder in folders:
+        if not folder.is_dir():
+            mistakes.append(
+                Mistake(folder, 0, 0, "mappings", "is no folder", "correct `mappings:` in config.yaml")
+            )
+    for file in files(folders):
+        mapping, its = read(file, folders=folders, parameters=parameters)
+        if mapping is not None and mapping.resource not in resources:
+            continue
+        mistakes += its
+        if mapping is not None:
+            found.append(mapping)
+    if any(mistake.severity == "error" for mistake in mistakes):
+        raise ConfigurationError(dict.fromkeys(mistakes))
+    return found
+
+
+def read(
+    file: Path, *, folders: Sequence[Path], parameters: Mapping[str, Any]
+) -> tuple[plan.Mapping | None, list[Mistake]]:
+    """One file: the mapping, and its mistakes. None when it names no resource that is known."""
+    report = Report(file)
+    found = trap.read(file, report)
+    if found is None:
+        return None, report.mistakes
+    mapping = _Document(file, found, report, folders=folders, values=parameters).mapping()
+    return mapping, report.mistakes
+
+
+@dataclass
+class _Document:
+    """One file on its way to a mapping."""
+
+    file: Path
+    found: Tree
+    report: Report
+    folders: Sequence[Path]
+    values: Mapping[str, Any]
+
+    def mapping(self) -> plan.Mapping | None:
+        if self.found.kind != "map":
+            self.report.add(self.found, self.file.name, f"expected a mapping, found a {self.found.kind}")
+            return None
+        fields = FieldReader(self.report)
+        source = SourceReader(self.report, fields, self.values)
+        source.keys(self.found, KEYS, "")
+        resource = self._resource()
+        origin = self._section("source", required=True)
+        if resource is None or origin is None:
+            return None
+        relations = source.relations(self._section("relations"))
+        declared = source.parameters(self._section("parameters"))
+        names = {parameter.name for parameter in declared}
+        source.sql_parameters(self._section("relations"), names)
+        name = self.file.name.removesuffix(SUFFIX)
+        stream = source.stream(
+            origin,
+            name=name,
+            resource=resource,
+            relations=relations,
+            parameters=source.given(declared),
+            declared=names,
+        )
+        scope = Scope(stream.table, relations)
+        identity = self._expression(fields, scope, "identity", required=True)
+        created_at = origin.get("created_at")
+        body = self._section("fields", required=True)
+        plans = {} if body is None else fields.parts(body, RESOURCES[resource].fields, scope, "fields")
+        checks = self._section("checks")
+        bounds = {
+            key.text: compiled
+            for key, value in (checks.entries if checks else ())
+            if (compiled := fields.single(value, scope, f"checks.{key.text}")) is not None
+        }
+        when = self._expression(fields, scope, "when")
+        stamped = None if created_at is None else fields.single(created_at, scope, "source.created_at")
+        left = self._left(resource, plans)
+        self._required(resource, plans, left, body)
+        self._marked(resource, stream.where, origin)
+        self._clash(relations)
+        tables = self._tables(fields)
+        if identity is None:
+            return None
+        return plan.Mapping(
+            name=name,
+            file=self.file,
+            resource=resource,
+            stream=stream,
+            fingerprint=_fingerprint(self.found, declared, stream.parameters, tables),
+            identity=identity,
+            fields=plans,
+            created_at=stamped,
+            when=when,
+            checks=bounds,
+            left_to_the_coordinator=left,
+            parameters=declared,
+            tables=tables,
+            columns=(*source.columns, *fields.columns),
+            warnings=tuple(each for each in self.report.mistakes if each.severity == "warning"),
+        )
+
+    def _resource(self) -> str | None:
+        value = self.found.get("resource")
+        if value is None or value.text not in RESOURCES:
+            near = errors.nearest(value.text, RESOURCES) if value is not None else []
+            found = f'found "{value.text}"' if value is not None else "it is missing"
+            remedy = f"resource: {near[0]}" if near else ""
+            expected = f"expected one of {', '.join(RESOURCES)}; {found}"
+            self.report.add(value or self.found, "resource", expected, remedy=remedy)
+            return None
+        return value.text
+
+    def _section(self, key: str, *, required: bool = False) -> Tree | None:
+        value = self.found.get(key)
+        if value is None or value.null:
+            if required:
+                self.report.add(self.found, key, "is missing")
+            return None
+        if value.kind != "map":
+            self.report.mistakes += [
+                Mistake(
+                    self.file,
+                    value.line,
+                    value.column,
+                    key,
+                    f"expected names and values, found a {value.kind}",
+                )
+            ]
+            return None
+        return value
+
+    def _expression(self, fields: FieldReader, scope: Scope, key: str, *, required: bool = False) -> Any:
+        value = self.found.get(key)
+        if value is None:
+            if required:
+                remedy = f"{key}: the column by which Kiva will know it, as account_no"
+                self.report.add(self.found, key, "is missing", remedy=remedy)
+            return None
+        return fields.single(value, scope, key)
+
+    def _left(self, resource: str, plans: Mapping[str, Any]) -> tuple[str, ...]:
+        value = self.found.get("left_to_the_coordinator")
+        known = [field.name for field in RESOURCES[resource].fields]
+        names = []
+        for item in value.items if value is not None else ():
+            if item.text not in known:
+                near = errors.nearest(item.text, known)
+                remedy = f"nearest: {', '.join(near)}" if near else ""
+                self.report.add(
+                    item, "left_to_the_coordinator", f'Kiva has no such field: "{item.text}"', remedy=remedy
+                )
+            elif item.text in plans:
+                remedy = "take it out of one of the two"
+                self.report.add(
+                    item, "left_to_the_coordinator", f"{item.text} is mapped under fields", remedy=remedy
+                )
+            names.append(item.text)
+        return tuple(names)
+
+    def _required(
+        self, resource: str, plans: Mapping[str, Any], left: tuple[str, ...], body: Tree | None
+    ) -> None:
+        for field in RESOURCES[resource].fields:
+            missing = field.required and field.name not in plans and body is not None
+            # A field with a mistake of its own is not missing as well.
+            if missing and body is not None and body.get(field.name) is None and not self.report.broken:
+                where = "the coordinator cannot add it" if field.name in left else "is missing"
+                self.report.add(body, f"fields.{field.name}", f"{where}: {field.doc}")
+
+    def _marked(self, resource: str, where: str, origin: Tree) -> None:
+        # Staff write about borrowers in notes: only those that somebody marked may leave the institution.
+        if resource == "journal" and "like '" not in where.lower():
+            message = "every note would be sent to Kiva, internal remarks about borrowers too"
+            remedy = "note LIKE 'KIVA:%'"
+            at = origin.get("where") or origin
+            self.report.add(at, "source.where", message, remedy=remedy, severity="warning")
+
+    def _clash(self, relations: Mapping[str, Relation]) -> None:
+        section = self.found.get("relations")
+        for name, _ in section.entries if section else ():
+            if name.text in ("root", "row", "position") and name.text in relations:
+                self.report.add(
+                    name, f"relations.{name.text}", f'"{name.text}" has a meaning of its own already'
+                )
+
+    def _tables(self, fields: FieldReader) -> dict[str, lookup.Table]:
+        tables = {}
+        for name, (at, path) in fields.tables.items():
+            try:
+                table = lookup.table(name, self.folders)
+            except ConfigurationError as wrong:
+                self.report.mistakes += wrong.mistakes
+                continue
+            if table is None:
+                there = {file.name for folder in self.folders for file in (folder / "lookup").glob("*.csv")}
+                near = errors.nearest(name, there)
+                remedy = (
+                    f"nearest: {', '.join(near)}"
+                    if near
+                    else f"there are: {', '.join(sorted(there)) or 'none'}"
+                )
+                self.report.add(at, path, f"there is no code table lookup/{name}", remedy=remedy)
+            else:
+                tables[name] = table
+        return tables
+
+
+def _fingerprint(
+    found: Tree,
+    declared: tuple[Parameter, ...],
+    values: Mapping[str, object],
+    tables: Mapping[str, lookup.Table],
+) -> str:
+    """Of what the file means, not of its bytes: a comment or another order of the fields changes nothing."""
+    meant = {
+        "file": _meant(found),
+        "parameters": {each.name: repr(values.get(each.name)) for each in declared},
+        "tables": {name: dict(table.rows) for name, table in tables.items()},
+    }
+    text = json.dumps(meant, sort_keys=True, ensure_ascii=False)
+    return f"{FORMAT}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def _meant(found: Tree) -> Any:
+    if found.kind == "map":
+        return {name.text: _meant(value) for name, value in found.entries}
+    return [_meant(item) for item in found.items] if found.kind == "list" else [found.type, found.text]

@@ -1,0 +1,368 @@
+"""One expression of a mapping: Jinja2's language, made small and exact.
+
+Jinja2 parses and compiles; what it may parse is an allow-list over its nodes, what its operators do is ours: NULL
+goes through as NULL, numbers are Decimal, an unknown name is an error. Its own filters, tests and globals are gone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import jinja2
+from jinja2 import nodes
+from jinja2.compiler import CodeGenerator, Frame
+from jinja2.parser import Parser
+
+from kiva_relay import errors
+from kiva_relay.mapping import function
+from kiva_relay.mapping.function import FUNCTIONS, Refused, Run
+from kiva_relay.mapping.lookup import REFUSALS
+
+# Nobody writes longer ones; it bounds the depth of the parser too.
+LENGTH_LIMIT = 1000
+
+# A key that no expression can name.
+_RUN = "(run)"
+
+# How a person would write the functions of Jinja's that they may know from elsewhere.
+_INSTEAD = {
+    "default": "write `or`:  a or b",
+    "d": "write `or`:  a or b",
+    "int": "numbers need no conversion",
+    "float": "amounts are exact; write `money`",
+    "round": "write `money(digits)`",
+    "string": "write `text`",
+    "length": "write `count`",
+    "sum": "sum in a relation of your own (sql:)",
+    "map": "write `each:` and `do:`",
+    "upper": "write it in a relation of your own (sql:), with the database's upper()",
+    "lower": "write it in a relation of your own (sql:), with the database's lower()",
+    "title": "write it in a relation of your own (sql:), with the database's initcap()",
+    "join": "write `~`:  a ~ ' ' ~ b",
+}
+
+
+class Wrong(Exception):  # noqa: N818 - it becomes a Mistake with a position
+    """The expression is none of ours; `remedy` says what to write, `offset` where (letters from its start)."""
+
+    def __init__(self, message: str, *, remedy: str = "", offset: int = 0) -> None:
+        super().__init__(message)
+        self.remedy = remedy
+        self.offset = offset
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A name that an expression reads: `("client", "firstname")`, and where it stands.
+
+    A column that a function takes from all rows of a relation is `("loans", "*", "currency_code")`.
+    """
+
+    path: tuple[str, ...]
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A compiled expression. `references` are the names it reads; `tables` and `lists` those it looks things up in."""
+
+    source: str
+    references: tuple[Reference, ...] = ()
+    functions: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
+    lists: tuple[str, ...] = ()
+    _compute: Callable[..., Any] = field(default=lambda **_: None, repr=False, compare=False)
+
+    def value(self, names: Mapping[str, Any], run: Run) -> Any:
+        """What it says for these rows; raises Refused, or lookup.ListsUnknown, and nothing else."""
+        try:
+            found = self._compute({**names, _RUN: run})
+        except jinja2.UndefinedError as reason:
+            raise Refused("expression_failed", reason=str(reason)) from None
+        except (TypeError, ValueError, ArithmeticError, KeyError) as reason:
+            raise Refused("expression_failed", reason=type(reason).__name__) from None
+        if isinstance(found, jinja2.Undefined):
+            raise Refused("expression_failed", reason=f"there is no column {self.source}")
+        return found
+
+
+def parse(source: str) -> Expression:
+    """Compile an expression; raises Wrong with what to write instead."""
+    if len(source) > LENGTH_LIMIT:
+        raise Wrong(f"an expression has at most {LENGTH_LIMIT} letters, found {len(source)}")
+    try:
+        parser = Parser(ENVIRONMENT, source, state="variable")
+        tree = parser.parse_expression()
+        if not parser.stream.eos:
+            token = parser.stream.current
+            raise Wrong(
+                f"the expression ends before {token.value!r}", offset=_first(source, str(token.value))
+            )
+        used = _Used(source)
+        used.walk(tree)
+        compute = ENVIRONMENT.compile_expression(source, undefined_to_none=False)
+    except jinja2.TemplateSyntaxError as reason:
+        raise Wrong(str(reason.message)) from None
+    except RecursionError:
+        raise Wrong("the expression is nested too deeply") from None
+    return Expression(
+        source=source,
+        references=tuple(used.references),
+        functions=tuple(used.functions),
+        tables=tuple(used.tables),
+        lists=tuple(used.lists),
+        _compute=compute,
+    )
+
+
+def _first(source: str, word: str) -> int:
+    return max(source.find(word), 0)
+
+
+# Simple nodes: allowed wherever they stand, their parts are looked at in turn.
+_ALLOWED = (
+    nodes.Name,
+    nodes.Getattr,
+    nodes.Getitem,
+    nodes.Filter,
+    nodes.Compare,
+    nodes.Operand,
+    nodes.And,
+    nodes.Or,
+    nodes.Not,
+    nodes.CondExpr,
+    nodes.Concat,
+    nodes.Add,
+    nodes.Sub,
+    nodes.Neg,
+    nodes.Const,
+    nodes.List,
+    nodes.Tuple,
+    nodes.Dict,
+    nodes.Pair,
+)
+
+_FORBIDDEN = {
+    nodes.Call: ("a function is written after `|`", "value | function(…)"),
+    nodes.Test: ("`is` is not known", "compare with none:  x == none"),
+    nodes.Mul: ("`*` is not known", "compute it in a relation of your own (sql:)"),
+    nodes.Div: ("`/` is not known", "compute it in a relation of your own (sql:), or write share"),
+    nodes.Slice: ("a part of a text is not known", "write `after`, or a relation of your own (sql:)"),
+}
+
+
+class _Used:
+    """Walks over a parsed expression: refuses what is not allowed, and notes names and functions."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.references: list[Reference] = []
+        self.functions: list[str] = []
+        self.tables: list[str] = []
+        self.lists: list[str] = []
+
+    def walk(self, node: nodes.Node) -> None:
+        """Check `node` and all its parts."""
+        path = _path(node)
+        if path is not None:
+            self._note(path)
+            return
+        if not isinstance(node, _ALLOWED):
+            name = type(node).__name__.lower()
+            message, remedy = _FORBIDDEN.get(type(node), (f"`{name}` is not known in a mapping", ""))
+            raise Wrong(message, remedy=remedy)
+        self._check(node)
+        for part in self._parts(node):
+            self.walk(part)
+
+    def _check(self, node: nodes.Node) -> None:
+        match node:
+            case nodes.Getitem():
+                raise Wrong("only a column can stand in brackets", remedy="row['Loan Nr']")
+            case nodes.CondExpr(expr2=None):
+                raise Wrong("`if` needs an `else`", remedy="a if b else none")
+            case nodes.Compare() if len(node.ops) > 1:
+                raise Wrong("one comparison at a time", remedy="1 < a and a < 3")
+            case nodes.Filter():
+                self._function(node)
+
+    def _parts(self, node: nodes.Node) -> Iterator[nodes.Node]:
+        if isinstance(node, nodes.Filter) and FUNCTIONS[node.name].rows and _path(node.node) and node.args:
+            return iter(())  # noted as one reference already
+        return node.iter_child_nodes()
+
+    def _note(self, path: tuple[str, ...]) -> None:
+        found = re.search(
+            r"(?<![\w.'\"])" + re.escape(".".join(part for part in path if part != "*")), self.source
+        )
+        self.references.append(Reference(path, found.start() if found else 0))
+
+    def _function(self, node: nodes.Filter) -> None:
+        known = FUNCTIONS.get(node.name)
+        offset = max(self.source.rfind(node.name), 0)
+        if known is None:
+            near = errors.nearest(node.name, FUNCTIONS)
+            remedy = _INSTEAD.get(node.name) or (f"nearest: {', '.join(near)}" if near else "")
+            raise Wrong(f'there is no function "{node.name}"', remedy=remedy, offset=offset)
+        if node.kwargs or node.dyn_args or node.dyn_kwargs:
+            raise Wrong(f"{node.name} takes its values without names", remedy=known.example, offset=offset)
+        if not known.least <= len(node.args) <= known.most:
+            expected = f"{known.least}" if known.least == known.most else f"{known.least} to {known.most}"
+            message = f"{node.name} takes {expected} values in brackets, found {len(node.args)}"
+            raise Wrong(message, remedy=known.example, offset=offset)
+        self.functions.append(node.name)
+        self._arguments(node, known, offset)
+
+    def _arguments(self, node: nodes.Filter, known: function.Function, offset: int) -> None:
+        constants = [arg.value if isinstance(arg, nodes.Const) else None for arg in node.args]
+        if node.name in ("lookup", "translate", "only", "first", "after") and not isinstance(
+            constants[0], str
+        ):
+            raise Wrong(f"{node.name} takes a text between quotes", remedy=known.example, offset=offset)
+        if node.name == "choose" and not isinstance(node.args[0], nodes.Dict):
+            raise Wrong("choose takes a list of codes in curly brackets", remedy=known.example, offset=offset)
+        if node.name == "lookup":
+            if constants[0] not in REFUSALS:
+                raise Wrong(
+                    f'Kiva has no list "{constants[0]}"',
+                    remedy=f"one of: {', '.join(REFUSALS)}",
+                    offset=offset,
+                )
+            self.lists.append(constants[0])
+        if node.name == "translate":
+            self.tables.append(str(constants[0]))
+        rows = _path(node.node) if node.node is not None else None
+        if known.rows and node.args:
+            if rows is None:
+                raise Wrong(
+                    f"{node.name} stands behind the name of a relation", remedy=known.example, offset=offset
+                )
+            self._note((*rows, "*", str(constants[0])))
+
+
+def _path(node: nodes.Node | None) -> tuple[str, ...] | None:
+    """`client.gender_cv_id` as a tuple; None when the node is no dotted name."""
+    match node:
+        case nodes.Name():
+            return (node.name,)
+        case nodes.Getattr():
+            before = _path(node.node)
+            return (*before, node.attr) if before else None
+        case nodes.Getitem(arg=nodes.Const(value=str() as column)):
+            before = _path(node.node)
+            return (*before, column) if before else None
+        case _:
+            return None
+
+
+class _Environment(jinja2.Environment):
+    """Jinja's, with rows of a database in place of Python's objects."""
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """A column of a row. Columns only: `client.items` is a column or an error, never a method."""
+        return self.getitem(obj, attribute)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        """A column of a row; NULL of a row that is not there."""
+        if _defined(obj) is None:
+            return None
+        if isinstance(obj, Mapping):
+            return obj[argument] if argument in obj else self.undefined(f"there is no column {argument}")
+        raise Refused("wrong_type", expected="a row", found=function.kind_of(obj))
+
+    @staticmethod
+    def joined(*parts: Any) -> Any:
+        """`a ~ b`."""
+        return function.joined([_defined(part) for part in parts])
+
+    @staticmethod
+    def added(left: Any, right: Any) -> Any:
+        """`a + b`, of numbers."""
+        left, right = _defined(left), _defined(right)
+        return None if left is None or right is None else function.number(left) + function.number(right)
+
+    @staticmethod
+    def taken(left: Any, right: Any) -> Any:
+        """`a - b`, of numbers."""
+        left, right = _defined(left), _defined(right)
+        return None if left is None or right is None else function.number(left) - function.number(right)
+
+    @staticmethod
+    def negated(value: Any) -> Any:
+        """`-a`, of a number."""
+        return None if _defined(value) is None else -function.number(value)
+
+    @staticmethod
+    def compared(left: Any, operator: str, right: Any) -> Any:
+        """`a < b` and its like."""
+        return function.compared(_defined(left), operator, _defined(right))
+
+    @staticmethod
+    def decimal(digits: str) -> Decimal:
+        """A number that was written with a point."""
+        return Decimal(digits)
+
+
+def _defined(value: Any) -> Any:
+    if isinstance(value, jinja2.Undefined):
+        raise Refused("expression_failed", reason=value._undefined_message)  # noqa: SLF001 - it has no public name
+    return value
+
+
+class _Generator(CodeGenerator):
+    """Writes our operators where Jinja would write Python's."""
+
+    def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:  # noqa: N802 - Jinja's name
+        self._call("joined", node.nodes, frame)
+
+    def visit_Add(self, node: nodes.Add, frame: Frame) -> None:  # noqa: N802 - Jinja's name
+        self._call("added", [node.left, node.right], frame)
+
+    def visit_Sub(self, node: nodes.Sub, frame: Frame) -> None:  # noqa: N802 - Jinja's name
+        self._call("taken", [node.left, node.right], frame)
+
+    def visit_Neg(self, node: nodes.Neg, frame: Frame) -> None:  # noqa: N802 - Jinja's name
+        self._call("negated", [node.node], frame)
+
+    def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:  # noqa: N802 - Jinja's name
+        operand = node.ops[0]
+        self._call("compared", [node.expr, nodes.Const(operand.op), operand.expr], frame)
+
+    def visit_Const(self, node: nodes.Const, frame: Frame) -> None:  # noqa: N802 - Jinja's name
+        if isinstance(node.value, float):
+            self.write(f"environment.decimal({str(node.value)!r})")
+        else:
+            super().visit_Const(node, frame)
+
+    def _call(self, name: str, parts: list[Any], frame: Frame) -> None:
+        self.write(f"environment.{name}(")
+        for part in parts:
+            self.visit(part, frame)
+            self.write(", ")
+        self.write(")")
+
+
+def _as_filter(name: str) -> Callable[..., Any]:
+    @jinja2.pass_context
+    def compute(context: Mapping[str, Any], value: Any, *arguments: Any) -> Any:
+        run: Run = context[_RUN]
+        return function.call(name, run, _defined(value), *(_defined(argument) for argument in arguments))
+
+    return compute
+
+
+def _environment() -> _Environment:
+    environment = _Environment(undefined=jinja2.StrictUndefined, optimized=False, autoescape=False)
+    environment.code_generator_class = _Generator
+    environment.globals.clear()
+    environment.tests.clear()
+    environment.filters.clear()
+    environment.filters.update({name: _as_filter(name) for name in FUNCTIONS})
+    return environment
+
+
+ENVIRONMENT = _environment()

@@ -1,0 +1,245 @@
+"""The `fields:` of a mapping, read: the long form, expressions, lists and `each … do`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from kiva_relay import errors
+from kiva_relay.mapping import expression, trap, tree
+from kiva_relay.mapping.expression import Expression, Wrong
+from kiva_relay.mapping.function import FUNCTIONS
+from kiva_relay.mapping.lookup import REFUSALS
+from kiva_relay.mapping.plan import LEAVE_OUT, REFUSE, Column, Each, Items, Leaf, Parts, Plan, Step
+from kiva_relay.mapping.scope import Scope
+from kiva_relay.mapping.tree import Report, Tree
+from kiva_relay.resource.field import Field, Kind
+
+# The functions of the long form in the order in which they are applied, whatever the order in the file.
+STEPS = ("first", "only", "after", "trim", "text", "choose", "translate", "lookup", "money", "date", "image")
+LONG_FORM = ("from", "text", *(step for step in STEPS if step != "text"), "else", "required")
+
+# Those that take no value: `trim: true`.
+_BARE = ("trim", "date")
+
+
+class FieldReader:
+    """Reads the fields of one mapping; notes columns and code tables on the way."""
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        self.columns: list[Column] = []
+        self.tables: dict[str, tuple[Tree, str]] = {}
+
+    def parts(self, found: Tree, specs: tuple[Field, ...], scope: Scope, at: str) -> dict[str, Plan]:
+        """An object's parts, each by its name; a part that Kiva does not know is a mistake."""
+        known = {spec.name: spec for spec in specs}
+        plans: dict[str, Plan] = {}
+        for name, value in found.entries:
+            path = f"{at}.{name.text}"
+            if name.line in self.report.broken or value.line in self.report.broken:
+                continue
+            if name.text not in known:
+                self._unknown(name, path, known, "Kiva has no such field")
+            elif (plan := self._plan(value, known[name.text], scope, path)) is not None:
+                plans[name.text] = plan
+        return plans
+
+    def single(self, found: Tree, scope: Scope, path: str, *, kind: Kind | None = None) -> Expression | None:
+        """One expression; None after a mistake."""
+        if found.kind != "scalar" or found.null:
+            self.report.add(found, path, "expected an expression, found " + _kind(found))
+            return None
+        if found.line in self.report.broken:
+            return None
+        key = path.rsplit(".", 1)[-1]
+        if (switch := trap.switch(found)) is not None:
+            message = f'"{found.text}" is a word in YAML 1.2, so it would be the column "{found.text}"'
+            self.report.add(found, path, message, remedy=f"{key}: {switch}")
+            return None
+        if kind == "text" and re.fullmatch(r"[\d.,]+", found.text):
+            message = f"{found.text} is a number, and loses its zeros; expected a text"
+            self.report.add(found, path, message, remedy=trap.words(key, found.text))
+            return None
+        return self._parsed(found, scope, path, kind)
+
+    def _parsed(self, found: Tree, scope: Scope, path: str, kind: Kind | None) -> Expression | None:
+        quote = 1 if found.quoted else 0
+        key = path.rsplit(".", 1)[-1]
+        try:
+            parsed = expression.parse(found.text)
+            for owner, column, reference in scope.columns(parsed):
+                offset = found.column + quote + reference.offset
+                direct = kind if (parsed.source == ".".join(reference.path)) else None
+                self.columns.append(Column(owner, column, path, found.line, offset, direct))
+        except Wrong as wrong:
+            remedy, message = wrong.remedy, str(wrong)
+            if kind is not None and trap.looks_like_words(found.text):
+                message = f'"{found.text}" is read as an expression, and is none'
+                remedy = f"if you mean these very words:   {trap.words(key, found.text.strip())}"
+            self.report.add(found, path, message, remedy=remedy, offset=quote + wrong.offset)
+            return None
+        for table in parsed.tables:
+            self.tables.setdefault(table, (found, path))
+        return parsed
+
+    def _plan(self, found: Tree, spec: Field, scope: Scope, path: str) -> Plan | None:
+        if spec.kind == "object":
+            return self._object(found, spec, scope, path)
+        if spec.kind != "list":
+            return self._leaf(found, spec.name, spec.kind, scope, path)
+        if found.kind == "list":
+            items = [self._item(item, spec, scope, f"{path}[{n}]") for n, item in enumerate(found.items)]
+            return Items(tuple(item for item in items if item is not None))
+        if found.kind == "map" and found.get("each") is not None:
+            return self._each(found, spec, scope, path)
+        self.report.add(
+            found, path, f"expected a list, found {_kind(found)}", remedy="- …   or   {each: RELATION, do: …}"
+        )
+        return None
+
+    def _item(self, found: Tree, spec: Field, scope: Scope, path: str) -> Plan | None:
+        if spec.items is not None:
+            return self._leaf(found, spec.name, spec.items, scope, path)
+        return self._object(found, spec, scope, path)
+
+    def _object(self, found: Tree, spec: Field, scope: Scope, path: str) -> Plan | None:
+        if found.kind != "map":
+            self.report.add(found, path, f"expected an object, found {_kind(found)}")
+            return None
+        return Parts(self.parts(found, spec.fields, scope, path))
+
+    def _each(self, found: Tree, spec: Field, scope: Scope, path: str) -> Plan | None:
+        for name, _ in found.entries:
+            if name.text not in ("each", "do"):
+                self._unknown(name, f"{path}.{name.text}", ("each", "do"), "no such key")
+        relation, do = found.get("each"), found.get("do")
+        many = [each.name for each in scope.relations.values() if each.many]
+        if relation is None or do is None:
+            self.report.add(found, path, "`each:` needs `do:`", remedy="{each: RELATION, do: {…}}")
+            return None
+        if relation.text not in many:
+            remedy = f"relations with `many: true`: {', '.join(many) or 'none'}"
+            self.report.add(
+                relation, f"{path}.each", f'"{relation.text}" is no relation of many rows', remedy=remedy
+            )
+            return None
+        plan = self._item(do, spec, scope.inside(relation.text), f"{path}.do")
+        return None if plan is None else Each(relation.text, plan)
+
+    def _leaf(self, found: Tree, name: str, kind: Kind, scope: Scope, path: str) -> Leaf | None:
+        if found.kind == "map":
+            return self._long_form(found, name, kind, scope, path)
+        parsed = self.single(found, scope, path, kind=kind)
+        if parsed is None:
+            return None
+        origin = " → ".join([scope.origin(parsed), *parsed.functions])
+        return Leaf(name, kind, parsed, origin=origin)
+
+    def _long_form(self, found: Tree, name: str, kind: Kind, scope: Scope, path: str) -> Leaf | None:
+        wrong = [
+            key
+            for key, _ in found.entries
+            if key.text not in LONG_FORM and key.line not in self.report.broken
+        ]
+        for key in wrong:
+            self._unknown(key, f"{path}.{key.text}", LONG_FORM, "no such key")
+        start = self._start(found, kind, scope, path)
+        steps = tuple(self._steps(found, scope, path))
+        otherwise = found.get("else")
+        needed = found.get("required")
+        if start is None or wrong:
+            return None
+        origin = scope.origin(start) if isinstance(start, Expression) else "written in the mapping"
+        return Leaf(
+            name,
+            kind,
+            start,
+            steps=steps,
+            otherwise=REFUSE if otherwise is None else self._otherwise(otherwise, kind, f"{path}.else"),
+            required=needed is not None and self.boolean(needed, f"{path}.required"),
+            origin=" → ".join([origin, *(step.function for step in steps)]),
+        )
+
+    def _start(self, found: Tree, kind: Kind, scope: Scope, path: str) -> Expression | Any | None:
+        source, words = found.get("from"), found.get("text")
+        if source is not None:
+            return self.single(source, scope, f"{path}.from")
+        if words is None or words.kind != "scalar" or words.null:
+            remedy = "from: COLUMN   or   text: the words themselves"
+            self.report.add(found, path, "neither `from:` nor `text:` is given", remedy=remedy)
+            return None
+        # A text is what was written, to the letter; for other kinds it is what YAML takes it for.
+        looked_up = found.get("lookup") or found.get("translate") or found.get("choose")
+        return words.text if kind in ("text", "image") or looked_up else tree.plain(words)
+
+    def _steps(self, found: Tree, scope: Scope, path: str) -> Iterator[Step]:
+        for name in STEPS:
+            value = found.get(name)
+            # Without `from:`, `text:` is the words; with it, the function.
+            if value is None or (name == "text" and found.get("from") is None):
+                continue
+            step = self._step(name, value, scope, f"{path}.{name}")
+            if step is not None:
+                yield step
+
+    def _step(self, name: str, value: Tree, scope: Scope, path: str) -> Step | None:
+        if name in (*_BARE, "text"):
+            return Step(name) if self.boolean(value, path) else None
+        if name == "choose":
+            return self._choose(value, path)
+        if name == "image":
+            on = value.type == "bool"
+            return Step(name) if on and tree.plain(value) else (None if on else Step(name, (value.text,)))
+        if name == "money":
+            digits = self.single(value, scope, path)
+            return None if digits is None else Step(name, (digits,))
+        if value.kind != "scalar" or value.null:
+            self.report.add(
+                value, path, "expected a name, found " + _kind(value), remedy=FUNCTIONS[name].example
+            )
+            return None
+        if name == "lookup" and value.text not in REFUSALS:
+            self._unknown(value, path, tuple(REFUSALS), "Kiva has no such list")
+            return None
+        if name == "translate":
+            self.tables.setdefault(value.text, (value, path))
+        return Step(name, (value.text,))
+
+    def _choose(self, value: Tree, path: str) -> Step | None:
+        if value.kind != "map":
+            remedy = "choose: {Femme: female, Homme: male}"
+            self.report.add(
+                value, path, "expected codes and what they become, found " + _kind(value), remedy=remedy
+            )
+            return None
+        # A code is compared as it is written: `000123` stays `000123`.
+        return Step("choose", ({code.text: tree.plain(choice) for code, choice in value.entries},))
+
+    def _otherwise(self, value: Tree, kind: Kind, path: str) -> Any:
+        if value.kind != "scalar":
+            message = f"expected {REFUSE}, {LEAVE_OUT} or a value, found " + _kind(value)
+            self.report.add(value, path, message)
+            return REFUSE
+        return value.text if kind == "text" else tree.plain(value)
+
+    def boolean(self, value: Tree, path: str) -> bool:
+        """`true` or `false`; anything else is a mistake."""
+        if value.kind == "scalar" and value.type == "bool":
+            return bool(tree.plain(value))
+        key = path.rsplit(".", 1)[-1]
+        remedy = f"{key}: {trap.switch(value) or 'true'}"
+        self.report.add(value, path, f"expected true or false, found {_kind(value)}", remedy=remedy)
+        return False
+
+    def _unknown(self, at: Tree, path: str, known: Any, message: str) -> None:
+        near = errors.nearest(at.text, known)
+        remedy = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(known)}"
+        self.report.add(at, path, f'{message}: "{at.text}"', remedy=remedy)
+
+
+def _kind(found: Tree) -> str:
+    if found.null:
+        return "nothing"
+    return f'"{found.text}"' if found.kind == "scalar" else f"a {found.kind}"

@@ -1,0 +1,152 @@
+"""A mapping against the live database: its columns, their types, its SQL, and the choices for what is asked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+from kiva_relay import errors
+from kiva_relay.errors import Mistake, RelayError, Unreachable
+from kiva_relay.mapping.plan import Column, Parameter
+from kiva_relay.mapping.plan import Mapping as Plans
+from kiva_relay.resource.field import EXPECTED, Kind
+from kiva_relay.source.stream import Relation
+
+# How the databases name the types that a kind of Kiva's can be made of, when the column goes there as it is.
+_TYPES: dict[Kind, str] = {
+    "text": r"char|text|string|uuid|enum|int|serial|numeric|decimal|name",
+    "integer": r"int|serial|numeric|decimal",
+    "amount": r"int|serial|numeric|decimal|number",
+    "date": r"date|time|char|text",
+    "boolean": r"bool|tinyint|bit|int",
+}
+
+
+class Database(Protocol):
+    """What is asked of the MIS here; `source.mis.Mis` answers it."""
+
+    def columns(self, relation: str, /) -> Mapping[str, str]:
+        """The columns of a table or of a SELECT, and their types."""
+        ...
+
+    def choices(self, sql: str, /) -> Sequence[tuple[str, str]]:
+        """The first two columns of a SELECT."""
+        ...
+
+
+def verify(mapping: Plans, mis: Database) -> list[Mistake]:
+    """Every column and every SELECT of the mapping that the live database does not have or does not take.
+
+    Raises Unreachable when the database is away.
+    """
+    live, mistakes = _owners(mapping, mis)
+    for column in dict.fromkeys(mapping.columns):
+        if column.owner in live:
+            mistakes += _column(mapping, column, live[column.owner])
+    mistakes += _clashes(mapping, live.get("", {}))
+    return sorted(set(mistakes))
+
+
+def choices(parameter: Parameter, mis: Database) -> list[str]:
+    """What can be written for a parameter, from the database: `3 Kiva`."""
+    try:
+        return [f"{value} {name}" for value, name in mis.choices(parameter.sql)] if parameter.sql else []
+    except Unreachable:
+        raise
+    except RelayError:
+        return []
+
+
+def asked(mistakes: Iterable[Mistake], parameters: Iterable[Parameter], mis: Database) -> list[Mistake]:
+    """The mistakes again, those about a missing parameter with the choices that the database knows."""
+    known = {f"parameters.{parameter.name}": parameter for parameter in parameters}
+    return [_with_choices(mistake, known.get(mistake.path), mis) for mistake in mistakes]
+
+
+def _with_choices(mistake: Mistake, parameter: Parameter | None, mis: Database) -> Mistake:
+    found = choices(parameter, mis) if parameter is not None else []
+    if not found:
+        return mistake
+    remedy = f"In your database: {'; '.join(found)}.   {mistake.remedy}"
+    return Mistake(
+        mistake.file, mistake.line, mistake.column, mistake.path, mistake.message, remedy, mistake.severity
+    )
+
+
+def _owners(mapping: Plans, mis: Database) -> tuple[dict[str, Mapping[str, str]], list[Mistake]]:
+    stream = mapping.stream
+    live: dict[str, Mapping[str, str]] = {}
+    mistakes: list[Mistake] = []
+    relations: list[Relation] = [*stream.relations, *stream.touched_by]
+    asked_for = [("", stream.table, "source.table")]
+    asked_for += [
+        (each.name, each.table or each.sql or "", _path(each, stream.relations)) for each in relations
+    ]
+    for owner, what, path in asked_for:
+        try:
+            live[owner] = mis.columns(what)
+        except Unreachable:
+            raise
+        except RelayError as reason:
+            line, column = _place(mapping, owner)
+            mistakes.append(Mistake(mapping.file, line, column, path, f"the database says: {reason}"))
+    if stream.where and "" in live:
+        try:
+            mis.columns(f"SELECT * FROM {stream.table} WHERE {stream.where}")  # noqa: S608 - the administrator's own SQL
+        except Unreachable:
+            raise
+        except RelayError as reason:
+            line, column = _place(mapping, "")
+            mistakes.append(
+                Mistake(mapping.file, line, column, "source.where", f"the database says: {reason}")
+            )
+    return live, mistakes
+
+
+def _path(relation: Relation, relations: tuple[Relation, ...]) -> str:
+    return f"relations.{relation.name}" if relation in relations else f"source.{relation.name}"
+
+
+def _place(mapping: Plans, owner: str) -> tuple[int, int]:
+    places = [(each.line, each.column) for each in mapping.columns if each.owner == owner]
+    return min(places, default=(0, 0))
+
+
+def _column(mapping: Plans, column: Column, live: Mapping[str, str]) -> list[Mistake]:
+    table = _table(mapping, column.owner)
+    if column.name not in live:
+        near = errors.nearest(column.name, live)
+        message = f'{table} has no column "{column.name}"'
+        remedy = f"nearest: {', '.join(near)}" if near else ""
+        if column.kind is not None and not column.owner and not near:
+            remedy = f'if you mean this very word:   {{text: "{column.name}"}}'
+        return [Mistake(mapping.file, column.line, column.column, column.path, message, remedy)]
+    kind = live[column.name].lower()
+    wanted = _TYPES.get(column.kind) if column.kind is not None else None
+    if column.kind is None or wanted is None or not kind or re.search(wanted, kind):
+        return []
+    message = f"Kiva takes {EXPECTED[column.kind]}; {table}.{column.name} is {kind}"
+    return [Mistake(mapping.file, column.line, column.column, column.path, message)]
+
+
+def _table(mapping: Plans, owner: str) -> str:
+    if not owner:
+        return mapping.stream.table
+    relations = [*mapping.stream.relations, *mapping.stream.touched_by]
+    return next((each.table or f"the sql of {owner}" for each in relations if each.name == owner), owner)
+
+
+def _clashes(mapping: Plans, live: Mapping[str, str]) -> list[Mistake]:
+    """A relation that is called like a column of the root table would hide it."""
+    return [
+        Mistake(
+            mapping.file,
+            *_place(mapping, relation.name),
+            f"relations.{relation.name}",
+            f'{mapping.stream.table} has a column "{relation.name}" too',
+            f"give the relation another name, as {relation.name}_row",
+        )
+        for relation in mapping.stream.relations
+        if relation.name in live and not relation.name.startswith("touched_by[")
+    ]

@@ -1,0 +1,183 @@
+"""Names to ids: Kiva's own lists, and the code tables beside the mappings."""
+
+from __future__ import annotations
+
+import csv
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ftfy
+
+from kiva_relay import errors
+from kiva_relay.errors import Mistake
+from kiva_relay.resource.refusal import Refusal
+
+# The name by which a mapping asks for a list, and the refusal when a name is not on it.
+REFUSALS = {
+    "activities": "activity_unknown",
+    "themes": "theme_unknown",
+    "locations": "location_unknown",
+    "locales": "language_unknown",
+    "currencies": "currency_unknown",
+}
+
+ALIASES = "loan_ids.csv"
+
+
+class Unknown(Exception):  # noqa: N818 - a name that is not on a list, not a failure of ours
+    """A name is not on the list; `refusal` says so and names the nearest."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.code)
+        self.refusal = refusal
+
+
+class ListsUnknown(Exception):  # noqa: N818 - a state to wait in, not a failure
+    """Kiva's lists were never read: it is not known whether the name is on them."""
+
+
+@dataclass(frozen=True)
+class Lists:
+    """Kiva's activities, themes, locations and locales, as names to what goes over the wire.
+
+    `known` is false until they were read from Kiva for the first time.
+    """
+
+    known: bool = False
+    names: Mapping[str, Mapping[str, int | str]] = field(default_factory=dict)
+    _folded: Mapping[str, Mapping[str, int | str]] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def from_answers(
+        cls,
+        *,
+        activities: Mapping[str, Any],
+        themes: Mapping[str, Any],
+        locations: Mapping[str, Any],
+        locales: Mapping[str, Any],
+    ) -> Lists:
+        """Out of Kiva's four answers, each as `{"activities": [{"activity_id": …, "activity": …}, …]}`."""
+        spoken = _items(locales, "locales")
+        return cls.of(
+            {
+                "activities": {
+                    str(item["activity"]): int(item["activity_id"])
+                    for item in _items(activities, "activities")
+                },
+                "themes": {
+                    str(item["theme_type"]): int(item["theme_type_id"]) for item in _items(themes, "themes")
+                },
+                "locations": {
+                    str(item["full_name"]): str(item["full_name"]) for item in _items(locations, "locations")
+                },
+                "locales": {
+                    str(item[name]): int(item["language_id"])
+                    for name in ("language_code", "language_name")
+                    for item in spoken
+                    if item.get(name) and item.get("language_id") is not None
+                },
+                "currencies": {
+                    str(item["currency"]): str(item["currency"]) for item in spoken if item.get("currency")
+                },
+            }
+        )
+
+    @classmethod
+    def of(cls, names: Mapping[str, Mapping[str, int | str]]) -> Lists:
+        """Lists that are known: for each, the name and what Kiva gets for it."""
+        folded = {kind: {_fold(name): value for name, value in each.items()} for kind, each in names.items()}
+        return cls(known=True, names=names, _folded=folded)
+
+    def find(self, kind: str, name: str) -> int | str:
+        """What Kiva gets for a name: its id, or for locations and currencies Kiva's own spelling.
+
+        Raises Unknown for a name that is not on the list, ListsUnknown when the lists were never read. Upper and
+        lower case, doubled blanks and wrongly decoded letters do not matter; an accent does.
+        """
+        if not self.known:
+            raise ListsUnknown
+        exact = self.names.get(kind, {}).get(name)
+        if exact is not None:
+            return exact
+        folded = self._folded.get(kind, {})
+        for spelling in (name, ftfy.fix_encoding(name)):
+            if (value := folded.get(_fold(spelling))) is not None:
+                return value
+        near = errors.nearest(name, self.names.get(kind, {}))
+        raise Unknown(Refusal(REFUSALS[kind], params={"value": name, "nearest": ", ".join(near)}))
+
+
+def _items(answer: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    return [item for item in answer.get(name) or [] if isinstance(item, Mapping)]
+
+
+def _fold(name: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", name).casefold().split())
+
+
+@dataclass(frozen=True)
+class Table:
+    """A code table: what the MIS says, and what Kiva should get. `file` is the last folder's that has it."""
+
+    name: str
+    file: Path
+    rows: Mapping[str, str]
+
+    def find(self, value: str) -> str | None:
+        """The translation; None without a line for it. Blanks around and letter case do not matter."""
+        return self.rows.get(_fold(value))
+
+
+def table(name: str, folders: Sequence[Path]) -> Table | None:
+    """The code table `lookup/NAME` of the folders: the rows of a later folder win. None when no folder has it.
+
+    Raises ConfigurationError with every line that is not `what the MIS says,what Kiva gets`.
+    """
+    files = [file for folder in folders if (file := folder / "lookup" / name).is_file()]
+    if not files:
+        return None
+    rows: dict[str, str] = {}
+    mistakes: list[Mistake] = []
+    for file in files:
+        mine: dict[str, str] = {}
+        for line, cells in _lines(file):
+            mistakes += _check(file, line, cells, mine)
+            if len(cells) > 1:
+                mine[_fold(cells[0])] = cells[1].strip()
+        rows.update(mine)
+    if mistakes:
+        raise errors.ConfigurationError(mistakes)
+    return Table(name=name, file=files[-1], rows=rows)
+
+
+def loan_ids(folders: Sequence[Path]) -> dict[str, str]:
+    """Ids that were typed by hand at Kiva, and the MIS's own for the same loan: `lookup/loan_ids.csv`."""
+    files = [file for folder in folders if (file := folder / "lookup" / ALIASES).is_file()]
+    return {
+        cells[0].strip(): cells[1].strip() for file in files for _, cells in _lines(file) if len(cells) > 1
+    }
+
+
+def _lines(file: Path) -> Iterable[tuple[int, list[str]]]:
+    # A spreadsheet saves UTF-8 with a byte order mark; the first line names the columns.
+    with file.open(encoding="utf-8-sig", newline="") as stream:
+        reader = csv.reader(stream)
+        for cells in reader:
+            if reader.line_num > 1 and any(cell.strip() for cell in cells) and not cells[0].startswith("#"):
+                yield reader.line_num, cells
+
+
+def _check(file: Path, line: int, cells: list[str], seen: Mapping[str, str]) -> list[Mistake]:
+    expected_cells = 2
+    if len(cells) != expected_cells:
+        remedy = (
+            "put a name that contains a comma between double quotes" if len(cells) > expected_cells else ""
+        )
+        message = f"expected two values with a comma between them, found {len(cells)}"
+        return [Mistake(file, line, 1, cells[0], message, remedy)]
+    if _fold(cells[0]) in seen:
+        return [Mistake(file, line, 1, cells[0], "has two lines in this table", "delete one of them")]
+    return []

@@ -1,0 +1,262 @@
+"""Rows of the MIS to a body for Kiva. Whatever is in the data, nothing is raised: it becomes a refusal."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Literal
+
+from kiva_relay.mapping import function, shape
+from kiva_relay.mapping.expression import Expression
+from kiva_relay.mapping.function import Refused, Run
+from kiva_relay.mapping.lookup import Lists, ListsUnknown
+from kiva_relay.mapping.plan import LEAVE_OUT, REFUSE, Each, Items, Leaf, Parts, Plan
+from kiva_relay.mapping.plan import Mapping as Plans
+from kiva_relay.resource import body as bodies
+from kiva_relay.resource import field as fields
+from kiva_relay.resource.kind import RESOURCES, Facts
+from kiva_relay.resource.refusal import Refusal
+from kiva_relay.source.reader import Content
+
+# What `else:` answers: a code that nobody knows, a photo that cannot be sent. Nothing else is hidden by it.
+_ELSE = frozenset(
+    {
+        "code_unknown",
+        "no_translation",
+        "activity_unknown",
+        "theme_unknown",
+        "location_unknown",
+        "currency_unknown",
+        "language_unknown",
+        "photo_unreadable",
+        "photo_too_large",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What applies to all rows of a page.
+
+    `today` and `cutoff` are dates in the MIS's zone, `timezone` its name. `columns` and `basis` are the settings of
+    the same names. `photos`: a photo's `sha256:…` stands in the body, or with `bytes` the photo itself, as sent.
+    """
+
+    lists: Lists
+    today: date
+    cutoff: date
+    timezone: str = "UTC"
+    columns: int = 2
+    basis: str = "cumulative_principal"
+    photos: Literal["sha256", "bytes"] = "sha256"
+
+    def facts(self, principal: Decimal | None) -> Facts:
+        """What the checks of a resource may know."""
+        return Facts(today=self.today, columns=self.columns, basis=self.basis, principal=principal)
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """What became of one row.
+
+    `body` is as sent; None with `refusals`, with `waiting` (`incomplete`: `when:` says not yet; `lists_unknown`:
+    Kiva's lists were never read), and for a row that is gone. `loan_id` and `client_id` are what PA2 shows,
+    whatever is sent of them. `bounds` are the values of `checks:`. `photos` are the fingerprints of the photos that
+    were looked at. `origins` says for each field where it came from, when that was asked for.
+    """
+
+    identity: str | None = None
+    loan_id: str = ""
+    client_id: str = ""
+    created_at: datetime | date | None = None
+    body: bodies.Body | None = None
+    refusals: tuple[Refusal, ...] = ()
+    waiting: Literal["incomplete", "lists_unknown"] | None = None
+    bounds: Mapping[str, Decimal] = field(default_factory=dict)
+    photos: tuple[str, ...] = ()
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+
+def apply(mapping: Plans, content: Content, *, context: Context, origins: bool = False) -> Mapped:
+    """Map one row and all that belongs to it; `origins` says for each field where it came from."""
+    if content.root is None:
+        return Mapped()
+    work = _Work(mapping, content, context)
+    return work.mapped(origins=origins)
+
+
+class _Work:
+    """One row under way: what was computed so far, and every reason against it."""
+
+    def __init__(self, mapping: Plans, content: Content, context: Context) -> None:
+        self.mapping = mapping
+        self.content = content
+        self.context = context
+        self.run = Run(
+            lists=context.lists, tables=mapping.tables, timezone=context.timezone, photos=context.photos
+        )
+        root = {**(content.root or {}), **content.related}
+        self.names: dict[str, Any] = {**root, "root": root, "row": content.root}
+        self.refusals: list[Refusal] = []
+        self.lists_unknown = False
+        self.photos: list[str] = []
+        self.origins: dict[str, str] = {}
+
+    def mapped(self, *, origins: bool) -> Mapped:
+        identity = self._identity()
+        created_at = self._created_at()
+        when = self.mapping.when
+        if when is not None and not self._single(when, "when") and not self.refusals:
+            return Mapped(
+                identity=identity, loan_id=identity or "", created_at=created_at, waiting="incomplete"
+            )
+        self._relations()
+        resource = RESOURCES[self.mapping.resource]
+        body = self._parts(self.mapping.fields, resource.fields, self.names, "")
+        bounds = self._bounds()
+        loan_id, client_id = resource.shown(body)
+        facts = self.context.facts(bounds.get("principal"))
+        sent = resource.complete(body, facts)
+        if not self.lists_unknown:
+            self._add(resource.check(sent, facts))
+        waiting: Literal["lists_unknown"] | None = None
+        if self.lists_unknown and not self.refusals:
+            waiting = "lists_unknown"
+        return Mapped(
+            identity=identity,
+            loan_id=loan_id or identity or "",
+            client_id=client_id,
+            created_at=created_at,
+            body=None if self.refusals or waiting else sent,
+            refusals=tuple(self.refusals),
+            waiting=waiting,
+            bounds=bounds,
+            photos=tuple(self.photos),
+            origins=self.origins if origins else {},
+        )
+
+    def _identity(self) -> str | None:
+        value = self._single(self.mapping.identity, "identity")
+        try:
+            identity = None if value is None else function.written(value)
+        except Refused as refused:
+            self._add([_at(refused.refusal, "identity")])
+            return None
+        if not identity and not self.refusals:
+            self._add([Refusal("identity_empty", "identity")])
+        return identity or None
+
+    def _created_at(self) -> datetime | date | None:
+        created_at = self.mapping.created_at
+        value = None if created_at is None else self._single(created_at, "created_at")
+        if value is None or isinstance(value, date):
+            return value
+        self._add(
+            [Refusal("wrong_type", "created_at", {"expected": "a date", "found": function.kind_of(value)})]
+        )
+        return None
+
+    def _relations(self) -> None:
+        for relation in self.mapping.stream.relations:
+            rows = self.content.related.get(relation.name)
+            names = {"relation": relation.name, "table": relation.table or "its sql"}
+            if rows is None and not relation.optional and not relation.many:
+                self._add([Refusal("relation_missing", relation.name, names)])
+            if isinstance(rows, list) and not relation.many:
+                self._add([Refusal("relation_not_unique", relation.name, names)])
+
+    def _bounds(self) -> dict[str, Decimal]:
+        found = {}
+        for name, expression in self.mapping.checks.items():
+            value = self._single(expression, f"checks.{name}")
+            try:
+                if value is not None:
+                    found[name] = function.number(value)
+            except Refused as refused:
+                self._add([_at(refused.refusal, f"checks.{name}")])
+        return found
+
+    def _single(self, expression: Expression, path: str) -> Any:
+        try:
+            return function.settled(expression.value(self.names, self.run))
+        except Refused as refused:
+            self._add([_at(refused.refusal, path)])
+        except ListsUnknown:
+            self.lists_unknown = True
+        return None
+
+    def _parts(
+        self, plans: Mapping[str, Plan], specs: tuple[fields.Field, ...], names: Mapping[str, Any], at: str
+    ) -> dict[str, Any]:
+        found = {}
+        for spec in specs:
+            if spec.name in plans:
+                value = self._value(plans[spec.name], spec, names, at + spec.name)
+                if value is not None:
+                    found[spec.name] = value
+        return found
+
+    def _value(self, plan: Plan, spec: fields.Field, names: Mapping[str, Any], path: str) -> Any:
+        match plan:
+            case Leaf():
+                return self._leaf(plan, names, path)
+            case Parts():
+                return self._parts(plan.parts, spec.fields, names, path + ".") or None
+            case Items():
+                numbered = enumerate(plan.items)
+                return [
+                    self._value(item, spec, names, f"{path}[{number}]") for number, item in numbered
+                ] or None
+            case Each():
+                rows = enumerate(self._rows(plan.relation))
+                made = [self._value(plan.do, spec, row, f"{path}[{number}]") for number, row in rows]
+                return made or None
+
+    def _rows(self, relation: str) -> Iterator[dict[str, Any]]:
+        rows = self.content.related.get(relation)
+        for position, row in enumerate(rows if isinstance(rows, list) else [], start=1):
+            yield {**row, "row": row, "root": self.names["root"], "position": position}
+
+    def _leaf(self, leaf: Leaf, names: Mapping[str, Any], path: str) -> Any:
+        self.origins[path] = leaf.origin
+        try:
+            value = self._computed(leaf, names)
+        except ListsUnknown:
+            self.lists_unknown = True
+            return None
+        except Refused as refused:
+            self._add([_at(refused.refusal, path)])
+            return None
+        if value is None and leaf.required:
+            self._add([fields.empty(leaf.name, path)])
+        if leaf.kind == "image" and isinstance(value, str) and value.startswith("sha256:"):
+            self.photos.append(value)
+        return value
+
+    def _computed(self, leaf: Leaf, names: Mapping[str, Any]) -> Any:
+        try:
+            value = leaf.start.value(names, self.run) if isinstance(leaf.start, Expression) else leaf.start
+            for step in leaf.steps:
+                arguments = [
+                    each.value(names, self.run) if isinstance(each, Expression) else each
+                    for each in step.arguments
+                ]
+                value = function.call(step.function, self.run, value, *arguments)
+            value = function.settled(value)
+        except Refused as refused:
+            if leaf.otherwise == REFUSE or refused.refusal.code not in _ELSE:
+                raise
+            value = None if leaf.otherwise == LEAVE_OUT else leaf.otherwise
+        return shape.shaped(leaf.kind, value, self.run)
+
+    def _add(self, refusals: list[Refusal]) -> None:
+        # A field that could not be computed is empty too: one reason for it is enough.
+        known = {refusal.field for refusal in self.refusals}
+        self.refusals += [each for each in refusals if not each.field or each.field not in known]
+
+
+def _at(refusal: Refusal, path: str) -> Refusal:
+    return dataclasses.replace(refusal, field=path)

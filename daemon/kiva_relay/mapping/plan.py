@@ -1,0 +1,127 @@
+"""A mapping, read and compiled: where each value of a body comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Mapped
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from kiva_relay.errors import Mistake
+from kiva_relay.mapping.expression import Expression
+from kiva_relay.mapping.lookup import Table
+from kiva_relay.resource.field import Kind
+from kiva_relay.source.stream import Stream
+
+# `else: refuse` (as without `else`), and `else: leave_out`.
+REFUSE = "refuse"
+LEAVE_OUT = "leave_out"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One function of the long form, with its values; a value that is an Expression is computed for each row."""
+
+    function: str
+    arguments: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A field that holds one value: `start` (an expression, or the words themselves), then `steps` in order.
+
+    `otherwise` is what an unknown code becomes: `refuse`, `leave_out`, or the value. `origin` says where the value
+    comes from, as `m_code_value.code_value → choose`; no value stands in it.
+    """
+
+    name: str
+    kind: Kind
+    start: Expression | str | int | Decimal | bool
+    steps: tuple[Step, ...] = ()
+    otherwise: Any = REFUSE
+    required: bool = False
+    origin: str = ""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """An object: each part by its name."""
+
+    parts: Mapped[str, Plan]
+
+
+@dataclass(frozen=True)
+class Items:
+    """A list whose items stand in the mapping one by one."""
+
+    items: tuple[Plan, ...]
+
+
+@dataclass(frozen=True)
+class Each:
+    """A list with one item for each row of a relation."""
+
+    relation: str
+    do: Plan
+
+
+Plan = Leaf | Parts | Items | Each
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """What one institution has to say: which fund is Kiva's. `sql` lists the choices (value, name)."""
+
+    name: str
+    ask: str
+    sql: str | None
+    type: str | None
+    line: int
+    column: int
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column that the mapping names, and where: to be compared with the live database.
+
+    `owner` is the relation's name, empty for the root table. `kind` is what Kiva takes, when the column goes there
+    as it is.
+    """
+
+    owner: str
+    name: str
+    path: str
+    line: int
+    column: int
+    kind: Kind | None = None
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """One mapping file, ready to be applied.
+
+    `fingerprint` changes with everything that could change a body: the file, its parameters, its code tables.
+    `warnings` are what a person should read but what stops nothing.
+    """
+
+    name: str
+    file: Path
+    resource: str
+    stream: Stream
+    fingerprint: str
+    identity: Expression
+    fields: Mapped[str, Plan]
+    created_at: Expression | None = None
+    when: Expression | None = None
+    checks: Mapped[str, Expression] = field(default_factory=dict)
+    left_to_the_coordinator: tuple[str, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+    tables: Mapped[str, Table] = field(default_factory=dict)
+    columns: tuple[Column, ...] = ()
+    warnings: tuple[Mistake, ...] = ()
+
+    @property
+    def examples(self) -> Path:
+        """Where its examples stand: beside it, `NAME.test.yaml`."""
+        return self.file.with_name(f"{self.name}.test.yaml")

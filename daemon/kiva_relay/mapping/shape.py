@@ -1,0 +1,85 @@
+"""A value of the MIS in the form in which it stands in a body."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from kiva_relay.mapping import function
+from kiva_relay.mapping.function import Refused, Run
+from kiva_relay.resource.field import EXPECTED, Kind
+
+# No currency has more digits than this; what a column has beyond them is the column's type, not money.
+DIGITS = 4
+
+
+def shaped(kind: Kind, value: Any, run: Run) -> Any:
+    """The value as Kiva takes it: ids are text, amounts Decimal, dates ISO. NULL and an empty text are None.
+
+    Raises Refused for a value of another kind: a number is not taken out of a text, nor a date out of one.
+    """
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    made = _AS[kind](value, run) if kind in _AS else None
+    if made is None:
+        raise Refused("wrong_type", expected=EXPECTED[kind], found=function.kind_of(value))
+    return made
+
+
+def _text(value: Any, run: Run) -> str | None:
+    del run
+    if isinstance(value, str):
+        return value.strip()
+    # An id may be a number in the MIS; true, a date or a fraction is no text by accident.
+    whole = isinstance(value, int | Decimal) and not isinstance(value, bool) and value == int(value)
+    return str(int(value)) if whole else None
+
+
+def _integer(value: Any, run: Run) -> int | None:
+    del run
+    if isinstance(value, bool) or not isinstance(value, int | Decimal) or value != int(value):
+        return None
+    return int(value)
+
+
+def _amount(value: Any, run: Run) -> Decimal | None:
+    del run
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        return None
+    amount = Decimal(value)
+    exponent = amount.as_tuple().exponent
+    if not isinstance(exponent, int):
+        return None
+    if exponent > 0 or exponent < -DIGITS:
+        amount = Decimal(format(amount.normalize(), "f"))
+    return amount
+
+
+def _date(value: Any, run: Run) -> str | None:
+    try:
+        return function.day(run, value).isoformat()
+    except Refused:
+        return None
+
+
+def _boolean(value: Any, run: Run) -> bool | None:
+    del run
+    # MariaDB has no boolean: it holds 0 and 1.
+    if isinstance(value, bool):
+        return value
+    return bool(value) if isinstance(value, int | Decimal) and value in (0, 1) else None
+
+
+def _image(value: Any, run: Run) -> str | None:
+    del run
+    return value if isinstance(value, str) and value.startswith(("data:image/", "sha256:")) else None
+
+
+_AS: dict[Kind, Any] = {
+    "text": _text,
+    "integer": _integer,
+    "amount": _amount,
+    "date": _date,
+    "boolean": _boolean,
+    "image": _image,
+}

@@ -1,0 +1,315 @@
+"""The `source:`, `relations:` and `parameters:` of a mapping, read into a stream."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from kiva_relay import errors
+
+from kiva_relay.mapping.field_reader import FieldReader
+from kiva_relay.mapping.plan import Column, Parameter
+from kiva_relay.mapping.tree import Report, Tree
+from kiva_relay.source.stream import Relation, Stream
+
+SOURCE = ("table", "key", "changed_at", "changed_at_zone", "created_at", "where", "touched_by")
+RELATION = ("table", "sql", "match", "many", "optional", "order_by", "changed_at")
+TOUCHED_BY = ("name", "table", "sql", "match", "changed_at")
+PARAMETER = ("ask", "sql", "type")
+TYPES = ("text", "integer", "amount", "date", "boolean")
+
+CUTOFF = "cutoff"
+
+_QUOTED = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"")
+_PARAMETER = re.compile(r"(?<![:\w]):([A-Za-z_]\w*)")
+_TABLE = re.compile(r"\b(?:FROM|JOIN)\s+([A-Za-z_][\w.]*)", re.IGNORECASE)
+
+
+class SourceReader:
+    """Reads what a mapping reads from the MIS; notes columns and mistakes on the way."""
+
+    def __init__(self, report: Report, fields: FieldReader, values: Mapping[str, Any]) -> None:
+        self.report = report
+        self.fields = fields
+        self.values = values
+        self.columns: list[Column] = []
+        self.used: set[str] = set()
+
+    def parameters(self, found: Tree | None) -> tuple[Parameter, ...]:
+        """The parameters that the mapping declares. Without a value of its own, one is a mistake."""
+        return tuple(self._parameter(name, value) for name, value in found.entries) if found else ()
+
+    def given(self, parameters: tuple[Parameter, ...]) -> dict[str, object]:
+        """The values of the declared parameters, converted; a missing one is a mistake that asks for it."""
+        converted: dict[str, object] = {}
+        for parameter in parameters:
+            if parameter.name in self.values:
+                converted[parameter.name] = self._converted(parameter)
+                continue
+            near = errors.nearest(parameter.name, self.values)
+            message = f"needs to be told: {parameter.ask}. Without it nothing is mapped."
+            remedy = f"write in config.yaml:   parameters: {{{parameter.name}: …}}"
+            remedy += f"   (it has {', '.join(near)})" if near else ""
+            at = Tree("scalar", parameter.line, parameter.column)
+            self.report.add(at, f"parameters.{parameter.name}", message, remedy=remedy)
+        return converted
+
+    def relations(self, found: Tree | None) -> dict[str, Relation]:
+        """The relations in their order; each may be matched on the ones before it."""
+        known: dict[str, Relation] = {}
+        for name, value in found.entries if found else ():
+            relation = self._relation(value, name.text, f"relations.{name.text}", RELATION, known)
+            if relation is not None:
+                known[name.text] = relation
+        return known
+
+    def stream(
+        self,
+        found: Tree,
+        *,
+        name: str,
+        resource: str,
+        relations: Mapping[str, Relation],
+        parameters: Mapping[str, object],
+        declared: set[str],
+    ) -> Stream:
+        """The stream; `declared` are the parameters that its SQL may name."""
+        self.keys(found, SOURCE, "source")
+        table = self.text(found, "table", "source", required=True)
+        key = self._names(found, "key", "source")
+        changed_at = self._names(found, "changed_at", "source")
+        where = self.text(found, "where", "source")
+        if not key:
+            self.report.add(found, "source.key", "is missing: the column that names a row", remedy="key: id")
+        touched = self._touched_by(found.get("touched_by"), relations)
+        self._sql_parameters(found.get("where"), "source.where", declared)
+        sqls = [where, *(relation.sql or "" for relation in (*relations.values(), *touched))]
+        self._unwatched(found, table, relations, touched)
+        return Stream(
+            name=name,
+            resource=resource,
+            table=table,
+            key=key,
+            changed_at=changed_at,
+            where=where,
+            parameters=parameters,
+            relations=tuple(relations.values()),
+            touched_by=touched,
+            changed_at_zone=self.text(found, "changed_at_zone", "source") or "utc",
+            uses_cutoff=any(CUTOFF in named(sql) for sql in sqls),
+        )
+
+    def keys(self, found: Tree, known: tuple[str, ...], path: str) -> None:
+        """Note every key that is not known."""
+        for name, _ in found.entries:
+            if name.text not in known and name.line not in self.report.broken:
+                near = errors.nearest(name.text, known)
+                remedy = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(known)}"
+                where = f"{path}.{name.text}" if path else name.text
+                self.report.add(name, where, f'no such key: "{name.text}"', remedy=remedy)
+
+    def text(self, found: Tree, key: str, path: str, *, required: bool = False) -> str:
+        """A key's text; empty without it."""
+        value = found.get(key)
+        if value is None or value.null:
+            if required:
+                self.report.add(found, f"{path}.{key}", "is missing")
+            return ""
+        if value.kind != "scalar":
+            self.report.add(value, f"{path}.{key}", f"expected a text, found a {value.kind}")
+            return ""
+        return value.text.strip()
+
+    def _parameter(self, name: Tree, value: Tree) -> Parameter:
+        path = f"parameters.{name.text}"
+        if value.kind != "map":
+            remedy = f'{name.text}: {{ask: "what it is and where to find it"}}'
+            self.report.add(value, path, "expected what to ask for", remedy=remedy)
+            return Parameter(name.text, name.text, None, None, name.line, name.column)
+        self.keys(value, PARAMETER, path)
+        kind = self.text(value, "type", path) or None
+        if kind is not None and kind not in TYPES:
+            self.report.add(
+                value.get("type"), f"{path}.type", f'no such type: "{kind}"', remedy=", ".join(TYPES)
+            )
+        ask = self.text(value, "ask", path, required=True)
+        sql = self._select(value, path)
+        return Parameter(name.text, ask, sql, kind, name.line, name.column)
+
+    def _converted(self, parameter: Parameter) -> object:
+        value = self.values[parameter.name]
+        try:
+            return value if parameter.type is None else _CONVERT[parameter.type](value)
+        except (TypeError, ValueError, InvalidOperation):
+            at = Tree("scalar", parameter.line, parameter.column)
+            message = f"expected {parameter.type}, found {value!r} in config.yaml"
+            self.report.add(at, f"parameters.{parameter.name}", message)
+            return None
+
+    def _relation(
+        self, found: Tree, name: str, path: str, known_keys: tuple[str, ...], earlier: Mapping[str, Relation]
+    ) -> Relation | None:
+        if found.kind != "map":
+            if found.line not in self.report.broken:
+                remedy = "{table: m_client, match: {id: client_id}}"
+                self.report.add(found, path, "expected a table and how it is matched", remedy=remedy)
+            return None
+        self.keys(found, known_keys, path)
+        table = self.text(found, "table", path) or None
+        sql = self._select(found, path)
+        if (table is None) == (sql is None):
+            self.report.add(found, path, "expected either `table:` or `sql:`")
+            return None
+        relation = Relation(
+            name=name,
+            table=table,
+            sql=sql,
+            match=self._match(found, path, name, earlier),
+            many=self._flag(found, "many", path),
+            optional=self._flag(found, "optional", path),
+            order_by=self.text(found, "order_by", path) or None,
+            changed_at=self._names(found, "changed_at", path),
+        )
+        if relation.many and relation.order_by is None:
+            message = "many rows without an order change places by themselves"
+            self.report.add(found, f"{path}.order_by", message, remedy="order_by: id")
+        self._note(found.get("order_by"), name, relation.order_by, f"{path}.order_by")
+        for column in relation.changed_at:
+            self._note(found.get("changed_at"), name, column, f"{path}.changed_at")
+        return relation
+
+    def _touched_by(self, found: Tree | None, relations: Mapping[str, Relation]) -> tuple[Relation, ...]:
+        known = dict(relations)
+        touched: list[Relation] = []
+        for number, item in enumerate(found.items if found else ()):
+            path = f"source.touched_by[{number}]"
+            name = self.text(item, "name", path) if item.kind == "map" else ""
+            if name and name in known:
+                self.report.add(item.get("name"), f"{path}.name", f'"{name}" is a relation already')
+            # An entry without a name of its own is known by its place, for the sake of messages.
+            relation = self._relation(item, name or f"touched_by[{number}]", path, TOUCHED_BY, known)
+            if relation is None:
+                continue
+            if relation.sql and not relation.changed_at:
+                remedy = "name the tables one by one: {name: …, table: …, match: {…}}"
+                self.report.add(item, path, "a sql: is watched by its `changed_at:` only", remedy=remedy)
+            touched.append(relation)
+            known[relation.name] = relation
+        return tuple(touched)
+
+    def _match(self, found: Tree, path: str, owner: str, earlier: Mapping[str, Relation]) -> dict[str, str]:
+        match = found.get("match")
+        if match is None or match.kind != "map" or not match.entries:
+            remedy = "match: {its column: the loan's column}"
+            self.report.add(
+                match or found, f"{path}.match", "is missing: how its rows belong to the loan", remedy=remedy
+            )
+            return {}
+        for theirs, ours in match.entries:
+            self._note(theirs, owner, theirs.text, f"{path}.match")
+            before, _, column = ours.text.rpartition(".")
+            if before and before not in earlier:
+                near = errors.nearest(before, earlier)
+                remedy = (
+                    f"nearest: {', '.join(near)}" if near else "a relation stands before those that name it"
+                )
+                self.report.add(
+                    ours, f"{path}.match", f'there is no relation "{before}" before it', remedy=remedy
+                )
+            else:
+                self._note(ours, before, column, f"{path}.match")
+        return {theirs.text: ours.text for theirs, ours in match.entries}
+
+    def _select(self, found: Tree, path: str) -> str | None:
+        sql = self.text(found, "sql", path)
+        if not sql:
+            return None
+        bare = _QUOTED.sub("''", sql).rstrip().rstrip(";")
+        if not re.match(r"(?is)\s*(?:select|with)\b", bare) or ";" in bare:
+            message = "expected one SELECT; the relay never writes to the MIS"
+            self.report.add(found.get("sql"), f"{path}.sql", message)
+        return sql.rstrip().rstrip(";")
+
+    def sql_parameters(self, found: Tree | None, declared: set[str]) -> None:
+        """Note every `:name` in the relations' SQL that no parameter declares."""
+        for name, value in found.entries if found else ():
+            if value.kind == "map":
+                self._sql_parameters(value.get("sql"), f"relations.{name.text}.sql", declared)
+
+    def _sql_parameters(self, found: Tree | None, path: str, declared: set[str]) -> None:
+        if found is None or found.kind != "scalar":
+            return
+        for name in sorted(named(found.text)):
+            self.used.add(name)
+            if name != CUTOFF and name not in declared:
+                near = errors.nearest(name, {*declared, CUTOFF})
+                remedy = f"nearest: :{near[0]}" if near else f"parameters: {{{name}: {{ask: …}}}}"
+                self.report.add(found, path, f"no parameter is called :{name}", remedy=remedy)
+
+    def _unwatched(
+        self, found: Tree, table: str, relations: Mapping[str, Relation], touched: tuple[Relation, ...]
+    ) -> None:
+        """A table inside a SELECT is not watched by itself: say so, unless `touched_by` names it."""
+        watched = {table, *(each.table for each in (*relations.values(), *touched) if each.table)}
+        for relation in relations.values():
+            inside = {
+                name for name in _TABLE.findall(_QUOTED.sub("''", relation.sql or "")) if name not in watched
+            }
+            for name in sorted(inside):
+                message = (
+                    f"changes in {name} (in relation {relation.name}) are seen by the nightly sweep only"
+                )
+                remedy = f"touched_by: [{{table: {name}, match: {{…}}}}]"
+                self.report.add(found, "source.touched_by", message, remedy=remedy, severity="warning")
+
+    def _names(self, found: Tree, key: str, path: str) -> tuple[str, ...]:
+        value = found.get(key)
+        if value is None or value.null:
+            return ()
+        items = value.items if value.kind == "list" else (value,)
+        if value.kind == "map" or any(item.kind != "scalar" for item in items):
+            self.report.add(value, f"{path}.{key}", "expected a column, or a list of columns")
+            return ()
+        if path == "source":
+            for item in items:
+                self._note(item, "", item.text, f"{path}.{key}")
+        return tuple(item.text for item in items)
+
+    def _flag(self, found: Tree, key: str, path: str) -> bool:
+        value = found.get(key)
+        return value is not None and self.fields.boolean(value, f"{path}.{key}")
+
+    def _note(self, at: Tree | None, owner: str, name: str | None, path: str) -> None:
+        if at is not None and name:
+            self.columns.append(Column(owner, name, path, at.line, at.column))
+
+
+def named(sql: str) -> set[str]:
+    """The `:names` of a SELECT, those between quotes left out."""
+    return set(_PARAMETER.findall(_QUOTED.sub("''", sql)))
+
+
+def _date(value: Any) -> date:
+    return value if isinstance(value, date) else date.fromisoformat(str(value))
+
+
+def _integer(value: Any) -> int:
+    return int(str(value))
+
+
+def _boolean(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+_CONVERT: dict[str, Any] = {
+    "text": str,
+    "integer": _integer,
+    "amount": lambda value: Decimal(str(value)),
+    "date": _date,
+    "boolean": _boolean,
+}

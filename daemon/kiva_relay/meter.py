@@ -1,0 +1,58 @@
+"""What the relay counts, for Prometheus: every metric, its labels and what it means.
+
+Names begin with `kiva_relay_`, units are seconds, and labels take few values: never an id.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series beside each counter, that no rule of ours reads
+
+registry = CollectorRegistry(auto_describe=True)
+
+
+def _counter(name: str, means: str, *labels: str) -> Counter:
+    return Counter(name, means, labels, namespace="kiva_relay", registry=registry)
+
+
+def _gauge(name: str, means: str, *labels: str) -> Gauge:
+    return Gauge(name, means, labels, namespace="kiva_relay", registry=registry)
+
+
+changes_captured = _counter(
+    "changes_captured", "Changes of the MIS that were committed to the outbox.", "stream"
+)
+lag_seconds = _gauge("lag_seconds", "How far the reading of a stream is behind the MIS.", "stream")
+mis_query_seconds = _counter("mis_query_seconds", "Time that the MIS spent on our queries.")
+mapping_refusals = _counter(
+    "mapping_refusals", "Bodies that a mapping or a check refused.", "mapping", "code"
+)
+
+entries = _gauge("entries", "Entries of the outbox in a state.", "resource", "state")
+in_doubt = _gauge("in_doubt", "Entries of which nobody knows whether Kiva has them.", "resource")
+held = _gauge("held", "1 while something is held and waits for a person.", "what", "reason")
+attempts_open = _gauge("attempts_open", "Attempts that were begun and have no outcome yet.")
+
+deliveries = _counter("deliveries", "Attempts that ended, by outcome.", "resource", "outcome")
+last_success = _gauge("last_success_timestamp_seconds", "When Kiva last accepted something.", "resource")
+mirror_age_seconds = _gauge("mirror_age_seconds", "Age of the last complete reading of what Kiva lists.")
+
+config_reload_failures = _counter("config_reload_failures", "Reloads refused because a file held mistakes.")
+info = _gauge(
+    "info", "1; the version that runs, and the environment of Kiva it points to.", "version", "environment"
+)
+
+
+def replace(gauge: Gauge, values: Mapping[tuple[str, ...], float]) -> None:
+    """Let a gauge show exactly `values`, by the values of its labels; what is no longer there disappears."""
+    for labels, value in values.items():
+        gauge.labels(*labels).set(value)
+    shown = {tuple(sample.labels.values()) for metric in gauge.collect() for sample in metric.samples}
+    for labels in shown - set(values):
+        gauge.remove(*labels)

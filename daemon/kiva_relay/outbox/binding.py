@@ -1,0 +1,65 @@
+"""The outbox is bound to one destination and one MIS: with another one, everything would look delivered."""
+
+from __future__ import annotations
+
+import secrets
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from kiva_relay import errors
+from kiva_relay.config import settings as config
+from kiva_relay.outbox import table
+
+_NAMES = {"api_url": "kiva.api_url", "partner_id": "kiva.partner_id", "mis": "mis.url"}
+
+
+def get(tx: Connection, name: str) -> str | None:
+    """A fact about the outbox itself."""
+    return tx.execute(sa.select(table.meta.c.value).where(table.meta.c.name == name)).scalar()
+
+
+def put(tx: Connection, name: str, value: str) -> None:
+    """Remember a fact about the outbox itself."""
+    done = tx.execute(sa.update(table.meta).where(table.meta.c.name == name).values(value=value))
+    if done.rowcount == 0:
+        tx.execute(sa.insert(table.meta).values(name=name, value=value))
+
+
+def remove(tx: Connection, name: str) -> None:
+    """Forget a fact."""
+    tx.execute(sa.delete(table.meta).where(table.meta.c.name == name))
+
+
+def bind_destination(tx: Connection, settings: config.Settings) -> None:
+    """Bind a new outbox to its destination, or check that it is still the same one.
+
+    Raises:
+        OutboxRefused: the outbox belongs to another API or partner.
+    """
+    if get(tx, "outbox_id") is None:
+        put(tx, "outbox_id", secrets.token_hex(8))
+    _bind(tx, {"api_url": settings.kiva.api_url, "partner_id": settings.kiva.partner_id}, settings)
+
+
+def bind_mis(tx: Connection, identity: str, settings: config.Settings) -> None:
+    """Bind a new outbox to its MIS, or check that it is still the same one.
+
+    Raises:
+        OutboxRefused: the outbox has read another database.
+    """
+    _bind(tx, {"mis": identity}, settings)
+
+
+def _bind(tx: Connection, facts: dict[str, str], settings: config.Settings) -> None:
+    for name, value in facts.items():
+        bound = get(tx, name)
+        if bound is None:
+            put(tx, name, value)
+        elif bound != value:
+            raise errors.OutboxRefused(
+                f"The outbox {settings.outbox.url} belongs to {_NAMES[name]} {bound}; the configuration"
+                f" {settings.file} says {value}. Nothing was read or sent.",
+                hint="Another destination or MIS needs an outbox of its own: set outbox.url to a new one."
+                " The old one stays where it is. If the setting is a mistake, correct it.",
+            )

@@ -1,0 +1,39 @@
+"""Kiva's own lists (activities, locales, locations, themes), as `GET …/config/{kind}` gave them last."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from kiva_relay.outbox import table
+from kiva_relay.resource import body as json_body
+
+KINDS = ("activities", "locales", "locations", "themes")
+
+
+def keep(tx: Connection, kind: str, items: list[dict[str, Any]], *, now: datetime) -> bool:
+    """Store a list; true when it differs from the one before."""
+    fingerprint = json_body.sha256({"items": items})
+    columns = table.catalogue.c
+    before = tx.execute(sa.select(columns.sha256).where(columns.kind == kind)).scalar()
+    values = {"items": items, "sha256": fingerprint, "refreshed_at": now}
+    if before is None:
+        tx.execute(sa.insert(table.catalogue).values(kind=kind, **values))
+    else:
+        tx.execute(sa.update(table.catalogue).where(columns.kind == kind).values(**values))
+    return before != fingerprint
+
+
+def load(tx: Connection) -> dict[str, list[dict[str, Any]]]:
+    """All lists that were ever read, by kind."""
+    columns = table.catalogue.c
+    return {row.kind: row.items for row in tx.execute(sa.select(columns.kind, columns["items"]))}
+
+
+def refreshed_at(tx: Connection) -> datetime | None:
+    """When the oldest of the lists was read; None while one is missing."""
+    moments = list(tx.execute(sa.select(table.catalogue.c.refreshed_at)).scalars())
+    return min(moments) if len(moments) == len(KINDS) else None

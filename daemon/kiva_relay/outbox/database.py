@@ -1,0 +1,140 @@
+"""The outbox database: one SQLite file by default, PostgreSQL by setting. The same code runs on both.
+
+SQLite's own manual ("Write-Ahead Logging", "PRAGMA synchronous") gives WAL with synchronous=FULL as durable
+across a power cut. The driver's transaction handling is off: it would open a transaction late and let DDL slip
+out of it; every writing transaction here begins with BEGIN IMMEDIATE.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import Connection, Engine
+
+from kiva_relay import errors
+from kiva_relay.config import secret
+
+BUSY_TIMEOUT_SECONDS = 30
+
+
+class Outbox:
+    """An open outbox database.
+
+    `guard` is called with the connection at the start of every writing transaction; the daemon's guard checks
+    that it still holds the lease, so that nothing is written after another relay took over.
+    """
+
+    def __init__(self, url: str, *, password: secret.Secret | None = None) -> None:
+        self.url = sa.make_url(url)
+        self.is_file = self.url.get_backend_name() == "sqlite"
+        self.guard: Callable[[Connection], None] | None = None
+        self.engine = _file_engine(self.path) if self.is_file else _server_engine(self.url, password)
+
+    @property
+    def path(self) -> Path:
+        """The file of a SQLite outbox."""
+        return Path(self.url.database or "")
+
+    @contextlib.contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """A writing transaction: all of it is durable when the block ends, or none of it happened."""
+        with self._reached(), self.engine.begin() as tx:
+            if self.guard is not None:
+                self.guard(tx)
+            yield tx
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A reading transaction: one consistent picture, which disturbs no writer."""
+        with self._reached(), self.engine.connect().execution_options(relay_reads=True) as tx, tx.begin():
+            yield tx
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+    @contextlib.contextmanager
+    def _reached(self) -> Iterator[None]:
+        try:
+            yield
+        except sa.exc.OperationalError as error:
+            raise _explained(error, self) from error
+
+
+def _explained(error: sa.exc.OperationalError, outbox: Outbox) -> errors.RelayError:
+    cause = str(error.orig).splitlines()[0]
+    if not outbox.is_file:
+        return errors.Unreachable(f"The outbox database does not answer: {cause}. Nothing is lost.")
+    if "readonly" in cause or "unable to open" in cause:
+        return errors.UsageError(
+            f"The outbox {outbox.path} belongs to the service and cannot be used by your user ({cause}).",
+            hint="Run the same command with sudo.",
+        )
+    return errors.Unreachable(f"The outbox {outbox.path} cannot be written now: {cause}. Nothing is lost.")
+
+
+def _file_engine(path: Path) -> Engine:
+    engine = sa.create_engine(
+        f"sqlite:///{path}",
+        connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "isolation_level": None, "check_same_thread": False},
+        pool_size=8,
+    )
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        reads = connection.get_execution_options().get("relay_reads", False)
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _server_engine(url: sa.URL, password: secret.Secret | None) -> Engine:
+    if url.get_backend_name() != "postgresql":
+        raise errors.UsageError(
+            f"outbox.url: expected sqlite:///FILE or postgresql://…, found {url.get_backend_name()}://…",
+            hint="outbox: {url: sqlite:////var/lib/kiva-relay/outbox.db}",
+        )
+    url = url.set(drivername="postgresql+psycopg")
+    if password is not None:
+        url = url.set(password=password.reveal())
+    return sa.create_engine(
+        url,
+        isolation_level="READ COMMITTED",
+        pool_pre_ping=True,
+        connect_args={
+            "application_name": "kiva-relay outbox",
+            "connect_timeout": 5,
+            "options": "-c synchronous_commit=on -c timezone=UTC",
+        },
+    )
+
+
+def create_file(path: Path) -> None:
+    """Make an empty file that only its owner reads (mode 0600), in a folder that exists.
+
+    Raises:
+        UsageError: the folder is missing or may not be written; the message names the command to type.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, stat.S_IRUSR | stat.S_IWUSR)
+    except OSError as error:
+        raise errors.UsageError(
+            f"The outbox {path} cannot be made: {error.strerror}.",
+            hint=f"sudo install -d -o kiva-relay -m 0700 {path.parent}",
+        ) from error
+    os.close(descriptor)

@@ -1,0 +1,87 @@
+"""One thing owed to Kiva: a row of the outbox, and what intake hands over to make one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy.engine import Row
+
+from kiva_relay.outbox.state import State
+from kiva_relay.resource.refusal import Refusal
+
+
+@dataclass(frozen=True)
+class Owed:
+    """What the MIS owes Kiva for one identity, as mapped just now.
+
+    Exactly one of these holds: there is a `body`; there are `refusals`; or both a body or none and a `waits`
+    code that says for what it waits.
+    """
+
+    resource: str
+    identity: str
+    stream: str
+    key: str
+    loan_id: str
+    fingerprint: str
+    origin: str
+    due_at: datetime
+    client_id: str = ""
+    amount: str | None = None
+    currency: str | None = None
+    period: str = ""
+    body: str | None = None
+    body_sha256: str | None = None
+    refusals: tuple[Refusal, ...] = ()
+    waits: str | None = None
+    publish_by: date | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of the outbox, whole. Columns are explained in `table.entry`."""
+
+    id: int
+    resource: str
+    identity: str
+    version: int
+    state: State
+    reason: str | None
+    evidence: str | None
+    waits_for: int | None
+    stream: str
+    key: str
+    loan_id: str
+    client_id: str
+    amount: str | None
+    currency: str | None
+    period: str
+    body: str | None
+    body_sha256: str | None
+    fingerprint: str | None
+    origin: str
+    refusals: list[dict[str, Any]] | None
+    receipt: dict[str, Any] | None
+    publish_by: date | None
+    due_at: datetime
+    batch_cap: int | None
+    repeats: int
+    created_at: datetime
+    changed_at: datetime
+    settled_at: datetime | None
+    done_at: datetime | None
+    row_version: int
+
+    @property
+    def reasons(self) -> list[Refusal]:
+        """Why it was refused: codes, fields and parameters."""
+        return [Refusal.from_json(refusal) for refusal in self.refusals or ()]
+
+
+def of(row: Row[Any]) -> Entry:
+    """An Entry from a row of `table.entry`."""
+    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
+    values["state"] = State(values["state"])
+    return Entry(**values)

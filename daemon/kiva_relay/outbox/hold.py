@@ -1,0 +1,143 @@
+"""Holds: where the relay must not go on alone, it says why and waits. One mechanism for all of them.
+
+A hold is a row beside the entries: what it holds (all, a resource, or `stream:NAME`), a reason code with
+parameters, since when, and who released it. Capture goes on meanwhile; only the courier respects holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from kiva_relay.outbox import table
+
+ALL = "all"
+RELAY = "the relay"
+_STREAM = "stream:"
+
+REASONS: Mapping[str, str] = {
+    "first_start": "first start with this Kiva",
+    "first_report": "the first report of this relay is not sent by itself",
+    "restored_outbox": "the outbox is older than what this machine has sent",
+    "mis_went_back": "the MIS looks older than it was",
+    "mapping_changes_much": "an edited mapping changes much of what waits",
+    "many_in_doubt": "too many answers were lost in a row",
+    "many_refusals": "Kiva refused ten bodies in a row",
+    "brake": "more became owed within an hour than delivery.brake allows",
+    "values_vanished": "a field that was always filled is suddenly empty",
+    "destination_fault": "Kiva refuses the relay itself, not what it sends",
+    "scope_missing": "Kiva's token does not grant this permission",
+    "asked": "a person asked for it",
+}
+"""Every reason code, with the sentence that a person reads."""
+
+LIFTED_BY_ITSELF = ("destination_fault", "scope_missing")
+"""Reasons that the relay takes away itself, once Kiva no longer gives them."""
+
+
+@dataclass(frozen=True)
+class Hold:
+    """A hold in force."""
+
+    id: int
+    what: str
+    reason: str
+    params: Mapping[str, Any]
+    since: datetime
+    held_by: str
+    note: str
+    allowance: int
+
+    @property
+    def sentence(self) -> str:
+        """Why, in a sentence."""
+        return REASONS[self.reason]
+
+
+def put(
+    tx: Connection,
+    what: str,
+    reason: str,
+    *,
+    now: datetime,
+    params: Mapping[str, Any] | None = None,
+    by: str = RELAY,
+    note: str = "",
+) -> bool:
+    """Hold `what`; false when it is held for this reason already."""
+    if reason not in REASONS:
+        raise ValueError(reason)
+    if any(held.what == what and held.reason == reason for held in in_force(tx)):
+        return False
+    values = {
+        "what": what,
+        "reason": reason,
+        "params": dict(params or {}),
+        "since": now,
+        "held_by": by,
+        "note": note,
+    }
+    tx.execute(sa.insert(table.hold).values(**values))
+    return True
+
+
+def release(
+    tx: Connection,
+    what: str,
+    *,
+    by: str,
+    note: str,
+    now: datetime,
+    limit: int | None = None,
+    reason: str | None = None,
+) -> list[Hold]:
+    """Release the holds on exactly `what`, or let `limit` entries pass while they stay; the holds concerned."""
+    concerned = [held for held in in_force(tx) if held.what == what and reason in (None, held.reason)]
+    for held in concerned:
+        values: dict[str, Any] = (
+            {"released_at": now, "released_by": by, "release_note": note}
+            if limit is None
+            else {"allowance": held.allowance + limit}
+        )
+        tx.execute(sa.update(table.hold).where(table.hold.c.id == held.id).values(**values))
+    return concerned
+
+
+def in_force(tx: Connection) -> list[Hold]:
+    """All holds that were not released, oldest first."""
+    names = [field for field in Hold.__dataclass_fields__]
+    query = (
+        sa.select(*(table.hold.c[name] for name in names))
+        .where(table.hold.c.released_at.is_(None))
+        .order_by(table.hold.c.id)
+    )
+    return [Hold(**row._mapping) for row in tx.execute(query)]  # noqa: SLF001 - SQLAlchemy's public name
+
+
+def was_ever(tx: Connection, reason: str) -> bool:
+    """Was anything ever held for this reason, released or not?"""
+    return tx.execute(sa.select(table.hold.c.id).where(table.hold.c.reason == reason).limit(1)).first() is not None
+
+
+def passes(tx: Connection, resource: str) -> int | None:
+    """How many entries of a resource may go now: None without a hold, else the smallest allowance."""
+    allowances = [held.allowance for held in in_force(tx) if held.what in (ALL, resource)]
+    return min(allowances) if allowances else None
+
+
+def streams(tx: Connection) -> list[str]:
+    """The streams that are held by name: nothing of theirs goes."""
+    return [held.what.removeprefix(_STREAM) for held in in_force(tx) if held.what.startswith(_STREAM)]
+
+
+def use_allowance(tx: Connection, resource: str, number: int) -> None:
+    """Take `number` from the allowance of every hold on the resource."""
+    for held in in_force(tx):
+        if held.what in (ALL, resource):
+            where = (table.hold.c.id == held.id, table.hold.c.allowance >= number)
+            tx.execute(sa.update(table.hold).where(*where).values(allowance=table.hold.c.allowance - number))

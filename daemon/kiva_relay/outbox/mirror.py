@@ -1,0 +1,149 @@
+"""What Kiva says it has: the rows of `GET /loans`, kept; filled by delivery, read by intake and the courier."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from kiva_relay.outbox import table
+from kiva_relay.outbox.entry import Entry
+from kiva_relay.resource import body as json_body
+from kiva_relay.resource import loan_draft
+
+EXPECTED = ("payingBack", "defaulted")
+"""Statuses in which Kiva expects a repayment report (Kiva's SDK, "report payments")."""
+
+PUBLISHED = (
+    "fundRaising",
+    "raised",
+    "expired",
+    "payingBack",
+    "ended",
+    "defaulted",
+    "refunded",
+    "inactive_expired",
+)
+"""Statuses that a loan can only have after a person published its draft."""
+
+GONE = ("deleted",)
+"""Statuses in which Kiva does not have the loan."""
+
+_CHUNK = 500
+
+
+@dataclass(frozen=True)
+class Loan:
+    """A loan as Kiva lists it. Ids are exactly as Kiva spells them; the amount is Decimal text."""
+
+    kiva_id: str
+    loan_id: str
+    client_id: str
+    status: str
+    amount: str | None = None
+    currency: str | None = None
+
+
+@dataclass(frozen=True)
+class Refresh:
+    """One reading of the whole list. Only a complete one proves that something is absent."""
+
+    id: int
+    started_at: datetime
+    ended_at: datetime | None
+
+
+def begin_refresh(tx: Connection, *, now: datetime) -> int:
+    """Open a refresh and return its number."""
+    key = tx.execute(sa.insert(table.mirror_refresh).values(started_at=now, complete=False)).inserted_primary_key
+    assert key is not None  # noqa: S101 - the table numbers its rows
+    return int(key[0])
+
+
+def keep(tx: Connection, refresh: int, loans: Iterable[Loan]) -> None:
+    """Store what a refresh listed: the first sighting of a kiva_id stays, the rest is as Kiva says now."""
+    known = set(tx.execute(sa.select(table.mirror.c.kiva_id)).scalars())
+    for loan in loans:
+        values = {
+            "loan_id": loan.loan_id,
+            "client_id": loan.client_id,
+            "status": loan.status,
+            "amount": loan.amount,
+            "currency": loan.currency,
+            "last_seen": refresh,
+        }
+        if loan.kiva_id in known:
+            tx.execute(sa.update(table.mirror).where(table.mirror.c.kiva_id == loan.kiva_id).values(**values))
+        else:
+            tx.execute(sa.insert(table.mirror).values(kiva_id=loan.kiva_id, first_seen=refresh, **values))
+            known.add(loan.kiva_id)
+
+
+def end_refresh(
+    tx: Connection, refresh: int, *, complete: bool, listed: int, detail: str | None, now: datetime
+) -> None:
+    """Close a refresh; a complete one forgets what Kiva no longer lists."""
+    where = table.mirror_refresh.c.id == refresh
+    values = {"ended_at": now, "complete": complete, "listed": listed, "detail": detail}
+    tx.execute(sa.update(table.mirror_refresh).where(where).values(**values))
+    if complete:
+        tx.execute(sa.delete(table.mirror).where(table.mirror.c.last_seen < refresh))
+
+
+def last_complete(tx: Connection, *, started_after: datetime | None = None) -> Refresh | None:
+    """The newest complete refresh, if it began after the moment given."""
+    columns = table.mirror_refresh.c
+    query = sa.select(columns.id, columns.started_at, columns.ended_at).where(columns.complete)
+    if started_after is not None:
+        query = query.where(columns.started_at > started_after)
+    row = tx.execute(query.order_by(columns.id.desc()).limit(1)).one_or_none()
+    return None if row is None else Refresh(*row)
+
+
+def by_loan_id(tx: Connection, loan_ids: Collection[str]) -> dict[str, Loan]:
+    """Loans that Kiva has under these ids (exact spelling); where several share an id, the one in the later stage."""
+    found: dict[str, Loan] = {}
+    ids = sorted(loan_ids)
+    for start in range(0, len(ids), _CHUNK):
+        where = table.mirror.c.loan_id.in_(ids[start : start + _CHUNK])
+        for loan in _loans(tx, where, table.mirror.c.status.not_in(GONE)):
+            if loan.loan_id not in found or loan.status in EXPECTED:
+                found[loan.loan_id] = loan
+    return found
+
+
+def expected(tx: Connection) -> dict[str, Loan]:
+    """The loans for which Kiva expects a repayment report, by Kiva's spelling of the loan id."""
+    return {loan.loan_id: loan for loan in _loans(tx, table.mirror.c.status.in_(EXPECTED))}
+
+
+def sighting(tx: Connection, loan_ids: Sequence[str], *, not_before: datetime) -> Loan | None:
+    """A loan under one of these ids that Kiva listed for the first time after the moment given.
+
+    A loan that was listed before proves nothing about a later attempt: it may be an older one with the same id.
+    """
+    seen = sa.select(table.mirror_refresh.c.id).where(table.mirror_refresh.c.started_at > not_before)
+    where = (table.mirror.c.loan_id.in_(loan_ids), table.mirror.c.first_seen.in_(seen))
+    return next(iter(_loans(tx, *where)), None)
+
+
+def is_published(tx: Connection, entry: Entry) -> bool:
+    """Has a person published the loan of this entry (any of its ids is listed in such a status)?"""
+    loans = by_loan_id(tx, candidates(entry))
+    return any(loan.status in PUBLISHED for loan in loans.values())
+
+
+def candidates(entry: Entry) -> list[str]:
+    """The ids under which Kiva may list the loan of an entry: its own, and those in the body of a draft."""
+    ids = [entry.loan_id]
+    if entry.resource == "loan_draft" and entry.body is not None:
+        ids += loan_draft.loan_ids(json_body.decode(entry.body.encode()))
+    return list(dict.fromkeys(ids))
+
+
+def _loans(tx: Connection, *where: sa.ColumnElement[bool]) -> list[Loan]:
+    columns = (table.mirror.c[name] for name in Loan.__dataclass_fields__)
+    return [Loan(*row) for row in tx.execute(sa.select(*columns).where(*where).order_by(table.mirror.c.kiva_id))]

@@ -1,0 +1,71 @@
+"""A person's word about an entry. Guarded by state and row version; never touches what is being sent."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from sqlalchemy.engine import Connection
+
+from kiva_relay import errors
+from kiva_relay.outbox import act, divergence, store, watermark
+from kiva_relay.outbox.entry import Entry
+from kiva_relay.outbox.state import Actor, State
+
+Verb = Literal["delivered", "resend", "discard"]
+
+_FROM = {
+    "delivered": {State.IN_DOUBT, State.READY, State.WAITING, State.REFUSED, State.DISCARDED},
+    "resend": {State.IN_DOUBT, State.WAITING, State.REFUSED, State.DELIVERED, State.DISCARDED},
+    "discard": {State.IN_DOUBT, State.READY, State.WAITING, State.REFUSED},
+}
+
+
+def settle(tx: Connection, entry: Entry, verb: Verb, *, by: str, note: str, now: datetime) -> Entry:
+    """Move an entry on a person's word, and write down who said it and why.
+
+    Raises:
+        UsageError: the entry is in a state from which this verb leads nowhere; the message says what does.
+        Overtaken: the relay moved it meanwhile.
+    """
+    if entry.state not in _FROM[verb] or not _possible(entry, verb):
+        raise errors.UsageError(
+            f"Entry {entry.id} is {_said(entry)}: --{verb} does not apply to it.",
+            hint=f"kiva-relay outbox show {entry.id}",
+        )
+    act.record(tx, by=by, verb=f"settle --{verb}", about={"entry": entry.id, "was": entry.state}, note=note, now=now)
+    if verb == "delivered":
+        settled = store.move(
+            tx, entry, State.DELIVERED, Actor.PERSON, now=now, evidence="person", receipt={"note": note}
+        )
+    elif verb == "discard":
+        settled = store.move(tx, entry, State.DISCARDED, Actor.PERSON, now=now, reason="person")
+    else:
+        settled = _send_again(tx, entry, now=now)
+    return store.follow(tx, settled, by=Actor.PERSON, now=now)
+
+
+def _possible(entry: Entry, verb: Verb) -> bool:
+    if verb != "resend":
+        return True
+    if entry.state is State.REFUSED:
+        return entry.body is not None
+    if entry.state is State.WAITING:
+        return entry.reason in ("position_fell", "position_exceeds_principal") and entry.waits_for is None
+    return True
+
+
+def _send_again(tx: Connection, entry: Entry, *, now: datetime) -> Entry:
+    """The same bytes again; or, where it was settled for good or its body is not here, the present version."""
+    if entry.state is State.IN_DOUBT and entry.body is None:
+        entry = store.move(tx, entry, State.DISCARDED, Actor.PERSON, now=now, reason="person")
+    if entry.state in (State.DELIVERED, State.DISCARDED):
+        gone = store.move(tx, entry, State.WITHDRAWN, Actor.PERSON, now=now, reason="person")
+        divergence.end(tx, entry.id, by="a person", now=now)
+        watermark.read_identities_again(tx, entry.resource, [entry.identity])
+        return gone
+    return store.move(tx, entry, State.READY, Actor.PERSON, now=now, reason=None, due_at=now, repeats=0)
+
+
+def _said(entry: Entry) -> str:
+    return entry.state.replace("_", " ") + (f" ({entry.reason})" if entry.reason else "")

@@ -1,0 +1,426 @@
+"""The only file that writes entries, batches and attempts. Every move is a guarded UPDATE that fails loudly.
+
+All functions take an open writing transaction (`Outbox.begin()`), so that a move, its attempt, its receipt and
+what follows from it are durable together or not at all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from kiva_relay.outbox import binding, divergence, hold, table
+from kiva_relay.outbox import state as machine
+from kiva_relay.outbox.entry import Entry, Owed, of
+from kiva_relay.outbox.state import Actor, State
+from kiva_relay.outbox.witness import Testimony
+from kiva_relay.resource import refusal
+
+OLDER_IN_FLIGHT = "older_in_flight"
+AT_KIVA_ALREADY = "at_kiva_already"
+_DETAIL_LIMIT = 2_000
+_SENT = (*machine.IN_FLIGHT, State.DELIVERED)
+
+
+class Overtaken(Exception):  # noqa: N818 - it says what happened to us
+    """Somebody else moved the entry between our look and our move; look again."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What goes to Kiva in one request, with the attempt that is open for it."""
+
+    id: int
+    attempt_id: int
+    resource: str
+    entries: tuple[Entry, ...]
+    request: bytes
+    started_at: datetime
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one entry of a batch."""
+
+    target: State
+    receipt: dict[str, Any] | None = None
+    refusals: tuple[refusal.Refusal, ...] = ()
+    due_at: datetime | None = None
+    batch_cap: int | None = None
+    reason: str | None = None
+    no_repeat: bool = False
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What became of one attempt, as evidence: kept for ever."""
+
+    outcome: str
+    body_complete: bool | None
+    status: int | None
+    detail: str | None
+
+
+def find(tx: Connection, number: int) -> Entry | None:
+    """The entry with this number."""
+    row = tx.execute(sa.select(table.entry).where(table.entry.c.id == number)).one_or_none()
+    return None if row is None else of(row)
+
+
+def versions(tx: Connection, resource: str, identity: str) -> list[Entry]:
+    """All versions of one identity, newest first."""
+    query = (
+        sa.select(table.entry)
+        .where(table.entry.c.resource == resource, table.entry.c.identity == identity)
+        .order_by(table.entry.c.version.desc())
+    )
+    return [of(row) for row in tx.execute(query)]
+
+
+def owe(tx: Connection, owed: Owed, *, now: datetime) -> Entry | None:
+    """Put down what is owed for an identity now; the new entry, or None when nothing new is owed.
+
+    What was delivered is never owed again by this road: for a create-once resource a difference becomes a
+    divergence; a position is owed again only when it differs from the last one, or in a new period.
+    """
+    known = versions(tx, owed.resource, owed.identity)
+    unsent = [entry for entry in known if entry.state in machine.UNSENT]
+    in_flight = next((entry for entry in known if entry.state in machine.IN_FLIGHT), None)
+    delivered = next((entry for entry in known if entry.state is State.DELIVERED), None)
+    create_once = owed.resource in table.CREATE_ONCE
+    if create_once and delivered is not None:
+        divergence.compare(tx, delivered, owed.body, now=now)
+        return None
+    if known and known[0].state is State.DISCARDED and (create_once or _same(known[0], owed)):
+        return None
+    if in_flight is not None and _same(in_flight, owed):
+        _supersede(tx, unsent, by=Actor.INTAKE, now=now)
+        return None
+    if unsent and (kept := _kept(tx, unsent[0], owed, now=now)) is not None:
+        return kept if kept is not unsent[0] else None
+    _supersede(tx, unsent, by=Actor.INTAKE, now=now)
+    if in_flight is None and delivered is not None and known[0].id == delivered.id and _same(delivered, owed):
+        return None
+    if in_flight is not None and not owed.refusals and owed.waits is None:
+        owed = dataclasses.replace(owed, waits=OLDER_IN_FLIGHT)
+    return _insert(tx, owed, known, waits_for=in_flight.id if in_flight else None, now=now)
+
+
+def left_scope(tx: Connection, resource: str, identity: str, *, reason: str, now: datetime) -> list[Entry]:
+    """Withdraw what was not sent of an identity; a draft or journal that was sent becomes a divergence."""
+    withdrawn = []
+    for entry in versions(tx, resource, identity):
+        if entry.state in machine.UNSENT:
+            withdrawn.append(move(tx, entry, State.WITHDRAWN, Actor.INTAKE, now=now, reason=reason))
+        elif resource in table.CREATE_ONCE and entry.state in (*machine.IN_FLIGHT, State.DELIVERED):
+            divergence.left_scope(tx, entry, now=now)
+    return withdrawn
+
+
+def due(tx: Connection, resource: str, *, limit: int, now: datetime) -> list[Entry]:
+    """What is ready and due, the most pressing first: by the last day to publish, then by age."""
+    entry = table.entry.c
+    query = (
+        sa.select(table.entry)
+        .where(entry.resource == resource, entry.state == State.READY.value, entry.due_at <= now)
+        .where(entry.stream.not_in(hold.streams(tx)))
+        .order_by(sa.case((entry.publish_by.is_(None), 1), else_=0), entry.publish_by, entry.id)
+    )
+    return [of(row) for row in tx.execute(query.limit(limit))]
+
+
+def claim(
+    tx: Connection,
+    resource: str,
+    candidates: Sequence[Entry],
+    *,
+    fence: int,
+    now: datetime,
+    request: Callable[[Sequence[str]], bytes],
+) -> Batch | None:
+    """Take candidates (read in this transaction) into one batch and open its attempt; None when nothing may go.
+
+    A hold with an allowance lets so many pass. An entry whose batch was refused as a whole goes with at most
+    `batch_cap` others that have the same cap, so that a batch is halved until the culprit stands alone.
+    """
+    passes = hold.passes(tx, resource)
+    entries = _companions(candidates)[: passes if passes is not None else len(candidates)]
+    if not entries:
+        return None
+    if passes is not None:
+        hold.use_allowance(tx, resource, len(entries))
+    content = request([entry.body or "" for entry in entries])
+    batch_id = _insert_row(tx, table.batch, resource=resource, created_at=now)
+    attempt_id = _insert_row(
+        tx,
+        table.attempt,
+        batch_id=batch_id,
+        resource=resource,
+        fence=fence,
+        request_sha256=hashlib.sha256(content).hexdigest(),
+        started_at=now,
+    )
+    moved = tuple(move(tx, entry, State.SENDING, Actor.COURIER, now=now, reason=None) for entry in entries)
+    members = [{"batch_id": batch_id, "entry_id": entry.id, "place": n} for n, entry in enumerate(moved)]
+    tx.execute(sa.insert(table.batch_member), members)
+    return Batch(batch_id, attempt_id, resource, moved, content, now)
+
+
+def end(
+    tx: Connection, batch: Batch, ending: Ending, verdicts: Mapping[int, Verdict], *, by: Actor, now: datetime
+) -> list[Entry]:
+    """Close the attempt and move every entry of its batch, in one transaction. `verdicts` is by entry id."""
+    closed = tx.execute(
+        sa.update(table.attempt)
+        .where(table.attempt.c.id == batch.attempt_id, table.attempt.c.ended_at.is_(None))
+        .values(
+            ended_at=now,
+            outcome=ending.outcome,
+            body_complete=ending.body_complete,
+            status=ending.status,
+            detail=ending.detail[:_DETAIL_LIMIT] if ending.detail else None,
+        )
+    )
+    if closed.rowcount != 1:
+        raise Overtaken(f"attempt {batch.attempt_id} was closed by somebody else")
+    moved = []
+    for entry in batch.entries:
+        verdict = verdicts[entry.id]
+        values: dict[str, Any] = {"reason": verdict.reason}
+        if verdict.target is State.DELIVERED:
+            values |= {"evidence": "receipt", "receipt": verdict.receipt}
+        if verdict.target is State.REFUSED:
+            values |= {
+                "refusals": [reason.to_json() for reason in verdict.refusals],
+                "receipt": verdict.receipt,
+            }
+        if verdict.due_at is not None:
+            values["due_at"] = verdict.due_at
+        if verdict.batch_cap is not None:
+            values["batch_cap"] = verdict.batch_cap
+        done = move(tx, entry, verdict.target, by, now=now, **values)
+        moved.append(follow(tx, done, by=by, now=now))
+    return moved
+
+
+def open_batches(tx: Connection) -> list[Batch]:
+    """Batches whose attempt was never closed: their process ended while it was under way."""
+    query = sa.select(table.attempt).where(table.attempt.c.ended_at.is_(None)).order_by(table.attempt.c.id)
+    return [
+        Batch(row.batch_id, row.id, row.resource, tuple(members(tx, row.batch_id)), b"", row.started_at)
+        for row in tx.execute(query).all()
+    ]
+
+
+def known_to_the_witness_only(tx: Connection, testimonies: Iterable[Testimony], *, now: datetime) -> list[Entry]:
+    """Put down, in doubt, what the witness saw leave and this outbox knows nothing of; usually nothing.
+
+    An outbox that is behind its witness was restored, lost or replaced: it takes a new id, so that its attempt
+    numbers never mean two things.
+    """
+    known: dict[str, int] = orjson.loads(binding.get(tx, "known_attempts") or "{}")
+    own = binding.get(tx, "outbox_id") or ""
+    known[own] = tx.execute(sa.select(sa.func.coalesce(sa.func.max(table.attempt.c.id), 0))).scalar_one()
+    unknown = [told for told in testimonies if told.attempt > known.get(told.outbox_id, 0)]
+    if not unknown:
+        return []
+    found = []
+    for resource, identity in dict.fromkeys((told.resource, each) for told in unknown for each in told.identities):
+        before = versions(tx, resource, identity)
+        if not any(entry.state in _SENT or entry.origin == "witness" for entry in before):
+            found.append(_insert_doubt(tx, resource, identity, before, now=now))
+    for told in unknown:
+        known[told.outbox_id] = max(told.attempt, known.get(told.outbox_id, 0))
+    binding.put(tx, "known_attempts", orjson.dumps(known).decode())
+    binding.put(tx, "outbox_id", secrets.token_hex(8))
+    return found
+
+
+def _insert_doubt(tx: Connection, resource: str, identity: str, before: Sequence[Entry], *, now: datetime) -> Entry:
+    machine.check(None, State.IN_DOUBT, Actor.START)
+    for entry in before:
+        if entry.state in machine.UNSENT:
+            move(tx, entry, State.WITHDRAWN, Actor.START, now=now, reason="known_from_witness")
+    number = _insert_row(
+        tx,
+        table.entry,
+        resource=resource,
+        identity=identity,
+        version=before[0].version + 1 if before else 1,
+        state=State.IN_DOUBT.value,
+        reason="known_from_witness",
+        stream="",
+        key="",
+        loan_id=before[0].loan_id if before else identity,
+        origin="witness",
+        due_at=now,
+        created_at=now,
+        changed_at=now,
+    )
+    return _inserted(tx, number)
+
+
+def members(tx: Connection, batch_id: int) -> list[Entry]:
+    """The entries of a batch, in the order of the request."""
+    query = (
+        sa.select(table.entry)
+        .join(table.batch_member, table.batch_member.c.entry_id == table.entry.c.id)
+        .where(table.batch_member.c.batch_id == batch_id)
+        .order_by(table.batch_member.c.place)
+    )
+    return [of(row) for row in tx.execute(query)]
+
+
+def move(tx: Connection, entry: Entry, target: State, by: Actor, *, now: datetime, **values: Any) -> Entry:
+    """Move an entry, if it is still as the caller saw it.
+
+    Raises:
+        IllegalMove: the state machine has no such move.
+        Overtaken: another transaction moved the entry meanwhile.
+    """
+    machine.check(entry.state, target, by)
+    changes = {
+        "state": target.value,
+        "changed_at": now,
+        "settled_at": now if target in machine.FINAL else None,
+        "row_version": entry.row_version + 1,
+        "waits_for": None,
+        **values,
+    }
+    if entry.state is State.DELIVERED:
+        changes["evidence"] = None
+    done = tx.execute(
+        sa.update(table.entry)
+        .where(
+            table.entry.c.id == entry.id,
+            table.entry.c.state == entry.state.value,
+            table.entry.c.row_version == entry.row_version,
+        )
+        .values(**changes)
+    )
+    if done.rowcount != 1:
+        raise Overtaken(f"entry {entry.id} is no longer {entry.state}")
+    return dataclasses.replace(entry, **{**changes, "state": target})
+
+
+def follow(tx: Connection, settled: Entry, *, by: Actor, now: datetime) -> Entry:
+    """Let the newer version that waited behind `settled` go on; the settled entry as it stands then.
+
+    At Kiva: a newer draft or journal is not sent, it becomes a divergence; a newer position goes out.
+    Not at Kiva: the newer version takes the older one's place.
+    """
+    if settled.state in machine.IN_FLIGHT:
+        return settled
+    newer = next(
+        (entry for entry in versions(tx, settled.resource, settled.identity) if entry.waits_for == settled.id),
+        None,
+    )
+    if newer is None or newer.state is not State.WAITING:
+        return settled
+    _look_again(tx, newer)
+    if settled.state is State.DELIVERED and settled.resource in table.CREATE_ONCE:
+        move(tx, newer, State.WITHDRAWN, by, now=now, reason=AT_KIVA_ALREADY)
+        divergence.compare(tx, settled, newer.body, now=now)
+        return settled
+    if settled.state is State.DISCARDED and settled.resource in table.CREATE_ONCE:
+        move(tx, newer, State.WITHDRAWN, by, now=now, reason="discarded")
+        return settled
+    if settled.state in (State.READY, State.REFUSED):
+        settled = move(tx, settled, State.SUPERSEDED, by, now=now)
+    if newer.reason == OLDER_IN_FLIGHT:
+        move(tx, newer, State.READY, by, now=now, reason=None)
+    return settled
+
+
+def _look_again(tx: Connection, entry: Entry) -> None:
+    """What an older version's end changes (has a position fallen?) is decided anew, from the MIS."""
+    tx.execute(
+        sa.update(table.captured)
+        .where(table.captured.c.stream == entry.stream, table.captured.c.key == entry.key)
+        .values(again=True)
+    )
+
+
+def _same(entry: Entry, owed: Owed) -> bool:
+    if owed.refusals:
+        return entry.refusals == [reason.to_json() for reason in owed.refusals]
+    return entry.body_sha256 == owed.body_sha256 and entry.period == owed.period and entry.body is not None
+
+
+def _kept(tx: Connection, entry: Entry, owed: Owed, *, now: datetime) -> Entry | None:
+    """The unsent entry that already says what is owed: itself, or itself made ready; None when it must go."""
+    if owed.body is None and owed.waits is not None:
+        return entry if entry.state is State.WAITING and entry.reason == owed.waits else None
+    if not _same(entry, owed):
+        return None
+    if entry.state is not State.WAITING or entry.reason in (owed.waits, OLDER_IN_FLIGHT):
+        return entry
+    return move(tx, entry, State.READY, Actor.INTAKE, now=now, reason=None) if owed.waits is None else None
+
+
+def _supersede(tx: Connection, entries: Iterable[Entry], *, by: Actor, now: datetime) -> None:
+    for entry in entries:
+        move(tx, entry, State.SUPERSEDED, by, now=now)
+
+
+def _insert(tx: Connection, owed: Owed, known: Sequence[Entry], *, waits_for: int | None, now: datetime) -> Entry:
+    target = State.REFUSED if owed.refusals else State.WAITING if owed.waits else State.READY
+    machine.check(None, target, Actor.INTAKE)
+    number = _insert_row(
+        tx,
+        table.entry,
+        resource=owed.resource,
+        identity=owed.identity,
+        version=known[0].version + 1 if known else 1,
+        state=target.value,
+        reason=owed.waits,
+        waits_for=waits_for,
+        stream=owed.stream,
+        key=owed.key,
+        loan_id=owed.loan_id,
+        client_id=owed.client_id,
+        amount=owed.amount,
+        currency=owed.currency,
+        period=owed.period,
+        body=owed.body,
+        body_sha256=owed.body_sha256,
+        fingerprint=owed.fingerprint,
+        origin=owed.origin,
+        refusals=[reason.to_json() for reason in owed.refusals] or None,
+        publish_by=owed.publish_by,
+        due_at=owed.due_at,
+        created_at=now,
+        changed_at=now,
+    )
+    return _inserted(tx, number)
+
+
+def _inserted(tx: Connection, number: int) -> Entry:
+    entry = find(tx, number)
+    assert entry is not None  # noqa: S101 - it was written in this transaction
+    return entry
+
+
+def _insert_row(tx: Connection, into: sa.Table, **values: Any) -> int:
+    key = tx.execute(sa.insert(into).values(**values)).inserted_primary_key
+    assert key is not None  # noqa: S101 - every one of these tables numbers its rows
+    return int(key[0])
+
+
+def _companions(due: Sequence[Entry]) -> list[Entry]:
+    """The first due entry and those that may share its request: same cap, no loan twice."""
+    chosen: dict[str, Entry] = {}
+    for entry in due:
+        cap = due[0].batch_cap
+        if entry.batch_cap == cap and (cap is None or len(chosen) < cap):
+            chosen.setdefault(entry.loan_id if entry.resource == "repayment" else str(entry.id), entry)
+    return list(chosen.values())

@@ -1,0 +1,345 @@
+"""The tables of the outbox. The database itself refuses illegal states: see the CHECKs and partial indexes.
+
+Moments are text in UTC with microseconds and a `Z` (`2026-11-23T22:28:36.000001Z`): they sort, and a person
+with SQL can read them in either database. JSON is text, written by us.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+
+from kiva_relay.outbox import state
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "%(table_name)s_%(column_0_N_name)s",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "ck": "%(table_name)s_%(constraint_name)s",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+        "pk": "%(table_name)s_pkey",
+    }
+)
+
+
+class Moment(sa.types.TypeDecorator[datetime]):
+    """An aware moment, kept as sortable text in UTC."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's signature
+        """To text; a naive moment is a bug."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a moment without a zone")
+        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
+        """From text."""
+        return None if value is None else datetime.fromisoformat(value)
+
+
+class Day(sa.types.TypeDecorator[date]):
+    """A date, kept as ISO text."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: date | None, dialect: sa.Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's signature
+        """To text."""
+        return None if value is None else value.isoformat()
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> date | None:  # noqa: ARG002 - SQLAlchemy's signature
+        """From text."""
+        return None if value is None else date.fromisoformat(value)
+
+
+class Json(sa.types.TypeDecorator[Any]):
+    """A small JSON value, kept as text with sorted keys."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's signature
+        """To text."""
+        return None if value is None else orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:  # noqa: ARG002 - SQLAlchemy's signature
+        """From text."""
+        return None if value is None else orjson.loads(value)
+
+
+_Id = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+
+def _one_of(column: str, values: Any) -> str:
+    return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
+
+
+RESOURCES = ("journal", "loan_draft", "repayment")
+CREATE_ONCE = ("journal", "loan_draft")
+
+meta = sa.Table(
+    "meta",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True, comment="destination, partner, mis, outbox_id, …"),
+    sa.Column("value", sa.Text, nullable=False),
+)
+
+lease = sa.Table(
+    "lease",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("fence", _Id, nullable=False, comment="grows with each holder; every write of the daemon checks it"),
+    sa.Column("holder", sa.Text, comment="host, pid and a random part; NULL: nobody"),
+    sa.Column("expires_at", Moment),
+    sa.CheckConstraint("id = 1", name="one_row"),
+)
+
+watermark = sa.Table(
+    "watermark",
+    metadata,
+    sa.Column("stream", sa.Text, primary_key=True, comment="a mapping's name"),
+    sa.Column("generation", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("w", sa.Text, comment="opaque text of the source; NULL: nothing read yet"),
+    sa.Column("regime", sa.Text),
+    sa.Column("moved_at", Moment),
+    sa.Column("walk", sa.Text, comment="backfill or sweep; NULL: none under way"),
+    sa.Column("walk_number", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("walk_after", sa.Text, comment="the last key that the walk has read"),
+    sa.Column("walk_started_at", Moment),
+    sa.Column("backfilled_at", Moment),
+    sa.Column("swept_at", Moment),
+    sa.CheckConstraint("walk IS NULL OR walk IN ('backfill', 'sweep')", name="walk"),
+)
+
+captured = sa.Table(
+    "captured",
+    metadata,
+    sa.Column("stream", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("resource", sa.Text, nullable=False),
+    sa.Column("identity", sa.Text, comment="NULL: it could not be mapped"),
+    sa.Column("hash", sa.Text, nullable=False),
+    sa.Column("in_scope", sa.Boolean, nullable=False),
+    sa.Column("baselined", sa.Boolean, nullable=False, comment="older than `since`: nothing is owed"),
+    sa.Column("refused", sa.Boolean, nullable=False, comment="mapped again at every sweep"),
+    sa.Column("again", sa.Boolean, nullable=False, comment="to be read again soon, whatever its hash"),
+    sa.Column("created_at", sa.Text, comment="the row's own creation, as the MIS tells it"),
+    sa.Column("walk_number", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("captured_at", Moment, nullable=False),
+    sa.Index(None, "resource", "identity"),
+    sa.Index("captured_again", "stream", "key", sqlite_where=sa.text("again"), postgresql_where=sa.text("again")),
+)
+
+entry = sa.Table(
+    "entry",
+    metadata,
+    sa.Column("id", _Id, primary_key=True, autoincrement=True),
+    sa.Column("resource", sa.Text, nullable=False),
+    sa.Column("identity", sa.Text, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, comment="why it waits, was withdrawn or discarded: a code"),
+    sa.Column("evidence", sa.Text, comment="how we know that it is at Kiva"),
+    sa.Column("waits_for", _Id, comment="the older version that must be settled first"),
+    sa.Column("stream", sa.Text, nullable=False),
+    sa.Column("key", sa.Text, nullable=False, comment="the MIS's own key, as text"),
+    sa.Column("loan_id", sa.Text, nullable=False, comment="as PA2 shows it"),
+    sa.Column("client_id", sa.Text, nullable=False, server_default=""),
+    sa.Column("amount", sa.Text, comment="Decimal in plain notation"),
+    sa.Column("currency", sa.Text),
+    sa.Column("period", sa.Text, nullable=False, server_default="", comment="YYYY-MM of the cut-off; positions only"),
+    sa.Column("body", sa.Text, comment="exactly the JSON that is sent; NULL: refused, or purged"),
+    sa.Column("body_sha256", sa.Text),
+    sa.Column("fingerprint", sa.Text, comment="of the mapping that made it"),
+    sa.Column("origin", sa.Text, nullable=False, comment="poll, backfill, sweep, report or witness"),
+    sa.Column("refusals", Json, comment="[{code, field, params}]"),
+    sa.Column("receipt", Json, comment="what Kiva gave back"),
+    sa.Column("publish_by", Day, comment="the last day on which PA2 publishes the draft"),
+    sa.Column("due_at", Moment, nullable=False),
+    sa.Column("batch_cap", sa.Integer, comment="send with at most so many others: its batch was refused as a whole"),
+    sa.Column("repeats", sa.Integer, nullable=False, server_default="0", comment="automatic repeats after a doubt"),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("changed_at", Moment, nullable=False),
+    sa.Column("settled_at", Moment),
+    sa.Column("done_at", Moment, comment="the coordinator has dealt with it"),
+    sa.Column("row_version", sa.Integer, nullable=False, server_default="1"),
+    sa.UniqueConstraint("resource", "identity", "version"),
+    sa.CheckConstraint(_one_of("resource", RESOURCES), name="resource"),
+    sa.CheckConstraint(_one_of("state", state.State), name="state"),
+    sa.CheckConstraint(
+        f"(settled_at IS NOT NULL) = ({_one_of('state', sorted(state.FINAL))})", name="settled_when_final"
+    ),
+    sa.CheckConstraint(f"evidence IS NULL OR {_one_of('evidence', state.EVIDENCE)}", name="evidence"),
+    sa.CheckConstraint("(evidence IS NOT NULL) = (state = 'delivered')", name="delivered_by_evidence"),
+    sa.CheckConstraint("state NOT IN ('ready', 'sending') OR body IS NOT NULL", name="sent_with_body"),
+    sa.CheckConstraint("state <> 'refused' OR refusals IS NOT NULL", name="refused_with_reasons"),
+    sa.CheckConstraint("state <> 'waiting' OR reason IS NOT NULL", name="waiting_for_something"),
+    sa.CheckConstraint("resource = 'repayment' OR period = ''", name="period_of_positions"),
+)
+
+
+def _unique_while(name: str, condition: str) -> sa.Index:
+    return sa.Index(
+        name,
+        entry.c.resource,
+        entry.c.identity,
+        unique=True,
+        sqlite_where=sa.text(condition),
+        postgresql_where=sa.text(condition),
+    )
+
+
+_unique_while("entry_one_ready", "state = 'ready'")
+_unique_while("entry_one_waiting", "state = 'waiting'")
+_unique_while("entry_one_in_flight", "state IN ('sending', 'in_doubt')")
+_unique_while(
+    "entry_once_in_its_life",
+    f"{_one_of('resource', CREATE_ONCE)} AND state IN ('sending', 'in_doubt', 'delivered')",
+)
+sa.Index("entry_by_state", entry.c.state, entry.c.resource, entry.c.due_at)
+sa.Index("entry_by_loan", entry.c.loan_id)
+sa.Index("entry_by_key", entry.c.stream, entry.c.key)
+sa.Index("entry_by_time", entry.c.created_at)
+
+batch = sa.Table(
+    "batch",
+    metadata,
+    sa.Column("id", _Id, primary_key=True, autoincrement=True),
+    sa.Column("resource", sa.Text, nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+)
+
+batch_member = sa.Table(
+    "batch_member",
+    metadata,
+    sa.Column("batch_id", _Id, sa.ForeignKey("batch.id"), primary_key=True),
+    sa.Column("entry_id", _Id, sa.ForeignKey("entry.id"), primary_key=True),
+    sa.Column("place", sa.Integer, nullable=False, comment="its place in the request, from 0"),
+    sa.Index(None, "entry_id"),
+)
+
+attempt = sa.Table(
+    "attempt",
+    metadata,
+    sa.Column("id", _Id, primary_key=True, autoincrement=True, comment="the number that the witness knows"),
+    sa.Column("batch_id", _Id, sa.ForeignKey("batch.id"), nullable=False),
+    sa.Column("resource", sa.Text, nullable=False),
+    sa.Column("fence", _Id, nullable=False),
+    sa.Column("request_sha256", sa.Text, nullable=False),
+    sa.Column("started_at", Moment, nullable=False),
+    sa.Column("ended_at", Moment),
+    sa.Column("outcome", sa.Text, comment="NULL: under way, or the process ended"),
+    sa.Column("body_complete", sa.Boolean, comment="was the whole request handed to the network?"),
+    sa.Column("status", sa.Integer, comment="HTTP status, when a status line came"),
+    sa.Column("detail", sa.Text, comment="Kiva's own words, or what the network said; at most 2,000 characters"),
+    sa.CheckConstraint("(ended_at IS NULL) = (outcome IS NULL)", name="ended_with_outcome"),
+    sa.CheckConstraint(
+        "outcome IS NULL OR outcome IN ('accepted', 'refused', 'not_processed', 'in_doubt')", name="outcome"
+    ),
+    sa.Index(None, "batch_id"),
+    sa.Index("attempt_by_resource", "resource", "id"),
+    sa.Index(
+        "attempt_open",
+        "id",
+        sqlite_where=sa.text("ended_at IS NULL"),
+        postgresql_where=sa.text("ended_at IS NULL"),
+    ),
+)
+
+hold = sa.Table(
+    "hold",
+    metadata,
+    sa.Column("id", _Id, primary_key=True, autoincrement=True),
+    sa.Column("what", sa.Text, nullable=False, comment="all, a resource, or stream:NAME"),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("params", Json, nullable=False),
+    sa.Column("since", Moment, nullable=False),
+    sa.Column("held_by", sa.Text, nullable=False),
+    sa.Column("note", sa.Text, nullable=False, server_default=""),
+    sa.Column("allowance", sa.Integer, nullable=False, server_default="0", comment="so many may pass although held"),
+    sa.Column("released_at", Moment),
+    sa.Column("released_by", sa.Text),
+    sa.Column("release_note", sa.Text),
+    sa.CheckConstraint("allowance >= 0", name="allowance"),
+    sa.Index(
+        "hold_in_force",
+        "what",
+        "reason",
+        unique=True,
+        sqlite_where=sa.text("released_at IS NULL"),
+        postgresql_where=sa.text("released_at IS NULL"),
+    ),
+)
+
+divergence = sa.Table(
+    "divergence",
+    metadata,
+    sa.Column("id", _Id, primary_key=True, autoincrement=True),
+    sa.Column("entry_id", _Id, sa.ForeignKey("entry.id"), nullable=False),
+    sa.Column("kind", sa.Text, nullable=False, comment="changed, or left_scope"),
+    sa.Column("fields", Json, nullable=False, comment="[{field, was, is}]"),
+    sa.Column("since", Moment, nullable=False),
+    sa.Column("ended_at", Moment, comment="acknowledged, or no longer true"),
+    sa.Column("ended_by", sa.Text),
+    sa.CheckConstraint("kind IN ('changed', 'left_scope')", name="kind"),
+    sa.Index(
+        "divergence_open",
+        "entry_id",
+        unique=True,
+        sqlite_where=sa.text("ended_at IS NULL"),
+        postgresql_where=sa.text("ended_at IS NULL"),
+    ),
+)
+
+mirror_refresh = sa.Table(
+    "mirror_refresh",
+    metadata,
+    sa.Column("id", _Id, primary_key=True, autoincrement=True),
+    sa.Column("started_at", Moment, nullable=False),
+    sa.Column("ended_at", Moment),
+    sa.Column("complete", sa.Boolean, nullable=False),
+    sa.Column("listed", sa.Integer),
+    sa.Column("detail", sa.Text),
+)
+
+mirror = sa.Table(
+    "mirror",
+    metadata,
+    sa.Column("kiva_id", sa.Text, primary_key=True),
+    sa.Column("loan_id", sa.Text, nullable=False, comment="internal_loan_id, exactly as Kiva spells it"),
+    sa.Column("client_id", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("amount", sa.Text),
+    sa.Column("currency", sa.Text),
+    sa.Column("first_seen", _Id, sa.ForeignKey("mirror_refresh.id"), nullable=False),
+    sa.Column("last_seen", _Id, sa.ForeignKey("mirror_refresh.id"), nullable=False),
+    sa.Index(None, "loan_id"),
+    sa.Index(None, "status"),
+)
+
+catalogue = sa.Table(
+    "catalogue",
+    metadata,
+    sa.Column("kind", sa.Text, primary_key=True, comment="activities, locales, locations or themes"),
+    sa.Column("items", Json, nullable=False),
+    sa.Column("sha256", sa.Text, nullable=False),
+    sa.Column("refreshed_at", Moment, nullable=False),
+)
+
+act = sa.Table(
+    "act",
+    metadata,
+    sa.Column("id", _Id, primary_key=True, autoincrement=True),
+    sa.Column("at", Moment, nullable=False),
+    sa.Column("person", sa.Text, nullable=False),
+    sa.Column("verb", sa.Text, nullable=False),
+    sa.Column("about", Json, nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+)

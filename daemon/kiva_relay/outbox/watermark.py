@@ -1,0 +1,179 @@
+"""How far each stream was read, and what was captured of each key: moved in the transaction of the entries."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from kiva_relay.outbox import table
+from kiva_relay.outbox.store import Overtaken
+
+_CHUNK = 500
+
+
+@dataclass(frozen=True)
+class Watermark:
+    """Where a stream is. `w` is the source's own text; a walk is a backfill or a sweep, key by key."""
+
+    stream: str
+    generation: int
+    w: str | None
+    regime: str | None
+    moved_at: datetime | None
+    walk: str | None
+    walk_number: int
+    walk_after: str | None
+    walk_started_at: datetime | None
+    backfilled_at: datetime | None
+    swept_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Captured:
+    """What is known of one key: enough to tell whether it changed, and nothing personal."""
+
+    stream: str
+    key: str
+    resource: str
+    identity: str | None
+    hash: str
+    in_scope: bool
+    baselined: bool
+    refused: bool
+    again: bool
+    created_at: str | None
+    walk_number: int
+    captured_at: datetime
+
+
+def watermarks(tx: Connection) -> dict[str, Watermark]:
+    """All watermarks, by stream."""
+    return {row.stream: Watermark(**row._mapping) for row in tx.execute(sa.select(table.watermark))}  # noqa: SLF001 - SQLAlchemy's public name
+
+
+def begin(tx: Connection, stream: str) -> None:
+    """Make a stream known: nothing read yet, its backfill to be walked."""
+    tx.execute(sa.insert(table.watermark).values(stream=stream, walk="backfill", walk_number=1))
+
+
+def advance(tx: Connection, mark: Watermark, w: str, *, regime: str, now: datetime) -> None:
+    """Move W, if it still stands where `mark` saw it."""
+    columns = table.watermark.c
+    here = columns.w.is_(None) if mark.w is None else columns.w == mark.w
+    where = (columns.stream == mark.stream, columns.generation == mark.generation, here)
+    _guarded(tx, sa.update(table.watermark).where(*where).values(w=w, regime=regime, moved_at=now))
+
+
+def start_walk(tx: Connection, stream: str, kind: str, *, now: datetime) -> None:
+    """Begin a sweep (or a backfill anew): all keys, from the first."""
+    columns = table.watermark.c
+    values = {
+        "walk": kind,
+        "walk_number": columns.walk_number + 1,
+        "walk_after": None,
+        "walk_started_at": now,
+    }
+    _guarded(tx, sa.update(table.watermark).where(columns.stream == stream).values(**values))
+
+
+def walked(tx: Connection, stream: str, after: str, *, now: datetime) -> None:
+    """Remember how far the walk has come."""
+    columns = table.watermark.c
+    started = sa.func.coalesce(columns.walk_started_at, sa.literal(now, table.Moment()))
+    values = {"walk_after": after, "walk_started_at": started}
+    _guarded(tx, sa.update(table.watermark).where(columns.stream == stream).values(**values))
+
+
+def end_walk(tx: Connection, mark: Watermark, *, now: datetime) -> None:
+    """The walk has seen every key."""
+    values: dict[str, Any] = {"walk": None, "walk_after": None, "swept_at": now}
+    if mark.backfilled_at is None:
+        values["backfilled_at"] = now
+    _guarded(tx, sa.update(table.watermark).where(table.watermark.c.stream == mark.stream).values(**values))
+
+
+def captured(tx: Connection, stream: str, keys: Collection[str]) -> dict[str, Captured]:
+    """What is known of these keys."""
+    columns, wanted = table.captured.c, sorted(keys)
+    found = {}
+    for start in range(0, len(wanted), _CHUNK):
+        where = (columns.stream == stream, columns.key.in_(wanted[start : start + _CHUNK]))
+        for row in tx.execute(sa.select(table.captured).where(*where)):
+            found[row.key] = Captured(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name
+    return found
+
+
+def keep(tx: Connection, seen: Captured) -> None:
+    """Remember what was captured of a key."""
+    values = {name: getattr(seen, name) for name in Captured.__dataclass_fields__}
+    columns = table.captured.c
+    where = (columns.stream == seen.stream, columns.key == seen.key)
+    if tx.execute(sa.update(table.captured).where(*where).values(**values)).rowcount == 0:
+        tx.execute(sa.insert(table.captured).values(**values))
+
+
+def forget(tx: Connection, stream: str, key: str) -> None:
+    """Forget a key that never was in scope."""
+    columns = table.captured.c
+    tx.execute(sa.delete(table.captured).where(columns.stream == stream, columns.key == key))
+
+
+def same_identity(tx: Connection, resource: str, identity: str, *, other_than: str) -> str | None:
+    """Another key, in scope, that claims the same identity."""
+    columns = table.captured.c
+    where = (
+        columns.resource == resource,
+        columns.identity == identity,
+        columns.key != other_than,
+        columns.in_scope,
+    )
+    return tx.execute(sa.select(columns.key).where(*where).limit(1)).scalar()
+
+
+def to_read_again(tx: Connection, stream: str, *, limit: int) -> list[str]:
+    """Keys that must be looked at again although no row of theirs changed."""
+    columns = table.captured.c
+    where = (columns.stream == stream, columns.again)
+    return list(tx.execute(sa.select(columns.key).where(*where).order_by(columns.key).limit(limit)).scalars())
+
+
+def read_again(tx: Connection, *where: sa.ColumnElement[bool]) -> int:
+    """Mark captured keys to be looked at again; how many."""
+    return tx.execute(
+        sa.update(table.captured).where(*where, sa.not_(table.captured.c.again)).values(again=True)
+    ).rowcount
+
+
+def read_identities_again(tx: Connection, resource: str, identities: Iterable[str]) -> int:
+    """Mark the keys of these identities to be looked at again; how many."""
+    columns, wanted, marked = table.captured.c, sorted(identities), 0
+    for start in range(0, len(wanted), _CHUNK):
+        chunk = wanted[start : start + _CHUNK]
+        marked += read_again(tx, columns.resource == resource, columns.in_scope, columns.identity.in_(chunk))
+    return marked
+
+
+def not_walked(tx: Connection, mark: Watermark, *, after: str | None, limit: int) -> list[str]:
+    """Keys believed in scope that this walk has not met: they left the scope or are gone."""
+    columns = table.captured.c
+    where = [columns.stream == mark.stream, columns.in_scope, columns.walk_number < mark.walk_number]
+    if after is not None:
+        where.append(columns.key > after)
+    return list(tx.execute(sa.select(columns.key).where(*where).order_by(columns.key).limit(limit)).scalars())
+
+
+def identities(tx: Connection, resource: str) -> set[str]:
+    """Every identity of a resource that the MIS has, in scope."""
+    columns = table.captured.c
+    where = (columns.resource == resource, columns.in_scope, columns.identity.is_not(None))
+    return set(tx.execute(sa.select(columns.identity).where(*where)).scalars())
+
+
+def _guarded(tx: Connection, update: sa.Update) -> None:
+    if tx.execute(update).rowcount != 1:
+        raise Overtaken("the watermark was moved by somebody else")

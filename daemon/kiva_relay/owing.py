@@ -1,0 +1,303 @@
+"""What the MIS owes Kiva, decided for one key: baselined, refused, waiting or ready. The rules of the three resources.
+
+A draft or journal older than `since` is baselined: captured, nothing owed. A position is owed only for a loan from
+which Kiva expects a report, while the report is open, and in Kiva's own spelling of the ids.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from kiva_relay import log, meter
+from kiva_relay.config import settings as config
+from kiva_relay.mapping import lookup, mapper
+from kiva_relay.mapping.document import Mapping as Document
+from kiva_relay.outbox import binding, hold, mirror, store, table, watermark
+from kiva_relay.outbox.entry import Entry, Owed
+from kiva_relay.outbox.state import State
+from kiva_relay.outbox.watermark import Captured
+from kiva_relay.resource import body as json_body
+from kiva_relay.resource import loan_draft, window
+from kiva_relay.resource.kind import RESOURCES, Facts
+from kiva_relay.resource.refusal import Refusal
+from kiva_relay.source.reader import Content
+
+PERSON_DECIDES = ("position_fell", "position_exceeds_principal")
+NOT_AT_KIVA = "loan_not_at_kiva"
+CLOSED = "window_closed"
+NOT_EXPECTED = "not_expected"
+_BRAKE_SPAN = timedelta(hours=1)
+
+_log = log.get("intake")
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one page is decided with. `walk_number` is set while a backfill or sweep looks."""
+
+    document: Document
+    settings: config.Settings
+    origin: str
+    now: datetime
+    today: date
+    report: window.Report
+    walk_number: int | None
+    lists: lookup.Lists
+    first_start: datetime
+
+
+def turn(tx: Connection, now_open: window.Report, *, now: datetime) -> None:
+    """What follows from the calendar and from Kiva's list, not from rows: positions to compute, a window that closed."""
+    if not now_open.is_open:
+        withdraw_positions(tx, reason=CLOSED, now=now)
+    expected = mirror.expected(tx)
+    if binding.get(tx, "report") != now_open.stamp:
+        binding.put(tx, "report", now_open.stamp)
+        owed = set(expected)
+    else:
+        owed = expected.keys() - _reported(tx, now_open.period)
+    if now_open.is_open:
+        watermark.read_identities_again(tx, "repayment", owed)
+
+
+def withdraw_positions(tx: Connection, *, reason: str, now: datetime) -> None:
+    """Positions that were not sent are no longer owed: Kiva would book them in the next period."""
+    columns = table.entry.c
+    where = (columns.resource == "repayment", columns.state.in_([State.READY.value, State.WAITING.value]))
+    for identity in set(tx.execute(sa.select(columns.identity).where(*where)).scalars()):
+        store.left_scope(tx, "repayment", identity, reason=reason, now=now)
+
+
+def leave(tx: Connection, look: Look, seen: Captured, *, gone: bool) -> None:
+    """A key left the scope, or is gone from the MIS."""
+    if seen.identity is not None:
+        reason = "gone_from_mis" if gone else "left_scope"
+        store.left_scope(tx, seen.resource, seen.identity, reason=reason, now=look.now)
+    watermark.keep(
+        tx,
+        Captured(
+            **{name: getattr(seen, name) for name in Captured.__dataclass_fields__}
+            | {"in_scope": False, "again": False, "captured_at": look.now}
+        ),
+    )
+
+
+def put_down(
+    tx: Connection, look: Look, content: Content, seen: Captured | None, *, digest: str, walk_number: int
+) -> None:
+    """Map one key that is in scope, put down what is owed for it, and remember that it was captured."""
+    document = look.document
+    mapped = mapper.apply(document, content, context=_context(look))
+    created_at = None if mapped.created_at is None else str(mapped.created_at)
+    identity = mapped.identity
+    baselined = seen.baselined if seen is not None else _is_older(look, mapped.created_at)
+    refused = False
+    if seen is not None and seen.identity is not None and identity is not None and seen.identity != identity:
+        store.left_scope(tx, document.resource, seen.identity, reason="left_scope", now=look.now)
+    if not baselined:
+        refused = _owe(tx, look, content, mapped, seen)
+    watermark.keep(
+        tx,
+        Captured(
+            stream=document.name,
+            key=content.key,
+            resource=document.resource,
+            identity=identity,
+            hash=digest,
+            in_scope=True,
+            baselined=baselined,
+            refused=refused,
+            again=False,
+            created_at=created_at,
+            walk_number=walk_number,
+            captured_at=look.now,
+        ),
+    )
+
+
+def _owe(tx: Connection, look: Look, content: Content, mapped: mapper.Mapped, seen: Captured | None) -> bool:
+    """Put down what is owed for a mapped key; true when it was refused."""
+    owed = _owed(look, content, mapped)
+    owed = _id_used_twice(tx, look, owed, mapped, seen)
+    if owed.resource == "repayment":
+        ours = _position(tx, look, owed, mapped)
+        if ours is None:
+            return False
+        owed = ours
+    elif owed.resource == "journal" and not owed.refusals and owed.waits is None:
+        if owed.loan_id not in mirror.by_loan_id(tx, [owed.loan_id]):
+            owed = _with(owed, waits=NOT_AT_KIVA)
+    entry = store.owe(tx, owed, now=look.now)
+    if entry is not None:
+        _brake(tx, look, entry)
+        for refusal in owed.refusals:
+            meter.mapping_refusals.labels(mapping=look.document.name, code=refusal.code).inc()
+    return bool(owed.refusals) or owed.waits is not None
+
+
+def _owed(look: Look, content: Content, mapped: mapper.Mapped) -> Owed:
+    body = mapped.body
+    # A row that the backfill finds was not typed in just now.
+    quiet = RESOURCES[look.document.resource].create_once and look.origin != "backfill"
+    amount, currency = _money(body)
+    return Owed(
+        resource=look.document.resource,
+        identity=mapped.identity or f"({content.key})",
+        stream=look.document.name,
+        key=content.key,
+        loan_id=mapped.loan_id,
+        client_id=mapped.client_id,
+        amount=amount,
+        currency=currency,
+        fingerprint=look.document.fingerprint,
+        origin=look.origin,
+        due_at=look.now + (look.settings.delivery.hold_for if quiet else timedelta(0)),
+        body=None if body is None else json_body.encode(body).decode(),
+        body_sha256=None if body is None else json_body.sha256(body),
+        refusals=mapped.refusals,
+        waits=mapped.waiting,
+        publish_by=loan_draft.publish_by(body) if body is not None and look.document.resource == "loan_draft" else None,
+    )
+
+
+def _money(body: json_body.Body | None) -> tuple[str | None, str | None]:
+    """The amount and currency to show beside an entry."""
+    if body is None:
+        return None, None
+    if "entreps" in body:
+        total = sum((Decimal(one["amount"]) for one in body["entreps"]), Decimal(0))
+        return f"{total:f}", body.get("currency")
+    return (f"{Decimal(body['amount']):f}" if "amount" in body else None), None
+
+
+def _position(tx: Connection, look: Look, owed: Owed, mapped: mapper.Mapped) -> Owed | None:
+    """A position as it is owed: in Kiva's spelling, for this period; None when no report is expected of the loan."""
+    expected = mirror.by_loan_id(tx, [owed.identity]).get(owed.identity)
+    if expected is None or expected.status not in mirror.EXPECTED or not look.report.is_open:
+        store.left_scope(tx, "repayment", owed.identity, reason=NOT_EXPECTED, now=look.now)
+        return None
+    owed = _with(owed, loan_id=expected.loan_id, period=look.report.period)
+    if mapped.body is None:
+        return owed
+    body = mapped.body | {"loan_id": expected.loan_id}
+    if "client_id" in body and expected.client_id:
+        body["client_id"] = expected.client_id
+    facts = Facts(
+        today=look.today,
+        columns=look.settings.kiva.columns,
+        basis=look.settings.repayments.basis,
+        principal=mapped.bounds.get("principal"),
+        previous=_previous(tx, owed.identity),
+    )
+    reasons = RESOURCES["repayment"].check(body, facts)
+    hard = tuple(reason for reason in reasons if reason.code not in PERSON_DECIDES)
+    if hard:
+        return _with(owed, body=None, body_sha256=None, refusals=hard, waits=None)
+    waits = reasons[0].code if reasons else owed.waits
+    return _with(
+        owed,
+        body=json_body.encode(body).decode(),
+        body_sha256=json_body.sha256(body),
+        refusals=(),
+        waits=waits,
+    )
+
+
+def _previous(tx: Connection, identity: str) -> Decimal | None:
+    """The position that Kiva took last."""
+    delivered = (entry for entry in store.versions(tx, "repayment", identity) if entry.state is State.DELIVERED)
+    last = next(delivered, None)
+    return Decimal(last.amount) if last is not None and last.amount is not None else None
+
+
+def _id_used_twice(tx: Connection, look: Look, owed: Owed, mapped: mapper.Mapped, seen: Captured | None) -> Owed:
+    """The same identity from another row, or a row that is not the one it was: never a send."""
+    if mapped.identity is None:
+        return owed
+    other = watermark.same_identity(tx, owed.resource, mapped.identity, other_than=owed.key)
+    if other is None and not _became_another(seen, mapped):
+        return owed
+    if other is None:
+        params = {"stream": owed.stream, "key": owed.key}
+        hold.put(tx, f"stream:{owed.stream}", "mis_went_back", now=look.now, params=params)
+    twice = Refusal("id_used_twice", "", {"identity": mapped.identity, "other": other or owed.key})
+    return _with(owed, body=None, body_sha256=None, refusals=(twice,), waits=None)
+
+
+def _became_another(seen: Captured | None, mapped: mapper.Mapped) -> bool:
+    """A row that now has another creation moment is another row under the old number."""
+    return (
+        seen is not None
+        and seen.created_at is not None
+        and mapped.created_at is not None
+        and seen.created_at != str(mapped.created_at)
+    )
+
+
+def _is_older(look: Look, created_at: datetime | date | None) -> bool:
+    """Is a key that is seen for the first time older than `since`? Then it was posted by hand, and stays so."""
+    resource = look.document.resource
+    if not RESOURCES[resource].create_once:
+        return False
+    since = look.settings.loan_drafts.since if resource == "loan_draft" else look.settings.journals.since
+    if since == "all":
+        return False
+    if created_at is None:
+        return look.origin == "backfill"
+    zone = ZoneInfo(look.settings.mis.timezone)
+    if isinstance(since, date):
+        return (created_at.astimezone(zone).date() if isinstance(created_at, datetime) else created_at) < since
+    if isinstance(created_at, datetime):
+        return created_at < look.first_start
+    return created_at < look.first_start.astimezone(zone).date()
+
+
+def _brake(tx: Connection, look: Look, entry: Entry) -> None:
+    """More newly owed in an hour than a person would expect: hold the resource, and ask. Not while a book is read in."""
+    if not RESOURCES[entry.resource].create_once or look.origin == "backfill" or entry.version > 1:
+        return
+    columns = table.entry.c
+    where = (
+        columns.resource == entry.resource,
+        columns.origin != "backfill",
+        columns.version == 1,
+        columns.created_at > look.now - _BRAKE_SPAN,
+    )
+    newly = tx.execute(sa.select(sa.func.count()).select_from(table.entry).where(*where)).scalar_one()
+    if newly > look.settings.delivery.brake:
+        params = {"number": newly, "within": "1 hour", "brake": look.settings.delivery.brake}
+        if hold.put(tx, entry.resource, "brake", now=look.now, params=params):
+            _log.warning("More became owed than delivery.brake allows; held", resource=entry.resource, number=newly)
+
+
+def _reported(tx: Connection, period: str) -> set[str]:
+    """Identities that have a position of this period that stands, in whatever state."""
+    columns = table.entry.c
+    where = (
+        columns.resource == "repayment",
+        columns.period == period,
+        columns.state.not_in([State.SUPERSEDED.value, State.WITHDRAWN.value]),
+    )
+    return set(tx.execute(sa.select(columns.identity).where(*where)).scalars())
+
+
+def _context(look: Look) -> mapper.Context:
+    settings = look.settings
+    return mapper.Context(
+        lists=look.lists,
+        today=look.today,
+        cutoff=look.report.cutoff,
+        timezone=settings.mis.timezone,
+        facts=Facts(today=look.today, columns=settings.kiva.columns, basis=settings.repayments.basis),
+    )
+
+
+def _with(owed: Owed, **changes: object) -> Owed:
+    return dataclasses.replace(owed, **changes)  # type: ignore[arg-type]  # the field's types are Owed's own

@@ -1,0 +1,416 @@
+"""The daemon: opens everything in the right order, runs its three loops, and stops with nothing half done.
+
+Ready means: the configuration is good and the outbox is open. A MIS or an internet that is away is waited for.
+The loops: *intake* reads the MIS, *courier* sends, *lookout* reads what Kiva has. They share nothing but the outbox.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import sqlalchemy as sa
+
+from kiva_relay import __version__, clock, errors, exporter, log, meter, notify, pulse
+from kiva_relay.config import settings as config
+from kiva_relay.delivery import breaker, reconciler
+from kiva_relay.delivery.client import Client
+from kiva_relay.delivery.courier import Bench, Courier
+from kiva_relay.delivery.lookout import Lookout
+from kiva_relay.delivery.token import Tokens
+from kiva_relay.intake import Intake
+from kiva_relay.mapping import document
+from kiva_relay.mapping.document import Mapping as Document
+from kiva_relay.outbox import binding, hold, migration, store, table, watermark
+from kiva_relay.outbox.database import Outbox, create_file
+from kiva_relay.outbox.lease import DURATION, Lease
+from kiva_relay.outbox.state import State
+from kiva_relay.outbox.witness import Witness
+from kiva_relay.source.mis import Mis
+
+_COURIER_RESTS = 0.25
+_LOOKOUT_RESTS = 0.5
+_MIS_ASKED_AGAIN = timedelta(seconds=5)
+_PULSE_EVERY = timedelta(seconds=5)
+_REPEATED_EVERY = timedelta(hours=1)
+
+_log = log.get("relay")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What `run --once` did."""
+
+    captured: int
+    requests: int
+    due: int
+
+
+class Relay:
+    """One relay on one outbox. `at` is called with the name of each step boundary; tests end the process there."""
+
+    def __init__(
+        self,
+        settings: config.Settings,
+        documents: Sequence[Document],
+        *,
+        time: clock.Clock | None = None,
+        at: Callable[[str], None] = lambda _name: None,
+    ) -> None:
+        self.settings, self.documents, self.time, self._at = (
+            settings,
+            list(documents),
+            time or clock.SystemClock(),
+            at,
+        )
+        self.stop = threading.Event()
+        self.pulse = pulse.Pulse(started_at=self.time.now(), version=__version__, pid=os.getpid())
+        self._wake_courier = threading.Event()
+        self._intake: Intake | None = None
+        self._mis: Mis | None = None
+        self._failed: BaseException | None = None
+        self.outbox: Outbox
+        self.bench: Bench
+
+    # ---------------------------------------------------------------- opening and closing
+
+    def open(self) -> None:
+        """Open the outbox, take the lease, and settle what the last process left open.
+
+        Raises:
+            OutboxRefused: the outbox is of another destination, MIS or version.
+            Stolen: another relay is active on it.
+            UsageError: the outbox or the witness cannot be made or written.
+        """
+        settings = self.settings
+        self.outbox = open_outbox(settings)
+        lease = Lease(self.outbox, clock=self.time)
+        lease.acquire()
+        with self.outbox.begin() as tx:
+            binding.bind_destination(tx, settings)
+        witness = Witness(settings.outbox.witness, api_url=settings.kiva.api_url, partner_id=settings.kiva.partner_id)
+        client = Client(settings.kiva)
+        self.bench = Bench(
+            outbox=self.outbox,
+            settings=settings,
+            clock=self.time,
+            client=client,
+            tokens=Tokens(client, settings.kiva, clock=self.time),
+            destination=breaker.Destination(clock=self.time),
+            lease=lease,
+            witness=witness,
+            started_at=self.time.now(),
+        )
+        self._recover()
+        self._hold_what_must_wait()
+        meter.info.labels(__version__, settings.kiva.environment).set(1)
+
+    def close(self) -> None:
+        """Close everything; the lease last."""
+        self.bench.client.close()
+        self.bench.witness.close()
+        if self._mis is not None:
+            self._mis.close()
+        if not isinstance(self._failed, errors.Stolen):
+            pulse.forget(self.outbox)
+            self.bench.lease.release()
+        self.outbox.close()
+
+    def _recover(self) -> None:
+        """What was being sent when the last process ended is in doubt, and what only the witness knows as well."""
+        testimonies = list(self.bench.witness.testimonies())
+        with self.outbox.begin() as tx:
+            now = self.time.now()
+            outbox_id = binding.get(tx, "outbox_id")
+            known = {told.attempt for told in testimonies if told.outbox_id == outbox_id}
+            moved = reconciler.recover(tx, witnessed=known.__contains__, now=now)
+            lost = store.known_to_the_witness_only(tx, testimonies, now=now)
+            if lost:
+                hold.put(tx, hold.ALL, "restored_outbox", now=now, params={"entries": len(lost)})
+        for entry in moved:
+            if entry.state is State.IN_DOUBT:
+                _log.warning(
+                    "It was being sent when the relay ended. It is not sent again until that is settled",
+                    entry=entry.id,
+                    resource=entry.resource,
+                    loan=entry.loan_id,
+                )
+        if lost:
+            _log.error("The outbox is older than what this machine has sent; nothing is sent", entries=len(lost))
+
+    def _hold_what_must_wait(self) -> None:
+        """A new outbox towards Kiva's own hosts sends nothing until a person has looked."""
+        with self.outbox.begin() as tx:
+            if not self.settings.first_start_holds or binding.get(tx, "first_start_seen") is not None:
+                return
+            binding.put(tx, "first_start_seen", "yes")
+            hold.put(tx, hold.ALL, "first_start", now=self.time.now())
+            hold.put(tx, "repayment", "first_report", now=self.time.now())
+
+    # ---------------------------------------------------------------- once
+
+    def once(self) -> Summary:
+        """Capture and deliver until nothing is due.
+
+        Raises:
+            Unreachable: the MIS or Kiva did not answer; what was captured stays, nothing is lost.
+        """
+        courier, lookout = Courier(self.bench, stop=self.stop, at=self._at), Lookout(self.bench)
+        captured = requests = 0
+        lookout.look()
+        while not self.stop.is_set():
+            intake = self._open_intake()
+            new = intake.cycle()
+            sent = courier.deliver()
+            captured, requests = captured + new, requests + sent
+            lookout.look()
+            self.time.wait(self.stop, float(self.bench.destination.pause().total_seconds() > 0))
+            if not new and not sent and not intake.walking():
+                break
+        summary = Summary(captured, requests, self._due())
+        away = self.bench.destination.down_since
+        if away is not None and summary.due:
+            raise errors.Unreachable(
+                f"Kiva does not answer: {self.bench.destination.last_words}. {errors.counted(summary.due, 'entry')}"
+                " due; nothing is lost.",
+                hint="Run it again later.",
+            )
+        return summary
+
+    def _due(self) -> int:
+        with self.outbox.read() as tx:
+            columns = table.entry.c
+            due = (columns.state == State.READY.value, columns.due_at <= self.time.now())
+            return tx.execute(sa.select(sa.func.count()).select_from(table.entry).where(*due)).scalar_one()
+
+    # ---------------------------------------------------------------- the daemon
+
+    def run(self) -> None:
+        """Run until `stop` is set. Ends with the answer under way, or after `stop_grace`.
+
+        Raises:
+            Stolen: another relay took over.
+            OutboxRefused: the MIS is not the one that the outbox belongs to.
+        """
+        server = exporter.start(self.settings.metrics.listen, missing=self._missing) if self._exports() else None
+        loops = [
+            threading.Thread(target=self._guarded, args=(loop,), name=name)
+            for name, loop in (("intake", self._read), ("courier", self._deliver), ("lookout", self._look))
+        ]
+        for loop in loops:
+            loop.start()
+        _log.info("ready", version=__version__, environment=self.settings.kiva.environment)
+        notify.ready("ready")
+        try:
+            self._tend()
+        finally:
+            self.stop.set()
+            self._wake_courier.set()
+            notify.stopping("stopping: the answer under way is awaited")
+            deadline = self.time.monotonic() + self.settings.stop_grace.total_seconds()
+            for loop in loops:
+                loop.join(max(deadline - self.time.monotonic(), 0.1))
+            if server is not None:
+                server.close()
+        if self._failed is not None:
+            raise self._failed
+
+    def reload(self, settings: config.Settings, documents: Sequence[Document]) -> None:
+        """Put edited mappings (and the settings that need no restart) into force at the next cycle."""
+        self.settings, self.documents = settings, list(documents)
+        self.bench.settings = settings
+        self._intake = None
+        _log.info("reloaded", mappings=len(self.documents))
+
+    def _exports(self) -> bool:
+        return self.settings.metrics.listen != "off"
+
+    def _missing(self) -> list[str]:
+        """What a readiness probe should say is away."""
+        sides = (("the MIS", self.pulse.mis), ("Kiva", self.pulse.kiva))
+        return [name for name, side in sides if side.away_since is not None]
+
+    def _tend(self) -> None:
+        """The main thread: the lease, the pulse, the watchdog."""
+        renew_every = DURATION / 3
+        renewed = published = self.time.monotonic()
+        self._publish()
+        while not self.stop.is_set():
+            self.time.wait(self.stop, 0.5)
+            now = self.time.monotonic()
+            if now - renewed >= renew_every.total_seconds():
+                self.bench.lease.renew()
+                renewed = now
+            if now - published >= _PULSE_EVERY.total_seconds():
+                self._publish()
+                published = now
+
+    def _publish(self) -> None:
+        destination = self.bench.destination
+        self.pulse.kiva.away_since, self.pulse.kiva.words = destination.down_since, destination.last_words
+        self.pulse.kiva.last_good = destination.last_harmless_success
+        try:
+            self.pulse.publish(self.outbox, now=self.time.now())
+        except errors.Unreachable as error:
+            _log.error("The outbox cannot be written. Nothing is sent meanwhile", cause=str(error))
+            return
+        missing = self._missing()
+        notify.status(f"waiting for {' and '.join(missing)}" if missing else "OK")
+        notify.alive()
+
+    def _guarded(self, loop: Callable[[], None]) -> None:
+        """A loop that ends by an error ends the relay: half a relay would look like a whole one."""
+        try:
+            loop()
+        except BaseException as error:  # noqa: BLE001 - reported, and raised again by run()
+            self._failed = error
+            self.stop.set()
+
+    def _read(self) -> None:
+        while not self.stop.is_set():
+            seconds = self.settings.mis.poll_every.total_seconds()
+            began = self.time.monotonic()
+            try:
+                intake = self._open_intake()
+                self._sweep_when_due(intake)
+                intake.cycle()
+                self.pulse.regimes = dict(intake.regimes)
+                away = self.pulse.mis.good(self.time.now())
+                if away is not None:
+                    _log.info("The MIS answers again. Nothing was missed", away_since=away.isoformat())
+                if intake.walking():
+                    seconds = 0
+            except store.Overtaken:
+                seconds = 0
+            except (errors.OutboxRefused, errors.Stolen):
+                raise
+            except errors.RelayError as error:
+                if self.pulse.mis.bad(str(error), self.time.now()):
+                    _log.warning("The MIS cannot be read. Nothing is lost; it is asked again", cause=str(error))
+                seconds = min(seconds, _MIS_ASKED_AGAIN.total_seconds())
+            self._wake_courier.set()
+            self.time.wait(self.stop, max(seconds - (self.time.monotonic() - began), 0))
+
+    def _deliver(self) -> None:
+        courier = Courier(self.bench, stop=self.stop, at=self._at)
+        while not self.stop.is_set():
+            self._wake_courier.clear()
+            try:
+                courier.deliver()
+            except store.Overtaken:
+                continue
+            except errors.Unreachable as error:
+                _log.error("The outbox does not answer. Nothing is sent meanwhile", cause=str(error))
+                self.time.wait(self.stop, 1)
+            self.time.wait(self._wake_courier, _COURIER_RESTS)
+
+    def _look(self) -> None:
+        lookout = Lookout(self.bench)
+        while not self.stop.is_set():
+            try:
+                if lookout.look():
+                    self._wake_courier.set()
+            except store.Overtaken:
+                continue
+            except errors.Unreachable as error:
+                _log.error("The outbox does not answer. Nothing is sent meanwhile", cause=str(error))
+            self.time.wait(self.stop, _LOOKOUT_RESTS)
+
+    # ---------------------------------------------------------------- the MIS
+
+    def _open_intake(self) -> Intake:
+        """The intake for the mappings in force; a mapping that does not fit the live database is left out, and said."""
+        if self._intake is None:
+            if self._mis is None:
+                self._mis = open_mis(self.settings, clock=self.time)
+            good = []
+            self.pulse.stopped_streams = {}
+            for mapping in self.documents:
+                mistakes = [one for one in document.verify(mapping, self._mis) if one.severity == "error"]
+                if mistakes:
+                    self.pulse.stopped_streams[mapping.name] = f"{mistakes[0].path}: {mistakes[0].message}"
+                    _log.error("A mapping does not fit the MIS; its stream stands still", mapping=mapping.name)
+                else:
+                    good.append(mapping)
+            self._intake = Intake(
+                outbox=self.outbox,
+                settings=self.settings,
+                clock=self.time,
+                mis=self._mis,
+                documents=good,
+                stop=self.stop,
+                at=self._at,
+            )
+        return self._intake
+
+    def _sweep_when_due(self, intake: Intake) -> None:
+        """Begin the sweep at its hour, once."""
+        due = _last_hour(self.settings, self.time.now())
+        with self.outbox.read() as tx:
+            marks = watermark.watermarks(tx).values()
+            waits = [mark for mark in marks if mark.walk is None and mark.swept_at is not None and mark.swept_at < due]
+        if waits:
+            intake.sweep()
+
+
+def open_outbox(settings: config.Settings, *, create: bool = True) -> Outbox:
+    """Open the outbox of a configuration; the daemon makes it and brings a file up to date, a command only looks.
+
+    Raises:
+        OutboxRefused: its schema is another version's.
+        UsageError: there is none yet, or it cannot be read by this user.
+    """
+    outbox = Outbox(settings.outbox.url, password=settings.outbox.password)
+    if outbox.is_file:
+        if create:
+            create_file(outbox.path)
+        elif not outbox.path.exists():
+            raise errors.UsageError(
+                f"There is no outbox at {outbox.path} yet: no relay ever ran with {settings.file}.",
+                hint="kiva-relay check    and then: kiva-relay run",
+            )
+    with outbox.read() as tx:
+        empty = migration.present(tx) is None
+    if create and (outbox.is_file or empty):
+        migration.upgrade(outbox)
+    else:
+        migration.check(outbox)
+    return outbox
+
+
+def open_mis(settings: config.Settings, *, clock: clock.Clock) -> Mis:
+    """The MIS of a configuration."""
+    mis = settings.mis
+    return Mis(
+        mis.url,
+        password=None if mis.password is None else mis.password.reveal(),
+        timezone=mis.timezone,
+        statement_timeout=mis.statement_timeout,
+        watch=mis.watch,
+        clock=clock,
+    )
+
+
+def load_documents(settings: config.Settings) -> list[Document]:
+    """The mappings of a configuration.
+
+    Raises:
+        ConfigurationError: all their mistakes at once.
+    """
+    return document.load(settings.mapping_folders, parameters=settings.parameters, resources=settings.resources)
+
+
+def _last_hour(settings: config.Settings, now: datetime) -> datetime:
+    """The last of the sweep's hours that has come."""
+    zone = ZoneInfo(settings.mis.timezone)
+    today = now.astimezone(zone).date()
+    hours = [
+        datetime.combine(day, hour, tzinfo=zone)
+        for day in (today - timedelta(days=1), today)
+        for hour in settings.mis.sweep_at
+    ]
+    return max((hour for hour in hours if hour <= now), default=now - timedelta(days=2))

@@ -1,0 +1,40 @@
+"""A journal: news of a borrower that somebody wrote for Kiva's lenders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kiva_relay.resource import field
+from kiva_relay.resource.body import Body
+from kiva_relay.resource.field import Facts, Field
+from kiva_relay.resource.refusal import Refusal
+from kiva_relay.resource.repayment import THREE_COLUMNS
+
+PATH = "journals"
+
+FIELDS = (
+    Field("internal_loan_id", "text", "The loan's id, as Kiva knows it.", required=True),
+    Field("internal_client_id", "text", "The client's id. Sent on PA2's three-column format only."),
+    Field("subject", "text", "The headline.", required=True),
+    Field("body", "text", "The news itself.", required=True),
+    Field("image_url", "text", "Where a photo can be fetched."),
+)
+
+
+def check(body: Mapping[str, Any], facts: Facts) -> list[Refusal]:
+    """What Kiva would not take."""
+    del facts
+    return field.problems(FIELDS, body)
+
+
+def shown(body: Mapping[str, Any]) -> tuple[str, str]:
+    """The loan id and the client id that PA2 shows; empty where the body has none."""
+    return str(body.get("internal_loan_id") or ""), str(body.get("internal_client_id") or "")
+
+
+def complete(body: Body, facts: Facts) -> Body:
+    """The body as sent: with the client's id on three columns only."""
+    if facts.columns == THREE_COLUMNS:
+        return body
+    return {name: value for name, value in body.items() if name != "internal_client_id"}

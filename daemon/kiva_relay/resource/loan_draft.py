@@ -1,0 +1,180 @@
+"""A loan draft: one loan, or one group's loan, that the coordinator reviews and publishes in PA2."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
+
+from kiva_relay.resource import field
+from kiva_relay.resource.body import Body
+from kiva_relay.resource.field import Facts, Field
+from kiva_relay.resource.refusal import Refusal
+
+PATH = "loan_draft"
+
+# PA2 publishes a loan that was disbursed less than 30 days ago, or will be in at most 90.
+DAYS_BACK = 29
+DAYS_AHEAD = 90
+
+GROUP_FIELDS = ("internal_loan_id", "internal_client_id", "group_name")
+
+FIELDS = (
+    Field(
+        "entreps",
+        "list",
+        "The borrowers: exactly one for an individual loan, one for each member of a group.",
+        required=True,
+        fields=(
+            Field("client_id", "text", "The borrower's id in the MIS.", required=True),
+            Field("loan_id", "text", "The id of the borrower's loan in the MIS.", required=True),
+            Field("first_name", "text", "The borrower's first name.", required=True),
+            Field("last_name", "text", "The borrower's last name."),
+            Field("gender", "text", "`female`, `male` or `unknown`.", to_publish=True),
+            Field(
+                "amount", "amount", "The borrower's share, in the loan's currency; above 0.", required=True
+            ),
+        ),
+    ),
+    Field("internal_loan_id", "text", "The group loan's id in the MIS. Group loans only."),
+    Field("internal_client_id", "text", "The group's id in the MIS. Group loans only."),
+    Field("group_name", "text", "The group's name. Group loans only."),
+    Field(
+        "not_pictured",
+        "list",
+        "For each borrower, in the same order: true when *not* in the photo. Group loans only.",
+        items="boolean",
+    ),
+    Field(
+        "client_waiver_signed",
+        "boolean",
+        "Whether the signed consent is on file. Never guessed.",
+        to_publish=True,
+    ),
+    Field("currency", "text", "The ISO 4217 code, as `XOF`.", required=True),
+    Field("description", "text", "The borrower's story.", to_publish=True),
+    Field("description_language_id", "integer", "The language of the story: an id of Kiva's locales."),
+    Field("loanuse", "text", "Completes “… will use this loan …”.", to_publish=True),
+    Field("activity_id", "integer", "An id of Kiva's activities.", to_publish=True),
+    Field("theme_type_id", "integer", "An id of Kiva's loan themes."),
+    Field("location", "text", "Exactly one of Kiva's locations, as `City: Country`.", to_publish=True),
+    Field("disburse_time", "date", "The day of the disbursal.", required=True),
+    Field(
+        "schedule",
+        "list",
+        "The instalments; their principal adds up to the loan.",
+        required=True,
+        fields=(
+            Field("date", "date", "The day on which it is due.", required=True),
+            Field("principal", "amount", "The principal that is due.", required=True),
+            Field("interest", "amount", "The interest that is due.", required=True),
+        ),
+    ),
+    Field("image_encoded", "image", "The photo.", to_publish=True),
+)
+
+
+def check(body: Mapping[str, Any], facts: Facts) -> list[Refusal]:
+    """What PA2 would refuse when the coordinator publishes it, said before it is sent."""
+    return [
+        *field.problems(FIELDS, body),
+        *_group_fields(body),
+        *_amounts(body),
+        *_schedule(body),
+        *_day(body, facts.today),
+    ]
+
+
+def publish_by(body: Mapping[str, Any]) -> date | None:
+    """The last day on which PA2 publishes it: 29 days after the disbursal. None without a disbursal."""
+    day = field.as_date(body.get("disburse_time"))
+    return None if day is None else day + timedelta(days=DAYS_BACK)
+
+
+def loan_ids(body: Mapping[str, Any]) -> list[str]:
+    """The ids under which Kiva may list the loan: the group's own first, then the borrowers'."""
+    found = [body.get("internal_loan_id"), *(entrep.get("loan_id") for entrep in _entreps(body))]
+    return list(dict.fromkeys(str(loan_id) for loan_id in found if loan_id))
+
+
+def shown(body: Mapping[str, Any]) -> tuple[str, str]:
+    """The loan id and the client id that PA2 shows; empty where the body has none."""
+    first = next(iter(_entreps(body)), {})
+    loan_id = body.get("internal_loan_id") or first.get("loan_id") or ""
+    client_id = body.get("internal_client_id") or first.get("client_id") or ""
+    return str(loan_id), str(client_id)
+
+
+def complete(body: Body, facts: Facts) -> Body:
+    """A draft is sent as it was mapped, whatever the partner's settings."""
+    del facts
+    return body
+
+
+def still_needed(body: Mapping[str, Any]) -> list[str]:
+    """The fields that PA2 will ask the coordinator for before it publishes."""
+    wanted = [each.name for each in FIELDS if each.to_publish and each.name not in body]
+    return wanted + [
+        f"entreps[{number}].gender" for number, entrep in enumerate(_entreps(body)) if "gender" not in entrep
+    ]
+
+
+def _entreps(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    entreps = body.get("entreps")
+    return [each for each in entreps if isinstance(each, Mapping)] if isinstance(entreps, list) else []
+
+
+def _group_fields(body: Mapping[str, Any]) -> list[Refusal]:
+    borrowers = len(_entreps(body))
+    given = [name for name in GROUP_FIELDS if body.get(name)]
+    pictured = body.get("not_pictured")
+    if borrowers == 1 and len(given) < len(GROUP_FIELDS):
+        # A group of one has all three; anything less is an individual loan with a field too many.
+        foreign = [*given, *(["not_pictured"] if pictured else [])]
+        return [Refusal("group_field_on_individual", name) for name in foreign]
+    found = [
+        Refusal("group_field_missing", name) for name in GROUP_FIELDS if name not in given and borrowers > 1
+    ]
+    if isinstance(pictured, list) and pictured and len(pictured) != borrowers:
+        params = {"found": str(len(pictured)), "expected": str(borrowers)}
+        found.append(Refusal("not_pictured_length", "not_pictured", params))
+    return found
+
+
+def _amounts(body: Mapping[str, Any]) -> list[Refusal]:
+    found = []
+    for number, entrep in enumerate(_entreps(body)):
+        amount = entrep.get("amount")
+        if field.fits("amount", amount) and amount <= 0:
+            found.append(
+                Refusal("amount_not_positive", f"entreps[{number}].amount", {"value": f"{amount:f}"})
+            )
+    return found
+
+
+def _schedule(body: Mapping[str, Any]) -> list[Refusal]:
+    lent = _sum(_entreps(body), "amount")
+    instalments = body.get("schedule")
+    due = _sum(instalments, "principal") if isinstance(instalments, list) else None
+    if lent is None or due is None or lent == due:
+        return []
+    return [Refusal("schedule_sum", "schedule", {"found": f"{due:f}", "expected": f"{lent:f}"})]
+
+
+def _sum(rows: list[Any], name: str) -> Decimal | None:
+    values = [row.get(name) if isinstance(row, Mapping) else None for row in rows]
+    amounts = [Decimal(value) for value in values if value is not None and field.fits("amount", value)]
+    return sum(amounts, Decimal(0)) if amounts and len(amounts) == len(values) else None
+
+
+def _day(body: Mapping[str, Any], today: date) -> list[Refusal]:
+    day = field.as_date(body.get("disburse_time"))
+    if day is None:
+        return []
+    ago = (today - day).days
+    if ago > DAYS_BACK:
+        return [Refusal("disbursed_too_long_ago", "disburse_time", {"days": str(ago)})]
+    if -ago > DAYS_AHEAD:
+        return [Refusal("disbursal_too_far", "disburse_time", {"days": str(-ago)})]
+    return []

@@ -1,0 +1,176 @@
+"""Why something is not sent: a code, a field and parameters. The sentence is made when somebody reads it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Refusal:
+    """One reason why a loan, a position or a note is not sent.
+
+    `code` is one of `SENTENCES`; `field` is the place in the body, as `entreps[0].first_name`; `params` are
+    the values that the sentence needs, as text. Codes are stored, sentences never.
+    """
+
+    code: str
+    field: str = ""
+    params: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The form in which it is stored."""
+        return {"code": self.code, "field": self.field, "params": dict(self.params)}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Refusal:
+        """The refusal that `to_json` wrote."""
+        params = {str(name): str(value) for name, value in stored.get("params", {}).items()}
+        return cls(str(stored["code"]), str(stored.get("field", "")), params)
+
+
+# Each code: the sentence, and what to do about it. `{field}` is the place in the body, the rest parameters.
+SENTENCES: dict[str, tuple[str, str]] = {
+    "name_empty": ("The name is empty in the MIS ({field}).", "Write the name in the MIS."),
+    "missing": (
+        "{field} is empty in the MIS, and Kiva needs it.",
+        "Fill it in the MIS, or map another column to it.",
+    ),
+    "amount_not_positive": ("{field} is {value}; it has to be above 0.", "Correct the amount in the MIS."),
+    "amount_negative": (
+        "{field} is {value}; a position is never below 0.",
+        "Look at the loan's transactions in the MIS.",
+    ),
+    "group_field_on_individual": (
+        "{field} is given, and the loan has one borrower: PA2 would refuse to publish it.",
+        "Take {field} out of the mapping, or map the group's members.",
+    ),
+    "group_field_missing": (
+        "The loan has several borrowers, and {field} is empty.",
+        "Map {field}: a group loan needs its own id, its client id and its name.",
+    ),
+    "not_pictured_length": (
+        "not_pictured has {found} values, the loan has {expected} borrowers.",
+        "Give one value for each borrower in the same order, or none at all.",
+    ),
+    "schedule_sum": (
+        "The instalments add up to {found}, the loan is {expected}.",
+        "Compare the schedule with the amount in the MIS.",
+    ),
+    "disbursed_too_long_ago": (
+        "Disbursed {days} days ago; PA2 takes less than 30. It can no longer be published.",
+        "Tell the coordinator; nothing can be sent for this loan.",
+    ),
+    "disbursal_too_far": (
+        "To be disbursed in {days} days; PA2 takes at most 90.",
+        "It is tried again by itself when the day is near enough.",
+    ),
+    "activity_unknown": (
+        "“{value}” is not one of Kiva's activities. Nearest: {nearest}.",
+        "The administrator adds a line to lookup/activities.csv: {value},<one of Kiva's activities>",
+    ),
+    "theme_unknown": (
+        "“{value}” is not one of Kiva's loan themes. Nearest: {nearest}.",
+        "Correct the theme's name in the mapping or in its code table.",
+    ),
+    "location_unknown": (
+        "Kiva has no location “{value}”. Nearest: {nearest}.",
+        "The administrator adds a line to lookup/locations.csv: {value},<one of Kiva's locations>",
+    ),
+    "currency_unknown": ("Kiva has no currency “{value}”. Nearest: {nearest}.", "Correct the currency."),
+    "language_unknown": ("Kiva has no language “{value}”. Nearest: {nearest}.", "Correct the language."),
+    "code_unknown": (
+        "“{value}” is none of the codes that the mapping knows for {field}: {known}.",
+        "Add the code to `choose` in the mapping, or write `else:`.",
+    ),
+    "no_translation": (
+        "“{value}” has no line in {table}.",
+        "The administrator adds a line to {table}: {value},<what Kiva should get>",
+    ),
+    "not_the_same": (
+        "{column} is not the same for all of them: {values}.",
+        "Correct it in the MIS; one loan has one {column}.",
+    ),
+    "relation_missing": (
+        "The loan has no row in {table} (relation {relation}).",
+        "Complete it in the MIS, or write `optional: true` at the relation.",
+    ),
+    "relation_not_unique": (
+        "The relation {relation} found several rows in {table}; one was expected.",
+        "Match it by a unique column, or write `many: true` at the relation.",
+    ),
+    "expression_failed": (
+        "{field} could not be computed: {reason}.",
+        "Correct the expression in the mapping.",
+    ),
+    "wrong_type": (
+        "{field} has to be {expected}; found {found}.",
+        "Map another column, or convert it (text, date, money, choose).",
+    ),
+    "too_long": ("{field} is {found} long; at most {limit} are sent.", "Shorten it in the MIS."),
+    "identity_empty": (
+        "The row has no identity: the column that Kiva would know it by is empty.",
+        "Fill it in the MIS, or map another column in `identity:`.",
+    ),
+    "id_used_twice": (
+        "The id {identity} belongs to another row already ({other}).",
+        "Find out which of the two is the right one; none is sent by itself.",
+    ),
+    "waiver_missing": (
+        "The client's written consent is not recorded in the MIS.",
+        "Record it in the MIS when the signed paper is on file.",
+    ),
+    "photo_too_large": (
+        "The photo is too large, even after shrinking ({found} bytes; at most {limit}).",
+        "Save a smaller photo in the MIS.",
+    ),
+    "photo_unreadable": (
+        "The photo could not be read: {reason}.",
+        "Look whether the file is there, is a photo, and can be read by the user kiva-relay.",
+    ),
+    "position_fell": (
+        "The amount repaid fell from {before} to {value}.",
+        "Look at the loan's transactions; a person releases it when it is right.",
+    ),
+    "position_exceeds_principal": (
+        "The amount repaid ({value}) is more than the principal ({principal}).",
+        "Look at the loan's transactions in the MIS.",
+    ),
+    "principal_unknown": (
+        "The basis is the principal outstanding, and the mapping does not say what was lent.",
+        "Add `checks: {{principal: …}}` to the mapping.",
+    ),
+    "too_late_to_publish": (
+        "It had to be published by {publish_by}; that day is over.",
+        "Tell the coordinator; nothing can be sent for this loan.",
+    ),
+    "kiva_said_no": ("Kiva refused it: “{text}” (Kiva's own words).", "Correct what Kiva names, then retry."),
+}
+
+
+class _Blanks(dict[str, str]):
+    """A parameter that was not stored is shown as a question mark, never as an error."""
+
+    def __missing__(self, name: str) -> str:
+        return "?"
+
+
+def sentence(refusal: Refusal) -> str:
+    """What a person reads, in English."""
+    return _filled(refusal, 0)
+
+
+def remedy(refusal: Refusal) -> str:
+    """What to do about it, in English."""
+    return _filled(refusal, 1)
+
+
+def _filled(refusal: Refusal, part: int) -> str:
+    if refusal.code not in SENTENCES:
+        # An outbox may hold codes of a newer version.
+        return refusal.code if part == 0 else ""
+    values = _Blanks({**refusal.params, "field": refusal.field or "The value"})
+    if not values.get("nearest", "x"):
+        values["nearest"] = "none"
+    return SENTENCES[refusal.code][part].format_map(values)

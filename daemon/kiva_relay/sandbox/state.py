@@ -1,0 +1,74 @@
+"""All that one stand-in holds: what it accepted, the loans, the tokens, the faults."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from kiva_relay.sandbox.coordinator import Coordinator
+from kiva_relay.sandbox.event_file import EventFile
+from kiva_relay.sandbox.fault import Faults
+from kiva_relay.sandbox.ledger import Ledger
+from kiva_relay.sandbox.loan import Loans
+from kiva_relay.sandbox.request_log import RequestLog
+from kiva_relay.sandbox.token import Tokens
+
+if TYPE_CHECKING:
+    from kiva_relay.clock import Clock
+    from kiva_relay.sandbox.config import SandboxConfig
+
+
+class State:
+    """Held open for as long as the server runs; touched by its event loop only.
+
+    Raises:
+        UsageError: The ledger's file cannot be read, or another stand-in has it.
+    """
+
+    def __init__(self, config: SandboxConfig, clock: Clock) -> None:
+        self.config = config
+        self._clock = clock
+        self._ahead = timedelta(0)
+        self._file = EventFile(config.ledger) if config.ledger is not None else None
+        self.ledger = Ledger(self._file)
+        self.loans = Loans(self._file)
+        self.tokens = Tokens()
+        self.faults = Faults()
+        self.requests = RequestLog()
+        self.stopping = asyncio.Event()
+        self._replay()
+        self.coordinator = Coordinator(self.loans, self.ledger, config.coordinator)
+
+    def now(self) -> datetime:
+        """The hour at Kiva, UTC: the clock's, and what it was put forward."""
+        return self._clock.now() + self._ahead
+
+    def put_clock_forward(self, by: timedelta) -> None:
+        """Let time pass: tokens expire, drafts are published."""
+        self._ahead += by
+
+    async def pause(self, seconds: float) -> None:
+        """Wait, but not longer than the server runs."""
+        try:
+            await asyncio.wait_for(self.stopping.wait(), timeout=seconds)
+        except TimeoutError:
+            return
+
+    def close(self) -> None:
+        """Give the ledger's file back."""
+        if self._file is not None:
+            self._file.close()
+
+    def _replay(self) -> None:
+        if self._file is None:
+            return
+        try:
+            for event in self._file.replay():
+                self.ledger.replay(event)
+                self.loans.replay(event)
+        except BaseException:
+            self._file.close()
+            raise
+        if self.ledger.records:
+            self.requests.start_after(self.ledger.records[-1].request)

@@ -1,0 +1,131 @@
+"""What differs between MIS databases: one file each, `dialect_<name>.py`, and one contract suite for all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta, tzinfo
+from typing import Protocol
+
+import sqlalchemy as sa
+
+from kiva_relay import errors
+from kiva_relay.source import dialect_postgresql, dialect_sqlite
+from kiva_relay.source.position import Horizon, Position, Regime
+from kiva_relay.source.watch import Facts, Stamp, Watched
+
+
+class Dialect(Protocol):
+    """One kind of MIS database. Connections are in a transaction unless a method says otherwise."""
+
+    name: str
+
+    def engine(self, url: sa.URL, *, password: str | None, statement_timeout: timedelta) -> sa.Engine:
+        """An engine whose every transaction is one read-only snapshot."""
+        ...
+
+    def identity(self, cx: sa.Connection) -> str:
+        """Which database this is: the same after a restart, another after it was copied elsewhere."""
+        ...
+
+    def server(self, cx: sa.Connection) -> str:
+        """Product and version, for people."""
+        ...
+
+    def zone(self, cx: sa.Connection) -> tzinfo:
+        """The server's own time zone."""
+        ...
+
+    def horizon(self, cx: sa.Connection, *, now: datetime) -> Horizon:
+        """Taken in a transaction of its own, before the snapshot that reads. `now`: this machine's clock."""
+        ...
+
+    def snapshot(self, cx: sa.Connection) -> int | None:
+        """First in its transaction: the oldest transaction id that was still open, if there are such."""
+        ...
+
+    def went_back(self, cx: sa.Connection, position: Position) -> bool:
+        """Whether the database is older than the position."""
+        ...
+
+    def exists(self, cx: sa.Connection, table: str) -> bool:
+        """Whether there is such a table or view."""
+        ...
+
+    def whole(self, cx: sa.Connection, table: str) -> Regime | None:
+        """The regime that finds its changes without any stamp, if there is one."""
+        ...
+
+    def indexed(self, cx: sa.Connection, table: str) -> set[str]:
+        """Columns that an index begins with."""
+        ...
+
+    def stamp(self, type_code: object) -> Stamp | None:
+        """What a column of this type says about when, None when nothing."""
+        ...
+
+    def version(self, one: Watched) -> str | None:
+        """SQL for a text that is another one for each version of each row `r`; None: the row is its version."""
+        ...
+
+    def since(
+        self, one: Watched, facts: Facts, *, at: Position, now: Position, zones: Sequence[tzinfo], prefix: str
+    ) -> tuple[str, Mapping[str, object]]:
+        """SQL that is true for rows `r` changed at or after `at`, with values to bind, whose names begin with prefix.
+
+        `now` is where the next cycle goes on; `zones` are those in which the streams read times without a zone.
+        """
+        ...
+
+    def after(self, columns: Sequence[str], names: Sequence[str]) -> str:
+        """SQL that is true for rows whose columns come after the bound names."""
+        ...
+
+    def quoted(self, name: str) -> str:
+        """A table's or column's name as SQL; `schema.table` too."""
+        ...
+
+    def bound(self, value: object) -> object:
+        """A value as the driver takes it where the column decides about the type."""
+        ...
+
+    def parameter(self, value: object) -> object:
+        """An administrator's parameter as the driver takes it, keeping its type."""
+        ...
+
+    def as_text(self, sql: str) -> str:
+        """SQL for the text of an expression."""
+        ...
+
+    def kind(self, type_code: object) -> str:
+        """text, integer, number, boolean, date, datetime, bytes or other, for a cursor's type code."""
+        ...
+
+    def tables(self, cx: sa.Connection) -> list[str]:
+        """The tables that there are, for the nearest name."""
+        ...
+
+    def can_write(self, cx: sa.Connection, tables: Sequence[str]) -> list[str]:
+        """Those that this role could change."""
+        ...
+
+    def lost(self, error: sa.exc.DBAPIError) -> bool:
+        """Whether the server is away, so that the same may work later."""
+        ...
+
+
+def of(url: sa.URL) -> Dialect:
+    """The dialect for a URL.
+
+    Raises:
+        UsageError: there is none.
+    """
+    match url.get_backend_name():
+        case "postgresql":
+            return dialect_postgresql.PostgreSQL()
+        case "sqlite":
+            return dialect_sqlite.SQLite()
+        case other:
+            raise errors.UsageError(
+                f"mis.url begins with {other}://, which this version cannot read.",
+                hint="Write postgresql://… or sqlite://… in mis.url.",
+            )

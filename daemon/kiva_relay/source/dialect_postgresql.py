@@ -1,0 +1,234 @@
+"""PostgreSQL 13 and newer: changes by transaction id (xmin), or by time stamp up to the horizon."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta, tzinfo
+
+import psycopg
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+from kiva_relay.source import session_postgresql, statement, value
+from kiva_relay.source.position import Horizon, Position, Regime
+from kiva_relay.source.watch import Facts, Stamp, Watched
+
+CLOCK_TOLERANCE = timedelta(seconds=5)
+"""How far the clocks of the MIS's application servers, which stamp the rows, may lie behind the database's."""
+
+OVERLAP = timedelta(minutes=10)
+"""How far back rows are read again where nothing tells what is still open."""
+
+_WRAP = 2_000_000_000
+"""Transaction ids in a row are 32 bits: a watermark this many behind cannot be compared with them any more."""
+
+_FIRST_NORMAL_XID = 3
+
+# Every session counts, also one without a transaction id yet: it may write later with an older now(). A deny-list,
+# for background workers write too; a vacuum would pin the horizon for hours and stamps no row.
+_HORIZON = """
+SELECT count(*) FILTER (WHERE a.backend_type IS NULL) AS hidden,
+       count(*) FILTER (WHERE a.state = 'disabled') AS untracked,
+       pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS may_see,
+       current_setting('track_activities') AS track,
+       pg_is_in_recovery() AS standby,
+       current_user AS role,
+       clock_timestamp() AS clock,
+       least(min(a.xact_start), (SELECT min(prepared) FROM pg_prepared_xacts), clock_timestamp()) AS oldest
+FROM   pg_stat_activity a
+WHERE  a.pid <> pg_backend_pid() AND a.datname = current_database()
+AND    coalesce(a.backend_type, 'client backend') NOT IN ('autovacuum worker', 'walsender', 'parallel worker')
+"""
+
+_INDEXED = """
+SELECT a.attname
+FROM   pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+WHERE  i.indrelid = to_regclass(:name) AND i.indisvalid AND i.indpred IS NULL
+"""
+
+_KINDS = {
+    "int2": "integer", "int4": "integer", "int8": "integer", "oid": "integer",
+    "numeric": "number", "float4": "number", "float8": "number",
+    "bool": "boolean", "date": "date", "timestamp": "datetime", "timestamptz": "datetime", "bytea": "bytes",
+    "text": "text", "varchar": "text", "bpchar": "text", "name": "text", "uuid": "text", "unknown": "text",
+    "json": "text", "jsonb": "text", "citext": "text",
+}  # fmt: skip
+
+_STAMPS: Mapping[str, Stamp] = {"timestamptz": "moment", "timestamp": "naive", "date": "day"}
+_CASTS: Mapping[Stamp, str] = {"moment": "timestamptz", "naive": "timestamp", "day": "date"}
+
+
+class PostgreSQL:
+    """The dialect of PostgreSQL."""
+
+    name = "postgresql"
+
+    def __init__(self) -> None:
+        self._quote = postgresql.dialect().identifier_preparer.quote  # type: ignore[no-untyped-call]
+
+    def engine(self, url: sa.URL, *, password: str | None, statement_timeout: timedelta) -> sa.Engine:
+        """An engine whose every transaction is one read-only snapshot."""
+        return session_postgresql.engine(url, password=password, statement_timeout=statement_timeout)
+
+    def identity(self, cx: sa.Connection) -> str:
+        """Cluster and database."""
+        row = cx.execute(
+            sa.text("SELECT CAST(system_identifier AS text), current_database() FROM pg_control_system()")
+        ).one()
+        return f"postgresql:{row[0]}/{row[1]}"
+
+    def server(self, cx: sa.Connection) -> str:
+        """`PostgreSQL 18.1`."""
+        return f"PostgreSQL {cx.scalar(sa.text('SHOW server_version')).split()[0]}"
+
+    def zone(self, cx: sa.Connection) -> tzinfo:
+        """The server's own zone, which our session's UTC hides."""
+        name = cx.scalar(sa.text("SELECT reset_val FROM pg_settings WHERE name = 'TimeZone'"))
+        return session_postgresql.zone(str(name))
+
+    def horizon(self, cx: sa.Connection, *, now: datetime) -> Horizon:  # noqa: ARG002 - the server's own clock counts
+        """The start of the oldest transaction, less the clock tolerance; says when it cannot see them all."""
+        seen = cx.execute(sa.text(_HORIZON)).one()
+        blind = remedy = ""
+        if seen.standby:
+            blind = "this server is a standby, which does not see the sessions of its primary"
+            remedy = "Let mis.url name the primary."
+        elif seen.track != "on" or seen.untracked:
+            blind = "track_activities is off, so that open transactions cannot be seen"
+            remedy = "ALTER SYSTEM SET track_activities = on; SELECT pg_reload_conf();"
+        elif not seen.may_see or seen.hidden:
+            blind = f"the role {seen.role} may not see the sessions of others"
+            remedy = f"GRANT pg_read_all_stats TO {self.quoted(seen.role)};"
+        if blind:
+            return Horizon(seen.clock - OVERLAP, OVERLAP, blind, remedy)
+        moment = seen.oldest - CLOCK_TOLERANCE
+        return Horizon(moment, seen.clock - moment)
+
+    def snapshot(self, cx: sa.Connection) -> int | None:
+        """Its xmin: every transaction below it had ended."""
+        return int(cx.scalar(statement.bind("SELECT CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text)", {})))
+
+    def went_back(self, cx: sa.Connection, position: Position) -> bool:
+        """Whether transaction ids or the clock are behind the position: a backup was restored."""
+        row = cx.execute(
+            statement.bind(
+                "SELECT CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text), CAST(:at AS timestamptz) > clock_timestamp()",
+                {"at": position.moment.isoformat()},
+            )
+        ).one()
+        return bool(row[1]) or (position.xid is not None and int(row[0]) < position.xid)
+
+    def exists(self, cx: sa.Connection, table: str) -> bool:
+        """Whether the name leads to a table or view on the search path, or in the schema it names."""
+        return cx.scalar(statement.bind("SELECT to_regclass(:name)", {"name": self.quoted(table)})) is not None
+
+    def whole(self, cx: sa.Connection, table: str) -> Regime | None:
+        """By transaction id, which rows of tables carry and those of views do not."""
+        asked = statement.bind(
+            "SELECT relkind IN ('r', 'p', 'm') FROM pg_class WHERE oid = to_regclass(:name)", {"name": self.quoted(table)}
+        )
+        return "xmin" if cx.scalar(asked) else None
+
+    def indexed(self, cx: sa.Connection, table: str) -> set[str]:
+        """Columns that an index begins with."""
+        return set(cx.scalars(statement.bind(_INDEXED, {"name": self.quoted(table)})))
+
+    def stamp(self, type_code: object) -> Stamp | None:
+        """Whether the type says a moment, a time without a zone, or a day."""
+        return _STAMPS.get(_type_name(type_code))
+
+    def version(self, one: Watched) -> str | None:
+        """Place and transaction id: no two versions of a row share both."""
+        if one.table is None:
+            return None
+        return "CAST(r.tableoid AS text) || CAST(r.ctid AS text) || CAST(r.xmin AS text)"
+
+    def since(
+        self, one: Watched, facts: Facts, *, at: Position, now: Position, zones: Sequence[tzinfo], prefix: str
+    ) -> tuple[str, Mapping[str, object]]:
+        """By age of the transaction id, which is right over its wrap, and for rows written in a savepoint."""
+        if facts.regime == "xmin":
+            if at.xid is None or now.xid is None or now.xid - at.xid > _WRAP:
+                return "TRUE", {}
+            return f"age(r.xmin) <= (SELECT age(CAST(:{prefix}xid AS xid)))", {f"{prefix}xid": str(_xid32(at.xid))}
+        values: dict[str, object] = {}
+        lists = []
+        for number, stamps in enumerate(one.stamps):
+            alternatives = []
+            for place, stamp in enumerate(stamps):
+                bound = f"{prefix}{number}_{place}"
+                kind = facts.kinds[stamp]
+                values[bound] = _bound(kind, at.moment, now.moment, zones)
+                nulls = [f"r.{self.quoted(earlier)} IS NULL AND " for earlier in stamps[:place]]
+                alternatives.append(f"({''.join(nulls)}r.{self.quoted(stamp)} >= CAST(:{bound} AS {_CASTS[kind]}))")
+            lists.append(" OR ".join(alternatives))
+        return f"({' OR '.join(lists)})", values
+
+    def after(self, columns: Sequence[str], names: Sequence[str]) -> str:
+        """A row-value comparison, which is a range of the key's index."""
+        return f"({', '.join(columns)}) > ({', '.join(':' + name for name in names)})"
+
+    def quoted(self, name: str) -> str:
+        """Quoted where it has to be."""
+        return ".".join(str(self._quote(part)) for part in name.split("."))
+
+    def bound(self, given: object) -> object:
+        """As text of no type: PostgreSQL reads it in the type of what it is compared with."""
+        return given if given is None or isinstance(given, bytes) else value.text(given)
+
+    def parameter(self, given: object) -> object:
+        """As psycopg takes it."""
+        return given
+
+    def as_text(self, sql: str) -> str:
+        """A cast."""
+        return f"CAST({sql} AS text)"
+
+    def kind(self, type_code: object) -> str:
+        """Through psycopg's registry of types."""
+        return _KINDS.get(_type_name(type_code), "other")
+
+    def tables(self, cx: sa.Connection) -> list[str]:
+        """Tables and views on the search path."""
+        return list(
+            cx.scalars(
+                sa.text("SELECT relname FROM pg_class WHERE relkind IN ('r','p','v','m','f') AND pg_table_is_visible(oid)")
+            )
+        )
+
+    def can_write(self, cx: sa.Connection, tables: Sequence[str]) -> list[str]:
+        """By the privileges of the role, whatever the session's read-only setting says."""
+        check = "SELECT has_table_privilege(:name, 'INSERT') OR has_table_privilege(:name, 'UPDATE')"
+        check += " OR has_table_privilege(:name, 'DELETE') OR has_table_privilege(:name, 'TRUNCATE')"
+        return [table for table in tables if cx.scalar(statement.bind(check, {"name": self.quoted(table)}))]
+
+    def lost(self, error: sa.exc.DBAPIError) -> bool:
+        """No connection, a server that starts or stops, no room for one more, a standby that cancelled us."""
+        if error.connection_invalidated:
+            return True
+        state = getattr(error.orig, "sqlstate", None)
+        if state is None:
+            return isinstance(error.orig, psycopg.OperationalError)
+        return state[:2] in {"08", "28", "53"} or state in {"57P01", "57P02", "57P03", "40001"}
+
+
+def _type_name(type_code: object) -> str:
+    info = psycopg.adapters.types.get(type_code) if isinstance(type_code, int) else None
+    return info.name if info else ""
+
+
+def _xid32(xid: int) -> int:
+    return max(xid % 2**32, _FIRST_NORMAL_XID)
+
+
+def _bound(kind: Stamp, at: datetime, now: datetime, zones: Sequence[tzinfo]) -> str:
+    if kind == "moment":
+        return at.astimezone(UTC).isoformat()
+    # Where the clocks went back since, rows carry a smaller time: the smaller offset of both ends is safe.
+    naive = min(at.astimezone(UTC).replace(tzinfo=None) + _offset(zone, at, now) for zone in zones)
+    stamp: datetime | date = naive.date() if kind == "day" else naive
+    return stamp.isoformat()
+
+
+def _offset(zone: tzinfo, at: datetime, now: datetime) -> timedelta:
+    return min(moment.astimezone(zone).utcoffset() or timedelta(0) for moment in (at, now))

@@ -1,0 +1,143 @@
+"""SQLite: whole tables are compared, for its files are small and its stamps are whatever text somebody wrote."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from decimal import Decimal
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from kiva_relay.source import value
+from kiva_relay.source.position import Horizon, Position, Regime
+from kiva_relay.source.watch import Facts, Stamp, Watched
+
+
+class SQLite:
+    """The dialect of SQLite. A file has no server, no sessions that can be seen, and no types worth asking."""
+
+    name = "sqlite"
+
+    def __init__(self) -> None:
+        self._quote = sqlite.dialect().identifier_preparer.quote  # type: ignore[no-untyped-call]
+
+    def engine(self, url: sa.URL, *, password: str | None, statement_timeout: timedelta) -> sa.Engine:  # noqa: ARG002 - a file has no password
+        """An engine that opens the file read-only; a transaction is one snapshot."""
+        path = Path(url.database or "").absolute()
+        made = sa.create_engine(
+            f"sqlite:///file:{path}?mode=ro&uri=true",
+            pool_size=1,
+            max_overflow=0,
+            connect_args={"timeout": statement_timeout.total_seconds()},
+        )
+
+        def prepare(connection: sqlite3.Connection, _record: ConnectionPoolEntry) -> None:
+            connection.isolation_level = None  # the driver would begin no transaction for a SELECT
+            connection.execute("PRAGMA query_only = ON")
+
+        event.listen(made, "connect", prepare)
+        event.listen(made, "begin", lambda cx: cx.exec_driver_sql("BEGIN"))
+        return made
+
+    def identity(self, cx: sa.Connection) -> str:
+        """The file's path: nothing in a SQLite file names it."""
+        return f"sqlite:{cx.exec_driver_sql('PRAGMA database_list').one()[2]}"
+
+    def server(self, cx: sa.Connection) -> str:
+        """`SQLite 3.40.1`."""
+        return f"SQLite {cx.exec_driver_sql('SELECT sqlite_version()').scalar_one()}"
+
+    def zone(self, cx: sa.Connection) -> tzinfo:  # noqa: ARG002 - every dialect is asked alike
+        """`datetime('now')` is UTC."""
+        return UTC
+
+    def horizon(self, cx: sa.Connection, *, now: datetime) -> Horizon:  # noqa: ARG002 - every dialect is asked alike
+        """Now: a file has one writer at a time, and no row is found by its stamp."""
+        return Horizon(now, timedelta(0), "a file has no sessions; its tables are compared as a whole")
+
+    def snapshot(self, cx: sa.Connection) -> int | None:  # noqa: ARG002 - every dialect is asked alike
+        """SQLite has no transaction ids."""
+        return None
+
+    def went_back(self, cx: sa.Connection, position: Position) -> bool:  # noqa: ARG002 - every dialect is asked alike
+        """Cannot be seen in a file; whole tables are compared in any case."""
+        return False
+
+    def exists(self, cx: sa.Connection, table: str) -> bool:
+        """Whether there is such a table or view."""
+        return table.casefold() in {name.casefold() for name in self.tables(cx)}
+
+    def whole(self, cx: sa.Connection, table: str) -> Regime | None:  # noqa: ARG002 - every dialect is asked alike
+        """Every row is read and compared."""
+        return "scan"
+
+    def indexed(self, cx: sa.Connection, table: str) -> set[str]:  # noqa: ARG002 - every dialect is asked alike
+        """No index is used."""
+        return set()
+
+    def stamp(self, type_code: object) -> Stamp | None:  # noqa: ARG002 - every dialect is asked alike
+        """Never asked for: stamps are not used."""
+        return "naive"
+
+    def version(self, one: Watched) -> str | None:  # noqa: ARG002 - every dialect is asked alike
+        """The row is its own version."""
+        return None
+
+    def since(
+        self,
+        one: Watched,  # noqa: ARG002 - every dialect is asked alike
+        facts: Facts,  # noqa: ARG002
+        *,
+        at: Position,  # noqa: ARG002
+        now: Position,  # noqa: ARG002
+        zones: Sequence[tzinfo],  # noqa: ARG002
+        prefix: str,  # noqa: ARG002
+    ) -> tuple[str, Mapping[str, object]]:
+        """Every row, every time."""
+        return "1", {}
+
+    def after(self, columns: Sequence[str], names: Sequence[str]) -> str:
+        """A row-value comparison."""
+        return f"({', '.join(columns)}) > ({', '.join(':' + name for name in names)})"
+
+    def quoted(self, name: str) -> str:
+        """Quoted where it has to be."""
+        return ".".join(str(self._quote(part)) for part in name.split("."))
+
+    def bound(self, given: object) -> object:
+        """As it is stored: the column's affinity turns text into a number."""
+        return self.parameter(given)
+
+    def parameter(self, given: object) -> object:
+        """As the driver takes it."""
+        if isinstance(given, Decimal):
+            return int(given) if given == given.to_integral_value() else float(given)
+        return value.text(given) if isinstance(given, date) else given
+
+    def as_text(self, sql: str) -> str:
+        """A cast."""
+        return f"CAST({sql} AS TEXT)"
+
+    def kind(self, type_code: object) -> str:  # noqa: ARG002 - every dialect is asked alike
+        """Any column may hold anything."""
+        return "other"
+
+    def tables(self, cx: sa.Connection) -> list[str]:
+        """Tables and views."""
+        return list(cx.scalars(sa.text("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")))
+
+    def can_write(self, cx: sa.Connection, tables: Sequence[str]) -> list[str]:  # noqa: ARG002 - every dialect is asked alike
+        """None: the file is opened read-only."""
+        return []
+
+    def lost(self, error: sa.exc.DBAPIError) -> bool:
+        """A file that cannot be opened, or that somebody keeps locked."""
+        return isinstance(error.orig, sqlite3.OperationalError) and any(
+            words in str(error.orig) for words in ("unable to open", "locked")
+        )

@@ -1,0 +1,211 @@
+"""The MIS database, opened for reading: what changed, and what is there now.
+
+A change cannot be lost: `changes()` takes the horizon first, then asks all tables in one newer snapshot, and gives
+the place from which the next cycle goes on. The caller stores that place together with the content that `read()`
+gives for the keys, and only then calls `processed()`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, date, timedelta, tzinfo
+from zoneinfo import ZoneInfo
+
+import sqlalchemy as sa
+
+from kiva_relay import errors
+from kiva_relay.clock import Clock
+from kiva_relay.source import change, dialect, position, reader, schema, statement, value, watch
+from kiva_relay.source.position import Cycle, Horizon, Position
+from kiva_relay.source.reader import Content
+from kiva_relay.source.stream import CUTOFF, Stream
+from kiva_relay.source.watch import Facts, Watched
+
+_LOOK_AGAIN = timedelta(minutes=5)
+"""How long indexes and types of the watched tables are believed to be what they were."""
+
+_Plan = list[tuple[Watched, Facts]]
+
+
+class Mis:
+    """One MIS database. Used by one thread; holds no transaction open between calls.
+
+    `busy_seconds` is how long the MIS was kept at work so far, for pacing by `mis.max_load`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        password: str | None,
+        timezone: str,
+        statement_timeout: timedelta,
+        watch: str,
+        clock: Clock,
+    ) -> None:
+        if watch == "replication":
+            raise errors.UsageError(
+                "mis.watch is replication, which this version does not have.",
+                hint="Write watch: auto in config.yaml; nothing is lost by it.",
+            )
+        self._url = sa.make_url(url)
+        self._dialect = dialect.of(self._url)
+        self._engine = self._dialect.engine(self._url, password=password, statement_timeout=statement_timeout)
+        self._timeout = statement_timeout
+        self._zone = ZoneInfo(timezone)
+        self._watch = watch
+        self._clock = clock
+        self._identity: str | None = None
+        self._done: Cycle | None = None
+        self._plans: dict[tuple[str, ...], tuple[float, tuple[Stream, ...], str, _Plan]] = {}
+        self._pinned: tuple[int | None, float] = (None, 0.0)
+        self.busy_seconds = 0.0
+
+    def identity(self) -> str:
+        """Which database this is, as `postgresql:<system identifier>/<database>`."""
+        return self._once(self._dialect.identity)
+
+    def server(self) -> str:
+        """Product and version, as `PostgreSQL 18.1`."""
+        return self._once(self._dialect.server)
+
+    def horizon(self) -> Horizon:
+        """How far the MIS's open transactions reach back, and what keeps us from seeing them."""
+        return self._once(lambda cx: self._dialect.horizon(cx, now=self._clock.now()))
+
+    def changes(self, streams: Sequence[Stream], watermarks: Mapping[str, str | None]) -> Cycle:
+        """Root keys whose rows, or whose related rows, changed since the watermarks.
+
+        A stream without a watermark gets no keys, only the place from which to go on.
+
+        Raises:
+            Unreachable: the MIS is away.
+            RelayError: a query failed, or a watermark belongs to another database.
+        """
+        horizon = self.horizon()
+        remembered = self._remembered(streams, watermarks)
+        with self._snapshot("looking for changes") as cx:
+            xid = self._dialect.snapshot(cx)
+            until = Position(self._known_identity(cx), xid, horizon.moment)
+            plan = self._plan(cx, streams, horizon)
+            found = change.Found()
+            for since, group in _groups(streams, watermarks, remembered).items():
+                names = {stream.name for stream in group}
+                look = change.Look(
+                    cx=cx,
+                    dialect=self._dialect,
+                    since=self._usable(since[0], until),
+                    until=until,
+                    values={stream.name: self._values(stream, self._today()) for stream in group},
+                    zones={stream.name: self._zone_of(stream, cx) for stream in group},
+                    seen=self._done.remembered if since[1] and self._done else {},
+                )
+                change.find(look, watch.only(plan, names), found)
+        text = until.text()
+        return Cycle(
+            keys={stream.name: list(found.keys.get(stream.name, ())) for stream in streams},
+            next={stream.name: text for stream in streams},
+            regime={stream.name: watch.regime(plan, stream) for stream in streams},
+            horizon_age=self._age(horizon, xid),
+            reasons={stream.name: watch.reason(plan, stream) for stream in streams},
+            remembered={name: frozenset(versions) for name, versions in found.versions.items()},
+            streams=tuple(stream for stream in streams if watermarks.get(stream.name) is not None),
+        )
+
+    def processed(self, cycle: Cycle) -> None:
+        """Remember which row versions need no second look: call it when everything of the cycle is committed."""
+        self._done = cycle
+
+    def read(self, stream: Stream, keys: Sequence[str], *, cutoff: date) -> list[Content]:
+        """The content of each key as it is now, all out of one snapshot, in the order of the keys."""
+        with self._snapshot(f"reading {stream.name}") as cx:
+            page = reader.Page(cx, self._dialect, stream, self._values(stream, cutoff), self._zone_of(stream, cx))
+            return reader.read(page, keys)
+
+    def walk(self, stream: Stream, *, after: str | None, limit: int) -> list[str]:
+        """Keys in scope behind a key, in the order of the table's key; fewer than `limit` at the end."""
+        columns = [self._dialect.quoted(column) for column in stream.key]
+        values: dict[str, object] = {"kr_limit": limit}
+        behind = "1 = 1"
+        if after is not None:
+            parts = value.parts(after, len(columns))
+            if parts is None:
+                raise errors.UsageError(f"{after!r} is no key of {stream.name}; it has {errors.counted(len(columns), 'column')}.")
+            names = [f"kr_after{number}" for number in range(len(columns))]
+            values |= dict(zip(names, parts, strict=True))
+            behind = self._dialect.after(columns, names)
+        listed = ", ".join(columns)
+        sql = f"SELECT {listed} FROM {self._scope(stream)} AND {behind} ORDER BY {listed} LIMIT :kr_limit"  # noqa: S608 - names come quoted, values bound
+        with self._snapshot(f"walking {stream.name}") as cx:
+            rows = cx.execute(statement.bind(sql, self._values(stream, self._today()) | values))
+            return [value.key(tuple(row)) for row in rows]
+
+    def find(self, stream: Stream, column: str, values: Sequence[str]) -> list[str]:
+        """Keys, in scope or not, of the roots whose column has one of these values, compared as text."""
+        keys = ", ".join(self._dialect.quoted(name) for name in stream.key)
+        with self._snapshot(f"looking up {stream.name}") as cx:
+            present = schema.columns(cx, self._dialect, table=stream.table)
+            if column not in present:
+                raise schema.no_column(stream.table, column, present, asks=stream.name)
+            kind = self._dialect.kind(present[column])
+            compared = self._dialect.quoted(column)
+            if kind == "integer":  # what is no number is not there, and must not spoil the query
+                values = [one for one in values if one.isascii() and one.isdigit() and str(int(one)) == one]
+            elif kind != "text":
+                compared = self._dialect.as_text(compared)
+            found: dict[str, None] = {}
+            for chunk in statement.chunks((one,) for one in dict.fromkeys(values)):
+                condition, members = statement.within([compared], chunk)
+                sql = f"SELECT {keys} FROM {self._dialect.quoted(stream.table)} WHERE {condition} ORDER BY {keys}"  # noqa: S608 - as above
+                rows = cx.execute(statement.bind(sql, {}, {"kr_values": members}))
+                found |= dict.fromkeys(value.key(tuple(row)) for row in rows)
+            return list(found)
+
+    def count(self, stream: Stream) -> int:
+        """How many roots are in scope."""
+        sql = f"SELECT count(*) FROM {self._scope(stream)}"  # noqa: S608 - as above
+        with self._snapshot(f"counting {stream.name}") as cx:
+            return int(cx.scalar(statement.bind(sql, self._values(stream, self._today()))) or 0)
+
+    def columns(self, source: str) -> dict[str, str]:
+        """Columns of a table, or of a SELECT, and their kinds.
+
+        A kind is text, integer, number, boolean, date, datetime, bytes or other.
+
+        Raises:
+            RelayError: there is no such table, or the SELECT fails.
+        """
+        given = {"sql": source} if any(one.isspace() for one in source.strip()) else {"table": source}
+        with self._snapshot(f"looking at {source.strip().splitlines()[0]}") as cx:
+            present = schema.columns(cx, self._dialect, **given)
+            return {name: self._dialect.kind(code) for name, code in present.items()}
+
+    def choices(self, sql: str) -> list[tuple[str, str]]:
+        """The values that a parameter may have, and what each is called: the first two columns of a SELECT."""
+        with self._snapshot("asking for choices") as cx:
+            rows = cx.execute(statement.bind(statement.fragment(sql, known=()), {}))
+            return [(value.text(row[0]), value.text(row[1] if len(row) > 1 else row[0])) for row in rows]
+
+    def can_write(self, tables: Sequence[str]) -> list[str]:
+        """Those of the tables that this role could change: it needs SELECT only."""
+        return self._once(
+            lambda cx: self._dialect.can_write(
+                cx, [table for table in dict.fromkeys(tables) if self._dialect.exists(cx, table)]
+            )
+        )
+
+    def went_back(self, watermark: str) -> bool:
+        """Whether this is another database than the watermark's, or an older state of it."""
+        before = position.parse(watermark)
+        return self._once(
+            lambda cx: before.server != self._dialect.identity(cx) or self._dialect.went_back(cx, before)
+        )
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._engine.dispose()
+
+    def _once[Answer](self, ask: Callable[[sa.Connection], Answer]) -> Answer:
+        with self._snapshot("asking the server") as cx:
+            return ask(cx)

@@ -1,0 +1,88 @@
+"""How far a stream has been read: a place in the MIS's own order of things, good for every regime at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from kiva_relay import errors
+
+Regime = Literal["xmin", "horizon", "overlap", "scan", "sweep"]
+"""How changes of a table are found; `sweep`: they are not, the nightly sweep finds them."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """Everything committed below it has been read.
+
+    `server` is the MIS's identity; `xid` its 64-bit transaction id below which nothing was still open (None where
+    the database has none); `moment` the time stamp below which nothing can still appear.
+    """
+
+    server: str
+    xid: int | None
+    moment: datetime
+
+    def text(self) -> str:
+        """As the outbox keeps it."""
+        return json.dumps(
+            {
+                "server": self.server,
+                "xid": None if self.xid is None else str(self.xid),
+                "moment": self.moment.astimezone(UTC).isoformat(),
+            }
+        )
+
+
+def parse(text: str) -> Position:
+    """Read a position back.
+
+    Raises:
+        UsageError: it is not a position of ours.
+    """
+    try:
+        found = json.loads(text)
+        xid = found["xid"]
+        moment = datetime.fromisoformat(found["moment"])
+        if moment.tzinfo is None:
+            raise ValueError(text)
+        return Position(server=str(found["server"]), xid=None if xid is None else int(xid), moment=moment)
+    except (ValueError, TypeError, KeyError) as wrong:
+        raise errors.UsageError(
+            f"The watermark {text!r} cannot be read.", hint="kiva-relay watermark show"
+        ) from wrong
+
+
+@dataclass(frozen=True)
+class Horizon:
+    """A moment below which no time stamp can still appear.
+
+    `age` is how far it lies behind the MIS's clock; `blind` says why it cannot be relied on ("" when it can), with
+    the `remedy`. A blind horizon lies one overlap back.
+    """
+
+    moment: datetime
+    age: timedelta
+    blind: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """One look at what changed.
+
+    `keys` are root keys by stream, each once; `next` the watermark to store together with their content; `regime`
+    how each stream was watched; `reasons` why it was not watched better ("" when it could not be).
+    """
+
+    keys: dict[str, list[str]]
+    next: dict[str, str]
+    regime: dict[str, str]
+    horizon_age: timedelta
+    reasons: dict[str, str] = field(default_factory=dict)
+    remembered: Mapping[str, frozenset[str]] = field(default_factory=dict, repr=False)
+    """Row versions above `next`, by source: what `processed()` keeps."""
+    streams: tuple[object, ...] = field(default=(), repr=False)

@@ -1,0 +1,172 @@
+"""Keys turned into content: a page of roots with everything that belongs to them, out of one snapshot."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import tzinfo
+
+import sqlalchemy as sa
+
+from kiva_relay import errors
+from kiva_relay.source import schema, statement, value
+from kiva_relay.source.dialect import Dialect
+from kiva_relay.source.stream import ROOT, Relation, Stream, path
+
+Row = dict[str, object]
+
+_IN_SCOPE = "kr_in_scope"
+_RANK = "kr_rank"
+
+
+@dataclass(frozen=True)
+class Content:
+    """All that the MIS says about one root key at one moment.
+
+    Attributes:
+        key: as it was asked for.
+        in_scope: whether the mapping's `where` holds; false when the root is gone.
+        root: its row, None when it is gone.
+        related: by relation: None (no row), a row, or a list: for `many`, and where a relation that should have
+            one row has several.
+    """
+
+    key: str
+    in_scope: bool
+    root: Row | None
+    related: dict[str, Row | list[Row] | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a page is read with: an open snapshot, the values to bind, how times without a zone are meant."""
+
+    cx: sa.Connection
+    dialect: Dialect
+    stream: Stream
+    values: Mapping[str, object]
+    zone: tzinfo
+
+    def rows(self, sql: str, lists: Mapping[str, Sequence[object]]) -> Iterable[Row]:
+        """Rows of a statement, their values normal."""
+        result = self.cx.execute(statement.bind(sql, self.values, lists))
+        names = list(result.keys())
+        for row in result:
+            yield {name: value.normal(one, self.zone) for name, one in zip(names, row, strict=True)}
+
+
+def read(page: Page, keys: Sequence[str]) -> list[Content]:
+    """One content for each key, in their order, also for those that are gone."""
+    roots = _roots(page, keys)
+    # By key and parent, the rows that the next relation may be matched through.
+    met: dict[str, dict[str, list[Row]]] = {key: {ROOT: [row]} for key, (row, _) in roots.items()}
+    related: dict[str, dict[str, Row | list[Row] | None]] = {key: {} for key in roots}
+    for relation in page.stream.relations:
+        rows = _related(page, relation, met)
+        for key, parents in met.items():
+            mine = rows.get(key, [])
+            parents[relation.name] = mine
+            related[key][relation.name] = mine if relation.many or len(mine) > 1 else next(iter(mine), None)
+    return [
+        Content(key, in_scope=roots[key][1], root=roots[key][0], related=related[key])
+        if key in roots
+        else Content(key, in_scope=False, root=None)
+        for key in keys
+    ]
+
+
+def _roots(page: Page, keys: Sequence[str]) -> dict[str, tuple[Row, bool]]:
+    stream, dialect = page.stream, page.dialect
+    table = dialect.quoted(stream.table)
+    name = table.rpartition(".")[2]  # not aliased: `where` may name it
+    columns = [f"{name}.{dialect.quoted(column)}" for column in stream.key]
+    where = statement.fragment(stream.where, known=page.values) if stream.where else "1 = 1"
+    found: dict[str, tuple[Row, bool]] = {}
+    asked = [parts for key in dict.fromkeys(keys) if (parts := value.parts(key, len(columns))) is not None]
+    for chunk in statement.chunks(asked, width=len(columns)):
+        condition, members = statement.within(columns, chunk)
+        sql = f"SELECT {name}.*, CASE WHEN ({where}) THEN 1 ELSE 0 END AS {_IN_SCOPE} FROM {table} WHERE {condition}"  # noqa: S608 - names come quoted, values bound; `where` is the administrator's
+        for row in page.rows(sql, {"kr_values": members}):
+            in_scope = bool(row.pop(_IN_SCOPE))
+            found[value.key([row[column] for column in stream.key])] = (row, in_scope)
+    return found
+
+
+def _related(page: Page, relation: Relation, met: Mapping[str, Mapping[str, list[Row]]]) -> dict[str, list[Row]]:
+    """The relation's rows by root key, in their order."""
+    owners: dict[tuple[object, ...], list[str]] = defaultdict(list)
+    values: dict[tuple[object, ...], tuple[object, ...]] = {}
+    for key, parents in met.items():
+        for given in dict.fromkeys(_given(page.stream, relation, parents)):
+            same = tuple(value.same(one) for one in given)
+            owners[same].append(key)
+            values[same] = given
+    dialect = page.dialect
+    columns = [f"r.{dialect.quoted(column)}" for column in relation.match]
+    origin = schema.rows_of(dialect, table=relation.table, sql=relation.sql, known=page.values)
+    rank = f"rank() OVER (ORDER BY {statement.fragment(relation.order_by)})" if relation.order_by else "1"
+    ranked: dict[str, list[tuple[object, str, Row]]] = defaultdict(list)
+    matching = _Matching(page.stream, relation, owners)
+    bound = (tuple(dialect.bound(one) for one in given) for given in values.values())
+    for chunk in statement.chunks(bound, width=len(columns)):
+        condition, members = statement.within(columns, chunk)
+        sql = f"SELECT r.*, {rank} AS {_RANK} FROM {origin} r WHERE {condition}"  # noqa: S608 - as above
+        for row in page.rows(sql, {"kr_values": members}):
+            place = row.pop(_RANK)
+            for key in matching.owners(row):
+                # Rows that the order leaves equal are put in one order of ours, so that their hash stays the same.
+                ranked[key].append((place, repr(row), row))
+    return {key: [row for _, _, row in sorted(rows, key=_place)] for key, rows in ranked.items()}
+
+
+def _place(ranked: tuple[object, str, Row]) -> tuple[int, str]:
+    return int(str(ranked[0])), ranked[1]
+
+
+def _given(stream: Stream, relation: Relation, parents: Mapping[str, list[Row]]) -> Iterable[tuple[object, ...]]:
+    """The values by which the relation belongs to one root; several when it goes through a relation of many rows."""
+    paths = [path(text) for text in relation.match.values()]
+    names = list(dict.fromkeys(one.parent for one in paths))
+    for rows in itertools.product(*(parents[name] for name in names)):
+        by_name = dict(zip(names, rows, strict=True))
+        for one in paths:
+            if one.column not in by_name[one.parent]:
+                origin = stream.table if one.parent == ROOT else one.parent
+                raise schema.no_column(origin, one.column, by_name[one.parent], asks=f"{stream.name}.{relation.name}")
+        given = tuple(by_name[one.parent][one.column] for one in paths)
+        if None not in given:
+            yield given
+
+
+class _Matching:
+    """Which roots a related row belongs to: by equal values, else by values that the database took for equal."""
+
+    def __init__(
+        self, stream: Stream, relation: Relation, owners: Mapping[tuple[object, ...], list[str]]
+    ) -> None:
+        self._stream, self._relation, self._owners = stream, relation, owners
+        self._alike: dict[tuple[str, ...], dict[str, None]] | None = None
+
+    def owners(self, row: Row) -> Iterable[str]:
+        missing = [column for column in self._relation.match if column not in row]
+        if missing:
+            asks = f"{self._stream.name}.{self._relation.name}"
+            raise schema.no_column(self._relation.origin, missing[0], row, asks=asks)
+        held = [row[column] for column in self._relation.match]
+        same = self._owners.get(tuple(value.same(one) for one in held))
+        if same is not None:
+            return same
+        if self._alike is None:
+            self._alike = defaultdict(dict)
+            for given, keys in self._owners.items():
+                self._alike[tuple(value.alike(one) for one in given)].update(dict.fromkeys(keys))
+        alike = self._alike.get(tuple(value.alike(one) for one in held))
+        if alike is None:
+            raise errors.RelayError(
+                f"{self._stream.name}.{self._relation.name}: the database matched rows by "
+                f"{', '.join(self._relation.match)} whose values differ from those of the root.",
+                hint="Make it a sql: relation that casts both to one type.",
+            )
+        return alike

@@ -1,0 +1,85 @@
+"""What the live database says about the tables and SELECTs that a stream names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import sqlalchemy as sa
+
+from kiva_relay import errors
+from kiva_relay.source import statement, watch
+from kiva_relay.source.dialect import Dialect
+from kiva_relay.source.stream import CUTOFF
+from kiva_relay.source.watch import Facts, Stamp, Watched
+
+
+def rows_of(dialect: Dialect, *, table: str | None, sql: str | None, known: Iterable[str] | None = None) -> str:
+    """A table or SELECT as it stands behind FROM, without its alias.
+
+    Args:
+        dialect: for quoting.
+        table: this, or
+        sql: this one.
+        known: the stream's parameters; None leaves them unchecked.
+    """
+    if table is not None:
+        return dialect.quoted(table)
+    return f"({statement.fragment(sql or '', known=None if known is None else {*known, CUTOFF})})"
+
+
+def columns(
+    cx: sa.Connection, dialect: Dialect, *, table: str | None = None, sql: str | None = None
+) -> dict[str, object]:
+    """Names and the driver's type codes, out of the cursor; parameters are bound as NULL.
+
+    Raises:
+        RelayError: there is no such table.
+    """
+    if table is not None and not dialect.exists(cx, table):
+        meant = errors.nearest(table, dialect.tables(cx))
+        raise errors.RelayError(
+            f"The MIS has no table {table}" + (f"; did you mean {meant[0]}?" if meant else "."),
+            hint="The role of mis.url may lack USAGE on its schema; else correct the mapping.",
+        )
+    text = f"SELECT * FROM {rows_of(dialect, table=table, sql=sql)} r WHERE 1 = 0"
+    nulls = dict.fromkeys(statement.names(sql or ""), None)
+    described = cx.execute(statement.bind(text, nulls)).cursor.description
+    return {column[0]: column[1] for column in described}
+
+
+def facts(cx: sa.Connection, dialect: Dialect, one: Watched, *, asked: str, blind: str) -> Facts:
+    """How a watched table is asked.
+
+    Raises:
+        RelayError: a table, or a column that it is watched or routed by, is not there.
+    """
+    present = columns(cx, dialect, table=one.table, sql=one.sql)
+    for column in (*one.columns, *(stamp for stamps in one.stamps for stamp in stamps)):
+        if column not in present:
+            raise no_column(one.origin, column, present, asks=", ".join(sorted({way.stream.name for way in one.routes})))
+    kinds: dict[str, Stamp] = {}
+    for stamp in dict.fromkeys(stamp for stamps in one.stamps for stamp in stamps):
+        kind = dialect.stamp(present[stamp])
+        if kind is None:
+            raise errors.RelayError(
+                f"{one.origin}.{stamp} is of type {dialect.kind(present[stamp])}; changed_at needs a timestamp or a date."
+            )
+        kinds[stamp] = kind
+    whole = None if one.table is None else dialect.whole(cx, one.table)
+    # A stamp without a zone would need a clock that nobody vouches for: only an explicit `watch: horizon` uses it.
+    indexed = (
+        one.table is not None
+        and set(kinds.values()) == {"moment"}
+        and kinds.keys() <= dialect.indexed(cx, one.table)
+    )
+    regime, reason = watch.choose(one, asked=asked, whole=whole, indexed=indexed, blind=blind)
+    return Facts(regime=regime, kinds=kinds, reason=reason)
+
+
+def no_column(origin: str, column: str, present: Mapping[str, object], *, asks: str) -> errors.RelayError:
+    """The sentence for a column that is not there."""
+    meant = errors.nearest(column, present)
+    return errors.RelayError(
+        f"{asks}: {origin} has no column {column}" + (f"; did you mean {meant[0]}?" if meant else "."),
+        hint="kiva-relay mapping check",
+    )

@@ -1,0 +1,114 @@
+"""Which tables have to be watched for a set of streams, and how a changed row of each leads to root keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from kiva_relay.source import stream as streams_
+from kiva_relay.source.position import Regime
+from kiva_relay.source.stream import Relation, Stream
+
+
+Stamp = Literal["moment", "naive", "day"]
+"""What a changed_at column holds: a moment, a time that needs a zone, a date."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """From a changed row to the roots of one stream; `relation` is None when the row is the root itself."""
+
+    stream: Stream
+    relation: Relation | None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the changed row that lead to the root."""
+        return self.stream.key if self.relation is None else tuple(self.relation.match)
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A table, or a SELECT, that is asked once a cycle for all streams that need it.
+
+    `stamps` are the lists of `changed_at` columns under which the streams know it: mostly one, or none.
+    """
+
+    origin: str
+    table: str | None
+    sql: str | None
+    routes: tuple[Route, ...]
+    stamps: tuple[tuple[str, ...], ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column that some route needs, each once."""
+        return tuple(dict.fromkeys(column for route in self.routes for column in route.columns))
+
+
+@dataclass(frozen=True)
+class Facts:
+    """How a watched table is asked, of what kind its stamps are, and what kept it from being asked better."""
+
+    regime: Regime
+    kinds: Mapping[str, Stamp]
+    reason: str = ""
+
+
+def watched(streams: Sequence[Stream]) -> list[Watched]:
+    """Every table and SELECT to ask, each once. Those of `sql:` relations only when they carry a stamp."""
+    routes: dict[tuple[str, str], list[Route]] = {}
+    stamps: dict[tuple[str, str], dict[tuple[str, ...], None]] = {}
+
+    def add(key: tuple[str, str], route: Route, changed_at: tuple[str, ...]) -> None:
+        routes.setdefault(key, []).append(route)
+        known = stamps.setdefault(key, {})
+        if changed_at:
+            known[changed_at] = None
+
+    for stream in streams:
+        add(("table", stream.table), Route(stream, None), stream.changed_at)
+        for relation in stream.watched():
+            if relation.table is not None:
+                add(("table", relation.table), Route(stream, relation), relation.changed_at)
+            elif relation.sql is not None and relation.changed_at:
+                # Each stream has parameters of its own, so the same text may mean different rows.
+                add((f"sql of {stream.name}", relation.sql), Route(stream, relation), relation.changed_at)
+    return [
+        Watched(
+            origin=name if kind == "table" else f"{kind}, {found[0].relation.origin}" if found[0].relation else kind,
+            table=name if kind == "table" else None,
+            sql=None if kind == "table" else name,
+            routes=tuple(found),
+            stamps=tuple(stamps[kind, name]),
+        )
+        for (kind, name), found in routes.items()
+    ]
+
+
+def choose(one: Watched, *, asked: str, whole: Regime | None, indexed: bool, blind: str) -> tuple[Regime, str]:
+    """The best regime for a table (horizon with an index and the grant, else xmin, else overlap), and what it lacks.
+
+    Args:
+        one: the table.
+        asked: `mis.watch`.
+        whole: the regime that needs no stamp, where the database has one for this table.
+        indexed: whether all its stamps are moments that an index finds.
+        blind: why the horizon cannot be relied on, "" when it can.
+    """
+    if not one.stamps:
+        lacks = f"{one.origin} has neither a transaction id nor a changed_at: its changes wait for the sweep"
+        return (whole, "") if whole else ("sweep", lacks)
+    if asked == "overlap":
+        return "overlap", ""
+    if whole and asked != "horizon" and not (indexed and asked != "xmin"):
+        return whole, ""
+    if blind:
+        return whole or "overlap", f"no horizon for {one.origin}: {blind}"
+    return "horizon", ""
+
+
+def steps(route: Route) -> list[Relation]:
+    """What has to be joined to the root so that the route's relation can be matched."""
+    return [] if route.relation is None else streams_.ancestors(route.stream, route.relation)

@@ -1,0 +1,386 @@
+"""The outbox: what we owe Kiva, what was tried, and what Kiva told us.
+
+Revision 0001: the first.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Make every table."""
+    op.create_table(
+        "act",
+        sa.Column(
+            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
+        ),
+        sa.Column("at", sa.Text(), nullable=False),
+        sa.Column("person", sa.Text(), nullable=False),
+        sa.Column("verb", sa.Text(), nullable=False),
+        sa.Column("about", sa.Text(), nullable=False),
+        sa.Column("note", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("act_pkey")),
+    )
+    op.create_table(
+        "batch",
+        sa.Column(
+            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
+        ),
+        sa.Column("resource", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("batch_pkey")),
+    )
+    op.create_table(
+        "captured",
+        sa.Column("stream", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("resource", sa.Text(), nullable=False),
+        sa.Column("identity", sa.Text(), nullable=True, comment="NULL: it could not be mapped"),
+        sa.Column("hash", sa.Text(), nullable=False),
+        sa.Column("in_scope", sa.Boolean(), nullable=False),
+        sa.Column("baselined", sa.Boolean(), nullable=False, comment="older than `since`: nothing is owed"),
+        sa.Column("refused", sa.Boolean(), nullable=False, comment="mapped again at every sweep"),
+        sa.Column("again", sa.Boolean(), nullable=False, comment="to be read again soon, whatever its hash"),
+        sa.Column(
+            "created_at", sa.Text(), nullable=True, comment="the row's own creation, as the MIS tells it"
+        ),
+        sa.Column("walk_number", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("captured_at", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("stream", "key", name=op.f("captured_pkey")),
+    )
+    op.create_index(
+        "captured_again",
+        "captured",
+        ["stream", "key"],
+        unique=False,
+        sqlite_where=sa.text("again"),
+        postgresql_where=sa.text("again"),
+    )
+    op.create_index(op.f("captured_resource_identity"), "captured", ["resource", "identity"], unique=False)
+    op.create_table(
+        "catalogue",
+        sa.Column("kind", sa.Text(), nullable=False, comment="activities, locales, locations or themes"),
+        sa.Column("items", sa.Text(), nullable=False),
+        sa.Column("sha256", sa.Text(), nullable=False),
+        sa.Column("refreshed_at", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("kind", name=op.f("catalogue_pkey")),
+    )
+    op.create_table(
+        "entry",
+        sa.Column(
+            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
+        ),
+        sa.Column("resource", sa.Text(), nullable=False),
+        sa.Column("identity", sa.Text(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column(
+            "reason", sa.Text(), nullable=True, comment="why it waits, was withdrawn or discarded: a code"
+        ),
+        sa.Column("evidence", sa.Text(), nullable=True, comment="how we know that it is at Kiva"),
+        sa.Column(
+            "waits_for",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            nullable=True,
+            comment="the older version that must be settled first",
+        ),
+        sa.Column("stream", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False, comment="the MIS's own key, as text"),
+        sa.Column("loan_id", sa.Text(), nullable=False, comment="as PA2 shows it"),
+        sa.Column("client_id", sa.Text(), server_default="", nullable=False),
+        sa.Column("amount", sa.Text(), nullable=True, comment="Decimal in plain notation"),
+        sa.Column("currency", sa.Text(), nullable=True),
+        sa.Column(
+            "period",
+            sa.Text(),
+            server_default="",
+            nullable=False,
+            comment="YYYY-MM of the cut-off; positions only",
+        ),
+        sa.Column(
+            "body",
+            sa.Text(),
+            nullable=True,
+            comment="exactly the JSON that is sent; NULL: refused, or purged",
+        ),
+        sa.Column("body_sha256", sa.Text(), nullable=True),
+        sa.Column("fingerprint", sa.Text(), nullable=True, comment="of the mapping that made it"),
+        sa.Column("origin", sa.Text(), nullable=False, comment="poll, backfill, sweep, report or witness"),
+        sa.Column("refusals", sa.Text(), nullable=True, comment="[{code, field, params}]"),
+        sa.Column("receipt", sa.Text(), nullable=True, comment="what Kiva gave back"),
+        sa.Column(
+            "publish_by", sa.Text(), nullable=True, comment="the last day on which PA2 publishes the draft"
+        ),
+        sa.Column("due_at", sa.Text(), nullable=False),
+        sa.Column(
+            "batch_cap",
+            sa.Integer(),
+            nullable=True,
+            comment="send with at most so many others: its batch was refused as a whole",
+        ),
+        sa.Column(
+            "repeats",
+            sa.Integer(),
+            server_default="0",
+            nullable=False,
+            comment="automatic repeats after a doubt",
+        ),
+        sa.Column("created_at", sa.Text(), nullable=False),
+        sa.Column("changed_at", sa.Text(), nullable=False),
+        sa.Column("settled_at", sa.Text(), nullable=True),
+        sa.Column("done_at", sa.Text(), nullable=True, comment="the coordinator has dealt with it"),
+        sa.Column("row_version", sa.Integer(), server_default="1", nullable=False),
+        sa.CheckConstraint(
+            "(evidence IS NOT NULL) = (state = 'delivered')", name=op.f("entry_delivered_by_evidence")
+        ),
+        sa.CheckConstraint(
+            "(settled_at IS NOT NULL) = (state IN ('delivered', 'discarded', 'superseded', 'withdrawn'))",
+            name=op.f("entry_settled_when_final"),
+        ),
+        sa.CheckConstraint(
+            "evidence IS NULL OR evidence IN ('receipt', 'look_up', 'adopted', 'person')",
+            name=op.f("entry_evidence"),
+        ),
+        sa.CheckConstraint("resource = 'repayment' OR period = ''", name=op.f("entry_period_of_positions")),
+        sa.CheckConstraint("resource IN ('journal', 'loan_draft', 'repayment')", name=op.f("entry_resource")),
+        sa.CheckConstraint(
+            "state <> 'refused' OR refusals IS NOT NULL", name=op.f("entry_refused_with_reasons")
+        ),
+        sa.CheckConstraint(
+            "state <> 'waiting' OR reason IS NOT NULL", name=op.f("entry_waiting_for_something")
+        ),
+        sa.CheckConstraint(
+            "state IN ('ready', 'waiting', 'refused', 'sending', 'in_doubt', 'delivered', 'superseded', 'withdrawn', 'discarded')",
+            name=op.f("entry_state"),
+        ),
+        sa.CheckConstraint(
+            "state NOT IN ('ready', 'sending') OR body IS NOT NULL", name=op.f("entry_sent_with_body")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("entry_pkey")),
+        sa.UniqueConstraint(
+            "resource", "identity", "version", name=op.f("entry_resource_identity_version_key")
+        ),
+    )
+    op.create_index("entry_by_key", "entry", ["stream", "key"], unique=False)
+    op.create_index("entry_by_loan", "entry", ["loan_id"], unique=False)
+    op.create_index("entry_by_state", "entry", ["state", "resource", "due_at"], unique=False)
+    op.create_index("entry_by_time", "entry", ["created_at"], unique=False)
+    op.create_index(
+        "entry_once_in_its_life",
+        "entry",
+        ["resource", "identity"],
+        unique=True,
+        sqlite_where=sa.text(
+            "resource IN ('journal', 'loan_draft') AND state IN ('sending', 'in_doubt', 'delivered')"
+        ),
+        postgresql_where=sa.text(
+            "resource IN ('journal', 'loan_draft') AND state IN ('sending', 'in_doubt', 'delivered')"
+        ),
+    )
+    op.create_index(
+        "entry_one_in_flight",
+        "entry",
+        ["resource", "identity"],
+        unique=True,
+        sqlite_where=sa.text("state IN ('sending', 'in_doubt')"),
+        postgresql_where=sa.text("state IN ('sending', 'in_doubt')"),
+    )
+    op.create_index(
+        "entry_one_ready",
+        "entry",
+        ["resource", "identity"],
+        unique=True,
+        sqlite_where=sa.text("state = 'ready'"),
+        postgresql_where=sa.text("state = 'ready'"),
+    )
+    op.create_index(
+        "entry_one_waiting",
+        "entry",
+        ["resource", "identity"],
+        unique=True,
+        sqlite_where=sa.text("state = 'waiting'"),
+        postgresql_where=sa.text("state = 'waiting'"),
+    )
+    op.create_table(
+        "hold",
+        sa.Column(
+            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
+        ),
+        sa.Column("what", sa.Text(), nullable=False, comment="all, a resource, or stream:NAME"),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("params", sa.Text(), nullable=False),
+        sa.Column("since", sa.Text(), nullable=False),
+        sa.Column("held_by", sa.Text(), nullable=False),
+        sa.Column("note", sa.Text(), server_default="", nullable=False),
+        sa.Column(
+            "allowance",
+            sa.Integer(),
+            server_default="0",
+            nullable=False,
+            comment="so many may pass although held",
+        ),
+        sa.Column("released_at", sa.Text(), nullable=True),
+        sa.Column("released_by", sa.Text(), nullable=True),
+        sa.Column("release_note", sa.Text(), nullable=True),
+        sa.CheckConstraint("allowance >= 0", name=op.f("hold_allowance")),
+        sa.PrimaryKeyConstraint("id", name=op.f("hold_pkey")),
+    )
+    op.create_index(
+        "hold_in_force",
+        "hold",
+        ["what", "reason"],
+        unique=True,
+        sqlite_where=sa.text("released_at IS NULL"),
+        postgresql_where=sa.text("released_at IS NULL"),
+    )
+    op.create_table(
+        "lease",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column(
+            "fence",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            nullable=False,
+            comment="grows with each holder; every write of the daemon checks it",
+        ),
+        sa.Column("holder", sa.Text(), nullable=True, comment="host, pid and a random part; NULL: nobody"),
+        sa.Column("expires_at", sa.Text(), nullable=True),
+        sa.CheckConstraint("id = 1", name=op.f("lease_one_row")),
+        sa.PrimaryKeyConstraint("id", name=op.f("lease_pkey")),
+    )
+    op.create_table(
+        "meta",
+        sa.Column("name", sa.Text(), nullable=False, comment="destination, partner, mis, outbox_id, …"),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("meta_pkey")),
+    )
+    op.create_table(
+        "mirror_refresh",
+        sa.Column(
+            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
+        ),
+        sa.Column("started_at", sa.Text(), nullable=False),
+        sa.Column("ended_at", sa.Text(), nullable=True),
+        sa.Column("complete", sa.Boolean(), nullable=False),
+        sa.Column("listed", sa.Integer(), nullable=True),
+        sa.Column("detail", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("mirror_refresh_pkey")),
+    )
+    op.create_table(
+        "watermark",
+        sa.Column("stream", sa.Text(), nullable=False, comment="a mapping's name"),
+        sa.Column("generation", sa.Integer(), server_default="1", nullable=False),
+        sa.Column("w", sa.Text(), nullable=True, comment="opaque text of the source; NULL: nothing read yet"),
+        sa.Column("regime", sa.Text(), nullable=True),
+        sa.Column("moved_at", sa.Text(), nullable=True),
+        sa.Column("walk", sa.Text(), nullable=True, comment="backfill or sweep; NULL: none under way"),
+        sa.Column("walk_number", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("walk_after", sa.Text(), nullable=True, comment="the last key that the walk has read"),
+        sa.Column("walk_started_at", sa.Text(), nullable=True),
+        sa.Column("backfilled_at", sa.Text(), nullable=True),
+        sa.Column("swept_at", sa.Text(), nullable=True),
+        sa.CheckConstraint("walk IS NULL OR walk IN ('backfill', 'sweep')", name=op.f("watermark_walk")),
+        sa.PrimaryKeyConstraint("stream", name=op.f("watermark_pkey")),
+    )
+    op.create_table(
+        "attempt",
+        sa.Column(
+            "id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=True,
+            nullable=False,
+            comment="the number that the witness knows",
+        ),
+        sa.Column("batch_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("resource", sa.Text(), nullable=False),
+        sa.Column("fence", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("request_sha256", sa.Text(), nullable=False),
+        sa.Column("started_at", sa.Text(), nullable=False),
+        sa.Column("ended_at", sa.Text(), nullable=True),
+        sa.Column("outcome", sa.Text(), nullable=True, comment="NULL: under way, or the process ended"),
+        sa.Column(
+            "body_complete",
+            sa.Boolean(),
+            nullable=True,
+            comment="was the whole request handed to the network?",
+        ),
+        sa.Column("status", sa.Integer(), nullable=True, comment="HTTP status, when a status line came"),
+        sa.Column(
+            "detail",
+            sa.Text(),
+            nullable=True,
+            comment="Kiva's own words, or what the network said; at most 2,000 characters",
+        ),
+        sa.CheckConstraint(
+            "outcome IS NULL OR outcome IN ('accepted', 'refused', 'not_processed', 'in_doubt')",
+            name=op.f("attempt_outcome"),
+        ),
+        sa.CheckConstraint("(ended_at IS NULL) = (outcome IS NULL)", name=op.f("attempt_ended_with_outcome")),
+        sa.ForeignKeyConstraint(["batch_id"], ["batch.id"], name=op.f("attempt_batch_id_fkey")),
+        sa.PrimaryKeyConstraint("id", name=op.f("attempt_pkey")),
+    )
+    op.create_index(op.f("attempt_batch_id"), "attempt", ["batch_id"], unique=False)
+    op.create_index("attempt_by_resource", "attempt", ["resource", "id"], unique=False)
+    op.create_index(
+        "attempt_open",
+        "attempt",
+        ["id"],
+        unique=False,
+        sqlite_where=sa.text("ended_at IS NULL"),
+        postgresql_where=sa.text("ended_at IS NULL"),
+    )
+    op.create_table(
+        "batch_member",
+        sa.Column("batch_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("entry_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("place", sa.Integer(), nullable=False, comment="its place in the request, from 0"),
+        sa.ForeignKeyConstraint(["batch_id"], ["batch.id"], name=op.f("batch_member_batch_id_fkey")),
+        sa.ForeignKeyConstraint(["entry_id"], ["entry.id"], name=op.f("batch_member_entry_id_fkey")),
+        sa.PrimaryKeyConstraint("batch_id", "entry_id", name=op.f("batch_member_pkey")),
+    )
+    op.create_index(op.f("batch_member_entry_id"), "batch_member", ["entry_id"], unique=False)
+    op.create_table(
+        "divergence",
+        sa.Column(
+            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
+        ),
+        sa.Column("entry_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False, comment="changed, or left_scope"),
+        sa.Column("fields", sa.Text(), nullable=False, comment="[{field, was, is}]"),
+        sa.Column("since", sa.Text(), nullable=False),
+        sa.Column("ended_at", sa.Text(), nullable=True, comment="acknowledged, or no longer true"),
+        sa.Column("ended_by", sa.Text(), nullable=True),
+        sa.CheckConstraint("kind IN ('changed', 'left_scope')", name=op.f("divergence_kind")),
+        sa.ForeignKeyConstraint(["entry_id"], ["entry.id"], name=op.f("divergence_entry_id_fkey")),
+        sa.PrimaryKeyConstraint("id", name=op.f("divergence_pkey")),
+    )
+    op.create_index(
+        "divergence_open",
+        "divergence",
+        ["entry_id"],
+        unique=True,
+        sqlite_where=sa.text("ended_at IS NULL"),
+        postgresql_where=sa.text("ended_at IS NULL"),
+    )
+    op.create_table(
+        "mirror",
+        sa.Column("kiva_id", sa.Text(), nullable=False),
+        sa.Column(
+            "loan_id", sa.Text(), nullable=False, comment="internal_loan_id, exactly as Kiva spells it"
+        ),
+        sa.Column("client_id", sa.Text(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("amount", sa.Text(), nullable=True),
+        sa.Column("currency", sa.Text(), nullable=True),
+        sa.Column("first_seen", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("last_seen", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.ForeignKeyConstraint(["first_seen"], ["mirror_refresh.id"], name=op.f("mirror_first_seen_fkey")),
+        sa.ForeignKeyConstraint(["last_seen"], ["mirror_refresh.id"], name=op.f("mirror_last_seen_fkey")),
+        sa.PrimaryKeyConstraint("kiva_id", name=op.f("mirror_pkey")),
+    )
+    op.create_index(op.f("mirror_loan_id"), "mirror", ["loan_id"], unique=False)
+    op.create_index(op.f("mirror_status"), "mirror", ["status"], unique=False)
