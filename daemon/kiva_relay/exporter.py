@@ -61,7 +61,7 @@ def start(listen: str, *, missing: Callable[[], Sequence[str]]) -> Server:
             f"metrics.listen: nothing can listen on {listen}: {error.strerror or error}.",
             hint=f"sudo ss -ltnp 'sport = :{port}'      tells who does; metrics.listen: off does without.",
         ) from None
-    thread = threading.Thread(target=http.serve_forever, name="exporter", daemon=True)
+    thread = threading.Thread(target=http.serve_forever, args=(0.1,), name="exporter", daemon=True)
     thread.start()
     shown = f"[{host}]" if ":" in host else host
     return Server(f"http://{shown}:{http.server_address[1]}", http, thread)

@@ -90,9 +90,7 @@ def configure(
     """
 
     def stamp(_logger: object, _method: str, event: _Event) -> _Event:
-        event["timestamp"] = (
-            now().astimezone(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        )
+        event["timestamp"] = now().astimezone(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         return event
 
     structlog.configure(
@@ -126,7 +124,8 @@ class _FromLibraries(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         fields: dict[str, Any] = {"exc_info": record.exc_info} if record.exc_info else {}
-        get(record.name).log(record.levelno, _one_line(record.getMessage()), **fields)
+        level = min(record.levelno // 10 * 10, logging.CRITICAL)  # a library may have levels of its own between
+        get(record.name).log(level, record.getMessage(), **fields)
 
 
 def _without_personal(logger: object, _method: str, event: _Event) -> _Event:

@@ -25,14 +25,10 @@ def _gauge(name: str, means: str, *labels: str) -> Gauge:
     return Gauge(name, means, labels, namespace="kiva_relay", registry=registry)
 
 
-changes_captured = _counter(
-    "changes_captured", "Changes of the MIS that were committed to the outbox.", "stream"
-)
+changes_captured = _counter("changes_captured", "Changes of the MIS that were committed to the outbox.", "stream")
 lag_seconds = _gauge("lag_seconds", "How far the reading of a stream is behind the MIS.", "stream")
 mis_query_seconds = _counter("mis_query_seconds", "Time that the MIS spent on our queries.")
-mapping_refusals = _counter(
-    "mapping_refusals", "Bodies that a mapping or a check refused.", "mapping", "code"
-)
+mapping_refusals = _counter("mapping_refusals", "Bodies that a mapping or a check refused.", "mapping", "code")
 
 entries = _gauge("entries", "Entries of the outbox in a state.", "resource", "state")
 in_doubt = _gauge("in_doubt", "Entries of which nobody knows whether Kiva has them.", "resource")
@@ -44,9 +40,7 @@ last_success = _gauge("last_success_timestamp_seconds", "When Kiva last accepted
 mirror_age_seconds = _gauge("mirror_age_seconds", "Age of the last complete reading of what Kiva lists.")
 
 config_reload_failures = _counter("config_reload_failures", "Reloads refused because a file held mistakes.")
-info = _gauge(
-    "info", "1; the version that runs, and the environment of Kiva it points to.", "version", "environment"
-)
+info = _gauge("info", "1; the version that runs, and the environment of Kiva it points to.", "version", "environment")
 
 
 def replace(gauge: Gauge, values: Mapping[tuple[str, ...], float]) -> None:

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+# Seconds. A manager reads at once; one whose queue stays full must not hold a delivery up.
+_PATIENCE = 0.5
+
 
 def ready(status: str, *, environ: Mapping[str, str] = os.environ) -> bool:
     """Configuration good and outbox open: the service is up."""
@@ -57,6 +60,7 @@ def _send(*lines: str, environ: Mapping[str, str]) -> bool:
     if address.startswith("@"):
         address = "\0" + address[1:]  # a socket without a file
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+        channel.settimeout(_PATIENCE)
         try:
             channel.connect(address)
             channel.sendall("\n".join(lines).encode())

@@ -131,6 +131,8 @@ def _owe(tx: Connection, look: Look, content: Content, mapped: mapper.Mapped, se
         if ours is None:
             return False
         owed = ours
+    elif owed.resource == "loan_draft":
+        owed = _adopted(tx, owed)
     elif owed.resource == "journal" and not owed.refusals and owed.waits is None:
         if owed.loan_id not in mirror.by_loan_id(tx, [owed.loan_id]):
             owed = _with(owed, waits=NOT_AT_KIVA)
@@ -139,7 +141,14 @@ def _owe(tx: Connection, look: Look, content: Content, mapped: mapper.Mapped, se
         _brake(tx, look, entry)
         for refusal in owed.refusals:
             meter.mapping_refusals.labels(mapping=look.document.name, code=refusal.code).inc()
-    return bool(owed.refusals) or owed.waits is not None
+    return owed.adopted is None and (bool(owed.refusals) or owed.waits is not None)
+
+
+def _adopted(tx: Connection, owed: Owed) -> Owed:
+    """What Kiva has already, under any of its ids, is taken as delivered, also where it could not be mapped."""
+    at_kiva = mirror.by_loan_id(tx, mirror.candidates(owed))
+    loan = next(iter(at_kiva.values()), None)
+    return owed if loan is None else _with(owed, adopted={"kiva_id": loan.kiva_id, "status": loan.status})
 
 
 def _owed(look: Look, content: Content, mapped: mapper.Mapped) -> Owed:

@@ -82,9 +82,7 @@ def test_a_draft_is_kept_whole_and_no_duplicate_is_noticed(caller: Caller, sandb
     photo = "data:image/png;base64," + "A" * 100_000
     body = draft_body("LOAN/12/2024", image_encoded=photo, nobody_knows_this=1)
     headers = {"idempotency-key": "same"}
-    receipts = [
-        caller.http.post("/v3/partner/123/loan_draft", json=body, headers=headers).json() for _ in "ab"
-    ]
+    receipts = [caller.http.post("/v3/partner/123/loan_draft", json=body, headers=headers).json() for _ in "ab"]
     assert receipts[0]["loan_draft_uuid"] != receipts[1]["loan_draft_uuid"]
     records = sandbox.ledger(resource="loan_draft")
     assert [record["body"] for record in records] == [body, body]
@@ -136,10 +134,7 @@ def test_what_is_not_json_is_refused(caller: Caller) -> None:
     url = "/v3/partner/123/loan_draft"
     json = {"content-type": "application/json"}
     assert caller.http.post(url, content=b"{", headers=json).status_code == 400
-    assert (
-        caller.http.post(url, content='{"location": "Thiès"}'.encode("latin-1"), headers=json).status_code
-        == 400
-    )
+    assert caller.http.post(url, content='{"location": "Thiès"}'.encode("latin-1"), headers=json).status_code == 400
     assert caller.http.post(url, content=b"{}").status_code == 415
     assert caller.http.post(url, content=b"{}", headers=json).status_code == 200
 

@@ -154,9 +154,7 @@ def test_problems_as_ordered(sandbox: Sandbox, caller: Caller) -> None:
     problem = {"code": "X1", "details": "No", "severity": "error"}
     sandbox.fault("problem", loan_id="A-2", problem=problem)
     assert caller.report({"loan_id": "A-1", "amount": 1}).json()["problems"] == []
-    assert caller.report({"loan_id": "A-2", "amount": 1}).json()["problems"] == [
-        {"loan_id": "A-2", **problem}
-    ]
+    assert caller.report({"loan_id": "A-2", "amount": 1}).json()["problems"] == [{"loan_id": "A-2", **problem}]
     sandbox.fault("problem", problem=problem)
     sandbox.fault("problem", problem={"loan_id": "Z-9", **problem})
     found = caller.report({"loan_id": "A-1", "amount": 1}).json()["problems"]

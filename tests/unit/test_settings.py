@@ -66,7 +66,7 @@ def test_each_url_can_be_set_alone(tmp_path: Path) -> None:
     ],
 )
 def test_the_first_start_is_held_towards_kivas_own_hosts(
-    tmp_path: Path, environment: str, first_start: str, holds: bool
+    tmp_path: Path, environment: str, first_start: str, *, holds: bool
 ) -> None:
     read = load(tmp_path, first_start, text=configuration.WRITTEN.replace("sandbox", environment))
     assert read.first_start_holds is holds

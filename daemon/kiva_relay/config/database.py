@@ -23,11 +23,7 @@ class Database(Section):
     @model_validator(mode="before")
     @classmethod
     def _part(cls, written: Any) -> Any:
-        if (
-            not isinstance(written, dict)
-            or not isinstance(written.get("url"), str)
-            or written.get("password")
-        ):
+        if not isinstance(written, dict) or not isinstance(written.get("url"), str) or written.get("password"):
             return written
         try:
             password = urlsplit(written["url"]).password

@@ -145,9 +145,7 @@ class Kiva(Section):
             raise Mismatch(f"{host} is Kiva's {other}, and kiva.environment is {environment}")
         alone = host == "localhost" or host.startswith("127.") or host == "::1"
         if environment in {"staging", "production"} and url.startswith("http:") and not alone:
-            raise Mismatch(
-                f"expected https://…, found {found(url)}", remedy="the secret would travel readable"
-            )
+            raise Mismatch(f"expected https://…, found {found(url)}", remedy="the secret would travel readable")
         return url
 
 

@@ -204,9 +204,7 @@ def _choice(path: Steps, value: object) -> tuple[str, str]:
     choices = [str(choice) for choice in _literals(field.annotation)] if field else []
     expected = " or ".join(filter(None, [", ".join(choices[:-1]), choices[-1]]))
     close = nearest(value, choices, limit=1) if isinstance(value, str) else []
-    return f"expected {expected}, found {found(value)}", f"did you mean: {close[0]}" if close else _where(
-        path
-    )
+    return f"expected {expected}, found {found(value)}", f"did you mean: {close[0]}" if close else _where(path)
 
 
 def _literals(annotation: Any) -> Iterator[object]:
@@ -228,9 +226,7 @@ def _meant(path: Steps) -> str:
     elsewhere = [key for key in everywhere if key == name or key.rpartition(".")[2] == name]
     if elsewhere:
         above, _, key = elsewhere[0].rpartition(".")
-        return (
-            f"{key} belongs under {above}:" if above else f"{key} belongs at the left margin, under nothing"
-        )
+        return f"{key} belongs under {above}:" if above else f"{key} belongs at the left margin, under nothing"
     return f"known here: {', '.join(siblings)}"
 
 
@@ -278,8 +274,8 @@ def _finish(read: Settings, written: Tree) -> Settings:
         if held is None:
             continue
         groups[group] = getattr(read, group).model_copy(update={name: secret.named(held, f"{group}.{name}")})
-        if held.literal:
-            warnings.append(_literal(group, name, written))
+        warning = _literal(group, name, written) if held.literal else None
+        warnings += [warning] if warning else []
     finished = read.model_copy(update=groups)
     finished._file = written.file  # noqa: SLF001 - which file it was is no setting, and only the loader knows it
     finished._warnings = tuple(sorted(warnings))  # noqa: SLF001 - as above
@@ -293,10 +289,13 @@ _SECRETS = tuple(
 )
 
 
-def _literal(group: str, name: str, written: Tree) -> Mistake:
+def _literal(group: str, name: str, written: Tree) -> Mistake | None:
+    """Warn of a secret that stands in the file; one that the environment gave stands in none."""
     path = (group, name) if (group, name) in written.values else (group, "url")
     place = written.origin(path)
     remedy = f"{name}: {{file: /etc/kiva-relay/secret/{group}}}"
-    everybody = place.line and stat.S_IMODE(place.file.stat().st_mode) & 0o004
+    if not place.line:
+        return None
+    everybody = place.file.stat().st_mode & stat.S_IROTH
     message = "the secret itself stands here" + (", in a file that everybody can read" if everybody else "")
     return Mistake(place.file, place.line, place.column, ".".join(path), message, remedy, "warning")

@@ -35,9 +35,7 @@ class Repayments(Section):
         "window",
         does="window: sent while the month's window is open. continuous: whenever something changed.",
     )
-    opens_on: MonthDay = setting(
-        MonthDay(day=1, at=time(6)), does="When the window opens, in repayments.timezone."
-    )
+    opens_on: MonthDay = setting(MonthDay(day=1, at=time(6)), does="When the window opens, in repayments.timezone.")
     closes_on: MonthDay = setting(
         MonthDay(day=10, at=time(18)),
         does="When it closes. Nothing is begun that might arrive later.",

@@ -125,9 +125,7 @@ class Secret:
             raise UsageError(f"{self._what}, and {file} cannot be read: {error}.") from None
 
     @classmethod
-    def __get_pydantic_core_schema__(
-        cls, source: Any, handler: GetCoreSchemaHandler
-    ) -> core_schema.CoreSchema:
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         """Let pydantic make a secret of what the configuration holds."""
         del source, handler
         return core_schema.with_info_plain_validator_function(_validate)
@@ -183,9 +181,7 @@ def named(secret: Secret, setting: str) -> Secret:
 
 
 def _quoting(written: object) -> str:
-    return (
-        f'if this is the secret itself, write it in quotes: "{written}"' if isinstance(written, bool) else ""
-    )
+    return f'if this is the secret itself, write it in quotes: "{written}"' if isinstance(written, bool) else ""
 
 
 def _look_at(file: Path) -> None:

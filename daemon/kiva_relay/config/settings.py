@@ -81,9 +81,7 @@ class Mirror(Section):
     @classmethod
     def _refresh_in_time(cls, every: timedelta, info: ValidationInfo) -> timedelta:
         if every >= info.data.get("max_age", timedelta.max):
-            raise Mismatch(
-                "the mirror would be too old before it is read anew", remedy="shorter than mirror.max_age"
-            )
+            raise Mismatch("the mirror would be too old before it is read anew", remedy="shorter than mirror.max_age")
         return every
 
 

@@ -145,6 +145,8 @@ def _mapping(node: MappingNode, path: Steps, tree: Tree, around: tuple[int, ...]
             continue
         tree.keys[inner] = _at(key, tree.file)
         data[name] = _plain(value, inner, tree, around)
+        if data[name] is None:  # of nothing, the parser says that it stands where the next thing begins
+            tree.values[inner] = tree.keys[inner]
     return data
 
 
@@ -194,10 +196,12 @@ def _indent(line: str) -> int:
 
 
 def _broken(error: MarkedYAMLError, file: Path) -> Mistake:
-    mark = error.problem_mark or error.context_mark
-    line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
     problem = str(error.problem or error)
     remedy = next((remedy for sign, remedy in _REMEDIES if sign in problem), "")
+    # what is not closed is noticed at the end of the file; where it was opened is what a person looks for
+    opened = error.context_mark if "closed" in remedy else None
+    mark = opened or error.problem_mark or error.context_mark
+    line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
     return Mistake(file, line, column, "YAML", f"this is not YAML: {problem}", remedy)
 
 
@@ -212,6 +216,4 @@ def _at(node: Node, file: Path) -> Origin:
 
 def dotted(path: Iterable[str | int]) -> str:
     """A path as people read it: `kiva.timeout.read`, `mappings[2]` (the second)."""
-    return "".join(f"[{part + 1}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(
-        "."
-    )
+    return "".join(f"[{part + 1}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")

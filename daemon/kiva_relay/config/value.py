@@ -171,9 +171,7 @@ def folders(written: object, info: ValidationInfo) -> tuple[str, ...]:
             ready = shipped.mappings()
             close = nearest(name, ready, limit=1)
             remedy = (
-                f"did you mean: {close[0]}"
-                if close
-                else f"ready-made: {', '.join(ready)}; or the path of a folder"
+                f"did you mean: {close[0]}" if close else f"ready-made: {', '.join(ready)}; or the path of a folder"
             )
             raise Mismatch(
                 f"there is no folder {home / name}, and no ready-made set of mappings of this name"
@@ -235,9 +233,7 @@ def _check_scheme(url: str, parts: SplitResult, schemes: tuple[str, ...]) -> Non
     plain = _SCHEMES.get(plain, plain) or plain
     shown = _masked(url, parts)
     if plain in schemes:
-        why = (
-            f'the driver "{driver}" is chosen by the relay' if driver else f'"{parts.scheme}://" is not known'
-        )
+        why = f'the driver "{driver}" is chosen by the relay' if driver else f'"{parts.scheme}://" is not known'
         raise Mismatch(why, remedy=f"write {plain}://{shown.partition('://')[2]}")
     raise Mismatch(f"expected {expected}…, found {found(shown)}")
 
@@ -277,9 +273,7 @@ def address(where: str) -> tuple[str, int]:
     bare = host.removeprefix("[").removesuffix("]")
     bracketed = bare != host or ":" not in bare
     if not bare or not bracketed or not _PORT.fullmatch(port) or int(port) > _LAST_PORT:
-        raise Mismatch(
-            f"expected an address and a port, found {found(where)}", remedy="as 127.0.0.1:9478, or off"
-        )
+        raise Mismatch(f"expected an address and a port, found {found(where)}", remedy="as 127.0.0.1:9478, or off")
     return bare, int(port)
 
 

@@ -11,7 +11,7 @@ import threading
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -40,7 +40,6 @@ ORDER = ("repayment", "loan_draft", "journal")
 _TRY_AGAIN_AFTER_FAULT = timedelta(minutes=5)
 _CANNOT_RECORD_WAIT_SECONDS = 5
 _READS = "read:loans"
-_ALL = 1_000_000
 
 _log = log.get("delivery")
 
@@ -67,13 +66,11 @@ class Courier:
         self._bench, self._stop, self._at = bench, stop, at
         self._new_token_tried: set[str] = set()
         self._fault_until: dict[str, datetime] = {}
-        self._looked_over: tuple[int | None, date] | None = None
         self._outbox_id = ""
 
     def deliver(self) -> int:
         """Send all that is due and may go; how many requests were made. Stops claiming at once when asked to."""
         requests = 0
-        self._look_over()
         for resource in ORDER:
             if resource not in self._bench.settings.resources:
                 continue
@@ -96,16 +93,6 @@ class Courier:
         self._at("answered")
         self._settle(batch, answer, token)
         return True
-
-    def _look_over(self) -> None:
-        """After each reading of Kiva's list, and each midnight: adopt and refuse among all drafts, held ones too."""
-        now = self._bench.clock.now()
-        with self._bench.outbox.begin() as tx:
-            refresh = mirror.last_complete(tx)
-            seen = (refresh.id if refresh else None, now.date())
-            if refresh is not None and seen != self._looked_over:
-                _may_go(tx, store.due(tx, "loan_draft", limit=_ALL, now=now), now=now)
-                self._looked_over = seen
 
     def _something_due(self, resource: str) -> bool:
         columns = table.entry.c
@@ -215,7 +202,9 @@ class Courier:
         given = batches.receipt(batch.resource, answer.json)
         decision = outcome.decide(answer, shape=given is not None, now=now)
         verdicts, ended_as = self._verdicts(batch, answer, decision, given, token)
-        ending = Ending(ended_as, answer.body_complete, answer.status, answer.words)
+        ending = Ending(
+            ended_as, answer.body_complete, answer.status, answer.words if ended_as != Outcome.ACCEPTED else None
+        )
         while True:
             try:
                 with self._bench.outbox.begin() as tx:

@@ -67,6 +67,7 @@ class Lookout:
             kept.keep(tx, number, loans)
             kept.end_refresh(tx, number, complete=True, listed=len(loans), detail=None, now=now)
             hold.release(tx, hold.ALL, by=hold.RELAY, note="Kiva answers again", now=now, reason="destination_fault")
+            reconciler.adopt(tx, now=now)
             reconciler.wake(tx, now=now)
         self._answered()
         self._next = started + bench.settings.mirror.refresh_every

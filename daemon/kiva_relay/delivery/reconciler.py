@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kiva_relay.outbox import mirror, store, table
 from kiva_relay.outbox.entry import Entry, of
-from kiva_relay.outbox.state import Actor, State
+from kiva_relay.outbox.state import UNSENT, Actor, State
 
 MOST_REPEATS = 3
 _NO_REPEAT = ("problem_without_loan", "strange_answer")
@@ -69,6 +70,23 @@ def wake(tx: Connection, *, now: datetime) -> list[Entry]:
         store.move(tx, entry, State.READY, Actor.RECONCILER, now=now, reason=None, due_at=max(entry.due_at, now))
         for entry in waiting
     ]
+
+
+def adopt(tx: Connection, *, now: datetime) -> list[Entry]:
+    """Drafts that were not sent and that Kiva has all the same: somebody typed them into PA2. They are delivered."""
+    columns = table.entry.c
+    where = (columns.resource == "loan_draft", columns.state.in_([state.value for state in UNSENT]))
+    unsent = [of(row) for row in tx.execute(sa.select(table.entry).where(*where)) if row.waits_for is None]
+    ids = {entry.id: mirror.candidates(entry) for entry in unsent}
+    at_kiva = mirror.by_loan_id(tx, {loan for loans in ids.values() for loan in loans})
+    moved = []
+    for entry in unsent:
+        loan = next((at_kiva[loan] for loan in ids[entry.id] if loan in at_kiva), None)
+        if loan is not None:
+            receipt = {"kiva_id": loan.kiva_id, "status": loan.status}
+            values: dict[str, Any] = {"evidence": "adopted", "receipt": receipt, "reason": None}
+            moved.append(store.move(tx, entry, State.DELIVERED, Actor.RECONCILER, now=now, **values))
+    return moved
 
 
 def _doubts(tx: Connection) -> list[tuple[Entry, sa.Row[tuple[datetime, datetime]] | None]]:

@@ -133,11 +133,11 @@ class Institution:
             currency_code=branch.currency,
             currency_digits=branch.digits,
             principal_amount=branch.unit * 20,
-            interest_method_enum=1,
+            interest_method_enum=0,
             repay_every=1,
             repayment_period_frequency_enum=2,
             number_of_repayments=12,
-            amortization_method_enum=1,
+            amortization_method_enum=0,
             accounting_type=1,
         )
 

@@ -90,7 +90,8 @@ _IDENTITY = "coalesce(g.account_number, l.account_no)"
 _LOANS = f"""
     SELECT {_IDENTITY} AS identity, l.loan_type_enum AS kind, l.created_on_utc, l.account_no,
            l.principal_amount, l.currency_code, l.group_id,
-           coalesce(l.disbursedon_date, l.expected_disbursedon_date) AS disbursal, g.child_accounts_count, o.name AS office, p.code_value AS purpose, c.account_no AS client_no,
+           coalesce(l.disbursedon_date, l.expected_disbursedon_date) AS disbursal,
+           g.child_accounts_count, o.name AS office, p.code_value AS purpose, c.account_no AS client_no,
            c.firstname, c.lastname, c.display_name, x.code_value AS gender,
            s.principal AS due, s.interest, s.instalments
     FROM m_loan l
@@ -144,7 +145,7 @@ def expected(connection: Connection, *, fund_id: int, cutoff: date, today: date)
     """Read what is owed as of now.
 
     Args:
-        connection: to the MIS.
+        connection: to the MIS, with no transaction open; all is read in one snapshot.
         fund_id: the fund that Kiva finances.
         cutoff: the last day whose repayments count.
         today: the day from which `publishable` is reckoned.

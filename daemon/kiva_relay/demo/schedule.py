@@ -58,13 +58,16 @@ class Split:
 
 
 def plan(principal: Decimal, *, monthly_rate: Decimal, count: int, start: date, digits: int) -> list[Instalment]:
-    """A flat monthly schedule whose principal adds up exactly; the remainder is on the last instalment."""
+    """Equal parts of principal each month, interest on what is left; the rest is on the last instalment."""
     part = rounded(principal / count, digits)
-    interest = rounded(principal * monthly_rate, digits)
     lines = []
+    left = principal
     for number in range(1, count + 1):
-        share = part if number < count else principal - part * (count - 1)
-        lines.append(Instalment(number, months_after(start, number - 1), months_after(start, number), share, interest))
+        share = part if number < count else left
+        interest = rounded(left * monthly_rate, digits)
+        begin, due = months_after(start, number - 1), months_after(start, number)
+        lines.append(Instalment(number, begin, due, share, interest))
+        left -= share
     return lines
 
 

@@ -45,7 +45,7 @@ class Act:
 
 
 class Teller:
-    """One teller with a connection of its own, which must not be in autocommit. Several may work at once."""
+    """One teller, with a connection of its own. Several may work at once."""
 
     def __init__(
         self,
@@ -187,7 +187,7 @@ class Teller:
             loan = self._shelf.loan("loan_status_id = 300 AND NOT is_charged_off")
             if loan is None:
                 return None
-            due = [line.outstanding for line in till.outstanding(self.connection, loan["id"]) if line.outstanding]
+            due = till.due(self.connection, loan["id"])
             share = self.rng.randrange(20)
             amount = sum(due[1:], due[0]) if share == 0 else due[0]
             if share > 16:  # noqa: PLR2004 - three of twenty bring a part
@@ -212,7 +212,7 @@ class Teller:
                 return None
             last = self._shelf.last_repayment(loan)
             on = last - timedelta(self.rng.randrange(1, min(60, (last - loan["disbursedon_date"]).days)))
-            due = [line.outstanding for line in till.outstanding(self.connection, loan["id"]) if line.outstanding]
+            due = till.due(self.connection, loan["id"])
             amount = rounded(due[0] / 3, loan["currency_digits"]) or due[0]
             till.post(self.connection, loan["id"], on=on, amount=amount, today=self.today, stamp=self._stamp(loan))
             return self._done("entered late", [loan], detail=on.isoformat())

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
+from collections.abc import Mapping as Values
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kiva_relay import errors
 from kiva_relay.errors import ConfigurationError, Mistake
-from kiva_relay.mapping import lookup, plan, trap
+from kiva_relay.mapping import lookup, trap
 from kiva_relay.mapping.field_reader import FieldReader
 from kiva_relay.mapping.live import verify
-from kiva_relay.mapping.plan import Parameter
+from kiva_relay.mapping.plan import Mapping, Parameter
 from kiva_relay.mapping.scope import Scope
 from kiva_relay.mapping.source_reader import SourceReader
 from kiva_relay.mapping.tree import Report, Tree
 from kiva_relay.resource.kind import RESOURCES
 from kiva_relay.source.stream import Relation
 
-__all__ = ["FORMAT", "files", "load", "read", "verify"]
+__all__ = ["FORMAT", "Mapping", "files", "load", "read", "verify"]
 
 # The version of what a fingerprint is made of. It moves when the same file would give other bodies.
 FORMAT = 1
@@ -55,20 +56,19 @@ def files(folders: Sequence[Path]) -> list[Path]:
 def load(
     folders: Sequence[Path],
     *,
-    parameters: Mapping[str, Any],
+    parameters: Values[str, Any],
     resources: Collection[str] = tuple(RESOURCES),
-) -> list[plan.Mapping]:
+) -> list[Mapping]:
     """All mappings of the folders for the given resources.
 
     `parameters` are the values of config.yaml. Raises ConfigurationError with all mistakes of all files.
     """
-    mistakes: list[Mistake] = []
-    found: list[plan.Mapping] = []
-    for folder in folders:
-        if not folder.is_dir():
-            mistakes.append(
-                Mistake(folder, 0, 0, "mappings", "is no folder", "correct `mappings:` in config.yaml")
-            )
+    mistakes = [
+        Mistake(folder, 0, 0, "mappings", "is no folder", "correct `mappings:` in config.yaml")
+        for folder in folders
+        if not folder.is_dir()
+    ]
+    found: list[Mapping] = []
     for file in files(folders):
         mapping, its = read(file, folders=folders, parameters=parameters)
         if mapping is not None and mapping.resource not in resources:
@@ -81,9 +81,7 @@ def load(
     return found
 
 
-def read(
-    file: Path, *, folders: Sequence[Path], parameters: Mapping[str, Any]
-) -> tuple[plan.Mapping | None, list[Mistake]]:
+def read(file: Path, *, folders: Sequence[Path], parameters: Values[str, Any]) -> tuple[Mapping | None, list[Mistake]]:
     """One file: the mapping, and its mistakes. None when it names no resource that is known."""
     report = Report(file)
     found = trap.read(file, report)
@@ -101,9 +99,9 @@ class _Document:
     found: Tree
     report: Report
     folders: Sequence[Path]
-    values: Mapping[str, Any]
+    values: Values[str, Any]
 
-    def mapping(self) -> plan.Mapping | None:
+    def mapping(self) -> Mapping | None:
         if self.found.kind != "map":
             self.report.add(self.found, self.file.name, f"expected a mapping, found a {self.found.kind}")
             return None
@@ -147,7 +145,7 @@ class _Document:
         tables = self._tables(fields)
         if identity is None:
             return None
-        return plan.Mapping(
+        return Mapping(
             name=name,
             file=self.file,
             resource=resource,
@@ -204,7 +202,7 @@ class _Document:
             return None
         return fields.single(value, scope, key)
 
-    def _left(self, resource: str, plans: Mapping[str, Any]) -> tuple[str, ...]:
+    def _left(self, resource: str, plans: Values[str, Any]) -> tuple[str, ...]:
         value = self.found.get("left_to_the_coordinator")
         known = [field.name for field in RESOURCES[resource].fields]
         names = []
@@ -217,15 +215,11 @@ class _Document:
                 )
             elif item.text in plans:
                 remedy = "take it out of one of the two"
-                self.report.add(
-                    item, "left_to_the_coordinator", f"{item.text} is mapped under fields", remedy=remedy
-                )
+                self.report.add(item, "left_to_the_coordinator", f"{item.text} is mapped under fields", remedy=remedy)
             names.append(item.text)
         return tuple(names)
 
-    def _required(
-        self, resource: str, plans: Mapping[str, Any], left: tuple[str, ...], body: Tree | None
-    ) -> None:
+    def _required(self, resource: str, plans: Values[str, Any], left: tuple[str, ...], body: Tree | None) -> None:
         for field in RESOURCES[resource].fields:
             missing = field.required and field.name not in plans and body is not None
             # A field with a mistake of its own is not missing as well.
@@ -241,13 +235,11 @@ class _Document:
             at = origin.get("where") or origin
             self.report.add(at, "source.where", message, remedy=remedy, severity="warning")
 
-    def _clash(self, relations: Mapping[str, Relation]) -> None:
+    def _clash(self, relations: Values[str, Relation]) -> None:
         section = self.found.get("relations")
         for name, _ in section.entries if section else ():
             if name.text in ("root", "row", "position") and name.text in relations:
-                self.report.add(
-                    name, f"relations.{name.text}", f'"{name.text}" has a meaning of its own already'
-                )
+                self.report.add(name, f"relations.{name.text}", f'"{name.text}" has a meaning of its own already')
 
     def _tables(self, fields: FieldReader) -> dict[str, lookup.Table]:
         tables = {}
@@ -260,11 +252,7 @@ class _Document:
             if table is None:
                 there = {file.name for folder in self.folders for file in (folder / "lookup").glob("*.csv")}
                 near = errors.nearest(name, there)
-                remedy = (
-                    f"nearest: {', '.join(near)}"
-                    if near
-                    else f"there are: {', '.join(sorted(there)) or 'none'}"
-                )
+                remedy = f"nearest: {', '.join(near)}" if near else f"there are: {', '.join(sorted(there)) or 'none'}"
                 self.report.add(at, path, f"there is no code table lookup/{name}", remedy=remedy)
             else:
                 tables[name] = table
@@ -274,8 +262,8 @@ class _Document:
 def _fingerprint(
     found: Tree,
     declared: tuple[Parameter, ...],
-    values: Mapping[str, object],
-    tables: Mapping[str, lookup.Table],
+    values: Values[str, object],
+    tables: Values[str, lookup.Table],
 ) -> str:
     """Of what the file means, not of its bytes: a comment or another order of the fields changes nothing."""
     meant = {

@@ -99,9 +99,7 @@ def parse(source: str) -> Expression:
         tree = parser.parse_expression()
         if not parser.stream.eos:
             token = parser.stream.current
-            raise Wrong(
-                f"the expression ends before {token.value!r}", offset=_first(source, str(token.value))
-            )
+            raise Wrong(f"the expression ends before {token.value!r}", offset=_first(source, str(token.value)))
         used = _Used(source)
         used.walk(tree)
         compute = ENVIRONMENT.compile_expression(source, undefined_to_none=False)
@@ -146,7 +144,7 @@ _ALLOWED = (
     nodes.Pair,
 )
 
-_FORBIDDEN = {
+_FORBIDDEN: dict[type[nodes.Node], tuple[str, str]] = {
     nodes.Call: ("a function is written after `|`", "value | function(…)"),
     nodes.Test: ("`is` is not known", "compare with none:  x == none"),
     nodes.Mul: ("`*` is not known", "compute it in a relation of your own (sql:)"),
@@ -196,9 +194,7 @@ class _Used:
         return node.iter_child_nodes()
 
     def _note(self, path: tuple[str, ...]) -> None:
-        found = re.search(
-            r"(?<![\w.'\"])" + re.escape(".".join(part for part in path if part != "*")), self.source
-        )
+        found = re.search(r"(?<![\w.'\"])" + re.escape(".".join(part for part in path if part != "*")), self.source)
         self.references.append(Reference(path, found.start() if found else 0))
 
     def _function(self, node: nodes.Filter) -> None:
@@ -219,9 +215,7 @@ class _Used:
 
     def _arguments(self, node: nodes.Filter, known: function.Function, offset: int) -> None:
         constants = [arg.value if isinstance(arg, nodes.Const) else None for arg in node.args]
-        if node.name in ("lookup", "translate", "only", "first", "after") and not isinstance(
-            constants[0], str
-        ):
+        if node.name in ("lookup", "translate", "only", "first", "after") and not isinstance(constants[0], str):
             raise Wrong(f"{node.name} takes a text between quotes", remedy=known.example, offset=offset)
         if node.name == "choose" and not isinstance(node.args[0], nodes.Dict):
             raise Wrong("choose takes a list of codes in curly brackets", remedy=known.example, offset=offset)
@@ -238,9 +232,7 @@ class _Used:
         rows = _path(node.node) if node.node is not None else None
         if known.rows and node.args:
             if rows is None:
-                raise Wrong(
-                    f"{node.name} stands behind the name of a relation", remedy=known.example, offset=offset
-                )
+                raise Wrong(f"{node.name} stands behind the name of a relation", remedy=known.example, offset=offset)
             self._note((*rows, "*", str(constants[0])))
 
 
@@ -319,13 +311,13 @@ class _Generator(CodeGenerator):
     def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:  # noqa: N802 - Jinja's name
         self._call("joined", node.nodes, frame)
 
-    def visit_Add(self, node: nodes.Add, frame: Frame) -> None:  # noqa: N802 - Jinja's name
+    def visit_Add(self, node: nodes.BinExpr, frame: Frame) -> None:  # noqa: N802 - Jinja's name
         self._call("added", [node.left, node.right], frame)
 
-    def visit_Sub(self, node: nodes.Sub, frame: Frame) -> None:  # noqa: N802 - Jinja's name
+    def visit_Sub(self, node: nodes.BinExpr, frame: Frame) -> None:  # noqa: N802 - Jinja's name
         self._call("taken", [node.left, node.right], frame)
 
-    def visit_Neg(self, node: nodes.Neg, frame: Frame) -> None:  # noqa: N802 - Jinja's name
+    def visit_Neg(self, node: nodes.UnaryExpr, frame: Frame) -> None:  # noqa: N802 - Jinja's name
         self._call("negated", [node.node], frame)
 
     def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:  # noqa: N802 - Jinja's name

@@ -20,9 +20,6 @@ from kiva_relay.resource.field import Field, Kind
 STEPS = ("first", "only", "after", "trim", "text", "choose", "translate", "lookup", "money", "date", "image")
 LONG_FORM = ("from", "text", *(step for step in STEPS if step != "text"), "else", "required")
 
-# Those that take no value: `trim: true`.
-_BARE = ("trim", "date")
-
 
 class FieldReader:
     """Reads the fields of one mapping; notes columns and code tables on the way."""
@@ -121,9 +118,7 @@ class FieldReader:
             return None
         if relation.text not in many:
             remedy = f"relations with `many: true`: {', '.join(many) or 'none'}"
-            self.report.add(
-                relation, f"{path}.each", f'"{relation.text}" is no relation of many rows', remedy=remedy
-            )
+            self.report.add(relation, f"{path}.each", f'"{relation.text}" is no relation of many rows', remedy=remedy)
             return None
         plan = self._item(do, spec, scope.inside(relation.text), f"{path}.do")
         return None if plan is None else Each(relation.text, plan)
@@ -138,14 +133,12 @@ class FieldReader:
         return Leaf(name, kind, parsed, origin=origin)
 
     def _long_form(self, found: Tree, name: str, kind: Kind, scope: Scope, path: str) -> Leaf | None:
-        wrong = [
-            key
-            for key, _ in found.entries
-            if key.text not in LONG_FORM and key.line not in self.report.broken
-        ]
+        wrong = [key for key, _ in found.entries if key.text not in LONG_FORM and key.line not in self.report.broken]
         for key in wrong:
             self._unknown(key, f"{path}.{key.text}", LONG_FORM, "no such key")
         start = self._start(found, kind, scope, path)
+        if isinstance(start, Expression):
+            self._of_rows(found, start, scope, path)
         steps = tuple(self._steps(found, scope, path))
         otherwise = found.get("else")
         needed = found.get("required")
@@ -174,6 +167,19 @@ class FieldReader:
         looked_up = found.get("lookup") or found.get("translate") or found.get("choose")
         return words.text if kind in ("text", "image") or looked_up else tree.plain(words)
 
+    def _of_rows(self, found: Tree, start: Expression, scope: Scope, path: str) -> None:
+        """`first: column` and `only: column` take a column of a relation of many rows: note which."""
+        for name in ("first", "only"):
+            column = found.get(name)
+            if column is None or column.kind != "scalar":
+                continue
+            relation = scope.relations.get(start.source)
+            if relation is None or not relation.many:
+                remedy = "from: a relation with `many: true`"
+                self.report.add(column, f"{path}.{name}", f'"{start.source}" is no relation of many rows', remedy=remedy)
+            else:
+                self.columns.append(Column(start.source, column.text, f"{path}.{name}", column.line, column.column))
+
     def _steps(self, found: Tree, scope: Scope, path: str) -> Iterator[Step]:
         for name in STEPS:
             value = found.get(name)
@@ -185,20 +191,23 @@ class FieldReader:
                 yield step
 
     def _step(self, name: str, value: Tree, scope: Scope, path: str) -> Step | None:
-        if name in (*_BARE, "text"):
-            return Step(name) if self.boolean(value, path) else None
-        if name == "choose":
-            return self._choose(value, path)
-        if name == "image":
-            on = value.type == "bool"
-            return Step(name) if on and tree.plain(value) else (None if on else Step(name, (value.text,)))
-        if name == "money":
-            digits = self.single(value, scope, path)
-            return None if digits is None else Step(name, (digits,))
+        match name:
+            case "trim" | "date" | "text":
+                return Step(name) if self.boolean(value, path) else None
+            case "choose":
+                return self._choose(value, path)
+            case "image" if value.type == "bool":
+                return Step(name) if self.boolean(value, path) else None
+            case "money":
+                digits = self.single(value, scope, path)
+                return None if digits is None else Step(name, (digits,))
+            case _:
+                return self._named(name, value, path)
+
+    def _named(self, name: str, value: Tree, path: str) -> Step | None:
+        """A function that takes a name: of a list, a code table, a column, a mark, a folder."""
         if value.kind != "scalar" or value.null:
-            self.report.add(
-                value, path, "expected a name, found " + _kind(value), remedy=FUNCTIONS[name].example
-            )
+            self.report.add(value, path, "expected a name, found " + _kind(value), remedy=FUNCTIONS[name].example)
             return None
         if name == "lookup" and value.text not in REFUSALS:
             self._unknown(value, path, tuple(REFUSALS), "Kiva has no such list")
@@ -210,9 +219,7 @@ class FieldReader:
     def _choose(self, value: Tree, path: str) -> Step | None:
         if value.kind != "map":
             remedy = "choose: {Femme: female, Homme: male}"
-            self.report.add(
-                value, path, "expected codes and what they become, found " + _kind(value), remedy=remedy
-            )
+            self.report.add(value, path, "expected codes and what they become, found " + _kind(value), remedy=remedy)
             return None
         # A code is compared as it is written: `000123` stays `000123`.
         return Step("choose", ({code.text: tree.plain(choice) for code, choice in value.entries},))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from zoneinfo import ZoneInfo
 
 import ftfy
@@ -44,8 +44,9 @@ class Untranslated(str):
     """A text without a line in a code table: still good when a list of Kiva's knows it, refused otherwise."""
 
     __slots__ = ("table",)
+    table: str
 
-    def __new__(cls, text: str, *, table: str) -> Untranslated:
+    def __new__(cls, text: str, *, table: str) -> Self:
         """The text, and the table that has no line for it."""
         made = super().__new__(cls, text)
         made.table = table
@@ -86,9 +87,7 @@ def kind_of(value: Any) -> str:
     if isinstance(value, datetime):
         return "a moment"
     return (
-        "a date"
-        if isinstance(value, date)
-        else names.get(type(value), "NULL" if value is None else "something else")
+        "a date" if isinstance(value, date) else names.get(type(value), "NULL" if value is None else "something else")
     )
 
 
@@ -238,9 +237,7 @@ FUNCTIONS: dict[str, Function] = {
     "lookup": Function(look_up, 1, 1, "purpose.code_value | lookup('activities')"),
     "translate": Function(translate, 1, 1, "purpose.code_value | translate('activities.csv')"),
     "money": Function(money, 0, 1, "principal_amount | money(currency_digits)"),
-    "share": Function(
-        share, 2, 3, "root.principal_amount | share(position, root.members, root.currency_digits)"
-    ),
+    "share": Function(share, 2, 3, "root.principal_amount | share(position, root.members, root.currency_digits)"),
     "only": Function(only, 1, 1, "loans | only('currency_code')", rows=True),
     "first": Function(first, 1, 1, "loans | first('purpose')", rows=True),
     "count": Function(count, 0, 0, "loans | count", rows=True),
@@ -260,7 +257,11 @@ def call(name: str, run: Run, value: Any, *arguments: Any) -> Any:
         settled(value)
     if any(argument is None for argument in arguments) and name in ("money", "share"):
         raise Refused("expression_failed", reason=f"{name} got NULL for one of its values")
-    return FUNCTIONS[name].compute(run, value, *arguments)
+    try:
+        return FUNCTIONS[name].compute(run, value, *arguments)
+    except (TypeError, ValueError, ArithmeticError, KeyError) as reason:
+        # The row holds what nobody foresaw: it is refused, and the next row goes on.
+        raise Refused("expression_failed", reason=f"{name}: {type(reason).__name__}") from None
 
 
 def joined(parts: Sequence[Any]) -> str | None:
@@ -282,16 +283,12 @@ def compared(left: Any, operator: str, right: Any) -> bool | None:
     if left is None or right is None:
         return None
     if operator in ("in", "notin"):
-        inside = (
-            left in right if isinstance(right, str) else any(compared(left, "eq", each) for each in right)
-        )
+        inside = left in right if isinstance(right, str) else any(compared(left, "eq", each) for each in right)
         return inside if operator == "in" else not inside
     try:
         return bool(_ORDER[operator](settled(left), settled(right)))
     except TypeError:
-        raise Refused(
-            "expression_failed", reason=f"{kind_of(left)} cannot be compared with {kind_of(right)}"
-        ) from None
+        raise Refused("expression_failed", reason=f"{kind_of(left)} cannot be compared with {kind_of(right)}") from None
 
 
 _ORDER: dict[str, Callable[[Any, Any], Any]] = {

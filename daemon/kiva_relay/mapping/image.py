@@ -80,9 +80,7 @@ def _opened(path: Path) -> Image.Image:
     except UnidentifiedImageError:
         raise Unusable("photo_unreadable", reason="it is no JPEG, PNG or GIF") from None
     except (OSError, Image.DecompressionBombError) as reason:
-        raise Unusable(
-            "photo_unreadable", reason=getattr(reason, "strerror", None) or "it is damaged"
-        ) from None
+        raise Unusable("photo_unreadable", reason=getattr(reason, "strerror", None) or "it is damaged") from None
     return image
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from kiva_relay import errors
@@ -13,13 +12,14 @@ from kiva_relay.mapping.plan import Mapping as Plans
 from kiva_relay.resource.field import EXPECTED, Kind
 from kiva_relay.source.stream import Relation
 
-# How the databases name the types that a kind of Kiva's can be made of, when the column goes there as it is.
-_TYPES: dict[Kind, str] = {
-    "text": r"char|text|string|uuid|enum|int|serial|numeric|decimal|name",
-    "integer": r"int|serial|numeric|decimal",
-    "amount": r"int|serial|numeric|decimal|number",
-    "date": r"date|time|char|text",
-    "boolean": r"bool|tinyint|bit|int",
+# The kinds of column that a kind of Kiva's can be made of, when the column goes there as it is. A column of a kind
+# that the driver does not tell is left to the first row.
+_FIT: dict[Kind, tuple[str, ...]] = {
+    "text": ("text", "integer", "number", "other"),
+    "integer": ("integer", "number", "other"),
+    "amount": ("integer", "number", "other"),
+    "date": ("date", "datetime", "text", "other"),
+    "boolean": ("boolean", "integer", "other"),
 }
 
 
@@ -69,20 +69,15 @@ def _with_choices(mistake: Mistake, parameter: Parameter | None, mis: Database) 
     if not found:
         return mistake
     remedy = f"In your database: {'; '.join(found)}.   {mistake.remedy}"
-    return Mistake(
-        mistake.file, mistake.line, mistake.column, mistake.path, mistake.message, remedy, mistake.severity
-    )
+    return Mistake(mistake.file, mistake.line, mistake.column, mistake.path, mistake.message, remedy, mistake.severity)
 
 
 def _owners(mapping: Plans, mis: Database) -> tuple[dict[str, Mapping[str, str]], list[Mistake]]:
     stream = mapping.stream
     live: dict[str, Mapping[str, str]] = {}
     mistakes: list[Mistake] = []
-    relations: list[Relation] = [*stream.relations, *stream.touched_by]
     asked_for = [("", stream.table, "source.table")]
-    asked_for += [
-        (each.name, each.table or each.sql or "", _path(each, stream.relations)) for each in relations
-    ]
+    asked_for += [(owner, each.table or each.sql or "", path) for owner, each, path in _related(mapping)]
     for owner, what, path in asked_for:
         try:
             live[owner] = mis.columns(what)
@@ -98,14 +93,17 @@ def _owners(mapping: Plans, mis: Database) -> tuple[dict[str, Mapping[str, str]]
             raise
         except RelayError as reason:
             line, column = _place(mapping, "")
-            mistakes.append(
-                Mistake(mapping.file, line, column, "source.where", f"the database says: {reason}")
-            )
+            mistakes.append(Mistake(mapping.file, line, column, "source.where", f"the database says: {reason}"))
     return live, mistakes
 
 
-def _path(relation: Relation, relations: tuple[Relation, ...]) -> str:
-    return f"relations.{relation.name}" if relation in relations else f"source.{relation.name}"
+def _related(mapping: Plans) -> Iterator[tuple[str, Relation, str]]:
+    """Each relation and each table that is only watched: what columns call it, itself, where it stands."""
+    for relation in mapping.stream.relations:
+        yield relation.name, relation, f"relations.{relation.name}"
+    for number, touched in enumerate(mapping.stream.touched_by):
+        place = f"touched_by[{number}]"
+        yield touched.name or place, touched, f"source.{place}"
 
 
 def _place(mapping: Plans, owner: str) -> tuple[int, int]:
@@ -122,9 +120,8 @@ def _column(mapping: Plans, column: Column, live: Mapping[str, str]) -> list[Mis
         if column.kind is not None and not column.owner and not near:
             remedy = f'if you mean this very word:   {{text: "{column.name}"}}'
         return [Mistake(mapping.file, column.line, column.column, column.path, message, remedy)]
-    kind = live[column.name].lower()
-    wanted = _TYPES.get(column.kind) if column.kind is not None else None
-    if column.kind is None or wanted is None or not kind or re.search(wanted, kind):
+    kind = live[column.name]
+    if column.kind is None or column.kind not in _FIT or kind in _FIT[column.kind]:
         return []
     message = f"Kiva takes {EXPECTED[column.kind]}; {table}.{column.name} is {kind}"
     return [Mistake(mapping.file, column.line, column.column, column.path, message)]
@@ -133,8 +130,8 @@ def _column(mapping: Plans, column: Column, live: Mapping[str, str]) -> list[Mis
 def _table(mapping: Plans, owner: str) -> str:
     if not owner:
         return mapping.stream.table
-    relations = [*mapping.stream.relations, *mapping.stream.touched_by]
-    return next((each.table or f"the sql of {owner}" for each in relations if each.name == owner), owner)
+    named = {name: relation.table or f"the sql of {name}" for name, relation, _ in _related(mapping)}
+    return named.get(owner, owner)
 
 
 def _clashes(mapping: Plans, live: Mapping[str, str]) -> list[Mistake]:
@@ -148,5 +145,5 @@ def _clashes(mapping: Plans, live: Mapping[str, str]) -> list[Mistake]:
             f"give the relation another name, as {relation.name}_row",
         )
         for relation in mapping.stream.relations
-        if relation.name in live and not relation.name.startswith("touched_by[")
+        if relation.name in live
     ]

@@ -41,77 +41,65 @@ class ListsUnknown(Exception):  # noqa: N818 - a state to wait in, not a failure
 
 @dataclass(frozen=True)
 class Lists:
-    """Kiva's activities, themes, locations and locales, as names to what goes over the wire.
+    """Kiva's activities, themes, locations and locales: for each list, the name and what goes over the wire.
 
-    `known` is false until they were read from Kiva for the first time.
+    A list that was never read from Kiva is not there; `known` is true once all of them are.
     """
 
-    known: bool = False
     names: Mapping[str, Mapping[str, int | str]] = field(default_factory=dict)
-    _folded: Mapping[str, Mapping[str, int | str]] = field(default_factory=dict, repr=False)
+    _folded: Mapping[str, Mapping[str, int | str]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def from_answers(
-        cls,
-        *,
-        activities: Mapping[str, Any],
-        themes: Mapping[str, Any],
-        locations: Mapping[str, Any],
-        locales: Mapping[str, Any],
-    ) -> Lists:
-        """Out of Kiva's four answers, each as `{"activities": [{"activity_id": …, "activity": …}, …]}`."""
-        spoken = _items(locales, "locales")
-        return cls.of(
-            {
-                "activities": {
-                    str(item["activity"]): int(item["activity_id"])
-                    for item in _items(activities, "activities")
-                },
-                "themes": {
-                    str(item["theme_type"]): int(item["theme_type_id"]) for item in _items(themes, "themes")
-                },
-                "locations": {
-                    str(item["full_name"]): str(item["full_name"]) for item in _items(locations, "locations")
-                },
-                "locales": {
-                    str(item[name]): int(item["language_id"])
-                    for name in ("language_code", "language_name")
-                    for item in spoken
-                    if item.get(name) and item.get("language_id") is not None
-                },
-                "currencies": {
-                    str(item["currency"]): str(item["currency"]) for item in spoken if item.get("currency")
-                },
+    def of(cls, items: Mapping[str, Sequence[Mapping[str, Any]]]) -> Lists:
+        """Out of Kiva's own items, by the name of their list: `{"activities": [{"activity_id": …, …}, …], …}`."""
+        names: dict[str, dict[str, int | str]] = {}
+        for kind, (name, value) in _KEYS.items():
+            if kind in items:
+                names[kind] = {str(item[name]): item[value] for item in items[kind] if item.get(name)}
+        if "locales" in items:
+            spoken = [item for item in items["locales"] if item.get("language_id") is not None]
+            names["currencies"] = {
+                str(item["currency"]): item["currency"] for item in items["locales"] if item.get("currency")
             }
-        )
-
-    @classmethod
-    def of(cls, names: Mapping[str, Mapping[str, int | str]]) -> Lists:
-        """Lists that are known: for each, the name and what Kiva gets for it."""
+            names["locales"] = {
+                str(item[name]): item["language_id"]
+                for name in ("language_code", "language_name")
+                for item in spoken
+                if item.get(name)
+            }
         folded = {kind: {_fold(name): value for name, value in each.items()} for kind, each in names.items()}
-        return cls(known=True, names=names, _folded=folded)
+        return cls(names=names, _folded=folded)
+
+    @property
+    def known(self) -> bool:
+        """Whether every list was read from Kiva at least once."""
+        return set(REFUSALS) <= set(self.names)
 
     def find(self, kind: str, name: str) -> int | str:
         """What Kiva gets for a name: its id, or for locations and currencies Kiva's own spelling.
 
-        Raises Unknown for a name that is not on the list, ListsUnknown when the lists were never read. Upper and
+        Raises Unknown for a name that is not on the list, ListsUnknown when the list was never read. Upper and
         lower case, doubled blanks and wrongly decoded letters do not matter; an accent does.
         """
-        if not self.known:
+        if kind not in self.names:
             raise ListsUnknown
-        exact = self.names.get(kind, {}).get(name)
+        exact = self.names[kind].get(name)
         if exact is not None:
             return exact
-        folded = self._folded.get(kind, {})
+        folded = self._folded[kind]
         for spelling in (name, ftfy.fix_encoding(name)):
             if (value := folded.get(_fold(spelling))) is not None:
                 return value
-        near = errors.nearest(name, self.names.get(kind, {}))
+        near = errors.nearest(name, self.names[kind])
         raise Unknown(Refusal(REFUSALS[kind], params={"value": name, "nearest": ", ".join(near)}))
 
 
-def _items(answer: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
-    return [item for item in answer.get(name) or [] if isinstance(item, Mapping)]
+# Of Kiva's items: the name that a person knows, and what goes over the wire.
+_KEYS = {
+    "activities": ("activity", "activity_id"),
+    "themes": ("theme_type", "theme_type_id"),
+    "locations": ("full_name", "full_name"),
+}
 
 
 def _fold(name: str) -> str:
@@ -156,9 +144,7 @@ def table(name: str, folders: Sequence[Path]) -> Table | None:
 def loan_ids(folders: Sequence[Path]) -> dict[str, str]:
     """Ids that were typed by hand at Kiva, and the MIS's own for the same loan: `lookup/loan_ids.csv`."""
     files = [file for folder in folders if (file := folder / "lookup" / ALIASES).is_file()]
-    return {
-        cells[0].strip(): cells[1].strip() for file in files for _, cells in _lines(file) if len(cells) > 1
-    }
+    return {cells[0].strip(): cells[1].strip() for file in files for _, cells in _lines(file) if len(cells) > 1}
 
 
 def _lines(file: Path) -> Iterable[tuple[int, list[str]]]:
@@ -173,9 +159,7 @@ def _lines(file: Path) -> Iterable[tuple[int, list[str]]]:
 def _check(file: Path, line: int, cells: list[str], seen: Mapping[str, str]) -> list[Mistake]:
     expected_cells = 2
     if len(cells) != expected_cells:
-        remedy = (
-            "put a name that contains a comma between double quotes" if len(cells) > expected_cells else ""
-        )
+        remedy = "put a name that contains a comma between double quotes" if len(cells) > expected_cells else ""
         message = f"expected two values with a comma between them, found {len(cells)}"
         return [Mistake(file, line, 1, cells[0], message, remedy)]
     if _fold(cells[0]) in seen:

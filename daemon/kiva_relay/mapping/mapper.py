@@ -18,7 +18,7 @@ from kiva_relay.mapping.plan import Mapping as Plans
 from kiva_relay.resource import body as bodies
 from kiva_relay.resource import field as fields
 from kiva_relay.resource.kind import RESOURCES, Facts
-from kiva_relay.resource.refusal import Refusal
+from kiva_relay.resource.refusal import PERSON_DECIDES, Refusal
 from kiva_relay.source.reader import Content
 
 # What `else:` answers: a code that nobody knows, a photo that cannot be sent. Nothing else is hidden by it.
@@ -41,21 +41,17 @@ _ELSE = frozenset(
 class Context:
     """What applies to all rows of a page.
 
-    `today` and `cutoff` are dates in the MIS's zone, `timezone` its name. `columns` and `basis` are the settings of
-    the same names. `photos`: a photo's `sha256:…` stands in the body, or with `bytes` the photo itself, as sent.
+    `today` and `cutoff` are dates in the MIS's zone, `timezone` its name. `facts` are the settings that the checks
+    and the last touches of a body need. `photos`: with `bytes` the photo stands in the body as it is sent; with
+    `sha256` its fingerprint, for everything but delivery.
     """
 
     lists: Lists
     today: date
     cutoff: date
-    timezone: str = "UTC"
-    columns: int = 2
-    basis: str = "cumulative_principal"
-    photos: Literal["sha256", "bytes"] = "sha256"
-
-    def facts(self, principal: Decimal | None) -> Facts:
-        """What the checks of a resource may know."""
-        return Facts(today=self.today, columns=self.columns, basis=self.basis, principal=principal)
+    timezone: str
+    facts: Facts
+    photos: Literal["sha256", "bytes"] = "bytes"
 
 
 @dataclass(frozen=True)
@@ -64,8 +60,8 @@ class Mapped:
 
     `body` is as sent; None with `refusals`, with `waiting` (`incomplete`: `when:` says not yet; `lists_unknown`:
     Kiva's lists were never read), and for a row that is gone. `loan_id` and `client_id` are what PA2 shows,
-    whatever is sent of them. `bounds` are the values of `checks:`. `photos` are the fingerprints of the photos that
-    were looked at. `origins` says for each field where it came from, when that was asked for.
+    whatever is sent of them. `bounds` are the values of `checks:`. `origins` says for each field
+    where it came from, when that was asked for.
     """
 
     identity: str | None = None
@@ -76,8 +72,15 @@ class Mapped:
     refusals: tuple[Refusal, ...] = ()
     waiting: Literal["incomplete", "lists_unknown"] | None = None
     bounds: Mapping[str, Decimal] = field(default_factory=dict)
-    photos: tuple[str, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
+
+
+def photos(mapping: Plans, content: Content, *, context: Context) -> list[str]:
+    """The fingerprints of the photos that a body would hold: files that change without a row changing."""
+    if content.root is None or not any("image" in leaf.functions for leaf in mapping.leaves()):
+        return []
+    work = _Work(mapping, content, dataclasses.replace(context, photos="sha256"))
+    return work.photos()
 
 
 def apply(mapping: Plans, content: Content, *, context: Context, origins: bool = False) -> Mapped:
@@ -95,14 +98,11 @@ class _Work:
         self.mapping = mapping
         self.content = content
         self.context = context
-        self.run = Run(
-            lists=context.lists, tables=mapping.tables, timezone=context.timezone, photos=context.photos
-        )
+        self.run = Run(lists=context.lists, tables=mapping.tables, timezone=context.timezone, photos=context.photos)
         root = {**(content.root or {}), **content.related}
         self.names: dict[str, Any] = {**root, "root": root, "row": content.root}
         self.refusals: list[Refusal] = []
         self.lists_unknown = False
-        self.photos: list[str] = []
         self.origins: dict[str, str] = {}
 
     def mapped(self, *, origins: bool) -> Mapped:
@@ -110,18 +110,17 @@ class _Work:
         created_at = self._created_at()
         when = self.mapping.when
         if when is not None and not self._single(when, "when") and not self.refusals:
-            return Mapped(
-                identity=identity, loan_id=identity or "", created_at=created_at, waiting="incomplete"
-            )
+            return Mapped(identity=identity, loan_id=identity or "", created_at=created_at, waiting="incomplete")
         self._relations()
         resource = RESOURCES[self.mapping.resource]
         body = self._parts(self.mapping.fields, resource.fields, self.names, "")
         bounds = self._bounds()
         loan_id, client_id = resource.shown(body)
-        facts = self.context.facts(bounds.get("principal"))
+        facts = dataclasses.replace(self.context.facts, principal=bounds.get("principal"))
         sent = resource.complete(body, facts)
         if not self.lists_unknown:
-            self._add(resource.check(sent, facts))
+            # What a person may decide is found again when it is known what was sent before.
+            self._add([each for each in resource.check(sent, facts) if each.code not in PERSON_DECIDES])
         waiting: Literal["lists_unknown"] | None = None
         if self.lists_unknown and not self.refusals:
             waiting = "lists_unknown"
@@ -134,9 +133,12 @@ class _Work:
             refusals=tuple(self.refusals),
             waiting=waiting,
             bounds=bounds,
-            photos=tuple(self.photos),
             origins=self.origins if origins else {},
         )
+
+    def photos(self) -> list[str]:
+        body = self._parts(self.mapping.fields, RESOURCES[self.mapping.resource].fields, self.names, "")
+        return [value for value in body.values() if isinstance(value, str) and value.startswith("sha256:")]
 
     def _identity(self) -> str | None:
         value = self._single(self.mapping.identity, "identity")
@@ -154,9 +156,7 @@ class _Work:
         value = None if created_at is None else self._single(created_at, "created_at")
         if value is None or isinstance(value, date):
             return value
-        self._add(
-            [Refusal("wrong_type", "created_at", {"expected": "a date", "found": function.kind_of(value)})]
-        )
+        self._add([Refusal("wrong_type", "created_at", {"expected": "a date", "found": function.kind_of(value)})])
         return None
 
     def _relations(self) -> None:
@@ -207,9 +207,7 @@ class _Work:
                 return self._parts(plan.parts, spec.fields, names, path + ".") or None
             case Items():
                 numbered = enumerate(plan.items)
-                return [
-                    self._value(item, spec, names, f"{path}[{number}]") for number, item in numbered
-                ] or None
+                return [self._value(item, spec, names, f"{path}[{number}]") for number, item in numbered] or None
             case Each():
                 rows = enumerate(self._rows(plan.relation))
                 made = [self._value(plan.do, spec, row, f"{path}[{number}]") for number, row in rows]
@@ -232,8 +230,6 @@ class _Work:
             return None
         if value is None and leaf.required:
             self._add([fields.empty(leaf.name, path)])
-        if leaf.kind == "image" and isinstance(value, str) and value.startswith("sha256:"):
-            self.photos.append(value)
         return value
 
     def _computed(self, leaf: Leaf, names: Mapping[str, Any]) -> Any:
@@ -241,8 +237,7 @@ class _Work:
             value = leaf.start.value(names, self.run) if isinstance(leaf.start, Expression) else leaf.start
             for step in leaf.steps:
                 arguments = [
-                    each.value(names, self.run) if isinstance(each, Expression) else each
-                    for each in step.arguments
+                    each.value(names, self.run) if isinstance(each, Expression) else each for each in step.arguments
                 ]
                 value = function.call(step.function, self.run, value, *arguments)
             value = function.settled(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Mapping as Mapped
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -42,6 +43,12 @@ class Leaf:
     otherwise: Any = REFUSE
     required: bool = False
     origin: str = ""
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """The functions that it uses, in order."""
+        inside = self.start.functions if isinstance(self.start, Expression) else ()
+        return (*inside, *(step.function for step in self.steps))
 
 
 @dataclass(frozen=True)
@@ -125,3 +132,22 @@ class Mapping:
     def examples(self) -> Path:
         """Where its examples stand: beside it, `NAME.test.yaml`."""
         return self.file.with_name(f"{self.name}.test.yaml")
+
+    def leaves(self) -> Iterator[Leaf]:
+        """Every field that holds one value, however deep it stands."""
+        for each in self.fields.values():
+            yield from _leaves(each)
+
+
+def _leaves(plan: Plan) -> Iterator[Leaf]:
+    match plan:
+        case Leaf():
+            yield plan
+        case Parts():
+            for part in plan.parts.values():
+                yield from _leaves(part)
+        case Items():
+            for item in plan.items:
+                yield from _leaves(item)
+        case Each():
+            yield from _leaves(plan.do)

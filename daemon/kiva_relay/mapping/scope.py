@@ -80,9 +80,7 @@ class Scope:
                 offset=reference.offset,
             )
         if rows and not relation.many:
-            raise Wrong(
-                f"{relation.name} is one row", remedy=f"{relation.name}.{path[2]}", offset=reference.offset
-            )
+            raise Wrong(f"{relation.name} is one row", remedy=f"{relation.name}.{path[2]}", offset=reference.offset)
         return relation.name, path[-1]
 
     def _no_relation(self, reference: Reference) -> Wrong:

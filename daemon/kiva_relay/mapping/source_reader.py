@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from datetime import date
@@ -9,11 +10,11 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from kiva_relay import errors
-
 from kiva_relay.mapping.field_reader import FieldReader
 from kiva_relay.mapping.plan import Column, Parameter
 from kiva_relay.mapping.tree import Report, Tree
-from kiva_relay.source.stream import Relation, Stream
+from kiva_relay.source import statement
+from kiva_relay.source.stream import CUTOFF, ROOT, Relation, Stream
 
 SOURCE = ("table", "key", "changed_at", "changed_at_zone", "created_at", "where", "touched_by")
 RELATION = ("table", "sql", "match", "many", "optional", "order_by", "changed_at")
@@ -21,10 +22,7 @@ TOUCHED_BY = ("name", "table", "sql", "match", "changed_at")
 PARAMETER = ("ask", "sql", "type")
 TYPES = ("text", "integer", "amount", "date", "boolean")
 
-CUTOFF = "cutoff"
-
 _QUOTED = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"")
-_PARAMETER = re.compile(r"(?<![:\w]):([A-Za-z_]\w*)")
 _TABLE = re.compile(r"\b(?:FROM|JOIN)\s+([A-Za-z_][\w.]*)", re.IGNORECASE)
 
 
@@ -80,26 +78,23 @@ class SourceReader:
         self.keys(found, SOURCE, "source")
         table = self.text(found, "table", "source", required=True)
         key = self._names(found, "key", "source")
-        changed_at = self._names(found, "changed_at", "source")
         where = self.text(found, "where", "source")
         if not key:
             self.report.add(found, "source.key", "is missing: the column that names a row", remedy="key: id")
         touched = self._touched_by(found.get("touched_by"), relations)
         self._sql_parameters(found.get("where"), "source.where", declared)
-        sqls = [where, *(relation.sql or "" for relation in (*relations.values(), *touched))]
         self._unwatched(found, table, relations, touched)
         return Stream(
             name=name,
             resource=resource,
             table=table,
             key=key,
-            changed_at=changed_at,
+            changed_at=self._names(found, "changed_at", "source"),
             where=where,
             parameters=parameters,
             relations=tuple(relations.values()),
             touched_by=touched,
-            changed_at_zone=self.text(found, "changed_at_zone", "source") or "utc",
-            uses_cutoff=any(CUTOFF in named(sql) for sql in sqls),
+            changed_at_zone=self.text(found, "changed_at_zone", "source") or "",
         )
 
     def keys(self, found: Tree, known: tuple[str, ...], path: str) -> None:
@@ -132,9 +127,7 @@ class SourceReader:
         self.keys(value, PARAMETER, path)
         kind = self.text(value, "type", path) or None
         if kind is not None and kind not in TYPES:
-            self.report.add(
-                value.get("type"), f"{path}.type", f'no such type: "{kind}"', remedy=", ".join(TYPES)
-            )
+            self.report.add(value.get("type"), f"{path}.type", f'no such type: "{kind}"', remedy=", ".join(TYPES))
         ask = self.text(value, "ask", path, required=True)
         sql = self._select(value, path)
         return Parameter(name.text, ask, sql, kind, name.line, name.column)
@@ -189,15 +182,17 @@ class SourceReader:
             name = self.text(item, "name", path) if item.kind == "map" else ""
             if name and name in known:
                 self.report.add(item.get("name"), f"{path}.name", f'"{name}" is a relation already')
-            # An entry without a name of its own is known by its place, for the sake of messages.
+            # Without a name of its own an entry is known by its place, for the sake of messages.
             relation = self._relation(item, name or f"touched_by[{number}]", path, TOUCHED_BY, known)
             if relation is None:
                 continue
+            relation = dataclasses.replace(relation, name=name)
             if relation.sql and not relation.changed_at:
                 remedy = "name the tables one by one: {name: …, table: …, match: {…}}"
                 self.report.add(item, path, "a sql: is watched by its `changed_at:` only", remedy=remedy)
             touched.append(relation)
-            known[relation.name] = relation
+            if name:
+                known[name] = relation
         return tuple(touched)
 
     def _match(self, found: Tree, path: str, owner: str, earlier: Mapping[str, Relation]) -> dict[str, str]:
@@ -211,14 +206,12 @@ class SourceReader:
         for theirs, ours in match.entries:
             self._note(theirs, owner, theirs.text, f"{path}.match")
             before, _, column = ours.text.rpartition(".")
+            if before == ROOT:
+                before = ""
             if before and before not in earlier:
                 near = errors.nearest(before, earlier)
-                remedy = (
-                    f"nearest: {', '.join(near)}" if near else "a relation stands before those that name it"
-                )
-                self.report.add(
-                    ours, f"{path}.match", f'there is no relation "{before}" before it', remedy=remedy
-                )
+                remedy = f"nearest: {', '.join(near)}" if near else "a relation stands before those that name it"
+                self.report.add(ours, f"{path}.match", f'there is no relation "{before}" before it', remedy=remedy)
             else:
                 self._note(ours, before, column, f"{path}.match")
         return {theirs.text: ours.text for theirs, ours in match.entries}
@@ -255,13 +248,9 @@ class SourceReader:
         """A table inside a SELECT is not watched by itself: say so, unless `touched_by` names it."""
         watched = {table, *(each.table for each in (*relations.values(), *touched) if each.table)}
         for relation in relations.values():
-            inside = {
-                name for name in _TABLE.findall(_QUOTED.sub("''", relation.sql or "")) if name not in watched
-            }
+            inside = {name for name in _TABLE.findall(_QUOTED.sub("''", relation.sql or "")) if name not in watched}
             for name in sorted(inside):
-                message = (
-                    f"changes in {name} (in relation {relation.name}) are seen by the nightly sweep only"
-                )
+                message = f"changes in {name} (in relation {relation.name}) are seen by the nightly sweep only"
                 remedy = f"touched_by: [{{table: {name}, match: {{…}}}}]"
                 self.report.add(found, "source.touched_by", message, remedy=remedy, severity="warning")
 
@@ -289,7 +278,7 @@ class SourceReader:
 
 def named(sql: str) -> set[str]:
     """The `:names` of a SELECT, those between quotes left out."""
-    return set(_PARAMETER.findall(_QUOTED.sub("''", sql)))
+    return set(statement.names(sql))
 
 
 def _date(value: Any) -> date:

@@ -22,9 +22,7 @@ from kiva_relay.mapping.tree import Report, Tree
 REPAIRS = 50
 
 _LINE = re.compile(r"^(?P<head>\s*(?:-\s+)*)(?P<key>[\w.\-]+):\s+(?P<value>.*\S)\s*$")
-_CHOOSE = re.compile(
-    r"^(?P<source>[^|]+?)\s*\|\s*choose\(\s*\{(?P<codes>[^}]*)\}\s*(?:,(?P<otherwise>[^)]*))?\)$"
-)
+_CHOOSE = re.compile(r"^(?P<source>[^|]+?)\s*\|\s*choose\(\s*\{(?P<codes>[^}]*)\}\s*(?:,(?P<otherwise>[^)]*))?\)$")
 _EXPRESSION = re.compile(r"[|~()\[\]{}'\"]|\b(?:or|and|if|else)\b|[-+]\s")
 _WORDS = re.compile(r"^[^|~()\[\]{}]+$")
 _SWITCHES = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
@@ -86,9 +84,7 @@ def _without_tabs(lines: list[str], report: Report) -> list[str]:
         if "\t" in indent:
             column = indent.index("\t") + 1
             message = "a tab; YAML wants blanks at the beginning of a line"
-            report.mistakes.append(
-                Mistake(report.file, number, column, "", message, "replace each tab by two blanks")
-            )
+            report.mistakes.append(Mistake(report.file, number, column, "", message, "replace each tab by two blanks"))
             line = indent.replace("\t", "  ") + line.lstrip()  # noqa: PLW2901 - the mended line goes on
         clean.append(line)
     return clean
@@ -131,9 +127,7 @@ def _explained(problem: str, key: str, value: str) -> tuple[str, str]:
 def _with_colon(key: str, value: str) -> str:
     chosen = _CHOOSE.match(value)
     if chosen:
-        codes = ", ".join(
-            part.replace("'", "").replace('"', "").strip() for part in chosen["codes"].split(",")
-        )
+        codes = ", ".join(part.replace("'", "").replace('"', "").strip() for part in chosen["codes"].split(","))
         otherwise = (chosen["otherwise"] or "refuse").split("=")[-1].strip().strip("'\"")
         return f"{key}: {{from: {chosen['source']}, choose: {{{codes}}}, else: {otherwise}}}"
     if value[0] == "{":

@@ -125,4 +125,4 @@ def _moment(text: str) -> date | datetime:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        return datetime.fromisoformat(text.replace("Z", "+00:00"))
+        return datetime.fromisoformat(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -16,8 +17,8 @@ from kiva_relay.resource.refusal import Refusal
 class Owed:
     """What the MIS owes Kiva for one identity, as mapped just now.
 
-    Exactly one of these holds: there is a `body`; there are `refusals`; or both a body or none and a `waits`
-    code that says for what it waits.
+    There is a `body`, or there are `refusals`, or `waits` says for what it waits (with a body or without one).
+    `adopted` is what Kiva lists, when it has the loan already: then nothing of it is ever sent.
     """
 
     resource: str
@@ -37,6 +38,7 @@ class Owed:
     refusals: tuple[Refusal, ...] = ()
     waits: str | None = None
     publish_by: date | None = None
+    adopted: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kiva_relay.outbox import table
-from kiva_relay.outbox.entry import Entry
+from kiva_relay.outbox.entry import Entry, Owed
 from kiva_relay.resource import body as json_body
 from kiva_relay.resource import loan_draft
 
@@ -136,7 +136,7 @@ def is_published(tx: Connection, entry: Entry) -> bool:
     return any(loan.status in PUBLISHED for loan in loans.values())
 
 
-def candidates(entry: Entry) -> list[str]:
+def candidates(entry: Entry | Owed) -> list[str]:
     """The ids under which Kiva may list the loan of an entry: its own, and those in the body of a draft."""
     ids = [entry.loan_id]
     if entry.resource == "loan_draft" and entry.body is not None:

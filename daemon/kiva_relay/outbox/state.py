@@ -59,6 +59,7 @@ MOVES: tuple[Move, ...] = (
     Move(None, S.READY, A.INTAKE, "mapped, in scope, different from what was last owed for the identity"),
     Move(None, S.REFUSED, A.INTAKE, "the mapping or our checks say no: no body, all the reasons"),
     Move(None, S.WAITING, A.INTAKE, "incomplete; the loan is not at Kiva yet; an older version is in flight"),
+    Move(None, S.DELIVERED, A.INTAKE, "adopted: Kiva has the loan already"),
     Move(None, S.IN_DOUBT, A.START, "known from the witness, missing in the outbox"),
     Move(S.WAITING, S.READY, A.INTAKE, "the reason is gone"),
     Move(S.WAITING, S.READY, A.RECONCILER, "the loan is at Kiva now; the older version is settled"),
@@ -82,7 +83,11 @@ MOVES: tuple[Move, ...] = (
         Move(S.WAITING, S.WITHDRAWN, by, "the older version is at Kiva: a divergence, not a second draft")
         for by in (A.COURIER, A.RECONCILER, A.PERSON)
     ),
-    Move(S.READY, S.DELIVERED, A.COURIER, "adopted: Kiva has the identity already, nothing is sent"),
+    Move(S.READY, S.DELIVERED, A.COURIER, "adopted: Kiva has the loan already, nothing is sent"),
+    *(
+        Move(s, S.DELIVERED, A.RECONCILER, "adopted: Kiva has the loan now, somebody typed it into PA2")
+        for s in sorted(UNSENT)
+    ),
     Move(S.READY, S.REFUSED, A.COURIER, "its last day has passed"),
     Move(
         S.READY,

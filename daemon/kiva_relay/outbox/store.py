@@ -100,16 +100,20 @@ def owe(tx: Connection, owed: Owed, *, now: datetime) -> Entry | None:
     if create_once and delivered is not None:
         divergence.compare(tx, delivered, owed.body, now=now)
         return None
-    if known and known[0].state is State.DISCARDED and (create_once or _same(known[0], owed)):
+    if any(entry.state is State.DISCARDED and (create_once or _same(entry, owed)) for entry in known):
         return None
     if in_flight is not None and _same(in_flight, owed):
         _supersede(tx, unsent, by=Actor.INTAKE, now=now)
         return None
-    if unsent and (kept := _kept(tx, unsent[0], owed, now=now)) is not None:
+    if owed.adopted is not None and in_flight is not None:
+        return None  # it may be ours that Kiva lists: evidence settles it, not this road
+    if unsent and owed.adopted is None and (kept := _kept(tx, unsent[0], owed, now=now)) is not None:
         return kept if kept is not unsent[0] else None
     _supersede(tx, unsent, by=Actor.INTAKE, now=now)
-    if in_flight is None and delivered is not None and known[0].id == delivered.id and _same(delivered, owed):
-        return None
+    if in_flight is None and delivered is not None and _same(delivered, owed):
+        newer = [entry for entry in known if entry.version > delivered.version]
+        if not _perhaps_applied(tx, newer):
+            return None
     if in_flight is not None and not owed.refusals and owed.waits is None:
         owed = dataclasses.replace(owed, waits=OLDER_IN_FLIGHT)
     return _insert(tx, owed, known, waits_for=in_flight.id if in_flight else None, now=now)
@@ -356,6 +360,17 @@ def _same(entry: Entry, owed: Owed) -> bool:
     return entry.body_sha256 == owed.body_sha256 and entry.period == owed.period and entry.body is not None
 
 
+def _perhaps_applied(tx: Connection, entries: Sequence[Entry]) -> bool:
+    """Was any of them sent without our learning what became of it? Then Kiva may hold it rather than the last answer."""
+    query = (
+        sa.select(table.attempt.c.id)
+        .join(table.batch_member, table.batch_member.c.batch_id == table.attempt.c.batch_id)
+        .where(table.batch_member.c.entry_id.in_([entry.id for entry in entries]))
+        .where(table.attempt.c.outcome == "in_doubt")
+    )
+    return tx.execute(query.limit(1)).first() is not None
+
+
 def _kept(tx: Connection, entry: Entry, owed: Owed, *, now: datetime) -> Entry | None:
     """The unsent entry that already says what is owed: itself, or itself made ready; None when it must go."""
     if owed.body is None and owed.waits is not None:
@@ -373,8 +388,9 @@ def _supersede(tx: Connection, entries: Iterable[Entry], *, by: Actor, now: date
 
 
 def _insert(tx: Connection, owed: Owed, known: Sequence[Entry], *, waits_for: int | None, now: datetime) -> Entry:
-    target = State.REFUSED if owed.refusals else State.WAITING if owed.waits else State.READY
+    target = _first_state(owed)
     machine.check(None, target, Actor.INTAKE)
+    adopted = target is State.DELIVERED
     number = _insert_row(
         tx,
         table.entry,
@@ -382,7 +398,10 @@ def _insert(tx: Connection, owed: Owed, known: Sequence[Entry], *, waits_for: in
         identity=owed.identity,
         version=known[0].version + 1 if known else 1,
         state=target.value,
-        reason=owed.waits,
+        reason=None if adopted else owed.waits,
+        evidence="adopted" if adopted else None,
+        receipt=owed.adopted,
+        settled_at=now if adopted else None,
         waits_for=waits_for,
         stream=owed.stream,
         key=owed.key,
@@ -402,6 +421,14 @@ def _insert(tx: Connection, owed: Owed, known: Sequence[Entry], *, waits_for: in
         changed_at=now,
     )
     return _inserted(tx, number)
+
+
+def _first_state(owed: Owed) -> State:
+    if owed.adopted is not None:
+        return State.DELIVERED
+    if owed.refusals:
+        return State.REFUSED
+    return State.WAITING if owed.waits else State.READY
 
 
 def _inserted(tx: Connection, number: int) -> Entry:

@@ -87,18 +87,12 @@ def problems(fields: tuple[Field, ...], body: Mapping[str, Any], *, at: str = ""
 def _of_kind(field: Field, value: Any, path: str) -> list[Refusal]:
     if field.kind == "object":
         return (
-            problems(field.fields, value, at=path + ".")
-            if isinstance(value, Mapping)
-            else [_wrong(field.kind, path)]
+            problems(field.fields, value, at=path + ".") if isinstance(value, Mapping) else [_wrong(field.kind, path)]
         )
     if field.kind == "list":
         if not isinstance(value, list):
             return [_wrong("list", path)]
-        return [
-            problem
-            for number, item in enumerate(value)
-            for problem in _item(field, item, f"{path}[{number}]")
-        ]
+        return [problem for number, item in enumerate(value) for problem in _item(field, item, f"{path}[{number}]")]
     if not fits(field.kind, value):
         return [_wrong(field.kind, path)]
     if field.kind == "text" and len(value) > field.limit:
@@ -109,9 +103,7 @@ def _of_kind(field: Field, value: Any, path: str) -> list[Refusal]:
 def _item(field: Field, item: Any, path: str) -> list[Refusal]:
     if field.items is not None:
         return [] if fits(field.items, item) else [_wrong(field.items, path)]
-    return (
-        problems(field.fields, item, at=path + ".") if isinstance(item, Mapping) else [_wrong("object", path)]
-    )
+    return problems(field.fields, item, at=path + ".") if isinstance(item, Mapping) else [_wrong("object", path)]
 
 
 def _wrong(kind: Kind, path: str) -> Refusal:

@@ -32,9 +32,7 @@ FIELDS = (
             Field("first_name", "text", "The borrower's first name.", required=True),
             Field("last_name", "text", "The borrower's last name."),
             Field("gender", "text", "`female`, `male` or `unknown`.", to_publish=True),
-            Field(
-                "amount", "amount", "The borrower's share, in the loan's currency; above 0.", required=True
-            ),
+            Field("amount", "amount", "The borrower's share, in the loan's currency; above 0.", required=True),
         ),
     ),
     Field("internal_loan_id", "text", "The group loan's id in the MIS. Group loans only."),
@@ -133,9 +131,7 @@ def _group_fields(body: Mapping[str, Any]) -> list[Refusal]:
         # A group of one has all three; anything less is an individual loan with a field too many.
         foreign = [*given, *(["not_pictured"] if pictured else [])]
         return [Refusal("group_field_on_individual", name) for name in foreign]
-    found = [
-        Refusal("group_field_missing", name) for name in GROUP_FIELDS if name not in given and borrowers > 1
-    ]
+    found = [Refusal("group_field_missing", name) for name in GROUP_FIELDS if name not in given and borrowers > 1]
     if isinstance(pictured, list) and pictured and len(pictured) != borrowers:
         params = {"found": str(len(pictured)), "expected": str(borrowers)}
         found.append(Refusal("not_pictured_length", "not_pictured", params))
@@ -145,11 +141,10 @@ def _group_fields(body: Mapping[str, Any]) -> list[Refusal]:
 def _amounts(body: Mapping[str, Any]) -> list[Refusal]:
     found = []
     for number, entrep in enumerate(_entreps(body)):
-        amount = entrep.get("amount")
+        amount: Any = entrep.get("amount")
         if field.fits("amount", amount) and amount <= 0:
-            found.append(
-                Refusal("amount_not_positive", f"entreps[{number}].amount", {"value": f"{amount:f}"})
-            )
+            params = {"value": f"{Decimal(amount):f}"}
+            found.append(Refusal("amount_not_positive", f"entreps[{number}].amount", params))
     return found
 
 

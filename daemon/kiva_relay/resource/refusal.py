@@ -30,6 +30,9 @@ class Refusal:
         return cls(str(stored["code"]), str(stored.get("field", "")), params)
 
 
+# Not wrong by themselves: a person looks, and may send them as they are.
+PERSON_DECIDES = frozenset({"position_fell", "position_exceeds_principal"})
+
 # Each code: the sentence, and what to do about it. `{field}` is the place in the body, the rest parameters.
 SENTENCES: dict[str, tuple[str, str]] = {
     "name_empty": ("The name is empty in the MIS ({field}).", "Write the name in the MIS."),

@@ -61,11 +61,7 @@ def complete(body: Body, facts: Facts) -> Body:
 def _scaled(amount: Decimal, like: Decimal | int) -> Decimal:
     # The principal comes with the column's digits, the amount with the currency's: the latter are sent.
     exponent = Decimal(like).as_tuple().exponent
-    return (
-        amount.quantize(Decimal(1).scaleb(exponent))
-        if isinstance(exponent, int) and exponent <= 0
-        else amount
-    )
+    return amount.quantize(Decimal(1).scaleb(exponent)) if isinstance(exponent, int) and exponent <= 0 else amount
 
 
 def _repaid(amount: Decimal, facts: Facts) -> Decimal:

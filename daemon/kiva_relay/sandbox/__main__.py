@@ -96,9 +96,7 @@ def _pace(text: str) -> Pace:
 def _duration(text: str) -> timedelta:
     match = re.fullmatch(r"(\d+)(ms|s|m|h|d)", text)
     if match is None:
-        raise argparse.ArgumentTypeError(
-            f"expected a duration with its unit, as 500ms, 5s or 2m; found {text!r}"
-        )
+        raise argparse.ArgumentTypeError(f"expected a duration with its unit, as 500ms, 5s or 2m; found {text!r}")
     return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
 
 

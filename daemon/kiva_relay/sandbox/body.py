@@ -87,8 +87,7 @@ def repayments(document: object) -> list[dict[str, Any]]:
     """
     fields = _object(document, "", {})
     rows = [
-        _object(row, place, _REPAYMENT, required=("loan_id", "amount"))
-        for place, row in _items(fields, "repayments")
+        _object(row, place, _REPAYMENT, required=("loan_id", "amount")) for place, row in _items(fields, "repayments")
     ]
     if not rows:
         raise Malformed("repayments: expected at least one")
@@ -132,9 +131,7 @@ def loan_ids(document: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _object(
-    found: object, place: str, fields: Mapping[str, str], *, required: tuple[str, ...] = ()
-) -> dict[str, Any]:
+def _object(found: object, place: str, fields: Mapping[str, str], *, required: tuple[str, ...] = ()) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise Malformed(f"{place or 'body'}: expected an object, found {_kind(found)}")
     for name in required:

@@ -30,7 +30,7 @@ class Sandbox:
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        # The stand-in is on this machine: a proxy of the environment would not find it, and nothing is encrypted.
+        # The stand-in is on this machine: no proxy of the environment finds it, and nothing is encrypted.
         self._client = httpx.Client(
             base_url=self.url,
             timeout=_TIMEOUT,

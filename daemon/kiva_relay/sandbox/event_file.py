@@ -45,15 +45,16 @@ class EventFile:
 
     def replay(self) -> Iterator[dict[str, Any]]:
         """Every event since the file began. Numbers with a point keep their digits (`orjson.Fragment`)."""
-        self._file.seek(0)
-        for number, line in enumerate(self._file, 1):
-            try:
-                yield json.loads(line, parse_float=_digits)
-            except ValueError as why:
-                raise errors.UsageError(
-                    f"{self.path}:{number}: expected a JSON object, found something else.",
-                    hint="Move the file away to begin an empty ledger.",
-                ) from why
+        # The file held open for writing has no buffer: lines read from it would come byte by byte.
+        with self.path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                try:
+                    yield json.loads(line, parse_float=_digits)
+                except ValueError as why:
+                    raise errors.UsageError(
+                        f"{self.path}:{number}: expected a JSON object, found something else.",
+                        hint="Move the file away to begin an empty ledger.",
+                    ) from why
 
     def append(self, event: Mapping[str, Any]) -> None:
         """Add one event; an unbuffered write, so it is the operating system's when this returns."""

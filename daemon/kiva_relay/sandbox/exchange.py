@@ -88,9 +88,7 @@ class Exchange:
             entry.outcome = await self._answer(wire, entry, applied, fault)
         finally:
             if record is not None:
-                told = entry.outcome == "answered" and (
-                    fault is None or fault.kind not in ("status", "garbage")
-                )
+                told = entry.outcome == "answered" and (fault is None or fault.kind not in ("status", "garbage"))
                 self._state.ledger.answered(record, "answered" if told else "answer_lost")
 
     async def _answer(self, wire: Wire, entry: Entry, applied: Answer | None, fault: Fault | None) -> str:

@@ -149,15 +149,11 @@ class Faults:
 
     def withdrawn(self) -> frozenset[str]:
         """The scopes that new tokens are not given."""
-        return frozenset(
-            fault.scope for fault in self.all if fault.kind == "forbid_scope" and not fault.spent
-        )
+        return frozenset(fault.scope for fault in self.all if fault.kind == "forbid_scope" and not fault.spent)
 
     def forbids(self, scope: str) -> bool:
         """Whether a call that needs this scope is refused; counted."""
-        return any(
-            fault.kind == "forbid_scope" and fault.scope == scope and fault.strikes() for fault in self.all
-        )
+        return any(fault.kind == "forbid_scope" and fault.scope == scope and fault.strikes() for fault in self.all)
 
     def _first(self, on: str, loan_ids: Collection[str], *, kinds: Collection[str]) -> Fault | None:
         for fault in self.all:
@@ -201,9 +197,7 @@ def parse(document: Mapping[str, Any]) -> Fault:
     kind = given.get("kind", "")
     _one_of("kind", kind, KINDS)
     given["on"] = _targets(given.get("on", "any"))
-    given.setdefault(
-        "times", None if {"every", "probability"} & given.keys() or kind == "forbid_scope" else 1
-    )
+    given.setdefault("times", None if {"every", "probability"} & given.keys() or kind == "forbid_scope" else 1)
     given["retry_after"] = str(given.get("retry_after", ""))
     _check(given)
     return Fault(**given)

@@ -70,9 +70,7 @@ def token(state: State, call: Call) -> Answer:
     if not (client and secret and _is(config.client_id, client) and _is(config.client_secret, secret)):
         return _no_token(401, "invalid_client", "Bad client credentials")
     if config.audience is not None and form.get("audience") != config.audience:
-        return _no_token(
-            403, "access_denied", f"Service not enabled for audience {form.get('audience', '')!r}"
-        )
+        return _no_token(403, "access_denied", f"Service not enabled for audience {form.get('audience', '')!r}")
     eligible = [scope for scope in config.scopes if scope not in state.faults.withdrawn()]
     asked = form.get("scope", "").split() or eligible
     granted = [scope for scope in asked if scope in eligible]

@@ -46,9 +46,7 @@ class Entry:
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
-        return {one.name: getattr(self, one.name) for one in dataclasses.fields(self)} | {
-            "time": self.time.isoformat()
-        }
+        return {one.name: getattr(self, one.name) for one in dataclasses.fields(self)} | {"time": self.time.isoformat()}
 
 
 class RequestLog:

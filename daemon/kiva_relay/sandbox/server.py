@@ -78,9 +78,7 @@ def start(
     return Server(*_open(listen, config, clock))
 
 
-def run(
-    listen: str, *, config: SandboxConfig, faults: tuple[Fault, ...] = (), ready: Callable[[str], None]
-) -> None:
+def run(listen: str, *, config: SandboxConfig, faults: tuple[Fault, ...] = (), ready: Callable[[str], None]) -> None:
     """Run a stand-in in this process until SIGTERM or SIGINT.
 
     Args:
@@ -155,9 +153,7 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
-def _open(
-    listen: str, config: SandboxConfig | None, clock: clocks.Clock | None
-) -> tuple[socket.socket, State]:
+def _open(listen: str, config: SandboxConfig | None, clock: clocks.Clock | None) -> tuple[socket.socket, State]:
     listener = _bind(listen)
     try:
         return listener, State(config or SandboxConfig(), clock or clocks.SystemClock())
@@ -173,9 +169,7 @@ def _bind(listen: str) -> socket.socket:
         family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET  # noqa: PLR2004 - IPv6
         address = (host, int(port))
     except ValueError:
-        raise errors.UsageError(
-            f"--listen: expected ADDRESS:PORT as 127.0.0.1:8765, found {listen!r}."
-        ) from None
+        raise errors.UsageError(f"--listen: expected ADDRESS:PORT as 127.0.0.1:8765, found {listen!r}.") from None
     # asyncio turns Nagle's delay off only on sockets that say they are TCP's; else an answer takes 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:

@@ -24,7 +24,7 @@ class Found:
     """Root keys by stream, in the order in which they were met, and row versions above the next watermark."""
 
     keys: dict[str, dict[str, None]] = field(default_factory=dict)
-    versions: dict[str, set[str]] = field(default_factory=dict)
+    versions: dict[tuple[str, str], set[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Look:
     until: Position
     values: Mapping[str, Mapping[str, object]]
     zones: Mapping[str, tzinfo]
-    seen: Mapping[str, Collection[str]]
+    seen: Mapping[tuple[str, str], Collection[str]]
 
 
 def find(look: Look, plan: Iterable[tuple[Watched, Facts]], found: Found) -> None:
@@ -49,7 +49,7 @@ def find(look: Look, plan: Iterable[tuple[Watched, Facts]], found: Found) -> Non
     for one, facts in plan:
         if facts.regime == "sweep":
             continue
-        changed = _changed(look, one, facts, found.versions.setdefault(one.origin, set()))
+        changed = _changed(look, one, facts, found.versions.setdefault(one.source, set()))
         for route, rows in zip(one.routes, changed, strict=True):
             keys = found.keys.setdefault(route.stream.name, {})
             for key in _roots(look, route, rows):
@@ -61,7 +61,7 @@ def _changed(look: Look, one: Watched, facts: Facts, versions: set[str]) -> list
     routes: list[dict[tuple[object, ...], None]] = [{} for _ in one.routes]
     columns = one.columns
     places = [[columns.index(column) for column in route.columns] for route in one.routes]
-    seen = look.seen.get(one.origin, ())
+    seen = look.seen.get(one.source, ())
     for version, stays, row in _rows(look, one, facts):
         if stays:
             versions.add(version)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from kiva_relay import errors
 from kiva_relay.source import dialect_postgresql, dialect_sqlite
-from kiva_relay.source.position import Horizon, Position, Regime
+from kiva_relay.source.position import Horizon, Position, Regime, Snapshot
 from kiva_relay.source.watch import Facts, Stamp, Watched
 
 
@@ -39,7 +39,7 @@ class Dialect(Protocol):
         """Taken in a transaction of its own, before the snapshot that reads. `now`: this machine's clock."""
         ...
 
-    def snapshot(self, cx: sa.Connection) -> int | None:
+    def snapshot(self, cx: sa.Connection) -> Snapshot:
         """First in its transaction: the oldest transaction id that was still open, if there are such."""
         ...
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from kiva_relay.source import session_postgresql, statement, value
-from kiva_relay.source.position import Horizon, Position, Regime
+from kiva_relay.source.position import Horizon, Position, Regime, Snapshot
 from kiva_relay.source.watch import Facts, Stamp, Watched
 
 CLOCK_TOLERANCE = timedelta(seconds=5)
@@ -33,11 +33,16 @@ SELECT count(*) FILTER (WHERE a.backend_type IS NULL) AS hidden,
        current_setting('track_activities') AS track,
        pg_is_in_recovery() AS standby,
        current_user AS role,
-       clock_timestamp() AS clock,
-       least(min(a.xact_start), (SELECT min(prepared) FROM pg_prepared_xacts), clock_timestamp()) AS oldest
+       statement_timestamp() AS clock,
+       least(min(a.xact_start), (SELECT min(prepared) FROM pg_prepared_xacts), statement_timestamp()) AS oldest
 FROM   pg_stat_activity a
 WHERE  a.pid <> pg_backend_pid() AND a.datname = current_database()
 AND    coalesce(a.backend_type, 'client backend') NOT IN ('autovacuum worker', 'walsender', 'parallel worker')
+"""
+
+_SNAPSHOT = """
+SELECT CAST(pg_snapshot_xmin(s) AS text) AS xmin, CAST(pg_snapshot_xmax(s) AS text) AS xmax
+FROM   pg_current_snapshot() s
 """
 
 _INDEXED = """
@@ -104,15 +109,17 @@ class PostgreSQL:
         moment = seen.oldest - CLOCK_TOLERANCE
         return Horizon(moment, seen.clock - moment)
 
-    def snapshot(self, cx: sa.Connection) -> int | None:
+    def snapshot(self, cx: sa.Connection) -> Snapshot:
         """Its xmin: every transaction below it had ended."""
-        return int(cx.scalar(statement.bind("SELECT CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text)", {})))
+        row = cx.execute(sa.text(_SNAPSHOT)).one()
+        return Snapshot(int(row.xmin), pinned=row.xmin != row.xmax)
 
     def went_back(self, cx: sa.Connection, position: Position) -> bool:
         """Whether transaction ids or the clock are behind the position: a backup was restored."""
         row = cx.execute(
             statement.bind(
-                "SELECT CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text), CAST(:at AS timestamptz) > clock_timestamp()",
+                "SELECT CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text),"
+                " CAST(:at AS timestamptz) > clock_timestamp()",
                 {"at": position.moment.isoformat()},
             )
         ).one()
@@ -125,7 +132,8 @@ class PostgreSQL:
     def whole(self, cx: sa.Connection, table: str) -> Regime | None:
         """By transaction id, which rows of tables carry and those of views do not."""
         asked = statement.bind(
-            "SELECT relkind IN ('r', 'p', 'm') FROM pg_class WHERE oid = to_regclass(:name)", {"name": self.quoted(table)}
+            "SELECT relkind IN ('r', 'p', 'm') FROM pg_class WHERE oid = to_regclass(:name)",
+            {"name": self.quoted(table)},
         )
         return "xmin" if cx.scalar(asked) else None
 
@@ -192,7 +200,9 @@ class PostgreSQL:
         """Tables and views on the search path."""
         return list(
             cx.scalars(
-                sa.text("SELECT relname FROM pg_class WHERE relkind IN ('r','p','v','m','f') AND pg_table_is_visible(oid)")
+                sa.text(
+                    "SELECT relname FROM pg_class WHERE relkind IN ('r','p','v','m','f') AND pg_table_is_visible(oid)"
+                )
             )
         )
 

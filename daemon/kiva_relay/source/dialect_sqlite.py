@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta, tzinfo
@@ -15,7 +14,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from kiva_relay.source import value
-from kiva_relay.source.position import Horizon, Position, Regime
+from kiva_relay.source.position import Horizon, Position, Regime, Snapshot
 from kiva_relay.source.watch import Facts, Stamp, Watched
 
 
@@ -25,7 +24,7 @@ class SQLite:
     name = "sqlite"
 
     def __init__(self) -> None:
-        self._quote = sqlite.dialect().identifier_preparer.quote  # type: ignore[no-untyped-call]
+        self._quote = sqlite.dialect().identifier_preparer.quote
 
     def engine(self, url: sa.URL, *, password: str | None, statement_timeout: timedelta) -> sa.Engine:  # noqa: ARG002 - a file has no password
         """An engine that opens the file read-only; a transaction is one snapshot."""
@@ -61,9 +60,9 @@ class SQLite:
         """Now: a file has one writer at a time, and no row is found by its stamp."""
         return Horizon(now, timedelta(0), "a file has no sessions; its tables are compared as a whole")
 
-    def snapshot(self, cx: sa.Connection) -> int | None:  # noqa: ARG002 - every dialect is asked alike
+    def snapshot(self, cx: sa.Connection) -> Snapshot:  # noqa: ARG002 - every dialect is asked alike
         """SQLite has no transaction ids."""
-        return None
+        return Snapshot(None)
 
     def went_back(self, cx: sa.Connection, position: Position) -> bool:  # noqa: ARG002 - every dialect is asked alike
         """Cannot be seen in a file; whole tables are compared in any case."""

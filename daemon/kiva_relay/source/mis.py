@@ -8,24 +8,26 @@ gives for the keys, and only then calls `processed()`.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, timedelta, tzinfo
+from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
 from kiva_relay import errors
 from kiva_relay.clock import Clock
-from kiva_relay.source import change, dialect, position, reader, schema, statement, value, watch
-from kiva_relay.source.position import Cycle, Horizon, Position
+from kiva_relay.source import change, dialect, failure, position, reader, schema, statement, value, watch
+from kiva_relay.source.position import Cycle, Horizon, Position, Snapshot
 from kiva_relay.source.reader import Content
 from kiva_relay.source.stream import CUTOFF, Stream
 from kiva_relay.source.watch import Facts, Watched
 
-_LOOK_AGAIN = timedelta(minutes=5)
-"""How long indexes and types of the watched tables are believed to be what they were."""
+_LOOK_AGAIN = 300.0
+"""Seconds for which indexes and types of the watched tables are believed to be what they were."""
 
 _Plan = list[tuple[Watched, Facts]]
+_Answer = TypeVar("_Answer")
 
 
 class Mis:
@@ -56,10 +58,10 @@ class Mis:
         self._zone = ZoneInfo(timezone)
         self._watch = watch
         self._clock = clock
-        self._identity: str | None = None
+        self._identity = ""
         self._done: Cycle | None = None
         self._plans: dict[tuple[str, ...], tuple[float, tuple[Stream, ...], str, _Plan]] = {}
-        self._pinned: tuple[int | None, float] = (None, 0.0)
+        self._pinned_since: tuple[int | None, float] = (None, 0.0)
         self.busy_seconds = 0.0
 
     def identity(self) -> str:
@@ -84,33 +86,31 @@ class Mis:
             RelayError: a query failed, or a watermark belongs to another database.
         """
         horizon = self.horizon()
-        remembered = self._remembered(streams, watermarks)
         with self._snapshot("looking for changes") as cx:
-            xid = self._dialect.snapshot(cx)
-            until = Position(self._known_identity(cx), xid, horizon.moment)
+            snapshot = self._dialect.snapshot(cx)
             plan = self._plan(cx, streams, horizon)
+            stands = {stream.name: self._position(cx, watermarks.get(stream.name)) for stream in streams}
+            until = _next(self._server(cx), snapshot, horizon, stands.values(), stamped=watch.stamped(plan))
             found = change.Found()
-            for since, group in _groups(streams, watermarks, remembered).items():
-                names = {stream.name for stream in group}
+            for (since, seen), group in self._groups(streams, watermarks).items():
                 look = change.Look(
                     cx=cx,
                     dialect=self._dialect,
-                    since=self._usable(since[0], until),
+                    since=position.parse(since),
                     until=until,
                     values={stream.name: self._values(stream, self._today()) for stream in group},
                     zones={stream.name: self._zone_of(stream, cx) for stream in group},
-                    seen=self._done.remembered if since[1] and self._done else {},
+                    seen=self._done.remembered if seen and self._done else {},
                 )
-                change.find(look, watch.only(plan, names), found)
-        text = until.text()
+                change.find(look, watch.only(plan, {stream.name for stream in group}), found)
         return Cycle(
             keys={stream.name: list(found.keys.get(stream.name, ())) for stream in streams},
-            next={stream.name: text for stream in streams},
+            next={stream.name: until.text() for stream in streams},
             regime={stream.name: watch.regime(plan, stream) for stream in streams},
-            horizon_age=self._age(horizon, xid),
+            horizon_age=self._age(horizon, snapshot),
             reasons={stream.name: watch.reason(plan, stream) for stream in streams},
-            remembered={name: frozenset(versions) for name, versions in found.versions.items()},
-            streams=tuple(stream for stream in streams if watermarks.get(stream.name) is not None),
+            remembered=found.versions,
+            streams=tuple(stream for stream in streams if stands[stream.name]),
         )
 
     def processed(self, cycle: Cycle) -> None:
@@ -131,7 +131,9 @@ class Mis:
         if after is not None:
             parts = value.parts(after, len(columns))
             if parts is None:
-                raise errors.UsageError(f"{after!r} is no key of {stream.name}; it has {errors.counted(len(columns), 'column')}.")
+                raise errors.UsageError(
+                    f"{after!r} is no key of {stream.name}; it has {errors.counted(len(columns), 'column')}."
+                )
             names = [f"kr_after{number}" for number in range(len(columns))]
             values |= dict(zip(names, parts, strict=True))
             behind = self._dialect.after(columns, names)
@@ -198,14 +200,119 @@ class Mis:
     def went_back(self, watermark: str) -> bool:
         """Whether this is another database than the watermark's, or an older state of it."""
         before = position.parse(watermark)
-        return self._once(
-            lambda cx: before.server != self._dialect.identity(cx) or self._dialect.went_back(cx, before)
-        )
+        return self._once(lambda cx: before.server != self._dialect.identity(cx) or self._dialect.went_back(cx, before))
 
     def close(self) -> None:
         """Close the connection."""
         self._engine.dispose()
 
-    def _once[Answer](self, ask: Callable[[sa.Connection], Answer]) -> Answer:
+    def _once(self, ask: Callable[[sa.Connection], _Answer]) -> _Answer:
         with self._snapshot("asking the server") as cx:
             return ask(cx)
+
+    @contextlib.contextmanager
+    def _snapshot(self, doing: str) -> Iterator[sa.Connection]:
+        started = self._clock.monotonic()
+        try:
+            with self._engine.connect() as cx, cx.begin():
+                yield cx
+        except sa.exc.DBAPIError as error:
+            self._plans.clear()
+            raise failure.explained(error, self._dialect, self._url, doing=doing, timeout=self._timeout) from error
+        finally:
+            self.busy_seconds += self._clock.monotonic() - started
+
+    def _server(self, cx: sa.Connection) -> str:
+        # Asked anew with every plan, for another server may have taken the address.
+        if not self._identity:
+            self._identity = self._dialect.identity(cx)
+        return self._identity
+
+    def _plan(self, cx: sa.Connection, streams: Sequence[Stream], horizon: Horizon) -> _Plan:
+        names = tuple(stream.name for stream in streams)
+        now = self._clock.monotonic()
+        known = self._plans.get(names)
+        if known and known[1] == tuple(streams) and known[2] == horizon.blind and now - known[0] < _LOOK_AGAIN:
+            return known[3]
+        self._identity = ""
+        plan = [
+            (one, schema.facts(cx, self._dialect, one, asked=self._watch, blind=horizon.blind))
+            for one in watch.watched(streams)
+        ]
+        self._plans[names] = (now, tuple(streams), horizon.blind, plan)
+        return plan
+
+    def _position(self, cx: sa.Connection, watermark: str | None) -> Position | None:
+        if watermark is None:
+            return None
+        found = position.parse(watermark)
+        if found.server != self._server(cx):
+            raise errors.RelayError(
+                f"The watermark was taken on {found.server}, and mis.url leads to {self._server(cx)}.",
+                hint="kiva-relay watermark show",
+            )
+        return found
+
+    def _groups(
+        self, streams: Sequence[Stream], watermarks: Mapping[str, str | None]
+    ) -> dict[tuple[str, bool], list[Stream]]:
+        """Streams that stand at the same place, apart by whether what was seen behind it is remembered."""
+        groups: dict[tuple[str, bool], list[Stream]] = {}
+        for stream in streams:
+            if (watermark := watermarks.get(stream.name)) is not None:
+                done = self._done
+                seen = done is not None and done.next.get(stream.name) == watermark and stream in done.streams
+                groups.setdefault((watermark, seen), []).append(stream)
+        return groups
+
+    def _values(self, stream: Stream, cutoff: date) -> dict[str, object]:
+        given = {**stream.parameters, CUTOFF: cutoff}
+        return {name: self._dialect.parameter(one) for name, one in given.items()}
+
+    def _today(self) -> date:
+        return self._clock.now().astimezone(self._zone).date()
+
+    def _zone_of(self, stream: Stream, cx: sa.Connection) -> tzinfo:
+        match stream.changed_at_zone:
+            case "utc":
+                return UTC
+            case "server":
+                return self._dialect.zone(cx)
+            case "":
+                return self._zone
+            case name:
+                return ZoneInfo(name)
+
+    def _scope(self, stream: Stream) -> str:
+        where = statement.fragment(stream.where, known={*stream.parameters, CUTOFF}) if stream.where else "1 = 1"
+        return f"{self._dialect.quoted(stream.table)} WHERE ({where})"
+
+    def _age(self, horizon: Horizon, snapshot: Snapshot) -> timedelta:
+        """How long the oldest transaction keeps the watermark where it is."""
+        if snapshot.xid is None or not horizon.blind:
+            return horizon.age
+        now = self._clock.monotonic()
+        if self._pinned_since[0] != snapshot.xid or not snapshot.pinned:
+            self._pinned_since = (snapshot.xid, now)
+        return timedelta(seconds=now - self._pinned_since[1])
+
+
+def _next(
+    server: str, snapshot: Snapshot, horizon: Horizon, stands: Iterable[Position | None], *, stamped: bool
+) -> Position:
+    """Where the next cycle goes on. What was once below the horizon stays there, so the moment never goes back.
+
+    Raises:
+        RelayError: the database is older than a watermark; nothing after it would be seen any more.
+    """
+    before = [stand for stand in stands if stand]
+    xids = [stand.xid for stand in before if stand.xid is not None]
+    moment = max([horizon.moment, *(stand.moment for stand in before)])
+    if (snapshot.xid is not None and max(xids, default=0) > snapshot.xid) or (
+        stamped and moment > horizon.moment + horizon.age
+    ):
+        raise errors.RelayError(
+            "The MIS is older than what was read from it: it was restored from a backup, or its clock went back.",
+            hint="kiva-relay watermark show",
+        )
+    return Position(server, snapshot.xid, moment)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from kiva_relay import errors
+from kiva_relay.source.stream import Stream
 
 Regime = Literal["xmin", "horizon", "overlap", "scan", "sweep"]
 """How changes of a table are found; `sweep`: they are not, the nightly sweep finds them."""
@@ -47,13 +48,19 @@ def parse(text: str) -> Position:
         found = json.loads(text)
         xid = found["xid"]
         moment = datetime.fromisoformat(found["moment"])
-        if moment.tzinfo is None:
-            raise ValueError(text)
-        return Position(server=str(found["server"]), xid=None if xid is None else int(xid), moment=moment)
+        return Position(
+            server=str(found["server"]), xid=None if xid is None else int(xid), moment=moment.astimezone(UTC)
+        )
     except (ValueError, TypeError, KeyError) as wrong:
-        raise errors.UsageError(
-            f"The watermark {text!r} cannot be read.", hint="kiva-relay watermark show"
-        ) from wrong
+        raise errors.UsageError(f"The watermark {text!r} cannot be read.", hint="kiva-relay watermark show") from wrong
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """`xid`: every transaction below it had ended (None: the database has none); `pinned`: newer ones had, too."""
+
+    xid: int | None
+    pinned: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,7 @@ class Cycle:
     regime: dict[str, str]
     horizon_age: timedelta
     reasons: dict[str, str] = field(default_factory=dict)
-    remembered: Mapping[str, frozenset[str]] = field(default_factory=dict, repr=False)
+    remembered: Mapping[tuple[str, str], Collection[str]] = field(default_factory=dict, repr=False)
     """Row versions above `next`, by source: what `processed()` keeps."""
-    streams: tuple[object, ...] = field(default=(), repr=False)
+    streams: tuple[Stream, ...] = field(default=(), repr=False)
+    """The streams for which they were followed to their roots."""

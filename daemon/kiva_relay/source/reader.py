@@ -143,9 +143,7 @@ def _given(stream: Stream, relation: Relation, parents: Mapping[str, list[Row]])
 class _Matching:
     """Which roots a related row belongs to: by equal values, else by values that the database took for equal."""
 
-    def __init__(
-        self, stream: Stream, relation: Relation, owners: Mapping[tuple[object, ...], list[str]]
-    ) -> None:
+    def __init__(self, stream: Stream, relation: Relation, owners: Mapping[tuple[object, ...], list[str]]) -> None:
         self._stream, self._relation, self._owners = stream, relation, owners
         self._alike: dict[tuple[str, ...], dict[str, None]] | None = None
 

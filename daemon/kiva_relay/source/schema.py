@@ -41,7 +41,7 @@ def columns(
             f"The MIS has no table {table}" + (f"; did you mean {meant[0]}?" if meant else "."),
             hint="The role of mis.url may lack USAGE on its schema; else correct the mapping.",
         )
-    text = f"SELECT * FROM {rows_of(dialect, table=table, sql=sql)} r WHERE 1 = 0"
+    text = f"SELECT * FROM {rows_of(dialect, table=table, sql=sql)} r WHERE 1 = 0"  # noqa: S608 - quoted, or the administrator's own
     nulls = dict.fromkeys(statement.names(sql or ""), None)
     described = cx.execute(statement.bind(text, nulls)).cursor.description
     return {column[0]: column[1] for column in described}
@@ -56,21 +56,22 @@ def facts(cx: sa.Connection, dialect: Dialect, one: Watched, *, asked: str, blin
     present = columns(cx, dialect, table=one.table, sql=one.sql)
     for column in (*one.columns, *(stamp for stamps in one.stamps for stamp in stamps)):
         if column not in present:
-            raise no_column(one.origin, column, present, asks=", ".join(sorted({way.stream.name for way in one.routes})))
+            raise no_column(
+                one.origin, column, present, asks=", ".join(sorted({way.stream.name for way in one.routes}))
+            )
     kinds: dict[str, Stamp] = {}
     for stamp in dict.fromkeys(stamp for stamps in one.stamps for stamp in stamps):
         kind = dialect.stamp(present[stamp])
         if kind is None:
             raise errors.RelayError(
-                f"{one.origin}.{stamp} is of type {dialect.kind(present[stamp])}; changed_at needs a timestamp or a date."
+                f"{one.origin}.{stamp} is of type {dialect.kind(present[stamp])}; "
+                "changed_at needs a timestamp or a date."
             )
         kinds[stamp] = kind
     whole = None if one.table is None else dialect.whole(cx, one.table)
     # A stamp without a zone would need a clock that nobody vouches for: only an explicit `watch: horizon` uses it.
     indexed = (
-        one.table is not None
-        and set(kinds.values()) == {"moment"}
-        and kinds.keys() <= dialect.indexed(cx, one.table)
+        one.table is not None and set(kinds.values()) == {"moment"} and kinds.keys() <= dialect.indexed(cx, one.table)
     )
     regime, reason = watch.choose(one, asked=asked, whole=whole, indexed=indexed, blind=blind)
     return Facts(regime=regime, kinds=kinds, reason=reason)

@@ -53,7 +53,8 @@ def fragment(sql: str, *, known: Iterable[str] | None = None) -> str:
         if allowed is not None and name not in allowed:
             meant = errors.nearest(name, allowed)
             raise errors.UsageError(
-                f"The SQL uses :{name}, and no parameter is called so" + (f"; did you mean :{meant[0]}?" if meant else ".")
+                f"The SQL uses :{name}, and no parameter is called so"
+                + (f"; did you mean :{meant[0]}?" if meant else ".")
             )
         return match.group()
 

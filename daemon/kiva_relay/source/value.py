@@ -21,15 +21,13 @@ def normal(value: object, zone: tzinfo) -> object:
         return value
     if isinstance(value, datetime):
         return (value if value.tzinfo else value.replace(tzinfo=zone)).astimezone(UTC)
-    if isinstance(value, date):
-        return value
     if isinstance(value, float):
         return Decimal(repr(value))
     if isinstance(value, memoryview | bytearray):
         return bytes(value)
     if isinstance(value, dict | list):
         return json.dumps(value, default=str, ensure_ascii=False, sort_keys=True)
-    return text(value)
+    return value if isinstance(value, date) else text(value)
 
 
 def text(value: object) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from kiva_relay.source import stream as streams_
 from kiva_relay.source.position import Regime
 from kiva_relay.source.stream import Relation, Stream
-
 
 Stamp = Literal["moment", "naive", "day"]
 """What a changed_at column holds: a moment, a time that needs a zone, a date."""
@@ -32,9 +31,11 @@ class Route:
 class Watched:
     """A table, or a SELECT, that is asked once a cycle for all streams that need it.
 
-    `stamps` are the lists of `changed_at` columns under which the streams know it: mostly one, or none.
+    `source` tells it from all others; `origin` is what to call it; `stamps` are the lists of `changed_at` columns
+    under which the streams know it: mostly one, or none.
     """
 
+    source: tuple[str, str]
     origin: str
     table: str | None
     sql: str | None
@@ -77,6 +78,7 @@ def watched(streams: Sequence[Stream]) -> list[Watched]:
                 add((f"sql of {stream.name}", relation.sql), Route(stream, relation), relation.changed_at)
     return [
         Watched(
+            source=(kind, name),
             origin=name if kind == "table" else f"{kind}, {found[0].relation.origin}" if found[0].relation else kind,
             table=name if kind == "table" else None,
             sql=None if kind == "table" else name,
@@ -107,6 +109,36 @@ def choose(one: Watched, *, asked: str, whole: Regime | None, indexed: bool, bli
     if blind:
         return whole or "overlap", f"no horizon for {one.origin}: {blind}"
     return "horizon", ""
+
+
+def only(plan: Iterable[tuple[Watched, Facts]], streams: Collection[str]) -> list[tuple[Watched, Facts]]:
+    """The part of a plan that concerns these streams."""
+    mine = []
+    for one, facts in plan:
+        routes = tuple(route for route in one.routes if route.stream.name in streams)
+        if routes:
+            mine.append((replace(one, routes=routes), facts))
+    return mine
+
+
+def regime(plan: Iterable[tuple[Watched, Facts]], stream: Stream) -> Regime:
+    """What to call the way in which a stream is watched: the one that promises least, of its tables' ways."""
+    mine = only(plan, {stream.name})
+    used = {facts.regime for _, facts in mine}
+    if "horizon" in used and all(facts.regime == "horizon" for one, facts in mine if one.stamps):
+        return "horizon"
+    order: tuple[Regime, ...] = ("overlap", "scan", "xmin", "horizon")
+    return next((one for one in order if one in used), "sweep")
+
+
+def reason(plan: Iterable[tuple[Watched, Facts]], stream: Stream) -> str:
+    """Why it is not watched better, "" when it is not worse than it was asked for."""
+    return "; ".join(dict.fromkeys(facts.reason for _, facts in only(plan, {stream.name}) if facts.reason))
+
+
+def stamped(plan: Iterable[tuple[Watched, Facts]]) -> bool:
+    """Whether a clock decides about any table."""
+    return any(facts.regime in {"horizon", "overlap"} for _, facts in plan)
 
 
 def steps(route: Route) -> list[Relation]:

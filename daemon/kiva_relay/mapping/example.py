@@ -1,0 +1,196 @@
+"""Examples beside a mapping: rows in, a body or a refusal out. `NAME.test.yaml`, run by `kiva-relay mapping test`."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from kiva_relay.errors import ConfigurationError, Mistake
+from kiva_relay.mapping import mapper, trap, tree
+from kiva_relay.mapping.lookup import Lists
+from kiva_relay.mapping.plan import Mapping as Plans
+from kiva_relay.mapping.tree import Report, Tree
+from kiva_relay.resource.kind import Facts
+from kiva_relay.source.reader import Content
+
+FILE = ("today", "cutoff", "timezone", "columns", "basis", "lists", "rows", "examples")
+EXAMPLE = ("name", "today", "cutoff", "rows", "body", "has", "refused", "waiting", "identity", "created_at", "checks")
+EXPECTATIONS = ("body", "has", "refused", "waiting", "identity", "created_at", "checks")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One example: whether it passed, and else what was expected (`-`) and what was found (`+`)."""
+
+    name: str
+    passed: bool
+    diff: str = ""
+    line: int = 0
+
+
+def run(mapping: Plans) -> list[Result]:
+    """Run the examples that stand beside a mapping; none without a file.
+
+    Raises ConfigurationError for a file that cannot be read.
+    """
+    file = mapping.examples
+    if not file.is_file():
+        return []
+    found = _read(file)
+    shared = {name.text: tree.plain(value) for name, value in found.entries if name.text != "examples"}
+    examples = found.get("examples")
+    return [_run(mapping, shared, example) for example in (examples.items if examples else ())]
+
+
+def _read(file: Path) -> Tree:
+    report = Report(file)
+    found = trap.read(file, report)
+    if found is not None and found.kind != "map":
+        report.add(found, file.name, "expected `rows:` and `examples:`")
+    for name, _ in found.entries if found is not None else ():
+        if name.text not in FILE:
+            report.add(name, name.text, "no such key", remedy=f"known: {', '.join(FILE)}")
+    examples = found.get("examples") if found is not None else None
+    for example in examples.items if examples is not None else ():
+        for name, _ in example.entries:
+            if name.text not in EXAMPLE:
+                report.add(name, f"examples.{name.text}", "no such key", remedy=f"known: {', '.join(EXAMPLE)}")
+        if not any(example.get(name) for name in EXPECTATIONS):
+            report.add(example, "examples", "nothing is expected of it", remedy=f"one of: {', '.join(EXPECTATIONS)}")
+    if found is None or any(mistake.severity == "error" for mistake in report.mistakes):
+        raise ConfigurationError(report.mistakes or [Mistake(file, 0, 0, file.name, "cannot be read")])
+    return found
+
+
+def _run(mapping: Plans, shared: Mapping[str, Any], example: Tree) -> Result:
+    mine: dict[str, Any] = tree.plain(example)
+    mapped = mapper.apply(
+        mapping,
+        _content(mapping, shared.get("rows") or {}, mine.get("rows") or {}),
+        context=_context({**shared, **{key: mine[key] for key in ("today", "cutoff") if key in mine}}),
+    )
+    expected = {key: mine[key] for key in EXPECTATIONS if key in mine}
+    found = _found(mapped, expected)
+    wanted, got = _text(expected), _text(found)
+    diff = "\n".join(difflib.unified_diff(wanted, got, "expected", "found", lineterm="", n=2))
+    return Result(str(mine.get("name", "")), passed=wanted == got, diff=diff, line=example.line)
+
+
+def _found(mapped: mapper.Mapped, expected: Mapping[str, Any]) -> dict[str, Any]:
+    """What came out, in the words in which the example expects it."""
+    refused = [f"{refusal.code} {refusal.field}".strip() for refusal in mapped.refusals]
+    everything = {
+        "body": mapped.body,
+        "has": {path: _at(mapped.body, path) for path in expected.get("has") or {}},
+        "refused": refused,
+        "waiting": mapped.waiting,
+        "identity": mapped.identity,
+        "created_at": mapped.created_at,
+        "checks": mapped.bounds,
+    }
+    found = {key: everything[key] for key in expected}
+    # A body that was expected and not made: say why.
+    if mapped.body is None and not {"refused", "waiting"} & set(expected):
+        found |= {"refused": refused, "waiting": mapped.waiting}
+    return found
+
+
+def _at(body: Any, path: str) -> Any:
+    value = body
+    for part in re.findall(r"[^.\[\]]+", path):
+        if isinstance(value, list):
+            value = value[int(part)] if int(part) < len(value) else None
+        else:
+            value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _context(shared: Mapping[str, Any]) -> mapper.Context:
+    today = shared.get("today", date(2026, 1, 1))
+    facts = Facts(
+        today=today,
+        columns=shared.get("columns", 2),
+        basis=shared.get("basis", "cumulative_principal"),
+    )
+    return mapper.Context(
+        lists=_lists(shared.get("lists")),
+        today=today,
+        cutoff=shared.get("cutoff", today),
+        timezone=shared.get("timezone", "UTC"),
+        facts=facts,
+        photos="sha256",
+    )
+
+
+def _lists(given: Mapping[str, Any] | None) -> Lists:
+    """Kiva's lists as an example writes them: names, or names with their ids. None given: never read."""
+    if given is None:
+        return Lists()
+    return Lists.of(
+        {
+            "activities": [{"activity": name, "activity_id": value} for name, value in _pairs(given, "activities")],
+            "themes": [{"theme_type": name, "theme_type_id": value} for name, value in _pairs(given, "themes")],
+            "locations": [{"full_name": name} for name, _ in _pairs(given, "locations")],
+            "locales": [{"language_name": name, "language_id": value} for name, value in _pairs(given, "languages")]
+            + [{"currency": name} for name, _ in _pairs(given, "currencies")],
+        }
+    )
+
+
+def _pairs(given: Mapping[str, Any], kind: str) -> list[tuple[str, Any]]:
+    names = given.get(kind) or {}
+    return list(names.items()) if isinstance(names, Mapping) else [(name, name) for name in names]
+
+
+def _content(mapping: Plans, shared: Mapping[str, Any], mine: Mapping[str, Any]) -> Content:
+    """The rows of an example: its own laid over the shared ones; a column that is not given is NULL."""
+    columns: dict[str, set[str]] = {}
+    for column in mapping.columns:
+        columns.setdefault(column.owner, set()).add(column.name)
+    rows = {
+        name: _over(shared.get(name), mine[name]) if name in mine else shared.get(name) for name in {**shared, **mine}
+    }
+    related = {}
+    for relation in mapping.stream.relations:
+        given = rows.get(relation.name)
+        nulls = dict.fromkeys(columns.get(relation.name, ()), None)
+        if isinstance(given, list):
+            related[relation.name] = [{**nulls, **row} for row in given]
+        else:
+            related[relation.name] = [] if relation.many else (None if given is None else {**nulls, **given})
+    root = {**dict.fromkeys(columns.get("", ()), None), **(rows.get("root") or {})}
+    return Content(key=str(root.get(mapping.stream.key[0])), in_scope=True, root=root, related=related)
+
+
+def _over(shared: Any, mine: Any) -> Any:
+    return {**shared, **mine} if isinstance(shared, Mapping) and isinstance(mine, Mapping) else mine
+
+
+def _text(value: Mapping[str, Any]) -> list[str]:
+    data = orjson.dumps(_plain(value), option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2)
+    return data.decode().splitlines()
+
+
+def _plain(value: Any) -> Any:
+    # 250000 and 250000.00 are the same amount in an example.
+    match value:
+        case Mapping():
+            return {str(key): _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case bool():
+            return value
+        case int() | Decimal():
+            return orjson.Fragment(format(Decimal(value).normalize(), "f"))
+        case datetime() | date():
+            return value.isoformat()
+        case _:
+            return value

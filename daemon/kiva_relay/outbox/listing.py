@@ -1,0 +1,376 @@
+"""What persons ask the outbox: what waits, why, since when, and the life of one loan. Only reads.
+
+Entries come without their bodies: a body holds names, stories and photos, and a list shows none of them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from kiva_relay.outbox import hold, mirror, table
+from kiva_relay.outbox.entry import Entry, of
+from kiva_relay.outbox.hold import Hold
+from kiva_relay.outbox.state import FINAL, State
+from kiva_relay.resource import body as json_body
+from kiva_relay.resource import loan_draft, refusal
+
+OPEN = tuple(state for state in State if state not in FINAL)
+_PRESSING = (State.IN_DOUBT, State.REFUSED, State.SENDING, State.WAITING, State.READY)
+_CHUNK = 500
+_LIGHT = [column if column.name != "body" else sa.null().label("body") for column in table.entry.c]
+_columns = table.entry.c
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which entries. Empty parts leave nothing out; `reason` is a reason or a refusal's code."""
+
+    numbers: Sequence[int] = ()
+    resource: str | None = None
+    states: Collection[State] = ()
+    reason: str | None = None
+    loan: str | None = None
+    since: datetime | None = None
+    held: bool = False
+
+
+@dataclass(frozen=True)
+class Page:
+    """The entries that are shown, and how many there are."""
+
+    entries: list[Entry]
+    total: int
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try to send an entry. `entries` is how many went in the same request."""
+
+    id: int
+    started_at: datetime
+    ended_at: datetime | None
+    outcome: str | None
+    body_complete: bool | None
+    status: int | None
+    detail: str | None
+    entries: int
+
+
+@dataclass(frozen=True)
+class Act:
+    """What a person did to an entry."""
+
+    at: datetime
+    person: str
+    verb: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """What the MIS says today against what was sent: `kind` is changed or left_scope, `fields` is [{field, was, is}]."""
+
+    entry: Entry
+    kind: str
+    fields: list[dict[str, str]]
+    since: datetime
+    ended_at: datetime | None
+    ended_by: str | None
+
+
+@dataclass(frozen=True)
+class Life:
+    """All that is known of one entry, and the numbers of its identity's other versions, oldest first."""
+
+    entry: Entry
+    attempts: list[Attempt]
+    acts: list[Act]
+    divergences: list[Divergence]
+    versions: list[Entry]
+    looked_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A hold in force, and what is ready and kept back by it: resource → how many."""
+
+    hold: Hold
+    ready: Mapping[str, int]
+
+    @property
+    def total(self) -> int:
+        """How many entries it keeps back."""
+        return sum(self.ready.values())
+
+
+@dataclass(frozen=True)
+class Unpublished:
+    """A draft that is in PA2 and was not published yet; `needed` are the fields that PA2 will still ask for."""
+
+    entry: Entry
+    needed: list[str]
+
+
+def entries(tx: Connection, chosen: Filter, *, limit: int | None = None) -> Page:
+    """Entries, the most pressing state first and the oldest first in it; what is settled, the newest first."""
+    where = _where(tx, chosen)
+    total = tx.execute(sa.select(sa.func.count()).select_from(table.entry).where(*where)).scalar_one()
+    pressing = sa.case({state.value: place for place, state in enumerate(_PRESSING)}, value=_columns.state, else_=9)
+    age = sa.case((_columns.settled_at.is_(None), _columns.id), else_=-_columns.id)
+    rows = tx.execute(sa.select(*_LIGHT).where(*where).order_by(pressing, age).limit(limit))
+    return Page([of(row) for row in rows], total)
+
+
+def of_loan(tx: Connection, loan: str) -> list[Entry]:
+    """Every entry of a loan, oldest first, by the id that PA2 shows; a group's loan also by a member's."""
+    return entries_in_order(tx, _is_loan(tx, loan))
+
+
+def entries_in_order(tx: Connection, *where: sa.ColumnElement[bool]) -> list[Entry]:
+    """Entries by their numbers."""
+    return [of(row) for row in tx.execute(sa.select(*_LIGHT).where(*where).order_by(_columns.id))]
+
+
+def loans_like(tx: Connection, loan: str, *, limit: int = 3) -> list[str]:
+    """Loan ids that may be meant: those that end alike, whatever their leading zeros."""
+    tail = loan.strip().lstrip("0")
+    if not tail:
+        return []
+    query = sa.select(_columns.loan_id).where(_columns.loan_id.endswith(tail, autoescape=True)).distinct()
+    return list(tx.execute(query.order_by(_columns.loan_id).limit(limit)).scalars())
+
+
+def life(tx: Connection, entry: Entry) -> Life:
+    """The life of one entry."""
+    same = (_columns.resource == entry.resource, _columns.identity == entry.identity)
+    last = mirror.last_complete(tx)
+    return Life(
+        entry=entry,
+        attempts=attempts(tx, entry.id),
+        acts=acts(tx, entry.id),
+        divergences=divergences(tx, table.divergence.c.entry_id == entry.id),
+        versions=entries_in_order(tx, *same),
+        looked_at=None if last is None else last.started_at,
+    )
+
+
+def attempts(tx: Connection, entry_id: int) -> list[Attempt]:
+    """Every attempt of an entry, oldest first."""
+    member, other, tried = table.batch_member.c, table.batch_member.alias("other").c, table.attempt.c
+    together = sa.select(sa.func.count()).where(other.batch_id == tried.batch_id).scalar_subquery()
+    query = (
+        sa.select(*(tried[name] for name in Attempt.__dataclass_fields__ if name != "entries"), together)
+        .join_from(table.attempt, table.batch_member, member.batch_id == tried.batch_id)
+        .where(member.entry_id == entry_id)
+        .order_by(tried.id)
+    )
+    return [Attempt(*row) for row in tx.execute(query)]
+
+
+def acts(tx: Connection, entry_id: int) -> list[Act]:
+    """What persons did to an entry, oldest first."""
+    columns = table.act.c
+    mentioned = sa.type_coerce(columns.about, sa.Text).contains(f'"entry":{entry_id}')
+    query = sa.select(columns.at, columns.person, columns.verb, columns.note, columns.about).where(mentioned)
+    rows = tx.execute(query.order_by(columns.id))
+    return [Act(row.at, row.person, row.verb, row.note) for row in rows if row.about.get("entry") == entry_id]
+
+
+def divergences(tx: Connection, *where: sa.ColumnElement[bool]) -> list[Divergence]:
+    """What the MIS changed after it was sent; the gravest first (cancelled), then by age."""
+    columns = table.divergence.c
+    shown = [columns.kind, columns.fields, columns.since, columns.ended_at, columns.ended_by]
+    query = (
+        sa.select(columns.entry_id, *shown)
+        .where(*where)
+        .order_by(sa.case((columns.kind == "left_scope", 0), else_=1), columns.id)
+    )
+    rows = tx.execute(query).all()
+    owners = {entry.id: entry for entry in _by_numbers(tx, [row.entry_id for row in rows])}
+    return [Divergence(owners[row.entry_id], *row[1:]) for row in rows]
+
+
+def open_divergences(tx: Connection) -> list[Divergence]:
+    """Those that nobody acknowledged, and that are still true."""
+    return divergences(tx, table.divergence.c.ended_at.is_(None))
+
+
+def counts(tx: Connection) -> dict[str, Counter[State]]:
+    """Resource → state → how many; every resource is there."""
+    found = {resource: Counter[State]() for resource in table.RESOURCES}
+    query = sa.select(_columns.resource, _columns.state, sa.func.count()).group_by(_columns.resource, _columns.state)
+    for resource, state, count in tx.execute(query):
+        found[resource][State(state)] = count
+    return found
+
+
+def delivered(tx: Connection, *, since: datetime, until: datetime | None = None) -> dict[str, int]:
+    """Resource → how many came to Kiva from this moment on. What was there before us (adopted) is not counted."""
+    where = [_columns.state == State.DELIVERED.value, _columns.evidence != "adopted", _columns.settled_at >= since]
+    if until is not None:
+        where.append(_columns.settled_at < until)
+    return _counted(tx, *where)
+
+
+def adopted(tx: Connection) -> dict[str, int]:
+    """Resource → how many were at Kiva already, and so were not sent."""
+    return _counted(tx, _columns.state == State.DELIVERED.value, _columns.evidence == "adopted")
+
+
+def ended_unsent(tx: Connection, state: State, *, since: datetime) -> dict[str, int]:
+    """Resource → how many were superseded or withdrawn from this moment on, before they were sent."""
+    return _counted(tx, _columns.state == state.value, _columns.settled_at >= since)
+
+
+def kept_back(tx: Connection) -> list[Kept]:
+    """Every hold in force, oldest first, with what it keeps back."""
+    return [
+        Kept(held, _counted(tx, _columns.state == State.READY.value, *_under(held))) for held in hold.in_force(tx)
+    ]
+
+
+def held(tx: Connection) -> dict[str, int]:
+    """Resource → how many are ready and kept back by at least one hold."""
+    return _counted(tx, *_is_held(tx))
+
+
+def streams(tx: Connection) -> list[str]:
+    """The streams that are known: the mappings that were ever in force."""
+    return list(tx.execute(sa.select(table.watermark.c.stream).order_by(table.watermark.c.stream)).scalars())
+
+
+def to_publish(tx: Connection) -> list[Unpublished]:
+    """Drafts in PA2 that nobody published yet, as far as Kiva's list tells; the first to expire first."""
+    listed = sa.select(table.mirror.c.loan_id).where(table.mirror.c.status.in_(mirror.PUBLISHED + mirror.GONE))
+    cancelled = sa.select(table.divergence.c.entry_id).where(
+        table.divergence.c.ended_at.is_(None), table.divergence.c.kind == "left_scope"
+    )
+    where = (
+        _columns.resource == "loan_draft",
+        _columns.state == State.DELIVERED.value,
+        _columns.evidence != "adopted",
+        _columns.done_at.is_(None),
+        _columns.loan_id.not_in(listed),
+        _columns.id.not_in(cancelled),
+    )
+    order = (sa.case((_columns.publish_by.is_(None), 1), else_=0), _columns.publish_by, _columns.id)
+    found = [of(row) for row in tx.execute(sa.select(*_LIGHT).where(*where).order_by(*order))]
+    return [draft for entry in found if (draft := _unpublished(tx, entry)) is not None]
+
+
+def to_confirm(tx: Connection) -> list[Entry]:
+    """Journals that wait at Kiva for somebody to confirm them, oldest first."""
+    where = (_columns.resource == "journal", _columns.state == State.DELIVERED.value, _columns.done_at.is_(None))
+    return [entry for entry in entries_in_order(tx, *where) if (entry.receipt or {}).get("confirm_url")]
+
+
+def expiring(tx: Connection) -> list[Entry]:
+    """Drafts that were not sent yet and have a last day, the first to expire first."""
+    where = (
+        _columns.resource == "loan_draft",
+        _columns.state.in_([State.READY.value, State.WAITING.value, State.SENDING.value, State.IN_DOUBT.value]),
+        _columns.publish_by.is_not(None),
+    )
+    query = sa.select(*_LIGHT).where(*where).order_by(_columns.publish_by, _columns.id)
+    return [of(row) for row in tx.execute(query)]
+
+
+def refused(tx: Connection) -> list[Entry]:
+    """What was refused and nobody has dealt with yet, oldest first."""
+    return entries_in_order(tx, _columns.state == State.REFUSED.value, _columns.done_at.is_(None))
+
+
+def decisions(tx: Connection) -> list[Entry]:
+    """Positions that wait for a person: they fell, or exceed the principal."""
+    reasons = sorted(refusal.PERSON_DECIDES)
+    return entries_in_order(tx, _columns.state == State.WAITING.value, _columns.reason.in_(reasons))
+
+
+def last_position(tx: Connection, entry: Entry) -> Entry | None:
+    """The position of the same loan that Kiva took last, before this one."""
+    where = (
+        _columns.resource == entry.resource,
+        _columns.identity == entry.identity,
+        _columns.state == State.DELIVERED.value,
+        _columns.version < entry.version,
+    )
+    return next(iter(reversed(entries_in_order(tx, *where))), None)
+
+
+def next_due(tx: Connection) -> datetime | None:
+    """The latest moment at which something that is ready now becomes due; None: nothing is ready."""
+    return tx.execute(sa.select(sa.func.max(_columns.due_at)).where(_columns.state == State.READY.value)).scalar()
+
+
+def _where(tx: Connection, chosen: Filter) -> list[sa.ColumnElement[bool]]:
+    where: list[sa.ColumnElement[bool]] = []
+    if chosen.numbers:
+        where.append(_columns.id.in_(chosen.numbers))
+    if chosen.resource is not None:
+        where.append(_columns.resource == chosen.resource)
+    if chosen.states:
+        where.append(_columns.state.in_([state.value for state in chosen.states]))
+    if chosen.reason is not None:
+        coded = sa.type_coerce(_columns.refusals, sa.Text).contains(f'"code":"{chosen.reason}"', autoescape=True)
+        where.append(sa.or_(_columns.reason == chosen.reason, coded))
+    if chosen.loan is not None:
+        where.append(_is_loan(tx, chosen.loan))
+    if chosen.since is not None:
+        where.append(_columns.changed_at >= chosen.since)
+    if chosen.held:
+        where += _is_held(tx)
+    return where
+
+
+def _is_loan(tx: Connection, loan: str) -> sa.ColumnElement[bool]:
+    """By the id that PA2 shows; only where there is none, by a group member's, which stands in the bodies alone."""
+    shown = sa.or_(_columns.loan_id == loan, sa.and_(_columns.resource != "journal", _columns.identity == loan))
+    if tx.execute(sa.select(_columns.id).where(shown).limit(1)).first() is not None:
+        return shown
+    inside = _columns.body.contains(f'"loan_id":"{loan}"', autoescape=True)
+    return sa.and_(_columns.resource == "loan_draft", inside)
+
+
+def _under(held: Hold) -> list[sa.ColumnElement[bool]]:
+    if held.what == hold.ALL:
+        return []
+    if held.what.startswith(hold.STREAM):
+        return [_columns.stream == held.what.removeprefix(hold.STREAM)]
+    return [_columns.resource == held.what]
+
+
+def _is_held(tx: Connection) -> list[sa.ColumnElement[bool]]:
+    any_of = [sa.and_(sa.true(), *_under(held)) for held in hold.in_force(tx)]
+    return [_columns.state == State.READY.value, sa.or_(sa.false(), *any_of)]
+
+
+def _counted(tx: Connection, *where: sa.ColumnElement[bool]) -> dict[str, int]:
+    query = sa.select(_columns.resource, sa.func.count()).where(*where).group_by(_columns.resource)
+    return {resource: count for resource, count in tx.execute(query.order_by(_columns.resource))}
+
+
+def _by_numbers(tx: Connection, numbers: Iterable[int]) -> list[Entry]:
+    wanted, found = sorted(set(numbers)), []
+    for start in range(0, len(wanted), _CHUNK):
+        found += entries_in_order(tx, _columns.id.in_(wanted[start : start + _CHUNK]))
+    return found
+
+
+def _unpublished(tx: Connection, entry: Entry) -> Unpublished | None:
+    """With its body looked at, one at a time: only there stand a group's other ids, and what PA2 will ask for."""
+    body = tx.execute(sa.select(_columns.body).where(_columns.id == entry.id)).scalar()
+    if body is None:
+        return Unpublished(entry, [])
+    written = json_body.decode(body.encode())
+    ids = [loan for loan in loan_draft.loan_ids(written) if loan != entry.loan_id]
+    loans = mirror.by_loan_id(tx, ids).values() if ids else ()
+    if any(loan.status in mirror.PUBLISHED for loan in loans):
+        return None
+    return Unpublished(entry, loan_draft.still_needed(written))

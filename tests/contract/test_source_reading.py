@@ -1,0 +1,171 @@
+"""Every MIS database gives the same content for the same tables, and finds the same changes."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+
+import pytest
+import small_mis
+from kiva_relay import errors
+from kiva_relay.source.mis import Mis
+from kiva_relay.source.stream import Relation, Stream
+from small_mis import Poller
+
+CUTOFF = date(2026, 11, 30)
+
+TABLES = """
+CREATE TABLE client (id int PRIMARY KEY, name text);
+CREATE TABLE loan (branch varchar(10), number varchar(20), client_id int, state int, note text, PRIMARY KEY (branch, number));
+CREATE TABLE payment (branch varchar(10), loan_number varchar(20), paid_on date, amount int);
+INSERT INTO client VALUES (1, 'Awa'), (2, 'Ousmane 100%');
+INSERT INTO loan VALUES ('007', 'A/1', 1, 200, 'KIVA: a new loom'), ('007', '0001', 2, 200, 'phone: 77'),
+                        ('7', '0001', NULL, 500, NULL);
+INSERT INTO payment VALUES ('007', 'A/1', '2026-11-29', 10), ('007', 'A/1', '2026-11-30', 20),
+                           ('007', 'A/1', '2026-12-01', 40), ('7', '0001', '2026-11-01', 5)
+"""
+
+PAID = Relation(
+    name="paid",
+    sql="""
+        SELECT branch, loan_number, SUM(amount) AS total, 'until:now 50%' AS note  -- 100% of what was paid: all
+        FROM payment WHERE paid_on <= :cutoff AND 1 = :one GROUP BY branch, loan_number;
+    """,
+    match={"branch": "branch", "loan_number": "number"},
+    optional=True,
+)
+PAYMENTS = Relation(
+    name="payments",
+    table="payment",
+    match={"branch": "branch", "loan_number": "number"},
+    many=True,
+    order_by="paid_on DESC",
+)
+CLIENT = Relation(name="client", table="client", match={"id": "client_id"}, optional=True)
+LOANS = Stream(
+    name="loans",
+    resource="loan_draft",
+    table="loan",
+    key=("branch", "number"),
+    where="loan.state = :state AND (note LIKE 'KIVA:%' OR note LIKE '%:state%' OR note LIKE 'phone: %')",
+    parameters={"state": 200, "one": 1},
+    relations=(CLIENT, PAID, PAYMENTS),
+)
+
+A1, N1, S1 = '["007","A/1"]', '["007","0001"]', '["7","0001"]'
+
+
+@dataclass
+class World:
+    """One MIS with the tables above, and a way to change it."""
+
+    mis: Mis
+    execute: Callable[[str], object]
+
+
+@pytest.fixture(params=["postgresql", "sqlite"])
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    if request.param == "sqlite":
+        file = tmp_path / "mis 100%.db"
+        with closing(sqlite3.connect(file, isolation_level=None)) as writer:
+            writer.executescript(TABLES)
+            with closing(small_mis.open_mis(f"sqlite:///{file}")) as mis:
+                yield World(mis, writer.execute)
+        return
+    url = request.getfixturevalue("postgres_database")
+    with small_mis.connect(url) as teller:
+        teller.execute(TABLES)
+        with closing(small_mis.open_mis(url)) as mis:
+            yield World(mis, teller.execute)
+
+
+def test_content_of_a_page(world: World) -> None:
+    first, second, third, gone = world.mis.read(LOANS, [A1, N1, S1, '["7","A/1"]'], cutoff=CUTOFF)
+    assert (first.key, second.key, third.key, gone.key) == (A1, N1, S1, '["7","A/1"]')
+    assert [content.in_scope for content in (first, second, third, gone)] == [True, True, False, False]
+    assert first.root == {"branch": "007", "number": "A/1", "client_id": 1, "state": 200, "note": "KIVA: a new loom"}
+    assert first.related["client"] == {"id": 1, "name": "Awa"}
+    paid = first.related["paid"]
+    assert isinstance(paid, dict)
+    assert (int(str(paid["total"])), paid["note"]) == (30, "until:now 50%")
+    payments = first.related["payments"]
+    assert isinstance(payments, list)
+    assert [row["amount"] for row in payments] == [40, 20, 10]
+    assert (second.related["paid"], second.related["payments"]) == (None, [])
+    assert third.related["client"] is None
+    assert (gone.root, gone.related) == (None, {})
+
+
+def test_the_cutoff_decides_what_is_paid(world: World) -> None:
+    (early,) = world.mis.read(LOANS, [A1], cutoff=date(2026, 11, 29))
+    (none,) = world.mis.read(LOANS, [A1], cutoff=date(2026, 1, 1))
+    assert isinstance(early.related["paid"], dict)
+    assert int(str(early.related["paid"]["total"])) == 10
+    assert none.related["paid"] is None
+
+
+def test_a_deleted_row_is_gone(world: World) -> None:
+    world.execute("DELETE FROM loan WHERE number = 'A/1'")
+    (content,) = world.mis.read(LOANS, [A1], cutoff=CUTOFF)
+    assert (content.root, content.in_scope) == (None, False)
+
+
+def test_what_is_no_key_is_gone(world: World) -> None:
+    assert [content.root for content in world.mis.read(LOANS, ["871", "[1]", ""], cutoff=CUTOFF)] == [None] * 3
+
+
+def test_several_rows_where_one_belongs_are_given_as_they_are(world: World) -> None:
+    single = replace(LOANS, relations=(replace(PAYMENTS, many=False),))
+    (content,) = world.mis.read(single, [A1], cutoff=CUTOFF)
+    assert isinstance(content.related["payments"], list)
+
+
+def test_rows_that_the_order_leaves_equal_come_in_the_same_order(world: World) -> None:
+    world.execute("INSERT INTO payment VALUES ('007', 'A/1', '2026-11-30', 19)")
+    tied = replace(LOANS, relations=(replace(PAYMENTS, order_by=None),))
+    (before,) = world.mis.read(tied, [A1], cutoff=CUTOFF)
+    world.execute("UPDATE payment SET amount = amount WHERE amount = 10")
+    (after,) = world.mis.read(tied, [A1], cutoff=CUTOFF)
+    assert before == after
+
+
+def test_walk_find_and_count(world: World) -> None:
+    assert world.mis.count(LOANS) == 2
+    first = world.mis.walk(LOANS, after=None, limit=1)
+    assert first == [N1]
+    assert world.mis.walk(LOANS, after=N1, limit=10) == [A1]
+    assert world.mis.walk(LOANS, after=A1, limit=10) == []
+    assert sorted(world.mis.find(LOANS, "number", ["0001", "1", "x' OR 1=1"])) == sorted([N1, S1])
+    assert world.mis.find(LOANS, "client_id", ["1", "x", "²"]) == [A1]
+
+
+def test_changes_lead_to_composite_keys_and_are_given_once(world: World) -> None:
+    poller = Poller(world.mis, LOANS)
+    poller.poll()
+    assert poller.poll() == {"loans": []}
+    world.execute("UPDATE client SET name = 'Awa Ndiaye' WHERE id = 1")
+    assert poller.poll() == {"loans": [A1]}
+    world.execute("INSERT INTO payment VALUES ('7', '0001', '2026-11-02', 6)")
+    assert poller.poll() == {"loans": [S1]}
+    world.execute("UPDATE loan SET state = 500 WHERE branch = '007' AND number = '0001'")
+    assert poller.poll() == {"loans": [N1]}
+    assert poller.poll() == {"loans": []}
+
+
+def test_a_parameter_that_does_not_exist_is_named_with_the_nearest(world: World) -> None:
+    with pytest.raises(errors.UsageError, match=r":stat,.*did you mean :state"):
+        world.mis.read(replace(LOANS, where="state = :stat"), [A1], cutoff=CUTOFF)
+
+
+def test_columns_and_choices(world: World) -> None:
+    assert list(world.mis.columns("client")) == ["id", "name"]
+    assert list(world.mis.columns("SELECT id AS a, 'x:y' AS b FROM client WHERE id = :who")) == ["a", "b"]
+    assert world.mis.choices("SELECT id, name FROM client WHERE name LIKE '%100%%' ORDER BY id") == [
+        ("2", "Ousmane 100%")
+    ]
+    with pytest.raises(errors.RelayError, match="no table clients; did you mean client"):
+        world.mis.columns("clients")

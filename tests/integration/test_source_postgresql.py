@@ -1,0 +1,372 @@
+"""Capture on a real PostgreSQL: what a poller loses, and ours must not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+import small_mis
+from kiva_relay import errors
+from kiva_relay.demo import postgres
+from kiva_relay.source import dialect_postgresql, position
+from kiva_relay.source.mis import Mis
+from kiva_relay.source.stream import Relation, Stream
+from small_mis import LOANS, Poller
+
+TODAY = date(2026, 11, 30)
+Teller = psycopg.Connection[tuple[object, ...]]
+
+
+@pytest.fixture(params=["xmin", "horizon"])
+def regime(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    # Without it, rows of the last seconds are read again in any case, and these tests would prove nothing.
+    monkeypatch.setattr(dialect_postgresql, "CLOCK_TOLERANCE", timedelta(0))
+    return str(request.param)
+
+
+@pytest.fixture
+def mis(postgres_database: str, regime: str) -> Iterator[Mis]:
+    small_mis.create(postgres_database, indexed=regime == "horizon")
+    with closing(small_mis.open_mis(postgres_database)) as mis:
+        yield mis
+
+
+@pytest.fixture
+def teller(postgres_database: str, mis: Mis) -> Iterator[Teller]:
+    with small_mis.connect(postgres_database) as teller:
+        yield teller
+
+
+class Naive:
+    """The poller that everybody writes first."""
+
+    def __init__(self, teller: Teller) -> None:
+        self._teller = teller
+        self._last = datetime.min.replace(tzinfo=UTC)
+        self.poll()
+
+    def poll(self) -> list[object]:
+        rows = self._teller.execute("SELECT id, changed FROM loan WHERE changed > %s", [self._last]).fetchall()
+        self._last = max([self._last, *(row[1] for row in rows if isinstance(row[1], datetime))])
+        return [row[0] for row in rows]
+
+
+def test_auto_uses_the_horizon_where_stamps_are_indexed_and_else_xmin(mis: Mis, regime: str) -> None:
+    assert mis.changes([LOANS], {"loans": None}).regime == {"loans": regime}
+
+
+def test_a_late_commit_is_found_where_a_naive_poller_loses_it(mis: Mis, teller: Teller, postgres_database: str) -> None:
+    poller, naive = Poller(mis, LOANS), Naive(teller)
+    with small_mis.connect(postgres_database) as late, late.transaction():
+        late.execute("UPDATE loan SET amount = 1, changed = now() WHERE id = 1")
+        for status in (200, 300, 200):
+            teller.execute("UPDATE loan SET status = %s, changed = now() WHERE id = 2", [status])
+            assert poller.poll() == {"loans": ["2"]}
+            assert naive.poll() == [2]
+    assert poller.poll() == {"loans": ["1"]}
+    assert naive.poll() == []
+
+
+def test_a_transaction_that_stamped_before_its_first_write_is_found(
+    mis: Mis, teller: Teller, postgres_database: str
+) -> None:
+    poller = Poller(mis, LOANS)
+    with small_mis.connect(postgres_database) as late, late.transaction():
+        late.execute("SELECT now()")  # no transaction id yet
+        teller.execute("UPDATE loan SET changed = now() WHERE id = 2")
+        assert poller.poll() == {"loans": ["2"]}
+        late.execute("UPDATE loan SET changed = now() WHERE id = 1")
+        assert poller.poll() == {"loans": []}
+    assert poller.poll() == {"loans": ["1"]}
+
+
+def test_rows_written_in_a_savepoint_are_found(mis: Mis, teller: Teller, postgres_database: str) -> None:
+    poller = Poller(mis, LOANS)
+    with small_mis.connect(postgres_database) as late, late.transaction():
+        late.execute("SELECT pg_current_xact_id()")
+        teller.execute("UPDATE loan SET changed = now() WHERE id = 2")
+        with late.transaction():
+            late.execute("UPDATE loan SET changed = now() WHERE id = 1")
+        assert poller.poll() == {"loans": ["2"]}
+        teller.execute("UPDATE loan SET changed = now() WHERE id = 3")
+        assert poller.poll() == {"loans": ["3"]}
+    assert poller.poll() == {"loans": ["1"]}
+
+
+def test_what_was_processed_is_not_given_again_while_an_old_transaction_pins_the_watermark(
+    mis: Mis, teller: Teller, postgres_database: str
+) -> None:
+    poller = Poller(mis, LOANS)
+    with small_mis.connect(postgres_database) as old, old.transaction():
+        old.execute("SELECT pg_current_xact_id()")
+        teller.execute("UPDATE loan SET changed = now() WHERE id = 1")
+        before = dict(poller.watermarks)
+        assert poller.poll() == {"loans": ["1"]}
+        assert poller.poll() == {"loans": []}
+        teller.execute("UPDATE loan SET changed = now() WHERE id = 1")
+        cycle = mis.changes([LOANS], poller.watermarks)
+        assert cycle.keys == {"loans": ["1"]}
+        # Not called processed: its content was not committed.
+        assert mis.changes([LOANS], poller.watermarks).keys == {"loans": ["1"]}
+        assert poller.poll() == {"loans": ["1"]}
+        # A person who sets the watermark back, and a relay that was restarted, see it all again.
+        assert mis.changes([LOANS], before).keys == {"loans": ["1"]} or before == poller.watermarks
+        with closing(small_mis.open_mis(postgres_database)) as restarted:
+            assert restarted.changes([LOANS], poller.watermarks).keys == {"loans": ["1"]}
+        assert cycle.horizon_age > timedelta(0)
+    assert poller.poll() == {"loans": []}
+    assert poller.poll() == {"loans": []}
+    assert mis._done is not None
+    assert not any(mis._done.remembered.values())
+
+
+def test_a_stream_that_joins_later_is_not_silenced_by_what_others_processed(
+    mis: Mis, teller: Teller, postgres_database: str
+) -> None:
+    poller = Poller(mis, LOANS)
+    with small_mis.connect(postgres_database) as old, old.transaction():
+        old.execute("SELECT pg_current_xact_id()")
+        teller.execute("UPDATE loan SET changed = now() WHERE id = 1")
+        poller.poll()
+        poller.streams += (replace(LOANS, name="repayments"),)
+        assert poller.poll() == {"loans": [], "repayments": []}
+        assert poller.poll() == {"loans": [], "repayments": ["1"]}
+        assert poller.poll() == {"loans": [], "repayments": []}
+
+
+def test_relations_lead_to_their_roots(mis: Mis, teller: Teller) -> None:
+    poller = Poller(mis, LOANS)
+    teller.execute("UPDATE instalment SET principal = 51, changed = now() WHERE loan_id = 1 AND number = 2")
+    assert poller.poll() == {"loans": ["1"]}
+    teller.execute("UPDATE client SET name = 'Awa', changed = now() WHERE id = 2")
+    assert poller.poll() == {"loans": ["2"]}
+
+
+def test_a_table_without_a_stamp_leads_to_its_root_over_two_hops(mis: Mis, teller: Teller) -> None:
+    poller = Poller(mis, LOANS)
+    teller.execute("UPDATE gender SET name = 'Femme' WHERE id = 2")
+    assert poller.poll() == {"loans": ["1", "3"]}
+
+
+def test_touched_by_may_be_chained_and_may_be_a_select(mis: Mis, teller: Teller) -> None:
+    teller.execute("CREATE TABLE glim (id int PRIMARY KEY); INSERT INTO glim VALUES (7), (8)")
+    teller.execute("ALTER TABLE loan ADD glim_id int; UPDATE loan SET glim_id = 7 WHERE id IN (1, 2)")
+    teller.execute("CREATE VIEW signed AS SELECT 8 AS glim, now() AS at")
+    glims = Stream(
+        name="glims",
+        resource="loan_draft",
+        table="glim",
+        key=("id",),
+        touched_by=(
+            Relation(name="member", table="loan", match={"glim_id": "id"}, changed_at=("changed",)),
+            Relation(table="instalment", match={"loan_id": "member.id"}, changed_at=("changed",)),
+            Relation(sql="SELECT glim, at FROM signed", match={"glim": "id"}, changed_at=("at",)),
+        ),
+    )
+    poller = Poller(mis, glims)
+    assert poller.poll() == {"glims": ["8"]}
+    teller.execute("CREATE OR REPLACE VIEW signed AS SELECT 8 AS glim, timestamptz '2020-01-01' AS at")
+    poller.poll()
+    assert poller.poll() == {"glims": []}
+    teller.execute("UPDATE instalment SET changed = now() WHERE loan_id = 2")
+    assert poller.poll() == {"glims": ["7"]}
+    teller.execute("UPDATE loan SET changed = now() WHERE id = 1")
+    assert poller.poll() == {"glims": ["7"]}
+    teller.execute("UPDATE loan SET changed = now() WHERE id = 3")
+    assert poller.poll() == {"glims": []}
+    teller.execute("INSERT INTO glim VALUES (9)")
+    assert poller.poll() == {"glims": ["9"]}
+
+
+def test_leaving_the_scope_is_a_change(mis: Mis, teller: Teller) -> None:
+    poller = Poller(mis, LOANS)
+    teller.execute("UPDATE loan SET status = 500, changed = now() WHERE id = 1")
+    assert poller.poll() == {"loans": ["1"]}
+    (content,) = mis.read(LOANS, ["1"], cutoff=TODAY)
+    assert (content.in_scope, content.root is None) == (False, False)
+
+
+def test_six_thousand_changes_at_once(mis: Mis, teller: Teller) -> None:
+    teller.execute("INSERT INTO client SELECT n, 'C', 1 FROM generate_series(10, 6009) n")
+    teller.execute("INSERT INTO loan SELECT n, n, n FROM generate_series(10, 6009) n")
+    poller = Poller(mis, LOANS)
+    teller.execute("UPDATE client SET changed = now() WHERE id >= 10")
+    keys = poller.poll()["loans"]
+    assert len(keys) == 6000
+    contents = mis.read(LOANS, keys, cutoff=TODAY)
+    assert [content.key for content in contents] == keys
+    assert all(content.related["client"] for content in contents)
+
+
+def test_a_watermark_too_old_for_the_width_of_a_transaction_id_means_everything(mis: Mis, teller: Teller) -> None:
+    poller = Poller(mis, LOANS)
+    stands = position.parse(str(poller.watermarks["loans"]))
+    assert stands.xid is not None
+    ahead = position.Position(stands.server, stands.xid + 2**32, stands.moment)
+    dialect = dialect_postgresql.PostgreSQL()
+    facts = dialect_postgresql.Facts("xmin", {})
+    one = dialect_postgresql.Watched(("table", "loan"), "loan", "loan", None, (), ())
+    sql, _ = dialect.since(one, facts, at=stands, now=ahead, zones=[], prefix="p")
+    assert sql == "TRUE"
+
+
+def test_another_database_or_an_older_one_is_noticed(mis: Mis, teller: Teller) -> None:
+    poller = Poller(mis, LOANS)
+    watermark = str(poller.watermarks["loans"])
+    stands = position.parse(watermark)
+    assert stands.xid is not None
+    assert not mis.went_back(watermark)
+    other = replace(stands, server="postgresql:1/other").text()
+    newer = replace(stands, xid=stands.xid + 1000).text()
+    future = replace(stands, moment=stands.moment + timedelta(days=1)).text()
+    assert all(mis.went_back(text) for text in (other, newer, future))
+    for text in (other, newer):
+        with pytest.raises(errors.RelayError, match=r"other|older"):
+            mis.changes([LOANS], {"loans": text})
+
+
+def test_without_the_grant_it_falls_back_and_says_which_grant(postgres_database: str) -> None:
+    small_mis.create(postgres_database, indexed=True)
+    with small_mis.connect(postgres_database) as admin:
+        admin.execute("DROP ROLE IF EXISTS relay_without")
+        admin.execute("CREATE ROLE relay_without LOGIN PASSWORD 'it''s @secret'")
+        admin.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO relay_without")
+        plain = f"postgresql://relay_without@{admin.info.host}:{admin.info.port}/{admin.info.dbname}"
+        with closing(small_mis.open_mis(plain, password="it's @secret")) as mis:
+            cycle = mis.changes([LOANS], {"loans": None})
+            assert cycle.regime == {"loans": "xmin"}
+            assert "relay_without" in cycle.reasons["loans"]
+            assert mis.horizon().remedy == "GRANT pg_read_all_stats TO relay_without;"
+            assert mis.can_write(["loan", "client"]) == []
+            poller = Poller(mis, LOANS)
+            admin.execute("UPDATE loan SET amount = 7 WHERE id = 1")  # not stamped: only xmin can see it
+            assert poller.poll() == {"loans": ["1"]}
+            admin.execute("GRANT pg_read_all_stats TO relay_without")
+            assert mis.changes([LOANS], {"loans": None}).regime == {"loans": "horizon"}
+        admin.execute("DROP OWNED BY relay_without")
+        admin.execute("REVOKE pg_read_all_stats FROM relay_without")
+        admin.execute("DROP ROLE relay_without")
+
+
+def test_a_session_that_hides_its_transactions_ends_the_trust_in_the_horizon(postgres_database: str) -> None:
+    small_mis.create(postgres_database, indexed=True)
+    with small_mis.connect(postgres_database) as hidden, closing(small_mis.open_mis(postgres_database)) as mis:
+        assert mis.horizon().blind == ""
+        hidden.execute("SET track_activities = off")
+        with hidden.transaction():
+            hidden.execute("UPDATE loan SET changed = now() WHERE id = 1")
+            assert "track_activities" in mis.horizon().blind
+            assert mis.changes([LOANS], {"loans": None}).regime == {"loans": "xmin"}
+
+
+def test_overlap_reads_the_last_minutes_again_but_gives_each_row_version_once(postgres_database: str) -> None:
+    small_mis.create(postgres_database)
+    with small_mis.connect(postgres_database) as teller:
+        with closing(small_mis.open_mis(postgres_database, watch="overlap")) as mis:
+            poller = Poller(mis, LOANS)
+            teller.execute("UPDATE loan SET changed = now() - interval '5 minutes' WHERE id = 1")
+            assert "1" in poller.poll()["loans"]
+            assert poller.poll() == {"loans": []}
+            assert mis.changes([LOANS], poller.watermarks).regime == {"loans": "overlap"}
+
+
+def test_stamps_of_several_columns_and_without_a_zone(postgres_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dialect_postgresql, "CLOCK_TOLERANCE", timedelta(0))
+    with small_mis.connect(postgres_database) as teller:
+        teller.execute("CREATE TABLE note (id int PRIMARY KEY, created timestamp, modified timestamp, day date)")
+        local = "now() AT TIME ZONE 'Asia/Kolkata'"
+        teller.execute("INSERT INTO note VALUES (1, timestamp '2020-01-01', NULL, NULL)")
+        stream = Stream(
+            name="notes",
+            resource="journal",
+            table="note",
+            key=("id",),
+            changed_at=("modified", "created"),
+            changed_at_zone="Asia/Kolkata",
+        )
+        with closing(small_mis.open_mis(postgres_database, watch="horizon")) as mis:
+            poller = Poller(mis, stream)
+            teller.execute(f"INSERT INTO note VALUES (2, {local}, NULL, NULL)")  # noqa: S608 - a constant
+            assert poller.poll() == {"notes": ["2"]}
+            teller.execute(f"UPDATE note SET modified = {local} WHERE id = 1")  # noqa: S608 - a constant
+            assert poller.poll() == {"notes": ["1"]}
+            (content,) = mis.read(stream, ["2"], cutoff=TODAY)
+            assert content.root is not None
+            created = content.root["created"]
+            assert isinstance(created, datetime)
+            assert abs(datetime.now(UTC) - created) < timedelta(minutes=1)
+            days = replace(stream, changed_at=("day",))
+            poller = Poller(mis, days)
+            teller.execute("UPDATE note SET day = (now() AT TIME ZONE 'Asia/Kolkata')::date WHERE id = 1")
+            assert poller.poll() == {"notes": ["1"]}
+            assert poller.poll() == {"notes": []}
+
+
+def test_the_session_is_named_bounded_read_only_in_utc_and_leaves_nothing_open(postgres_database: str) -> None:
+    small_mis.create(postgres_database)
+    with closing(small_mis.open_mis(postgres_database, seconds=0.3)) as mis:
+        asked = "SELECT name, setting FROM pg_settings WHERE name IN ("
+        asked += "'application_name', 'statement_timeout', 'TimeZone', 'default_transaction_read_only',"
+        asked += " 'transaction_read_only', 'transaction_isolation')"
+        assert dict(mis.choices(asked)) == {
+            "application_name": "kiva-relay",
+            "statement_timeout": "300",
+            "TimeZone": "UTC",
+            "default_transaction_read_only": "on",
+            "transaction_read_only": "on",
+            "transaction_isolation": "repeatable read",
+        }
+        with pytest.raises(errors.RelayError, match=r"took longer than 0\.3 s") as caught:
+            mis.choices("SELECT pg_sleep(10)")
+        assert not isinstance(caught.value, errors.Unreachable)
+        with pytest.raises(errors.RelayError, match="read-only"):
+            mis.choices("INSERT INTO gender VALUES (3, 'Other') RETURNING id, name")
+        mis.read(LOANS, ["1"], cutoff=TODAY)
+        Poller(mis, LOANS).poll()
+        with small_mis.connect(postgres_database) as other:
+            states = other.execute(
+                "SELECT state, xact_start FROM pg_stat_activity WHERE application_name = 'kiva-relay'"
+                " AND datname = current_database()"
+            ).fetchall()
+        assert states == [("idle", None)]
+
+
+def test_a_restarted_server_is_no_error_and_one_that_is_away_is_said_so(tmp_path: Path) -> None:
+    with postgres.start(tmp_path / "pg") as server:
+        url = server.create_database("mis")
+        small_mis.create(url)
+        with closing(small_mis.open_mis(url)) as mis:
+            poller = Poller(mis, LOANS)
+            server.restart()
+            with small_mis.connect(url) as teller:
+                teller.execute("UPDATE loan SET status = 300 WHERE id = 2")
+            assert poller.poll() == {"loans": ["2"]}
+            server.stop()
+            with pytest.raises(errors.Unreachable, match=r"127\.0\.0\.1:\d+/mis does not answer") as caught:
+                poller.poll()
+            assert server.password not in str(caught.value)
+            server.start()
+            assert poller.poll() == {"loans": []}
+
+
+def test_names_that_are_not_there_are_named_with_the_nearest(postgres_database: str) -> None:
+    small_mis.create(postgres_database)
+    with closing(small_mis.open_mis(postgres_database)) as mis:
+        with pytest.raises(errors.RelayError, match="no table lone; did you mean loan"):
+            mis.changes([replace(LOANS, table="lone")], {"loans": None})
+        with pytest.raises(errors.RelayError, match="loans: loan has no column chnged; did you mean changed"):
+            mis.changes([replace(LOANS, changed_at=("chnged",))], {"loans": None})
+        with pytest.raises(errors.RelayError, match=r"changed_at needs a timestamp"):
+            mis.changes([replace(LOANS, changed_at=("account",))], {"loans": None})
+        with pytest.raises(errors.RelayError, match=r"reading loans: column \"stat\" does not exist"):
+            mis.read(replace(LOANS, where="stat = 1"), ["1"], cutoff=TODAY)
+        assert mis.columns("loan")["amount"] == "number"
+        assert mis.columns("SELECT id, changed AS at FROM loan WHERE changed::date <= :cutoff -- so far") == {
+            "id": "integer",
+            "at": "datetime",
+        }

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import re
+
+from prometheus_client import generate_latest
+
+from kiva_relay import meter
+
+NAMES = {
+    "attempts_open",
+    "changes_captured_total{stream}",
+    "config_reload_failures_total",
+    "deliveries_total{resource,outcome}",
+    "entries{resource,state}",
+    "held{what,reason}",
+    "in_doubt{resource}",
+    "info{version,environment}",
+    "lag_seconds{stream}",
+    "last_success_timestamp_seconds{resource}",
+    "mapping_refusals_total{mapping,code}",
+    "mirror_age_seconds",
+    "mis_query_seconds_total",
+}
+
+
+def test_names_and_labels_are_what_rules_and_dashboards_know() -> None:
+    known = set()
+    for collector in list(meter.registry._collector_to_names):
+        (metric,) = collector.collect()
+        labels = ",".join(getattr(collector, "_labelnames", ()))
+        name = metric.name.removeprefix("kiva_relay_") + ("_total" if metric.type == "counter" else "")
+        known.add(f"{name}{{{labels}}}" if labels else name)
+    assert known == NAMES
+
+
+def test_every_metric_says_what_it_means_and_none_brings_a_second_series() -> None:
+    meter.changes_captured.labels("test").inc(0)
+    page = generate_latest(meter.registry).decode()
+    assert len(re.findall(r"^# HELP kiva_relay_\w+ \S.*\.$", page, re.MULTILINE)) == len(NAMES)
+    assert "_created" not in page
+
+
+def test_a_gauge_shows_exactly_what_it_is_given() -> None:
+    meter.replace(meter.entries, {("loan_draft", "ready"): 3, ("loan_draft", "in_doubt"): 1})
+    meter.replace(meter.entries, {("loan_draft", "ready"): 2, ("repayment", "ready"): 5})
+    (metric,) = meter.entries.collect()
+    assert {tuple(sample.labels.values()): sample.value for sample in metric.samples} == {
+        ("loan_draft", "ready"): 2,
+        ("repayment", "ready"): 5,
+    }
+    meter.replace(meter.entries, {})
+    assert not meter.entries.collect()[0].samples
