@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import psycopg
+
 from kiva_relay.clock import SystemClock
 from kiva_relay.source.mis import Mis
 from kiva_relay.source.stream import Relation, Stream
@@ -60,7 +61,8 @@ def create(url: str, *, indexed: bool = False, loans: int = 3) -> None:
             "INSERT INTO loan SELECT n, lpad(n::text, 9, '0'), n, 200, 100 * n FROM generate_series(1, %s) n", [loans]
         )
         teller.execute(
-            "INSERT INTO instalment SELECT n, i, date '2026-12-01' + i, 50 FROM generate_series(1, %s) n, generate_series(1, 2) i",
+            "INSERT INTO instalment SELECT n, i, date '2026-12-01' + i, 50"
+            " FROM generate_series(1, %s) n, generate_series(1, 2) i",
             [loans],
         )
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import socket
 import sys
 import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from prometheus_client.exposition import choose_encoder
@@ -17,9 +17,6 @@ from prometheus_client.exposition import choose_encoder
 from kiva_relay import log, meter
 from kiva_relay.config import value
 from kiva_relay.errors import RelayError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
 
 _log = log.get(__name__)
 

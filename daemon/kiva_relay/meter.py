@@ -5,12 +5,9 @@ Names begin with `kiva_relay_`, units are seconds, and labels take few values: n
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series beside each counter, that no rule of ours reads
 

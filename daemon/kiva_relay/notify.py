@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 # Seconds. A manager reads at once; one whose queue stays full must not hold a delivery up.
 _PATIENCE = 0.5

@@ -10,6 +10,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+
 import small_mis
 from kiva_relay import errors
 from kiva_relay.source.mis import Mis
@@ -20,7 +21,8 @@ CUTOFF = date(2026, 11, 30)
 
 TABLES = """
 CREATE TABLE client (id int PRIMARY KEY, name text);
-CREATE TABLE loan (branch varchar(10), number varchar(20), client_id int, state int, note text, PRIMARY KEY (branch, number));
+CREATE TABLE loan (branch varchar(10), number varchar(20), client_id int, state int, note text,
+                   PRIMARY KEY (branch, number));
 CREATE TABLE payment (branch varchar(10), loan_number varchar(20), paid_on date, amount int);
 INSERT INTO client VALUES (1, 'Awa'), (2, 'Ousmane 100%');
 INSERT INTO loan VALUES ('007', 'A/1', 1, 200, 'KIVA: a new loom'), ('007', '0001', 2, 200, 'phone: 77'),

@@ -302,7 +302,8 @@ def test_a_file_in_another_encoding(tmp_path: Path) -> None:
 
 
 def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
-    assert loader.load(configuration.write(tmp_path, text="\ufeff" + configuration.WRITTEN), environ={})
+    read = loader.load(configuration.write(tmp_path, text="\ufeff" + configuration.WRITTEN), environ={})
+    assert read.kiva.client_id == "abc"
 
 
 def test_a_password_does_not_stand_in_a_message(tmp_path: Path) -> None:

@@ -49,4 +49,5 @@ def test_a_gauge_shows_exactly_what_it_is_given() -> None:
         ("repayment", "ready"): 5,
     }
     meter.replace(meter.entries, {})
-    assert not meter.entries.collect()[0].samples
+    (metric,) = meter.entries.collect()
+    assert not metric.samples

@@ -8,6 +8,7 @@ import pytest
 
 import configuration
 from kiva_relay.config import loader, settings, shipped
+from kiva_relay.config.kiva import ENVIRONMENTS
 from kiva_relay.config.settings import Settings
 
 
@@ -41,7 +42,7 @@ def test_the_clock_of_the_window_is_the_institutions_unless_said_otherwise(tmp_p
     assert load(tmp_path, "repayments: {timezone: America/Los_Angeles}").repayments.timezone == "America/Los_Angeles"
 
 
-@pytest.mark.parametrize("environment", settings.Kiva.model_fields["environment"].annotation.__args__)  # type: ignore[union-attr]
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_the_environment_fills_the_three_urls(tmp_path: Path, environment: str) -> None:
     kiva = load(tmp_path, text=configuration.WRITTEN.replace("sandbox", environment)).kiva
     assert all((kiva.token_url, kiva.api_url, kiva.audience))

@@ -1,1 +1,236 @@
-"""The commands, one file each."""
+"""The commands, one file each: `kiva_relay.cli.outbox_show` is `kiva-relay outbox show`.
+
+A command is a function `command` in a module of its own, listed in COMMANDS below. Its parameters are typer's, its
+docstring is its help, and it returns its exit code (None is 0). What commands share is in `kiva_relay.cli.frame`.
+What a person can mend is raised as a RelayError; it is printed here, with what to type next. Only the modules of
+the command that was typed are imported, so that the map and the help are there at once.
+"""
+
+import errno
+import importlib
+import os
+import secrets
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import typer
+
+from kiva_relay import __version__
+from kiva_relay.errors import RelayError, UsageError, nearest
+
+COMMANDS: Mapping[str, str] = {
+    "demo": "See it work: an MIS, a stand-in for Kiva and the relay, on this machine",
+    "config sample": "Print the complete configuration, each setting explained",
+    "check": "Look at everything the relay needs, change nothing",
+    "mapping list": "The mappings, and what each reads and makes",
+    "mapping check": "Check the mappings, also against the live database",
+    "mapping test": "Run the examples that stand beside the mappings",
+    "mapping preview": "Show what would be sent for one loan, without sending",
+    "sandbox": "Run a stand-in for Kiva on this machine",
+    "run": "Run the relay",
+    "migrate": "Bring the outbox up to date, or make it",
+    "status": "Is it working?",
+    "review": "What waits for the coordinator?",
+    "review done": "Mark what the coordinator has dealt with",
+    "outbox list": "What is owed to Kiva, and what became of it",
+    "outbox show": "One entry: where it is, and why",
+    "outbox settle": "Decide what only a person can decide",
+    "hold": "Stop sending something",
+    "release": "Send what was held",
+    "reload": "Put edited settings and mappings into force",
+}
+"""Every command, with one line about it."""
+
+_MAP = """\
+kiva-relay {version} – sends loans, repayments and journals from your MIS to Kiva, once each
+
+  see it work       demo
+  before it runs    config sample · check · mapping list|check|test|preview · sandbox
+  while it runs     status     is it working?          review    what waits for the coordinator?
+                    outbox     one thing: where is it, why?      outbox list|show
+  when told to      hold · release · reload · outbox settle · review done · run --once · migrate
+
+  Configuration: {configuration}
+  All commands: kiva-relay --help      One command: kiva-relay check --help
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; what it returns is the exit code.
+
+    0: done. 1: found something that needs a person. 2: wrong use or configuration. 3: a server was not reached.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _dispatch(given)
+    except RelayError as error:
+        _complain(str(error), error.hint)
+        return error.exit_code
+    except typer.TyperException as error:
+        _complain(error.format_message(), f"kiva-relay {' '.join([*_words(given), '--help'])}")
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has seen enough. What is still buffered would fail again at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # noqa: BLE001 - the last line of defence: never a traceback on the terminal
+        _complain(*_unexpected(error))
+        return 1
+
+
+def _dispatch(given: list[str]) -> int:
+    """Find the command, build it alone, and run it."""
+    given = _options_last(given)
+    if not given:
+        _print(_map())
+        return 0
+    if given[0] in ("--help", "-h", "help"):
+        _print(_map() + "\n" + "\n".join(f"  {name:<17} {line}" for name, line in COMMANDS.items()))
+        return 0
+    if given[0] == "--version":
+        _print(f"kiva-relay {__version__}")
+        return 0
+    word = given[0]
+    family = [name for name in COMMANDS if name.split()[0] == word]
+    if not family:
+        raise _unknown(word, {name.split()[0] for name in COMMANDS}, f"kiva-relay {word}")
+    if len(given) == 1 and word not in family:
+        _print("\n".join(f"  kiva-relay {name:<17} {COMMANDS[name]}" for name in family))
+        return 0
+    inner = [name.split()[1] for name in family if name != word]
+    if inner and len(given) > 1 and not given[1].startswith("-") and given[1] not in inner:
+        raise _unknown(given[1], inner, f"kiva-relay {word} {given[1]}")
+    result = _build(word, family)(args=given[1:], prog_name=f"kiva-relay {word}", standalone_mode=False)
+    return result if isinstance(result, int) else 0
+
+
+def _build(word: str, family: Sequence[str]) -> Callable[..., object]:
+    """A typer application of one command, or of the commands that share their first word."""
+    app = typer.Typer(
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 120},
+    )
+    if list(family) == [word]:
+        app.command(word)(_function(word))
+        return app
+    if word in family:
+        app.callback(invoke_without_command=True)(_alone(_function(word)))
+    else:
+        app.callback(help=f"kiva-relay {word}: {', '.join(name.split()[1] for name in family)}")(lambda: None)
+    for name in family:
+        if name != word:
+            app.command(name.split()[1])(_function(name))
+    return app
+
+
+def _alone(function: Callable[..., object]) -> Callable[..., object]:
+    """A command that has others below it: it runs only when none of them was typed."""
+    import functools  # noqa: PLC0415 - as the next one, only where it is used
+    import inspect  # noqa: PLC0415
+
+    @functools.wraps(function)
+    def call(context: typer.Context, **options: object) -> object:
+        return function(**options) if context.invoked_subcommand is None else None
+
+    signature = inspect.signature(function, eval_str=True)
+    context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+    parameters = [context, *signature.parameters.values()]
+    call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # inspect reads it
+    call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return call
+
+
+def _function(name: str) -> Callable[..., object]:
+    module = importlib.import_module(f"kiva_relay.cli.{name.replace(' ', '_')}")
+    function: Callable[..., object] = module.command
+    return function
+
+
+def _options_last(given: list[str]) -> list[str]:
+    """`--config FILE check` is `check --config FILE`: an option before the command is moved behind it."""
+    before: list[str] = []
+    rest = list(given)
+    while rest and rest[0].split("=")[0] == "--config":
+        taken = 1 if "=" in rest[0] else 2
+        before, rest = before + rest[:taken], rest[taken:]
+    words = len(_words(rest))
+    return [*rest[:words], *before, *rest[words:]] if rest else before
+
+
+def _words(given: Sequence[str]) -> list[str]:
+    """The words at the beginning that name a command."""
+    for number in (2, 1):
+        words = [*given[:number]]
+        if any(name.split()[:number] == words for name in COMMANDS):
+            return words
+    return []
+
+
+def _unknown(found: str, known: Sequence[str] | set[str], typed: str) -> UsageError:
+    close = nearest(found, known)
+    hint = f"Did you mean: {', '.join(close)}" if close else f"There are: {', '.join(sorted(known))}"
+    return UsageError(f"There is no command {typed}.", hint=hint)
+
+
+def _map() -> str:
+    from kiva_relay.config import loader  # noqa: PLC0415 - pydantic takes longer to import than the map to read
+
+    named = os.environ.get(loader.VARIABLE)
+    file = Path(named) if named else loader.USUAL_PLACE
+    try:
+        there = file.exists()
+    except OSError:
+        there = True
+    missing = f" (not there yet: kiva-relay config sample > {file})"
+    return _MAP.format(version=__version__, configuration=f"{file}{'' if there else missing}")
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(f"{text.rstrip()}\n")
+    sys.stdout.flush()
+
+
+def _complain(message: str, hint: str | None = None) -> None:
+    sys.stdout.flush()
+    lines = [message, *(f"  {line}" for line in (hint or "").splitlines())]
+    sys.stderr.write("\n".join(lines) + "\n")
+    sys.stderr.flush()
+
+
+def _unexpected(error: Exception) -> tuple[str, str]:
+    """One sentence, a number, and the file that holds the details; only its owner can read it."""
+    number = secrets.token_hex(3)
+    named = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+    text = "".join(traceback.format_exception(error))
+    for folder in filter(None, (named, tempfile.gettempdir())):
+        file = Path(folder) / f"kiva-relay-error-{number}.txt"
+        try:
+            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except OSError:
+            continue
+        with os.fdopen(descriptor, "w", encoding="utf-8") as details:
+            details.write(f"kiva-relay {__version__}\n{text}")
+        break
+    else:
+        return f"Something unexpected happened ({type(error).__name__}, number {number}). Nothing is lost.", ""
+    return (
+        f"Something unexpected happened ({type(error).__name__}, number {number}). Nothing is lost.",
+        f"The details are in {file}. It may quote a row of your data: look before you pass it on.",
+    )
+
+
+def is_closed_pipe(error: OSError) -> bool:
+    """Did whoever reads our output go away?"""
+    return error.errno == errno.EPIPE
+
+
+def names() -> Iterator[str]:
+    """The name of every command."""
+    yield from COMMANDS

@@ -9,10 +9,13 @@ import shlex
 import stat
 import sys
 import types
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from kiva_relay.config import secret, settings, tree
 from kiva_relay.config.mismatch import Mismatch, found
@@ -20,12 +23,6 @@ from kiva_relay.config.secret import Secret
 from kiva_relay.config.settings import Settings
 from kiva_relay.config.tree import Origin, Steps, Tree
 from kiva_relay.errors import ConfigurationError, Mistake, UsageError, nearest
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from pydantic.fields import FieldInfo
-    from pydantic_core import ErrorDetails
 
 USUAL_PLACE = Path("/etc/kiva-relay/config.yaml")
 VARIABLE = "KIVA_RELAY_CONFIG"

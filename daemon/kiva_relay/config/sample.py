@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterator
 from datetime import time, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from kiva_relay.config import duration, settings
 from kiva_relay.config.repayments import MonthDay
 from kiva_relay.config.settings import Settings
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from pydantic import BaseModel
-    from pydantic.fields import FieldInfo
 
 _WIDTH = 100
 _HEAD = """\

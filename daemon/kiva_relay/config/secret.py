@@ -7,19 +7,16 @@ import re
 import shlex
 import stat
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+from pydantic import GetCoreSchemaHandler, ValidationInfo
 from pydantic_core import core_schema
 
 from kiva_relay.config.mismatch import Mismatch, Whole, found
 from kiva_relay.errors import UsageError, nearest
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from pydantic import GetCoreSchemaHandler, ValidationInfo
 
 _FOLDER = "/etc/kiva-relay/secret"
 _WAYS = ("credential", "file", "env")

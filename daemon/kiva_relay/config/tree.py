@@ -7,11 +7,12 @@ Scalars become what YAML 1.2 says, except that a whole number keeps its digits (
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -19,9 +20,6 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from kiva_relay.config.mismatch import Whole
 from kiva_relay.errors import Mistake
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 # From the top of a document to one value in it: keys, and numbers in lists.
 Steps = tuple[str | int, ...]

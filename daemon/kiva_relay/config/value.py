@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import zoneinfo
+from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import PlainValidator, ValidationInfo
@@ -15,9 +16,6 @@ from pydantic import PlainValidator, ValidationInfo
 from kiva_relay.config import duration, shipped
 from kiva_relay.config.mismatch import Mismatch, Whole, found
 from kiva_relay.errors import nearest
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _HOUR = re.compile(r"([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
 _PARTNER = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)

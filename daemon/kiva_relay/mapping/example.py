@@ -78,6 +78,8 @@ def _run(mapping: Plans, shared: Mapping[str, Any], example: Tree) -> Result:
         context=_context({**shared, **{key: mine[key] for key in ("today", "cutoff") if key in mine}}),
     )
     expected = {key: mine[key] for key in EXPECTATIONS if key in mine}
+    if "refused" in expected:
+        expected["refused"] = sorted(expected["refused"])
     found = _found(mapped, expected)
     wanted, got = _text(expected), _text(found)
     diff = "\n".join(difflib.unified_diff(wanted, got, "expected", "found", lineterm="", n=2))
@@ -86,7 +88,7 @@ def _run(mapping: Plans, shared: Mapping[str, Any], example: Tree) -> Result:
 
 def _found(mapped: mapper.Mapped, expected: Mapping[str, Any]) -> dict[str, Any]:
     """What came out, in the words in which the example expects it."""
-    refused = [f"{refusal.code} {refusal.field}".strip() for refusal in mapped.refusals]
+    refused = sorted(f"{refusal.code} {refusal.field}".strip() for refusal in mapped.refusals)
     everything = {
         "body": mapped.body,
         "has": {path: _at(mapped.body, path) for path in expected.get("has") or {}},

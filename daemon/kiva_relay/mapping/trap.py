@@ -38,7 +38,7 @@ def read(file: Path, report: Report) -> Tree | None:
     lines = _without_tabs(text.splitlines(), report)
     for _ in range(REPAIRS):
         try:
-            node = YAML(typ="rt", pure=True).compose("\n".join(lines) + "\n")
+            node = YAML(typ="safe", pure=True).compose("\n".join(lines) + "\n")
         except MarkedYAMLError as mistake:
             if not _mended(lines, mistake, report):
                 return None

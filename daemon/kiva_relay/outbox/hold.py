@@ -18,7 +18,7 @@ from kiva_relay.outbox import table
 
 ALL = "all"
 RELAY = "the relay"
-_STREAM = "stream:"
+STREAM = "stream:"
 
 REASONS: Mapping[str, str] = {
     "first_start": "first start with this Kiva",
@@ -132,7 +132,7 @@ def passes(tx: Connection, resource: str) -> int | None:
 
 def streams(tx: Connection) -> list[str]:
     """The streams that are held by name: nothing of theirs goes."""
-    return [held.what.removeprefix(_STREAM) for held in in_force(tx) if held.what.startswith(_STREAM)]
+    return [held.what.removeprefix(STREAM) for held in in_force(tx) if held.what.startswith(STREAM)]
 
 
 def use_allowance(tx: Connection, resource: str, number: int) -> None:

@@ -87,7 +87,10 @@ class Divergence:
 
 @dataclass(frozen=True)
 class Life:
-    """All that is known of one entry, and the numbers of its identity's other versions, oldest first."""
+    """All that is known of one entry, with all versions of its identity, oldest first.
+
+    `looked_at` is when Kiva's list was last read whole.
+    """
 
     entry: Entry
     attempts: list[Attempt]
@@ -197,9 +200,10 @@ def divergences(tx: Connection, *where: sa.ColumnElement[bool]) -> list[Divergen
     return [Divergence(owners[row.entry_id], *row[1:]) for row in rows]
 
 
-def open_divergences(tx: Connection) -> list[Divergence]:
-    """Those that nobody acknowledged, and that are still true."""
-    return divergences(tx, table.divergence.c.ended_at.is_(None))
+def open_divergences(tx: Connection, entry_id: int | None = None) -> list[Divergence]:
+    """Those that nobody acknowledged, and that are still true; of one entry, or of all."""
+    mine = sa.true() if entry_id is None else table.divergence.c.entry_id == entry_id
+    return divergences(tx, table.divergence.c.ended_at.is_(None), mine)
 
 
 def counts(tx: Connection) -> dict[str, Counter[State]]:
@@ -248,7 +252,8 @@ def streams(tx: Connection) -> list[str]:
 
 def to_publish(tx: Connection) -> list[Unpublished]:
     """Drafts in PA2 that nobody published yet, as far as Kiva's list tells; the first to expire first."""
-    listed = sa.select(table.mirror.c.loan_id).where(table.mirror.c.status.in_(mirror.PUBLISHED + mirror.GONE))
+    listed = sa.select(table.mirror.c.loan_id).where(table.mirror.c.status.in_(mirror.PUBLISHED))
+    gone = set(tx.execute(sa.select(table.mirror.c.kiva_id).where(table.mirror.c.status.in_(mirror.GONE))).scalars())
     cancelled = sa.select(table.divergence.c.entry_id).where(
         table.divergence.c.ended_at.is_(None), table.divergence.c.kind == "left_scope"
     )
@@ -262,7 +267,8 @@ def to_publish(tx: Connection) -> list[Unpublished]:
     )
     order = (sa.case((_columns.publish_by.is_(None), 1), else_=0), _columns.publish_by, _columns.id)
     found = [of(row) for row in tx.execute(sa.select(*_LIGHT).where(*where).order_by(*order))]
-    return [draft for entry in found if (draft := _unpublished(tx, entry)) is not None]
+    there = [entry for entry in found if (entry.receipt or {}).get("loan_draft_uuid") not in gone]
+    return [draft for entry in there if (draft := _unpublished(tx, entry)) is not None]
 
 
 def to_confirm(tx: Connection) -> list[Entry]:

@@ -8,9 +8,10 @@ from typing import Literal
 from sqlalchemy.engine import Connection
 
 from kiva_relay import errors
-from kiva_relay.outbox import act, divergence, store, watermark
+from kiva_relay.outbox import act, divergence, listing, store, watermark
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.state import Actor, State
+from kiva_relay.resource.refusal import PERSON_DECIDES
 
 Verb = Literal["delivered", "resend", "discard"]
 
@@ -19,6 +20,8 @@ _FROM = {
     "resend": {State.IN_DOUBT, State.WAITING, State.REFUSED, State.DELIVERED, State.DISCARDED},
     "discard": {State.IN_DOUBT, State.READY, State.WAITING, State.REFUSED},
 }
+
+_DEALT_WITH = (State.DELIVERED, State.REFUSED)
 
 
 def settle(tx: Connection, entry: Entry, verb: Verb, *, by: str, note: str, now: datetime) -> Entry:
@@ -43,6 +46,32 @@ def settle(tx: Connection, entry: Entry, verb: Verb, *, by: str, note: str, now:
     else:
         settled = _send_again(tx, entry, now=now)
     return store.follow(tx, settled, by=Actor.PERSON, now=now)
+
+
+def done(tx: Connection, entry: Entry, *, by: str, note: str, now: datetime) -> bool:
+    """The coordinator has dealt with an entry; false when only a change in the MIS was acknowledged.
+
+    A draft that the MIS changed has been corrected by that, not published: it stays on the list. One that the MIS
+    cancelled has been deleted in PA2.
+
+    Raises:
+        UsageError: nobody has to do anything about it, or what is to be done is to settle it.
+    """
+    gravest = next((open_.kind for open_ in listing.open_divergences(tx, entry.id)), None)
+    if gravest is None and (entry.state not in _DEALT_WITH or entry.done_at is not None):
+        settles = entry.state is State.IN_DOUBT or entry.reason in PERSON_DECIDES
+        raise errors.UsageError(
+            f"Entry {entry.id} (loan {entry.loan_id}) is {_said(entry)}: "
+            + ("only a decision ends that." if settles else "there is nothing to mark as done."),
+            hint=f"sudo kiva-relay outbox show {entry.id}",
+        )
+    act.record(tx, by=by, verb="review done", about={"entry": entry.id, "was": entry.state}, note=note, now=now)
+    divergence.end(tx, entry.id, by=by, now=now)
+    if gravest == "changed":
+        return False
+    if entry.state in _DEALT_WITH:
+        store.mark_done(tx, entry, now=now)
+    return True
 
 
 def _possible(entry: Entry, verb: Verb) -> bool:

@@ -316,6 +316,15 @@ def move(tx: Connection, entry: Entry, target: State, by: Actor, *, now: datetim
     return dataclasses.replace(entry, **{**changes, "state": target})
 
 
+def mark_done(tx: Connection, entry: Entry, *, now: datetime) -> Entry:
+    """The coordinator has dealt with it; its state stays."""
+    guarded = (table.entry.c.id == entry.id, table.entry.c.row_version == entry.row_version)
+    values = {"done_at": now, "row_version": entry.row_version + 1}
+    if tx.execute(sa.update(table.entry).where(*guarded).values(**values)).rowcount != 1:
+        raise Overtaken(f"entry {entry.id} is no longer {entry.state}")
+    return dataclasses.replace(entry, done_at=now, row_version=entry.row_version + 1)
+
+
 def follow(tx: Connection, settled: Entry, *, by: Actor, now: datetime) -> Entry:
     """Let the newer version that waited behind `settled` go on; the settled entry as it stands then.
 

@@ -83,9 +83,9 @@ def _rows(look: Look, one: Watched, facts: Facts) -> Iterable[tuple[str, bool, S
     version = dialect.version(one)
     wanted = [f"r.{dialect.quoted(column)}" for column in one.columns]
     picked = [version or "''", f"CASE WHEN {stays} THEN 1 ELSE 0 END", *wanted, *(() if version else ("r.*",))]
-    origin = schema.rows_of(dialect, table=one.table, sql=one.sql)
     # A SELECT belongs to one stream (watch.watched), whose parameters it uses.
     parameters = look.values[next(iter(streams))] if one.sql else {}
+    origin = schema.rows_of(dialect, table=one.table, sql=one.sql, known=parameters)
     asked = statement.bind(
         f"SELECT {', '.join(picked)} FROM {origin} r WHERE {since}",  # noqa: S608 - names come quoted, values bound
         {**parameters, **since_values, **stays_values},

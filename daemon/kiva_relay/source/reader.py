@@ -107,22 +107,26 @@ def _related(page: Page, relation: Relation, met: Mapping[str, Mapping[str, list
     columns = [f"r.{dialect.quoted(column)}" for column in relation.match]
     origin = schema.rows_of(dialect, table=relation.table, sql=relation.sql, known=page.values)
     rank = f"rank() OVER (ORDER BY {statement.fragment(relation.order_by)})" if relation.order_by else "1"
-    ranked: dict[str, list[tuple[object, str, Row]]] = defaultdict(list)
+    ranked: dict[str, list[tuple[int, Row]]] = defaultdict(list)
     matching = _Matching(page.stream, relation, owners)
     bound = (tuple(dialect.bound(one) for one in given) for given in values.values())
     for chunk in statement.chunks(bound, width=len(columns)):
         condition, members = statement.within(columns, chunk)
         sql = f"SELECT r.*, {rank} AS {_RANK} FROM {origin} r WHERE {condition}"  # noqa: S608 - as above
         for row in page.rows(sql, {"kr_values": members}):
-            place = row.pop(_RANK)
+            place = int(str(row.pop(_RANK)))
             for key in matching.owners(row):
-                # Rows that the order leaves equal are put in one order of ours, so that their hash stays the same.
-                ranked[key].append((place, repr(row), row))
-    return {key: [row for _, _, row in sorted(rows, key=_place)] for key, rows in ranked.items()}
+                ranked[key].append((place, row))
+    return {key: _ordered(rows) for key, rows in ranked.items()}
 
 
-def _place(ranked: tuple[object, str, Row]) -> tuple[int, str]:
-    return int(str(ranked[0])), ranked[1]
+def _ordered(ranked: list[tuple[int, Row]]) -> list[Row]:
+    """By rank; rows that the order leaves equal in one order of ours, so that the hash of a page stays the same."""
+    if len({place for place, _ in ranked}) == len(ranked):
+        ranked.sort(key=lambda one: one[0])
+    else:
+        ranked.sort(key=lambda one: (one[0], repr(one[1])))
+    return [row for _, row in ranked]
 
 
 def _given(stream: Stream, relation: Relation, parents: Mapping[str, list[Row]]) -> Iterable[tuple[object, ...]]:

@@ -1,0 +1,299 @@
+"""What the commands share: options, settings, the first line, tables, JSON, words for times, and the question.
+
+A command begins like this, and prints with `say` and `table`, or with `print_json` when --json was given:
+
+    def command(config: frame.Config = None, *, as_json: frame.AsJson = False) -> int:
+        settings = frame.load(config)
+        if not as_json:
+            frame.header(settings)
+        with frame.outbox(settings) as outbox, outbox.read() as tx:
+            ...
+
+On a terminal there are colours and folded columns; in a pipe there is plain text, one line a row.
+"""
+
+import contextlib
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+import orjson
+import rich.console
+import rich.table
+import rich.text
+import typer
+
+from kiva_relay import __version__
+from kiva_relay.clock import SystemClock
+from kiva_relay.config import loader
+from kiva_relay.config.settings import RESOURCES, Settings
+from kiva_relay.errors import UsageError, nearest
+from kiva_relay.outbox import act
+from kiva_relay.outbox.database import Outbox
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", metavar="FILE", help="The configuration. Else KIVA_RELAY_CONFIG, /etc/kiva-relay/config.yaml."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Note = Annotated[str, typer.Option("--note", metavar="TEXT", help="Why, for the record.")]
+Loan = Annotated[str | None, typer.Option("--loan", metavar="ID", help="The loan id, as PA2 shows it.")]
+Override = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="A setting for this time only, as mis.poll_every=5s."),
+]
+
+STYLES: Mapping[str, str] = {
+    "ok": "green",
+    "off": "dim",
+    "warning": "yellow",
+    "error": "bold red",
+    "OK": "bold green",
+    "NOTE": "bold yellow",
+    "WAITING": "bold yellow",
+    "HELD": "bold magenta",
+    "STOPPED": "bold red",
+}
+"""The colour of every verdict word."""
+
+_YES = ("y", "yes", "o", "oui", "s", "si", "sí")
+
+
+# ---------------------------------------------------------------- settings and outbox
+
+
+def load(config: Path | None, override: Sequence[str] | None = None) -> Settings:
+    """The settings; `override` is `KEY=VALUE` from the command line.
+
+    Raises:
+        UsageError: there are none.
+        ConfigurationError: all their mistakes.
+    """
+    overrides = {}
+    for one in override or ():
+        key, sign, value = one.partition("=")
+        if not sign:
+            raise UsageError(f"--set: expected KEY=VALUE, found {one}", hint="--set mis.poll_every=5s")
+        overrides[key] = value
+    return loader.load(config, environ=os.environ, overrides=overrides)
+
+
+@contextlib.contextmanager
+def outbox(settings: Settings) -> Iterator[Outbox]:
+    """The outbox of a configuration, to look at or to settle things in; a command never makes one.
+
+    Raises:
+        UsageError: there is none yet, it belongs to the service, or it is of another version.
+    """
+    from kiva_relay import relay  # noqa: PLC0415 - it brings the whole daemon with it
+
+    opened = None
+    try:
+        opened = relay.open_outbox(settings, create=False)
+        yield opened
+    except UsageError as error:
+        if error.hint == "Run the same command with sudo.":
+            error.hint = with_sudo()
+        raise
+    except PermissionError:
+        raise UsageError(
+            f"The outbox {settings.outbox.file} belongs to the service and cannot be read by your user.",
+            hint=with_sudo(),
+        ) from None
+    finally:
+        if opened is not None:
+            opened.close()
+
+
+def now() -> datetime:
+    """The moment, for commands: they run by the machine's clock."""
+    return SystemClock().now()
+
+
+def person() -> str:
+    """Who is at the keyboard: the one who called sudo, not root."""
+    return act.person()
+
+
+def with_sudo() -> str:
+    """The command that was typed, with sudo before it, to be pasted."""
+    return shlex.join(["sudo", "kiva-relay", *sys.argv[1:]])
+
+
+def resource(written: str) -> str:
+    """The name of a resource as a person writes it: `loan-draft`, `loan_drafts`, `Journal`.
+
+    Raises:
+        UsageError: there is no such resource; names the nearest.
+    """
+    name = written.strip().lower().replace("-", "_").replace(" ", "_")
+    known = {spelled: one for one in RESOURCES for spelled in (one, f"{one}s")}
+    if name in known:
+        return known[name]
+    close = nearest(name, RESOURCES, limit=1)
+    raise UsageError(
+        f"There is no resource {written}.",
+        hint=f"Did you mean: {close[0]}" if close else f"There are: {', '.join(RESOURCES)}",
+    )
+
+
+# ---------------------------------------------------------------- printing
+
+
+def console(*, stderr: bool = False) -> rich.console.Console:
+    """Where things are printed: folded and coloured on a terminal, one line a row elsewhere."""
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else 10_000
+    return rich.console.Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
+
+
+def header(settings: Settings) -> None:
+    """The first line of every command: version, where it points, which file was read."""
+    sends = "" if settings.kiva.send else " · sends nothing (kiva.send: false)"
+    place = f"{settings.kiva.environment.upper()}, partner {settings.kiva.partner_id}"
+    say(f"kiva-relay {__version__} · {place}{sends} · {settings.file}", style="bold")
+    say()
+
+
+def say(text: str = "", *, style: str = "") -> None:
+    """Print a line or several, as they are."""
+    console().print(rich.text.Text(text, style=style), soft_wrap=True)
+
+
+def notice(text: str, *, style: str = "") -> None:
+    """Print to standard error: what is no part of the answer."""
+    console(stderr=True).print(rich.text.Text(text, style=style), soft_wrap=True)
+
+
+def verdict(word: str, text: str, *, margin: str = "  ", width: int = 8) -> None:
+    """Print `  HELD  first start …`: a coloured word, then text whose further lines stand below its first."""
+    indent = " " * (len(margin) + max(width, len(word) + 1))
+    first, *further = text.splitlines() or [""]
+    line = rich.text.Text(margin)
+    line.append(f"{word:<{width}}" if len(word) < width else f"{word} ", style=STYLES.get(word, ""))
+    line.append(first)
+    console().print(line, soft_wrap=True)
+    for more in further:
+        say(f"{indent}{more}" if more else "")
+
+
+def table(
+    columns: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[str] = (), margin: str = "  "
+) -> None:
+    """Print rows in columns; those named in `right` are aligned to the right. None is an empty cell."""
+    output = console()
+    grid = rich.table.Table(
+        box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold" if output.is_terminal else ""
+    )
+    for name in columns:
+        side = "right" if name in right else "left"
+        grid.add_column(name, justify=side, overflow="fold")  # type: ignore[arg-type]  # a literal of rich's own
+    for row in rows:
+        grid.add_row(*(rich.text.Text("" if cell is None else str(cell)) for cell in row))
+    if output.is_terminal:
+        output.print(rich.padding.Padding(grid, (0, 0, 0, len(margin))))
+        return
+    with output.capture() as printed:
+        output.print(grid)
+    for line in printed.get().splitlines():
+        say(f"{margin}{line.rstrip()}")
+
+
+def print_json(value: object) -> None:
+    """Print JSON. Moments are in UTC, in ISO's spelling; amounts are texts, so that nobody rounds them."""
+    option = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
+    sys.stdout.write(orjson.dumps(value, default=_plain, option=option).decode() + "\n")
+    sys.stdout.flush()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    return f"{value:f}" if isinstance(value, Decimal) else str(value)
+
+
+@contextlib.contextmanager
+def working(on: str) -> Iterator[None]:
+    """Show that something takes a while, on a terminal only."""
+    output = console(stderr=True)
+    if not output.is_terminal:
+        yield
+        return
+    with output.status(on):
+        yield
+
+
+# ---------------------------------------------------------------- words for times and amounts
+
+
+def moment(when: datetime, settings: Settings, *, at: datetime | None = None) -> str:
+    """A moment in the MIS's zone: `14:02:11` today, else `Mon 30 Nov 14:02`, of another year with the year.
+
+    `at` is the present moment, for tests.
+    """
+    zone = ZoneInfo(settings.mis.timezone)
+    here, today = when.astimezone(zone), (at or now()).astimezone(zone)
+    if here.date() == today.date():
+        return f"{here:%H:%M:%S}"
+    year = "" if here.year == today.year else f"{here:%Y} "
+    return f"{here:%a} {here.day} {here:%b} {year}{here:%H:%M}"
+
+
+def day(when: date) -> str:
+    """A day with its name and year, as deadlines are written: `Fri 1 Jan 2027`."""
+    return f"{when:%a} {when.day} {when:%b %Y}"
+
+
+def length(span: timedelta) -> str:
+    """A length of time in words, its two largest units: `1 d 19 h`, `4 min 31 s`, `0.3 s`."""
+    seconds = abs(span.total_seconds())
+    if seconds < 10:  # noqa: PLR2004 - below ten seconds, tenths say something
+        return f"{seconds:.1f} s".replace(".0 s", " s")
+    left = round(seconds)
+    parts = []
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        number, left = divmod(left, size)
+        parts.append((number, unit))
+    first = next(place for place, (number, _) in enumerate(parts) if number)
+    return " ".join(f"{number} {unit}" for number, unit in parts[first : first + 2] if number)
+
+
+def amount(number: Decimal | str | None, currency: str | None = None) -> str:
+    """An amount as people read it: `250 000 XOF`. Nothing for none."""
+    if number is None:
+        return ""
+    text = f"{Decimal(number):,f}".replace(",", " ")
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return f"{text} {currency}" if currency else text
+
+
+# ---------------------------------------------------------------- the question
+
+
+def agreed(question: str, *, yes: bool) -> bool:
+    """Ask once; y, o and s all mean yes, everything else is no. With --yes nothing is asked.
+
+    Raises:
+        UsageError: nobody is there to answer, and --yes was not given.
+    """
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question}  Nobody is there to answer; nothing was done.", hint="Say yes beforehand: --yes")
+    sys.stdout.write(f"{question} [y/N] ")
+    sys.stdout.flush()
+    return sys.stdin.readline().strip().lower() in _YES

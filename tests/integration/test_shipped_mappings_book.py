@@ -1,0 +1,154 @@
+"""The ready-made mappings over a whole book in a real database: nothing raised, sums right, nothing private sent."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.resources
+import json
+from collections import Counter
+from collections.abc import Iterator
+from datetime import date, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import psycopg
+import pytest
+from kiva_relay import clock
+from kiva_relay.config import shipped
+from kiva_relay.demo import book, fineract, remark
+from kiva_relay.mapping import document, mapper
+from kiva_relay.mapping.lookup import Lists
+from kiva_relay.mapping.plan import Mapping
+from kiva_relay.resource.kind import Facts
+from kiva_relay.source.mis import Mis
+from kiva_relay.source.reader import Content
+
+TODAY = date(2026, 11, 23)
+ONE_PERSON = "loan_draft.individual"
+
+
+@dataclasses.dataclass(frozen=True)
+class Institution:
+    """A seeded MIS, and the ready-made mappings over it."""
+
+    mis: Mis
+    url: str
+    mappings: dict[str, Mapping]
+    lists: Lists
+
+    def contents(self, name: str, *, cutoff: date = TODAY) -> list[Content]:
+        stream = self.mappings[name].stream
+        return self.mis.read(stream, self.mis.walk(stream, after=None, limit=100_000), cutoff=cutoff)
+
+    def mapped(self, name: str, *, cutoff: date = TODAY) -> list[mapper.Mapped]:
+        context = mapper.Context(
+            lists=self.lists,
+            today=TODAY,
+            cutoff=cutoff,
+            timezone="UTC",
+            facts=Facts(today=TODAY, columns=3),
+            photos="sha256",
+        )
+        mapping = self.mappings[name]
+        return [mapper.apply(mapping, content, context=context) for content in self.contents(name, cutoff=cutoff)]
+
+
+@pytest.fixture(scope="module")
+def institution(postgres_server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Institution]:
+    url = postgres_server.create_database("shipped_mappings")
+    with psycopg.connect(url) as connection:
+        fineract.create(connection)
+        seeded = book.seed(connection, tmp_path_factory.mktemp("photos"), today=TODAY, clients=400)
+    mappings = document.load([shipped.folder("mappings") / "fineract"], parameters={"kiva_fund": seeded.fund_id})
+    catalogue = json.loads(importlib.resources.files("kiva_relay.sandbox").joinpath("catalogue.json").read_text("utf-8"))
+    mis = Mis(
+        url,
+        password=None,
+        timezone="UTC",
+        statement_timeout=timedelta(seconds=30),
+        watch="auto",
+        clock=clock.SystemClock(),
+    )
+    lists = Lists.of({kind: catalogue[kind] for kind in ("activities", "themes", "locations", "locales")})
+    yield Institution(mis, url, {mapping.name: mapping for mapping in mappings}, lists)
+    mis.close()
+
+
+def test_they_fit_the_schema(institution: Institution) -> None:
+    for mapping in institution.mappings.values():
+        assert document.verify(mapping, institution.mis) == []
+
+
+@pytest.mark.parametrize("name", [ONE_PERSON, "loan_draft.group", "loan_draft.glim"])
+def test_every_draft_is_good_or_says_why(institution: Institution, name: str) -> None:
+    mapped = institution.mapped(name)
+    assert mapped
+    good = [each.body for each in mapped if each.body is not None]
+    assert good, Counter((refusal.code, refusal.field) for each in mapped for refusal in each.refusals)
+    reasons = Counter(refusal.code for each in mapped for refusal in each.refusals)
+    assert set(reasons) <= {"disbursed_too_long_ago", "activity_unknown", "relation_missing", "name_empty", "missing"}, reasons
+    for body in good:
+        lent = sum((each["amount"] for each in body["entreps"]), Decimal(0))
+        assert lent == sum((each["principal"] for each in body["schedule"]), Decimal(0))
+        assert ("group_name" in body) == (name != ONE_PERSON)
+        assert "None" not in json.dumps(body, default=str).split('"')
+
+
+def test_a_position_is_what_the_mis_says_itself(institution: Institution) -> None:
+    with psycopg.connect(institution.url) as connection:
+        rows = connection.execute("SELECT account_no, principal_repaid_derived, principal_disbursed_derived FROM m_loan")
+        repaid = {row[0]: (row[1] or Decimal(0), row[2]) for row in rows}
+    positions = institution.mapped("repayment")
+    assert len(positions) > 100
+    for position in positions:
+        assert position.identity is not None
+        assert position.body is not None, position.refusals
+        assert (position.body["amount"], position.bounds["principal"]) == repaid[position.identity]
+
+
+def test_a_position_at_an_earlier_cut_off_is_never_more(institution: Institution) -> None:
+    now = {each.identity: each.body["amount"] for each in institution.mapped("repayment") if each.body}
+    before = institution.mapped("repayment", cutoff=TODAY.replace(day=1) - timedelta(days=1))
+    earlier = {each.identity: each.body["amount"] for each in before if each.body}
+    assert sum(earlier.values()) < sum(now.values())
+
+
+def test_a_group_application_is_the_sum_of_its_members(institution: Institution) -> None:
+    with psycopg.connect(institution.url) as connection:
+        rows = connection.execute(
+            "SELECT g.account_number, sum(l.principal_repaid_derived) FROM glim_accounts g "
+            "JOIN m_loan l ON l.glim_id = g.id GROUP BY g.account_number"
+        )
+        repaid = {row[0]: row[1] or Decimal(0) for row in rows}
+    positions = institution.mapped("repayment.glim")
+    assert positions
+    for position in positions:
+        assert position.body is not None, position.refusals
+        assert position.body["amount"] == repaid[position.identity or ""]
+
+
+def test_only_marked_notes_leave(institution: Institution) -> None:
+    journals = institution.mapped("journal")
+    assert journals
+    for journal in journals:
+        assert journal.body is not None, journal.refusals
+        assert not journal.body["body"].startswith("KIVA:")
+        assert not any(private in journal.body["body"] for private in remark.PRIVATE if len(private) > 1)
+    with psycopg.connect(institution.url) as connection:
+        marked = connection.execute("SELECT count(*) FROM m_note WHERE note LIKE 'KIVA:%' AND note_type_enum = 200")
+        assert len(journals) <= (marked.fetchone() or (0,))[0]
+
+
+def test_a_photo_goes_along_upright_and_bare(institution: Institution) -> None:
+    mapping = institution.mappings[ONE_PERSON]
+    content = next(each for each in institution.contents(ONE_PERSON) if each.related["photo"] is not None)
+    facts = Facts(today=TODAY)
+    context = mapper.Context(lists=institution.lists, today=TODAY, cutoff=TODAY, timezone="UTC", facts=facts)
+    photos = mapper.photos(mapping, content, context=context)
+    assert len(photos) == 1
+    assert photos[0].startswith("sha256:")
+    location = Path(str(content.related["photo"]["location"]))
+    location.write_bytes(location.read_bytes() + b"\0")
+    assert mapper.photos(mapping, content, context=context) != photos
+    body = mapper.apply(mapping, content, context=context).body
+    assert body is None or body["image_encoded"].startswith("data:image/jpeg;base64,")
