@@ -10,9 +10,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -28,7 +29,8 @@ from kiva_relay.outbox import binding, catalogue, table, watermark
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.watermark import Captured, Watermark
 from kiva_relay.resource import window
-from kiva_relay.source.mis import Cycle, Mis
+from kiva_relay.source.mis import Mis
+from kiva_relay.source.position import Cycle
 from kiva_relay.source.reader import Content
 
 PAGE = 200
@@ -82,9 +84,7 @@ class Intake:
         streams = [document.stream for document in self._documents.values()]
         cycle = self._mis.changes(streams, {name: mark.w for name, mark in marks.items()})
         self.regimes = dict(cycle.regime)
-        captured = 0
-        for name, document in self._documents.items():
-            captured += self._poll(document, marks[name], cycle, report)
+        captured = self._poll(marks, cycle, report)
         self._mis.processed(cycle)
         for document in self._documents.values():
             captured += self._look_again(document, report)
@@ -118,7 +118,7 @@ class Intake:
             if binding.get(tx, "first_start") is None:
                 binding.put(tx, "first_start", self._clock.now().isoformat())
             known = watermark.watermarks(tx)
-            for name, document in self._documents.items():
+            for name in self._documents:
                 if name not in known:
                     watermark.begin(tx, name)
             for document in self._documents.values():
@@ -137,13 +137,23 @@ class Intake:
         with self._outbox.begin() as tx:
             owing.turn(tx, report, now=self._clock.now())
 
-    def _poll(self, document: Document, mark: Watermark, cycle: Cycle, report: window.Report) -> int:
-        """Everything that changed in a stream, page by page; the last page moves W."""
-        name = document.name
-        pages = list(_pages(document, cycle.keys.get(name, ()), "poll"))
-        captured = sum(self._page(page, report) for page in pages[:-1])
-        new_w = (mark, cycle.next[name], cycle.regime[name])
-        return captured + self._page(pages[-1] if pages else Page(document, (), "poll"), report, new_w=new_w)
+    def _poll(self, marks: Mapping[str, Watermark], cycle: Cycle, report: window.Report) -> int:
+        """Everything that changed, stream by stream; the last page of each moves its W with its entries."""
+        captured = 0
+        quiet = [name for name in self._documents if not cycle.keys.get(name)]
+        with self._outbox.begin() as tx:
+            for name in quiet:
+                self._advance(tx, marks[name], cycle)
+        for name, document in self._documents.items():
+            if name not in quiet:
+                *pages, last = _pages(document, cycle.keys[name], "poll")
+                captured += sum(self._page(page, report) for page in pages)
+                captured += self._page(last, report, also=partial(self._advance, mark=marks[name], cycle=cycle))
+        return captured
+
+    def _advance(self, tx: Connection, mark: Watermark, cycle: Cycle) -> None:
+        regime, w = cycle.regime[mark.stream], cycle.next[mark.stream]
+        watermark.advance(tx, mark, w, regime=regime, now=self._clock.now())
 
     def _look_again(self, document: Document, report: window.Report) -> int:
         """Keys whose answer may differ although no row of theirs changed."""
@@ -164,45 +174,36 @@ class Intake:
         return captured
 
     def _walk_page(self, document: Document, mark: Watermark, report: window.Report) -> int:
-        after = None if mark.walk_after is None else mark.walk_after.removeprefix("gone:")
-        leaving = mark.walk_after is not None and mark.walk_after.startswith("gone:")
-        keys: Sequence[str] = ()
-        if not leaving:
-            keys = self._mis.walk(document.stream, after=after, limit=PAGE)
-            position = keys[-1] if keys else "gone:"
-        else:
+        """One page of a walk: the keys that are in scope, then (`leaving`) those that were and were not met."""
+        leaving = mark.walk == "leaving"
+        if leaving:
             with self._outbox.read() as tx:
-                keys = watermark.not_walked(tx, mark, after=after or None, limit=PAGE)
-            position = f"gone:{keys[-1]}" if keys else None
-        return self._page(Page(document, tuple(keys), mark.walk or "sweep"), report, walked=(mark, position))
+                keys = watermark.not_walked(tx, mark, limit=PAGE)
+        else:
+            keys = self._mis.walk(document.stream, after=mark.walk_after, limit=PAGE)
 
-    def _page(
-        self,
-        page: Page,
-        report: window.Report,
-        *,
-        new_w: tuple[Watermark, str, str] | None = None,
-        walked: tuple[Watermark, str | None] | None = None,
-    ) -> int:
-        """Read a page in one snapshot, and put down in one transaction what is owed, captured, and how far we are."""
+        def walked(tx: Connection) -> None:
+            now = self._clock.now()
+            if keys:
+                watermark.walked(tx, mark, keys[-1], now=now)
+            elif leaving:
+                watermark.end_walk(tx, mark, now=now)
+            else:
+                watermark.start_leaving(tx, mark)
+
+        return self._page(Page(document, tuple(keys), mark.walk or "sweep"), report, also=walked)
+
+    def _page(self, page: Page, report: window.Report, *, also: Callable[[Connection], None] = lambda _tx: None) -> int:
+        """Read a page in one snapshot; put down in one transaction what is owed, what was captured, and `also`."""
         now = self._clock.now()
         stream = page.document.stream
         contents = self._mis.read(stream, page.keys, cutoff=report.cutoff) if page.keys else []
         self._at("read")
-        captured = 0
         with self._outbox.begin() as tx:
             known = watermark.captured(tx, stream.name, page.keys)
             look = self._look(tx, page, report, now)
-            for content in contents:
-                captured += self._one(tx, look, content, known.get(content.key))
-            if new_w is not None:
-                watermark.advance(tx, new_w[0], new_w[1], regime=new_w[2], now=now)
-            if walked is not None:
-                mark, position = walked
-                if position is None:
-                    watermark.end_walk(tx, mark, now=now)
-                else:
-                    watermark.walked(tx, stream.name, position, now=now)
+            captured = sum(self._one(tx, look, content, known.get(content.key)) for content in contents)
+            also(tx)
         self._at("captured")
         meter.changes_captured.labels(stream=stream.name).inc(captured)
         return captured
@@ -217,7 +218,7 @@ class Intake:
             now=now,
             today=now.astimezone(self._zone).date(),
             report=report,
-            walk_number=mark.walk_number if page.origin in ("backfill", "sweep") else None,
+            walk_number=mark.walk_number if page.origin in ("backfill", "sweep", "leaving") else None,
             lists=lookup.Lists.of(lists),
             first_start=datetime.fromisoformat(binding.get(tx, "first_start") or now.isoformat()),
         )

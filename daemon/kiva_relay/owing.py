@@ -54,7 +54,7 @@ class Look:
 
 
 def turn(tx: Connection, now_open: window.Report, *, now: datetime) -> None:
-    """What follows from the calendar and from Kiva's list, not from rows: positions to compute, a window that closed."""
+    """What follows from the calendar and Kiva's list, not from rows: positions to compute, a window that closed."""
     if not now_open.is_open:
         withdraw_positions(tx, reason=CLOSED, now=now)
     expected = mirror.expected(tx)
@@ -133,9 +133,8 @@ def _owe(tx: Connection, look: Look, content: Content, mapped: mapper.Mapped, se
         owed = ours
     elif owed.resource == "loan_draft":
         owed = _adopted(tx, owed)
-    elif owed.resource == "journal" and not owed.refusals and owed.waits is None:
-        if owed.loan_id not in mirror.by_loan_id(tx, [owed.loan_id]):
-            owed = _with(owed, waits=NOT_AT_KIVA)
+    elif owed.resource == "journal":
+        owed = _after_its_loan(tx, owed)
     entry = store.owe(tx, owed, now=look.now)
     if entry is not None:
         _brake(tx, look, entry)
@@ -149,6 +148,13 @@ def _adopted(tx: Connection, owed: Owed) -> Owed:
     at_kiva = mirror.by_loan_id(tx, mirror.candidates(owed))
     loan = next(iter(at_kiva.values()), None)
     return owed if loan is None else _with(owed, adopted={"kiva_id": loan.kiva_id, "status": loan.status})
+
+
+def _after_its_loan(tx: Connection, owed: Owed) -> Owed:
+    """A journal waits until Kiva has its loan."""
+    if owed.refusals or owed.waits is not None or mirror.by_loan_id(tx, [owed.loan_id]):
+        return owed
+    return _with(owed, waits=NOT_AT_KIVA)
 
 
 def _owed(look: Look, content: Content, mapped: mapper.Mapped) -> Owed:
@@ -269,7 +275,7 @@ def _is_older(look: Look, created_at: datetime | date | None) -> bool:
 
 
 def _brake(tx: Connection, look: Look, entry: Entry) -> None:
-    """More newly owed in an hour than a person would expect: hold the resource, and ask. Not while a book is read in."""
+    """More newly owed in an hour than a person would expect: hold the resource. Not while a book is read in."""
     if not RESOURCES[entry.resource].create_once or look.origin == "backfill" or entry.version > 1:
         return
     columns = table.entry.c

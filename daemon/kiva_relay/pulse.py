@@ -81,9 +81,13 @@ def set_gauges(tx: Connection, *, now: datetime) -> None:
     """Metrics that are what the outbox holds."""
     columns = table.entry.c
     query = sa.select(columns.resource, columns.state, sa.func.count()).group_by(columns.resource, columns.state)
-    counts = {(str(resource), str(state)): float(count) for resource, state, count in tx.execute(query)}
+    counts: dict[tuple[str, ...], float] = {
+        (str(resource), str(state)): float(count) for resource, state, count in tx.execute(query)
+    }
     meter.replace(meter.entries, counts)
-    doubts = {(resource,): counts.get((resource, State.IN_DOUBT.value), 0.0) for resource in table.RESOURCES}
+    doubts: dict[tuple[str, ...], float] = {
+        (resource,): counts.get((resource, State.IN_DOUBT.value), 0.0) for resource in table.RESOURCES
+    }
     meter.replace(meter.in_doubt, doubts)
     meter.replace(meter.held, {(held.what, held.reason): 1.0 for held in hold.in_force(tx)})
     open_attempts = sa.select(sa.func.count()).select_from(table.attempt).where(table.attempt.c.ended_at.is_(None))
@@ -92,5 +96,7 @@ def set_gauges(tx: Connection, *, now: datetime) -> None:
     if refresh is not None:
         meter.mirror_age_seconds.set((now - refresh.started_at).total_seconds())
     marks = tx.execute(sa.select(table.watermark.c.stream, table.watermark.c.moved_at))
-    lags = {(str(stream),): (now - moved).total_seconds() for stream, moved in marks if moved is not None}
+    lags: dict[tuple[str, ...], float] = {
+        (str(stream),): (now - moved).total_seconds() for stream, moved in marks if moved is not None
+    }
     meter.replace(meter.lag_seconds, lags)

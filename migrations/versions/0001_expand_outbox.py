@@ -16,9 +16,7 @@ def upgrade() -> None:
     """Make every table."""
     op.create_table(
         "act",
-        sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("at", sa.Text(), nullable=False),
         sa.Column("person", sa.Text(), nullable=False),
         sa.Column("verb", sa.Text(), nullable=False),
@@ -28,9 +26,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "batch",
-        sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("resource", sa.Text(), nullable=False),
         sa.Column("created_at", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("batch_pkey")),
@@ -46,9 +42,7 @@ def upgrade() -> None:
         sa.Column("baselined", sa.Boolean(), nullable=False, comment="older than `since`: nothing is owed"),
         sa.Column("refused", sa.Boolean(), nullable=False, comment="mapped again at every sweep"),
         sa.Column("again", sa.Boolean(), nullable=False, comment="to be read again soon, whatever its hash"),
-        sa.Column(
-            "created_at", sa.Text(), nullable=True, comment="the row's own creation, as the MIS tells it"
-        ),
+        sa.Column("created_at", sa.Text(), nullable=True, comment="the row's own creation, as the MIS tells it"),
         sa.Column("walk_number", sa.Integer(), server_default="0", nullable=False),
         sa.Column("captured_at", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("stream", "key", name=op.f("captured_pkey")),
@@ -72,16 +66,12 @@ def upgrade() -> None:
     )
     op.create_table(
         "entry",
-        sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("resource", sa.Text(), nullable=False),
         sa.Column("identity", sa.Text(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
-        sa.Column(
-            "reason", sa.Text(), nullable=True, comment="why it waits, was withdrawn or discarded: a code"
-        ),
+        sa.Column("reason", sa.Text(), nullable=True, comment="why it waits, was withdrawn or discarded: a code"),
         sa.Column("evidence", sa.Text(), nullable=True, comment="how we know that it is at Kiva"),
         sa.Column(
             "waits_for",
@@ -96,26 +86,15 @@ def upgrade() -> None:
         sa.Column("amount", sa.Text(), nullable=True, comment="Decimal in plain notation"),
         sa.Column("currency", sa.Text(), nullable=True),
         sa.Column(
-            "period",
-            sa.Text(),
-            server_default="",
-            nullable=False,
-            comment="YYYY-MM of the cut-off; positions only",
+            "period", sa.Text(), server_default="", nullable=False, comment="YYYY-MM of the cut-off; positions only"
         ),
-        sa.Column(
-            "body",
-            sa.Text(),
-            nullable=True,
-            comment="exactly the JSON that is sent; NULL: refused, or purged",
-        ),
+        sa.Column("body", sa.Text(), nullable=True, comment="exactly the JSON that is sent; NULL: refused, or purged"),
         sa.Column("body_sha256", sa.Text(), nullable=True),
         sa.Column("fingerprint", sa.Text(), nullable=True, comment="of the mapping that made it"),
         sa.Column("origin", sa.Text(), nullable=False, comment="poll, backfill, sweep, report or witness"),
         sa.Column("refusals", sa.Text(), nullable=True, comment="[{code, field, params}]"),
         sa.Column("receipt", sa.Text(), nullable=True, comment="what Kiva gave back"),
-        sa.Column(
-            "publish_by", sa.Text(), nullable=True, comment="the last day on which PA2 publishes the draft"
-        ),
+        sa.Column("publish_by", sa.Text(), nullable=True, comment="the last day on which PA2 publishes the draft"),
         sa.Column("due_at", sa.Text(), nullable=False),
         sa.Column(
             "batch_cap",
@@ -124,47 +103,32 @@ def upgrade() -> None:
             comment="send with at most so many others: its batch was refused as a whole",
         ),
         sa.Column(
-            "repeats",
-            sa.Integer(),
-            server_default="0",
-            nullable=False,
-            comment="automatic repeats after a doubt",
+            "repeats", sa.Integer(), server_default="0", nullable=False, comment="automatic repeats after a doubt"
         ),
         sa.Column("created_at", sa.Text(), nullable=False),
         sa.Column("changed_at", sa.Text(), nullable=False),
         sa.Column("settled_at", sa.Text(), nullable=True),
         sa.Column("done_at", sa.Text(), nullable=True, comment="the coordinator has dealt with it"),
         sa.Column("row_version", sa.Integer(), server_default="1", nullable=False),
-        sa.CheckConstraint(
-            "(evidence IS NOT NULL) = (state = 'delivered')", name=op.f("entry_delivered_by_evidence")
-        ),
+        sa.CheckConstraint("(evidence IS NOT NULL) = (state = 'delivered')", name=op.f("entry_delivered_by_evidence")),
         sa.CheckConstraint(
             "(settled_at IS NOT NULL) = (state IN ('delivered', 'discarded', 'superseded', 'withdrawn'))",
             name=op.f("entry_settled_when_final"),
         ),
         sa.CheckConstraint(
-            "evidence IS NULL OR evidence IN ('receipt', 'look_up', 'adopted', 'person')",
-            name=op.f("entry_evidence"),
+            "evidence IS NULL OR evidence IN ('receipt', 'look_up', 'adopted', 'person')", name=op.f("entry_evidence")
         ),
         sa.CheckConstraint("resource = 'repayment' OR period = ''", name=op.f("entry_period_of_positions")),
         sa.CheckConstraint("resource IN ('journal', 'loan_draft', 'repayment')", name=op.f("entry_resource")),
-        sa.CheckConstraint(
-            "state <> 'refused' OR refusals IS NOT NULL", name=op.f("entry_refused_with_reasons")
-        ),
-        sa.CheckConstraint(
-            "state <> 'waiting' OR reason IS NOT NULL", name=op.f("entry_waiting_for_something")
-        ),
+        sa.CheckConstraint("state <> 'refused' OR refusals IS NOT NULL", name=op.f("entry_refused_with_reasons")),
+        sa.CheckConstraint("state <> 'waiting' OR reason IS NOT NULL", name=op.f("entry_waiting_for_something")),
         sa.CheckConstraint(
             "state IN ('ready', 'waiting', 'refused', 'sending', 'in_doubt', 'delivered', 'superseded', 'withdrawn', 'discarded')",
             name=op.f("entry_state"),
         ),
-        sa.CheckConstraint(
-            "state NOT IN ('ready', 'sending') OR body IS NOT NULL", name=op.f("entry_sent_with_body")
-        ),
+        sa.CheckConstraint("state NOT IN ('ready', 'sending') OR body IS NOT NULL", name=op.f("entry_sent_with_body")),
         sa.PrimaryKeyConstraint("id", name=op.f("entry_pkey")),
-        sa.UniqueConstraint(
-            "resource", "identity", "version", name=op.f("entry_resource_identity_version_key")
-        ),
+        sa.UniqueConstraint("resource", "identity", "version", name=op.f("entry_resource_identity_version_key")),
     )
     op.create_index("entry_by_key", "entry", ["stream", "key"], unique=False)
     op.create_index("entry_by_loan", "entry", ["loan_id"], unique=False)
@@ -175,9 +139,7 @@ def upgrade() -> None:
         "entry",
         ["resource", "identity"],
         unique=True,
-        sqlite_where=sa.text(
-            "resource IN ('journal', 'loan_draft') AND state IN ('sending', 'in_doubt', 'delivered')"
-        ),
+        sqlite_where=sa.text("resource IN ('journal', 'loan_draft') AND state IN ('sending', 'in_doubt', 'delivered')"),
         postgresql_where=sa.text(
             "resource IN ('journal', 'loan_draft') AND state IN ('sending', 'in_doubt', 'delivered')"
         ),
@@ -208,9 +170,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "hold",
-        sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("what", sa.Text(), nullable=False, comment="all, a resource, or stream:NAME"),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("params", sa.Text(), nullable=False),
@@ -218,11 +178,7 @@ def upgrade() -> None:
         sa.Column("held_by", sa.Text(), nullable=False),
         sa.Column("note", sa.Text(), server_default="", nullable=False),
         sa.Column(
-            "allowance",
-            sa.Integer(),
-            server_default="0",
-            nullable=False,
-            comment="so many may pass although held",
+            "allowance", sa.Integer(), server_default="0", nullable=False, comment="so many may pass although held"
         ),
         sa.Column("released_at", sa.Text(), nullable=True),
         sa.Column("released_by", sa.Text(), nullable=True),
@@ -260,9 +216,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "mirror_refresh",
-        sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("started_at", sa.Text(), nullable=False),
         sa.Column("ended_at", sa.Text(), nullable=True),
         sa.Column("complete", sa.Boolean(), nullable=False),
@@ -277,13 +231,13 @@ def upgrade() -> None:
         sa.Column("w", sa.Text(), nullable=True, comment="opaque text of the source; NULL: nothing read yet"),
         sa.Column("regime", sa.Text(), nullable=True),
         sa.Column("moved_at", sa.Text(), nullable=True),
-        sa.Column("walk", sa.Text(), nullable=True, comment="backfill or sweep; NULL: none under way"),
+        sa.Column("walk", sa.Text(), nullable=True, comment="backfill, sweep, or leaving: its second half; NULL: none"),
         sa.Column("walk_number", sa.Integer(), server_default="0", nullable=False),
         sa.Column("walk_after", sa.Text(), nullable=True, comment="the last key that the walk has read"),
         sa.Column("walk_started_at", sa.Text(), nullable=True),
         sa.Column("backfilled_at", sa.Text(), nullable=True),
         sa.Column("swept_at", sa.Text(), nullable=True),
-        sa.CheckConstraint("walk IS NULL OR walk IN ('backfill', 'sweep')", name=op.f("watermark_walk")),
+        sa.CheckConstraint("walk IS NULL OR walk IN ('backfill', 'sweep', 'leaving')", name=op.f("watermark_walk")),
         sa.PrimaryKeyConstraint("stream", name=op.f("watermark_pkey")),
     )
     op.create_table(
@@ -302,12 +256,7 @@ def upgrade() -> None:
         sa.Column("started_at", sa.Text(), nullable=False),
         sa.Column("ended_at", sa.Text(), nullable=True),
         sa.Column("outcome", sa.Text(), nullable=True, comment="NULL: under way, or the process ended"),
-        sa.Column(
-            "body_complete",
-            sa.Boolean(),
-            nullable=True,
-            comment="was the whole request handed to the network?",
-        ),
+        sa.Column("body_complete", sa.Boolean(), nullable=True, comment="was the whole request handed to the network?"),
         sa.Column("status", sa.Integer(), nullable=True, comment="HTTP status, when a status line came"),
         sa.Column(
             "detail",
@@ -345,9 +294,7 @@ def upgrade() -> None:
     op.create_index(op.f("batch_member_entry_id"), "batch_member", ["entry_id"], unique=False)
     op.create_table(
         "divergence",
-        sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("entry_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False, comment="changed, or left_scope"),
         sa.Column("fields", sa.Text(), nullable=False, comment="[{field, was, is}]"),
@@ -369,9 +316,7 @@ def upgrade() -> None:
     op.create_table(
         "mirror",
         sa.Column("kiva_id", sa.Text(), nullable=False),
-        sa.Column(
-            "loan_id", sa.Text(), nullable=False, comment="internal_loan_id, exactly as Kiva spells it"
-        ),
+        sa.Column("loan_id", sa.Text(), nullable=False, comment="internal_loan_id, exactly as Kiva spells it"),
         sa.Column("client_id", sa.Text(), nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("amount", sa.Text(), nullable=True),

@@ -58,7 +58,7 @@ def institution(postgres_server, tmp_path_factory: pytest.TempPathFactory) -> It
     url = postgres_server.create_database("shipped_mappings")
     with psycopg.connect(url) as connection:
         fineract.create(connection)
-        seeded = book.seed(connection, tmp_path_factory.mktemp("photos"), today=TODAY, clients=400)
+        seeded = book.seed(connection, tmp_path_factory.mktemp("photos"), today=TODAY, clients=1500)
     mappings = document.load([shipped.folder("mappings") / "fineract"], parameters={"kiva_fund": seeded.fund_id})
     catalogue = json.loads(importlib.resources.files("kiva_relay.sandbox").joinpath("catalogue.json").read_text("utf-8"))
     mis = Mis(

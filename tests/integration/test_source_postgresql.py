@@ -14,7 +14,7 @@ import pytest
 import small_mis
 from kiva_relay import errors
 from kiva_relay.demo import postgres
-from kiva_relay.source import dialect_postgresql, position
+from kiva_relay.source import dialect_postgresql, position, watch
 from kiva_relay.source.mis import Mis
 from kiva_relay.source.stream import Relation, Stream
 from small_mis import LOANS, Poller
@@ -217,8 +217,8 @@ def test_a_watermark_too_old_for_the_width_of_a_transaction_id_means_everything(
     assert stands.xid is not None
     ahead = position.Position(stands.server, stands.xid + 2**32, stands.moment)
     dialect = dialect_postgresql.PostgreSQL()
-    facts = dialect_postgresql.Facts("xmin", {})
-    one = dialect_postgresql.Watched(("table", "loan"), "loan", "loan", None, (), ())
+    facts = watch.Facts("xmin", {})
+    one = watch.Watched(("table", "loan"), "loan", "loan", sql=None, routes=(), stamps=())
     sql, _ = dialect.since(one, facts, at=stands, now=ahead, zones=[], prefix="p")
     assert sql == "TRUE"
 
@@ -362,6 +362,17 @@ def test_a_restarted_server_is_no_error_and_one_that_is_away_is_said_so(tmp_path
             assert server.password not in str(caught.value)
             server.start()
             assert poller.poll() == {"loans": []}
+
+
+def test_dates_that_only_postgresql_knows_spoil_one_row_and_not_the_page(postgres_database: str) -> None:
+    small_mis.create(postgres_database)
+    with small_mis.connect(postgres_database) as teller, closing(small_mis.open_mis(postgres_database)) as mis:
+        teller.execute("UPDATE instalment SET due = 'infinity', changed = '-infinity' WHERE loan_id = 1")
+        one, two = mis.read(LOANS, ["1", "2"], cutoff=TODAY)
+    assert isinstance(one.related["schedule"], list)
+    assert isinstance(two.related["schedule"], list)
+    assert (one.related["schedule"][0]["due"], one.related["schedule"][0]["changed"]) == ("infinity", "-infinity")
+    assert two.related["schedule"][0]["due"] == date(2026, 12, 2)
 
 
 def test_names_that_are_not_there_are_named_with_the_nearest(postgres_database: str) -> None:

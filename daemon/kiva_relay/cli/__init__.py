@@ -6,14 +6,13 @@ What a person can mend is raised as a RelayError; it is printed here, with what 
 the command that was typed are imported, so that the map and the help are there at once.
 """
 
-import errno
 import importlib
 import os
 import secrets
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import typer
@@ -45,7 +44,7 @@ COMMANDS: Mapping[str, str] = {
 """Every command, with one line about it."""
 
 _MAP = """\
-kiva-relay {version} – sends loans, repayments and journals from your MIS to Kiva, once each
+kiva-relay {version}: sends loans, repayments and journals from your MIS to Kiva, once each
 
   see it work       demo
   before it runs    config sample · check · mapping list|check|test|preview · sandbox
@@ -224,13 +223,3 @@ def _unexpected(error: Exception) -> tuple[str, str]:
         f"Something unexpected happened ({type(error).__name__}, number {number}). Nothing is lost.",
         f"The details are in {file}. It may quote a row of your data: look before you pass it on.",
     )
-
-
-def is_closed_pipe(error: OSError) -> bool:
-    """Did whoever reads our output go away?"""
-    return error.errno == errno.EPIPE
-
-
-def names() -> Iterator[str]:
-    """The name of every command."""
-    yield from COMMANDS

@@ -15,5 +15,6 @@ CAP = timedelta(minutes=15)
 
 def wait(failures: int, *, dice: random.Random) -> timedelta:
     """The wait after so many failures in a row (1: the first): between half and all of min(cap, 2^(n-1) s)."""
-    ceiling = min(CAP, FIRST * 2 ** min(max(failures, 1) - 1, 20))
+    doublings = min(max(failures, 1) - 1, 20)
+    ceiling = min(CAP, FIRST * int(1 << doublings))
     return ceiling * dice.uniform(0.5, 1)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kiva_relay.config import settings as config
+from kiva_relay.config.kiva import Kiva
 from kiva_relay.delivery.outcome import either
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.state import State
@@ -31,13 +32,13 @@ def limit(resource: str, settings: config.Settings) -> int:
     return min(chosen.get(resource, 1), RESOURCES[resource].batch_limit)
 
 
-def path(resource: str, kiva: config.Kiva) -> str:
+def path(resource: str, kiva: Kiva) -> str:
     """Where a resource is posted, under the API base."""
     partner = kiva.journals.path if resource == "journal" else "partner"
     return f"/v3/{partner}/{kiva.partner_id}/{RESOURCES[resource].path}"
 
 
-def request(resource: str, bodies: Sequence[str], kiva: config.Kiva) -> bytes:
+def request(resource: str, bodies: Sequence[str], kiva: Kiva) -> bytes:
     """The exact bytes to send: the stored bodies as they are, in the wrapping of the resource."""
     if resource == "loan_draft":
         return bodies[0].encode()

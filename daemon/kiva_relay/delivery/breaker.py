@@ -100,7 +100,7 @@ def refusals_in_a_row(tx: Connection, resource: str) -> int:
 def _last(tx: Connection, resource: str, outcome: str) -> int:
     columns = table.attempt.c
     where = (columns.resource == resource, columns.outcome == outcome)
-    return tx.execute(sa.select(sa.func.coalesce(sa.func.max(columns.id), 0)).where(*where)).scalar_one()
+    return int(tx.execute(sa.select(sa.func.coalesce(sa.func.max(columns.id), 0)).where(*where)).scalar_one())
 
 
 def _released(tx: Connection, resource: str, reason: str) -> str:

@@ -11,7 +11,7 @@ import httpx
 import orjson
 
 from kiva_relay import __version__
-from kiva_relay.config import settings as config
+from kiva_relay.config.kiva import Kiva
 
 _ANSWER_LIMIT = 4_000_000
 _TEXT_LIMIT = 2_000
@@ -75,7 +75,7 @@ class Client:
     lost answer.
     """
 
-    def __init__(self, kiva: config.Kiva) -> None:
+    def __init__(self, kiva: Kiva) -> None:
         self._base = kiva.api_url.rstrip("/")
         timeout = httpx.Timeout(
             connect=kiva.timeout.connect.total_seconds(),

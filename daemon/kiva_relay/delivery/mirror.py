@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kiva_relay import errors
-from kiva_relay.config import settings as config
+from kiva_relay.config.kiva import Kiva
 from kiva_relay.delivery.client import Answer, Client
 from kiva_relay.delivery.outcome import either
 from kiva_relay.delivery.token import Token
@@ -18,9 +18,9 @@ from kiva_relay.outbox.catalogue import KINDS
 from kiva_relay.outbox.mirror import Loan
 
 STATUSES = (
-    "inactive reviewed issue issue_revising issue_approving fundRaising raised payingBack defaulted ended"
-    " expired inactive_expired refunded deleted"
-).split()
+    "inactive", "reviewed", "issue", "issue_revising", "issue_approving", "fundRaising", "raised", "payingBack",
+    "defaulted", "ended", "expired", "inactive_expired", "refunded", "deleted",
+)  # fmt: skip
 """Every status that Kiva's SDK and its samples name, in the order of a loan's life: a loan that moves on while
 the list is read is met twice rather than never, and the counts tell."""
 
@@ -41,7 +41,7 @@ class NotGiven(errors.RelayError):
         self.answer = answer
 
 
-def loans(client: Client, kiva: config.Kiva, token: Token) -> list[Loan]:
+def loans(client: Client, kiva: Kiva, token: Token) -> list[Loan]:
     """Every loan of the partner, in every status.
 
     Raises:
@@ -63,7 +63,7 @@ def loans(client: Client, kiva: config.Kiva, token: Token) -> list[Loan]:
     return list(found.values())
 
 
-def lists(client: Client, kiva: config.Kiva, token: Token) -> dict[str, list[dict[str, Any]]]:
+def lists(client: Client, kiva: Kiva, token: Token) -> dict[str, list[dict[str, Any]]]:
     """Kiva's four lists, by kind, as they come."""
     given = {}
     for kind in KINDS:
@@ -75,7 +75,7 @@ def lists(client: Client, kiva: config.Kiva, token: Token) -> dict[str, list[dic
     return given
 
 
-def _in_status(client: Client, kiva: config.Kiva, token: Token, status: str) -> tuple[dict[str, Loan], set[int]]:
+def _in_status(client: Client, kiva: Kiva, token: Token, status: str) -> tuple[dict[str, Loan], set[int]]:
     listed: dict[str, Loan] = {}
     totals: set[int] = set()
     for said in _pages(client, kiva, token, status):
@@ -90,9 +90,7 @@ def _total(said: dict[str, Any]) -> int:
     return int(either(said, "total_records", "totalRecords") or 0)
 
 
-def _pages(
-    client: Client, kiva: config.Kiva, token: Token, status: str, *, limit: int = PAGE
-) -> Iterator[dict[str, Any]]:
+def _pages(client: Client, kiva: Kiva, token: Token, status: str, *, limit: int = PAGE) -> Iterator[dict[str, Any]]:
     offset = 0
     while True:
         params: dict[str, str | int] = {"status": status, "offset": offset, "limit": limit}

@@ -6,6 +6,7 @@ The order of the rules is the argument; `TABLE` is printed in docs/delivery.md a
 from __future__ import annotations
 
 import email.utils
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -103,6 +104,6 @@ def retry_after(value: str | None, *, now: datetime) -> timedelta | None:
     return min(max(moment - now, timedelta(0)), _LONGEST_RETRY_AFTER)
 
 
-def either(answer: dict[str, Any], *spellings: str) -> Any:
+def either(answer: Mapping[str, Any], *spellings: str) -> Any:
     """The first of several spellings that the answer has (Kiva writes both snake_case and camelCase)."""
     return next((answer[spelling] for spelling in spellings if answer.get(spelling) is not None), None)

@@ -8,6 +8,7 @@ was accepted later and is not published yet. A position is harmless to repeat, s
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,6 +21,14 @@ from kiva_relay.outbox.state import UNSENT, Actor, State
 
 MOST_REPEATS = 3
 _NO_REPEAT = ("problem_without_loan", "strange_answer")
+
+
+@dataclass(frozen=True)
+class Sent:
+    """When the last attempt of an entry began, and when it ended."""
+
+    started_at: datetime
+    ended_at: datetime
 
 
 def recover(tx: Connection, *, witnessed: Callable[[int], bool], now: datetime) -> list[Entry]:
@@ -89,25 +98,26 @@ def adopt(tx: Connection, *, now: datetime) -> list[Entry]:
     return moved
 
 
-def _doubts(tx: Connection) -> list[tuple[Entry, sa.Row[tuple[datetime, datetime]] | None]]:
+def _doubts(tx: Connection) -> list[tuple[Entry, Sent | None]]:
     entries = [of(row) for row in tx.execute(sa.select(table.entry).where(table.entry.c.state == State.IN_DOUBT.value))]
     return [(entry, _last_attempt(tx, entry.id)) for entry in entries]
 
 
-def _last_attempt(tx: Connection, entry_id: int) -> sa.Row[tuple[datetime, datetime]] | None:
+def _last_attempt(tx: Connection, entry_id: int) -> Sent | None:
     query = (
         sa.select(table.attempt.c.started_at, table.attempt.c.ended_at)
         .join(table.batch_member, table.batch_member.c.batch_id == table.attempt.c.batch_id)
         .where(table.batch_member.c.entry_id == entry_id)
         .order_by(table.attempt.c.id.desc())
     )
-    return tx.execute(query.limit(1)).one_or_none()
+    row = tx.execute(query.limit(1)).one_or_none()
+    return None if row is None else Sent(*row)
 
 
 def _draft(
     tx: Connection,
     entry: Entry,
-    attempt: sa.Row[tuple[datetime, datetime]] | None,
+    attempt: Sent | None,
     *,
     settle_after: timedelta,
     drafts_visible: bool,
@@ -156,7 +166,7 @@ def _control(tx: Connection, after: datetime, refresh: mirror.Refresh) -> bool:
 def _position(
     tx: Connection,
     entry: Entry,
-    attempt: sa.Row[tuple[datetime, datetime]] | None,
+    attempt: Sent | None,
     *,
     settle_after: timedelta,
     now: datetime,

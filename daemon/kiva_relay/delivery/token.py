@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from kiva_relay import errors
 from kiva_relay.clock import Clock
-from kiva_relay.config import settings as config
+from kiva_relay.config.kiva import Kiva
 from kiva_relay.delivery.client import Answer, Client
 
 SCOPES = ("read:loans", "create:loan_draft", "create:repayment", "create:journal_update")
@@ -43,7 +43,7 @@ class Token:
 class Tokens:
     """Hands out the token in force, and gets a new one when it is time or when Kiva refused the old one."""
 
-    def __init__(self, client: Client, kiva: config.Kiva, *, clock: Clock) -> None:
+    def __init__(self, client: Client, kiva: Kiva, *, clock: Clock) -> None:
         self._client, self._kiva, self._clock = client, kiva, clock
         self._lock = threading.Lock()
         self._token: Token | None = None
@@ -98,7 +98,7 @@ def _seconds(said: Mapping[str, object]) -> float:
         return _NO_EXPIRY_SECONDS
 
 
-def _explained(answer: Answer, kiva: config.Kiva) -> errors.RelayError:
+def _explained(answer: Answer, kiva: Kiva) -> errors.RelayError:
     if answer.status in (400, 401, 403):
         return CredentialsRefused(
             f"The token server {kiva.token_url} refuses the credentials ({answer.status}). Nothing is lost.",

@@ -110,7 +110,7 @@ def release(
 
 def in_force(tx: Connection) -> list[Hold]:
     """All holds that were not released, oldest first."""
-    names = [field for field in Hold.__dataclass_fields__]
+    names = list(Hold.__dataclass_fields__)
     query = (
         sa.select(*(table.hold.c[name] for name in names))
         .where(table.hold.c.released_at.is_(None))

@@ -235,9 +235,7 @@ def ended_unsent(tx: Connection, state: State, *, since: datetime) -> dict[str, 
 
 def kept_back(tx: Connection) -> list[Kept]:
     """Every hold in force, oldest first, with what it keeps back."""
-    return [
-        Kept(held, _counted(tx, _columns.state == State.READY.value, *_under(held))) for held in hold.in_force(tx)
-    ]
+    return [Kept(held, _counted(tx, _columns.state == State.READY.value, *_under(held))) for held in hold.in_force(tx)]
 
 
 def held(tx: Connection) -> dict[str, int]:

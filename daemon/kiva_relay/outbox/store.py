@@ -370,7 +370,7 @@ def _same(entry: Entry, owed: Owed) -> bool:
 
 
 def _perhaps_applied(tx: Connection, entries: Sequence[Entry]) -> bool:
-    """Was any of them sent without our learning what became of it? Then Kiva may hold it rather than the last answer."""
+    """Was any of them sent without our learning what became of it? Then Kiva may hold it, not what it last accepted."""
     query = (
         sa.select(table.attempt.c.id)
         .join(table.batch_member, table.batch_member.c.batch_id == table.attempt.c.batch_id)

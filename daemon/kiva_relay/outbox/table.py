@@ -109,13 +109,13 @@ watermark = sa.Table(
     sa.Column("w", sa.Text, comment="opaque text of the source; NULL: nothing read yet"),
     sa.Column("regime", sa.Text),
     sa.Column("moved_at", Moment),
-    sa.Column("walk", sa.Text, comment="backfill or sweep; NULL: none under way"),
+    sa.Column("walk", sa.Text, comment="backfill, sweep, or leaving: its second half; NULL: none"),
     sa.Column("walk_number", sa.Integer, nullable=False, server_default="0"),
     sa.Column("walk_after", sa.Text, comment="the last key that the walk has read"),
     sa.Column("walk_started_at", Moment),
     sa.Column("backfilled_at", Moment),
     sa.Column("swept_at", Moment),
-    sa.CheckConstraint("walk IS NULL OR walk IN ('backfill', 'sweep')", name="walk"),
+    sa.CheckConstraint("walk IS NULL OR walk IN ('backfill', 'sweep', 'leaving')", name="walk"),
 )
 
 captured = sa.Table(

@@ -81,12 +81,16 @@ def start_walk(tx: Connection, stream: str, kind: str, *, now: datetime) -> None
     _guarded(tx, sa.update(table.watermark).where(columns.stream == stream).values(**values))
 
 
-def walked(tx: Connection, stream: str, after: str, *, now: datetime) -> None:
+def walked(tx: Connection, mark: Watermark, after: str, *, now: datetime) -> None:
     """Remember how far the walk has come."""
-    columns = table.watermark.c
-    started = sa.func.coalesce(columns.walk_started_at, sa.literal(now, table.Moment()))
-    values = {"walk_after": after, "walk_started_at": started}
-    _guarded(tx, sa.update(table.watermark).where(columns.stream == stream).values(**values))
+    values = {"walk_after": after, "walk_started_at": mark.walk_started_at or now}
+    _guarded(tx, sa.update(table.watermark).where(table.watermark.c.stream == mark.stream).values(**values))
+
+
+def start_leaving(tx: Connection, mark: Watermark) -> None:
+    """The walk has met every key in scope; now those that were in scope and were not met."""
+    values = {"walk": "leaving", "walk_after": None}
+    _guarded(tx, sa.update(table.watermark).where(table.watermark.c.stream == mark.stream).values(**values))
 
 
 def end_walk(tx: Connection, mark: Watermark, *, now: datetime) -> None:
@@ -158,12 +162,12 @@ def read_identities_again(tx: Connection, resource: str, identities: Iterable[st
     return marked
 
 
-def not_walked(tx: Connection, mark: Watermark, *, after: str | None, limit: int) -> list[str]:
+def not_walked(tx: Connection, mark: Watermark, *, limit: int) -> list[str]:
     """Keys believed in scope that this walk has not met: they left the scope or are gone."""
     columns = table.captured.c
     where = [columns.stream == mark.stream, columns.in_scope, columns.walk_number < mark.walk_number]
-    if after is not None:
-        where.append(columns.key > after)
+    if mark.walk_after is not None:
+        where.append(columns.key > mark.walk_after)
     return list(tx.execute(sa.select(columns.key).where(*where).order_by(columns.key).limit(limit)).scalars())
 
 

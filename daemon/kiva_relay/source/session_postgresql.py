@@ -7,7 +7,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import psycopg
 import sqlalchemy as sa
-from psycopg.types import datetime as loaders
+from psycopg import pq
+from psycopg.abc import AdaptContext, Buffer
+from psycopg.abc import Loader as AnyLoader
+from psycopg.adapt import Loader
 from sqlalchemy import event
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -24,30 +27,21 @@ _CONNECT = {
 }
 
 
-class _Date(loaders.DateLoader):
+def _lenient(strict: type[AnyLoader]) -> type[Loader]:
     """PostgreSQL knows infinity and years that Python does not: these stay text, and spoil one row, not a page."""
 
-    def load(self, data: bytes) -> object:  # type: ignore[override]  # text instead of a date, on purpose
-        try:
-            return super().load(data)
-        except psycopg.DataError:
-            return bytes(data).decode()
+    class Lenient(Loader):
+        def __init__(self, oid: int, context: AdaptContext | None = None) -> None:
+            super().__init__(oid, context)
+            self._strict = strict(oid, context)
 
+        def load(self, data: Buffer) -> object:
+            try:
+                return self._strict.load(data)
+            except psycopg.DataError:
+                return bytes(data).decode()
 
-class _Naive(loaders.TimestampLoader):
-    def load(self, data: bytes) -> object:  # type: ignore[override]  # as above
-        try:
-            return super().load(data)
-        except psycopg.DataError:
-            return bytes(data).decode()
-
-
-class _Aware(loaders.TimestamptzLoader):
-    def load(self, data: bytes) -> object:  # type: ignore[override]  # as above
-        try:
-            return super().load(data)
-        except psycopg.DataError:
-            return bytes(data).decode()
+    return Lenient
 
 
 def engine(url: sa.URL, *, password: str | None, statement_timeout: timedelta) -> sa.Engine:
@@ -83,8 +77,10 @@ def engine(url: sa.URL, *, password: str | None, statement_timeout: timedelta) -
         ):
             connection.execute("SELECT set_config(%s, %s, false)", (name, value))
         connection.autocommit = False
-        for type_name, loader in (("date", _Date), ("timestamp", _Naive), ("timestamptz", _Aware)):
-            connection.adapters.register_loader(type_name, loader)
+        for type_name in ("date", "timestamp", "timestamptz"):
+            strict = connection.adapters.get_loader(connection.adapters.types[type_name].oid, pq.Format.TEXT)
+            if strict is not None:
+                connection.adapters.register_loader(type_name, _lenient(strict))
 
     event.listen(made, "connect", prepare)
     return made
