@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
 
+import institution
+import psycopg
 import pytest
-from kiva_relay.demo import postgres
+from kiva_relay.demo import book, fineract, postgres
+from kiva_relay.sandbox import control, server
+from kiva_relay.sandbox.config import SandboxConfig
 
 _numbers = itertools.count(1)
 
@@ -22,3 +28,35 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgr
 def postgres_database(postgres_server: postgres.Server) -> str:
     """The URL of a fresh, empty database."""
     return postgres_server.create_database(f"test_{next(_numbers)}")
+
+
+@pytest.fixture(scope="session")
+def book_template(postgres_server: postgres.Server, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A database with a small book of today, to be cloned, and the folder of its photos."""
+    photos = tmp_path_factory.mktemp("photos")
+    with psycopg.connect(postgres_server.create_database("book")) as connection:
+        fineract.create(connection)
+        book.seed(connection, photos, today=date.today(), clients=150)
+    return "book", photos
+
+
+@pytest.fixture
+def mis_of_its_own(postgres_server: postgres.Server, book_template: tuple[str, Path]) -> tuple[str, Path]:
+    """The URL of a book that belongs to one test, and the folder of its photos."""
+    name, photos = book_template
+    return postgres_server.create_database(f"book_{next(_numbers)}", template=name), photos
+
+
+@pytest.fixture
+def house(
+    mis_of_its_own: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[institution.Institution]:
+    """A MIS with a book, a stand-in for Kiva, and what is needed to put a relay between them."""
+    url, photos = mis_of_its_own
+    monkeypatch.setenv("KIVA_SECRET", "s3cr3t-of-the-relay")
+    with (
+        psycopg.connect(url, autocommit=True) as connection,
+        server.start(config=SandboxConfig()) as pa2,
+        control.Sandbox(pa2.url) as kiva,
+    ):
+        yield institution.Institution(tmp_path, url, photos, connection, pa2, kiva)

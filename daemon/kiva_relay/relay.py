@@ -15,7 +15,8 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
-from kiva_relay import __version__, clock, errors, exporter, log, meter, notify, pulse
+from kiva_relay import __version__, clock, edits, errors, exporter, log, meter, notify, pulse
+from kiva_relay.config import loader
 from kiva_relay.config import settings as config
 from kiva_relay.delivery import breaker, reconciler
 from kiva_relay.delivery.client import Client
@@ -37,6 +38,7 @@ _LOOKOUT_RESTS = 0.5
 _MIS_ASKED_AGAIN = timedelta(seconds=5)
 _PULSE_EVERY = timedelta(seconds=5)
 _REPEATED_EVERY = timedelta(hours=1)
+_READERS_STOP_WITHIN = 1.0
 
 _log = log.get("relay")
 
@@ -60,6 +62,7 @@ class Relay:
         *,
         time: clock.Clock | None = None,
         at: Callable[[str], None] = lambda _name: None,
+        read_settings: Callable[[], config.Settings] | None = None,
     ) -> None:
         self.settings, self.documents, self.time, self._at = (
             settings,
@@ -68,11 +71,15 @@ class Relay:
             at,
         )
         self.stop = threading.Event()
+        self.reload_asked = threading.Event()
+        self._read_settings = read_settings or (lambda: loader.load(settings.file, environ=os.environ))
+        self._files = edits.Files(settings)
         self.pulse = pulse.Pulse(started_at=self.time.now(), version=__version__, pid=os.getpid())
         self._wake_courier = threading.Event()
         self._intake: Intake | None = None
         self._mis: Mis | None = None
         self._failed: BaseException | None = None
+        self._loops: list[threading.Thread] = []
         self.outbox: Outbox
         self.bench: Bench
 
@@ -115,7 +122,8 @@ class Relay:
         self.bench.witness.close()
         if self._mis is not None:
             self._mis.close()
-        if not isinstance(self._failed, errors.Stolen):
+        # A loop that did not end may still write: then the lease stays ours until the process ends.
+        if not isinstance(self._failed, errors.Stolen) and not any(loop.is_alive() for loop in self._loops):
             pulse.forget(self.outbox)
             self.bench.lease.release()
         self.outbox.close()
@@ -197,34 +205,76 @@ class Relay:
             OutboxRefused: the MIS is not the one that the outbox belongs to.
         """
         server = exporter.start(self.settings.metrics.listen, missing=self._missing) if self._exports() else None
-        loops = [
-            threading.Thread(target=self._guarded, args=(loop,), name=name)
-            for name, loop in (("intake", self._read), ("courier", self._deliver), ("lookout", self._look))
+        # Daemon threads: one that hangs in a request must not keep the process from ending.
+        self._loops = [
+            threading.Thread(target=self._guarded, args=(loop,), name=name, daemon=True)
+            for name, loop in (("courier", self._deliver), ("intake", self._read), ("lookout", self._look))
         ]
-        for loop in loops:
+        for loop in self._loops:
             loop.start()
         _log.info("ready", version=__version__, environment=self.settings.kiva.environment)
         notify.ready("ready")
-        try:
-            self._tend()
-        finally:
-            self.stop.set()
-            self._wake_courier.set()
-            notify.stopping("stopping: the answer under way is awaited")
-            deadline = self.time.monotonic() + self.settings.stop_grace.total_seconds()
-            for loop in loops:
-                loop.join(max(deadline - self.time.monotonic(), 0.1))
-            if server is not None:
-                server.close()
+        self._guarded(self._tend)
+        self._end_loops()
+        if server is not None:
+            server.close()
         if self._failed is not None:
             raise self._failed
 
-    def reload(self, settings: config.Settings, documents: Sequence[Document]) -> None:
-        """Put edited mappings (and the settings that need no restart) into force at the next cycle."""
+    def _end_loops(self) -> None:
+        """Await the answer that the courier is waiting for; what the others only read is not waited for."""
+        self.stop.set()
+        self._wake_courier.set()
+        notify.stopping("stopping: the answer under way is awaited")
+        courier, *readers = self._loops
+        courier.join(self.settings.stop_grace.total_seconds())
+        deadline = self.time.monotonic() + _READERS_STOP_WITHIN
+        for loop in readers:
+            loop.join(max(deadline - self.time.monotonic(), 0.1))
+
+    def reload(self, settings: config.Settings, documents: Sequence[Document]) -> str:
+        """Put edited mappings, and settings that need no restart, into force at the next cycle; what was done."""
+        before = {mapping.name: mapping.fingerprint for mapping in self.documents}
+        settings, need_a_restart = edits.kept(self.settings, settings)
         self.settings, self.documents = settings, list(documents)
         self.bench.settings = settings
         self._intake = None
-        _log.info("reloaded", mappings=len(self.documents))
+        self._files.now_in_force(settings)
+        after = {mapping.name: mapping.fingerprint for mapping in self.documents}
+        changed = sorted(name for name in before.keys() | after if before.get(name) != after.get(name))
+        _log.info("reloaded", mappings=len(after), changed=changed, need_a_restart=need_a_restart)
+        text = f"In force: {errors.counted(len(after), 'mapping')}; changed: {', '.join(changed) or 'none'}."
+        if need_a_restart:
+            text += (
+                f"\nNot in force yet: {', '.join(need_a_restart)}. These are read when the relay starts:"
+                "\n  sudo systemctl restart kiva-relay"
+            )
+        return text
+
+    def _reload_when_asked(self) -> None:
+        """Asked by a signal, by `kiva-relay reload`, or by a saved edit where `reload` is on_save."""
+        try:
+            with self.outbox.read() as tx:
+                asked = edits.wanted(tx)
+        except errors.Unreachable:
+            return
+        saved = self.settings.reload == "on_save" and self._files.settled()
+        if asked is None and not self.reload_asked.is_set() and not saved:
+            return
+        self.reload_asked.clear()
+        notify.reloading()
+        try:
+            settings = self._read_settings()
+            ok, text = True, self.reload(settings, load_documents(settings))
+        except errors.UsageError as error:
+            ok, text = False, str(error)
+            self._files.refused()
+            meter.config_reload_failures.inc()
+            _log.error("The edited files hold mistakes; what was in force stays in force", mistakes=text)
+        with self.outbox.begin() as tx:
+            edits.answer(tx, edits.Result(self.time.now(), ok=ok, text=text, asked=asked or ""))
+        notify.ready("ready")
+        self._publish()
 
     def _exports(self) -> bool:
         return self.settings.metrics.listen != "off"
@@ -241,6 +291,7 @@ class Relay:
         self._publish()
         while not self.stop.is_set():
             self.time.wait(self.stop, 0.5)
+            self._reload_when_asked()
             now = self.time.monotonic()
             if now - renewed >= renew_every.total_seconds():
                 self.bench.lease.renew()
@@ -251,6 +302,7 @@ class Relay:
 
     def _publish(self) -> None:
         destination = self.bench.destination
+        self.pulse.edited = self._files.edited()
         self.pulse.kiva.away_since, self.pulse.kiva.words = destination.down_since, destination.last_words
         self.pulse.kiva.last_good = destination.last_harmless_success
         try:

@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+
 from kiva_relay import errors
 from kiva_relay.outbox import hold, listing, mirror, settlement, store
 from kiva_relay.outbox.database import Outbox

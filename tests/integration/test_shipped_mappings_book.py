@@ -13,9 +13,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
+
 from kiva_relay import clock
 from kiva_relay.config import shipped
-from kiva_relay.demo import book, fineract, remark
+from kiva_relay.demo import book, fineract, postgres, remark
 from kiva_relay.mapping import document, mapper
 from kiva_relay.mapping.lookup import Lists
 from kiva_relay.mapping.plan import Mapping
@@ -54,13 +55,15 @@ class Institution:
 
 
 @pytest.fixture(scope="module")
-def institution(postgres_server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Institution]:
+def institution(postgres_server: postgres.Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Institution]:
     url = postgres_server.create_database("shipped_mappings")
     with psycopg.connect(url) as connection:
         fineract.create(connection)
         seeded = book.seed(connection, tmp_path_factory.mktemp("photos"), today=TODAY, clients=1500)
     mappings = document.load([shipped.folder("mappings") / "fineract"], parameters={"kiva_fund": seeded.fund_id})
-    catalogue = json.loads(importlib.resources.files("kiva_relay.sandbox").joinpath("catalogue.json").read_text("utf-8"))
+    catalogue = json.loads(
+        importlib.resources.files("kiva_relay.sandbox").joinpath("catalogue.json").read_text("utf-8")
+    )
     mis = Mis(
         url,
         password=None,
@@ -86,7 +89,13 @@ def test_every_draft_is_good_or_says_why(institution: Institution, name: str) ->
     good = [each.body for each in mapped if each.body is not None]
     assert good, Counter((refusal.code, refusal.field) for each in mapped for refusal in each.refusals)
     reasons = Counter(refusal.code for each in mapped for refusal in each.refusals)
-    assert set(reasons) <= {"disbursed_too_long_ago", "activity_unknown", "relation_missing", "name_empty", "missing"}, reasons
+    assert set(reasons) <= {
+        "disbursed_too_long_ago",
+        "activity_unknown",
+        "relation_missing",
+        "name_empty",
+        "missing",
+    }, reasons
     for body in good:
         lent = sum((each["amount"] for each in body["entreps"]), Decimal(0))
         assert lent == sum((each["principal"] for each in body["schedule"]), Decimal(0))
@@ -96,7 +105,9 @@ def test_every_draft_is_good_or_says_why(institution: Institution, name: str) ->
 
 def test_a_position_is_what_the_mis_says_itself(institution: Institution) -> None:
     with psycopg.connect(institution.url) as connection:
-        rows = connection.execute("SELECT account_no, principal_repaid_derived, principal_disbursed_derived FROM m_loan")
+        rows = connection.execute(
+            "SELECT account_no, principal_repaid_derived, principal_disbursed_derived FROM m_loan"
+        )
         repaid = {row[0]: (row[1] or Decimal(0), row[2]) for row in rows}
     positions = institution.mapped("repayment")
     assert len(positions) > 100

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from kiva_relay.errors import ConfigurationError, Mistake
 from mapping_file import DRAFT, changed, load
 
@@ -102,7 +103,7 @@ def test_all_mistakes_are_said_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ("resource: loan_draft", "resource: loan_drafts", "found \"loan_drafts\""),
+        ("resource: loan_draft", "resource: loan_drafts", 'found "loan_drafts"'),
         ("identity: account_no\n", "", "is missing"),
         ("key: id\n  where", "where", "is missing"),
         ("match: {id: client_id}", "match: {}", "is missing"),

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from kiva_relay.config import shipped
 from kiva_relay.errors import ConfigurationError
 from kiva_relay.mapping import document, example, lookup
@@ -53,7 +54,9 @@ def test_without_the_fund_nothing_loads_and_all_files_say_so() -> None:
 
 
 def test_only_resources_that_are_on_have_to_be_told() -> None:
-    assert [each.name for each in document.load([FOLDER], parameters={"kiva_fund": 2}, resources=["journal"])] == ["journal"]
+    assert [each.name for each in document.load([FOLDER], parameters={"kiva_fund": 2}, resources=["journal"])] == [
+        "journal"
+    ]
 
 
 def test_a_file_of_a_later_folder_takes_the_place_of_the_ready_made_one(tmp_path: Path) -> None:

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from kiva_relay import errors, log
-from kiva_relay.outbox import table
+from kiva_relay.cli import frame
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.state import State
 from kiva_relay.resource import refusal
@@ -20,7 +19,6 @@ from kiva_relay.resource.refusal import Refusal
 HIDDEN = "…"
 _SHOWN_ANYWAY = ("gender",)
 _VALUES = ("value", "found", "values", "reason", "identity", "other")
-_CENTS = 2
 
 _NOUNS = {"journal": "journal", "loan_draft": "loan draft", "repayment": "position"}
 
@@ -70,22 +68,6 @@ def joined(parts: Iterable[str]) -> str:
     return f"{', '.join(head)} and {last}" if head else last
 
 
-def resource(written: str) -> str:
-    """The resource that was written with `-` or `_`, or in the plural.
-
-    Raises:
-        UsageError: there is no such resource.
-    """
-    name = written.strip().lower().replace("-", "_")
-    if name not in table.RESOURCES and name.removesuffix("s") in table.RESOURCES:
-        name = name.removesuffix("s")
-    if name in table.RESOURCES:
-        return name
-    raise errors.UsageError(
-        f"There is no resource “{written}”: expected {joined(table.RESOURCES)}.", hint=_meant(written, table.RESOURCES)
-    )
-
-
 def state(written: str) -> State:
     """The state that was written with `-`, `_` or a blank.
 
@@ -103,18 +85,6 @@ def state(written: str) -> State:
 def spoken(state: State) -> str:
     """`in doubt`."""
     return state.value.replace("_", " ")
-
-
-def money(amount: str | None, currency: str | None) -> str:
-    """`250 000 XOF`: groups of three, cents only where there are any; empty when the amount is not known."""
-    if amount is None:
-        return ""
-    try:
-        value = Decimal(amount)
-    except InvalidOperation:
-        return amount
-    places = 0 if value == value.to_integral_value() else max(_CENTS, -int(value.normalize().as_tuple().exponent))
-    return f"{value:,.{places}f}".replace(",", " ") + (f" {currency}" if currency else "")
 
 
 def why(entry: Entry) -> str:
@@ -148,7 +118,7 @@ def difference(one: Mapping[str, str], currency: str | None) -> str:
         return f"{field} is another one in the MIS now"
     is_amount = _last(field) == "amount"
     was, now_is = (
-        money(one[side], currency) if is_amount else one[side] or "(nothing)" for side in ("was", "is")
+        frame.amount(one[side], currency) if is_amount else one[side] or "(nothing)" for side in ("was", "is")
     )
     return f"{field}   sent: {was}   now in the MIS: {now_is}"
 
@@ -175,12 +145,24 @@ def entry_json(entry: Entry) -> dict[str, Any]:
     }
 
 
+def why_is_said(note: str) -> str:
+    """The note that a person gave.
+
+    Raises:
+        UsageError: there is none; what changes what is sent is written down with its reason.
+    """
+    if not note.strip():
+        raise errors.UsageError(
+            "--note is missing: say in a few words why, for the record. Nothing was changed.",
+            hint=f'{frame.with_sudo()} --note "…"',
+        )
+    return note.strip()
+
+
 def _safe(said: Refusal) -> Refusal:
     if not is_personal(said.field) or said.code.startswith("photo_"):
         return said
-    params = {
-        name: HIDDEN if name in _VALUES and not value.isdigit() else value for name, value in said.params.items()
-    }
+    params = {name: HIDDEN if name in _VALUES and not value.isdigit() else value for name, value in said.params.items()}
     return Refusal(said.code, said.field, params)
 
 

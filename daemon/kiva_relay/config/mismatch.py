@@ -32,7 +32,7 @@ class Whole(int):
         return number
 
 
-def found(value: object) -> str:  # noqa: PLR0911 - one line for each kind of value
+def found(value: object) -> str:
     """How a message names a value: `4`, `"Dakar"`, `true`, `a list`, `nothing`."""
     match value:
         case None | "":

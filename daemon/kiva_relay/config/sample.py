@@ -64,7 +64,7 @@ def _setting(name: str, field: FieldInfo, margin: str) -> Iterator[str]:
         yield f"{margin}#{name}: {_yaml(field.default)}"
 
 
-def _yaml(value: Any) -> str:  # noqa: PLR0911 - one line for each kind of value
+def _yaml(value: Any) -> str:
     """A default as a person would write it."""
     match value:
         case bool():

@@ -129,6 +129,9 @@ def zone(written: object) -> str:
     raise Mismatch(f"{found(name)} is no time zone", remedy=remedy)
 
 
+_ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
 def day(*words: str) -> Callable[[object], Any]:
     """A date, or one of some words."""
 
@@ -137,9 +140,14 @@ def day(*words: str) -> Callable[[object], Any]:
             written = str(written)
         if isinstance(written, date) or written in words:
             return written
+        if isinstance(written, str) and _ISO_DATE.fullmatch(written):
+            try:
+                return date.fromisoformat(written)
+            except ValueError:
+                pass  # 2026-02-30: said below
         expected = f"{', '.join(words)} or a date"
         close = nearest(written, words, limit=1) if isinstance(written, str) else []
-        remedy = f"did you mean: {close[0]}" if close else "a date is written as 2026-11-01, without quotes"
+        remedy = f"did you mean: {close[0]}" if close else "a date is written as 2026-11-01"
         raise Mismatch(f"expected {expected}, found {found(written)}", remedy=remedy)
 
     return read

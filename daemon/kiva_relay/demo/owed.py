@@ -106,6 +106,7 @@ _LOANS = f"""
                  count(*) AS instalments
           FROM m_loan_repayment_schedule GROUP BY loan_id) s ON s.loan_id = l.id
     WHERE l.fund_id = %(fund)s AND l.loan_status_id IN (200, 300)
+      AND (%(identity)s::text IS NULL OR {_IDENTITY} = %(identity)s)
     ORDER BY l.id
 """  # noqa: S608 - our own text
 
@@ -153,17 +154,25 @@ def expected(connection: Connection, *, fund_id: int, cutoff: date, today: date)
     asked = {"fund": fund_id, "cutoff": cutoff}
     with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        loans = cursor.execute(_LOANS.encode(), asked).fetchall()
-        members = cursor.execute(_MEMBERS).fetchall()
+        due = drafts(connection, fund_id=fund_id, today=today)
         positions = cursor.execute(_POSITIONS.encode(), asked).fetchall()
         notes = cursor.execute(_NOTES.encode(), asked).fetchall()
     marked = [row for row in notes if row["note"].startswith("KIVA:")]
     return Owed(
-        _drafts(loans, members, today),
+        due,
         {row["identity"]: Position(row["identity"], row["repaid"], row["principal"]) for row in positions},
         {str(row["id"]): _note(row) for row in marked},
         len(notes) - len(marked),
     )
+
+
+def drafts(connection: Connection, *, fund_id: int, today: date, identity: str | None = None) -> dict[str, Draft]:
+    """The drafts alone, or the one with this identity, as the transaction that is open (if any) sees them."""
+    asked = {"fund": fund_id, "identity": identity}
+    with connection.cursor(row_factory=dict_row) as cursor:
+        loans = cursor.execute(_LOANS.encode(), asked).fetchall()
+        members = cursor.execute(_MEMBERS).fetchall() if any(row["client_no"] is None for row in loans) else []
+    return _drafts(loans, members, today)
 
 
 def _drafts(loans: list[Row], members: list[Row], today: date) -> dict[str, Draft]:

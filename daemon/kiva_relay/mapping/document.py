@@ -12,7 +12,7 @@ from typing import Any
 
 from kiva_relay import errors
 from kiva_relay.errors import ConfigurationError, Mistake
-from kiva_relay.mapping import lookup, trap
+from kiva_relay.mapping import live, lookup, trap
 from kiva_relay.mapping.field_reader import FieldReader
 from kiva_relay.mapping.live import verify
 from kiva_relay.mapping.plan import Mapping, Parameter
@@ -58,10 +58,12 @@ def load(
     *,
     parameters: Values[str, Any],
     resources: Collection[str] = tuple(RESOURCES),
+    mis: live.Database | None = None,
 ) -> list[Mapping]:
     """All mappings of the folders for the given resources.
 
-    `parameters` are the values of config.yaml. Raises ConfigurationError with all mistakes of all files.
+    `parameters` are the values of config.yaml; with `mis` at hand a missing one is asked for with its choices.
+    Raises ConfigurationError with all mistakes of all files.
     """
     mistakes = [
         Mistake(folder, 0, 0, "mappings", "is no folder", "correct `mappings:` in config.yaml")
@@ -73,7 +75,7 @@ def load(
         mapping, its = read(file, folders=folders, parameters=parameters)
         if mapping is not None and mapping.resource not in resources:
             continue
-        mistakes += its
+        mistakes += its if mis is None or mapping is None else live.asked(its, mapping.parameters, mis)
         if mapping is not None:
             found.append(mapping)
     if any(mistake.severity == "error" for mistake in mistakes):
@@ -160,6 +162,7 @@ class _Document:
             parameters=declared,
             tables=tables,
             columns=(*source.columns, *fields.columns),
+            places=source.places,
             warnings=tuple(each for each in self.report.mistakes if each.severity == "warning"),
         )
 

@@ -160,7 +160,7 @@ def _content(mapping: Plans, shared: Mapping[str, Any], mine: Mapping[str, Any])
     rows = {
         name: _over(shared.get(name), mine[name]) if name in mine else shared.get(name) for name in {**shared, **mine}
     }
-    related = {}
+    related: dict[str, Any] = {}
     for relation in mapping.stream.relations:
         given = rows.get(relation.name)
         nulls = dict.fromkeys(columns.get(relation.name, ()), None)

@@ -63,20 +63,25 @@ class FieldReader:
 
     def _parsed(self, found: Tree, scope: Scope, path: str, kind: Kind | None) -> Expression | None:
         quote = 1 if found.quoted else 0
-        key = path.rsplit(".", 1)[-1]
         try:
             parsed = expression.parse(found.text)
-            for owner, column, reference in scope.columns(parsed):
-                offset = found.column + quote + reference.offset
-                direct = kind if (parsed.source == ".".join(reference.path)) else None
-                self.columns.append(Column(owner, column, path, found.line, offset, direct))
         except Wrong as wrong:
             remedy, message = wrong.remedy, str(wrong)
             if kind is not None and trap.looks_like_words(found.text):
                 message = f'"{found.text}" is read as an expression, and is none'
-                remedy = f"if you mean these very words:   {trap.words(key, found.text.strip())}"
+                remedy = f"if you mean these very words:   {trap.words(path.rsplit('.', 1)[-1], found.text.strip())}"
             self.report.add(found, path, message, remedy=remedy, offset=quote + wrong.offset)
             return None
+        try:
+            columns = list(scope.columns(parsed))
+        except Wrong as wrong:
+            self.report.add(found, path, str(wrong), remedy=wrong.remedy, offset=quote + wrong.offset)
+            return None
+        for owner, column, reference in columns:
+            # Only a column that goes to Kiva as it is has to be of Kiva's kind.
+            direct = kind if parsed.source == ".".join(reference.path) else None
+            place = found.column + quote + reference.offset
+            self.columns.append(Column(owner, column, path, found.line, place, direct))
         for table in parsed.tables:
             self.tables.setdefault(table, (found, path))
         return parsed
@@ -176,7 +181,9 @@ class FieldReader:
             relation = scope.relations.get(start.source)
             if relation is None or not relation.many:
                 remedy = "from: a relation with `many: true`"
-                self.report.add(column, f"{path}.{name}", f'"{start.source}" is no relation of many rows', remedy=remedy)
+                self.report.add(
+                    column, f"{path}.{name}", f'"{start.source}" is no relation of many rows', remedy=remedy
+                )
             else:
                 self.columns.append(Column(start.source, column.text, f"{path}.{name}", column.line, column.column))
 

@@ -21,6 +21,9 @@ from kiva_relay.mapping import image, lookup
 from kiva_relay.resource.field import TEXT_LIMIT
 from kiva_relay.resource.refusal import Refusal
 
+# Powers of ten beyond which a number is no amount and no id, but would fill the memory when it is written out.
+MAGNITUDE = 30
+
 
 class Refused(Exception):  # noqa: N818 - the data says no; nothing of ours failed
     """A value that cannot be sent; `refusal` says why, still without the field."""
@@ -66,7 +69,7 @@ def written(value: Any) -> str:
         case bool():
             return "true" if value else "false"
         case Decimal():
-            return format(value.normalize(), "f")
+            return format(number(value).normalize(), "f")
         case str():
             return str(settled(value)).strip()
         case datetime() | date():
@@ -95,7 +98,10 @@ def number(value: Any) -> Decimal:
     """A number, exactly; raises Refused for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         raise Refused("wrong_type", expected="a number", found=kind_of(value))
-    return Decimal(value)
+    exact = Decimal(value)
+    if not exact.is_finite() or abs(exact.adjusted()) > MAGNITUDE:
+        raise Refused("wrong_type", expected="a number", found="one that no amount can be")
+    return exact
 
 
 def choose(run: Run, value: Any, known: Mapping[Any, Any], *otherwise: Any) -> Any:

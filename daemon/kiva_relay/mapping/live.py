@@ -84,7 +84,7 @@ def _owners(mapping: Plans, mis: Database) -> tuple[dict[str, Mapping[str, str]]
         except Unreachable:
             raise
         except RelayError as reason:
-            line, column = _place(mapping, owner)
+            line, column = mapping.places.get(path, (0, 0))
             mistakes.append(Mistake(mapping.file, line, column, path, f"the database says: {reason}"))
     if stream.where and "" in live:
         try:
@@ -92,7 +92,7 @@ def _owners(mapping: Plans, mis: Database) -> tuple[dict[str, Mapping[str, str]]
         except Unreachable:
             raise
         except RelayError as reason:
-            line, column = _place(mapping, "")
+            line, column = mapping.places.get("source.where", (0, 0))
             mistakes.append(Mistake(mapping.file, line, column, "source.where", f"the database says: {reason}"))
     return live, mistakes
 
@@ -104,11 +104,6 @@ def _related(mapping: Plans) -> Iterator[tuple[str, Relation, str]]:
     for number, touched in enumerate(mapping.stream.touched_by):
         place = f"touched_by[{number}]"
         yield touched.name or place, touched, f"source.{place}"
-
-
-def _place(mapping: Plans, owner: str) -> tuple[int, int]:
-    places = [(each.line, each.column) for each in mapping.columns if each.owner == owner]
-    return min(places, default=(0, 0))
 
 
 def _column(mapping: Plans, column: Column, live: Mapping[str, str]) -> list[Mistake]:
@@ -139,7 +134,7 @@ def _clashes(mapping: Plans, live: Mapping[str, str]) -> list[Mistake]:
     return [
         Mistake(
             mapping.file,
-            *_place(mapping, relation.name),
+            *mapping.places.get(f"relations.{relation.name}", (0, 0)),
             f"relations.{relation.name}",
             f'{mapping.stream.table} has a column "{relation.name}" too',
             f"give the relation another name, as {relation.name}_row",

@@ -109,7 +109,8 @@ class Mapping:
     """One mapping file, ready to be applied.
 
     `fingerprint` changes with everything that could change a body: the file, its parameters, its code tables.
-    `warnings` are what a person should read but what stops nothing.
+    `places` are line and column of what the database may object to. `warnings` are what a person should read but
+    what stops nothing.
     """
 
     name: str
@@ -126,6 +127,7 @@ class Mapping:
     parameters: tuple[Parameter, ...] = ()
     tables: Mapped[str, Table] = field(default_factory=dict)
     columns: tuple[Column, ...] = ()
+    places: Mapped[str, tuple[int, int]] = field(default_factory=dict)
     warnings: tuple[Mistake, ...] = ()
 
     @property

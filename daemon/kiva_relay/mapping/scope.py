@@ -73,6 +73,8 @@ class Scope:
         if len(path) == 1:
             return None
         rows = path[1] == "*"
+        if len(path) > (3 if rows else 2):
+            raise Wrong("a column has no parts", remedy=".".join(path[:2]), offset=reference.offset)
         if relation.many and not rows:
             raise Wrong(
                 f"{relation.name} has many rows; which one is meant?",

@@ -27,32 +27,25 @@ def shaped(kind: Kind, value: Any, run: Run) -> Any:
 
 
 def _text(value: Any, run: Run) -> str | None:
-    del run
     if isinstance(value, str):
         return value.strip()
     # An id may be a number in the MIS; true, a date or a fraction is no text by accident.
-    whole = isinstance(value, int | Decimal) and not isinstance(value, bool) and value == int(value)
-    return str(int(value)) if whole else None
+    whole = _integer(value, run)
+    return None if whole is None else str(whole)
 
 
 def _integer(value: Any, run: Run) -> int | None:
-    del run
-    if isinstance(value, bool) or not isinstance(value, int | Decimal) or value != int(value):
-        return None
-    return int(value)
+    amount = _amount(value, run)
+    return int(amount) if amount is not None and amount == amount.to_integral_value() else None
 
 
 def _amount(value: Any, run: Run) -> Decimal | None:
     del run
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         return None
-    amount = Decimal(value)
-    exponent = amount.as_tuple().exponent
-    if not isinstance(exponent, int):
-        return None
-    if exponent > 0 or exponent < -DIGITS:
-        amount = Decimal(format(amount.normalize(), "f"))
-    return amount
+    amount = function.number(value)
+    exponent = int(amount.as_tuple().exponent)
+    return Decimal(format(amount.normalize(), "f")) if exponent > 0 or exponent < -DIGITS else amount
 
 
 def _date(value: Any, run: Run) -> str | None:

@@ -34,6 +34,7 @@ class SourceReader:
         self.fields = fields
         self.values = values
         self.columns: list[Column] = []
+        self.places: dict[str, tuple[int, int]] = {}
         self.used: set[str] = set()
 
     def parameters(self, found: Tree | None) -> tuple[Parameter, ...]:
@@ -81,6 +82,9 @@ class SourceReader:
         where = self.text(found, "where", "source")
         if not key:
             self.report.add(found, "source.key", "is missing: the column that names a row", remedy="key: id")
+        for name_of in ("table", "where"):
+            at = found.get(name_of) or found
+            self.places[f"source.{name_of}"] = (at.line, at.column)
         touched = self._touched_by(found.get("touched_by"), relations)
         self._sql_parameters(found.get("where"), "source.where", declared)
         self._unwatched(found, table, relations, touched)
@@ -151,6 +155,7 @@ class SourceReader:
                 self.report.add(found, path, "expected a table and how it is matched", remedy=remedy)
             return None
         self.keys(found, known_keys, path)
+        self.places[path] = (found.line, found.column)
         table = self.text(found, "table", path) or None
         sql = self._select(found, path)
         if (table is None) == (sql is None):

@@ -39,7 +39,7 @@ def bind_destination(tx: Connection, settings: config.Settings) -> None:
     """
     if get(tx, "outbox_id") is None:
         put(tx, "outbox_id", secrets.token_hex(8))
-    _bind(tx, {"api_url": settings.kiva.api_url, "partner_id": settings.kiva.partner_id}, settings)
+    _bind(tx, _destination(settings), settings)
 
 
 def bind_mis(tx: Connection, identity: str, settings: config.Settings) -> None:
@@ -51,15 +51,34 @@ def bind_mis(tx: Connection, identity: str, settings: config.Settings) -> None:
     _bind(tx, {"mis": identity}, settings)
 
 
+def check_destination(tx: Connection, settings: config.Settings) -> None:
+    """Check that the outbox is of this destination, or of none yet. Binds nothing.
+
+    Raises:
+        OutboxRefused: the outbox belongs to another API or partner.
+    """
+    for name, value in _destination(settings).items():
+        _compare(name, get(tx, name), value, settings)
+
+
+def _destination(settings: config.Settings) -> dict[str, str]:
+    return {"api_url": settings.kiva.api_url, "partner_id": settings.kiva.partner_id}
+
+
 def _bind(tx: Connection, facts: dict[str, str], settings: config.Settings) -> None:
     for name, value in facts.items():
         bound = get(tx, name)
+        _compare(name, bound, value, settings)
         if bound is None:
             put(tx, name, value)
-        elif bound != value:
-            raise errors.OutboxRefused(
-                f"The outbox {settings.outbox.url} belongs to {_NAMES[name]} {bound}; the configuration"
-                f" {settings.file} says {value}. Nothing was read or sent.",
-                hint="Another destination or MIS needs an outbox of its own: set outbox.url to a new one."
-                " The old one stays where it is. If the setting is a mistake, correct it.",
-            )
+
+
+def _compare(name: str, bound: str | None, value: str, settings: config.Settings) -> None:
+    if bound in (None, value):
+        return
+    raise errors.OutboxRefused(
+        f"The outbox {settings.outbox.url} belongs to {_NAMES[name]} {bound}; the configuration"
+        f" {settings.file} says {value}. Nothing was read or sent.",
+        hint="Another destination or MIS needs an outbox of its own: set outbox.url to a new one."
+        " The old one stays where it is. If the setting is a mistake, correct it.",
+    )

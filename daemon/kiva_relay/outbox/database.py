@@ -85,6 +85,7 @@ def _file_engine(path: Path) -> Engine:
         f"sqlite:///{path}",
         connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "isolation_level": None, "check_same_thread": False},
         pool_size=8,
+        hide_parameters=True,
     )
 
     @event.listens_for(engine, "connect")
@@ -115,6 +116,7 @@ def _server_engine(url: sa.URL, password: secret.Secret | None) -> Engine:
     return sa.create_engine(
         url,
         isolation_level="READ COMMITTED",
+        hide_parameters=True,
         pool_pre_ping=True,
         connect_args={
             "application_name": "kiva-relay outbox",

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -75,7 +74,10 @@ class Act:
 
 @dataclass(frozen=True)
 class Divergence:
-    """What the MIS says today against what was sent: `kind` is changed or left_scope, `fields` is [{field, was, is}]."""
+    """What the MIS says today against what was sent.
+
+    `kind` is changed or left_scope; `fields` is [{field, was, is}].
+    """
 
     entry: Entry
     kind: str
@@ -167,14 +169,14 @@ def life(tx: Connection, entry: Entry) -> Life:
 def attempts(tx: Connection, entry_id: int) -> list[Attempt]:
     """Every attempt of an entry, oldest first."""
     member, other, tried = table.batch_member.c, table.batch_member.alias("other").c, table.attempt.c
-    together = sa.select(sa.func.count()).where(other.batch_id == tried.batch_id).scalar_subquery()
+    together = sa.select(sa.func.count()).where(other.batch_id == tried.batch_id).scalar_subquery().label("entries")
     query = (
         sa.select(*(tried[name] for name in Attempt.__dataclass_fields__ if name != "entries"), together)
         .join_from(table.attempt, table.batch_member, member.batch_id == tried.batch_id)
         .where(member.entry_id == entry_id)
         .order_by(tried.id)
     )
-    return [Attempt(*row) for row in tx.execute(query)]
+    return [Attempt(**row._mapping) for row in tx.execute(query)]  # noqa: SLF001 - SQLAlchemy's public name
 
 
 def acts(tx: Connection, entry_id: int) -> list[Act]:
@@ -357,7 +359,7 @@ def _is_held(tx: Connection) -> list[sa.ColumnElement[bool]]:
 
 def _counted(tx: Connection, *where: sa.ColumnElement[bool]) -> dict[str, int]:
     query = sa.select(_columns.resource, sa.func.count()).where(*where).group_by(_columns.resource)
-    return {resource: count for resource, count in tx.execute(query.order_by(_columns.resource))}
+    return {row[0]: row[1] for row in tx.execute(query.order_by(_columns.resource))}
 
 
 def _by_numbers(tx: Connection, numbers: Iterable[int]) -> list[Entry]:

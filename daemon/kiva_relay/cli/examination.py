@@ -1,0 +1,322 @@
+"""What `check` looks at: each part of the relay's surroundings, and what it finds there. It changes nothing."""
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+
+import sqlalchemy as sa
+
+from kiva_relay import errors, relay
+from kiva_relay.cli import frame, mappings
+from kiva_relay.clock import SystemClock
+from kiva_relay.config import settings as config
+from kiva_relay.config.settings import Settings
+from kiva_relay.delivery import mirror
+from kiva_relay.delivery.client import Client
+from kiva_relay.delivery.token import SCOPES, Token, Tokens
+from kiva_relay.mapping import example
+from kiva_relay.mapping.document import Mapping
+from kiva_relay.outbox import binding, migration, table
+from kiva_relay.outbox.database import Outbox
+from kiva_relay.source.mis import Mis
+
+_OK = 200
+_NOT_FOUND = 404
+_CLOCKS_DIFFER = timedelta(seconds=5)
+_HORIZON_IS_OLD = timedelta(minutes=10)
+_LITTLE_SPACE = 1 << 30
+_SERVICE = "kiva-relay"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of `check`: a word (ok, warning, error, off), what it is about, and sentences, remedies indented.
+
+    `unreachable` marks an error that may be over by itself.
+    """
+
+    word: Literal["ok", "warning", "error", "off"]
+    about: str
+    text: str
+    unreachable: bool = False
+
+
+def failed(about: str, error: errors.RelayError) -> Finding:
+    """A finding out of an error, with what to type next."""
+    text = str(error) + "".join(f"\n{line}" for line in (error.hint or "").splitlines())
+    return Finding("error", about, text, unreachable=isinstance(error, errors.Unreachable))
+
+
+# ---------------------------------------------------------------- configuration and mappings
+
+
+def configuration(settings: Settings) -> Iterator[Finding]:
+    """What the loader warned of; that there are no mistakes is known when there are settings."""
+    chosen = sum(1 for key, field in config.every() if _value(settings, key) != field.default)
+    yield Finding("ok", "configuration", f"{errors.counted(chosen, 'setting')} differ from the defaults")
+    for warning in settings.warnings:
+        yield Finding("warning", "secrets", f"{warning.path}: {warning.message}\n{warning.remedy}")
+    for secret in (settings.kiva.client_secret, settings.mis.password, settings.outbox.password):
+        try:
+            if secret is not None:
+                secret.reveal()
+        except errors.UsageError as error:
+            yield failed("secrets", error)
+
+
+def _value(settings: Settings, key: str) -> object:
+    value: object = settings
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def documents(found: Sequence[Mapping]) -> Iterator[Finding]:
+    """The mappings and the examples beside them."""
+    if not found:
+        yield Finding(
+            "error", "mappings", "There are none: nothing would be sent.\nLook at `mappings:` and `resources:`."
+        )
+        return
+    warnings = [warning for mapping in found for warning in mapping.warnings]
+    passed, failures = 0, []
+    for mapping in found:
+        try:
+            results = example.run(mapping)
+        except errors.ConfigurationError as error:
+            yield failed("examples", error)
+            continue
+        passed += sum(result.passed for result in results)
+        failures += [f"{mapping.examples.name}:{result.line}  {result.name}" for result in results if not result.passed]
+    yield Finding("ok", "mappings", ", ".join(mapping.name for mapping in found))
+    for warning in warnings:
+        text = f"{warning.file}:{warning.line}: {warning.path}: {warning.message}\n{warning.remedy}".rstrip()
+        yield Finding("warning", "mappings", text)
+    if failures:
+        lines = "\n".join(failures)
+        yield Finding(
+            "error", "examples", f"{len(failures)} do not pass, {passed} do\n{lines}\nkiva-relay mapping test"
+        )
+    elif passed:
+        yield Finding("ok", "examples", f"{errors.counted(passed, 'example')} pass")
+    else:
+        yield Finding("off", "examples", "There are none beside the mappings.")
+
+
+# ---------------------------------------------------------------- the MIS
+
+
+def mis(settings: Settings, found: Sequence[Mapping]) -> Iterator[Finding]:
+    """The MIS: reached, read, not written; its clock; how changes are noticed; the mappings against its columns."""
+    opened = None
+    try:
+        opened = relay.open_mis(settings, clock=SystemClock())
+        yield _reached(settings, opened, found)
+        yield _writes(opened, found)
+        yield _clocks(settings, opened)
+        yield from _mappings_fit(opened, found)
+    except errors.RelayError as error:
+        yield failed("MIS", error)
+    finally:
+        if opened is not None:
+            opened.close()
+
+
+def _reached(settings: Settings, opened: Mis, found: Sequence[Mapping]) -> Finding:
+    url = sa.make_url(settings.mis.url)
+    tables = errors.counted(len(mappings.tables(found)), "table")
+    return Finding("ok", "MIS", f"{opened.server()}, {url.database}, as {url.username or 'its file'}; reads {tables}")
+
+
+def _writes(opened: Mis, found: Sequence[Mapping]) -> Finding:
+    writable = opened.can_write(mappings.tables(found))
+    if not writable:
+        return Finding("ok", "grants", "cannot write to the MIS")
+    return Finding(
+        "warning",
+        "grants",
+        f"This role could write to {', '.join(writable[:4])}{' …' if len(writable) > 4 else ''}. The relay never does;"  # noqa: PLR2004 - as many as fit a line
+        " SELECT is enough.\nCREATE ROLE kiva_relay LOGIN; GRANT SELECT ON "
+        f"{', '.join(mappings.tables(found))} TO kiva_relay;",
+    )
+
+
+def _clocks(settings: Settings, opened: Mis) -> Finding:
+    clock = SystemClock()
+    horizon = opened.horizon()
+    difference = abs(horizon.moment + horizon.age - clock.now())
+    text = f"MIS and this machine differ by {frame.length(difference)}; time zone of the data: {settings.mis.timezone}"
+    if difference > _CLOCKS_DIFFER:
+        return Finding(
+            "warning", "clocks", f"{text}\nNothing is lost by it, but times in lists will look wrong.\ntimedatectl"
+        )
+    return Finding("ok", "clocks", text)
+
+
+def _mappings_fit(opened: Mis, found: Sequence[Mapping]) -> Iterator[Finding]:
+    wrong = mappings.verified(found, opened)
+    if wrong is not None:
+        severe = any(mistake.severity == "error" for mistake in wrong.mistakes)
+        yield Finding("error" if severe else "warning", "columns", f"{wrong}\nkiva-relay mapping check")
+        if severe:
+            return
+    streams = [mapping.stream for mapping in found]
+    if not streams:
+        return
+    cycle = opened.changes(streams, {stream.name: None for stream in streams})
+    for stream in streams:
+        reason = cycle.reasons.get(stream.name, "")
+        word: Literal["ok", "warning"] = "warning" if cycle.regime[stream.name] in ("overlap", "sweep") else "ok"
+        count = f"{opened.count(stream):,} in scope"
+        text = f"{stream.name}: {count}; changes are noticed by {cycle.regime[stream.name]}"
+        yield Finding(word, "changes", f"{text}\n{reason}" if reason else text)
+    if cycle.horizon_age > _HORIZON_IS_OLD:
+        yield Finding(
+            "warning",
+            "changes",
+            f"A transaction has been open in the MIS for {frame.length(cycle.horizon_age)}. Nothing is lost;"
+            " the same rows are read again until it ends.",
+        )
+
+
+# ---------------------------------------------------------------- Kiva
+
+
+def kiva(settings: Settings) -> Iterator[Finding]:
+    """Kiva: the token, its scopes, the partner, its lists. Only harmless requests."""
+    chosen = settings.kiva
+    client = Client(chosen)
+    try:
+        token = Tokens(client, chosen, clock=SystemClock()).current()
+        yield _token(settings, token)
+        yield _partner(settings, client, token)
+    except errors.RelayError as error:
+        yield failed("Kiva", error)
+    finally:
+        client.close()
+    if not chosen.send:
+        yield Finding(
+            "off", "sending", "kiva.send is false: everything is captured, mapped and shown, nothing is sent."
+        )
+
+
+def _token(settings: Settings, token: Token) -> Finding:
+    chosen = settings.kiva
+    missing = [scope for scope in SCOPES if scope not in token.scopes]
+    if token.partner_id is not None and token.partner_id != chosen.partner_id:
+        return Finding(
+            "error",
+            "Kiva",
+            f"The credentials belong to partner {token.partner_id}; kiva.partner_id is {chosen.partner_id}."
+            "\nPA2 → Account → Profile shows the number.",
+        )
+    if missing:
+        return Finding(
+            "error",
+            "Kiva",
+            f"token: {len(SCOPES) - len(missing)} of {len(SCOPES)} scopes; missing: {', '.join(missing)}"
+            "\nAsk Kiva to grant them to this client id. What needs them is held until then.",
+        )
+    return Finding("ok", "Kiva", f"{chosen.api_url}; token, {len(SCOPES)} of {len(SCOPES)} scopes")
+
+
+def _partner(settings: Settings, client: Client, token: Token) -> Finding:
+    chosen = settings.kiva
+    params: dict[str, str | int] = {"status": "payingBack", "limit": 1}
+    answer = client.get(f"/v3/partner/{chosen.partner_id}/loans", token=token.text, params=params)
+    if answer.status == _NOT_FOUND:
+        return Finding(
+            "error",
+            "Kiva",
+            f"Kiva knows no partner {chosen.partner_id} at {chosen.api_url} (404)."
+            "\nPA2 → Account → Profile shows the number: kiva.partner_id",
+        )
+    if answer.status != _OK or answer.json is None:
+        said = answer.words if answer.status is None else f"status {answer.status}"
+        return Finding("error", "Kiva", f"The list of loans was not given: {said}", unreachable=answer.status is None)
+    try:
+        lists = mirror.lists(client, chosen, token)
+    except mirror.NotGiven as error:
+        return failed("Kiva", error)
+    counted = ", ".join(f"{len(items)} {kind}" for kind, items in lists.items())
+    return Finding("ok", "Kiva", f"partner {chosen.partner_id}; lists: {counted}")
+
+
+# ---------------------------------------------------------------- the outbox
+
+
+def outbox(settings: Settings) -> Iterator[Finding]:
+    """The outbox and its witness: there or not yet, whose it is, and room to grow."""
+    file = settings.outbox.file
+    try:
+        if file is not None and not _present(file):
+            yield _new_file(file)
+        else:
+            yield _opened(settings)
+    except errors.RelayError as error:
+        yield failed("outbox", error)
+    witness = settings.outbox.witness
+    if not witness.parent.is_dir():
+        yield Finding("error", "witness", f"The folder {witness.parent} does not exist.\n{_make(witness.parent)}")
+    elif not _writable(witness.parent):
+        yield Finding("error", "witness", f"{witness.parent} cannot be written by this user.\n{frame.with_sudo()}")
+    else:
+        yield Finding("ok", "witness", str(witness))
+
+
+def _present(file: Path) -> bool:
+    try:
+        return file.exists()
+    except PermissionError:
+        raise errors.UsageError(
+            f"The outbox {file} belongs to the service and cannot be read by your user.", hint=frame.with_sudo()
+        ) from None
+
+
+def _new_file(file: Path) -> Finding:
+    if not file.parent.is_dir():
+        return Finding("error", "outbox", f"The folder {file.parent} does not exist.\n{_make(file.parent)}")
+    if not _writable(file.parent):
+        return Finding("error", "outbox", f"{file.parent} cannot be written by this user.\n{frame.with_sudo()}")
+    return _with_space(file, f"new, will be {file}")
+
+
+def _opened(settings: Settings) -> Finding:
+    opened = Outbox(settings.outbox.url, password=settings.outbox.password)
+    try:
+        with opened.read() as tx:
+            schema = migration.present(tx)
+        if schema is None:
+            return Finding("ok", "outbox", f"{settings.outbox.url}: empty, `run` makes its tables")
+        if schema != migration.revisions()[-1] and schema in migration.revisions():
+            how = "`run` brings it up to date, after a copy" if opened.is_file else "sudo kiva-relay migrate"
+            return Finding(
+                "warning", "outbox", f"schema {schema}, this version needs {migration.revisions()[-1]}\n{how}"
+            )
+        migration.check(opened)
+        with opened.read() as tx:
+            binding.check_destination(tx, settings)
+            entries = tx.execute(sa.select(sa.func.count()).select_from(table.entry)).scalar_one()
+        text = f"{settings.outbox.file or settings.outbox.url}: {errors.counted(entries, 'entry')}"
+        return Finding("ok", "outbox", text) if not opened.is_file else _with_space(opened.path, text)
+    finally:
+        opened.close()
+
+
+def _with_space(file: Path, text: str) -> Finding:
+    free = shutil.disk_usage(file.parent).free
+    if free < _LITTLE_SPACE:
+        return Finding("warning", "outbox", f"{text}; only {free / (1 << 20):,.0f} MB free\ndf -h {file.parent}")
+    return Finding("ok", "outbox", f"{text}; {free / (1 << 30):,.0f} GB free")
+
+
+def _writable(folder: Path) -> bool:
+    return os.access(folder, os.W_OK | os.X_OK)
+
+
+def _make(folder: Path) -> str:
+    return f"sudo install -d -o {_SERVICE} -m 0700 {folder}"

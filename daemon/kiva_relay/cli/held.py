@@ -1,0 +1,123 @@
+"""What a hold means to a person: why, what it keeps back, what happens if nobody acts, and what to type."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from datetime import datetime
+
+from kiva_relay import errors
+from kiva_relay.cli import frame, words
+from kiva_relay.config.settings import RESOURCES, Settings
+from kiva_relay.outbox import hold
+from kiva_relay.outbox.hold import Hold
+from kiva_relay.outbox.listing import Kept
+
+GRAVE = ("restored_outbox", "mis_went_back")
+"""Here the relay may be wrong about what is at Kiva: whoever releases without looking may send twice."""
+
+_FIRST_LOOK = 5
+_DOUBTS = "Settle what is in doubt first:    sudo kiva-relay outbox list --state in_doubt"
+_KNOWN: Mapping[str, tuple[str, ...]] = {
+    "first_start": (
+        "A draft that somebody typed into PA2 and did not publish is not seen at Kiva: it may be among them.",
+    ),
+    "first_report": ("Compare some amounts with last month's report before you release it.",),
+    "brake": (
+        "{number} became owed within {within}; delivery.brake is {brake}.",
+        "Was it an import, or a mistake in the MIS?",
+    ),
+    "many_in_doubt": (_DOUBTS,),
+    "many_refusals": ("What Kiva said:   sudo kiva-relay outbox list --state refused",),
+    "restored_outbox": ("Was a backup restored? {entries} that only the witness knows stand in doubt now.", _DOUBTS),
+    "mis_went_back": ("Was a backup of the MIS restored? Its next loan numbers may go to other borrowers.",),
+    "scope_missing": ("Kiva has to grant: {scope}. Ask partner support.",),
+}
+"""What else is known of a reason; a hold's params are filled in."""
+
+
+def explained(kept: Kept, settings: Settings, *, adopted: Mapping[str, int], now: datetime) -> list[str]:
+    """The sentence, then lines: what is known, what follows if nobody acts, what to type."""
+    held = kept.hold
+    since = frame.moment(held.since, settings, at=now)
+    sentence = f"{named(held.what).capitalize()}: {held.sentence} (since {since})."
+    if held.reason == "first_start":
+        sentence = f"First start with this Kiva ({settings.kiva.environment}). Nothing of {named(held.what)} was sent."
+    lines = [f"Ready, and kept back: {words.counted(kept.ready)}. Nothing is lost; the MIS is read on."]
+    lines += _known(held, adopted)
+    if held.allowance:
+        lines.append(f"{held.allowance:,} of them may still pass (released with --limit).")
+    return [sentence, *lines, *_ways_out(kept)]
+
+
+def named(what: str) -> str:
+    """`everything`, `loan drafts`, `the mapping loan_draft.group`."""
+    if what == hold.ALL:
+        return "everything"
+    if what.startswith(hold.STREAM):
+        return f"the mapping {what.removeprefix(hold.STREAM)}"
+    return words.noun(what, 2)
+
+
+def target(written: str, streams: list[str]) -> str:
+    """What is to be held or released: `all`, a resource, or `stream:NAME`.
+
+    Raises:
+        UsageError: there is nothing of this name; names the nearest.
+    """
+    text = written.strip()
+    if text.lower() == hold.ALL:
+        return hold.ALL
+    name = text.removeprefix(hold.STREAM)
+    if name in streams:
+        return hold.STREAM + name
+    if not text.startswith(hold.STREAM) and text.lower().replace("-", "_").removesuffix("s") in RESOURCES:
+        return frame.resource(text)
+    known = [hold.ALL, *RESOURCES, *(hold.STREAM + stream for stream in streams)]
+    near = errors.nearest(text, [*known, *streams], limit=1)
+    raise errors.UsageError(
+        f"There is nothing called “{written}”: expected {words.joined(known)}. Nothing was changed.",
+        hint=f"Did you mean: {near[0]}" if near else None,
+    )
+
+
+def _known(held: Hold, adopted: Mapping[str, int]) -> list[str]:
+    """What the relay knows about this hold, beyond its reason."""
+    if held.reason == "asked":
+        return [f"{held.held_by} held it: “{held.note}”"]
+    if held.reason == "destination_fault":
+        return _fault(held.params)
+    if held.reason not in _KNOWN:
+        return [f"{name}: {value}" for name, value in sorted(held.params.items())]
+    params = defaultdict(lambda: "?", {name: str(value) for name, value in held.params.items()})
+    lines = [line.format_map(params) for line in _KNOWN[held.reason]]
+    if held.reason == "first_start" and adopted:
+        lines.insert(0, f"At Kiva already, under the same loan id, and so not sent: {words.counted(adopted)}.")
+    return lines
+
+
+def _fault(params: Mapping[str, object]) -> list[str]:
+    if "status" in params:
+        return [
+            f"Kiva answered {params['status']} to {params.get('path', 'the request')}. Nothing was processed.",
+            "Look at kiva.partner_id, kiva.environment and the permissions that Kiva gave.",
+        ]
+    return [str(params[name]) for name in ("said", "hint") if params.get(name)]
+
+
+def _ways_out(kept: Kept) -> list[str]:
+    held = kept.hold
+    if held.reason in hold.LIFTED_BY_ITSELF:
+        return [
+            "The relay asks again by itself and goes on as soon as Kiva agrees.",
+            "Look closer:       sudo kiva-relay check",
+        ]
+    lines = ["It stays so until somebody releases it."]
+    if kept.total:
+        only = f" --resource {held.what}" if held.what in RESOURCES else ""
+        lines.append(f"The list:          sudo kiva-relay outbox list --held{only}")
+    release = f"sudo kiva-relay release {held.what}"
+    if held.reason in ("first_start", "brake", "mapping_changes_much") and kept.total > _FIRST_LOOK:
+        lines.append(f'Send a few first:  {release} --limit {_FIRST_LOOK} --note "a first look"')
+    lines.append(f'Send all of it:    {release} --note "…"')
+    return lines

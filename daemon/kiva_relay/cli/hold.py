@@ -1,0 +1,36 @@
+"""`kiva-relay hold WHAT`: the brake for a person. What is held is captured and kept, not sent."""
+
+from typing import Annotated
+
+import typer
+
+from kiva_relay.cli import frame, held, words
+from kiva_relay.outbox import act, hold, listing
+
+What = Annotated[str, typer.Argument(metavar="WHAT", help="all, loan_draft, repayment, journal, or stream:MAPPING")]
+
+
+def command(what: What, config: frame.Config = None, *, note: frame.Note = "", as_json: frame.AsJson = False) -> int:
+    """Stop sending something. The MIS is read on, nothing is lost; `release` sends what was held."""
+    note = words.why_is_said(note)
+    settings = frame.load(config)
+    with frame.outbox(settings) as outbox, outbox.begin() as tx:
+        now, person = frame.now(), frame.person()
+        chosen = held.target(what, listing.streams(tx))
+        fresh = hold.put(tx, chosen, "asked", now=now, by=person, note=note)
+        if fresh:
+            act.record(tx, by=person, verb="hold", about={"what": chosen}, note=note, now=now)
+        kept = next(one for one in listing.kept_back(tx) if (one.hold.what, one.hold.reason) == (chosen, "asked"))
+    if as_json:
+        frame.print_json({"held": chosen, "fresh": fresh, "since": kept.hold.since, "ready": kept.ready})
+        return 0
+    frame.header(settings)
+    said = "was held already" if not fresh else "held"
+    frame.verdict(
+        "HELD",
+        f"{held.named(chosen).capitalize()}: {said}. Nothing is lost.\n"
+        f"Ready, and kept back: {words.counted(kept.ready)}. What is being sent just now is finished.\n"
+        "The MIS is read on. Nothing of it is sent until somebody releases it:\n"
+        f'sudo kiva-relay release {chosen} --note "…"',
+    )
+    return 0

@@ -1,0 +1,97 @@
+"""`kiva-relay mapping check`: the mapping files, against the live database and Kiva's own lists."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from kiva_relay import relay
+from kiva_relay.cli import frame, mappings
+from kiva_relay.clock import SystemClock
+from kiva_relay.config.settings import Settings
+from kiva_relay.errors import ConfigurationError, Mistake, RelayError, Unreachable, counted
+from kiva_relay.mapping import lookup
+from kiva_relay.mapping.document import Mapping
+from kiva_relay.mapping.plan import Leaf
+from kiva_relay.resource import refusal
+
+
+def command(config: frame.Config = None) -> int:
+    """Check the mappings: every mistake at once, with what to write instead.
+
+    Then against the live database (each column and SELECT) and Kiva's lists (each name in a code table). Exit
+    codes: 0 good, 2 mistakes, 3 the files are good and the database did not answer.
+    """
+    settings = frame.load(config)
+    frame.header(settings)
+    found = mappings.load(settings)
+    warnings = [warning for mapping in found for warning in mapping.warnings]
+    wrong, away = None, None
+    try:
+        wrong = _live(settings, found)
+    except Unreachable as error:
+        away = error
+    mistakes = [*warnings, *(wrong.mistakes if wrong else ()), *_names(settings, found)]
+    severe = [mistake for mistake in mistakes if mistake.severity == "error"]
+    if severe:
+        error_of_all = ConfigurationError(mistakes)
+        error_of_all.hint = "Nothing changed: what is in force stays in force."
+        raise error_of_all
+    for warning in mistakes:
+        frame.verdict("warning", f"{warning.file}:{warning.line}: {warning.path}: {warning.message}\n{warning.remedy}")
+    frame.say(f"{counted(len(found), 'mapping')} good, {counted(len(mistakes), 'warning')}.")
+    if away is not None:
+        away.hint = "The files are good; their columns were not compared. Run it again when the database answers."
+        raise away
+    return 0
+
+
+def _live(settings: Settings, found: Sequence[Mapping]) -> ConfigurationError | None:
+    mis = relay.open_mis(settings, clock=SystemClock())
+    try:
+        return mappings.verified(found, mis)
+    finally:
+        mis.close()
+
+
+def _names(settings: Settings, found: Sequence[Mapping]) -> Iterator[Mistake]:
+    """Names that the mappings and their code tables give to Kiva, and that are on none of Kiva's lists."""
+    if not any(leaf.functions for mapping in found for leaf in mapping.leaves()):
+        return
+    try:
+        lists = mappings.lists(settings)
+    except RelayError as error:
+        frame.notice(f"Not compared with Kiva's lists: {error}")
+        return
+    seen = set()
+    for mapping in found:
+        for leaf in mapping.leaves():
+            for mistake in _leaf(mapping, leaf, lists):
+                if mistake not in seen:
+                    seen.add(mistake)
+                    yield mistake
+
+
+def _leaf(mapping: Mapping, leaf: Leaf, lists: lookup.Lists) -> Iterator[Mistake]:
+    """A field whose last steps are `translate: TABLE` and `lookup: LIST`, or fixed words and `lookup: LIST`."""
+    steps = {step.function: step.arguments for step in leaf.steps}
+    if "lookup" not in steps:
+        return
+    kind = str(steps["lookup"][0])
+    if isinstance(leaf.start, str) and len(leaf.steps) == 1:
+        yield from _unknown(leaf.start, kind, lists, at=Mistake(mapping.file, 0, 0, leaf.name, ""))
+    table = mapping.tables.get(str(next(iter(steps.get("translate", ())), "")))
+    if table is None:
+        return
+    for code, name in table.rows.items():
+        place = Mistake(table.file, 0, 0, code, "", severity="warning")
+        yield from _unknown(name, kind, lists, at=place)
+
+
+def _unknown(name: str, kind: str, lists: lookup.Lists, *, at: Mistake) -> Iterator[Mistake]:
+    try:
+        lists.find(kind, name)
+    except lookup.ListsUnknown:
+        return
+    except lookup.Unknown as unknown:
+        given: dict[str, Any] = {"file": at.file, "line": at.line, "column": at.column, "path": at.path}
+        message, remedy = refusal.sentence(unknown.refusal), "Correct the name; these are refused until then."
+        yield Mistake(**given, message=message, remedy=remedy, severity=at.severity)

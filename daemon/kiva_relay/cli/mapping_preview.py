@@ -1,0 +1,225 @@
+"""`kiva-relay mapping preview`: what would be sent for one loan, and where each value comes from. Nothing is sent."""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+import typer
+
+from kiva_relay import relay
+from kiva_relay.cli import frame, mappings
+from kiva_relay.clock import SystemClock
+from kiva_relay.config.settings import Settings
+from kiva_relay.delivery import batch
+from kiva_relay.errors import RelayError, UsageError, counted
+from kiva_relay.mapping import lookup, mapper
+from kiva_relay.mapping.document import Mapping as Document
+from kiva_relay.mapping.mapper import Mapped
+from kiva_relay.resource import body as bodies
+from kiva_relay.resource import loan_draft, refusal, window
+from kiva_relay.resource.kind import Facts
+from kiva_relay.source.mis import Mis
+from kiva_relay.source.reader import Content
+
+PERSONAL = ("first_name", "last_name", "group_name", "description", "loanuse", "subject", "body", "image_encoded")
+"""Fields that hold names, stories and photos: shown only when asked for."""
+
+_PAGE = 200
+_SHOWN_OF_A_LIST = 2
+_WIDEST = 60
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """One mapped key: by which mapping, whether it is in scope, and what became of it."""
+
+    document: Document
+    content: Content
+    mapped: Mapped
+
+
+def command(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A mapping, or a resource: all its mappings are tried.")],
+    key: Annotated[str | None, typer.Argument(metavar="[KEY]", help="The database key, in place of --loan.")] = None,
+    config: frame.Config = None,
+    *,
+    loan: frame.Loan = None,
+    show_names: Annotated[bool, typer.Option("--show-names", help="Show names and stories, too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only the body, exactly as it would be sent.")] = False,
+) -> int:
+    """Show what would be sent for one loan, and where each value comes from. Nothing is sent.
+
+    Without --loan or a key, the first one in scope is shown. Exit code 1 when it would be refused.
+    """
+    if loan is not None and key is not None:
+        raise UsageError("A key and --loan were given; one is enough.")
+    settings = frame.load(config)
+    chosen = mappings.named(name, mappings.load(settings))
+    shown = _look_up(settings, chosen, loan=loan, key=key, quiet=as_json)
+    if not shown:
+        what = f"loan {loan}" if loan is not None else f"key {key}" if key is not None else "row in scope"
+        raise UsageError(
+            f"{', '.join(document.name for document in chosen)}: there is no {what} in the MIS.",
+            hint="kiva-relay mapping list      shows what each mapping reads",
+        )
+    if as_json:
+        for one in shown:
+            if one.mapped.body is not None:
+                sys.stdout.write(bodies.encode(one.mapped.body).decode() + "\n")
+    else:
+        frame.header(settings)
+        for one in shown:
+            _show(settings, one, show_names=show_names)
+    return 0 if all(one.mapped.body is not None for one in shown) else 1
+
+
+# ---------------------------------------------------------------- looking up
+
+
+def _look_up(
+    settings: Settings, chosen: Sequence[Document], *, loan: str | None, key: str | None, quiet: bool
+) -> list[_Shown]:
+    context = _context(settings, quiet=quiet)
+    mis = relay.open_mis(settings, clock=SystemClock())
+    try:
+        with frame.working("reading the MIS"):
+            found = [one for document in chosen for one in _of(mis, document, context, loan=loan, key=key)]
+    finally:
+        mis.close()
+    # A loan that two mappings read is shown by the one that would send it.
+    in_scope = [one for one in found if one.content.in_scope]
+    found = in_scope or found
+    return found[:1] if loan is None and key is None else found
+
+
+def _context(settings: Settings, *, quiet: bool) -> mapper.Context:
+    now = frame.now()
+    try:
+        lists = mappings.lists(settings)
+    except RelayError as error:
+        lists = lookup.Lists()
+        if not quiet:
+            frame.notice(f"Kiva's lists are not known: {error}")
+    today = now.astimezone(ZoneInfo(settings.mis.timezone)).date()
+    return mapper.Context(
+        lists=lists,
+        today=today,
+        cutoff=window.report(settings, now).cutoff,
+        timezone=settings.mis.timezone,
+        facts=Facts(today=today, columns=settings.kiva.columns, basis=settings.repayments.basis),
+    )
+
+
+def _of(
+    mis: Mis, document: Document, context: mapper.Context, *, loan: str | None, key: str | None
+) -> Iterator[_Shown]:
+    stream = document.stream
+    if loan is None:
+        keys = [key] if key is not None else mis.walk(stream, after=None, limit=1)
+        yield from _mapped(mis, document, context, keys)
+        return
+    keys = _by_identity(mis, document, loan)
+    found = [one for one in _mapped(mis, document, context, keys) if _is(one.mapped, loan)]
+    yield from found or _by_walking(mis, document, context, loan)
+
+
+def _is(mapped: Mapped, loan: str) -> bool:
+    return loan in (mapped.loan_id, mapped.identity)
+
+
+def _by_identity(mis: Mis, document: Document, loan: str) -> list[str]:
+    """Keys whose root row has the loan id in a column that the identity is made of."""
+    references = document.identity.references
+    columns = dict.fromkeys(reference.path[-1] for reference in references if reference.path[:-1] in ((), ("root",)))
+    return list(dict.fromkeys(key for column in columns for key in mis.find(document.stream, column, [loan])))
+
+
+def _by_walking(mis: Mis, document: Document, context: mapper.Context, loan: str) -> Iterator[_Shown]:
+    """Every key in scope, until one is of that loan: where a mapping finds the loan id in another table."""
+    after = None
+    while keys := mis.walk(document.stream, after=after, limit=_PAGE):
+        found = [one for one in _mapped(mis, document, context, keys) if one.mapped.loan_id == loan]
+        if found:
+            yield from found
+            return
+        after = keys[-1]
+
+
+def _mapped(mis: Mis, document: Document, context: mapper.Context, keys: Sequence[str]) -> Iterator[_Shown]:
+    if not keys:
+        return
+    for content in mis.read(document.stream, keys, cutoff=context.cutoff):
+        if content.root is not None:
+            yield _Shown(document, content, mapper.apply(document, content, context=context, origins=True))
+
+
+# ---------------------------------------------------------------- showing
+
+
+def _show(settings: Settings, one: _Shown, *, show_names: bool) -> None:
+    mapped, document = one.mapped, one.document
+    frame.say(f"{document.name}, loan {mapped.loan_id or '?'}", style="bold")
+    if not one.content.in_scope:
+        frame.say(f"  not in scope, so nothing would be sent. source.where: {document.stream.where}")
+    if mapped.body is None:
+        _show_why_not(mapped)
+        frame.say()
+        return
+    frame.say(f"  would be sent to  POST {settings.kiva.api_url}{batch.path(document.resource, settings.kiva)}")
+    rows = [
+        (path, _value(path, value, show_names=show_names), mapped.origins.get(path, ""))
+        for path, value in _flat(mapped.body)
+    ]
+    frame.table(("field", "value", "from"), rows)
+    hidden = not show_names and any("…" in value for _, value, _ in rows)
+    if hidden:
+        frame.say("  (names and stories: --show-names)")
+    by = loan_draft.publish_by(mapped.body) if document.resource == "loan_draft" else None
+    if by is not None:
+        frame.say(f"  publish in PA2 by {frame.day(by)}")
+    if document.left_to_the_coordinator:
+        frame.say(f"  left to the coordinator: {', '.join(document.left_to_the_coordinator)}")
+    frame.say("  Nothing was sent.")
+    frame.say()
+
+
+def _show_why_not(mapped: Mapped) -> None:
+    if mapped.waiting == "incomplete":
+        frame.say("  it would wait: `when:` of the mapping says that it is not complete yet.")
+    elif mapped.waiting == "lists_unknown":
+        frame.say("  it would wait: Kiva's lists were never read.")
+    for reason in mapped.refusals:
+        frame.verdict("error", f"{refusal.sentence(reason)}\n→ {refusal.remedy(reason)}")
+
+
+def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value with its place; of a long list of objects only the first ones."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _flat(inner, f"{path}.{name}" if path else name)
+    elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+        shown = value if path == "entreps" else value[:_SHOWN_OF_A_LIST]
+        for number, item in enumerate(shown):
+            yield from _flat(item, f"{path}[{number}]")
+        if len(value) > len(shown):
+            yield f"{path}[…]", _More(len(value) - len(shown))
+    else:
+        yield path, value
+
+
+class _More(int):
+    """So many items that are not shown."""
+
+
+def _value(path: str, value: Any, *, show_names: bool) -> str:
+    if isinstance(value, _More):
+        return f"and {counted(value, 'item')} more"
+    name = path.rpartition(".")[2].partition("[")[0]
+    text = bodies.encode({"": value}).decode()[len('{"":') : -1]
+    if name == "image_encoded":
+        return f"a photo, {len(text) * 3 // 4 // 1024:,} kB"
+    if name in PERSONAL and not show_names:
+        return '"…"'
+    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"

@@ -1,0 +1,113 @@
+"""The mappings of a configuration, for commands: loaded, and asked for by name, with what the database can tell."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+from kiva_relay import relay
+from kiva_relay.cli import frame
+from kiva_relay.clock import SystemClock
+from kiva_relay.config.settings import Settings
+from kiva_relay.delivery import mirror
+from kiva_relay.delivery.client import Client
+from kiva_relay.delivery.token import Tokens
+from kiva_relay.errors import ConfigurationError, RelayError, UsageError, nearest
+from kiva_relay.mapping import document, live, lookup
+from kiva_relay.mapping.document import Mapping
+from kiva_relay.outbox import catalogue
+from kiva_relay.source.mis import Mis
+
+
+def load(settings: Settings) -> list[Mapping]:
+    """All mappings; a parameter that is missing is told with the choices that the database knows.
+
+    Raises:
+        ConfigurationError: all mistakes of all files.
+    """
+    try:
+        return relay.load_documents(settings)
+    except ConfigurationError as error:
+        if not any(mistake.path.startswith("parameters.") for mistake in error.mistakes):
+            raise
+        raise _with_choices(settings, error) from None
+
+
+def _with_choices(settings: Settings, error: ConfigurationError) -> ConfigurationError:
+    """The same mistakes, those about parameters with the choices; unchanged when the database is away."""
+    folders = settings.mapping_folders
+    parameters = [
+        parameter
+        for file in document.files(folders)
+        for mapping, _ in [document.read(file, folders=folders, parameters=settings.parameters)]
+        if mapping is not None
+        for parameter in mapping.parameters
+    ]
+    try:
+        mis = relay.open_mis(settings, clock=SystemClock())
+    except RelayError:
+        return error
+    try:
+        return ConfigurationError(live.asked(error.mistakes, parameters, mis))
+    except RelayError:
+        return error
+    finally:
+        mis.close()
+
+
+def named(name: str, mappings: Sequence[Mapping]) -> list[Mapping]:
+    """The mapping of that name, or all of that resource.
+
+    Raises:
+        UsageError: there is neither; names the nearest.
+    """
+    plain = name.removesuffix(".yaml")
+    found = [mapping for mapping in mappings if plain == mapping.name]
+    if found:
+        return found
+    folded = plain.replace("-", "_")
+    found = [mapping for mapping in mappings if folded in (mapping.resource, f"{mapping.resource}s")]
+    if found:
+        return found
+    known = [*(mapping.name for mapping in mappings), *dict.fromkeys(mapping.resource for mapping in mappings)]
+    close = nearest(plain, known) or known
+    raise UsageError(f"There is no mapping {name}.", hint=f"Nearest: {', '.join(close)}")
+
+
+def tables(mappings: Sequence[Mapping]) -> list[str]:
+    """Every table that the mappings name; what stands inside a SELECT of theirs is not among them."""
+    return sorted(dict.fromkeys(table for mapping in mappings for table in _tables(mapping)))
+
+
+def _tables(mapping: Mapping) -> Iterator[str]:
+    yield mapping.stream.table
+    for relation in mapping.stream.watched():
+        if relation.table is not None:
+            yield relation.table
+
+
+def verified(mappings: Sequence[Mapping], mis: Mis) -> ConfigurationError | None:
+    """What the live database does not have or does not take; None when everything fits.
+
+    Raises:
+        Unreachable: the MIS is away.
+    """
+    with frame.working("comparing with the live database"):
+        mistakes = [mistake for mapping in mappings for mistake in document.verify(mapping, mis)]
+    return ConfigurationError(mistakes) if mistakes else None
+
+
+def lists(settings: Settings) -> lookup.Lists:
+    """Kiva's own lists: as the relay read them last, else asked for now.
+
+    Raises:
+        RelayError: no relay read them yet, and Kiva does not give them.
+    """
+    with contextlib.suppress(UsageError), frame.outbox(settings) as outbox, outbox.read() as tx:
+        kept = lookup.Lists.of(catalogue.load(tx))
+        if kept.known:
+            return kept
+    client = Client(settings.kiva)
+    try:
+        token = Tokens(client, settings.kiva, clock=SystemClock()).current()
+        return lookup.Lists.of(mirror.lists(client, settings.kiva, token))
+    finally:
+        client.close()

@@ -1,0 +1,88 @@
+"""`kiva-relay reload`: checks the edited files, then asks the running relay to put them into force."""
+
+import threading
+from datetime import datetime, timedelta
+
+from kiva_relay import edits, pulse, relay
+from kiva_relay.cli import frame, mappings
+from kiva_relay.clock import Clock, SystemClock
+from kiva_relay.config.settings import Settings
+from kiva_relay.errors import ConfigurationError, RelayError, counted
+from kiva_relay.mapping import example
+from kiva_relay.mapping.document import Mapping
+from kiva_relay.outbox import act
+from kiva_relay.outbox.database import Outbox
+
+_PATIENCE = timedelta(seconds=10)
+_LOOKS_EVERY = 0.1
+_PULSE_IS_OLD = timedelta(seconds=30)
+
+
+def command(config: frame.Config = None, *, yes: frame.Yes = False) -> int:
+    """Put edited settings and mappings into force. A mistake in them changes nothing.
+
+    They are checked first: settings, mappings, their columns in the live database, their examples.
+    """
+    settings, chosen = _checked(config)
+    frame.header(settings)
+    failures = [
+        f"{mapping.name}: {result.name}" for mapping in chosen for result in example.run(mapping) if not result.passed
+    ]
+    if failures:
+        frame.verdict("NOTE", "\n".join([f"{counted(len(failures), 'example')} do not pass any more.", *failures]))
+        frame.say("        kiva-relay mapping test      shows what differs")
+        if not frame.agreed("Put it in force all the same?", yes=yes):
+            frame.say("Nothing changed.")
+            return 1
+    with frame.outbox(settings) as outbox:
+        return _asked(outbox, SystemClock())
+
+
+def _checked(config: frame.Config) -> tuple[Settings, list[Mapping]]:
+    """The settings and mappings as they are written, checked also against the live database where it answers."""
+    try:
+        settings = frame.load(config)
+        found = mappings.load(settings)
+        wrong = _live(settings, found)
+        if wrong is not None and any(mistake.severity == "error" for mistake in wrong.mistakes):
+            raise wrong
+    except ConfigurationError as error:
+        error.hint = "Nothing changed: what was in force stays in force. Correct it, and run it again."
+        raise
+    return settings, found
+
+
+def _live(settings: Settings, found: list[Mapping]) -> ConfigurationError | None:
+    mis = relay.open_mis(settings, clock=SystemClock())
+    try:
+        return mappings.verified(found, mis)
+    except RelayError as error:
+        frame.notice(f"Not compared with the live database: {error}")
+        return None
+    finally:
+        mis.close()
+
+
+def _asked(outbox: Outbox, clock: Clock) -> int:
+    """Ask the running relay, and wait for what it says."""
+    with outbox.begin() as tx:
+        told = pulse.read(tx)
+        if told is None or clock.now() - datetime.fromisoformat(told["beats_at"]) > _PULSE_IS_OLD:
+            frame.say("The files are good. No relay is running: they take effect when it starts.")
+            return 0
+        asked = edits.ask(tx, now=clock.now())
+        act.record(tx, by=frame.person(), verb="reload", about=[], note="", now=clock.now())
+    deadline = clock.monotonic() + _PATIENCE.total_seconds()
+    while clock.monotonic() < deadline:
+        with outbox.read() as tx:
+            result = edits.answered(tx, asked)
+        if result is not None:
+            frame.say(result.text)
+            return 0 if result.ok else 2
+        clock.wait(threading.Event(), _LOOKS_EVERY)
+    with outbox.begin() as tx:
+        edits.withdraw(tx, asked)
+    raise RelayError(
+        f"The relay did not answer within {frame.length(_PATIENCE)}. What was in force stays in force.",
+        hint="kiva-relay status",
+    )

@@ -1,0 +1,89 @@
+"""`kiva-relay review`: what waits for the coordinator, by the day on which it is too late."""
+
+from collections.abc import Iterator
+from datetime import datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from kiva_relay.cli import chore, frame, situation, words
+from kiva_relay.cli.chore import Chore
+from kiva_relay.cli.situation import Facts
+from kiva_relay.outbox import listing
+from kiva_relay.outbox.state import State
+
+
+def command(config: frame.Config = None, *, as_json: frame.AsJson = False) -> None:
+    """What waits for the coordinator? Drafts, follow-ups, doubts and changes; what to do, and by when."""
+    settings = frame.load(config)
+    with frame.outbox(settings) as outbox, outbox.read() as tx:
+        facts = situation.gather(tx, settings, now=frame.now())
+        found = chore.chores(tx, facts)
+        midnight = datetime.combine(facts.today, time(), tzinfo=ZoneInfo(settings.mis.timezone))
+        yesterday = listing.delivered(tx, since=midnight - timedelta(days=1), until=midnight)
+    if as_json:
+        frame.print_json(
+            [
+                {
+                    "kind": one.kind,
+                    "when": one.when.value,
+                    "title": one.title,
+                    "lines": one.lines,
+                    "entries": [words.entry_json(entry) for entry in one.entries],
+                }
+                for one in found
+            ]
+        )
+        return
+    frame.header(settings)
+    frame.say(f"What waits for the coordinator, {frame.day(facts.today)}")
+    frame.say()
+    _show(found)
+    for line in _rest(facts, found, yesterday):
+        frame.say(line)
+
+
+def _show(found: list[Chore]) -> None:
+    for when in chore.When:
+        mine = [(number, one) for number, one in enumerate(found, start=1) if one.when is when]
+        if not mine:
+            continue
+        frame.say(when.value, style="bold")
+        for number, one in mine:
+            frame.say(f"{number:>2}  {one.title}")
+            for line in one.lines:
+                frame.say(f"    {line}")
+        frame.say()
+
+
+def _rest(facts: Facts, found: list[Chore], yesterday: dict[str, int]) -> Iterator[str]:
+    """What does not wait for her: so that silence is never mistaken for peace."""
+    if not found:
+        yield "Nothing waits for you."
+    if not facts.alive:
+        yield "The relay is not running: please tell the administrator. Nothing is lost, nothing was sent twice."
+    elif facts.pulse is not None and facts.pulse["kiva"].get("away_since"):
+        away = situation.beat(facts.pulse["kiva"], "away_since", facts.now)
+        since = frame.moment(away, facts.settings, at=facts.now)
+        yield f"Kiva has not answered since {since}. What waits is sent by itself; nothing is lost."
+    if facts.held:
+        yield f"Kept back until the administrator releases it: {words.counted(facts.held)}. Nothing is lost."
+    waiting = facts.counts["journal"][State.WAITING]
+    if waiting:
+        verb = "waits for its loan" if waiting == 1 else "wait for their loans"
+        yield f"{waiting:,} follow-up{'' if waiting == 1 else 's'} {verb} to be published. Nothing to do."
+    under_way = {
+        resource: count
+        for resource, states in facts.counts.items()
+        if (count := states[State.READY] + states[State.SENDING] - facts.held.get(resource, 0)) > 0
+    }
+    last = (facts.pulse or {}).get("mis", {}).get("last_good")
+    until = f" up to {frame.moment(datetime.fromisoformat(last), facts.settings, at=facts.now)}" if last else ""
+    said = f" (yesterday: {words.counted(yesterday)})" if yesterday else ""
+    if under_way:
+        yield f"On the way by itself: {words.counted(under_way)}."
+    yield f"Everything else{until} has been delivered{said}."
+    if found:
+        one = next((entry.id for each in found for entry in each.entries), 0)
+        yield ""
+        yield "For the administrator"
+        yield f"  one of them, and what to type:     sudo kiva-relay outbox show {one}"
+        yield f"  she says “… done”:                 sudo kiva-relay review done {one}"

@@ -1,0 +1,106 @@
+"""`kiva-relay run`: the daemon, or once what is due now.
+
+Signals: SIGTERM and SIGINT end it after the answer under way, a second one at once; SIGHUP reloads.
+"""
+
+import signal
+from types import FrameType
+from typing import Annotated
+
+import sqlalchemy as sa
+import typer
+
+from kiva_relay import __version__, errors, log, relay
+from kiva_relay.cli import frame, mappings
+from kiva_relay.config.settings import Settings
+from kiva_relay.outbox import hold, table
+from kiva_relay.outbox.state import State
+
+_log = log.get("relay")
+
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
+_NEED_A_PERSON = (State.IN_DOUBT, State.REFUSED)
+
+
+def command(
+    config: frame.Config = None,
+    *,
+    once: Annotated[bool, typer.Option("--once", help="Capture and deliver what is due now, then end.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="With --once: exit code 1 when something needs a person.")
+    ] = False,
+    override: frame.Override = None,
+) -> int:
+    """Run the relay: read the MIS, send to Kiva, until it is told to stop.
+
+    A MIS or an internet that is away is waited for. Exit codes: 0 stopped as asked, 2 wrong configuration,
+    3 another relay is active on this outbox; with --once also 3 when a server did not answer.
+    """
+    if strict and not once:
+        raise errors.UsageError("--strict belongs to --once.", hint="kiva-relay run --once --strict")
+    settings = frame.load(config, override)
+    documents = mappings.load(settings)
+    _read_secrets(settings)
+    log.configure(settings.log.format)
+    _log.info(
+        f"kiva-relay {__version__} starts, towards {settings.kiva.environment.upper()}",
+        partner=settings.kiva.partner_id,
+        configuration=settings.file,
+        sends=settings.kiva.send,
+    )
+    daemon = relay.Relay(settings, documents, read_settings=lambda: frame.load(settings.file, override))
+    _obey_signals(daemon)
+    daemon.open()
+    try:
+        if once:
+            return _once(daemon, strict=strict)
+        daemon.run()
+    finally:
+        daemon.close()
+    _log.info("stopped as asked. Nothing is lost; it goes on where it was")
+    return 0
+
+
+def _read_secrets(settings: Settings) -> None:
+    """A secret that cannot be read is a wrong configuration, and should not look like a server that is away."""
+    for secret in (settings.kiva.client_secret, settings.mis.password, settings.outbox.password):
+        if secret is not None:
+            secret.reveal()
+
+
+def _obey_signals(daemon: relay.Relay) -> None:
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        daemon.stop.set()
+        for number in _STOPPING:
+            signal.signal(number, signal.SIG_DFL)
+
+    def reload(_number: int, _frame: FrameType | None) -> None:
+        daemon.reload_asked.set()
+
+    for number in _STOPPING:
+        signal.signal(number, stop)
+    signal.signal(signal.SIGHUP, reload)
+
+
+def _once(daemon: relay.Relay, *, strict: bool) -> int:
+    frame.header(daemon.settings)
+    summary = daemon.once()
+    with daemon.outbox.read() as tx:
+        columns = table.entry.c
+        query = sa.select(columns.state, sa.func.count()).group_by(columns.state)
+        counts = {State(state): int(count) for state, count in tx.execute(query)}
+        holds = hold.in_force(tx)
+    waiting_person = sum(counts.get(state, 0) for state in _NEED_A_PERSON)
+    frame.say(
+        f"captured {summary.captured:,} · requests {summary.requests:,}"
+        f" · delivered in all {counts.get(State.DELIVERED, 0):,} · due now {summary.due:,}"
+    )
+    for held in holds:
+        frame.verdict("HELD", f"{held.what}: {held.sentence}")
+    if waiting_person or holds:
+        frame.say(f"{errors.counted(waiting_person, 'entry')} and {errors.counted(len(holds), 'hold')} need a person.")
+        frame.say("  kiva-relay status")
+    words = daemon.bench.destination.last_words
+    if daemon.bench.destination.down_since is not None:
+        raise errors.Unreachable(f"Kiva does not answer: {words}. Nothing is lost.", hint="Run it again later.")
+    return 1 if strict and (waiting_person or holds) else 0

@@ -1,0 +1,144 @@
+"""`kiva-relay status`: one word, what differs from normal, what to type; then the small table."""
+
+from datetime import datetime
+from typing import Any
+
+from kiva_relay.cli import frame, situation
+from kiva_relay.cli.situation import Facts, Finding, Verdict
+from kiva_relay.outbox.state import State
+
+_COLUMNS = ("", "waiting", "in doubt", "refused", "held", "delivered today", "this month")
+_ABOUT = 16
+
+
+def command(config: frame.Config = None, *, as_json: frame.AsJson = False) -> int:
+    """Is it working? The first word says it: OK, NOTE, WAITING, HELD or STOPPED.
+
+    Exit code: 0 for OK and NOTE; 1 when a person has to act (HELD, STOPPED); 3 while a server does not answer.
+    """
+    settings = frame.load(config)
+    with frame.outbox(settings) as outbox:
+        with outbox.read() as tx:
+            facts = situation.gather(tx, settings, now=frame.now())
+        size = outbox.path.stat().st_size if outbox.is_file else None
+    found = situation.findings(facts)
+    if as_json:
+        frame.print_json(_json(facts, found))
+    else:
+        frame.header(settings)
+        _show(facts, found, size=size)
+    return situation.EXIT_CODES[situation.verdict(found)]
+
+
+def _show(facts: Facts, found: list[Finding], *, size: int | None) -> None:
+    for finding in found:
+        frame.verdict(finding.verdict.name, "\n".join([finding.sentence, *finding.further]))
+    frame.say()
+    frame.table(_COLUMNS, [_row(facts, resource) for resource in facts.settings.resources], right=_COLUMNS[1:])
+    frame.say()
+    for name, lines in (("Deadlines", situation.deadlines(facts)), ("MIS", _mis(facts)), ("Kiva", _kiva(facts))):
+        for number, line in enumerate(lines):
+            frame.say(f"  {name if number == 0 else '':<{_ABOUT}}{line}")
+    if facts.alive and facts.pulse is not None:
+        started = situation.beat(facts.pulse, "started_at", facts.now)
+        frame.say(f"  {'Relay':<{_ABOUT}}running for {frame.length(facts.now - started)}, process {facts.pulse['pid']}")
+    place = facts.settings.outbox.url if size is None else f"{_megabytes(size)}, {facts.settings.outbox.file}"
+    frame.say(f"  {'Outbox':<{_ABOUT}}{place}")
+
+
+def _row(facts: Facts, resource: str) -> list[object]:
+    states, held = facts.counts[resource], facts.held.get(resource, 0)
+    waiting = states[State.READY] + states[State.WAITING] + states[State.SENDING] - held
+    return [
+        resource,
+        waiting,
+        states[State.IN_DOUBT],
+        states[State.REFUSED],
+        held,
+        facts.delivered_today.get(resource, 0),
+        facts.delivered_this_month.get(resource, 0),
+    ]
+
+
+def _mis(facts: Facts) -> list[str]:
+    told = (facts.pulse or {}).get("mis") or {}
+    lines = []
+    if told.get("last_good"):
+        lines.append(f"read {frame.length(facts.now - situation.beat(told, 'last_good', facts.now))} ago")
+    elif facts.marks:
+        moved = [mark.moved_at for mark in facts.marks.values() if mark.moved_at]
+        lines.append(f"last change read {_moment(facts, max(moved))}" if moved else "not read yet")
+    else:
+        lines.append("not read yet")
+    regimes = (facts.pulse or {}).get("regimes") or {}
+    if regimes:
+        kinds = sorted(set(regimes.values()))
+        names = {kind: [stream for stream in sorted(regimes) if regimes[stream] == kind] for kind in kinds}
+        lines[0] += ", " + ", ".join(f"watched by {kind}: {' '.join(names[kind])}" for kind in kinds)
+    for mark in facts.marks.values():
+        if mark.walk is not None:
+            since = "" if mark.walk_started_at is None else f", since {_moment(facts, mark.walk_started_at)}"
+            after = "" if mark.walk_after is None else f", read up to key {mark.walk_after}"
+            lines.append(f"{mark.walk} of {mark.stream} under way{since}{after}")
+    return lines
+
+
+def _kiva(facts: Facts) -> list[str]:
+    if facts.refresh is None:
+        return ["its list of loans was not read whole yet"]
+    return [f"its list of loans was read whole {frame.length(facts.now - facts.refresh.started_at)} ago"]
+
+
+def _moment(facts: Facts, when: datetime) -> str:
+    return frame.moment(when, facts.settings, at=facts.now)
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1_000_000:,.1f} MB"
+
+
+def _json(facts: Facts, found: list[Finding]) -> dict[str, Any]:
+    return {
+        "verdict": situation.verdict(found).name,
+        "findings": [
+            {"verdict": one.verdict.name, "sentence": one.sentence, "further": one.further}
+            for one in found
+            if one.verdict is not Verdict.OK
+        ],
+        "environment": facts.settings.kiva.environment,
+        "partner_id": facts.settings.kiva.partner_id,
+        "at": facts.now,
+        "running": facts.alive,
+        "pulse": facts.pulse,
+        "resources": {
+            resource: {
+                "states": {state.value: facts.counts[resource][state] for state in State},
+                "held": facts.held.get(resource, 0),
+                "adopted": facts.adopted.get(resource, 0),
+                "delivered_today": facts.delivered_today.get(resource, 0),
+                "delivered_this_month": facts.delivered_this_month.get(resource, 0),
+            }
+            for resource in facts.settings.resources
+        },
+        "holds": [
+            {
+                "what": kept.hold.what,
+                "reason": kept.hold.reason,
+                "params": kept.hold.params,
+                "since": kept.hold.since,
+                "held_by": kept.hold.held_by,
+                "note": kept.hold.note,
+                "allowance": kept.hold.allowance,
+                "ready": kept.ready,
+            }
+            for kept in facts.kept
+        ],
+        "in_doubt": [entry.id for entry in facts.doubts],
+        "deadlines": situation.deadlines(facts),
+        "report": {"period": facts.report.period, "open": facts.report.is_open, "closes": facts.report.closes},
+        "mirror_read_at": None if facts.refresh is None else facts.refresh.started_at,
+        "streams": {
+            name: {"regime": mark.regime, "moved_at": mark.moved_at, "walk": mark.walk}
+            for name, mark in facts.marks.items()
+        },
+    }
