@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
-import institution
 import psycopg
 import pytest
+
+import institution
 from kiva_relay.demo import book, fineract, postgres
 from kiva_relay.sandbox import control, server
 from kiva_relay.sandbox.config import SandboxConfig

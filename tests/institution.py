@@ -20,6 +20,7 @@ from typing import Any
 
 import psycopg
 import sqlalchemy as sa
+
 import yaml_text
 from kiva_relay.config import loader
 from kiva_relay.demo import branch

@@ -88,7 +88,7 @@ class Stolen(RelayError):
     exit_code = 3
 
 
-class IllegalMove(Exception):  # noqa: N818 - it names the move, as the state machine does
+class IllegalMove(Exception):
     """An entry was to make a move that it cannot make from the state it is in."""
 
 

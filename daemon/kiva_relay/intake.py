@@ -23,9 +23,9 @@ from sqlalchemy.engine import Connection
 from kiva_relay import log, meter, owing
 from kiva_relay.clock import Clock
 from kiva_relay.config import settings as config
-from kiva_relay.mapping import lookup
+from kiva_relay.mapping import lookup, mapper
 from kiva_relay.mapping.document import Mapping as Document
-from kiva_relay.outbox import binding, catalogue, table, watermark
+from kiva_relay.outbox import binding, catalogue, hold, table, watermark
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.watermark import Captured, Watermark
 from kiva_relay.resource import window
@@ -123,7 +123,17 @@ class Intake:
                     watermark.begin(tx, name)
             for document in self._documents.values():
                 self._notice_edit(tx, document)
+            for name, mark in known.items():
+                if name in self._documents and mark.w is not None and self._mis.went_back(mark.w):
+                    self._begin_again(tx, name)
         self._bound = True
+
+    def _begin_again(self, tx: Connection, stream: str) -> None:
+        """The MIS is older than what was read of it: read all of it anew, and let nothing go before a person looked."""
+        now = self._clock.now()
+        watermark.begin_again(tx, stream, now=now)
+        if hold.put(tx, hold.ALL, "mis_went_back", now=now, params={"stream": stream}):
+            _log.error("The MIS looks older than it was; it is read anew, and nothing is sent", stream=stream)
 
     def _notice_edit(self, tx: Connection, document: Document) -> None:
         """A mapping that was edited looks again at every key it has captured."""
@@ -251,7 +261,8 @@ def _digest(content: Content, look: owing.Look) -> str:
     """A fingerprint of everything the mapper is given. The cut-off counts only where the mapping reads it."""
     document = look.document
     cutoff = look.report.cutoff if document.stream.uses_cutoff else None
-    given = [document.fingerprint, cutoff, content.root, content.related]
+    photos = mapper.photos(document, content, context=look.context)
+    given = [document.fingerprint, cutoff, content.root, content.related, photos]
     return hashlib.sha256(
         orjson.dumps(given, default=_plain, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
     ).hexdigest()

@@ -24,12 +24,10 @@ from kiva_relay.outbox.entry import Entry, Owed
 from kiva_relay.outbox.state import State
 from kiva_relay.outbox.watermark import Captured
 from kiva_relay.resource import body as json_body
-from kiva_relay.resource import loan_draft, window
+from kiva_relay.resource import loan_draft, refusal, window
 from kiva_relay.resource.kind import RESOURCES, Facts
-from kiva_relay.resource.refusal import Refusal
 from kiva_relay.source.reader import Content
 
-PERSON_DECIDES = ("position_fell", "position_exceeds_principal")
 NOT_AT_KIVA = "loan_not_at_kiva"
 CLOSED = "window_closed"
 NOT_EXPECTED = "not_expected"
@@ -51,6 +49,18 @@ class Look:
     walk_number: int | None
     lists: lookup.Lists
     first_start: datetime
+
+    @property
+    def context(self) -> mapper.Context:
+        """What the mapper is told beside the rows."""
+        settings = self.settings
+        return mapper.Context(
+            lists=self.lists,
+            today=self.today,
+            cutoff=self.report.cutoff,
+            timezone=settings.mis.timezone,
+            facts=Facts(today=self.today, columns=settings.kiva.columns, basis=settings.repayments.basis),
+        )
 
 
 def turn(tx: Connection, now_open: window.Report, *, now: datetime) -> None:
@@ -94,7 +104,7 @@ def put_down(
 ) -> None:
     """Map one key that is in scope, put down what is owed for it, and remember that it was captured."""
     document = look.document
-    mapped = mapper.apply(document, content, context=_context(look))
+    mapped = mapper.apply(document, content, context=look.context)
     created_at = None if mapped.created_at is None else str(mapped.created_at)
     identity = mapped.identity
     baselined = seen.baselined if seen is not None else _is_older(look, mapped.created_at)
@@ -138,8 +148,8 @@ def _owe(tx: Connection, look: Look, content: Content, mapped: mapper.Mapped, se
     entry = store.owe(tx, owed, now=look.now)
     if entry is not None:
         _brake(tx, look, entry)
-        for refusal in owed.refusals:
-            meter.mapping_refusals.labels(mapping=look.document.name, code=refusal.code).inc()
+        for reason in owed.refusals:
+            meter.mapping_refusals.labels(mapping=look.document.name, code=reason.code).inc()
     return owed.adopted is None and (bool(owed.refusals) or owed.waits is not None)
 
 
@@ -212,7 +222,7 @@ def _position(tx: Connection, look: Look, owed: Owed, mapped: mapper.Mapped) -> 
         previous=_previous(tx, owed.identity),
     )
     reasons = RESOURCES["repayment"].check(body, facts)
-    hard = tuple(reason for reason in reasons if reason.code not in PERSON_DECIDES)
+    hard = tuple(reason for reason in reasons if reason.code not in refusal.PERSON_DECIDES)
     if hard:
         return _with(owed, body=None, body_sha256=None, refusals=hard, waits=None)
     waits = reasons[0].code if reasons else owed.waits
@@ -242,7 +252,7 @@ def _id_used_twice(tx: Connection, look: Look, owed: Owed, mapped: mapper.Mapped
     if other is None:
         params = {"stream": owed.stream, "key": owed.key}
         hold.put(tx, f"stream:{owed.stream}", "mis_went_back", now=look.now, params=params)
-    twice = Refusal("id_used_twice", "", {"identity": mapped.identity, "other": other or owed.key})
+    twice = refusal.Refusal("id_used_twice", "", {"identity": mapped.identity, "other": other or owed.key})
     return _with(owed, body=None, body_sha256=None, refusals=(twice,), waits=None)
 
 
@@ -301,17 +311,6 @@ def _reported(tx: Connection, period: str) -> set[str]:
         columns.state.not_in([State.SUPERSEDED.value, State.WITHDRAWN.value]),
     )
     return set(tx.execute(sa.select(columns.identity).where(*where)).scalars())
-
-
-def _context(look: Look) -> mapper.Context:
-    settings = look.settings
-    return mapper.Context(
-        lists=look.lists,
-        today=look.today,
-        cutoff=look.report.cutoff,
-        timezone=settings.mis.timezone,
-        facts=Facts(today=look.today, columns=settings.kiva.columns, basis=settings.repayments.basis),
-    )
 
 
 def _with(owed: Owed, **changes: object) -> Owed:

@@ -318,7 +318,7 @@ class Relay:
         """A loop that ends by an error ends the relay: half a relay would look like a whole one."""
         try:
             loop()
-        except BaseException as error:  # noqa: BLE001 - reported, and raised again by run()
+        except BaseException as error:
             self._failed = error
             self.stop.set()
 

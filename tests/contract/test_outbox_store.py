@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+
 from kiva_relay import errors
 from kiva_relay.delivery import reconciler
 from kiva_relay.outbox import hold, settlement, store, table, witness

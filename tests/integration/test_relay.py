@@ -6,6 +6,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 import pytest
+
 from institution import Institution, eventually
 from kiva_relay import errors
 from kiva_relay.demo import owed

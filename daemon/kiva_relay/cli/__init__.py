@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our output has seen enough. What is still buffered would fail again at the exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception as error:  # noqa: BLE001 - the last line of defence: never a traceback on the terminal
+    except Exception as error:
         _complain(*_unexpected(error))
         return 1
 
@@ -131,8 +131,8 @@ def _build(word: str, family: Sequence[str]) -> Callable[..., object]:
 
 def _alone(function: Callable[..., object]) -> Callable[..., object]:
     """A command that has others below it: it runs only when none of them was typed."""
-    import functools  # noqa: PLC0415 - as the next one, only where it is used
-    import inspect  # noqa: PLC0415
+    import functools
+    import inspect
 
     @functools.wraps(function)
     def call(context: typer.Context, **options: object) -> object:
@@ -179,7 +179,7 @@ def _unknown(found: str, known: Sequence[str] | set[str], typed: str) -> UsageEr
 
 
 def _map() -> str:
-    from kiva_relay.config import loader  # noqa: PLC0415 - pydantic takes longer to import than the map to read
+    from kiva_relay.config import loader
 
     named = os.environ.get(loader.VARIABLE)
     file = Path(named) if named else loader.USUAL_PLACE

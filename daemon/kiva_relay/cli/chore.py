@@ -17,13 +17,14 @@ from kiva_relay.cli.situation import Facts
 from kiva_relay.outbox import listing
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.listing import Divergence, Unpublished
-from kiva_relay.resource.refusal import Refusal
 
 _TODAY = timedelta(days=1)
 _WEEK = timedelta(days=7)
 _MOST_IDS = 30
 _DRAFTS = "PA2 → home page → box “Loans” → “Drafts”"
 _JOURNALS = "PA2 → Journals"
+ENDED_BY_DONE = ("changed", "confirm", "delete", "publish", "too_old")
+"""Kinds that `review done` takes off the list; the others end by a decision, or by themselves."""
 _SETTLES_ITSELF = ("answer_lost", "process_ended")
 _ASKED_IN_PA2 = {
     "description": "description",
@@ -90,7 +91,7 @@ def _look(facts: Facts) -> Iterator[Chore]:
         title = f"Please look in PA2: is this {name} there?"
         if len(doubts) > 1:
             title = f"Please look in PA2: are these {len(doubts):,} {name}s there?"
-        lines = [_line(entry, f"sent {_moment(facts, entry)}, {words.reason(entry.reason)}") for entry in doubts]
+        lines = [_line(entry, f"tried {_moment(facts, entry)}: {words.reason(entry.reason)}") for entry in doubts]
         lines.append(f"{place}. Tell the administrator: “{one.id} is there” or “{one.id} is not there”.")
         lines.append("Until then it is not sent again, so that there are not two.")
         yield Chore("look", When.TODAY, title, tuple(lines), tuple(doubts))
@@ -113,12 +114,10 @@ def _cancelled(divergences: Sequence[Divergence]) -> Iterator[Chore]:
 def _too_old(drafts: Sequence[Unpublished], facts: Facts) -> Iterator[Chore]:
     late = [draft.entry for draft in drafts if _last_day(draft.entry) < facts.today]
     if late:
-        lines = (
-            *(_line(entry, f"the last day was {frame.day(_last_day(entry))}") for entry in late),
-            "PA2 takes loans disbursed less than 30 days ago. Delete them in PA2, and tell the administrator:"
-            f" “{late[0].id} done”. Published already? The same words.",
-        )
-        yield Chore("too_old", When.TODAY, "Drafts that can no longer be published", lines, tuple(late))
+        lines = [_line(entry, f"the last day was {frame.day(_last_day(entry))}") for entry in late]
+        lines.append("PA2 takes loans disbursed less than 30 days ago. Delete them in PA2. Published already? Good.")
+        lines.append(f"In both cases, tell the administrator: “{late[0].id} done”.")
+        yield Chore("too_old", When.TODAY, "Drafts that can no longer be published", tuple(lines), tuple(late))
 
 
 def _publish(drafts: Sequence[Unpublished], facts: Facts) -> Iterator[Chore]:
@@ -161,7 +160,8 @@ def _expiring(facts: Facts) -> Iterator[Chore]:
         lines.append("They are sent by themselves when that is possible again. If they are not in PA2 the day before,")
         lines.append(f"type them by hand, and tell the administrator: “{waiting[0].id} typed by hand”.")
         title = f"{_number(len(waiting), 'draft')} not in PA2 yet, with a last day to publish"
-        yield Chore("expiring", When.THIS_WEEK, title, tuple(lines), tuple(waiting))
+        urgent = _last_day(waiting[0]) <= facts.today + _TODAY
+        yield Chore("expiring", When.TODAY if urgent else When.THIS_WEEK, title, tuple(lines), tuple(waiting))
 
 
 def _changed(divergences: Sequence[Divergence]) -> Iterator[Chore]:
@@ -215,7 +215,7 @@ def _correct(tx: Connection) -> Iterator[Chore]:
     by_reason: dict[tuple[str, str], list[Entry]] = {}
     for entry in refused:
         for reason in entry.reasons:
-            by_reason.setdefault((words.sentence(reason), _who_corrects(reason)), []).append(entry)
+            by_reason.setdefault((words.sentence(reason), words.remedy(reason)), []).append(entry)
     if by_reason:
         lines = []
         for (sentence, remedy), entries in by_reason.items():
@@ -223,10 +223,6 @@ def _correct(tx: Connection) -> Iterator[Chore]:
         lines.append("Each is tried again by itself when it is corrected. Until then it is not sent.")
         title = f"{_number(len(refused), 'thing')} not sent, to correct"
         yield Chore("correct", When.LATER, title, tuple(lines), tuple(refused))
-
-
-def _who_corrects(reason: Refusal) -> str:
-    return words.remedy(reason)
 
 
 def _kiva_is_away(facts: Facts) -> bool:

@@ -13,7 +13,6 @@ import sqlalchemy as sa
 from kiva_relay import errors, relay
 from kiva_relay.cli import frame, mappings
 from kiva_relay.clock import SystemClock
-from kiva_relay.config import settings as config
 from kiva_relay.config.settings import Settings
 from kiva_relay.delivery import mirror
 from kiva_relay.delivery.client import Client
@@ -56,8 +55,7 @@ def failed(about: str, error: errors.RelayError) -> Finding:
 
 def configuration(settings: Settings) -> Iterator[Finding]:
     """What the loader warned of; that there are no mistakes is known when there are settings."""
-    chosen = sum(1 for key, field in config.every() if _value(settings, key) != field.default)
-    yield Finding("ok", "configuration", f"{errors.counted(chosen, 'setting')} differ from the defaults")
+    yield Finding("ok", "configuration", "no mistakes")
     for warning in settings.warnings:
         yield Finding("warning", "secrets", f"{warning.path}: {warning.message}\n{warning.remedy}")
     for secret in (settings.kiva.client_secret, settings.mis.password, settings.outbox.password):
@@ -66,13 +64,6 @@ def configuration(settings: Settings) -> Iterator[Finding]:
                 secret.reveal()
         except errors.UsageError as error:
             yield failed("secrets", error)
-
-
-def _value(settings: Settings, key: str) -> object:
-    value: object = settings
-    for part in key.split("."):
-        value = getattr(value, part)
-    return value
 
 
 def documents(found: Sequence[Mapping]) -> Iterator[Finding]:
@@ -116,7 +107,8 @@ def mis(settings: Settings, found: Sequence[Mapping]) -> Iterator[Finding]:
     try:
         opened = relay.open_mis(settings, clock=SystemClock())
         yield _reached(settings, opened, found)
-        yield _writes(opened, found)
+        if found:
+            yield _writes(settings, opened, found)
         yield _clocks(settings, opened)
         yield from _mappings_fit(opened, found)
     except errors.RelayError as error:
@@ -132,17 +124,15 @@ def _reached(settings: Settings, opened: Mis, found: Sequence[Mapping]) -> Findi
     return Finding("ok", "MIS", f"{opened.server()}, {url.database}, as {url.username or 'its file'}; reads {tables}")
 
 
-def _writes(opened: Mis, found: Sequence[Mapping]) -> Finding:
+def _writes(settings: Settings, opened: Mis, found: Sequence[Mapping]) -> Finding:
     writable = opened.can_write(mappings.tables(found))
     if not writable:
         return Finding("ok", "grants", "cannot write to the MIS")
-    return Finding(
-        "warning",
-        "grants",
-        f"This role could write to {', '.join(writable[:4])}{' …' if len(writable) > 4 else ''}. The relay never does;"  # noqa: PLR2004 - as many as fit a line
-        " SELECT is enough.\nCREATE ROLE kiva_relay LOGIN; GRANT SELECT ON "
-        f"{', '.join(mappings.tables(found))} TO kiva_relay;",
-    )
+    shown = ", ".join(writable[:4]) + (" and others" if len(writable) > 4 else "")  # noqa: PLR2004 - what fits a line
+    text = f"This role could write to {shown}. The relay never does; SELECT is enough, for a role of its own."
+    if settings.mis.url.startswith("postgresql:"):
+        text += f"\nGRANT SELECT ON {', '.join(mappings.tables(found))} TO kiva_relay;"
+    return Finding("warning", "grants", text)
 
 
 def _clocks(settings: Settings, opened: Mis) -> Finding:
@@ -195,6 +185,8 @@ def kiva(settings: Settings) -> Iterator[Finding]:
         yield _token(settings, token)
         yield _partner(settings, client, token)
     except errors.RelayError as error:
+        if chosen.environment == "sandbox" and isinstance(error, errors.Unreachable):
+            error.hint = "kiva-relay sandbox      starts the stand-in for Kiva on this machine"
         yield failed("Kiva", error)
     finally:
         client.close()

@@ -94,7 +94,7 @@ def outbox(settings: Settings) -> Iterator[Outbox]:
     Raises:
         UsageError: there is none yet, it belongs to the service, or it is of another version.
     """
-    from kiva_relay import relay  # noqa: PLC0415 - it brings the whole daemon with it
+    from kiva_relay import relay
 
     opened = None
     try:
@@ -260,7 +260,7 @@ def day(when: date) -> str:
 def length(span: timedelta) -> str:
     """A length of time in words, its two largest units: `1 d 19 h`, `4 min 31 s`, `0.3 s`."""
     seconds = abs(span.total_seconds())
-    if seconds < 10:  # noqa: PLR2004 - below ten seconds, tenths say something
+    if seconds < 10:
         return f"{seconds:.1f} s".replace(".0 s", " s")
     left = round(seconds)
     parts = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from kiva_relay import errors
@@ -36,17 +36,25 @@ _KNOWN: Mapping[str, tuple[str, ...]] = {
 """What else is known of a reason; a hold's params are filled in."""
 
 
-def explained(kept: Kept, settings: Settings, *, adopted: Mapping[str, int], now: datetime) -> list[str]:
-    """The sentence, then lines: what is known, what follows if nobody acts, what to type."""
+def explained(
+    kept: Kept, settings: Settings, *, adopted: Mapping[str, int], now: datetime, also: Sequence[str] = ()
+) -> list[str]:
+    """The sentence, then lines: what is known, what follows if nobody acts, what to type.
+
+    `also` is what else is held for the same reason, with nothing to send.
+    """
     held = kept.hold
     since = frame.moment(held.since, settings, at=now)
     sentence = f"{named(held.what).capitalize()}: {held.sentence} (since {since})."
     if held.reason == "first_start":
-        sentence = f"First start with this Kiva ({settings.kiva.environment}). Nothing of {named(held.what)} was sent."
+        place = settings.kiva.environment
+        sentence = f"First start with this Kiva ({place}): {named(held.what)} {_wait(held.what)} for a person's look."
     lines = [f"Ready, and kept back: {words.counted(kept.ready)}. Nothing is lost; the MIS is read on."]
     lines += _known(held, adopted)
     if held.allowance:
         lines.append(f"{held.allowance:,} of them may still pass (released with --limit).")
+    if also:
+        lines.append(f"Held for the same reason, with nothing ready: {words.joined(also)}.")
     return [sentence, *lines, *_ways_out(kept)]
 
 
@@ -94,6 +102,10 @@ def _known(held: Hold, adopted: Mapping[str, int]) -> list[str]:
     if held.reason == "first_start" and adopted:
         lines.insert(0, f"At Kiva already, under the same loan id, and so not sent: {words.counted(adopted)}.")
     return lines
+
+
+def _wait(what: str) -> str:
+    return "waits" if what == hold.ALL or what.startswith(hold.STREAM) else "wait"
 
 
 def _fault(params: Mapping[str, object]) -> list[str]:

@@ -45,6 +45,9 @@ def events(life: Life) -> list[Event]:
     """What happened to one entry, oldest first."""
     entry = life.entry
     told = [(entry.created_at, _made(entry))]
+    if entry.refusals and not life.attempts:
+        codes = words.joined(dict.fromkeys(reason.code for reason in entry.reasons))
+        told.append((entry.created_at, f"refused before it was sent: {codes}"))
     for attempt in life.attempts:
         told += _tried(attempt)
     told += [(act.at, _done(act)) for act in life.acts]

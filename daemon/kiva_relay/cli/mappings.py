@@ -1,6 +1,7 @@
 """The mappings of a configuration, for commands: loaded, and asked for by name, with what the database can tell."""
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Sequence
 
 from kiva_relay import relay
@@ -10,7 +11,7 @@ from kiva_relay.config.settings import Settings
 from kiva_relay.delivery import mirror
 from kiva_relay.delivery.client import Client
 from kiva_relay.delivery.token import Tokens
-from kiva_relay.errors import ConfigurationError, RelayError, UsageError, nearest
+from kiva_relay.errors import ConfigurationError, Mistake, RelayError, UsageError, nearest
 from kiva_relay.mapping import document, live, lookup
 from kiva_relay.mapping.document import Mapping
 from kiva_relay.outbox import catalogue
@@ -28,7 +29,23 @@ def load(settings: Settings) -> list[Mapping]:
     except ConfigurationError as error:
         if not any(mistake.path.startswith("parameters.") for mistake in error.mistakes):
             raise
-        raise _with_choices(settings, error) from None
+        raise _with_choices(settings, _once(error)) from None
+
+
+def _once(error: ConfigurationError) -> ConfigurationError:
+    """The same mistakes; a parameter that several mappings ask for is asked for once."""
+    asked: dict[tuple[str, str], list[Mistake]] = {}
+    for mistake in error.mistakes:
+        if mistake.path.startswith("parameters."):
+            asked.setdefault((mistake.path, mistake.message), []).append(mistake)
+    others = [mistake for mistake in error.mistakes if not mistake.path.startswith("parameters.")]
+    return ConfigurationError([*others, *(_first(mistakes) for mistakes in asked.values())])
+
+
+def _first(mistakes: Sequence[Mistake]) -> Mistake:
+    if len(mistakes) == 1:
+        return mistakes[0]
+    return dataclasses.replace(mistakes[0], message=f"{mistakes[0].message} {len(mistakes)} mappings ask for it.")
 
 
 def _with_choices(settings: Settings, error: ConfigurationError) -> ConfigurationError:

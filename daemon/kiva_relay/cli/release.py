@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 from sqlalchemy.engine import Connection
 
-from kiva_relay import errors
-from kiva_relay.cli import frame, held, words
+from kiva_relay import errors, pulse
+from kiva_relay.cli import frame, held, situation, words
 from kiva_relay.cli.hold import What
 from kiva_relay.config.settings import RESOURCES, Settings
 from kiva_relay.outbox import act, hold, listing
@@ -47,10 +47,11 @@ def command(
         with outbox.begin() as tx:
             released = _release(tx, chosen, note=note, limit=limit)
             left = listing.held(tx)
+            runs = situation.is_alive(pulse.read(tx), frame.now())
     if as_json:
         frame.print_json({"released": chosen, "limit": limit, "holds": released, "still_held": left})
         return 0
-    _said(chosen, limit=limit, left=left)
+    _said(chosen, limit=limit, left=left, runs=runs)
     return 0
 
 
@@ -125,14 +126,12 @@ def _divide(tx: Connection, everything: hold.Hold, *, by: str) -> None:
     hold.release(tx, hold.ALL, by=by, note="divided by resource", now=frame.now(), reason=everything.reason)
 
 
-def _said(chosen: str, *, limit: int | None, left: dict[str, int]) -> None:
-    if limit is None:
-        frame.say(f"Released: {held.named(chosen)}. The running relay sends what is due within seconds, each once.")
-    else:
-        frame.say(
-            f"At most {limit:,} of {held.named(chosen)} may go now; the running relay sends them within seconds."
-            " The rest stays held until it is released."
-        )
+def _said(chosen: str, *, limit: int | None, left: dict[str, int], runs: bool) -> None:
+    number = "All that is due goes" if limit is None else f"At most {limit:,} may go"
+    when = "within seconds" if runs else "when the relay runs (it does not: sudo systemctl start kiva-relay)"
+    frame.say(f"Released: {held.named(chosen)}. {number}, each once, {when}.")
+    if limit is not None:
+        frame.say("The rest stays held until it is released.")
     if left:
         frame.say(f"Still held, and not sent: {words.counted(left)}. Nothing is lost.")
     frame.say("See what becomes of it:   sudo kiva-relay status")

@@ -82,8 +82,9 @@ def _rest(facts: Facts, found: list[Chore], yesterday: dict[str, int]) -> Iterat
         yield f"On the way by itself: {words.counted(under_way)}."
     yield f"Everything else{until} has been delivered{said}."
     if found:
-        one = next((entry.id for each in found for entry in each.entries), 0)
         yield ""
         yield "For the administrator"
-        yield f"  one of them, and what to type:     sudo kiva-relay outbox show {one}"
-        yield f"  she says “… done”:                 sudo kiva-relay review done {one}"
+        yield f"  one of them, and what to type:     sudo kiva-relay outbox show {found[0].entries[0].id}"
+        done = next((each.entries[0].id for each in found if each.kind in chore.ENDED_BY_DONE), None)
+        if done is not None:
+            yield f"  when the coordinator says “done”:  sudo kiva-relay review done {done}"

@@ -82,7 +82,7 @@ class Facts:
     @property
     def alive(self) -> bool:
         """Did the relay give a sign of life just now?"""
-        return self.pulse is not None and self.now - beat(self.pulse, "beats_at", self.now) < NO_SIGN_OF_LIFE
+        return is_alive(self.pulse, self.now)
 
     @property
     def today(self) -> date:
@@ -92,6 +92,11 @@ class Facts:
     def number(self, state: State) -> int:
         """How many entries are in a state."""
         return sum(counts[state] for counts in self.counts.values())
+
+
+def is_alive(told: Mapping[str, Any] | None, now: datetime) -> bool:
+    """Did the relay give a sign of life just now?"""
+    return told is not None and now - beat(told, "beats_at", now) < NO_SIGN_OF_LIFE
 
 
 def beat(told: Mapping[str, Any], name: str, otherwise: datetime) -> datetime:
@@ -194,9 +199,14 @@ def _streams(facts: Facts) -> Iterator[Finding]:
 
 
 def _holds(facts: Facts) -> Iterator[Finding]:
+    with_something = {kept.hold.reason for kept in facts.kept if kept.total}
+    idle = [kept.hold for kept in facts.kept if not kept.total and kept.hold.reason in with_something]
     for kept in facts.kept:
+        if kept.hold in idle:
+            continue
         grave = kept.hold.reason in held.GRAVE
-        sentence, *further = held.explained(kept, facts.settings, adopted=facts.adopted, now=facts.now)
+        also = [one.what for one in idle if one.reason == kept.hold.reason]
+        sentence, *further = held.explained(kept, facts.settings, adopted=facts.adopted, now=facts.now, also=also)
         yield Finding(Verdict.STOPPED if grave else Verdict.HELD, sentence, tuple(further))
 
 
@@ -293,7 +303,7 @@ def _persons(facts: Facts) -> Iterator[Finding]:
             Verdict.NOTE,
             f"For a person: {words.joined(parts)}. Nothing is lost, nothing was sent twice.",
             (
-                "None of these is sent until somebody has looked. The rest goes on.",
+                "None of these is sent until somebody has looked.",
                 "The list:          sudo kiva-relay review",
             ),
         )
@@ -335,9 +345,9 @@ def deadlines(facts: Facts) -> list[str]:
     soon = [entry for entry in facts.expiring if entry.publish_by and entry.publish_by <= facts.today + _SOON]
     if soon and soon[0].publish_by:
         number = errors.counted(len(soon), "loan draft")
+        first = "the first on " if len(soon) > 1 else ""
         found.append(
-            f"{number} not at Kiva yet cannot be published in PA2 after {frame.day(soon[0].publish_by)}"
-            f"{' or soon after' if len(soon) > 1 else ''}: {_loans(soon)}"
+            f"{number} not at Kiva yet, to be published by {first}{frame.day(soon[0].publish_by)}: {_loans(soon)}"
         )
     positions = facts.counts["repayment"]
     unsent = positions[State.READY] + positions[State.WAITING] + positions[State.IN_DOUBT]

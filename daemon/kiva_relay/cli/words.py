@@ -30,7 +30,7 @@ _EVIDENCE = {
 }
 
 _REASONS = {
-    "answer_lost": "sent, and the answer was lost",
+    "answer_lost": "the answer was lost",
     "strange_answer": "Kiva answered, and the answer does not say what became of it",
     "process_ended": "the relay ended while it was being sent",
     "problem_without_loan": "Kiva named a problem, and not whose",

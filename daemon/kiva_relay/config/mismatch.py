@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Self
 
 
-class Mismatch(ValueError):  # noqa: N818 - as errors.Mistake, it names what a person did
+class Mismatch(ValueError):
     """What is wrong with one value, and what to write instead.
 
     The message is a whole sentence: what was expected, and what was found. `at` leads from the setting to
@@ -44,7 +44,7 @@ def found(value: object) -> str:
         case int() | Decimal() | date():
             return str(value)
         case str():
-            return f'"{value}"' if len(value) <= 60 else f'"{value[:57]}..."'  # noqa: PLR2004 - one line
+            return f'"{value}"' if len(value) <= 60 else f'"{value[:57]}..."'
         case list() | tuple():
             return "a list"
         case dict():

@@ -26,7 +26,7 @@ class Destination:
     """What is known about Kiva's health. Shared by the threads that talk to it."""
 
     def __init__(self, *, clock: Clock, dice: random.Random | None = None) -> None:
-        self._clock, self._dice, self._lock = clock, dice or random.Random(), threading.Lock()  # noqa: S311 - jitter
+        self._clock, self._dice, self._lock = clock, dice or random.Random(), threading.Lock()
         self._failures = 0
         self._not_before: datetime | None = None
         self.last_harmless_success: datetime | None = None

@@ -240,7 +240,7 @@ class Courier:
                 doubt = Verdict(State.IN_DOUBT, reason="problem_without_loan")
                 return dict.fromkeys((entry.id for entry in batch.entries), doubt), Outcome.IN_DOUBT
             case Outcome.REFUSED:
-                assert answer.status is not None  # noqa: S101 - a refusal is a status
+                assert answer.status is not None
                 return batches.refused(batch.entries, status=answer.status, words=answer.words), Outcome.REFUSED
             case Outcome.NOT_PROCESSED:
                 verdict = Verdict(State.READY, due_at=self._when_again(batch.resource, answer, decision, token))

@@ -105,10 +105,12 @@ _LOANS = f"""
     JOIN (SELECT loan_id, sum(principal_amount) AS principal, coalesce(sum(interest_amount), 0) AS interest,
                  count(*) AS instalments
           FROM m_loan_repayment_schedule GROUP BY loan_id) s ON s.loan_id = l.id
-    WHERE l.fund_id = %(fund)s AND l.loan_status_id IN (200, 300)
+    WHERE l.fund_id = %(fund)s
+      AND (l.loan_status_id IN (200, 300) OR l.loan_status_id NOT IN (100, 400, 500) AND EXISTS (
+           SELECT 1 FROM m_loan b WHERE b.glim_id = l.glim_id AND b.loan_status_id IN (200, 300)))
       AND (%(identity)s::text IS NULL OR {_IDENTITY} = %(identity)s)
     ORDER BY l.id
-"""  # noqa: S608 - our own text
+"""
 
 _MEMBERS = """
     SELECT m.group_id, c.account_no AS client_no, c.firstname, c.lastname, c.display_name,
@@ -132,14 +134,14 @@ _POSITIONS = f"""
     ) t ON t.loan_id = l.id
     WHERE l.fund_id = %(fund)s AND l.disbursedon_date IS NOT NULL
     GROUP BY 1
-"""  # noqa: S608 - our own text
+"""
 
 _NOTES = f"""
     SELECT n.id, n.note, n.created_on_utc, {_IDENTITY} AS identity
     FROM m_note n JOIN m_loan l ON l.id = n.loan_id LEFT JOIN glim_accounts g ON g.id = l.glim_id
     WHERE n.note_type_enum = 200 AND l.fund_id = %(fund)s
     ORDER BY n.id
-"""  # noqa: S608 - our own text
+"""
 
 
 def expected(connection: Connection, *, fund_id: int, cutoff: date, today: date) -> Owed:
@@ -204,7 +206,7 @@ def _drafts(loans: list[Row], members: list[Row], today: date) -> dict[str, Draf
             disbursal=first["disbursal"],
             office=first["office"],
             purpose=first["purpose"],
-            publishable=-30 < (first["disbursal"] - today).days <= 90,  # noqa: PLR2004 - PA2's own bounds
+            publishable=-30 < (first["disbursal"] - today).days <= 90,
         )
     return drafts
 

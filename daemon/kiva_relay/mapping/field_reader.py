@@ -156,9 +156,15 @@ class FieldReader:
             start,
             steps=steps,
             otherwise=REFUSE if otherwise is None else self._otherwise(otherwise, kind, f"{path}.else"),
-            required=needed is not None and self.boolean(needed, f"{path}.required"),
+            required=self._needed(needed, scope, f"{path}.required"),
             origin=" → ".join([origin, *(step.function for step in steps)]),
         )
+
+    def _needed(self, found: Tree | None, scope: Scope, path: str) -> bool | Expression:
+        """`true`, `false`, or an expression that says for which rows it is required."""
+        if found is None or found.kind != "scalar" or found.text in ("true", "false"):
+            return found is not None and self.boolean(found, path)
+        return self.single(found, scope, path) or False
 
     def _start(self, found: Tree, kind: Kind, scope: Scope, path: str) -> Expression | Any | None:
         source, words = found.get("from"), found.get("text")

@@ -25,7 +25,7 @@ from kiva_relay.resource.refusal import Refusal
 MAGNITUDE = 30
 
 
-class Refused(Exception):  # noqa: N818 - the data says no; nothing of ours failed
+class Refused(Exception):
     """A value that cannot be sent; `refusal` says why, still without the field."""
 
     def __init__(self, code: str, **params: str) -> None:

@@ -24,7 +24,7 @@ PIXEL_LIMIT = 80_000_000
 TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "GIF": "image/gif"}
 
 
-class Unusable(Exception):  # noqa: N818 - the photo cannot be sent; nothing of ours failed
+class Unusable(Exception):
     """The photo cannot be sent; `refusal` says why."""
 
     def __init__(self, code: str, **params: str) -> None:

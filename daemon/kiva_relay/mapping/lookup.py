@@ -27,7 +27,7 @@ REFUSALS = {
 ALIASES = "loan_ids.csv"
 
 
-class Unknown(Exception):  # noqa: N818 - a name that is not on a list, not a failure of ours
+class Unknown(Exception):
     """A name is not on the list; `refusal` says so and names the nearest."""
 
     def __init__(self, refusal: Refusal) -> None:
@@ -35,7 +35,7 @@ class Unknown(Exception):  # noqa: N818 - a name that is not on a list, not a fa
         self.refusal = refusal
 
 
-class ListsUnknown(Exception):  # noqa: N818 - a state to wait in, not a failure
+class ListsUnknown(Exception):
     """Kiva's lists were never read: it is not known whether the name is on them."""
 
 

@@ -228,9 +228,18 @@ class _Work:
         except Refused as refused:
             self._add([_at(refused.refusal, path)])
             return None
-        if value is None and leaf.required:
+        if value is None and self._required(leaf, names, path):
             self._add([fields.empty(leaf.name, path)])
         return value
+
+    def _required(self, leaf: Leaf, names: Mapping[str, Any], path: str) -> bool:
+        if isinstance(leaf.required, bool):
+            return leaf.required
+        try:
+            return bool(function.settled(leaf.required.value(names, self.run)))
+        except Refused as refused:
+            self._add([_at(refused.refusal, path)])
+            return False
 
     def _computed(self, leaf: Leaf, names: Mapping[str, Any]) -> Any:
         try:

@@ -41,7 +41,7 @@ class Leaf:
     start: Expression | str | int | Decimal | bool
     steps: tuple[Step, ...] = ()
     otherwise: Any = REFUSE
-    required: bool = False
+    required: bool | Expression = False
     origin: str = ""
 
     @property

@@ -23,7 +23,7 @@ _LONG: dict[str, dict[str, Any]] = {
     "date": _FLAG,
     "image": {"type": ["boolean", "string"]},
     "else": {"description": "refuse (as without it), leave_out, or the value"},
-    "required": _FLAG,
+    "required": {"type": ["boolean", "string"]},
 }
 
 

@@ -176,7 +176,7 @@ def attempts(tx: Connection, entry_id: int) -> list[Attempt]:
         .where(member.entry_id == entry_id)
         .order_by(tried.id)
     )
-    return [Attempt(**row._mapping) for row in tx.execute(query)]  # noqa: SLF001 - SQLAlchemy's public name
+    return [Attempt(**row._mapping) for row in tx.execute(query)]
 
 
 def acts(tx: Connection, entry_id: int) -> list[Act]:

@@ -31,7 +31,7 @@ _DETAIL_LIMIT = 2_000
 _SENT = (*machine.IN_FLIGHT, State.DELIVERED)
 
 
-class Overtaken(Exception):  # noqa: N818 - it says what happened to us
+class Overtaken(Exception):
     """Somebody else moved the entry between our look and our move; look again."""
 
 
@@ -442,13 +442,13 @@ def _first_state(owed: Owed) -> State:
 
 def _inserted(tx: Connection, number: int) -> Entry:
     entry = find(tx, number)
-    assert entry is not None  # noqa: S101 - it was written in this transaction
+    assert entry is not None
     return entry
 
 
 def _insert_row(tx: Connection, into: sa.Table, **values: Any) -> int:
     key = tx.execute(sa.insert(into).values(**values)).inserted_primary_key
-    assert key is not None  # noqa: S101 - every one of these tables numbers its rows
+    assert key is not None
     return int(key[0])
 
 

@@ -53,7 +53,7 @@ class Captured:
 
 def watermarks(tx: Connection) -> dict[str, Watermark]:
     """All watermarks, by stream."""
-    return {row.stream: Watermark(**row._mapping) for row in tx.execute(sa.select(table.watermark))}  # noqa: SLF001 - SQLAlchemy's public name
+    return {row.stream: Watermark(**row._mapping) for row in tx.execute(sa.select(table.watermark))}
 
 
 def begin(tx: Connection, stream: str) -> None:
@@ -67,6 +67,14 @@ def advance(tx: Connection, mark: Watermark, w: str, *, regime: str, now: dateti
     here = columns.w.is_(None) if mark.w is None else columns.w == mark.w
     where = (columns.stream == mark.stream, columns.generation == mark.generation, here)
     _guarded(tx, sa.update(table.watermark).where(*where).values(w=w, regime=regime, moved_at=now))
+
+
+def begin_again(tx: Connection, stream: str, *, now: datetime) -> None:
+    """A new generation: what was read is no measure any more, so every key is looked at."""
+    columns = table.watermark.c
+    values = {"generation": columns.generation + 1, "w": None, "moved_at": None}
+    _guarded(tx, sa.update(table.watermark).where(columns.stream == stream).values(**values))
+    start_walk(tx, stream, "sweep", now=now)
 
 
 def start_walk(tx: Connection, stream: str, kind: str, *, now: datetime) -> None:
@@ -108,7 +116,7 @@ def captured(tx: Connection, stream: str, keys: Collection[str]) -> dict[str, Ca
     for start in range(0, len(wanted), _CHUNK):
         where = (columns.stream == stream, columns.key.in_(wanted[start : start + _CHUNK]))
         for row in tx.execute(sa.select(table.captured).where(*where)):
-            found[row.key] = Captured(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name
+            found[row.key] = Captured(**row._mapping)
     return found
 
 

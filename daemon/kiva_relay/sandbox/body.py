@@ -47,7 +47,7 @@ _JOURNAL: Mapping[str, str] = {
 }
 
 
-class Malformed(Exception):  # noqa: N818 - it is a judgement on a body; not every one is an error of ours
+class Malformed(Exception):
     """The body is not JSON, or not of the call's shape. Answered with 400."""
 
 

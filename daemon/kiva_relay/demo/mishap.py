@@ -1,0 +1,70 @@
+"""What goes wrong on purpose, and when: the reason why a relay exists at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from kiva_relay.sandbox.control import Sandbox
+
+
+@dataclass(frozen=True)
+class Mishap:
+    """A fault of the stand-in, put in force when `at` (0 to 1) of the working time is over.
+
+    `kills`: while Kiva is silent on this call, the relay is ended by kill -9.
+    """
+
+    at: float
+    kind: str
+    on: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    kills: bool = False
+
+
+SCRIPT: tuple[Mishap, ...] = (
+    # Cut off before Kiva had it: the relay cannot know, and must find out before it sends again.
+    Mishap(0.05, "drop_before", "loan_draft", {"after": 2}),
+    Mishap(0.05, "drop_before", "repayments"),
+    # Kiva took it, and the answer was lost: never to be sent again.
+    Mishap(0.05, "drop_after", "loan_draft", {"after": 6}),
+    Mishap(0.05, "cut_answer", "repayments", {"after": 1}),
+    Mishap(0.15, "status", "loan_draft", {"status": 503, "retry_after": "1"}),
+    Mishap(0.2, "drop_after", "journals", {"after": 1}),
+    Mishap(0.35, "cut_answer", "loan_draft", {"after": 1}),
+    Mishap(0.5, "slow", "loan_draft", {"seconds": 4.0}, kills=True),
+    Mishap(0.7, "drop_before", "repayments"),
+    Mishap(0.7, "status", "journals", {"status": 503, "retry_after": "1"}),
+)
+
+
+class Script:
+    """The mishaps still to come, and those under way. `kill` ends the relay and starts it again."""
+
+    def __init__(self, sandbox: Sandbox, *, kill: Callable[[], None]) -> None:
+        self._sandbox, self._kill = sandbox, kill
+        self._to_come = list(SCRIPT)
+        self._under_way: dict[int, Mishap] = {}
+        self.kills = 0
+
+    @property
+    def over(self) -> bool:
+        """Did everything that was to go wrong go wrong?"""
+        return not self._to_come and not self._under_way
+
+    def tick(self, share: float) -> None:
+        """Look at the clock; `share` of the working time is over."""
+        while self._to_come and self._to_come[0].at <= share:
+            mishap = self._to_come.pop(0)
+            number = self._sandbox.fault(mishap.kind, on=mishap.on, **mishap.fields)
+            self._under_way[number] = mishap
+        if not self._under_way:
+            return
+        for fault in self._sandbox.faults():
+            mishap_met = self._under_way.get(fault["number"])
+            if mishap_met is not None and fault["fired"]:
+                del self._under_way[fault["number"]]
+                if mishap_met.kills:
+                    self._kill()
+                    self.kills += 1

@@ -1,0 +1,213 @@
+"""`kiva-relay status`: the verdict, what differs from normal, what to type. On both kinds of outbox."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+import told_outbox
+from kiva_relay import cli
+from kiva_relay.outbox import hold
+from kiva_relay.pulse import Side
+from outboxes import migrated
+from told_outbox import Told
+
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
+    made = told_outbox.made(tmp_path)
+    monkeypatch.setenv("KIVA_RELAY_CONFIG", str(made.config))
+    monkeypatch.setenv("KIVA_SECRET", "s")
+    yield made
+    made.outbox.close()
+
+
+@pytest.fixture
+def status(told: Told, capsys: pytest.CaptureFixture[str]) -> Run:
+    def command(*arguments: str) -> tuple[int, str]:
+        capsys.readouterr()
+        code = cli.main(["status", *arguments])
+        printed = capsys.readouterr()
+        assert told_outbox.NAME not in printed.out
+        assert printed.err == ""
+        return code, printed.out
+
+    return command
+
+
+def verdicts(out: str) -> list[str]:
+    """The verdict words, in the order in which they stand."""
+    return re.findall(r"^  (OK|NOTE|WAITING|HELD|STOPPED) ", out, flags=re.MULTILINE)
+
+
+def test_ok_says_until_when(told: Told, status: Run) -> None:
+    told.runs()
+    told.kiva_lists()
+    told.accept(told.owe("000000871"))
+    code, out = status()
+    assert (code, verdicts(out)) == (0, ["OK"])
+    assert "SANDBOX, partner 123" in out.splitlines()[0]
+    assert re.search(r"Everything that the MIS owed Kiva until \S+ is delivered\. Nothing needs you\.", out)
+    assert re.search(r"loan_draft +0 +0 +0 +0 +1 +1", out)
+    assert "running for 9 d" in out
+
+
+def test_what_may_still_be_corrected_is_on_its_way(told: Told, status: Run) -> None:
+    told.runs()
+    told.kiva_lists()
+    told.owe("000000871", due_at=told.now + timedelta(minutes=15))
+    _, out = status()
+    assert verdicts(out) == ["OK"]
+    assert "but 1 loan draft still to go. Nothing needs you." in out
+    assert "may still be corrected" in out
+
+
+def test_a_relay_that_does_not_run_is_stopped(told: Told, status: Run) -> None:
+    code, out = status()
+    assert (code, verdicts(out)) == (1, ["STOPPED"])
+    assert "Nothing is lost, nothing was sent twice." in out
+    assert "sudo systemctl start kiva-relay" in out
+
+
+def test_a_relay_without_a_sign_of_life_is_stopped(told: Told, status: Run) -> None:
+    told.runs(ago=timedelta(minutes=3))
+    code, out = status()
+    assert (code, verdicts(out)) == (1, ["STOPPED"])
+    assert "last sign of life 3 min" in out
+
+
+def test_kiva_away_is_waiting_with_its_own_words(told: Told, status: Run) -> None:
+    told.owe("000000700")
+    told.owe("000000701", publish_by=told.day(2))
+    told.cancel("000000700")
+    away = Side(away_since=told.now - timedelta(days=1, hours=19), words='503 "upstream connect error"')
+    told.runs(kiva=away)
+    told.kiva_lists()
+    code, out = status()
+    assert (code, verdicts(out)) == (3, ["WAITING"])
+    assert "(1 d 19 h). Nothing is lost, nothing was sent twice." in out
+    assert '“503 "upstream connect error"”' in out
+    assert "cancelled: 1 loan draft (will not be sent)" in out
+    assert "1 loan draft not at Kiva yet, to be published by" in out
+    assert "000000701" in out
+
+
+def test_the_mis_away_is_waiting(told: Told, status: Run) -> None:
+    told.runs(mis=Side(away_since=told.now - timedelta(minutes=5), words="localhost refuses connections"))
+    told.kiva_lists()
+    code, out = status()
+    assert (code, verdicts(out)) == (3, ["WAITING"])
+    assert "localhost refuses connections" in out
+
+
+def test_a_first_start_is_held_with_the_way_out(told: Told, status: Run) -> None:
+    told.runs()
+    for number in range(7):
+        told.owe(f"00000070{number}")
+    told.accept(told.owe("000000800"))
+    with told.outbox.begin() as tx:
+        hold.put(tx, "all", "first_start", now=told.now)
+        hold.put(tx, "repayment", "first_report", now=told.now)
+    told.kiva_lists()
+    code, out = status()
+    assert (code, verdicts(out)) == (1, ["HELD", "HELD"])
+    assert "kept back: 7 loan drafts" in out
+    assert 'sudo kiva-relay release all --limit 5 --note "a first look"' in out
+    assert 'sudo kiva-relay release all --note "…"' in out
+    assert "Nothing is lost" in out
+
+
+def test_the_same_hold_on_three_resources_is_said_once(told: Told, status: Run) -> None:
+    told.runs()
+    told.kiva_lists()
+    told.owe("000000700")
+    with told.outbox.begin() as tx:
+        for resource in ("loan_draft", "repayment", "journal"):
+            hold.put(tx, resource, "first_start", now=told.now)
+    _, out = status()
+    assert verdicts(out) == ["HELD"]
+    assert "Held for the same reason, with nothing ready: repayment and journal." in out
+
+
+@pytest.mark.parametrize(("reason", "word"), [(reason, "HELD") for reason in hold.REASONS])
+def test_every_reason_to_hold_has_its_sentence(told: Told, status: Run, reason: str, word: str) -> None:
+    told.runs()
+    told.kiva_lists()
+    with told.outbox.begin() as tx:
+        hold.put(tx, "loan_draft", reason, now=told.now, by="awa", note="why")
+    code, out = status()
+    assert code == 1
+    assert verdicts(out) == ["STOPPED" if reason in ("restored_outbox", "mis_went_back") else word]
+    assert "kiva-relay release loan_draft" in out or reason in hold.LIFTED_BY_ITSELF
+
+
+def test_what_waits_for_a_person_is_one_note(told: Told, status: Run) -> None:
+    told.runs()
+    told.kiva_lists()
+    lost = told.lose(told.owe("000000871"))
+    told.refuse("000000917")
+    code, out = status()
+    assert (code, verdicts(out)) == (0, ["NOTE"])
+    assert f"1 in doubt (n° {lost.id}) and 1 refused" in out
+    assert "sudo kiva-relay review" in out
+
+
+def test_the_gravest_stands_first(told: Told, status: Run) -> None:
+    told.refuse("000000917")
+    told.runs(
+        kiva=Side(away_since=told.now, words="ConnectError"),
+        stopped_streams={"journal": "relations.note: m_note has no column note"},
+        edited=["loan_draft.individual.yaml"],
+    )
+    with told.outbox.begin() as tx:
+        hold.put(tx, "journal", "asked", now=told.now, by="awa", note="wait")
+    code, out = status()
+    assert code == 1
+    assert verdicts(out) == ["STOPPED", "HELD", "WAITING", "NOTE", "NOTE"]
+    assert "m_note has no column note" in out
+    assert "awa held it: “wait”" in out
+    assert "sudo kiva-relay reload" in out
+
+
+def test_drafts_wait_for_kivas_list(told: Told, status: Run) -> None:
+    told.runs()
+    told.owe("000000871")
+    code, out = status()
+    assert (code, verdicts(out)) == (3, ["WAITING"])
+    assert "Kiva's list of loans is being read first" in out
+
+
+def test_for_programs(told: Told, status: Run) -> None:
+    told.runs()
+    told.kiva_lists()
+    lost = told.lose(told.owe("000000871"))
+    code, out = status("--json")
+    said = json.loads(out)
+    assert code == 0
+    assert said["verdict"] == "NOTE"
+    assert said["in_doubt"] == [lost.id]
+    assert said["resources"]["loan_draft"]["states"]["in_doubt"] == 1
+
+
+def test_an_outbox_on_postgresql(
+    tmp_path: Path, postgres_database: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = told_outbox.made(tmp_path, outbox=migrated(postgres_database), url=postgres_database)
+    monkeypatch.setenv("KIVA_RELAY_CONFIG", str(made.config))
+    monkeypatch.setenv("KIVA_SECRET", "s")
+    made.runs()
+    made.kiva_lists()
+    lost = made.lose(made.owe("000000871"))
+    for arguments in (["status"], ["review"], ["outbox", "list"], ["outbox", "show", str(lost.id)]):
+        assert cli.main(arguments) == 0
+    out = capsys.readouterr().out
+    assert verdicts(out) == ["NOTE"]
+    assert out.count("000000871") >= 3
+    made.outbox.close()

@@ -1,0 +1,139 @@
+"""An outbox in which everything that a person is asked about has happened, for the tests of the commands."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import configuration
+from kiva_relay.outbox import mirror, settlement, store, watermark
+from kiva_relay.outbox.database import Outbox
+from kiva_relay.outbox.entry import Entry, Owed
+from kiva_relay.outbox.state import Actor, State
+from kiva_relay.outbox.store import Ending, Verdict
+from kiva_relay.pulse import Pulse
+from kiva_relay.resource.refusal import Refusal
+from outboxes import on_file
+
+NAME = "Awa Zainab"
+"""Stands in every body, and must never be shown."""
+
+
+@dataclass
+class Told:
+    """An outbox and its configuration, with ways to make things happen in it."""
+
+    outbox: Outbox
+    config: Path
+    now: datetime
+
+    def owe(self, loan: str, *, resource: str = "loan_draft", amount: str = "250000", **changes: object) -> Entry:
+        """Put down what is owed for a loan."""
+        body = f'{{"entreps":[{{"amount":{amount},"first_name":"{NAME}","loan_id":"{loan}"}}]}}'
+        values: dict[str, object] = {
+            "resource": resource,
+            "identity": loan,
+            "stream": f"{resource}.individual" if resource == "loan_draft" else resource,
+            "key": loan.lstrip("0"),
+            "loan_id": loan,
+            "fingerprint": "1:a41f",
+            "origin": "poll",
+            "due_at": self.now,
+            "amount": amount,
+            "currency": "XOF",
+            "body": body,
+        } | changes
+        if values["body"] is not None:
+            values["body_sha256"] = hashlib.sha256(str(values["body"]).encode()).hexdigest()
+        with self.outbox.begin() as tx:
+            entry = store.owe(tx, Owed(**values), now=self.now)  # type: ignore[arg-type]
+        assert entry is not None
+        return entry
+
+    def refuse(self, loan: str, *reasons: Refusal) -> Entry:
+        """The mapping says no."""
+        return self.owe(loan, body=None, refusals=reasons or (Refusal("name_empty", "entreps[0].first_name"),))
+
+    def send(self, entry: Entry, verdict: Verdict, *, outcome: str, words: str | None = None) -> Entry:
+        """Send just this entry; it as it stands then."""
+        status = 200 if outcome == "accepted" else 422 if outcome == "refused" else None
+        ending = Ending(outcome, body_complete=True, status=status, detail=words)
+        with self.outbox.begin() as tx:
+            found = store.find(tx, entry.id)
+            assert found is not None
+            batch = store.claim(tx, entry.resource, [found], fence=1, now=self.now, request=lambda b: b[0].encode())
+            assert batch is not None
+            return store.end(tx, batch, ending, {entry.id: verdict}, by=Actor.COURIER, now=self.now)[0]
+
+    def accept(self, entry: Entry, **receipt: str) -> Entry:
+        """Kiva accepts it."""
+        given = dict(receipt) or {"loan_draft_uuid": f"uuid-{entry.id}"}
+        return self.send(entry, Verdict(State.DELIVERED, receipt=given), outcome="accepted")
+
+    def lose(self, entry: Entry) -> Entry:
+        """The answer is lost."""
+        verdict = Verdict(State.IN_DOUBT, reason="answer_lost")
+        return self.send(entry, verdict, outcome="in_doubt", words="ReadTimeout")
+
+    def settle(self, entry: Entry, verb: settlement.Verb) -> Entry:
+        """A person's word."""
+        with self.outbox.begin() as tx:
+            return settlement.settle(tx, entry, verb, by="awa", note="looked", now=self.now)
+
+    def change(self, loan: str, **changes: object) -> None:
+        """The MIS changes a loan whose draft was sent."""
+        body = f'{{"entreps":[{{"amount":300000,"first_name":"{NAME} Other","loan_id":"{loan}"}}]}}'
+        with self.outbox.begin() as tx:
+            owed = Owed(
+                resource="loan_draft",
+                identity=loan,
+                stream="loan_draft.individual",
+                key=loan,
+                loan_id=loan,
+                fingerprint="1:a41f",
+                origin="poll",
+                due_at=self.now,
+                body=body,
+                body_sha256="x",
+            )
+            store.owe(tx, owed, now=self.now)
+
+    def cancel(self, loan: str) -> None:
+        """The MIS cancels a loan."""
+        with self.outbox.begin() as tx:
+            store.left_scope(tx, "loan_draft", loan, reason="left_scope", now=self.now)
+
+    def kiva_lists(self, *loans: mirror.Loan) -> None:
+        """Kiva's list is read whole."""
+        with self.outbox.begin() as tx:
+            refresh = mirror.begin_refresh(tx, now=self.now)
+            mirror.keep(tx, refresh, loans)
+            mirror.end_refresh(tx, refresh, complete=True, listed=len(loans), detail=None, now=self.now)
+
+    def runs(self, *, ago: timedelta = timedelta(seconds=2), **changes: object) -> Pulse:
+        """The relay gives a sign of life."""
+        beat = self.now - ago
+        told = Pulse(started_at=self.now - timedelta(days=9), version="0.1.0", pid=4711)
+        told.mis.good(beat)
+        told.kiva.good(beat)
+        for name, value in changes.items():
+            setattr(told, name, value)
+        told.publish(self.outbox, now=beat)
+        return told
+
+    def day(self, days: int) -> date:
+        """So many days from today."""
+        return (self.now + timedelta(days=days)).date()
+
+
+def made(folder: Path, *, outbox: Outbox | None = None, url: str = "") -> Told:
+    """An empty outbox of the sandbox (a file, if no other is given), with its configuration."""
+    outbox = outbox or on_file(folder)
+    url = url or f"sqlite:///{folder / 'outbox.db'}"
+    config = configuration.write(folder, f"outbox: {{url: '{url}', witness: '{folder / 'witness.log'}'}}\n")
+    with outbox.begin() as tx:
+        watermark.begin(tx, "loan_draft.individual")
+        watermark.end_walk(tx, watermark.watermarks(tx)["loan_draft.individual"], now=datetime.now(UTC))
+    return Told(outbox, config, datetime.now(UTC))
