@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
 
 import configuration
-from kiva_relay.outbox import mirror, settlement, store, watermark
+from kiva_relay import cli
+from kiva_relay.outbox import mirror, settlement, store, table, watermark
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry, Owed
 from kiva_relay.outbox.state import Actor, State
@@ -123,6 +130,13 @@ class Told:
         told.publish(self.outbox, now=beat)
         return told
 
+    def acts(self) -> list[tuple[str, str, str]]:
+        """What persons did: who, what, with which note."""
+        columns = table.act.c
+        with self.outbox.read() as tx:
+            rows = tx.execute(sa.select(columns.person, columns.verb, columns.note).order_by(columns.id))
+            return [(row.person, row.verb, row.note) for row in rows]
+
     def day(self, days: int) -> date:
         """So many days from today."""
         return (self.now + timedelta(days=days)).date()
@@ -137,3 +151,43 @@ def made(folder: Path, *, outbox: Outbox | None = None, url: str = "") -> Told:
         watermark.begin(tx, "loan_draft.individual")
         watermark.end_walk(tx, watermark.watermarks(tx)["loan_draft.individual"], now=datetime.now(UTC))
     return Told(outbox, config, datetime.now(UTC))
+
+
+def configured(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
+    """An outbox that the commands find by themselves; awa is at the keyboard."""
+    told = made(folder)
+    monkeypatch.setenv("KIVA_RELAY_CONFIG", str(told.config))
+    monkeypatch.setenv("KIVA_SECRET", "s")
+    monkeypatch.setenv("SUDO_USER", "awa")
+    yield told
+    told.outbox.close()
+
+
+@dataclass(frozen=True)
+class Printed:
+    """What a command printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Its output, read."""
+        return json.loads(self.out)
+
+
+Run = Callable[..., Printed]
+
+
+def runner(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command as a person would type it. No command ever shows a name."""
+
+    def run(*arguments: object) -> Printed:
+        capsys.readouterr()
+        code = cli.main([str(one) for one in arguments])
+        printed = capsys.readouterr()
+        assert NAME not in printed.out + printed.err, "a name was shown"
+        return Printed(code, printed.out, printed.err)
+
+    return run

@@ -66,7 +66,7 @@ class ConfigurationError(UsageError):
             mine = [mistake for mistake in self.mistakes if mistake.file == file]
             yield f"{file}: {counted(len(mine), 'mistake')}"
             for mistake in mine:
-                where = f"{mistake.line}:{mistake.column}"
+                where = f"{mistake.line}:{mistake.column}" if mistake.line else ""
                 yield f"  {where:<7} {mistake.severity}  {mistake.path}: {mistake.message}"
                 if mistake.remedy:
                     yield f"          → {mistake.remedy}"

@@ -103,7 +103,7 @@ class _Page(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    do_HEAD = do_GET
+    do_HEAD = do_GET  # noqa: N815 - http.server calls it so
 
     def _answer(self, path: str) -> tuple[HTTPStatus, str, bytes]:
         match path:
@@ -118,5 +118,5 @@ class _Page(BaseHTTPRequestHandler):
                 return status, _TEXT, "".join(f"{line}\n" for line in missing or ["ready"]).encode()
         return HTTPStatus.NOT_FOUND, _TEXT, b"here are /metrics, /healthz and /readyz\n"
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server calls it so
         """Keep quiet: a scrape every 15 seconds is no news."""

@@ -77,7 +77,7 @@ def get(name: str) -> FilteringBoundLogger:
 
 
 def configure(
-    format: Literal["text", "json"] = "text",
+    format: Literal["text", "json"] = "text",  # noqa: A002 - the setting is called log.format
     *,
     stream: TextIO | None = None,
     now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),

@@ -7,7 +7,7 @@ away) the relay writes down as its pulse.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
@@ -20,6 +20,7 @@ from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.state import State
 
 NAME = "pulse"
+_SAID_AGAIN_AFTER = timedelta(hours=1)
 
 
 @dataclass
@@ -29,17 +30,22 @@ class Side:
     last_good: datetime | None = None
     away_since: datetime | None = None
     words: str = ""
+    said_at: datetime | None = None
 
     def good(self, now: datetime) -> datetime | None:
         """It answered; since when it had been away, if it had."""
         away, self.away_since, self.words, self.last_good = self.away_since, None, "", now
+        self.said_at = None
         return away
 
     def bad(self, words: str, now: datetime) -> bool:
-        """It did not answer, or not well; true the first time."""
-        first, self.words = self.away_since is None, words
+        """It did not answer, or not well; true when that is worth a line: the first time, and then once an hour."""
+        self.words = words
         self.away_since = self.away_since or now
-        return first
+        if self.said_at is not None and now - self.said_at < _SAID_AGAIN_AFTER:
+            return False
+        self.said_at = now
+        return True
 
 
 @dataclass

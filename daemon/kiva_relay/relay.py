@@ -37,7 +37,6 @@ _COURIER_RESTS = 0.25
 _LOOKOUT_RESTS = 0.5
 _MIS_ASKED_AGAIN = timedelta(seconds=5)
 _PULSE_EVERY = timedelta(seconds=5)
-_REPEATED_EVERY = timedelta(hours=1)
 _READERS_STOP_WITHIN = 1.0
 
 _log = log.get("relay")
@@ -318,7 +317,7 @@ class Relay:
         """A loop that ends by an error ends the relay: half a relay would look like a whole one."""
         try:
             loop()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - reported, and raised again by run()
             self._failed = error
             self.stop.set()
 

@@ -1,63 +1,30 @@
-"""The commands for what the outbox holds: list, show, settle, hold, release, review. On a real outbox, in a process."""
+"""The commands that decide about what the outbox holds: list, show, settle, hold, release. On a real outbox."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 import told_outbox
-from kiva_relay import cli
-from kiva_relay.cli import frame, words
-from kiva_relay.outbox import hold, store, table
+from kiva_relay.cli import words
+from kiva_relay.outbox import hold, store
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.state import State
 from kiva_relay.outbox.store import Verdict
-from kiva_relay.resource.kind import RESOURCES
 from kiva_relay.resource.refusal import Refusal
-from told_outbox import NAME, Told
-
-
-@dataclass(frozen=True)
-class Printed:
-    """What a command printed, and its exit code."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> object:
-        return json.loads(self.out)
-
-
-Run = Callable[..., Printed]
+from told_outbox import NAME, Run, Told
 
 
 @pytest.fixture
 def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
-    made = told_outbox.made(tmp_path)
-    monkeypatch.setenv("KIVA_RELAY_CONFIG", str(made.config))
-    monkeypatch.setenv("KIVA_SECRET", "s")
-    monkeypatch.setenv("SUDO_USER", "awa")
-    yield made
-    made.outbox.close()
+    yield from told_outbox.configured(tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def run(told: Told, capsys: pytest.CaptureFixture[str]) -> Run:
-    def command(*arguments: object) -> Printed:
-        capsys.readouterr()
-        code = cli.main([str(one) for one in arguments])
-        printed = capsys.readouterr()
-        assert NAME not in printed.out + printed.err, "a name was shown"
-        return Printed(code, printed.out, printed.err)
-
-    return command
+    return told_outbox.runner(capsys)
 
 
 def state(told: Told, entry: Entry) -> State:
@@ -65,12 +32,6 @@ def state(told: Told, entry: Entry) -> State:
         found = store.find(tx, entry.id)
     assert found is not None
     return found.state
-
-
-def acts(told: Told) -> list[tuple[str, str, str]]:
-    with told.outbox.read() as tx:
-        columns = table.act.c
-        return [tuple(row) for row in tx.execute(sa.select(columns.person, columns.verb, columns.note))]  # type: ignore[misc]
 
 
 # ---------------------------------------------------------------- outbox list
@@ -92,7 +53,7 @@ def test_every_line_begins_with_the_loan_and_says_why(told: Told, run: Run) -> N
 
 def test_the_list_in_json_holds_codes_and_no_bodies(told: Told, run: Run) -> None:
     told.refuse("000000917", Refusal("wrong_type", "entreps[0].first_name", {"expected": "text", "found": NAME}))
-    (line,) = run("outbox", "list", "--json").json  # type: ignore[misc]
+    (line,) = run("outbox", "list", "--json").json
     assert (line["number"], line["loan_id"], line["state"]) == (1, "000000917", "refused")
     assert "body" not in line
     (refusal,) = line["refusals"]
@@ -190,7 +151,7 @@ def test_a_change_shows_amounts_and_hides_names(told: Told, run: Run) -> None:
     out = run("outbox", "show", entry.id).out
     assert "entreps[0].amount   sent: 250 000 XOF   now in the MIS: 300 000 XOF" in out
     assert "entreps[0].first_name is another one in the MIS now" in out
-    (shown,) = run("outbox", "show", entry.id, "--json").json["divergences"]  # type: ignore[index]
+    (shown,) = run("outbox", "show", entry.id, "--json").json["divergences"]
     assert {"field": "entreps[0].first_name"} in shown["fields"]
 
 
@@ -220,7 +181,7 @@ def test_a_doubt_is_settled_with_a_note_and_a_name(told: Told, run: Run) -> None
     printed = run("outbox", "settle", entry.id, "--delivered", "--note", "seen in Drafts", "--yes")
     assert printed.code == 0
     assert state(told, entry) is State.DELIVERED
-    assert acts(told) == [("awa", "settle --delivered", "seen in Drafts")]
+    assert told.acts() == [("awa", "settle --delivered", "seen in Drafts")]
 
 
 @pytest.mark.parametrize("missing", ["--note", "verb", "number"])
@@ -250,7 +211,7 @@ def test_when_one_cannot_be_settled_none_is(told: Told, run: Run) -> None:
     assert printed.code == 2
     assert f"Entry {sent.id} is delivered: --discard does not apply to it. Nothing was changed" in printed.err
     assert state(told, lost) is State.IN_DOUBT
-    assert acts(told) == []
+    assert told.acts() == []
 
 
 def test_without_yes_and_without_a_person_nothing_is_done(told: Told, run: Run) -> None:
@@ -267,7 +228,7 @@ def test_what_a_person_settled_wrongly_is_settled_again(told: Told, run: Run) ->
     printed = run("outbox", "settle", entry.id, "--resend", "--note", "not in Drafts", "--yes")
     assert "what the MIS says now is sent in its place" in printed.out
     assert state(told, entry) is State.WITHDRAWN
-    assert [verb for _, verb, _ in acts(told)] == ["settle --discard", "settle --resend"]
+    assert [verb for _, verb, _ in told.acts()] == ["settle --discard", "settle --resend"]
 
 
 # ---------------------------------------------------------------- hold and release
@@ -289,7 +250,7 @@ def test_a_person_presses_the_brake_and_lets_go(told: Told, run: Run) -> None:
     assert "000000871   n° 1   loan draft   250 000 XOF" in out
     assert "sudo systemctl start kiva-relay" in out  # it does not run in this test
     assert in_force(told) == []
-    assert acts(told) == [("awa", "hold", "wrong amounts"), ("awa", "release", "corrected")]
+    assert told.acts() == [("awa", "hold", "wrong amounts"), ("awa", "release", "corrected")]
 
 
 def test_a_few_may_go_first(told: Told, run: Run) -> None:
@@ -328,8 +289,13 @@ def test_release_names_what_is_held_when_something_else_was_meant(told: Told, ru
 def test_a_mapping_is_held_by_its_name(told: Told, run: Run) -> None:
     run("hold", "loan_draft.individual", "--note", "x")
     assert in_force(told) == [("stream:loan_draft.individual", "asked", 0)]
+    told.owe("000000871")
+    told.owe("G-12", stream="loan_draft.group")
     limited = run("release", "stream:loan_draft.individual", "--limit", "2", "--note", "x", "--yes")
     assert "--limit counts entries of a resource" in limited.err
+    released = run("release", "stream:loan_draft.individual", "--note", "x", "--yes").out
+    assert "000000871" in released
+    assert "G-12" not in released
     wrong = run("hold", "loan_draft.indivdual", "--note", "x")
     assert "Did you mean: " in wrong.err
 
@@ -339,114 +305,3 @@ def test_a_note_is_wanted(told: Told, run: Run, command: str) -> None:
     printed = run(command, "all")
     assert printed.code == 2
     assert "--note is missing" in printed.err
-
-
-# ---------------------------------------------------------------- review
-
-
-def test_nothing_waits(told: Told, run: Run) -> None:
-    told.runs()
-    out = run("review").out
-    assert "Nothing waits for you." in out
-    assert "Everything else up to" in out
-
-
-def test_the_list_is_sorted_by_the_day_on_which_it_is_too_late(told: Told, run: Run) -> None:
-    told.runs()
-    told.refuse("000000498")
-    told.refuse("000000917")
-    told.accept(told.owe("note", resource="journal", loan_id="000000233"), archive_id="a", confirm_url="https://k/1")
-    told.accept(told.owe("000000720", publish_by=told.day(20)))
-    told.accept(told.owe("000000702", publish_by=told.day(4)))
-    told.accept(told.owe("000000640"))
-    told.cancel("000000640")
-    told.lose(told.owe("000000871"))
-    out = run("review").out
-    order = [
-        "TODAY",
-        "is this draft there?",
-        "Delete this draft in PA2",
-        "THIS WEEK",
-        "000000702",
-        "WHEN YOU HAVE TIME",
-        "000000720",
-        "https://k/1",
-        "000000498 (n° 1)  000000917 (n° 2)",
-    ]
-    places = [out.index(text) for text in order]
-    assert places == sorted(places)
-    assert out.count("The name is empty in the MIS") == 1
-    assert "still to add in PA2: " in out
-    assert "nothing waits" not in out.lower()
-
-
-def test_done_takes_it_off_the_list(told: Told, run: Run) -> None:
-    told.runs()
-    draft = told.accept(told.owe("000000720", publish_by=told.day(20)))
-    journal = told.accept(
-        told.owe("note", resource="journal", loan_id="000000233"), archive_id="a", confirm_url="https://k/1"
-    )
-    printed = run("review", "done", draft.id, journal.id)
-    assert printed.code == 0
-    assert "000000720   n° 1   loan draft: done, off the list" in printed.out
-    assert "Nothing waits for you." in run("review").out
-    assert acts(told) == [("awa", "review done", ""), ("awa", "review done", "")]
-
-
-def test_a_doubt_cannot_be_done_away_with(told: Told, run: Run) -> None:
-    told.runs()
-    draft = told.accept(told.owe("000000720"))
-    lost = told.lose(told.owe("000000871"))
-    printed = run("review", "done", draft.id, lost.id)
-    assert printed.code == 2
-    assert f"sudo kiva-relay outbox show {lost.id}" in printed.err
-    assert "000000720" in run("review").out  # all or none
-
-
-def test_a_change_is_seen_and_the_draft_still_to_be_published(told: Told, run: Run) -> None:
-    told.runs()
-    draft = told.accept(told.owe("000000871"))
-    told.change("000000871")
-    kinds = [one["kind"] for one in run("review", "--json").json]  # type: ignore[attr-defined]
-    assert kinds == ["changed", "publish"]
-    assert "the rest stays on the list" in run("review", "done", draft.id).out
-    kinds = [one["kind"] for one in run("review", "--json").json]  # type: ignore[attr-defined]
-    assert kinds == ["publish"]
-
-
-def test_the_coordinator_is_told_when_nothing_can_be_sent(told: Told, run: Run) -> None:
-    told.owe("000000871", publish_by=told.day(1))
-    out = run("review").out
-    assert "The relay is not running: please tell the administrator. Nothing is lost" in out
-    assert "type them by hand" in out
-
-
-# ---------------------------------------------------------------- words
-
-
-def test_every_reason_of_the_code_has_words() -> None:
-    source = "".join(file.read_text() for file in Path(frame.__file__).parent.parent.rglob("*.py"))
-    for code in words._REASONS:
-        assert f'"{code}"' in source
-
-
-def test_no_field_of_free_text_is_ever_shown() -> None:
-    """A new text field of Kiva's has to be called harmless here, or personal in the log's list."""
-    harmless = {
-        "client_id",
-        "currency",
-        "gender",
-        "image_url",
-        "internal_client_id",
-        "internal_loan_id",
-        "loan_id",
-        "location",
-    }
-    shown = {
-        each.name
-        for resource in RESOURCES.values()
-        for field in resource.fields
-        for each in (field, *field.fields)
-        if each.kind in ("text", "image") and not words.is_personal(each.name)
-    }
-    assert shown <= harmless

@@ -95,7 +95,7 @@ def test_kiva_away_is_waiting_with_its_own_words(told: Told, status: Run) -> Non
     assert "(1 d 19 h). Nothing is lost, nothing was sent twice." in out
     assert '“503 "upstream connect error"”' in out
     assert "cancelled: 1 loan draft (will not be sent)" in out
-    assert "1 loan draft not at Kiva yet, to be published by" in out
+    assert "1 loan draft not at Kiva yet, to be published in PA2 by" in out
     assert "000000701" in out
 
 

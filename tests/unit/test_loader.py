@@ -168,7 +168,7 @@ def test_the_message_is_one_that_can_be_read(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_wrong_value_is_told_with_its_place_and_what_to_write(
+def test_a_wrong_value_is_told_with_its_place_and_what_to_write(  # noqa: PLR0917 - the columns of a table
     tmp_path: Path, right: str, wrong: str, place: str, path: str, message: str, remedy: str
 ) -> None:
     found = mistakes(tmp_path, text=spoilt(right, wrong))

@@ -6,7 +6,9 @@ What a person can mend is raised as a RelayError; it is printed here, with what 
 the command that was typed are imported, so that the map and the help are there at once.
 """
 
+import functools
 import importlib
+import inspect
 import os
 import secrets
 import sys
@@ -77,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our output has seen enough. What is still buffered would fail again at the exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the last line of defence: never a traceback on the terminal
         _complain(*_unexpected(error))
         return 1
 
@@ -95,6 +97,8 @@ def _dispatch(given: list[str]) -> int:
         _print(f"kiva-relay {__version__}")
         return 0
     word = given[0]
+    if word.startswith("-"):
+        raise UsageError(f"The command comes first; found {word}.", hint="kiva-relay --help")
     family = [name for name in COMMANDS if name.split()[0] == word]
     if not family:
         raise _unknown(word, {name.split()[0] for name in COMMANDS}, f"kiva-relay {word}")
@@ -125,14 +129,12 @@ def _build(word: str, family: Sequence[str]) -> Callable[..., object]:
         app.callback(help=f"kiva-relay {word}: {', '.join(name.split()[1] for name in family)}")(lambda: None)
     for name in family:
         if name != word:
-            app.command(name.split()[1])(_function(name))
+            app.command(name.split()[1], short_help=COMMANDS[name])(_function(name))
     return app
 
 
 def _alone(function: Callable[..., object]) -> Callable[..., object]:
     """A command that has others below it: it runs only when none of them was typed."""
-    import functools
-    import inspect
 
     @functools.wraps(function)
     def call(context: typer.Context, **options: object) -> object:
@@ -179,7 +181,7 @@ def _unknown(found: str, known: Sequence[str] | set[str], typed: str) -> UsageEr
 
 
 def _map() -> str:
-    from kiva_relay.config import loader
+    from kiva_relay.config import loader  # noqa: PLC0415 - pydantic takes longer to import than the map to read
 
     named = os.environ.get(loader.VARIABLE)
     file = Path(named) if named else loader.USUAL_PLACE

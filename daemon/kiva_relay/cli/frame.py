@@ -65,6 +65,7 @@ STYLES: Mapping[str, str] = {
 }
 """The colour of every verdict word."""
 
+_TENTHS_BELOW = 10
 _YES = ("y", "yes", "o", "oui", "s", "si", "sí")
 
 
@@ -94,7 +95,7 @@ def outbox(settings: Settings) -> Iterator[Outbox]:
     Raises:
         UsageError: there is none yet, it belongs to the service, or it is of another version.
     """
-    from kiva_relay import relay
+    from kiva_relay import relay  # noqa: PLC0415 - it brings the whole daemon with it
 
     opened = None
     try:
@@ -260,7 +261,7 @@ def day(when: date) -> str:
 def length(span: timedelta) -> str:
     """A length of time in words, its two largest units: `1 d 19 h`, `4 min 31 s`, `0.3 s`."""
     seconds = abs(span.total_seconds())
-    if seconds < 10:
+    if seconds < _TENTHS_BELOW:
         return f"{seconds:.1f} s".replace(".0 s", " s")
     left = round(seconds)
     parts = []

@@ -24,15 +24,13 @@ def command(
     chosen = mappings.load(settings)
     if name is not None:
         chosen = mappings.named(name, chosen)
-    results = {mapping: example.run(mapping) for mapping in chosen}
-    failures = sum(not result.passed for each in results.values() for result in each)
+    results = [(mapping, example.run(mapping)) for mapping in chosen]
+    failures = sum(not result.passed for _, each in results for result in each)
     if as_json:
-        frame.print_json(
-            [{"mapping": mapping.name, **asdict(result)} for mapping, each in results.items() for result in each]
-        )
+        frame.print_json([{"mapping": mapping.name, **asdict(result)} for mapping, each in results for result in each])
         return 1 if failures else 0
     frame.header(settings)
-    for mapping, each in results.items():
+    for mapping, each in results:
         if not each:
             frame.verdict("off", f"{mapping.name}: no examples; they would stand in {mapping.examples.name}", width=6)
         for result in each:
@@ -40,7 +38,7 @@ def command(
             if not result.passed:
                 frame.say(f"        {mapping.examples}:{result.line}")
                 frame.say("\n".join(f"        {line}" for line in result.diff.splitlines()))
-    total = sum(map(len, results.values()))
+    total = sum(len(each) for _, each in results)
     frame.say()
     frame.say(f"{total - failures} of {counted(total, 'example')} pass.")
     return 1 if failures else 0

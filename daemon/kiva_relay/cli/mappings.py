@@ -71,17 +71,17 @@ def _with_choices(settings: Settings, error: ConfigurationError) -> Configuratio
 
 
 def named(name: str, mappings: Sequence[Mapping]) -> list[Mapping]:
-    """The mapping of that name, or all of that resource.
+    """All mappings of the resource, or the one of that name (or file, where a resource is called the same).
 
     Raises:
         UsageError: there is neither; names the nearest.
     """
-    plain = name.removesuffix(".yaml")
-    found = [mapping for mapping in mappings if plain == mapping.name]
+    folded = name.replace("-", "_")
+    found = [mapping for mapping in mappings if folded in (mapping.resource, f"{mapping.resource}s")]
     if found:
         return found
-    folded = plain.replace("-", "_")
-    found = [mapping for mapping in mappings if folded in (mapping.resource, f"{mapping.resource}s")]
+    plain = name.removesuffix(".yaml")
+    found = [mapping for mapping in mappings if plain == mapping.name]
     if found:
         return found
     known = [*(mapping.name for mapping in mappings), *dict.fromkeys(mapping.resource for mapping in mappings)]

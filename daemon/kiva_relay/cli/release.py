@@ -45,7 +45,7 @@ def command(
             frame.say("Nothing was released. Everything stays as it was.")
             return 0
         with outbox.begin() as tx:
-            released = _release(tx, chosen, note=note, limit=limit)
+            released = _release(tx, chosen, concerned, note=note, limit=limit)
             left = listing.held(tx)
             runs = situation.is_alive(pulse.read(tx), frame.now())
     if as_json:
@@ -82,9 +82,13 @@ def _show(outbox: Outbox, settings: Settings, chosen: str, concerned: list[Kept]
         word = "STOPPED" if kept.hold.reason in held.GRAVE else "HELD"
         since = frame.moment(kept.hold.since, settings)
         frame.verdict(word, f"{held.named(kept.hold.what).capitalize()}: {kept.hold.sentence} (since {since}).")
-    chosen_resource = chosen if chosen in RESOURCES else None
+    chosen_filter = Filter(
+        held=True,
+        resource=chosen if chosen in RESOURCES else None,
+        stream=chosen.removeprefix(hold.STREAM) if chosen.startswith(hold.STREAM) else None,
+    )
     with outbox.read() as tx:
-        page = listing.entries(tx, Filter(held=True, resource=chosen_resource), limit=min(limit or _SHOWN, _SHOWN))
+        page = listing.entries(tx, chosen_filter, limit=min(limit or _SHOWN, _SHOWN))
     frame.say()
     if not page.total:
         frame.say("  Nothing is ready at present. What comes later goes without asking.")
@@ -98,17 +102,18 @@ def _show(outbox: Outbox, settings: Settings, chosen: str, concerned: list[Kept]
     frame.say(f"  What Kiva accepts cannot be taken back from here. Towards: {settings.kiva.environment.upper()}")
 
 
-def _release(tx: Connection, chosen: str, *, note: str, limit: int | None) -> list[str]:
-    """Release the holds; a hold on everything is first divided into one for each resource."""
+def _release(tx: Connection, chosen: str, shown: list[Kept], *, note: str, limit: int | None) -> list[str]:
+    """Release the holds that were shown, no newer ones; one on everything is first divided by resource."""
     now, person = frame.now(), frame.person()
-    if chosen in RESOURCES:
-        for kept in hold.in_force(tx):
-            if kept.what == hold.ALL:
-                _divide(tx, kept, by=person)
-    released = hold.release(tx, chosen, by=person, note=note, now=now, limit=limit)
-    about = {"what": chosen, "limit": limit, "reasons": [one.reason for one in released]}
+    reasons = sorted({kept.hold.reason for kept in shown})
+    for kept in shown:
+        if kept.hold.what == hold.ALL != chosen:
+            _divide(tx, kept.hold, by=person)
+    for reason in reasons:
+        hold.release(tx, chosen, by=person, note=note, now=now, limit=limit, reason=reason)
+    about = {"what": chosen, "limit": limit, "reasons": reasons}
     act.record(tx, by=person, verb="release", about=about, note=note, now=now)
-    return [one.reason for one in released]
+    return reasons
 
 
 def _divide(tx: Connection, everything: hold.Hold, *, by: str) -> None:

@@ -80,7 +80,8 @@ def _rest(facts: Facts, found: list[Chore], yesterday: dict[str, int]) -> Iterat
     said = f" (yesterday: {words.counted(yesterday)})" if yesterday else ""
     if under_way:
         yield f"On the way by itself: {words.counted(under_way)}."
-    yield f"Everything else{until} has been delivered{said}."
+    if facts.alive:
+        yield f"Everything else{until} has been delivered{said}."
     if found:
         yield ""
         yield "For the administrator"

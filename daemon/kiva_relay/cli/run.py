@@ -98,8 +98,9 @@ def _once(daemon: relay.Relay, *, strict: bool) -> int:
     for held in holds:
         frame.verdict("HELD", f"{held.what}: {held.sentence}")
     if waiting_person or holds:
-        frame.say(f"{errors.counted(waiting_person, 'entry')} and {errors.counted(len(holds), 'hold')} need a person.")
-        frame.say("  kiva-relay status")
+        found = {"entry": waiting_person, "hold": len(holds)}
+        need = " and ".join(errors.counted(number, noun) for noun, number in found.items() if number)
+        frame.say(f"{need}: a person decides.     kiva-relay status")
     words = daemon.bench.destination.last_words
     if daemon.bench.destination.down_since is not None:
         raise errors.Unreachable(f"Kiva does not answer: {words}. Nothing is lost.", hint="Run it again later.")

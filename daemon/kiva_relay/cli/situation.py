@@ -345,10 +345,8 @@ def deadlines(facts: Facts) -> list[str]:
     soon = [entry for entry in facts.expiring if entry.publish_by and entry.publish_by <= facts.today + _SOON]
     if soon and soon[0].publish_by:
         number = errors.counted(len(soon), "loan draft")
-        first = "the first on " if len(soon) > 1 else ""
-        found.append(
-            f"{number} not at Kiva yet, to be published by {first}{frame.day(soon[0].publish_by)}: {_loans(soon)}"
-        )
+        day = frame.day(soon[0].publish_by) + (" (the first)" if len(soon) > 1 else "")
+        found.append(f"{number} not at Kiva yet, to be published in PA2 by {day}: {_loans(soon)}")
     positions = facts.counts["repayment"]
     unsent = positions[State.READY] + positions[State.WAITING] + positions[State.IN_DOUBT]
     if unsent and facts.report.is_open and facts.report.closes is not None:

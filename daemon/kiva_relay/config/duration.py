@@ -56,7 +56,7 @@ def parse(written: object) -> timedelta:
     return number * UNITS[unit]
 
 
-def format(length: timedelta) -> str:
+def format(length: timedelta) -> str:  # noqa: A001 - the opposite of parse; the module is imported, never the name
     """The shortest spelling that `parse` reads back, to the millisecond: `90m`, `1d`, `0`."""
     if not length:
         return "0"

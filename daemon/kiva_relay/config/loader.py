@@ -274,8 +274,8 @@ def _finish(read: Settings, written: Tree) -> Settings:
         warning = _literal(group, name, written) if held.literal else None
         warnings += [warning] if warning else []
     finished = read.model_copy(update=groups)
-    finished._file = written.file
-    finished._warnings = tuple(sorted(warnings))
+    finished._file = written.file  # noqa: SLF001 - which file it was is no setting, and only the loader knows it
+    finished._warnings = tuple(sorted(warnings))  # noqa: SLF001 - as above
     return finished
 
 

@@ -44,7 +44,7 @@ def found(value: object) -> str:
         case int() | Decimal() | date():
             return str(value)
         case str():
-            return f'"{value}"' if len(value) <= 60 else f'"{value[:57]}..."'
+            return f'"{value}"' if len(value) <= 60 else f'"{value[:57]}..."'  # noqa: PLR2004 - one line
         case list() | tuple():
             return "a list"
         case dict():

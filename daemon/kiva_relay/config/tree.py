@@ -183,7 +183,7 @@ def _without_tabs(text: str, tree: Tree) -> str:
             remedy = "indent with spaces, two for each level"
             tree.mistakes.append(Mistake(tree.file, number, at, "YAML", "a tab indents this line", remedy))
             opens = before.partition(" #")[0].rstrip().endswith(":")
-            line = " " * (_indent(before) + 2 * opens) + content
+            line = " " * (_indent(before) + 2 * opens) + content  # noqa: PLW2901 - this is the guess
         lines.append(line)
         before = line if content and not content.startswith("#") else before
     return "\n".join(lines)

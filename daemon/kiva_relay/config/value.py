@@ -75,7 +75,7 @@ def whole(lowest: int, highest: int) -> Callable[[object], int]:
 
 def percent(written: object) -> float:
     """A share in percent: more than 0, at most 100."""
-    if not isinstance(written, int | float | Decimal) or isinstance(written, bool) or not 0 < written <= 100:
+    if not isinstance(written, int | float | Decimal) or isinstance(written, bool) or not 0 < written <= 100:  # noqa: PLR2004 - percent
         raise Mismatch(f"expected a number above 0 and up to 100 (percent), found {found(written)}")
     return float(written)
 
@@ -286,7 +286,7 @@ def address(where: str) -> tuple[str, int]:
 def _split(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
-        parts.port
+        parts.port  # noqa: B018 - reading it checks it
     except ValueError:
         raise Mismatch(
             "the URL cannot be read; signs such as / : @ # in a password break it",

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from kiva_relay import log
 from kiva_relay.clock import Clock
 from kiva_relay.delivery import backoff
 from kiva_relay.outbox import table
@@ -20,15 +21,19 @@ from kiva_relay.resource.kind import RESOURCES
 
 MOST_DOUBTS = 3
 MOST_REFUSALS = 10
+_SAID_AGAIN_AFTER = timedelta(hours=1)
+
+_log = log.get("delivery")
 
 
 class Destination:
     """What is known about Kiva's health. Shared by the threads that talk to it."""
 
     def __init__(self, *, clock: Clock, dice: random.Random | None = None) -> None:
-        self._clock, self._dice, self._lock = clock, dice or random.Random(), threading.Lock()
+        self._clock, self._dice, self._lock = clock, dice or random.Random(), threading.Lock()  # noqa: S311 - jitter
         self._failures = 0
         self._not_before: datetime | None = None
+        self._said_at: datetime | None = None
         self.last_harmless_success: datetime | None = None
         self.down_since: datetime | None = None
         self.last_words = ""
@@ -38,17 +43,22 @@ class Destination:
         with self._lock:
             was_away = self.down_since is not None
             self._failures, self._not_before, self.down_since = 0, None, None
+            self._said_at = None
             self.last_harmless_success = self._clock.now()
             return was_away
 
     def unreachable(self, words: str) -> datetime:
-        """Nothing was processed; when to ask again."""
+        """Nothing was processed; when to ask again. The log says it the first time, and then once an hour."""
         with self._lock:
             self._failures += 1
             now = self._clock.now()
             self.down_since = self.down_since or now
             self.last_words = words
             self._not_before = now + backoff.wait(self._failures, dice=self._dice)
+            if self._said_at is None or now - self._said_at >= _SAID_AGAIN_AFTER:
+                self._said_at = now
+                since = self.down_since.isoformat()
+                _log.warning("Kiva does not answer. Nothing is lost; it is asked again", said=words, since=since)
             return self._not_before
 
     def asked_to_wait(self, pause: timedelta | None) -> datetime:

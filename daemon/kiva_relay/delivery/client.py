@@ -91,7 +91,7 @@ class Client:
             "headers": {"User-Agent": f"kiva-relay/{__version__}"},
         }
         if kiva.ca is not None:
-            import ssl
+            import ssl  # noqa: PLC0415 - only a private authority needs it
 
             shared["verify"] = ssl.create_default_context(cafile=str(kiva.ca))
         self._reading = httpx.Client(**shared)

@@ -136,8 +136,7 @@ class Courier:
                     _log.error("The token was refused. Nothing is lost", hint=error.hint)
             return None
         except errors.Unreachable as error:
-            again = bench.destination.unreachable(str(error))
-            _log.warning("Kiva does not answer. Nothing is lost", said=str(error), again_at=again.isoformat())
+            bench.destination.unreachable(str(error))
             return None
         missing = sorted({RESOURCES[resource].scope, _READS} - token.scopes)
         with bench.outbox.begin() as tx:
@@ -240,7 +239,7 @@ class Courier:
                 doubt = Verdict(State.IN_DOUBT, reason="problem_without_loan")
                 return dict.fromkeys((entry.id for entry in batch.entries), doubt), Outcome.IN_DOUBT
             case Outcome.REFUSED:
-                assert answer.status is not None
+                assert answer.status is not None  # noqa: S101 - a refusal is a status
                 return batches.refused(batch.entries, status=answer.status, words=answer.words), Outcome.REFUSED
             case Outcome.NOT_PROCESSED:
                 verdict = Verdict(State.READY, due_at=self._when_again(batch.resource, answer, decision, token))

@@ -154,9 +154,8 @@ class Lookout:
     def _not_given(self, error: mirror.NotGiven, token: Token) -> None:
         bench = self._bench
         answer = error.answer
-        if answer.status is None or answer.status >= 500 or answer.status in (408, 425, 429):
-            again = bench.destination.unreachable(answer.words or str(error))
-            _log.warning("Kiva does not answer. Nothing is lost", said=str(error), again_at=again.isoformat())
+        if answer.status is None or answer.status >= 500 or answer.status in (408, 425, 429):  # noqa: PLR2004 - HTTP's server faults
+            bench.destination.unreachable(answer.words or str(error))
         elif answer.status in JUDGES_OUR_TOKEN and not self._new_token_tried:
             bench.tokens.refuse(token)
             self._new_token_tried = True

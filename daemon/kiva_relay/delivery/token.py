@@ -78,7 +78,7 @@ class Tokens:
         asked_at = self._clock.monotonic()
         answer = self._client.form(self._kiva.token_url, fields)
         said = answer.json
-        if answer.status != 200 or not isinstance(said, dict) or not said.get("access_token"):
+        if answer.status != 200 or not isinstance(said, dict) or not said.get("access_token"):  # noqa: PLR2004 - HTTP's OK
             raise _explained(answer, self._kiva)
         self._asked += 1
         lasts = _seconds(said)

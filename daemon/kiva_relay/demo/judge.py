@@ -260,15 +260,11 @@ def _last_position(position: Position, posted: Sequence[Decimal], entries: Seque
     else:
         line.owed += 1
         last = f"{posted[-1]:f}" if posted else "none"
-        old = posted and position.repaid in posted
+        overtaken = position.repaid in posted
         text = f"the MIS says {position.repaid.normalize():f}, the last at Kiva is {last}"
-        text += ", an older one" if old else ""
-        verdict.add(
-            "different" if posted else "lost",
-            "repayment",
-            position.identity,
-            f"{text}; in the outbox: {_said(newest)}",
-        )
+        text += ", an older one that came after it" if overtaken else ""
+        kind: Kind = "different" if overtaken else "lost"
+        verdict.add(kind, "repayment", position.identity, f"{text}; in the outbox: {_said(newest)}")
 
 
 def _awaits_person(entry: Entry, position: Position, posted: Sequence[Decimal]) -> bool:

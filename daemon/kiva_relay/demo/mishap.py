@@ -29,7 +29,7 @@ SCRIPT: tuple[Mishap, ...] = (
     Mishap(0.05, "drop_before", "repayments"),
     # Kiva took it, and the answer was lost: never to be sent again.
     Mishap(0.05, "drop_after", "loan_draft", {"after": 6}),
-    Mishap(0.05, "cut_answer", "repayments", {"after": 1}),
+    Mishap(0.05, "drop_after", "repayments", {"after": 1}),
     Mishap(0.15, "status", "loan_draft", {"status": 503, "retry_after": "1"}),
     Mishap(0.2, "drop_after", "journals", {"after": 1}),
     Mishap(0.35, "cut_answer", "loan_draft", {"after": 1}),

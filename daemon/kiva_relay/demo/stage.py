@@ -57,15 +57,15 @@ kiva:
   token_url: {kiva}/oauth/token
   api_url: {kiva}
 mis:
-  url: {mis}
+  url: "{mis}"
   password: {{file: mis-password}}
   timezone: {zone}
   poll_every: 300ms
 mappings: fineract
 parameters: {{kiva_fund: {fund}}}
 outbox:
-  url: sqlite:///{folder}/outbox.db
-  witness: {folder}/witness.log
+  url: "sqlite:///{folder}/outbox.db"
+  witness: "{folder}/witness.log"
 loan_drafts: {{since: {since}}}
 journals: {{since: {since}, batch: 1}}
 repayments: {{when: continuous, cutoff: today}}

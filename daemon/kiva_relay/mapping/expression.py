@@ -301,30 +301,30 @@ class _Environment(jinja2.Environment):
 
 def _defined(value: Any) -> Any:
     if isinstance(value, jinja2.Undefined):
-        raise Refused("expression_failed", reason=value._undefined_message)
+        raise Refused("expression_failed", reason=value._undefined_message)  # noqa: SLF001 - it has no public name
     return value
 
 
 class _Generator(CodeGenerator):
     """Writes our operators where Jinja would write Python's."""
 
-    def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:
+    def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:  # noqa: N802 - Jinja's name
         self._call("joined", node.nodes, frame)
 
-    def visit_Add(self, node: nodes.BinExpr, frame: Frame) -> None:
+    def visit_Add(self, node: nodes.BinExpr, frame: Frame) -> None:  # noqa: N802 - Jinja's name
         self._call("added", [node.left, node.right], frame)
 
-    def visit_Sub(self, node: nodes.BinExpr, frame: Frame) -> None:
+    def visit_Sub(self, node: nodes.BinExpr, frame: Frame) -> None:  # noqa: N802 - Jinja's name
         self._call("taken", [node.left, node.right], frame)
 
-    def visit_Neg(self, node: nodes.UnaryExpr, frame: Frame) -> None:
+    def visit_Neg(self, node: nodes.UnaryExpr, frame: Frame) -> None:  # noqa: N802 - Jinja's name
         self._call("negated", [node.node], frame)
 
-    def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:
+    def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:  # noqa: N802 - Jinja's name
         operand = node.ops[0]
         self._call("compared", [node.expr, nodes.Const(operand.op), operand.expr], frame)
 
-    def visit_Const(self, node: nodes.Const, frame: Frame) -> None:
+    def visit_Const(self, node: nodes.Const, frame: Frame) -> None:  # noqa: N802 - Jinja's name
         if isinstance(node.value, float):
             self.write(f"environment.decimal({str(node.value)!r})")
         else:

@@ -85,7 +85,7 @@ def _without_tabs(lines: list[str], report: Report) -> list[str]:
             column = indent.index("\t") + 1
             message = "a tab; YAML wants blanks at the beginning of a line"
             report.mistakes.append(Mistake(report.file, number, column, "", message, "replace each tab by two blanks"))
-            line = indent.replace("\t", "  ") + line.lstrip()
+            line = indent.replace("\t", "  ") + line.lstrip()  # noqa: PLW2901 - the mended line goes on
         clean.append(line)
     return clean
 

@@ -84,6 +84,6 @@ class Entry:
 
 def of(row: Row[Any]) -> Entry:
     """An Entry from a row of `table.entry`."""
-    values = dict(row._mapping)
+    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
     values["state"] = State(values["state"])
     return Entry(**values)

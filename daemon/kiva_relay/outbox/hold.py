@@ -116,7 +116,7 @@ def in_force(tx: Connection) -> list[Hold]:
         .where(table.hold.c.released_at.is_(None))
         .order_by(table.hold.c.id)
     )
-    return [Hold(**row._mapping) for row in tx.execute(query)]
+    return [Hold(**row._mapping) for row in tx.execute(query)]  # noqa: SLF001 - SQLAlchemy's public name
 
 
 def was_ever(tx: Connection, reason: str) -> bool:

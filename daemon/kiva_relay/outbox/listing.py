@@ -33,6 +33,7 @@ class Filter:
 
     numbers: Sequence[int] = ()
     resource: str | None = None
+    stream: str | None = None
     states: Collection[State] = ()
     reason: str | None = None
     loan: str | None = None
@@ -176,7 +177,7 @@ def attempts(tx: Connection, entry_id: int) -> list[Attempt]:
         .where(member.entry_id == entry_id)
         .order_by(tried.id)
     )
-    return [Attempt(**row._mapping) for row in tx.execute(query)]
+    return [Attempt(**row._mapping) for row in tx.execute(query)]  # noqa: SLF001 - SQLAlchemy's public name
 
 
 def acts(tx: Connection, entry_id: int) -> list[Act]:
@@ -321,6 +322,8 @@ def _where(tx: Connection, chosen: Filter) -> list[sa.ColumnElement[bool]]:
         where.append(_columns.id.in_(chosen.numbers))
     if chosen.resource is not None:
         where.append(_columns.resource == chosen.resource)
+    if chosen.stream is not None:
+        where.append(_columns.stream == chosen.stream)
     if chosen.states:
         where.append(_columns.state.in_([state.value for state in chosen.states]))
     if chosen.reason is not None:

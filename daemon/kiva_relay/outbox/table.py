@@ -31,7 +31,7 @@ class Moment(sa.types.TypeDecorator[datetime]):
     impl = sa.Text
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> str | None:
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's signature
         """To text; a naive moment is a bug."""
         if value is None:
             return None
@@ -39,7 +39,7 @@ class Moment(sa.types.TypeDecorator[datetime]):
             raise ValueError("a moment without a zone")
         return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
-    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> datetime | None:
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
         """From text."""
         return None if value is None else datetime.fromisoformat(value)
 
@@ -50,11 +50,11 @@ class Day(sa.types.TypeDecorator[date]):
     impl = sa.Text
     cache_ok = True
 
-    def process_bind_param(self, value: date | None, dialect: sa.Dialect) -> str | None:
+    def process_bind_param(self, value: date | None, dialect: sa.Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's signature
         """To text."""
         return None if value is None else value.isoformat()
 
-    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> date | None:
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> date | None:  # noqa: ARG002 - SQLAlchemy's signature
         """From text."""
         return None if value is None else date.fromisoformat(value)
 
@@ -65,11 +65,11 @@ class Json(sa.types.TypeDecorator[Any]):
     impl = sa.Text
     cache_ok = True
 
-    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str | None:
+    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's signature
         """To text."""
         return None if value is None else orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
 
-    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:  # noqa: ARG002 - SQLAlchemy's signature
         """From text."""
         return None if value is None else orjson.loads(value)
 

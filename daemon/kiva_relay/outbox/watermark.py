@@ -53,7 +53,7 @@ class Captured:
 
 def watermarks(tx: Connection) -> dict[str, Watermark]:
     """All watermarks, by stream."""
-    return {row.stream: Watermark(**row._mapping) for row in tx.execute(sa.select(table.watermark))}
+    return {row.stream: Watermark(**row._mapping) for row in tx.execute(sa.select(table.watermark))}  # noqa: SLF001 - SQLAlchemy's public name
 
 
 def begin(tx: Connection, stream: str) -> None:
@@ -116,7 +116,7 @@ def captured(tx: Connection, stream: str, keys: Collection[str]) -> dict[str, Ca
     for start in range(0, len(wanted), _CHUNK):
         where = (columns.stream == stream, columns.key.in_(wanted[start : start + _CHUNK]))
         for row in tx.execute(sa.select(table.captured).where(*where)):
-            found[row.key] = Captured(**row._mapping)
+            found[row.key] = Captured(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name
     return found
 
 

@@ -60,7 +60,7 @@ class Witness:
         os.fdatasync(self._descriptor)
 
     def testimonies(self) -> Iterator[Testimony]:
-        """All lines about this destination. A line that a power cut tore was never followed by a byte: it is skipped."""
+        """All lines about this destination. A line that a power cut tore was never followed by a byte: skipped."""
         with self.path.open("rb") as file:
             for text in file:
                 try:

@@ -180,7 +180,7 @@ def config(state: State, call: Call) -> Answer:
     })  # fmt: skip
 
 
-def unknown_path(state: State, call: Call) -> Answer:
+def unknown_path(state: State, call: Call) -> Answer:  # noqa: ARG001 - the shape of every call's function
     """Anything else, and every path of another partner."""
     return answer.refused(404, "not_found", "No such resource")
 
@@ -202,7 +202,7 @@ def _refusal(state: State, call: Call, scope: str) -> Answer | None:
     without_token = state.tokens.refusal(authorization, "", now=state.now())
     if without_token is not None:
         status, message = without_token
-        return answer.refused(status, "unauthorized" if status == 401 else "forbidden", message)
+        return answer.refused(status, "unauthorized" if status == 401 else "forbidden", message)  # noqa: PLR2004 - HTTP
     if call.place["partner"] != state.config.partner:
         return unknown_path(state, call)
     without_scope = state.tokens.refusal(authorization, scope, now=state.now())

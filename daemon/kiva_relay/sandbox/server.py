@@ -166,7 +166,7 @@ def _bind(listen: str) -> socket.socket:
     host, _, port = listen.rpartition(":")
     host = host.strip("[]")
     try:
-        family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
+        family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET  # noqa: PLR2004 - IPv6
         address = (host, int(port))
     except ValueError:
         raise errors.UsageError(f"--listen: expected ADDRESS:PORT as 127.0.0.1:8765, found {listen!r}.") from None

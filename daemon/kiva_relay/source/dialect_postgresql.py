@@ -91,7 +91,7 @@ class PostgreSQL:
         name = cx.scalar(sa.text("SELECT reset_val FROM pg_settings WHERE name = 'TimeZone'"))
         return session_postgresql.zone(str(name))
 
-    def horizon(self, cx: sa.Connection, *, now: datetime) -> Horizon:
+    def horizon(self, cx: sa.Connection, *, now: datetime) -> Horizon:  # noqa: ARG002 - the server's own clock counts
         """The start of the oldest transaction, less the clock tolerance; says when it cannot see them all."""
         seen = cx.execute(sa.text(_HORIZON)).one()
         blind = remedy = ""

@@ -26,7 +26,7 @@ class SQLite:
     def __init__(self) -> None:
         self._quote = sqlite.dialect().identifier_preparer.quote
 
-    def engine(self, url: sa.URL, *, password: str | None, statement_timeout: timedelta) -> sa.Engine:
+    def engine(self, url: sa.URL, *, password: str | None, statement_timeout: timedelta) -> sa.Engine:  # noqa: ARG002 - a file has no password
         """An engine that opens the file read-only; a transaction is one snapshot."""
         path = Path(url.database or "").absolute()
         made = sa.create_engine(
@@ -52,19 +52,19 @@ class SQLite:
         """`SQLite 3.40.1`."""
         return f"SQLite {cx.exec_driver_sql('SELECT sqlite_version()').scalar_one()}"
 
-    def zone(self, cx: sa.Connection) -> tzinfo:
+    def zone(self, cx: sa.Connection) -> tzinfo:  # noqa: ARG002 - every dialect is asked alike
         """`datetime('now')` is UTC."""
         return UTC
 
-    def horizon(self, cx: sa.Connection, *, now: datetime) -> Horizon:
+    def horizon(self, cx: sa.Connection, *, now: datetime) -> Horizon:  # noqa: ARG002 - every dialect is asked alike
         """Now: a file has one writer at a time, and no row is found by its stamp."""
         return Horizon(now, timedelta(0), "a file has no sessions; its tables are compared as a whole")
 
-    def snapshot(self, cx: sa.Connection) -> Snapshot:
+    def snapshot(self, cx: sa.Connection) -> Snapshot:  # noqa: ARG002 - every dialect is asked alike
         """SQLite has no transaction ids."""
         return Snapshot(None)
 
-    def went_back(self, cx: sa.Connection, position: Position) -> bool:
+    def went_back(self, cx: sa.Connection, position: Position) -> bool:  # noqa: ARG002 - every dialect is asked alike
         """Cannot be seen in a file; whole tables are compared in any case."""
         return False
 
@@ -72,31 +72,31 @@ class SQLite:
         """Whether there is such a table or view."""
         return table.casefold() in {name.casefold() for name in self.tables(cx)}
 
-    def whole(self, cx: sa.Connection, table: str) -> Regime | None:
+    def whole(self, cx: sa.Connection, table: str) -> Regime | None:  # noqa: ARG002 - every dialect is asked alike
         """Every row is read and compared."""
         return "scan"
 
-    def indexed(self, cx: sa.Connection, table: str) -> set[str]:
+    def indexed(self, cx: sa.Connection, table: str) -> set[str]:  # noqa: ARG002 - every dialect is asked alike
         """No index is used."""
         return set()
 
-    def stamp(self, type_code: object) -> Stamp | None:
+    def stamp(self, type_code: object) -> Stamp | None:  # noqa: ARG002 - every dialect is asked alike
         """Never asked for: stamps are not used."""
         return "naive"
 
-    def version(self, one: Watched) -> str | None:
+    def version(self, one: Watched) -> str | None:  # noqa: ARG002 - every dialect is asked alike
         """The row is its own version."""
         return None
 
     def since(
         self,
-        one: Watched,
-        facts: Facts,
+        one: Watched,  # noqa: ARG002 - every dialect is asked alike
+        facts: Facts,  # noqa: ARG002
         *,
-        at: Position,
-        now: Position,
-        zones: Sequence[tzinfo],
-        prefix: str,
+        at: Position,  # noqa: ARG002
+        now: Position,  # noqa: ARG002
+        zones: Sequence[tzinfo],  # noqa: ARG002
+        prefix: str,  # noqa: ARG002
     ) -> tuple[str, Mapping[str, object]]:
         """Every row, every time."""
         return "1", {}
@@ -123,7 +123,7 @@ class SQLite:
         """A cast."""
         return f"CAST({sql} AS TEXT)"
 
-    def kind(self, type_code: object) -> str:
+    def kind(self, type_code: object) -> str:  # noqa: ARG002 - every dialect is asked alike
         """Any column may hold anything."""
         return "other"
 
@@ -131,7 +131,7 @@ class SQLite:
         """Tables and views."""
         return list(cx.scalars(sa.text("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")))
 
-    def can_write(self, cx: sa.Connection, tables: Sequence[str]) -> list[str]:
+    def can_write(self, cx: sa.Connection, tables: Sequence[str]) -> list[str]:  # noqa: ARG002 - every dialect is asked alike
         """None: the file is opened read-only."""
         return []
 

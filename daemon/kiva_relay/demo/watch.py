@@ -1,0 +1,242 @@
+"""Watches the demo from outside: what the outbox and the stand-in show, as numbers and as events."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from kiva_relay import relay
+from kiva_relay.demo import judge, owed
+from kiva_relay.demo.branch import KIVA_FUND
+from kiva_relay.demo.judge import Case
+from kiva_relay.demo.shift import Deed, Shift
+from kiva_relay.demo.stage import Stage
+from kiva_relay.errors import RelayError
+from kiva_relay.outbox import entry, mirror, table
+from kiva_relay.outbox.database import Outbox
+from kiva_relay.outbox.state import State
+
+_GRANTED = ("granted", "approved")
+_FOLLOWED_FOR = timedelta(seconds=60)
+_NAMES = {"loan_draft": "draft", "repayments": "repayment report", "journals": "journal", "repayment": "position"}
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened, as a sentence. `loud`: it was made to go wrong, or a doubt was settled."""
+
+    at: datetime
+    text: str
+    loud: bool = False
+
+
+@dataclass(frozen=True)
+class View:
+    """One look: how many entries of each resource are in each state, and so on."""
+
+    entries: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    done: Mapping[str, int] = field(default_factory=dict)
+    kiva: Mapping[str, Any] = field(default_factory=dict)
+    behind: timedelta | None = None
+
+    def count(self, *states: str, resource: str = "") -> int:
+        """Entries in some states."""
+        return sum(n for (of, state), n in self.entries.items() if state in states and resource in ("", of))
+
+
+class Watch:
+    """Looks again and again, and notices what is new. Close it."""
+
+    def __init__(self, stage: Stage, shift: Shift) -> None:
+        self._stage, self._shift = stage, shift
+        self._outbox: Outbox | None = None
+        self._record = self._request = 0
+        self._followed: deque[Deed] = deque()
+        self._states: dict[int, tuple[str, str | None]] = {}
+        self._lags: deque[timedelta] = deque(maxlen=20)
+
+    def close(self) -> None:
+        """Close the outbox."""
+        if self._outbox is not None:
+            self._outbox.close()
+
+    def look(self) -> tuple[View, list[Event]]:
+        """The numbers of now, and what happened since the last look."""
+        events = [*self._accepted(), *self._went_wrong()]
+        counts: Counter[tuple[str, str]] = Counter()
+        outbox = self._opened()
+        if outbox is not None:
+            with outbox.read() as tx:
+                columns = table.entry.c
+                query = sa.select(columns.resource, columns.state, sa.func.count()).group_by(
+                    columns.resource, columns.state
+                )
+                counts.update({(resource, state): number for resource, state, number in tx.execute(query)})
+                events += self._moved(tx)
+        behind = sorted(self._lags)[len(self._lags) // 2] if self._lags else None
+        view = View(counts, dict(self._shift.done), self._stage.sandbox.state(), behind)
+        return view, sorted(events, key=lambda one: one.at)
+
+    def quiet(self, since: datetime) -> bool:
+        """Is everything that the MIS committed by `since` read, sent and settled, as far as it can be?"""
+        outbox = self._opened()
+        if outbox is None:
+            return False
+        loans = self._stage.sandbox.loans()
+        to_move = [loan for loan in loans if loan["record"] and loan["status"] in ("draft", "fundRaising")]
+        if any(not loan["refused"] for loan in to_move):
+            return False
+        moved = max((datetime.fromisoformat(loan["since"]) for loan in loans), default=since)
+        with outbox.read() as tx:
+            marks = tx.execute(sa.select(table.watermark.c.moved_at, table.watermark.c.walk)).all()
+            refresh = mirror.last_complete(tx, started_after=max(moved, since))
+            if not marks or refresh is None or refresh.ended_at is None:
+                return False
+            read_after = max(since, refresh.ended_at)
+            if any(mark.walk or mark.moved_at is None or mark.moved_at <= read_after for mark in marks):
+                return False
+            again = sa.select(sa.func.count()).select_from(table.captured).where(table.captured.c.again)
+            return tx.execute(again).scalar_one() == 0 and not self._under_way(tx)
+
+    def in_doubt(self, resource: str) -> int:
+        """How many entries of a resource are in doubt or being sent."""
+        outbox = self._opened()
+        if outbox is None:
+            return 0
+        columns = table.entry.c
+        states = columns.state.in_([State.IN_DOUBT.value, State.SENDING.value])
+        with outbox.read() as tx:
+            query = sa.select(sa.func.count()).select_from(table.entry).where(states, columns.resource == resource)
+            return tx.execute(query).scalar_one()
+
+    def case(self) -> Case:
+        """All that the judge compares, read now."""
+        stage = self._stage
+        outbox = self._opened()
+        if outbox is None:
+            raise RelayError(f"The relay made no outbox. See {stage.relay.log}.")
+        with psycopg.connect(stage.mis, autocommit=True) as connection:
+            due = owed.expected(connection, fund_id=KIVA_FUND, cutoff=stage.today, today=stage.today)
+        with outbox.read() as tx:
+            entries = [entry.of(row) for row in tx.execute(sa.select(table.entry))]
+            doubts = (
+                sa.select(table.batch_member.c.entry_id)
+                .join(table.attempt, table.attempt.c.batch_id == table.batch_member.c.batch_id)
+                .where(table.attempt.c.outcome == "in_doubt")
+            )
+            doubted = frozenset(tx.execute(doubts).scalars())
+        return judge.Case(
+            owed=due,
+            chronicle=stage.chronicle,
+            since=stage.since,
+            ledger=stage.sandbox.ledger(),
+            loans=stage.sandbox.loans(),
+            entries=entries,
+            doubted=doubted,
+        )
+
+    def cut_off(self) -> Counter[str]:
+        """How often each fault struck, by its kind."""
+        return Counter(one["fault"] for one in self._stage.sandbox.requests() if one["fault"])
+
+    def _opened(self) -> Outbox | None:
+        """The outbox, as soon as the relay has made it."""
+        if self._outbox is None:
+            try:
+                self._outbox = relay.open_outbox(self._stage.settings, create=False)
+            except RelayError:
+                return None
+        return self._outbox
+
+    def _under_way(self, tx: Connection) -> bool:
+        """Is there something that goes on by itself? A journal in doubt does not: it waits for a person."""
+        columns = table.entry.c
+        moving = columns.state.in_([State.READY.value, State.SENDING.value])
+        settling = sa.and_(columns.state == State.IN_DOUBT.value, columns.resource != "journal")
+        return tx.execute(sa.select(columns.id).where(moving | settling).limit(1)).first() is not None
+
+    def _accepted(self) -> Iterator[Event]:
+        """What tellers did and Kiva has now."""
+        while self._shift.deeds:
+            self._followed.append(self._shift.deeds.popleft())
+        records = self._stage.sandbox.ledger(since=self._record, bodies=False)
+        at = {loan: datetime.fromisoformat(record["time"]) for record in records for loan in record["loan_ids"]}
+        drafts = {loan for record in records if record["resource"] == "loan_draft" for loan in record["loan_ids"]}
+        self._record = records[-1]["number"] if records else self._record
+        now = self._stage.clock.now()
+        kept: deque[Deed] = deque()
+        for deed in self._followed:
+            act = deed.act
+            granted = act.what.split()[0] in _GRANTED
+            if act.identity in (drafts if granted else at) and at[act.identity] >= deed.at:
+                lag = at[act.identity] - deed.at
+                self._lags.append(lag)
+                became = "draft at Kiva" if granted else "reported to Kiva"
+                yield Event(
+                    at[act.identity],
+                    f"loan {act.identity}  {act.what} in the MIS → {became} {lag.total_seconds():.1f} s later",
+                )
+            elif act.kiva and now - deed.at < _FOLLOWED_FOR:
+                kept.append(deed)
+        self._followed = kept
+
+    def _went_wrong(self) -> Iterator[Event]:
+        """Calls that the stand-in was told to spoil."""
+        requests = self._stage.sandbox.requests(since=self._request)
+        for call in requests:
+            if call["outcome"] == "open":
+                break  # looked at again when it has ended
+            self._request = call["number"]
+            if call["fault"]:
+                name = _NAMES.get(call["on"], call["on"])
+                loan = f" of loan {call['loan_ids'][0]}" if len(call["loan_ids"]) == 1 else ""
+                yield Event(datetime.fromisoformat(call["time"]), f"{name}{loan}: {_HAPPENED[call['fault']]}", loud=True)
+
+    def _moved(self, tx: Connection) -> Iterator[Event]:
+        """Doubts that came and went, and what began to wait for a person."""
+        columns = table.entry.c
+        doubtful = columns.state.in_([State.IN_DOUBT.value, State.REFUSED.value]) | columns.reason.in_(
+            ["position_fell", "position_exceeds_principal"]
+        )
+        query = sa.select(table.entry).where(doubtful | columns.id.in_(list(self._states)))
+        for row in tx.execute(query):
+            one = entry.of(row)
+            before, after = self._states.get(one.id), (one.state.value, one.reason)
+            if before == after:
+                continue
+            self._states[one.id] = after
+            if before is not None and before[0] == State.IN_DOUBT.value and one.state is not State.IN_DOUBT:
+                if one.resource == "loan_draft":
+                    yield Event(one.changed_at, f"loan {one.loan_id}  {_settled(one)} (entry {one.id})", loud=True)
+            elif one.state is State.IN_DOUBT and one.resource == "journal":
+                text = "nobody can look this up: it waits for a person"
+                yield Event(one.changed_at, f"loan {one.loan_id}  {text} (entry {one.id})", loud=True)
+            elif one.reason == "position_fell":
+                text = "the amount repaid fell → kept back, a person decides"
+                yield Event(one.changed_at, f"loan {one.loan_id}  {text}")
+            if one.state in (State.DELIVERED, State.SUPERSEDED, State.WITHDRAWN):
+                del self._states[one.id]
+
+
+_HAPPENED = {
+    "drop_before": "cut off on purpose before Kiva had it",
+    "drop_after": "Kiva took it, its answer was cut off on purpose → not sent again, being looked for",
+    "cut_answer": "Kiva took it, its answer was cut in half on purpose → not sent again, being looked for",
+    "status": "Kiva said on purpose: come back later → sent again then",
+    "slow": "Kiva took it, and the relay was ended by kill -9 before the answer",
+}
+
+
+def _settled(one: entry.Entry) -> str:
+    if one.state is State.DELIVERED:
+        return "found at Kiva: the lost answer had been a yes"
+    if one.state in (State.READY, State.SENDING):
+        return "not at Kiva, that is proven now: sent again"
+    return f"settled: {one.state.value}"
