@@ -25,8 +25,9 @@ import yaml_text
 from kiva_relay.config import loader
 from kiva_relay.demo import branch
 from kiva_relay.demo.teller import Teller
+from kiva_relay.opening import load_documents
 from kiva_relay.outbox import table
-from kiva_relay.relay import Relay, Summary, load_documents
+from kiva_relay.relay import Relay, Summary
 from kiva_relay.sandbox.control import Sandbox
 from kiva_relay.sandbox.server import Server
 

@@ -10,12 +10,11 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import timedelta
 
 import sqlalchemy as sa
 
-from kiva_relay import __version__, clock, edits, errors, exporter, log, meter, notify, pulse
+from kiva_relay import __version__, clock, edits, errors, exporter, log, meter, notify, opening, pulse
 from kiva_relay.config import loader
 from kiva_relay.config import settings as config
 from kiva_relay.delivery import breaker, reconciler
@@ -26,8 +25,8 @@ from kiva_relay.delivery.token import Tokens
 from kiva_relay.intake import Intake
 from kiva_relay.mapping import document
 from kiva_relay.mapping.document import Mapping as Document
-from kiva_relay.outbox import binding, hold, migration, store, table, watermark
-from kiva_relay.outbox.database import Outbox, create_file
+from kiva_relay.outbox import binding, hold, store, table, watermark
+from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.lease import DURATION, Lease
 from kiva_relay.outbox.state import State
 from kiva_relay.outbox.witness import Witness
@@ -38,6 +37,7 @@ _LOOKOUT_RESTS = 0.5
 _MIS_ASKED_AGAIN = timedelta(seconds=5)
 _PULSE_EVERY = timedelta(seconds=5)
 _READERS_STOP_WITHIN = 1.0
+_HANGS_AFTER = 240.0  # longer than connect, write and read of one request together
 
 _log = log.get("relay")
 
@@ -79,6 +79,7 @@ class Relay:
         self._mis: Mis | None = None
         self._failed: BaseException | None = None
         self._loops: list[threading.Thread] = []
+        self._turned: dict[str, float] = {}
         self.outbox: Outbox
         self.bench: Bench
 
@@ -93,7 +94,7 @@ class Relay:
             UsageError: the outbox or the witness cannot be made or written.
         """
         settings = self.settings
-        self.outbox = open_outbox(settings)
+        self.outbox = opening.open_outbox(settings)
         lease = Lease(self.outbox, clock=self.time)
         lease.acquire()
         with self.outbox.begin() as tx:
@@ -264,7 +265,7 @@ class Relay:
         notify.reloading()
         try:
             settings = self._read_settings()
-            ok, text = True, self.reload(settings, load_documents(settings))
+            ok, text = True, self.reload(settings, opening.load_documents(settings))
         except errors.UsageError as error:
             ok, text = False, str(error)
             self._files.refused()
@@ -293,11 +294,20 @@ class Relay:
             self._reload_when_asked()
             now = self.time.monotonic()
             if now - renewed >= renew_every.total_seconds():
-                self.bench.lease.renew()
-                renewed = now
+                renewed = self._renew() or renewed
             if now - published >= _PULSE_EVERY.total_seconds():
                 self._publish()
                 published = now
+
+    def _renew(self) -> float | None:
+        """Hold the lease longer; None when the outbox does not answer: then the lease ends, and with it the process."""
+        asked = self.time.monotonic()
+        try:
+            self.bench.lease.renew()
+        except errors.Unreachable as error:
+            _log.error("The outbox does not answer. Nothing is sent meanwhile", cause=str(error))
+            return None
+        return asked
 
     def _publish(self) -> None:
         destination = self.bench.destination
@@ -311,7 +321,8 @@ class Relay:
             return
         missing = self._missing()
         notify.status(f"waiting for {' and '.join(missing)}" if missing else "OK")
-        notify.alive()
+        if self.time.monotonic() - min(self._turned.values(), default=0) < _HANGS_AFTER:
+            notify.alive()
 
     def _guarded(self, loop: Callable[[], None]) -> None:
         """A loop that ends by an error ends the relay: half a relay would look like a whole one."""
@@ -321,8 +332,13 @@ class Relay:
             self._failed = error
             self.stop.set()
 
+    def _turning(self, loop: str) -> bool:
+        """Asked by each loop at the start of each turn; the watchdog is fed while all of them turn."""
+        self._turned[loop] = self.time.monotonic()
+        return not self.stop.is_set()
+
     def _read(self) -> None:
-        while not self.stop.is_set():
+        while self._turning("intake"):
             seconds = self.settings.mis.poll_every.total_seconds()
             began = self.time.monotonic()
             try:
@@ -339,6 +355,9 @@ class Relay:
                 seconds = 0
             except (errors.OutboxRefused, errors.Stolen):
                 raise
+            except sa.exc.SQLAlchemyError as error:
+                if self.pulse.mis.bad(f"{type(error).__name__}, see the log", self.time.now()):
+                    _log.exception("A page of the MIS could not be put down. Nothing is lost; it is read again")
             except errors.RelayError as error:
                 if self.pulse.mis.bad(str(error), self.time.now()):
                     _log.warning("The MIS cannot be read. Nothing is lost; it is asked again", cause=str(error))
@@ -348,7 +367,7 @@ class Relay:
 
     def _deliver(self) -> None:
         courier = Courier(self.bench, stop=self.stop, at=self._at)
-        while not self.stop.is_set():
+        while self._turning("courier"):
             self._wake_courier.clear()
             try:
                 courier.deliver()
@@ -361,7 +380,7 @@ class Relay:
 
     def _look(self) -> None:
         lookout = Lookout(self.bench)
-        while not self.stop.is_set():
+        while self._turning("lookout"):
             try:
                 if lookout.look():
                     self._wake_courier.set()
@@ -377,7 +396,7 @@ class Relay:
         """The intake for the mappings in force; a mapping that does not fit the live database is left out, and said."""
         if self._intake is None:
             if self._mis is None:
-                self._mis = open_mis(self.settings, clock=self.time)
+                self._mis = opening.open_mis(self.settings, clock=self.time)
             good = []
             self.pulse.stopped_streams = {}
             for mapping in self.documents:
@@ -400,68 +419,9 @@ class Relay:
 
     def _sweep_when_due(self, intake: Intake) -> None:
         """Begin the sweep at its hour, once."""
-        due = _last_hour(self.settings, self.time.now())
+        due = opening.last_sweep_hour(self.settings, self.time.now())
         with self.outbox.read() as tx:
             marks = watermark.watermarks(tx).values()
             waits = [mark for mark in marks if mark.walk is None and mark.swept_at is not None and mark.swept_at < due]
         if waits:
             intake.sweep()
-
-
-def open_outbox(settings: config.Settings, *, create: bool = True) -> Outbox:
-    """Open the outbox of a configuration; the daemon makes it and brings a file up to date, a command only looks.
-
-    Raises:
-        OutboxRefused: its schema is another version's.
-        UsageError: there is none yet, or it cannot be read by this user.
-    """
-    outbox = Outbox(settings.outbox.url, password=settings.outbox.password)
-    if outbox.is_file:
-        if create:
-            create_file(outbox.path)
-        elif not outbox.path.exists():
-            raise errors.UsageError(
-                f"There is no outbox at {outbox.path} yet: no relay ever ran with {settings.file}.",
-                hint="kiva-relay check    and then: kiva-relay run",
-            )
-    with outbox.read() as tx:
-        empty = migration.present(tx) is None
-    if create and (outbox.is_file or empty):
-        migration.upgrade(outbox)
-    else:
-        migration.check(outbox)
-    return outbox
-
-
-def open_mis(settings: config.Settings, *, clock: clock.Clock) -> Mis:
-    """The MIS of a configuration."""
-    mis = settings.mis
-    return Mis(
-        mis.url,
-        password=None if mis.password is None else mis.password.reveal(),
-        timezone=mis.timezone,
-        statement_timeout=mis.statement_timeout,
-        watch=mis.watch,
-        clock=clock,
-    )
-
-
-def load_documents(settings: config.Settings) -> list[Document]:
-    """The mappings of a configuration.
-
-    Raises:
-        ConfigurationError: all their mistakes at once.
-    """
-    return document.load(settings.mapping_folders, parameters=settings.parameters, resources=settings.resources)
-
-
-def _last_hour(settings: config.Settings, now: datetime) -> datetime:
-    """The last of the sweep's hours that has come."""
-    zone = ZoneInfo(settings.mis.timezone)
-    today = now.astimezone(zone).date()
-    hours = [
-        datetime.combine(day, hour, tzinfo=zone)
-        for day in (today - timedelta(days=1), today)
-        for hour in settings.mis.sweep_at
-    ]
-    return max((hour for hour in hours if hour <= now), default=now - timedelta(days=2))

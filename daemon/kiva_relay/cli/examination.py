@@ -10,7 +10,7 @@ from typing import Literal
 
 import sqlalchemy as sa
 
-from kiva_relay import errors, relay
+from kiva_relay import errors, opening
 from kiva_relay.cli import frame, mappings
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
@@ -105,7 +105,7 @@ def mis(settings: Settings, found: Sequence[Mapping]) -> Iterator[Finding]:
     """The MIS: reached, read, not written; its clock; how changes are noticed; the mappings against its columns."""
     opened = None
     try:
-        opened = relay.open_mis(settings, clock=SystemClock())
+        opened = opening.open_mis(settings, clock=SystemClock())
         yield _reached(settings, opened, found)
         if found:
             yield _writes(settings, opened, found)

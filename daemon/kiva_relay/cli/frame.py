@@ -95,11 +95,11 @@ def outbox(settings: Settings) -> Iterator[Outbox]:
     Raises:
         UsageError: there is none yet, it belongs to the service, or it is of another version.
     """
-    from kiva_relay import relay  # noqa: PLC0415 - it brings the whole daemon with it
+    from kiva_relay import opening  # noqa: PLC0415 - it brings the whole daemon with it
 
     opened = None
     try:
-        opened = relay.open_outbox(settings, create=False)
+        opened = opening.open_outbox(settings, create=False)
         yield opened
     except UsageError as error:
         if error.hint == "Run the same command with sudo.":

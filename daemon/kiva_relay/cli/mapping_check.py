@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from kiva_relay import relay
+from kiva_relay import opening
 from kiva_relay.cli import frame, mappings
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
@@ -45,7 +45,7 @@ def command(config: frame.Config = None) -> int:
 
 
 def _live(settings: Settings, found: Sequence[Mapping]) -> ConfigurationError | None:
-    mis = relay.open_mis(settings, clock=SystemClock())
+    mis = opening.open_mis(settings, clock=SystemClock())
     try:
         return mappings.verified(found, mis)
     finally:

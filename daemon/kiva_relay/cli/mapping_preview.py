@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from kiva_relay import relay
+from kiva_relay import opening
 from kiva_relay.cli import frame, mappings
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
@@ -82,7 +82,7 @@ def _look_up(
     settings: Settings, chosen: Sequence[Document], *, loan: str | None, key: str | None, quiet: bool
 ) -> list[_Shown]:
     context = _context(settings, quiet=quiet)
-    mis = relay.open_mis(settings, clock=SystemClock())
+    mis = opening.open_mis(settings, clock=SystemClock())
     try:
         with frame.working("reading the MIS"):
             found = [one for document in chosen for one in _of(mis, document, context, loan=loan, key=key)]

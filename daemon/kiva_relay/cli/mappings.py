@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
 
-from kiva_relay import relay
+from kiva_relay import opening
 from kiva_relay.cli import frame
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
@@ -25,7 +25,7 @@ def load(settings: Settings) -> list[Mapping]:
         ConfigurationError: all mistakes of all files.
     """
     try:
-        return relay.load_documents(settings)
+        return opening.load_documents(settings)
     except ConfigurationError as error:
         if not any(mistake.path.startswith("parameters.") for mistake in error.mistakes):
             raise
@@ -59,7 +59,7 @@ def _with_choices(settings: Settings, error: ConfigurationError) -> Configuratio
         for parameter in mapping.parameters
     ]
     try:
-        mis = relay.open_mis(settings, clock=SystemClock())
+        mis = opening.open_mis(settings, clock=SystemClock())
     except RelayError:
         return error
     try:

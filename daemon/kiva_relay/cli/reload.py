@@ -3,7 +3,7 @@
 import threading
 from datetime import datetime, timedelta
 
-from kiva_relay import edits, pulse, relay
+from kiva_relay import edits, opening, pulse
 from kiva_relay.cli import frame, mappings
 from kiva_relay.clock import Clock, SystemClock
 from kiva_relay.config.settings import Settings
@@ -53,7 +53,7 @@ def _checked(config: frame.Config) -> tuple[Settings, list[Mapping]]:
 
 
 def _live(settings: Settings, found: list[Mapping]) -> ConfigurationError | None:
-    mis = relay.open_mis(settings, clock=SystemClock())
+    mis = opening.open_mis(settings, clock=SystemClock())
     try:
         return mappings.verified(found, mis)
     except RelayError as error:

@@ -9,6 +9,9 @@ from typing import Any
 from kiva_relay.sandbox.control import Sandbox
 
 
+_GOOD_ONES = 2
+
+
 @dataclass(frozen=True)
 class Mishap:
     """A fault of the stand-in, put in force when `at` (0 to 1) of the working time is over.
@@ -24,15 +27,15 @@ class Mishap:
 
 
 SCRIPT: tuple[Mishap, ...] = (
-    # Cut off before Kiva had it: the relay cannot know, and must find out before it sends again.
-    Mishap(0.05, "drop_before", "loan_draft", {"after": 2}),
-    Mishap(0.05, "drop_before", "repayments"),
     # Kiva took it, and the answer was lost: never to be sent again.
-    Mishap(0.05, "drop_after", "loan_draft", {"after": 6}),
-    Mishap(0.05, "drop_after", "repayments", {"after": 1}),
-    Mishap(0.15, "status", "loan_draft", {"status": 503, "retry_after": "1"}),
-    Mishap(0.2, "drop_after", "journals", {"after": 1}),
-    Mishap(0.35, "cut_answer", "loan_draft", {"after": 1}),
+    Mishap(0.0, "drop_after", "loan_draft"),
+    # Cut off before Kiva had it: the relay cannot know, and must find out before it sends again.
+    Mishap(0.05, "drop_before", "loan_draft"),
+    Mishap(0.05, "drop_before", "repayments", {"after": 0}),
+    Mishap(0.1, "drop_after", "repayments", {"after": 1}),
+    Mishap(0.1, "status", "loan_draft", {"status": 503, "retry_after": "1"}),
+    Mishap(0.2, "drop_after", "journals"),
+    Mishap(0.35, "cut_answer", "loan_draft"),
     Mishap(0.5, "slow", "loan_draft", {"seconds": 4.0}, kills=True),
     Mishap(0.7, "drop_before", "repayments"),
     Mishap(0.7, "status", "journals", {"status": 503, "retry_after": "1"}),
@@ -55,16 +58,17 @@ class Script:
 
     def tick(self, share: float) -> None:
         """Look at the clock; `share` of the working time is over."""
-        while self._to_come and self._to_come[0].at <= share:
-            mishap = self._to_come.pop(0)
-            number = self._sandbox.fault(mishap.kind, on=mishap.on, **mishap.fields)
-            self._under_way[number] = mishap
-        if not self._under_way:
-            return
-        for fault in self._sandbox.faults():
-            mishap_met = self._under_way.get(fault["number"])
-            if mishap_met is not None and fault["fired"]:
+        for fault in self._sandbox.faults() if self._under_way else ():
+            mishap = self._under_way.get(fault["number"])
+            if mishap is not None and fault["fired"]:
                 del self._under_way[fault["number"]]
-                if mishap_met.kills:
+                if mishap.kills:
                     self._kill()
                     self.kills += 1
+        busy = {mishap.on for mishap in self._under_way.values()}
+        for mishap in list(self._to_come):
+            if mishap.at <= share and mishap.on not in busy:
+                busy.add(mishap.on)
+                self._to_come.remove(mishap)
+                fields = {"after": _GOOD_ONES, **mishap.fields}
+                self._under_way[self._sandbox.fault(mishap.kind, on=mishap.on, **fields)] = mishap

@@ -16,6 +16,7 @@ from typing import TextIO
 
 from kiva_relay.clock import Clock, SystemClock
 from kiva_relay.demo import judge, stage
+from kiva_relay.demo.coordinator import Coordinator
 from kiva_relay.demo.mishap import Script
 from kiva_relay.demo.screen import Ending, Screen
 from kiva_relay.demo.shift import Shift
@@ -83,20 +84,21 @@ class Play:
             clock=self._clock,
         )
         script = Script(scene.sandbox, kill=scene.kill_relay)
+        coordinator = Coordinator(scene.sandbox, clock=self._clock)
         with contextlib.closing(Watch(scene, shift)) as watch:
             scene.relay.start()
             began = self._clock.monotonic()
             try:
                 shift.begin()
-                self._work(scene, watch, script)
+                self._work(scene, watch, script, coordinator)
             finally:
                 shift.end()
             worked = timedelta(seconds=self._clock.monotonic() - began)
             scene.sandbox.clear_faults()
-            self._settle(scene, watch, script, worked)
+            self._settle(scene, watch, script, coordinator, worked)
             return self._judge(scene, watch, script, worked)
 
-    def _work(self, scene: Stage, watch: Watch, script: Script) -> None:
+    def _work(self, scene: Stage, watch: Watch, script: Script, coordinator: Coordinator) -> None:
         """Tellers work and things go wrong, for the time asked; longer while a draft's doubt needs other drafts."""
         began = self._clock.monotonic()
         longest = self._plan.work + _LONGER_AT_MOST
@@ -108,18 +110,22 @@ class Play:
                 return
             scene.check()
             script.tick(elapsed / self._plan.work)
+            coordinator.tick()
             if self._clock.monotonic() - looked >= _LOOK_EVERY:
                 looked = self._clock.monotonic()
                 self._show(watch, script, elapsed)
             self._clock.wait(self._ended, _TICK)
 
-    def _settle(self, scene: Stage, watch: Watch, script: Script, worked: timedelta) -> None:
+    def _settle(
+        self, scene: Stage, watch: Watch, script: Script, coordinator: Coordinator, worked: timedelta
+    ) -> None:
         """Wait until nothing moves any more, but not for ever: the judge sees what is left."""
         stopped_at, began = self._clock.now(), self._clock.monotonic()
         self._screen.say("  The tellers have gone home. What is under way is awaited, then everything is compared.")
         quiet_since: float | None = None
         while self._clock.monotonic() - began < _SETTLES_WITHIN.total_seconds():
             scene.check()
+            coordinator.tick()
             self._show(watch, script, worked)
             now = self._clock.monotonic()
             quiet_since = (quiet_since or now) if watch.quiet(stopped_at) else None

@@ -155,7 +155,7 @@ class Stage:
         self.kiva.check()
 
     def kill_relay(self) -> None:
-        """kill -9, and start again at once."""
+        """End the relay by kill -9, and start it again at once."""
         self.relay.kill()
         self.relay.start()
 
@@ -216,9 +216,8 @@ def _let_read(connection: psycopg.Connection) -> str:
 
 
 def _kiva(folder: Path) -> tuple[str, ...]:
-    pace = "publish_after=5s,fund_after=2s"
     options = ("--listen", "127.0.0.1:0", "--partner", _PARTNER, "--ledger", str(folder / "kiva.jsonl"))
-    return ("kiva_relay.sandbox", *options, "--coordinator", pace, "--drafts-visible")
+    return ("kiva_relay.sandbox", *options, "--coordinator", "fund_after=2s", "--drafts-visible")
 
 
 def _started(kiva: Process) -> str:

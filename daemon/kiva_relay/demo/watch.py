@@ -12,7 +12,7 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kiva_relay import relay
+from kiva_relay import opening
 from kiva_relay.demo import judge, owed
 from kiva_relay.demo.branch import KIVA_FUND
 from kiva_relay.demo.judge import Case
@@ -150,7 +150,7 @@ class Watch:
         """The outbox, as soon as the relay has made it."""
         if self._outbox is None:
             try:
-                self._outbox = relay.open_outbox(self._stage.settings, create=False)
+                self._outbox = opening.open_outbox(self._stage.settings, create=False)
             except RelayError:
                 return None
         return self._outbox

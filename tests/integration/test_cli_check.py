@@ -1,0 +1,130 @@
+"""`kiva-relay check`: what is good, what is not, and what to type; nothing is changed by looking."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from institution import Institution
+from kiva_relay import cli
+
+Check = Callable[..., tuple[int, dict[str, list[tuple[str, str]]]]]
+
+
+@pytest.fixture
+def check(house: Institution, capsys: pytest.CaptureFixture[str]) -> Check:
+    def look(*, without: str = "", **changes: Any) -> tuple[int, dict[str, list[tuple[str, str]]]]:
+        house.changes = changes
+        config = house.config
+        lines = config.read_text().splitlines(keepends=True)
+        config.write_text("".join(line for line in lines if not without or without not in line))
+        code = cli.main(["check", "--json", "--config", str(config)])
+        said = json.loads(capsys.readouterr().out)
+        assert said["exit_code"] == code
+        found: dict[str, list[tuple[str, str]]] = {}
+        for finding in said["findings"]:
+            found.setdefault(finding["about"], []).append((finding["word"], finding["text"]))
+        return code, found
+
+    return look
+
+
+def test_a_good_beginning(check: Check, house: Institution) -> None:
+    code, found = check()
+    assert code == 0
+    assert {word for about in found.values() for word, _ in about} == {"ok", "warning"}
+    assert "PostgreSQL" in found["MIS"][0][1]
+    assert found["Kiva"][0] == ("ok", f"{house.server.url}; token, 4 of 4 scopes")
+    assert "150 activities" in found["Kiva"][1][1]
+    assert any("loan_draft.individual" in text and "xmin" in text for _, text in found["changes"])
+    assert found["outbox"][0][1].startswith("new, will be ")
+    assert not (house.folder / "outbox.db").exists()
+    assert not list(house.folder.glob("*witness*"))
+    assert house.kiva.ledger() == []
+
+
+def test_the_screen(house: Institution, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", "--config", str(house.config)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith(f"· SANDBOX, partner 123 · {house.folder}/config.yaml")
+    assert "  ok      clocks" in "\n".join(lines)
+    assert lines[-1].endswith("It can start.     kiva-relay run")
+
+
+def test_a_role_that_could_write_is_a_warning(check: Check) -> None:
+    _, found = check()
+    word, text = found["grants"][0]
+    assert word == "warning"
+    assert "GRANT SELECT ON glim_accounts, m_client" in text
+
+
+def test_servers_that_are_away_are_waited_for(check: Check) -> None:
+    code, found = check(
+        mis={"url": "postgresql://nobody@127.0.0.1:1/fineract"},
+        kiva={"token_url": "http://127.0.0.1:1/oauth/token", "api_url": "http://127.0.0.1:1"},
+    )
+    assert code == 3
+    assert "does not answer" in found["MIS"][0][1]
+    assert "kiva-relay sandbox" in found["Kiva"][0][1]
+
+
+def test_a_partner_that_kiva_does_not_know(check: Check) -> None:
+    code, found = check(kiva={"partner_id": "321"})
+    assert code == 1
+    assert ("error", "Kiva knows no partner 321") in [(word, text[:25]) for word, text in found["Kiva"]]
+
+
+def test_credentials_that_kiva_refuses(check: Check) -> None:
+    code, found = check(kiva={"audience": "https://somewhere-else"})
+    assert code == 1
+    assert "kiva.client_id, kiva.client_secret and kiva.audience" in found["Kiva"][0][1]
+
+
+def test_a_missing_parameter_is_asked_for_once_with_its_choices(check: Check, house: Institution) -> None:
+    code, found = check(parameters={"another": 3}, without="kiva_fund")
+    assert code == 1
+    assert len(found["mappings"]) == 1
+    text = found["mappings"][0][1]
+    assert text.count("parameters.kiva_fund") == 1
+    assert "In your database: 1 " in text
+    assert "6 mappings ask for it" in text
+
+
+def test_a_column_that_is_not_there(check: Check, house: Institution) -> None:
+    house.mis("ALTER TABLE m_client RENAME COLUMN firstname TO first_names")
+    code, found = check()
+    assert code == 1
+    assert 'm_client has no column "firstname"' in found["columns"][0][1]
+    assert "nearest: first_names" in found["columns"][0][1]
+
+
+def test_an_outbox_of_another_destination(check: Check, house: Institution) -> None:
+    with house.relay():
+        pass
+    code, found = check(kiva={"partner_id": "321"})
+    assert code == 1
+    assert "belongs to kiva.partner_id 123" in found["outbox"][0][1]
+
+
+def test_an_outbox_that_is_in_use(check: Check, house: Institution) -> None:
+    with house.relay():
+        pass
+    code, found = check()
+    assert code == 0
+    assert "entries" in found["outbox"][0][1]
+
+
+def test_a_folder_that_must_be_made(check: Check, house: Institution) -> None:
+    missing = house.folder / "var" / "outbox.db"
+    code, found = check(outbox={"url": f"sqlite:///{missing}"})
+    assert code == 1
+    assert f"sudo install -d -o kiva-relay -m 0700 {missing.parent}" in found["outbox"][0][1]
+
+
+def test_sending_that_is_switched_off_is_said(check: Check) -> None:
+    code, found = check(kiva={"send": False})
+    assert code == 0
+    assert found["sending"][0][0] == "off"

@@ -1,0 +1,198 @@
+"""`kiva-relay mapping list|check|test|preview`: the files against a live book, and one loan looked at closely."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from institution import Institution
+from kiva_relay import cli
+from kiva_relay.config import shipped
+from kiva_relay.demo.branch import KIVA_FUND
+from kiva_relay.resource import body as bodies
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def mapping(house: Institution, capsys: pytest.CaptureFixture[str]) -> Run:
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = cli.main(["mapping", *arguments, "--config", str(house.config)])
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture
+def own(house: Institution) -> Path:
+    """A copy of the ready-made mappings, to be edited."""
+    folder = house.folder / "mappings"
+    shutil.copytree(shipped.folder("mappings") / "fineract", folder)
+    house.changes["mappings"] = str(folder)
+    return folder
+
+
+@pytest.fixture
+def approved(house: Institution) -> tuple[str, str]:
+    """A loan that can be sent: its id, and its borrower's first name."""
+    rows = house.mis(
+        "UPDATE m_loan l SET disbursedon_date = NULL, expected_disbursedon_date = %s FROM m_client c"
+        " WHERE c.id = l.client_id AND l.id = (SELECT max(id) FROM m_loan WHERE fund_id = %s AND loan_type_enum = 1"
+        " AND loan_status_id IN (200, 300)) RETURNING l.account_no, c.firstname",
+        date.today() + timedelta(days=3),
+        KIVA_FUND,
+    )
+    return rows[0]
+
+
+def test_list(mapping: Run) -> None:
+    code, out, _ = mapping("list")
+    assert code == 0
+    assert "loan_draft.individual" in out
+    _, listed, _ = mapping("list", "--json")
+    assert {one["resource"] for one in json.loads(listed)} == {"loan_draft", "repayment", "journal"}
+
+
+def test_check_finds_the_shipped_mappings_good(mapping: Run) -> None:
+    code, out, err = mapping("check")
+    assert (code, err) == (0, "")
+    assert "6 mappings good" in out
+
+
+def test_check_tells_every_mistake_at_once(mapping: Run, own: Path) -> None:
+    file = own / "loan_draft.individual.yaml"
+    text = (
+        file.read_text()
+        .replace("client.lastname", "client.lastnam")
+        .replace("schedule:\n    each", "shedule:\n    each")
+    )
+    file.write_text(text)
+    code, _, err = mapping("check")
+    assert code == 2
+    assert "shedule" in err
+    assert "Nothing was started" in err or "Nothing changed" in err
+
+
+def test_check_knows_the_live_columns(mapping: Run, own: Path) -> None:
+    file = own / "loan_draft.individual.yaml"
+    file.write_text(file.read_text().replace("client.lastname", "client.lastnam"))
+    code, _, err = mapping("check")
+    assert code == 2
+    assert 'm_client has no column "lastnam"' in err
+    assert "nearest: lastname" in err
+    assert "what is in force stays in force" in err
+
+
+def test_check_compares_code_tables_with_kivas_lists(mapping: Run, own: Path) -> None:
+    table = own / "lookup" / "activities.csv"
+    table.write_text(table.read_text() + "Apiculture,Bee keping\n")
+    code, out, _ = mapping("check")
+    assert code == 0
+    assert "“Bee keping” is not one of Kiva's activities" in out
+
+
+def test_check_with_the_database_away(mapping: Run, house: Institution) -> None:
+    house.changes["mis"] = {"url": "postgresql://nobody@127.0.0.1:1/fineract"}
+    code, out, err = mapping("check")
+    assert code == 3
+    assert "6 mappings good" in out
+    assert "Run it again when the database answers" in err
+
+
+def test_test_runs_the_examples(mapping: Run) -> None:
+    code, out, _ = mapping("test")
+    assert code == 0
+    passed, _, total = out.splitlines()[-1].split()[:3]
+    assert passed == total
+    assert int(passed) > 20
+
+
+def test_test_shows_what_differs(mapping: Run, own: Path) -> None:
+    file = own / "repayment.yaml"
+    file.write_text(file.read_text().replace("loan_id:   account_no", "loan_id:   external_id"))
+    code, out, _ = mapping("test", "repayment.yaml")
+    assert code == 1
+    assert "error repayment:" in out
+    assert "+++ found" in out
+
+
+def test_preview_shows_the_body_and_where_it_comes_from(mapping: Run, approved: tuple[str, str]) -> None:
+    loan, first_name = approved
+    code, out, _ = mapping("preview", "loan-draft", "--loan", loan)
+    assert code == 0
+    assert "/v3/partner/123/loan_draft" in out
+    assert "m_client.account_no" in out
+    assert "publish in PA2 by" in out
+    assert "left to the coordinator: description" in out
+    assert first_name not in out
+    assert "Nothing was sent." in out
+
+
+def test_preview_shows_names_when_asked(mapping: Run, approved: tuple[str, str]) -> None:
+    loan, first_name = approved
+    _, out, _ = mapping("preview", "loan_draft.individual", "--loan", loan, "--show-names")
+    assert f'"{first_name}"' in out
+
+
+def test_preview_is_exactly_what_is_sent(mapping: Run, house: Institution, approved: tuple[str, str]) -> None:
+    loan, _ = approved
+    code, out, _ = mapping("preview", "loan_draft", "--loan", loan, "--json")
+    assert code == 0
+    house.once()
+    sent = house.sent("loan_draft")
+    mine = [body for body in sent if body["entreps"][0]["loan_id"] == loan]
+    assert bodies.decode(out.encode()) == bodies.decode(json.dumps(mine[0]).encode())
+
+
+def test_preview_says_why_not(mapping: Run, house: Institution, approved: tuple[str, str]) -> None:
+    loan, _ = approved
+    house.mis(
+        "UPDATE m_client SET firstname = NULL, display_name = ''"
+        " WHERE id = (SELECT client_id FROM m_loan WHERE account_no = %s)",
+        loan,
+    )
+    code, out, _ = mapping("preview", "loan_draft", "--loan", loan)
+    assert code == 1
+    assert "The name is empty in the MIS (entreps[0].first_name)." in out
+    assert "→ Write the name in the MIS." in out
+
+
+def test_preview_says_what_is_out_of_scope(mapping: Run, house: Institution, approved: tuple[str, str]) -> None:
+    loan, _ = approved
+    house.mis("UPDATE m_loan SET loan_status_id = 500 WHERE account_no = %s", loan)
+    _, out, _ = mapping("preview", "loan_draft.individual", "--loan", loan)
+    assert "not in scope, so nothing would be sent" in out
+
+
+def test_preview_finds_a_loan_through_another_table(mapping: Run, house: Institution) -> None:
+    rows = house.mis(
+        "SELECT l.account_no FROM m_note n JOIN m_loan l ON l.id = n.loan_id"
+        " WHERE n.note LIKE 'KIVA:%%' AND l.fund_id = %s AND l.loan_type_enum < 4 LIMIT 1",
+        KIVA_FUND,
+    )
+    code, out, _ = mapping("preview", "journal", "--loan", rows[0][0])
+    assert code == 0
+    assert re.search(rf'internal_loan_id +"{rows[0][0]}"', out)
+    assert re.search('body +"…"', out)
+
+
+def test_preview_of_an_unknown_loan(mapping: Run) -> None:
+    code, out, err = mapping("preview", "repayment", "--loan", "999999999")
+    assert (code, out) == (2, "")
+    assert "there is no loan 999999999 in the MIS" in err
+
+
+def test_preview_works_without_kivas_lists(mapping: Run, house: Institution, approved: tuple[str, str]) -> None:
+    loan, _ = approved
+    house.changes["kiva"] = {"token_url": "http://127.0.0.1:1/t", "api_url": "http://127.0.0.1:1"}
+    code, out, err = mapping("preview", "loan_draft", "--loan", loan)
+    assert code == 1
+    assert "Kiva's lists are not known" in err
+    assert "it would wait: Kiva's lists were never read." in out
