@@ -6,6 +6,7 @@ The loops: *intake* reads the MIS, *courier* sends, *lookout* reads what Kiva ha
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ import sqlalchemy as sa
 from kiva_relay import __version__, clock, edits, errors, exporter, log, meter, notify, opening, pulse
 from kiva_relay.config import loader
 from kiva_relay.config import settings as config
-from kiva_relay.delivery import breaker, reconciler
+from kiva_relay.delivery import breaker, start
 from kiva_relay.delivery.client import Client
 from kiva_relay.delivery.courier import Bench, Courier
 from kiva_relay.delivery.lookout import Lookout
@@ -25,7 +26,7 @@ from kiva_relay.delivery.token import Tokens
 from kiva_relay.intake import Intake
 from kiva_relay.mapping import document
 from kiva_relay.mapping.document import Mapping as Document
-from kiva_relay.outbox import binding, hold, store, table, watermark
+from kiva_relay.outbox import binding, store, table, watermark
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.lease import DURATION, Lease
 from kiva_relay.outbox.state import State
@@ -82,6 +83,7 @@ class Relay:
         self._turned: dict[str, float] = {}
         self.outbox: Outbox
         self.bench: Bench
+        self._undo = contextlib.ExitStack()
 
     # ---------------------------------------------------------------- opening and closing
 
@@ -94,70 +96,46 @@ class Relay:
             UsageError: the outbox or the witness cannot be made or written.
         """
         settings = self.settings
-        self.outbox = opening.open_outbox(settings)
-        lease = Lease(self.outbox, clock=self.time)
-        lease.acquire()
-        with self.outbox.begin() as tx:
-            binding.bind_destination(tx, settings)
-        witness = Witness(settings.outbox.witness, api_url=settings.kiva.api_url, partner_id=settings.kiva.partner_id)
-        client = Client(settings.kiva)
-        self.bench = Bench(
-            outbox=self.outbox,
-            settings=settings,
-            clock=self.time,
-            client=client,
-            tokens=Tokens(client, settings.kiva, clock=self.time),
-            destination=breaker.Destination(clock=self.time),
-            lease=lease,
-            witness=witness,
-            started_at=self.time.now(),
-        )
-        self._recover()
-        self._hold_what_must_wait()
-        meter.info.labels(__version__, settings.kiva.environment).set(1)
+        with contextlib.ExitStack() as undo:
+            self.outbox = opening.open_outbox(settings)
+            undo.callback(self.outbox.close)
+            lease = Lease(self.outbox, clock=self.time)
+            lease.acquire()
+            undo.callback(self._give_back, lease)
+            with self.outbox.begin() as tx:
+                binding.bind_destination(tx, settings)
+            kiva = settings.kiva
+            witness = Witness(settings.outbox.witness, api_url=kiva.api_url, partner_id=kiva.partner_id)
+            undo.callback(witness.close)
+            client = Client(kiva)
+            undo.callback(client.close)
+            self.bench = Bench(
+                outbox=self.outbox,
+                settings=settings,
+                clock=self.time,
+                client=client,
+                tokens=Tokens(client, kiva, clock=self.time),
+                destination=breaker.Destination(clock=self.time),
+                lease=lease,
+                witness=witness,
+                started_at=self.time.now(),
+            )
+            start.recover(self.bench)
+            start.hold_what_must_wait(self.bench)
+            self._undo = undo.pop_all()
+        meter.info.labels(__version__, kiva.environment).set(1)
 
     def close(self) -> None:
-        """Close everything; the lease last."""
-        self.bench.client.close()
-        self.bench.witness.close()
+        """Close everything; the outbox last."""
         if self._mis is not None:
             self._mis.close()
-        # A loop that did not end may still write: then the lease stays ours until the process ends.
+        self._undo.close()
+
+    def _give_back(self, lease: Lease) -> None:
+        """A loop that did not end may still write: then the lease stays ours until the process ends."""
         if not isinstance(self._failed, errors.Stolen) and not any(loop.is_alive() for loop in self._loops):
             pulse.forget(self.outbox)
-            self.bench.lease.release()
-        self.outbox.close()
-
-    def _recover(self) -> None:
-        """What was being sent when the last process ended is in doubt, and what only the witness knows as well."""
-        testimonies = list(self.bench.witness.testimonies())
-        with self.outbox.begin() as tx:
-            now = self.time.now()
-            outbox_id = binding.get(tx, "outbox_id")
-            known = {told.attempt for told in testimonies if told.outbox_id == outbox_id}
-            moved = reconciler.recover(tx, witnessed=known.__contains__, now=now)
-            lost = store.known_to_the_witness_only(tx, testimonies, now=now)
-            if lost:
-                hold.put(tx, hold.ALL, "restored_outbox", now=now, params={"entries": len(lost)})
-        for entry in moved:
-            if entry.state is State.IN_DOUBT:
-                _log.warning(
-                    "It was being sent when the relay ended. It is not sent again until that is settled",
-                    entry=entry.id,
-                    resource=entry.resource,
-                    loan=entry.loan_id,
-                )
-        if lost:
-            _log.error("The outbox is older than what this machine has sent; nothing is sent", entries=len(lost))
-
-    def _hold_what_must_wait(self) -> None:
-        """A new outbox towards Kiva's own hosts sends nothing until a person has looked."""
-        with self.outbox.begin() as tx:
-            if not self.settings.first_start_holds or binding.get(tx, "first_start_seen") is not None:
-                return
-            binding.put(tx, "first_start_seen", "yes")
-            hold.put(tx, hold.ALL, "first_start", now=self.time.now())
-            hold.put(tx, "repayment", "first_report", now=self.time.now())
+            lease.release()
 
     # ---------------------------------------------------------------- once
 
