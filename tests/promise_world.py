@@ -20,7 +20,8 @@ NOWHERE, UNDER_WAY, CUT, VANISHED, TAKEN, JUDGED = "nowhere", "under way", "cut"
 class Entry(NamedTuple):
     """A version of what is owed for the loan. Its number is its place in `World.entries`: newer is higher."""
 
-    content: str | None
+    content: str | None  # None: all that is known of it comes from the witness
+    version: int  # of the loan in the MIS
     state: State
     waits_for: int | None = None
     attempt: int | None = None
@@ -29,16 +30,19 @@ class Entry(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """One request. `wire` is the truth, which only the world knows; the rest is what the outbox or time knows."""
+    """One request. `recorded` and `open` are what the outbox has of it; `wire` is the truth, which nobody knows.
+
+    `settled_down`: `settle_after` has passed since it ended, so that it can no longer arrive.
+    """
 
     entry: int
-    content: str | None
+    version: int
     machine: int
     recorded: bool
     open: bool = True
     wire: str = NOWHERE
     settled_down: bool = False
-    listed_before: bool = False
+    wrong: str = ""
 
 
 class Relay(NamedTuple):
@@ -67,24 +71,27 @@ class Item(NamedTuple):
     what: str
     attempt: int | None = None
     known_after: Look | None = None
+    version: int = -1
     deleted: bool = False
     published: bool = False
 
 
 class Mirror(NamedTuple):
-    """The last complete reading: when it began, how much of the ledger it listed, when the loan was first seen."""
+    """The last complete reading: when it began, how much it listed, since when the loan, and which other drafts."""
 
     look: Look
     listed: int
     first_seen: Look | None
+    controls: tuple[Look, ...]
 
 
 class Copy(NamedTuple):
     """A backup of the outbox."""
 
     entries: tuple[Entry, ...]
-    attempts: int
+    attempts: tuple[Attempt, ...]
     captured: int
+    mirror: Mirror | None
 
 
 class World(NamedTuple):
@@ -100,7 +107,6 @@ class World(NamedTuple):
     ledger: tuple[Item, ...] = ()
     mirror: Mirror | None = None
     backup: Copy | None = None
-    known: int | None = None
     left: tuple[int, ...] = ()
 
 
@@ -153,12 +159,12 @@ RULES = {
     "control": "absence is proved only by a reading that lists another draft of ours",
     "a late control": "that other draft was sent after the lost request could no longer arrive",
     "settle after": "nothing is settled as absent, or repeated, while the request can still arrive",
-    "not there before": "presence is proved only by a loan that was not listed before the attempt",
     "adopt": "what Kiva lists already is not sent",
     "once": "a draft that was delivered is not owed again",
     "most repeats": "a position is repeated three times at most",
     "supersede": "a newer version takes the place of one that was not sent",
     "withdraw": "what left the scope is not sent",
+    "a deletion is believed": "what a person deleted in PA2 is not taken for present because an old list shows it",
     "the waiting one follows": "when the older version is settled, the newer one goes on",
 }
 

@@ -5,6 +5,7 @@ RelayError                 something a person reads; carries the command to type
 │   ├── ConfigurationError every mistake of config.yaml and the mappings, at once   exit 2
 │   └── OutboxRefused      the outbox is not the one that this configuration means  exit 2
 ├── Unreachable            a server did not answer; it is asked again               exit 3
+│   └── OutboxAway         the outbox cannot be read or written now                 exit 3
 └── Stolen                 another relay holds the lease; this one stops at once    exit 3
 IllegalMove                a move the state machine does not know: a bug, not an operating condition
 """
@@ -80,6 +81,10 @@ class Unreachable(RelayError):
     """A server did not answer. Nothing is lost; it is asked again."""
 
     exit_code = 3
+
+
+class OutboxAway(Unreachable):
+    """The outbox cannot be read or written now: nothing is sent that could not be recorded."""
 
 
 class Stolen(RelayError):

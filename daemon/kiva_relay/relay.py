@@ -26,9 +26,9 @@ from kiva_relay.delivery.token import Tokens
 from kiva_relay.intake import Intake
 from kiva_relay.mapping import document
 from kiva_relay.mapping.document import Mapping as Document
-from kiva_relay.outbox import binding, store, table, watermark
+from kiva_relay.outbox import binding, migration, store, table, watermark
 from kiva_relay.outbox.database import Outbox
-from kiva_relay.outbox.lease import DURATION, Lease
+from kiva_relay.outbox.lease import Lease
 from kiva_relay.outbox.state import State
 from kiva_relay.outbox.witness import Witness
 from kiva_relay.source.mis import Mis
@@ -84,11 +84,15 @@ class Relay:
         self.outbox: Outbox
         self.bench: Bench
         self._undo = contextlib.ExitStack()
+        self._stands_by = ""
 
     # ---------------------------------------------------------------- opening and closing
 
-    def open(self) -> None:
+    def open(self, *, stand_by: bool = False) -> bool:
         """Open the outbox, take the lease, and settle what the last process left open.
+
+        With `stand_by` another relay that is active on a server's outbox is waited for; false when `stop` was set
+        meanwhile, and nothing is open.
 
         Raises:
             OutboxRefused: the outbox is of another destination, MIS or version.
@@ -100,8 +104,13 @@ class Relay:
             self.outbox = opening.open_outbox(settings)
             undo.callback(self.outbox.close)
             lease = Lease(self.outbox, clock=self.time)
-            lease.acquire()
+            if not stand_by:
+                lease.outlast(self.stop)
+            elif not lease.stand_by(self.stop, told=self._stand_by):
+                return False
             undo.callback(self._give_back, lease)
+            lease.keep(lost=self._lost)
+            migration.check(self.outbox)
             with self.outbox.begin() as tx:
                 binding.bind_destination(tx, settings)
             kiva = settings.kiva
@@ -124,6 +133,7 @@ class Relay:
             start.hold_what_must_wait(self.bench)
             self._undo = undo.pop_all()
         meter.info.labels(__version__, kiva.environment).set(1)
+        return True
 
     def close(self) -> None:
         """Close everything; the outbox last."""
@@ -133,9 +143,26 @@ class Relay:
 
     def _give_back(self, lease: Lease) -> None:
         """A loop that did not end may still write: then the lease stays ours until the process ends."""
-        if not isinstance(self._failed, errors.Stolen) and not any(loop.is_alive() for loop in self._loops):
+        if isinstance(self._failed, errors.Stolen) or any(loop.is_alive() for loop in self._loops):
+            return
+        try:
             pulse.forget(self.outbox)
             lease.release()
+        except errors.Unreachable as error:
+            _log.warning("The outbox cannot be written; its lease ends by itself", cause=str(error))
+
+    def _stand_by(self, why: str) -> None:
+        """Another relay is active: said once of each, and we are ready to take over."""
+        if why != self._stands_by:
+            self._stands_by = why
+            _log.info("standing by; it takes over when the other ends", active=why)
+            notify.ready("standing by: another relay is active on this outbox")
+        notify.alive()
+
+    def _lost(self, error: errors.Stolen) -> None:
+        """Another relay took over: this one ends."""
+        self._failed = error
+        self.stop.set()
 
     # ---------------------------------------------------------------- once
 
@@ -249,7 +276,7 @@ class Relay:
             self._files.refused()
             meter.config_reload_failures.inc()
             _log.error("The edited files hold mistakes; what was in force stays in force", mistakes=text)
-        with self.outbox.begin() as tx:
+        with contextlib.suppress(errors.OutboxAway), self.outbox.begin() as tx:
             edits.answer(tx, edits.Result(self.time.now(), ok=ok, text=text, asked=asked or ""))
         notify.ready("ready")
         self._publish()
@@ -263,29 +290,16 @@ class Relay:
         return [name for name, side in sides if side.away_since is not None]
 
     def _tend(self) -> None:
-        """The main thread: the lease, the pulse, the watchdog."""
-        renew_every = DURATION / 3
-        renewed = published = self.time.monotonic()
+        """The main thread: the pulse, the watchdog, and what a person asks."""
+        published = self.time.monotonic()
         self._publish()
         while not self.stop.is_set():
             self.time.wait(self.stop, 0.5)
             self._reload_when_asked()
             now = self.time.monotonic()
-            if now - renewed >= renew_every.total_seconds():
-                renewed = self._renew() or renewed
             if now - published >= _PULSE_EVERY.total_seconds():
                 self._publish()
                 published = now
-
-    def _renew(self) -> float | None:
-        """Hold the lease longer; None when the outbox does not answer: then the lease ends, and with it the process."""
-        asked = self.time.monotonic()
-        try:
-            self.bench.lease.renew()
-        except errors.Unreachable as error:
-            _log.error("The outbox does not answer. Nothing is sent meanwhile", cause=str(error))
-            return None
-        return asked
 
     def _publish(self) -> None:
         destination = self.bench.destination
@@ -320,28 +334,38 @@ class Relay:
             seconds = self.settings.mis.poll_every.total_seconds()
             began = self.time.monotonic()
             try:
-                intake = self._open_intake()
-                self._sweep_when_due(intake)
-                intake.cycle()
-                self.pulse.regimes = dict(intake.regimes)
-                away = self.pulse.mis.good(self.time.now())
-                if away is not None:
-                    _log.info("The MIS answers again. Nothing was missed", away_since=away.isoformat())
-                if intake.walking():
+                if self._cycle():
                     seconds = 0
             except store.Overtaken:
                 seconds = 0
             except (errors.OutboxRefused, errors.Stolen):
                 raise
-            except sa.exc.SQLAlchemyError as error:
-                if self.pulse.mis.bad(f"{type(error).__name__}, see the log", self.time.now()):
-                    _log.exception("A page of the MIS could not be put down. Nothing is lost; it is read again")
-            except errors.RelayError as error:
-                if self.pulse.mis.bad(str(error), self.time.now()):
-                    _log.warning("The MIS cannot be read. Nothing is lost; it is asked again", cause=str(error))
+            except (errors.RelayError, sa.exc.SQLAlchemyError) as error:
+                self._not_read(error)
                 seconds = min(seconds, _MIS_ASKED_AGAIN.total_seconds())
             self._wake_courier.set()
             self.time.wait(self.stop, max(seconds - (self.time.monotonic() - began), 0))
+
+    def _cycle(self) -> bool:
+        """Look once at the MIS; true when there is more to read at once."""
+        intake = self._open_intake()
+        self._sweep_when_due(intake)
+        intake.cycle()
+        self.pulse.regimes = dict(intake.regimes)
+        away = self.pulse.mis.good(self.time.now())
+        if away is not None:
+            _log.info("The MIS answers again. Nothing was missed", away_since=away.isoformat())
+        return intake.walking()
+
+    def _not_read(self, error: Exception) -> None:
+        """Nothing is lost: W did not move. The first time, and then once an hour, it is worth a line."""
+        if isinstance(error, errors.OutboxAway):
+            _log.error("The outbox does not answer. Nothing is captured meanwhile", cause=str(error))
+        elif isinstance(error, errors.RelayError):
+            if self.pulse.mis.bad(str(error), self.time.now()):
+                _log.warning("The MIS cannot be read. Nothing is lost; it is asked again", cause=str(error))
+        elif self.pulse.mis.bad(f"{type(error).__name__}, see the log", self.time.now()):
+            _log.exception("A page of the MIS could not be put down. Nothing is lost; it is read again")
 
     def _deliver(self) -> None:
         courier = Courier(self.bench, stop=self.stop, at=self._at)

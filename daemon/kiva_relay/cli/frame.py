@@ -101,10 +101,6 @@ def outbox(settings: Settings) -> Iterator[Outbox]:
     try:
         opened = opening.open_outbox(settings, create=False)
         yield opened
-    except UsageError as error:
-        if error.hint == "Run the same command with sudo.":
-            error.hint = with_sudo()
-        raise
     except PermissionError:
         raise UsageError(
             f"The outbox {settings.outbox.file} belongs to the service and cannot be read by your user.",

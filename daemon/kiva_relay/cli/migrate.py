@@ -23,7 +23,7 @@ def command(config: frame.Config = None) -> None:
             before = migration.present(tx)
         lease = None if before is None else Lease(outbox, clock=SystemClock())
         if lease is not None and before != migration.revisions()[-1]:
-            lease.acquire()
+            lease.acquire(timed=False)
         done = migration.upgrade(outbox)
         if lease is not None and done:
             lease.release()

@@ -33,8 +33,9 @@ def command(
 ) -> int:
     """Run the relay: read the MIS, send to Kiva, until it is told to stop.
 
-    A MIS or an internet that is away is waited for. Exit codes: 0 stopped as asked, 2 wrong configuration,
-    3 another relay is active on this outbox; with --once also 3 when a server did not answer.
+    A MIS or an internet that is away is waited for, and so is another relay on the same PostgreSQL outbox: this one
+    stands by, and takes over when that one ends. Exit codes: 0 stopped as asked, 2 wrong configuration, 3 another
+    relay is active on the file; with --once also 3 when a server did not answer.
     """
     if strict and not once:
         raise errors.UsageError("--strict belongs to --once.", hint="kiva-relay run --once --strict")
@@ -50,7 +51,8 @@ def command(
     )
     daemon = relay.Relay(settings, documents, read_settings=lambda: frame.load(settings.file, override))
     _obey_signals(daemon)
-    daemon.open()
+    if not daemon.open(stand_by=not once):
+        return 0
     try:
         if once:
             return _once(daemon, strict=strict)

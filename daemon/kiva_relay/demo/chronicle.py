@@ -123,7 +123,7 @@ def _exact(number: Decimal | float | str) -> Decimal:
     return Decimal(str(number)).normalize()
 
 
-def _activity(purpose: str | None) -> int | None:
+def _activity(purpose: str | None) -> Hashable:
     name = PURPOSES.get(purpose or "")
     found = (item["activity_id"] for item in catalogue.lists()["activities"] if item["activity"] == name)
     return next(found, None)

@@ -6,6 +6,7 @@ tellers' transactions (`chronicle`), what Kiva holds from the stand-in's ledger,
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -91,7 +92,12 @@ class Verdict:
     refused: list[Entry] = field(default_factory=list)
     waiting: list[Entry] = field(default_factory=list)
     in_doubt: list[Entry] = field(default_factory=list)
-    answers_lost: int = 0
+    lost_answers: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def answers_lost(self) -> int:
+        """How many calls Kiva accepted without its answer arriving."""
+        return self.lost_answers.total()
 
     @property
     def good(self) -> bool:
@@ -109,7 +115,8 @@ class Verdict:
 
 def judge(case: Case) -> Verdict:
     """Compare everything."""
-    verdict = Verdict(answers_lost=sum(1 for record in case.ledger if record["answer"] != "answered"))
+    lost = Counter(record["resource"] for record in case.ledger if record["answer"] != "answered")
+    verdict = Verdict(lost_answers=lost)
     _drafts(case, verdict)
     _positions(case, verdict)
     _journals(case, verdict)
@@ -242,7 +249,7 @@ def _posted_positions(
     if any(amount not in known for amount, _ in rows):
         yield "Kiva got a position that the outbox never had"
     lost_before = any(entry.id in doubted for entry in entries)
-    for (before, answered), (after, _) in zip(rows, rows[1:], strict=False):
+    for (before, answered), (after, _) in itertools.pairwise(rows):
         if before == after and answered and not lost_before:
             yield "twice the same position, and no answer was lost"
 
@@ -299,7 +306,8 @@ def _journals(case: Case, verdict: Verdict) -> None:
         if note.created_at.date() < case.since:
             continue
         what = (note.identity, note.body)
-        times, newest = posted.pop(what, 0), (versions.get(note.id) or [None])[-1]
+        of_note = versions.get(note.id, [])
+        times, newest = posted.pop(what, 0), of_note[-1] if of_note else None
         if times:
             line.owed += 1
             line.held += 1

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from kiva_relay.clock import Clock
+from kiva_relay.demo.event import Event
 from kiva_relay.sandbox.control import Sandbox
-
 
 _GOOD_ONES = 2
 
@@ -45,8 +46,8 @@ SCRIPT: tuple[Mishap, ...] = (
 class Script:
     """The mishaps still to come, and those under way. `kill` ends the relay and starts it again."""
 
-    def __init__(self, sandbox: Sandbox, *, kill: Callable[[], None]) -> None:
-        self._sandbox, self._kill = sandbox, kill
+    def __init__(self, sandbox: Sandbox, *, kill: Callable[[], None], clock: Clock) -> None:
+        self._sandbox, self._kill, self._clock = sandbox, kill, clock
         self._to_come = list(SCRIPT)
         self._under_way: dict[int, Mishap] = {}
         self.kills = 0
@@ -56,13 +57,16 @@ class Script:
         """Did everything that was to go wrong go wrong?"""
         return not self._to_come and not self._under_way
 
-    def tick(self, share: float) -> None:
-        """Look at the clock; `share` of the working time is over."""
+    def tick(self, share: float) -> list[Event]:
+        """Look at the clock; `share` of the working time is over. Tells of a kill; the rest shows in the requests."""
+        events = []
         for fault in self._sandbox.faults() if self._under_way else ():
             mishap = self._under_way.get(fault["number"])
             if mishap is not None and fault["fired"]:
                 del self._under_way[fault["number"]]
                 if mishap.kills:
+                    text = "kill -9 of the relay while Kiva kept it waiting for an answer; started again at once"
+                    events.append(Event(self._clock.now(), text, loud=True))
                     self._kill()
                     self.kills += 1
         busy = {mishap.on for mishap in self._under_way.values()}
@@ -72,3 +76,4 @@ class Script:
                 self._to_come.remove(mishap)
                 fields = {"after": _GOOD_ONES, **mishap.fields}
                 self._under_way[self._sandbox.fault(mishap.kind, on=mishap.on, **fields)] = mishap
+        return events

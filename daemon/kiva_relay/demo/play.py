@@ -14,9 +14,10 @@ from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
-from kiva_relay.clock import Clock, SystemClock
+from kiva_relay.clock import Clock
 from kiva_relay.demo import judge, stage
 from kiva_relay.demo.coordinator import Coordinator
+from kiva_relay.demo.event import Event
 from kiva_relay.demo.mishap import Script
 from kiva_relay.demo.screen import Ending, Screen
 from kiva_relay.demo.shift import Shift
@@ -29,6 +30,7 @@ _LOOK_EVERY = 0.3
 _LONGER_AT_MOST = timedelta(seconds=45)
 _SETTLES_WITHIN = timedelta(seconds=60)
 _QUIET_FOR = timedelta(seconds=2)
+_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -42,131 +44,139 @@ class Plan:
     keep: bool = False
 
 
+def play(plan: Plan, stream: TextIO, *, clock: Clock | None = None) -> int:
+    """Run the demo and print it to `stream`.
+
+    Returns:
+        The exit code: 0 when the judge found nothing, else 1.
+
+    Raises:
+        RelayError: something did not start, or ended by itself.
+        KeyboardInterrupt: somebody ended it; everything that was started is ended.
+    """
+    screen = Screen(stream)
+    folder = Path(tempfile.mkdtemp(prefix="kiva-relay-demo-"))
+    try:
+        with _signals(), stage.set_up(folder, clients=plan.clients, seed=plan.seed, clock=clock) as scene:
+            try:
+                return Play(plan, screen, scene).run()
+            finally:
+                _be_deaf()
+    finally:
+        screen.still()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 class Play:
-    """One run of it."""
+    """One run, on a stage that is set up."""
 
-    def __init__(self, plan: Plan, screen: Screen, *, clock: Clock | None = None) -> None:
-        self._plan, self._screen = plan, screen
-        self._clock = clock or SystemClock()
-        self._ended = threading.Event()
-
-    def run(self) -> int:
-        """Everything; the exit code: 0 when the judge found nothing, else 1.
-
-        Raises:
-            RelayError: something did not start, or ended by itself.
-            KeyboardInterrupt: somebody ended it; everything that was started is ended.
-        """
-        folder = Path(tempfile.mkdtemp(prefix="kiva-relay-demo-"))
-        try:
-            with _signals(), stage.set_up(folder, clients=self._plan.clients, seed=self._plan.seed) as scene:
-                return self._on(scene)
-        finally:
-            self._screen.still()
-            shutil.rmtree(folder, ignore_errors=True)
-
-    def _on(self, scene: Stage) -> int:
-        plan = self._plan
-        counts = scene.book
-        self._screen.say(
-            f"  The MIS holds {counts['m_client']:,} clients, {counts['m_loan']:,} loans and"
-            f" {counts['m_loan_transaction']:,} transactions. Kiva has {scene.seeded} of the loans already."
-        )
-        self._screen.say(f"  Everything is in {scene.folder}, on loopback. Ctrl-C ends it at any time.")
-        self._screen.say()
-        shift = Shift(
+    def __init__(self, plan: Plan, screen: Screen, scene: Stage) -> None:
+        self._plan, self._screen, self._scene, self._clock = plan, screen, scene, scene.clock
+        self._script = Script(scene.sandbox, kill=scene.kill_relay, clock=scene.clock)
+        self._coordinator = Coordinator(scene.sandbox, clock=scene.clock)
+        self._shift = Shift(
             scene.mis,
             tellers=plan.tellers,
             seed=plan.seed,
             today=scene.today,
             photos=scene.photos,
             chronicle=scene.chronicle,
-            clock=self._clock,
+            clock=scene.clock,
         )
-        script = Script(scene.sandbox, kill=scene.kill_relay)
-        coordinator = Coordinator(scene.sandbox, clock=self._clock)
-        with contextlib.closing(Watch(scene, shift)) as watch:
-            scene.relay.start()
-            began = self._clock.monotonic()
+        self._watch = Watch(scene, self._shift)
+        self._events: list[Event] = []
+        self._elapsed = timedelta(0)
+
+    def run(self) -> int:
+        """Everything, and the exit code."""
+        self._announce()
+        with contextlib.closing(self._watch):
+            self._scene.relay.start()
             try:
-                shift.begin()
-                self._work(scene, watch, script, coordinator)
+                self._shift.begin()
+                self._work()
             finally:
-                shift.end()
-            worked = timedelta(seconds=self._clock.monotonic() - began)
-            scene.sandbox.clear_faults()
-            self._settle(scene, watch, script, coordinator, worked)
-            return self._judge(scene, watch, script, worked)
+                self._shift.end()
+            self._scene.sandbox.clear_faults()
+            self._settle()
+            return self._judge()
 
-    def _work(self, scene: Stage, watch: Watch, script: Script, coordinator: Coordinator) -> None:
+    def _announce(self) -> None:
+        scene, rows = self._scene, self._scene.book
+        loans, money = f"{rows['m_loan']:,} loans", f"{rows['m_loan_transaction']:,} transactions"
+        self._screen.say(f"  The MIS holds {rows['m_client']:,} clients, {loans} and {money}.")
+        self._screen.say(
+            f"  Kiva has {scene.seeded} of the loans already. Drafts and notes since {scene.since} are ours."
+        )
+        self._screen.say(f"  Everything is on loopback, in {scene.folder}. Ctrl-C ends it at any time.")
+        self._screen.say()
+
+    def _work(self) -> None:
         """Tellers work and things go wrong, for the time asked; longer while a draft's doubt needs other drafts."""
-        began = self._clock.monotonic()
-        longest = self._plan.work + _LONGER_AT_MOST
-        looked = 0.0
+        began, looked = self._clock.monotonic(), 0.0
         while True:
-            elapsed = timedelta(seconds=self._clock.monotonic() - began)
-            over = elapsed >= self._plan.work and script.over and not watch.in_doubt("loan_draft")
-            if over or elapsed >= longest:
+            now = self._clock.monotonic()
+            self._elapsed = timedelta(seconds=now - began)
+            over = self._script.over and not self._watch.in_doubt("loan_draft")
+            if self._elapsed >= self._plan.work + (timedelta(0) if over else _LONGER_AT_MOST):
                 return
-            scene.check()
-            script.tick(elapsed / self._plan.work)
-            coordinator.tick()
-            if self._clock.monotonic() - looked >= _LOOK_EVERY:
-                looked = self._clock.monotonic()
-                self._show(watch, script, elapsed)
-            self._clock.wait(self._ended, _TICK)
+            self._scene.check()
+            self._events += self._script.tick(self._elapsed / self._plan.work)
+            self._coordinator.tick()
+            if now - looked >= _LOOK_EVERY:
+                looked = now
+                self._show()
+            self._pause(_TICK)
 
-    def _settle(
-        self, scene: Stage, watch: Watch, script: Script, coordinator: Coordinator, worked: timedelta
-    ) -> None:
+    def _settle(self) -> None:
         """Wait until nothing moves any more, but not for ever: the judge sees what is left."""
         stopped_at, began = self._clock.now(), self._clock.monotonic()
         self._screen.say("  The tellers have gone home. What is under way is awaited, then everything is compared.")
         quiet_since: float | None = None
         while self._clock.monotonic() - began < _SETTLES_WITHIN.total_seconds():
-            scene.check()
-            coordinator.tick()
-            self._show(watch, script, worked)
+            self._scene.check()
+            # While a draft is in doubt others must lie in PA2 unpublished: they are the control of the proof.
+            self._coordinator.tick(at_once=not self._watch.in_doubt("loan_draft"))
+            self._show()
             now = self._clock.monotonic()
-            quiet_since = (quiet_since or now) if watch.quiet(stopped_at) else None
+            quiet_since = (quiet_since or now) if self._watch.quiet(stopped_at) else None
             if quiet_since is not None and now - quiet_since >= _QUIET_FOR.total_seconds():
                 return
-            self._clock.wait(self._ended, _LOOK_EVERY)
+            self._pause(_LOOK_EVERY)
 
-    def _show(self, watch: Watch, script: Script, elapsed: timedelta) -> None:
-        view, events = watch.look()
-        self._screen.show(view, events, elapsed=elapsed, kills=script.kills)
+    def _show(self) -> None:
+        view, events = self._watch.look(published=self._coordinator.published, kills=self._script.kills)
+        self._screen.show(view, [*self._events, *events], elapsed=self._elapsed)
+        self._events = []
 
-    def _judge(self, scene: Stage, watch: Watch, script: Script, worked: timedelta) -> int:
-        case = watch.case()
+    def _judge(self) -> int:
+        case = self._watch.case()
         verdict = judge.judge(case)
         doubted = [one for one in case.entries if one.id in case.doubted and one.resource == "loan_draft"]
         ending = Ending(
-            work=worked,
+            work=self._elapsed,
             internal_notes=case.owed.internal_notes,
-            faults=watch.cut_off(),
+            faults=self._watch.faults(),
             found=sum(1 for one in doubted if one.state is State.DELIVERED and one.evidence != "receipt"),
-            sent_again=sum(1 for one in doubted if one.evidence == "receipt"),
-            kills=script.kills,
-            config=scene.settings.file,
+            kills=self._script.kills,
+            config=self._scene.settings.file,
             kept=self._plan.keep,
         )
         self._screen.last(verdict, ending)
         if self._plan.keep:
-            self._stay(scene)
+            self._stay()
         return 0 if verdict.good else 1
 
-    def _stay(self, scene: Stage) -> None:
+    def _stay(self) -> None:
         """Everything but the tellers runs on until somebody ends it."""
-        self._screen.say(f"Ctrl-C ends it and removes {scene.folder}")
+        self._screen.say(f"Ctrl-C ends it and removes {self._scene.folder}")
         with contextlib.suppress(KeyboardInterrupt):
-            while not self._clock.wait(self._ended, 1):
-                scene.check()
+            while True:
+                self._scene.check()
+                self._pause(1)
 
-
-def play(plan: Plan, stream: TextIO) -> int:
-    """Run the demo and print it to `stream`; the exit code."""
-    return Play(plan, Screen(stream)).run()
+    def _pause(self, seconds: float) -> None:
+        self._clock.wait(threading.Event(), seconds)
 
 
 @contextlib.contextmanager
@@ -176,9 +186,15 @@ def _signals() -> Iterator[None]:
     def end(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, end) for number in _ENDS}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _be_deaf() -> None:
+    """A second Ctrl-C must not leave half of the processes behind; ending them takes seconds at most."""
+    for number in _ENDS:
+        signal.signal(number, signal.SIG_IGN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,8 +15,9 @@ import rich.console
 import rich.live
 import rich.text
 
+from kiva_relay.demo.event import Event
 from kiva_relay.demo.judge import Verdict
-from kiva_relay.demo.watch import Event, View
+from kiva_relay.demo.watch import View
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.resource import refusal
 
@@ -36,7 +38,6 @@ class Ending:
     internal_notes: int
     faults: Counter[str]
     found: int
-    sent_again: int
     kills: int
     config: Path
     kept: bool
@@ -62,21 +63,21 @@ class Screen:
         """A line that stays."""
         self._console.print(rich.text.Text(text, style=style), soft_wrap=True)
 
-    def show(self, view: View, events: Sequence[Event], *, elapsed: timedelta, kills: int) -> None:
+    def show(self, view: View, events: Sequence[Event], *, elapsed: timedelta) -> None:
         """The state of now, and what happened since the last time."""
         if self._moves:
             self._events.extend(events)
             if self._live is None:
                 self._live = rich.live.Live(console=self._console, auto_refresh=False, transient=True)
                 self._live.start()
-            self._live.update(self._picture(view, elapsed, kills), refresh=True)
+            self._live.update(self._picture(view, elapsed), refresh=True)
             return
         for event in events:
             if event.loud or self._time_for_a_quiet_one(elapsed):
                 self.say(_line(event))
         if self._last_line is None or elapsed - self._last_line >= _A_LINE_EVERY:
             self._last_line = elapsed
-            for line in _numbers(view, elapsed, kills):
+            for line in _numbers(view, elapsed):
                 self.say(line)
 
     def still(self) -> None:
@@ -97,9 +98,9 @@ class Screen:
         self._last_quiet = elapsed
         return True
 
-    def _picture(self, view: View, elapsed: timedelta, kills: int) -> rich.text.Text:
+    def _picture(self, view: View, elapsed: timedelta) -> rich.text.Text:
         picture = rich.text.Text()
-        for line in _numbers(view, elapsed, kills):
+        for line in _numbers(view, elapsed):
             name, rest = line[:12], line[12:]
             picture.append(name, style="bold cyan").append(f"{rest}\n")
         for event in self._events:
@@ -111,14 +112,13 @@ def _line(event: Event) -> str:
     return f" {event.at.astimezone():%H:%M:%S}  {event.text}"
 
 
-def _numbers(view: View, elapsed: timedelta, kills: int) -> list[str]:
+def _numbers(view: View, elapsed: timedelta) -> list[str]:
     """The four lines."""
     done = view.done
     granted = sum(n for what, n in done.items() if what.startswith("granted")) + done.get("approved", 0)
     repaid = done.get("repaid", 0) + done.get("entered late", 0)
     notes, marked = done.get("noted internally", 0), done.get("noted for Kiva", 0)
     accepted = view.kiva.get("accepted", {})
-    loans = view.kiva.get("loans", {})
     behind = f"behind the MIS by {view.behind.total_seconds():.1f} s" if view.behind is not None else "reading the MIS"
     doubts = view.count("in_doubt")
     return [
@@ -126,11 +126,11 @@ def _numbers(view: View, elapsed: timedelta, kills: int) -> list[str]:
         f" {done.get('reversed', 0)} reversals, {notes + marked} notes ({marked} for Kiva)",
         f" relay       delivered {view.count('delivered'):,} · due {view.count('ready', 'sending'):,}"
         f" · waiting {view.count('waiting')} · refused {view.count('refused')} · in doubt {doubts}"
-        f" · {behind}{f' · killed {kills} time' if kills else ''}",
+        f" · {behind}{' · killed once' if view.kills else ''}",
         f" Kiva        accepted {accepted.get('loan_draft', 0)} drafts, {accepted.get('repayment', 0)} repayment"
         f" reports, {accepted.get('journal', 0)} journals",
-        f" coordinator (played) published {loans.get('fundRaising', 0) + loans.get('payingBack', 0):,} loans;"
-        f" {loans.get('draft', 0)} drafts to look at",
+        f" coordinator (played) published {view.published:,} drafts;"
+        f" {view.kiva.get('loans', {}).get('draft', 0)} more to look at",
     ]
 
 
@@ -139,34 +139,28 @@ def _numbers(view: View, elapsed: timedelta, kills: int) -> list[str]:
 
 def _last(verdict: Verdict, ending: Ending) -> list[tuple[str, str]]:
     rule = "─" * _WIDTH
+    lost, twice = verdict.count("lost"), verdict.count("duplicated")
+    seconds = f"{ending.work.total_seconds():.0f} s"
+    title = f"What you saw, in {seconds}: the same daemon as in production, on a Fineract-shaped MIS,"
+    sentence = f"lost {lost} · duplicated {twice} · answers lost {verdict.answers_lost} · kills {ending.kills}"
     lines: list[tuple[str, str]] = [
         (rule, "dim"),
-        (
-            f"What you saw, in {ending.work.total_seconds():.0f} s: the same daemon as in production, on a"
-            " Fineract-shaped MIS, sending to a stand-in for Kiva.",
-            "bold",
-        ),
+        (f"{title} sending to a stand-in for Kiva.", "bold"),
         ("", ""),
         *_table(verdict, ending),
         ("", ""),
         *_on_purpose(verdict, ending),
         *_waiting(verdict, ending),
+        ("", ""),
     ]
     if verdict.differences:
-        lines += [("", ""), ("  Not as it should be", "bold red")]
-        lines += [(f"    {one.kind:<11}{one.resource:<11}{one.loan_id:<12} {one.text}", "") for one in verdict.differences]
-    lost, twice = verdict.count("lost"), verdict.count("duplicated")
-    lines += [
-        ("", ""),
-        (
-            f"lost {lost} · duplicated {twice} · answers lost {verdict.answers_lost} · kills {ending.kills}",
-            "bold green" if verdict.good else "bold red",
-        ),
-        ("", ""),
-        *_next(verdict, ending),
-        (rule, "dim"),
-    ]
-    return lines
+        lines.append(("  Not as it should be", "bold red"))
+        lines += [
+            (f"    {one.kind:<11}{one.resource:<11}{one.loan_id:<12} {one.text}", "") for one in verdict.differences
+        ]
+        lines.append(("", ""))
+    lines.append((sentence, "bold green" if verdict.good else "bold red"))
+    return [*lines, ("", ""), *_next(verdict, ending), (rule, "dim")]
 
 
 def _table(verdict: Verdict, ending: Ending) -> list[tuple[str, str]]:
@@ -184,32 +178,49 @@ def _table(verdict: Verdict, ending: Ending) -> list[tuple[str, str]]:
 
 
 def _on_purpose(verdict: Verdict, ending: Ending) -> list[tuple[str, str]]:
-    faults = ending.faults
-    person = [entry for entry in verdict.in_doubt if entry.resource == "journal"]
-    numbers = ", ".join(f"entry {entry.id}" for entry in person)
-    cut = faults["drop_before"]
+    faults, lost = ending.faults, verdict.lost_answers
+    cut, later = faults["drop_before"], faults["status"]
     rows = [
-        (_many(cut, "request") + " cut off before Kiva had " + _it(cut), "→ looked for, not found, sent again"),
-        (f"{faults['status']} times Kiva said: come back later", "→ sent again then"),
-        (
-            _many(verdict.answers_lost, "answer") + " lost after Kiva had accepted",
-            f"→ drafts and journals not sent again: {ending.found} found at Kiva later"
-            + (f", {len(person)} waits for a person ({numbers})" if person else ""),
-        ),
-        ("", "  a repayment position says the whole amount: repeating it is harmless"),
-        (f"{ending.kills} kill -9 in the middle of sending", "→ went on by itself; its answer is one of those lost"),
+        (f"{_many(cut, 'request')} cut off before Kiva had {_it(cut)}", "looked for, not found, sent again"),
+        (f"{_many(later, 'request')} that Kiva told to come back later", "sent again then"),
+        (f"{_many(verdict.answers_lost, 'answer')} lost after Kiva had accepted", ""),
     ]
-    return [("  Made to go wrong on purpose", "bold"), *((f"    {what:<50}{then}", "") for what, then in rows)]
+    if lost["loan_draft"]:
+        found = f"{ending.found} found at Kiva later"
+        rows.append((f"   {lost['loan_draft']} of loan drafts", f"not sent again; {found}"))
+    if lost["journal"]:
+        person = _journals(verdict)
+        numbers = ", ".join(str(entry.id) for entry in person)
+        waits = f"; {len(person)} waits for a person (entry {numbers})" if person else ""
+        rows.append((f"   {lost['journal']} of journals", f"not sent again{waits}"))
+    if lost["repayment"]:
+        rows.append(
+            (f"   {lost['repayment']} of repayment reports", "sent again: the whole amount, so that is harmless")
+        )
+    rows.append(
+        (f"{ending.kills} kill -9 in the middle of sending", "went on by itself; its answer is one of those lost")
+    )
+    lines = [f"    {what:<50}{'→ ' if then else ''}{then}".rstrip() for what, then in rows]
+    return [("  Made to go wrong on purpose", "bold"), *((line, "") for line in lines)]
+
+
+def _journals(verdict: Verdict) -> list[Entry]:
+    return [entry for entry in verdict.in_doubt if entry.resource == "journal"]
 
 
 def _waiting(verdict: Verdict, ending: Ending) -> list[tuple[str, str]]:
     """What a person has to do, as in real life."""
     lines: list[tuple[str, str]] = [("  Waiting for a person, as in real life", "bold")]
-    journals = [entry for entry in verdict.in_doubt if entry.resource == "journal"]
-    for entry in journals:
-        command = _command("outbox settle", ending, f"{entry.id} --delivered --note 'seen in PA2'")
-        lines.append((f"    1 journal in doubt   loan {entry.loan_id}: is it in PA2 under Journals? (entry {entry.id})", ""))
-        lines.append((f"                         → {command}" if ending.kept else "                         → " + _short(entry), ""))
+    for entry in _journals(verdict):
+        lines.append(
+            (
+                f"    {'1 journal in doubt':<21}loan {entry.loan_id}: is it in PA2, under Journals? (entry {entry.id})",
+                "",
+            )
+        )
+        answer = _command(f"outbox settle {entry.id} --delivered", ending, "--note 'seen in PA2'")
+        lines.append((f"{'':<25}yes: {answer}", ""))
+        lines.append((f"{'':<25}no:  the same with --resend. Until then it is not sent again", ""))
     by_code: dict[str, list[Entry]] = {}
     for entry in verdict.refused:
         by_code.setdefault(entry.reasons[0].code, []).append(entry)
@@ -220,7 +231,9 @@ def _waiting(verdict: Verdict, ending: Ending) -> list[tuple[str, str]]:
         lines += _group(fell, "kept back", _position)
     others = Counter(entry.reason for entry in verdict.waiting if entry.resource != "repayment")
     if others["incomplete"]:
-        lines.append((f"    {_many(others['incomplete'], 'group loan')} not complete: not all members are approved yet", ""))
+        lines.append(
+            (f"    {_many(others['incomplete'], 'group loan')} not complete: not all members are approved yet", "")
+        )
     if others["loan_not_at_kiva"]:
         lines.append((f"    {_many(others['loan_not_at_kiva'], 'journal')} for loans that Kiva does not have", ""))
     return lines
@@ -247,22 +260,32 @@ def _position(entry: Entry) -> str:
 
 
 def _next(verdict: Verdict, ending: Ending) -> list[tuple[str, str]]:
+    number = next((entry.id for entry in _journals(verdict)), 1)
     if ending.kept:
-        looks = [_command(command, ending) for command in ("status", "review", "outbox list")]
+        looks = [_command(command, ending) for command in ("status", "review", f"outbox show {number}")]
         return [("It all runs on. In another terminal:", "bold"), *((f"  {one}", "") for one in looks)]
-    number = next((entry.id for entry in verdict.in_doubt), 1)
     return [
-        (f"Next   look around in it        make demo KEEP=1        then: kiva-relay status · review · outbox show {number}", ""),
-        ("       your own database        docs/first-day.md       reads only; nothing leaves this machine", ""),
+        (
+            f"Next   look around in it      make demo KEEP=1      then: kiva-relay status · review · outbox show {number}",
+            "",
+        ),
+        ("       your own database      docs/first-day.md     reads only; nothing leaves this machine", ""),
     ]
 
 
 def _command(command: str, ending: Ending, rest: str = "") -> str:
-    return f"kiva-relay {command} --config {ending.config} {rest}".rstrip()
+    """A command that can be pasted as it stands while everything runs on."""
+    if not ending.kept:
+        return f"kiva-relay {command} {rest}".rstrip()
+    return f"{_program()} {command} --config {ending.config} {rest}".rstrip()
 
 
-def _short(entry: Entry) -> str:
-    return f"kiva-relay outbox settle {entry.id} --delivered   (or --resend)   --note 'looked in PA2'"
+def _program() -> str:
+    """How this `kiva-relay` is typed from here."""
+    beside = Path(sys.executable).parent / "kiva-relay"
+    if not beside.exists():
+        return "kiva-relay"
+    return str(beside.relative_to(Path.cwd())) if beside.is_relative_to(Path.cwd()) else str(beside)
 
 
 def _many(number: int, noun: str) -> str:
@@ -271,5 +294,3 @@ def _many(number: int, noun: str) -> str:
 
 def _it(number: int) -> str:
     return "it" if number == 1 else "them"
-
-

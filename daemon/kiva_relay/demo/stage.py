@@ -27,7 +27,7 @@ from kiva_relay.clock import Clock, SystemClock
 from kiva_relay.config import loader
 from kiva_relay.config.settings import Settings
 from kiva_relay.demo import book, fineract, owed, postgres
-from kiva_relay.demo.branch import KIVA_FUND
+from kiva_relay.demo.branch import KIVA_FUND, PURPOSES
 from kiva_relay.demo.chronicle import Chronicle
 from kiva_relay.demo.owed import Draft
 from kiva_relay.errors import RelayError
@@ -36,8 +36,10 @@ from kiva_relay.sandbox.control import Sandbox
 ZONE = "Africa/Dakar"
 """Where the institution is; its clocks show UTC."""
 
-OURS_SINCE = timedelta(days=40)
+OURS_SINCE = timedelta(days=21)
 """Drafts and journals that are older were posted by hand, as at an institution that takes the relay into use."""
+
+UNKNOWN_PURPOSE = next(purpose for purpose, activity in PURPOSES.items() if activity is None)
 
 _PARTNER = "123"
 _DATABASE = "fineract_default"
@@ -177,6 +179,7 @@ def set_up(folder: Path, *, clients: int, seed: int = 1, clock: Clock | None = N
         with psycopg.connect(mis) as connection:
             fineract.create(connection)
             rows = book.seed(connection, photos, today=today, clients=clients, seed=seed).rows
+            _mistype(connection, since)
             password = _let_read(connection)
         kiva = Process("kiva", folder, _kiva(folder))
         stack.callback(kiva.stop)
@@ -204,6 +207,27 @@ def set_up(folder: Path, *, clients: int, seed: int = 1, clock: Clock | None = N
             photos=photos,
             clock=clock,
         )
+
+
+def _mistype(connection: psycopg.Connection, since: date) -> None:
+    """Two mistakes, as people make them: a name that was never typed in, a purpose that Kiva does not know."""
+    recent = b"""
+        SELECT id, client_id FROM m_loan
+        WHERE fund_id = %(fund)s AND loan_type_enum = 1 AND loan_status_id = 200 AND created_on_utc >= %(since)s
+        ORDER BY id LIMIT 2
+    """
+    found = connection.execute(recent, {"fund": KIVA_FUND, "since": since}).fetchall()
+    for _, client_id in found[:1]:
+        empty = (
+            "UPDATE m_client SET firstname = NULL, lastname = NULL, fullname = NULL, display_name = '' WHERE id = %s"
+        )
+        connection.execute(empty, [client_id])
+    for loan_id, _ in found[1:]:
+        other = b"""
+            UPDATE m_loan SET loanpurpose_cv_id = (SELECT id FROM m_code_value WHERE code_value = %(purpose)s)
+            WHERE id = %(loan)s
+        """
+        connection.execute(other, {"purpose": UNKNOWN_PURPOSE, "loan": loan_id})
 
 
 def _let_read(connection: psycopg.Connection) -> str:
@@ -284,5 +308,3 @@ def _environment(ours: Mapping[str, str]) -> dict[str, str]:
         for name, value in ours.items()
         if not name.startswith(foreign) and not name.lower().endswith("_proxy")
     } | {"PYTHONUNBUFFERED": "1"}
-
-

@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection
 from kiva_relay import opening
 from kiva_relay.demo import judge, owed
 from kiva_relay.demo.branch import KIVA_FUND
+from kiva_relay.demo.event import Event
 from kiva_relay.demo.judge import Case
 from kiva_relay.demo.shift import Deed, Shift
 from kiva_relay.demo.stage import Stage
@@ -23,18 +24,11 @@ from kiva_relay.outbox import entry, mirror, table
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.state import State
 
-_GRANTED = ("granted", "approved")
+_BECOMES = {"granted": "loan_draft", "approved": "loan_draft", "noted for Kiva": "journal"}
+"""What a teller does, and what Kiva gets of it. A position may be an older one on its way: it is not timed."""
+
 _FOLLOWED_FOR = timedelta(seconds=60)
-_NAMES = {"loan_draft": "draft", "repayments": "repayment report", "journals": "journal", "repayment": "position"}
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something that happened, as a sentence. `loud`: it was made to go wrong, or a doubt was settled."""
-
-    at: datetime
-    text: str
-    loud: bool = False
+_NAMES = {"loan_draft": "draft", "repayments": "repayment report", "journals": "journal", "journal": "journal"}
 
 
 @dataclass(frozen=True)
@@ -45,6 +39,8 @@ class View:
     done: Mapping[str, int] = field(default_factory=dict)
     kiva: Mapping[str, Any] = field(default_factory=dict)
     behind: timedelta | None = None
+    published: int = 0
+    kills: int = 0
 
     def count(self, *states: str, resource: str = "") -> int:
         """Entries in some states."""
@@ -67,8 +63,8 @@ class Watch:
         if self._outbox is not None:
             self._outbox.close()
 
-    def look(self) -> tuple[View, list[Event]]:
-        """The numbers of now, and what happened since the last look."""
+    def look(self, *, published: int, kills: int) -> tuple[View, list[Event]]:
+        """The numbers of now, and what happened since the last look. The coordinator and the script give theirs."""
         events = [*self._accepted(), *self._went_wrong()]
         counts: Counter[tuple[str, str]] = Counter()
         outbox = self._opened()
@@ -81,7 +77,7 @@ class Watch:
                 counts.update({(resource, state): number for resource, state, number in tx.execute(query)})
                 events += self._moved(tx)
         behind = sorted(self._lags)[len(self._lags) // 2] if self._lags else None
-        view = View(counts, dict(self._shift.done), self._stage.sandbox.state(), behind)
+        view = View(counts, dict(self._shift.done), self._stage.sandbox.state(), behind, published, kills)
         return view, sorted(events, key=lambda one: one.at)
 
     def quiet(self, since: datetime) -> bool:
@@ -142,7 +138,7 @@ class Watch:
             doubted=doubted,
         )
 
-    def cut_off(self) -> Counter[str]:
+    def faults(self) -> Counter[str]:
         """How often each fault struck, by its kind."""
         return Counter(one["fault"] for one in self._stage.sandbox.requests() if one["fault"])
 
@@ -165,39 +161,41 @@ class Watch:
     def _accepted(self) -> Iterator[Event]:
         """What tellers did and Kiva has now."""
         while self._shift.deeds:
-            self._followed.append(self._shift.deeds.popleft())
+            deed = self._shift.deeds.popleft()
+            if deed.act.kiva and _became(deed):
+                self._followed.append(deed)
         records = self._stage.sandbox.ledger(since=self._record, bodies=False)
-        at = {loan: datetime.fromisoformat(record["time"]) for record in records for loan in record["loan_ids"]}
-        drafts = {loan for record in records if record["resource"] == "loan_draft" for loan in record["loan_ids"]}
         self._record = records[-1]["number"] if records else self._record
+        got = {
+            (one["resource"], loan): datetime.fromisoformat(one["time"]) for one in records for loan in one["loan_ids"]
+        }
         now = self._stage.clock.now()
-        kept: deque[Deed] = deque()
-        for deed in self._followed:
-            act = deed.act
-            granted = act.what.split()[0] in _GRANTED
-            if act.identity in (drafts if granted else at) and at[act.identity] >= deed.at:
-                lag = at[act.identity] - deed.at
+        waiting, self._followed = self._followed, deque()
+        for deed in waiting:
+            resource, act = _became(deed), deed.act
+            at = got.get((resource, act.identity))
+            if at is not None and at >= deed.at:
+                lag = at - deed.at
                 self._lags.append(lag)
-                became = "draft at Kiva" if granted else "reported to Kiva"
+                became = f"{_NAMES[resource]} at Kiva {lag.total_seconds():.1f} s later"
                 yield Event(
-                    at[act.identity],
-                    f"loan {act.identity}  {act.what} in the MIS → {became} {lag.total_seconds():.1f} s later",
+                    at, f"loan {act.identity}  {act.what}{'' if resource == 'journal' else ' in the MIS'} → {became}"
                 )
-            elif act.kiva and now - deed.at < _FOLLOWED_FOR:
-                kept.append(deed)
-        self._followed = kept
+            elif now - deed.at < _FOLLOWED_FOR:
+                self._followed.append(deed)
 
     def _went_wrong(self) -> Iterator[Event]:
         """Calls that the stand-in was told to spoil."""
         requests = self._stage.sandbox.requests(since=self._request)
         for call in requests:
-            if call["outcome"] == "open":
+            if call["outcome"] == "open" and call["fault"] != "slow":
                 break  # looked at again when it has ended
             self._request = call["number"]
-            if call["fault"]:
+            if call["fault"] in _HAPPENED:
                 name = _NAMES.get(call["on"], call["on"])
                 loan = f" of loan {call['loan_ids'][0]}" if len(call["loan_ids"]) == 1 else ""
-                yield Event(datetime.fromisoformat(call["time"]), f"{name}{loan}: {_HAPPENED[call['fault']]}", loud=True)
+                text = f"{name}{loan}: {_HAPPENED[call['fault']]}"
+                yield Event(datetime.fromisoformat(call["time"]), text, loud=True)
 
     def _moved(self, tx: Connection) -> Iterator[Event]:
         """Doubts that came and went, and what began to wait for a person."""
@@ -230,13 +228,18 @@ _HAPPENED = {
     "drop_after": "Kiva took it, its answer was cut off on purpose → not sent again, being looked for",
     "cut_answer": "Kiva took it, its answer was cut in half on purpose → not sent again, being looked for",
     "status": "Kiva said on purpose: come back later → sent again then",
-    "slow": "Kiva took it, and the relay was ended by kill -9 before the answer",
 }
 
 
+def _became(deed: Deed) -> str:
+    """The resource that Kiva gets; "" for what is not followed."""
+    what = deed.act.what
+    return _BECOMES.get(what, _BECOMES.get(what.split()[0], ""))
+
+
 def _settled(one: entry.Entry) -> str:
-    if one.state is State.DELIVERED:
+    if one.state is State.DELIVERED and one.evidence != "receipt":
         return "found at Kiva: the lost answer had been a yes"
-    if one.state in (State.READY, State.SENDING):
+    if one.state in (State.READY, State.SENDING, State.DELIVERED):
         return "not at Kiva, that is proven now: sent again"
     return f"settled: {one.state.value}"

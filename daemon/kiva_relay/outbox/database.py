@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
+import shutil
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,11 @@ from kiva_relay import errors
 from kiva_relay.config import secret
 
 BUSY_TIMEOUT_SECONDS = 30
+FREE_BYTES = 64 * 1024 * 1024
+"""Nothing is claimed with less room than this: an answer must always find room to be recorded."""
+
+_AWAY = (sa.exc.OperationalError, sa.exc.InternalError, sa.exc.InterfaceError)
+"""What the drivers raise for a disk, a lock, a server or a session; a broken rule of the tables is none of them."""
 
 
 class Outbox:
@@ -60,24 +68,29 @@ class Outbox:
         """Close all connections."""
         self.engine.dispose()
 
+    def free_bytes(self) -> int | None:
+        """How much room the disk of a file still has; None for a server, whose disk is not ours to see."""
+        return shutil.disk_usage(self.path.parent).free if self.is_file else None
+
     @contextlib.contextmanager
     def _reached(self) -> Iterator[None]:
         try:
             yield
-        except sa.exc.OperationalError as error:
+        except _AWAY as error:
             raise _explained(error, self) from error
 
 
-def _explained(error: sa.exc.OperationalError, outbox: Outbox) -> errors.RelayError:
-    cause = str(error.orig).splitlines()[0]
+def _explained(error: sa.exc.DBAPIError, outbox: Outbox) -> errors.RelayError:
+    cause = (str(error.orig).splitlines() or [type(error.orig).__name__])[0]
     if not outbox.is_file:
-        return errors.Unreachable(f"The outbox database does not answer: {cause}. Nothing is lost.")
-    if "readonly" in cause or "unable to open" in cause:
+        return errors.OutboxAway(f"The outbox database does not answer: {cause}. Nothing is lost.")
+    # A daemon that is running could write a moment ago: a disk became read-only, and that passes.
+    if outbox.guard is None and ("readonly" in cause or "unable to open" in cause):
         return errors.UsageError(
             f"The outbox {outbox.path} belongs to the service and cannot be used by your user ({cause}).",
-            hint="Run the same command with sudo.",
+            hint=shlex.join(["sudo", "kiva-relay", *sys.argv[1:]]),
         )
-    return errors.Unreachable(f"The outbox {outbox.path} cannot be written now: {cause}. Nothing is lost.")
+    return errors.OutboxAway(f"The outbox {outbox.path} cannot be written now: {cause}. Nothing is lost.")
 
 
 def _file_engine(path: Path) -> Engine:

@@ -5,28 +5,43 @@ holder's. Checking and sending are two steps, and a process can be stopped betwe
 with an end arms a timer of the kernel (setitimer(2), SIGALRM with its default action) that ends the process when
 the lease does. A process that slept past its lease dies before its next instruction. A frozen virtual machine is
 not covered: its timer is frozen with it.
+
+No clock of a wall decides anything. The holder counts from before it asked, by its own monotonic clock; a standby
+takes over when it has seen the same row, not renewed, for longer than a lease lasts, by its own. So neither two
+machines whose clocks differ nor a clock that is set can make two holders.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import secrets
 import signal
 import socket
-from datetime import timedelta
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import IO
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kiva_relay import errors
+from kiva_relay import errors, log
 from kiva_relay.clock import Clock
 from kiva_relay.outbox import table
 from kiva_relay.outbox.database import Outbox
 
 DURATION = timedelta(seconds=30)
 MARGIN = timedelta(seconds=5)
+_SOON = 0.001
+
+_log = log.get("outbox")
+
+
+def renew_every() -> timedelta:
+    """How often a holder renews: two renewals may fail before the lease ends."""
+    return DURATION / 3
 
 
 class Lease:
@@ -38,60 +53,165 @@ class Lease:
         self._clock = clock
         self._holder = f"{socket.gethostname()} pid {os.getpid()} {secrets.token_hex(4)}"
         self._lock: IO[str] | None = None
+        self._ends: float | None = None
+        self._seen: tuple[int, datetime | None] | None = None
+        self._seen_at = 0.0
+        self._over = threading.Event()
+        self._keeper: threading.Thread | None = None
 
-    def acquire(self) -> None:
-        """Take the lease.
+    def acquire(self, *, timed: bool = True) -> None:
+        """Take the lease, if nobody holds it. The timer runs before the row is written, so it never outlives it.
+
+        A holder that ended without a word is found out by looking again: see `stand_by` and `outlast`.
+        `timed=False` is for one long transaction: it locks the row until it ends, and needs no timer.
 
         Raises:
             Stolen: another relay holds it; the message says which.
         """
         if self._outbox.is_file:
             self._lock_file()
-        with self._outbox.begin() as tx:
-            held = tx.execute(sa.select(table.lease)).one_or_none()
-            now = self._clock.now()
-            if held is None:
-                tx.execute(sa.insert(table.lease).values(id=1, fence=0))
-            elif not self._outbox.is_file and held.holder is not None and held.expires_at + MARGIN > now:
-                raise _taken(held.holder)
-            self.fence = (held.fence if held else 0) + 1
-            expires = now + DURATION
-            tx.execute(
-                sa.update(table.lease)
-                .where(table.lease.c.fence == self.fence - 1)
-                .values(fence=self.fence, holder=self._holder, expires_at=expires)
-            )
-        self._arm()
+        began = self._clock.monotonic()
+        if timed:
+            self._arm(began)
+        try:
+            with self._outbox.begin() as tx:
+                self._take(tx)
+        except sa.exc.IntegrityError as error:
+            self._let_go()
+            raise _taken("one that was started at the same moment") from error
+        except BaseException:
+            self._let_go()
+            raise
         self._outbox.guard = self.check
 
+    def stand_by(self, stop: threading.Event, *, told: Callable[[str], None]) -> bool:
+        """Wait until the lease is ours; false when `stop` was set first. `told` is given what it waits for.
+
+        A file is not waited for: its holder is on this machine, and a second relay there is a mistake.
+
+        Raises:
+            Stolen: another relay holds the file.
+        """
+        while not stop.is_set():
+            try:
+                self.acquire()
+            except errors.Stolen as error:
+                if self._outbox.is_file:
+                    raise
+                told(str(error))
+            except errors.Unreachable as error:
+                told(str(error))
+            else:
+                return True
+            self._clock.wait(stop, (renew_every() / 4).total_seconds())
+        return False
+
+    def outlast(self, stop: threading.Event) -> None:
+        """Take the lease as soon as it is sure that its holder has ended.
+
+        Raises:
+            Stolen: its holder lives, or `stop` was set.
+        """
+        first: tuple[int, datetime | None] | None = None
+        while True:
+            try:
+                return self.acquire()
+            except errors.Stolen:
+                first = first or self._seen
+                if self._outbox.is_file or first != self._seen or stop.is_set():
+                    raise
+            self._clock.wait(stop, (renew_every() / 4).total_seconds())
+
+    def keep(self, *, lost: Callable[[errors.Stolen], None]) -> None:
+        """Renew it from a thread of its own until it is released; `lost` is told when another relay took over."""
+        if self._outbox.is_file:
+            return
+
+        def renew() -> None:
+            while not self._over.wait(renew_every().total_seconds()):
+                try:
+                    self.renew()
+                except errors.Unreachable as error:
+                    _log.error("The outbox does not answer. The relay ends when its lease does", cause=str(error))
+                except errors.Stolen as error:
+                    lost(error)
+                    return
+
+        self._keeper = threading.Thread(target=renew, name="lease", daemon=True)
+        self._keeper.start()
+
     def renew(self) -> None:
-        """Hold it longer. The timer is set before the row is written, so that it never outlives the lease.
+        """Hold it longer. The timer is set anew only when the row is written, counted from before it was asked.
+
+        A lock on a file has no end.
 
         Raises:
             Stolen: another relay took over.
+            Unreachable: the outbox does not answer; the lease ends when it would have.
         """
+        if self._outbox.is_file:
+            return
+        began = self._clock.monotonic()
         with self._outbox.begin() as tx:
             expires = self._clock.now() + DURATION
             tx.execute(sa.update(table.lease).where(table.lease.c.fence == self.fence).values(expires_at=expires))
-        self._arm()
+        self._arm(began)
 
     def check(self, tx: Connection) -> None:
-        """Raise Stolen unless the fence in the outbox is still ours; called in every writing transaction."""
+        """Raise Stolen unless the fence in the outbox is still ours; called in every writing transaction.
+
+        On a server the row stays locked until the transaction ends, so that nobody takes over in its middle; a
+        process that is stopped there loses its transaction with its lease.
+        """
         query = sa.select(table.lease.c.fence, table.lease.c.holder)
-        held = tx.execute(query if self._outbox.is_file else query.with_for_update(read=True)).one()
+        if not self._outbox.is_file:
+            milliseconds = str(int(DURATION.total_seconds() * 1_000))
+            ended = sa.func.set_config("idle_in_transaction_session_timeout", milliseconds, True)  # noqa: FBT003 - SQL's own: for this transaction
+            query = query.add_columns(ended).with_for_update(read=True)
+        held = tx.execute(query).one()
         if held.fence != self.fence:
             raise _taken(held.holder or "somebody else")
 
+    def still_held(self) -> None:
+        """Raise Stolen when the lease has ended by our own clock; asked right before the first byte leaves."""
+        if self._ends is not None and self._clock.monotonic() >= self._ends:
+            raise _taken("perhaps another, for the lease of this one has ended")
+
     def release(self) -> None:
         """Give it back, so that a standby need not wait for its end."""
-        if not self._outbox.is_file:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+        self._over.set()
+        if self._keeper is not None and self._keeper is not threading.current_thread():
+            self._keeper.join()
+        self._disarm()
         self._outbox.guard = None
-        with self._outbox.begin() as tx:
-            values = {"holder": None, "expires_at": None}
-            tx.execute(sa.update(table.lease).where(table.lease.c.fence == self.fence).values(**values))
-        if self._lock is not None:
-            self._lock.close()
+        try:
+            with self._outbox.begin() as tx:
+                values = {"holder": None, "expires_at": None}
+                tx.execute(sa.update(table.lease).where(table.lease.c.fence == self.fence).values(**values))
+        finally:
+            self._let_go()
+
+    def _take(self, tx: Connection) -> None:
+        held = tx.execute(sa.select(table.lease)).one_or_none()
+        if held is None:
+            tx.execute(sa.insert(table.lease).values(id=1, fence=0))
+        elif not self._outbox.is_file and held.holder is not None and not self._quiet(held.fence, held.expires_at):
+            raise _taken(held.holder)
+        before = held.fence if held is not None else 0
+        row = sa.select(table.lease.c.fence).where(table.lease.c.fence == before)
+        if not self._outbox.is_file and tx.execute(row.with_for_update(skip_locked=True)).first() is None:
+            raise _taken("one that is writing at this moment")
+        self.fence = before + 1
+        values = {"fence": self.fence, "holder": self._holder, "expires_at": self._clock.now() + DURATION}
+        if tx.execute(sa.update(table.lease).where(table.lease.c.fence == before).values(**values)).rowcount != 1:
+            raise _taken("one that was started at the same moment")
+
+    def _quiet(self, fence: int, expires_at: datetime | None) -> bool:
+        """Was the row not renewed for longer than a lease lasts? By our own clock; the first look begins to count."""
+        now = self._clock.monotonic()
+        if self._seen != (fence, expires_at):
+            self._seen, self._seen_at = (fence, expires_at), now
+        return now - self._seen_at > (DURATION + MARGIN).total_seconds()
 
     def _lock_file(self) -> None:
         path = self._outbox.path.with_name(self._outbox.path.name + ".lock")
@@ -103,13 +223,33 @@ class Lease:
             holder = self._lock.read().strip()
             self._lock.close()
             raise _taken(holder or "another process") from error
-        self._lock.truncate(0)
-        self._lock.write(self._holder)
-        self._lock.flush()
+        # The name is for people only; a full disk must not keep a relay from starting.
+        with contextlib.suppress(OSError):
+            self._lock.truncate(0)
+            self._lock.write(self._holder)
+            self._lock.flush()
 
-    def _arm(self) -> None:
-        if not self._outbox.is_file:
-            signal.setitimer(signal.ITIMER_REAL, DURATION.total_seconds())
+    def _let_go(self) -> None:
+        self._disarm()
+        if self._lock is not None:
+            with contextlib.suppress(OSError):
+                self._lock.close()
+            self._lock = None
+
+    def _arm(self, began: float) -> None:
+        """Let the kernel end this process when a lease that was asked for at `began` ends."""
+        if self._outbox.is_file:
+            return
+        if threading.current_thread() is threading.main_thread():
+            # An ignored signal is inherited from whoever started us, and would leave us without an end.
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        self._ends = began + DURATION.total_seconds()
+        signal.setitimer(signal.ITIMER_REAL, max(self._ends - self._clock.monotonic(), _SOON))
+
+    def _disarm(self) -> None:
+        if self._ends is not None:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            self._ends = None
 
 
 def _taken(holder: str) -> errors.Stolen:

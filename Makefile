@@ -1,0 +1,48 @@
+# The targets: make help
+
+SHELL := /bin/sh
+BIN := .venv/bin
+DEMO := .venv/.demo-installed
+DEV := .venv/.dev-installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-long check bench lock clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+demo: $(DEMO)  ## See it work on this machine, in a minute (FOR=5m works longer, KEEP=1 leaves it running)
+	@$(BIN)/kiva-relay demo $(if $(FOR),--for $(FOR)) $(if $(CLIENTS),--clients $(CLIENTS)) $(if $(KEEP),--keep)
+
+test: $(DEV)  ## Run the tests
+	$(BIN)/pytest -n 2 --dist loadfile -m "not long"
+
+test-long: $(DEV)  ## Run the tests that take minutes
+	$(BIN)/pytest -m long --timeout 1800
+
+check: $(DEV)  ## Look at the style, the types and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(DEV)  ## Measure what it costs
+	@set -e; for script in benchmarks/*.py; do \
+		[ -e "$$script" ] || { echo "There is nothing to measure in benchmarks/ yet."; break; }; \
+		echo "== $$script"; $(BIN)/python "$$script"; \
+	done
+
+lock:  ## Write the lock files anew from pyproject.toml (needs uv)
+	requirements/lock.sh
+
+clean:  ## Remove .venv and everything else that was made here
+	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# What is installed follows the lock files; a second time nothing is done.
+$(DEMO): requirements/demo.lock pyproject.toml requirements/install.sh
+	@requirements/install.sh requirements/demo.lock $@
+
+$(DEV): requirements/dev.lock pyproject.toml requirements/install.sh
+	@requirements/install.sh requirements/dev.lock $@
+	@touch $(DEMO)
