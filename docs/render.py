@@ -4,7 +4,7 @@ A part begins with `<!-- rendered: NAME -->` and ends with `<!-- /rendered -->`.
 written by the function of that name in PARTS, so a page cannot fall behind the code: tests/unit/test_docs.py fails
 while a page differs from what this script would write.
 
-    .venv/bin/python docs/render.py
+    make docs
 """
 # ruff: noqa: INP001 - a script beside the pages that it writes, no module of the package
 

@@ -7,8 +7,8 @@ lock=$1
 stamp=$2
 
 case $lock in
-    *dev.lock) size="about 130 MB, the tools of the tests included" ;;
-    *) size="about 60 MB" ;;
+    *dev.lock) size="about 85 MB, the tools of the tests included" ;;
+    *) size="about 55 MB" ;;
 esac
 
 suits() {

@@ -154,7 +154,7 @@ class Institution:
                 "token_url": f"{self.server.url}/oauth/token",
                 "api_url": self.server.url,
             },
-            "mis": {"url": self.url, "timezone": "Africa/Dakar", "poll_every": "200ms"},
+            "mis": {"url": self.url, "timezone": "Africa/Dakar", "poll_every": "200ms", "photos": str(self.photos)},
             "mappings": "fineract",
             "parameters": {"kiva_fund": branch.KIVA_FUND},
             "outbox": {"url": f"sqlite:///{self.folder / 'outbox.db'}"},

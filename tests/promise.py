@@ -13,7 +13,7 @@ import promise_others
 import promise_relay
 from kiva_relay.outbox import state as machine
 from kiva_relay.outbox.state import State
-from promise_world import BY_HAND, OURS, Case, World, at_kiva
+from promise_world import BY_HAND, OURS, TAKEN_ARROWS, Arrow, Case, World, at_kiva
 
 WITH_A_PERSON = frozenset({State.IN_DOUBT, State.REFUSED, State.DISCARDED})
 
@@ -25,6 +25,7 @@ class Found:
     worlds: int
     broken: str | None = None
     trace: list[str] = field(default_factory=list)
+    arrows: frozenset[Arrow] = frozenset()
 
     def __str__(self) -> str:
         """The trace, a step a line."""
@@ -56,7 +57,7 @@ def _records(case: Case, world: World) -> str | None:
             older = world.entries[entry.waits_for]
             if older.state not in machine.IN_FLIGHT:
                 return f"version {entry.version} waits for one that is {older.state}"
-        if entry.repeats > 3:  # noqa: PLR2004 - the promise: three repeats at most
+        if entry.repeats > 3:
             return "a position was repeated more than three times by itself"
     return None
 
@@ -64,7 +65,7 @@ def _records(case: Case, world: World) -> str | None:
 def forgotten(case: Case, world: World) -> str | None:
     """What is still owed in a world in which nothing more happens by itself; None when nothing is."""
     content = case.contents[world.mis] if world.mis >= 0 else "gone"
-    on_record = any(entry.state in WITH_A_PERSON for entry in world.entries)
+    on_record = any(entry.state in WITH_A_PERSON or entry.content == "unfinished" for entry in world.entries)
     exhausted = len(world.attempts) >= case.attempts and any(entry.state is State.READY for entry in world.entries)
     if content == "gone" or on_record or exhausted:
         return None
@@ -84,13 +85,14 @@ def _applied(case: Case, world: World, number: int) -> bool:
     return any(item.attempt in mine for item in world.ledger)
 
 
-def search(case: Case, *, most: int = 400_000) -> Found:
+def search(case: Case, *, most: int = 200_000) -> Found:
     """Try everything. Ends at the first broken promise, or when every world has been seen.
 
     Raises:
         IllegalMove: somebody made a move that the state machine does not have.
         MemoryError: there are more worlds than `most`.
     """
+    TAKEN_ARROWS.clear()
     first = case.first()
     came: dict[int, tuple[int, str]] = {hash(first): (0, "")}
     queue = deque([first])
@@ -100,10 +102,8 @@ def search(case: Case, *, most: int = 400_000) -> Found:
         if wrong is not None:
             return Found(len(came), wrong, _trace(came, world))
         here, moves = hash(world), False
-        looking = False
         for label, after in (*promise_relay.steps(case, world), *promise_others.certain(case, world)):
             moves = moves or after != world
-            looking = looking or after != world and "Kiva's list" in label
             _put(came, queue, after, here, label)
         if not moves and (missing := forgotten(case, world)) is not None:
             return Found(len(came), missing, _trace(came, world))
@@ -111,7 +111,7 @@ def search(case: Case, *, most: int = 400_000) -> Found:
             _put(came, queue, after, here, label)
         if len(came) > most:
             raise MemoryError(f"more than {most:,} worlds: take the bounds in")
-    return Found(len(came))
+    return Found(len(came), arrows=frozenset(TAKEN_ARROWS))
 
 
 def _put(came: dict[int, tuple[int, str]], queue: deque[World], world: World, origin: int, label: str) -> None:

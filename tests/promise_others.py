@@ -123,7 +123,7 @@ def _person(case: Case, world: World) -> Iterator[Step]:
             yield from _doubt(case, world, number)
         elif entry.state in (State.READY, State.WAITING, State.REFUSED):
             yield from _unsent(case, world, number)
-        elif entry.state is State.DELIVERED and case.create_once:
+        elif entry.state is State.DELIVERED and case.create_once and world.backup is None and _all_quiet(world):
             gone = [item._replace(deleted=True) if item.what != CONTROL else item for item in world.ledger]
             after = moved(world, number, State.WITHDRAWN, Actor.PERSON)._replace(ledger=tuple(gone), captured=-1)
             if case.rule("a deletion is believed") and after.mirror is not None:
@@ -148,7 +148,8 @@ def _doubt(case: Case, world: World, number: int) -> Iterator[Step]:
     if entry.content is None:
         after = moved(discarded, number, State.WITHDRAWN, Actor.PERSON)._replace(captured=-1)
     else:
-        after = follow(case, moved(world, number, State.READY, Actor.PERSON, repeats=0), number, Actor.PERSON)
+        after = moved(world, number, State.READY, Actor.PERSON, repeats=0)
+    after = follow(case, after, number, Actor.PERSON)
     yield f"a person sees that version {entry.version} is not in PA2", after
 
 

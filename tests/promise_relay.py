@@ -36,7 +36,6 @@ from promise_world import (
 
 Step = tuple[str, World]
 _MOST_REPEATS = 3
-_MAPPED = ("a", "b", "c")
 
 
 def steps(case: Case, world: World) -> Iterator[Step]:
@@ -132,13 +131,14 @@ def owe(case: Case, world: World, version: int) -> World:
         doubts = any(entry.doubted for entry in world.entries[delivered + 1 :])
         if not (doubts and case.rule("doubts stay in mind")):
             return world
-    state, waits_for = State.READY, None
+    state = State.READY
     if adopted:
         state = State.DELIVERED
-    elif content not in _MAPPED:
+    elif content == "refused":
         state = State.REFUSED
-    elif in_flight is not None and case.rule("version order"):
-        state, waits_for = State.WAITING, in_flight
+    elif content == "unfinished" or (in_flight is not None and case.rule("version order")):
+        state = State.WAITING
+    waits_for = None if state is State.READY else in_flight
     return added(world, Entry(content, version, state, waits_for), Actor.INTAKE)
 
 
@@ -161,7 +161,7 @@ def _claims(case: Case, world: World, place: int, number: int) -> Iterator[Step]
     wrong = ""
     if world.mirror is not None and world.mirror.first_seen is not None:
         wrong = "a draft was sent that Kiva's list shows"
-    elif case.contents[world.captured] != entry.content and entry.state is State.READY:
+    elif world.captured >= 0 and case.contents[world.captured] != entry.content:
         wrong = f"version {entry.version} was claimed when version {world.captured} was known"
     intent = case.rule("intent before send")
     attempt = Attempt(number, entry.version, relay.machine, recorded=intent, wrong=wrong)
@@ -197,23 +197,16 @@ def follow(case: Case, world: World, number: int, by: Actor) -> World:
         return world
     newer = next((n for n, entry in enumerate(world.entries) if entry.waits_for == number), None)
     if newer is None:
-        return _out_of_date(case, world, number, by)
+        gone = world.captured >= 0 and case.contents[world.captured] == "gone" and case.rule("withdraw")
+        return moved(world, number, State.WITHDRAWN, by) if gone and settled.state is State.READY else world
     if settled.state in (State.DELIVERED, State.DISCARDED) and case.create_once:
         return moved(world, newer, State.WITHDRAWN, by)
     if settled.state in (State.READY, State.REFUSED):
         world = moved(world, number, State.SUPERSEDED, by)
-    return moved(world, newer, State.READY, by)
-
-
-def _out_of_date(case: Case, world: World, number: int, by: Actor) -> World:
-    """It came back unsent, and meanwhile the loan left the scope, or its newer version cannot be mapped."""
-    if world.entries[number].state is not State.READY or by is Actor.PERSON or not case.rule("withdraw"):
-        return world
-    if world.captured >= 0 and case.contents[world.captured] == "gone":
-        return moved(world, number, State.WITHDRAWN, by)
-    if any(entry.state is State.REFUSED for entry in world.entries[number + 1 :]):
-        return moved(world, number, State.SUPERSEDED, by)
-    return world
+    if world.entries[newer].state is State.WAITING and world.entries[newer].content != "unfinished":
+        return moved(world, newer, State.READY, by)
+    alone = world.entries[newer]._replace(waits_for=None)
+    return world._replace(entries=world.entries[:newer] + (alone,) + world.entries[newer + 1 :])
 
 
 # ---------------------------------------------------------------- lookout and reconciler
@@ -319,7 +312,9 @@ def _worth_a_look(world: World) -> bool:
     shown = world.mirror.listed if world.mirror is not None else -1
     doubt = any(entry.state is State.IN_DOUBT for entry in world.entries)
     news = any(item.what != OURS and n >= shown for n, item in enumerate(world.ledger))
-    return (doubt or news) and (world.mirror is None or world.mirror.look != _present(world) or shown < len(world.ledger))
+    return (doubt or news) and (
+        world.mirror is None or world.mirror.look != _present(world) or shown < len(world.ledger)
+    )
 
 
 def _present(world: World) -> Look:

@@ -117,7 +117,8 @@ EVENTS = ("crash", "takeover", "cut", "lost request", "judged", "control", "by h
 class Case:
     """The bounds within which everything is tried.
 
-    `contents` are the loan's versions in the MIS: a body, `refused` (it cannot be mapped) or `gone` (out of scope).
+    `contents` are the loan's versions in the MIS: a body, `unfinished` (its `when:` is not met), `refused` (it cannot
+    be mapped) or `gone` (out of scope).
     `events` says how often each thing that nobody wishes for may happen. `without` is the rule that is left out.
     """
 
@@ -204,5 +205,7 @@ def at_kiva(world: World) -> list[Item]:
     return [item for item in world.ledger if item.what == OURS and not item.deleted]
 
 
-TAKEN_ARROWS: set[tuple[State | None, State, Actor]] = set()
-"""Arrows of the state machine that a run has used."""
+Arrow = tuple[State | None, State, Actor]
+
+TAKEN_ARROWS: set[Arrow] = set()
+"""Arrows of the state machine that the present search has used."""

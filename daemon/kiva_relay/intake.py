@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 import orjson
 from sqlalchemy.engine import Connection
 
-from kiva_relay import log, meter, owing
+from kiva_relay import errors, log, meter, owing
 from kiva_relay.clock import Clock
 from kiva_relay.config import settings as config
 from kiva_relay.mapping import lookup, mapper
@@ -35,6 +35,8 @@ from kiva_relay.source.reader import Content
 
 PAGE = 200
 _PAGES_A_CYCLE = 5
+_VANISHED = 2
+"""So many rows gone from a table's end look like a backup; one is somebody's correction."""
 
 _log = log.get("intake")
 
@@ -66,6 +68,7 @@ class Intake:
         self._documents = {document.name: document for document in documents}
         self._stop, self._at = stop, at
         self._bound = False
+        self._look_at_keys: set[str] = set()
         self.regimes: dict[str, str] = {}
         self._zone = ZoneInfo(settings.mis.timezone)
 
@@ -82,7 +85,14 @@ class Intake:
         with self._outbox.read() as tx:
             marks = watermark.watermarks(tx)
         streams = [document.stream for document in self._documents.values()]
-        cycle = self._mis.changes(streams, {name: mark.w for name, mark in marks.items()})
+        try:
+            cycle = self._mis.changes(streams, {name: mark.w for name, mark in marks.items()})
+        except errors.WentBack:
+            self._bound = False
+            self._bind(went_back=True)
+            return 0
+        if self._rows_vanished(marks, cycle):
+            return 0
         self.regimes = dict(cycle.regime)
         captured = self._poll(marks, cycle, report)
         self._mis.processed(cycle)
@@ -108,7 +118,7 @@ class Intake:
         """The repayment report of this moment."""
         return window.report(self._settings, self._clock.now())
 
-    def _bind(self) -> None:
+    def _bind(self, *, went_back: bool = False) -> None:
         """Once a process: is this the MIS that the outbox belongs to? And make new streams known."""
         if self._bound:
             return
@@ -124,15 +134,38 @@ class Intake:
             for document in self._documents.values():
                 self._notice_edit(tx, document)
             for name, mark in known.items():
-                if name in self._documents and mark.w is not None and self._mis.went_back(mark.w):
+                if name in self._documents and mark.w is not None and (went_back or self._mis.went_back(mark.w)):
                     self._begin_again(tx, name)
         self._bound = True
+        self._look_at_keys = set(self._documents)
 
-    def _begin_again(self, tx: Connection, stream: str) -> None:
+    def _rows_vanished(self, marks: Mapping[str, Watermark], cycle: Cycle) -> bool:
+        """Is a table shorter than what was read of it? A backup that was put back into the same database looks so.
+
+        Looked at when something changed, before that is put down: so no number is given twice unseen.
+        """
+        for name in [*self._documents]:
+            looked_at = name in self._look_at_keys or cycle.keys.get(name)
+            document, mark = self._documents[name], marks[name]
+            if not looked_at or document.resource == "journal" or mark.walk is not None or mark.w is None:
+                continue
+            self._look_at_keys.discard(name)
+            highest = self._mis.highest(document.stream)
+            if highest is None:
+                continue
+            with self._outbox.read() as tx:
+                above = watermark.keys_above(tx, name, highest)
+            if len(above) >= _VANISHED:
+                with self._outbox.begin() as tx:
+                    self._begin_again(tx, name, highest=highest, was=max(map(int, above)))
+                return True
+        return False
+
+    def _begin_again(self, tx: Connection, stream: str, **more: int) -> None:
         """The MIS is older than what was read of it: read all of it anew, and let nothing go before a person looked."""
         now = self._clock.now()
         watermark.begin_again(tx, stream, now=now)
-        if hold.put(tx, hold.ALL, "mis_went_back", now=now, params={"stream": stream}):
+        if hold.put(tx, hold.ALL, "mis_went_back", now=now, params={"stream": stream, **more}):
             _log.error("The MIS looks older than it was; it is read anew, and nothing is sent", stream=stream)
 
     def _notice_edit(self, tx: Connection, document: Document) -> None:

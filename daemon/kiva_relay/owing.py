@@ -19,7 +19,7 @@ from kiva_relay import log, meter
 from kiva_relay.config import settings as config
 from kiva_relay.mapping import lookup, mapper
 from kiva_relay.mapping.document import Mapping as Document
-from kiva_relay.outbox import binding, hold, mirror, store, table, watermark
+from kiva_relay.outbox import binding, divergence, hold, mirror, store, table, watermark
 from kiva_relay.outbox.entry import Entry, Owed
 from kiva_relay.outbox.state import State
 from kiva_relay.outbox.watermark import Captured
@@ -53,14 +53,19 @@ class Look:
     @property
     def context(self) -> mapper.Context:
         """What the mapper is told beside the rows."""
-        settings = self.settings
-        return mapper.Context(
-            lists=self.lists,
-            today=self.today,
-            cutoff=self.report.cutoff,
-            timezone=settings.mis.timezone,
-            facts=Facts(today=self.today, columns=settings.kiva.columns, basis=settings.repayments.basis),
-        )
+        return context(self.settings, lists=self.lists, today=self.today, cutoff=self.report.cutoff)
+
+
+def context(settings: config.Settings, *, lists: lookup.Lists, today: date, cutoff: date) -> mapper.Context:
+    """What a configuration tells the mapper beside the rows."""
+    return mapper.Context(
+        lists=lists,
+        today=today,
+        cutoff=cutoff,
+        timezone=settings.mis.timezone,
+        facts=Facts(today=today, columns=settings.kiva.columns, basis=settings.repayments.basis),
+        photo_folders=settings.mis.photos,
+    )
 
 
 def turn(tx: Connection, now_open: window.Report, *, now: datetime) -> None:
@@ -107,12 +112,18 @@ def put_down(
     mapped = mapper.apply(document, content, context=look.context)
     created_at = None if mapped.created_at is None else str(mapped.created_at)
     identity = mapped.identity
-    baselined = seen.baselined if seen is not None else _is_older(look, mapped.created_at)
+    another = _became_another(tx, seen, mapped)
+    # Of its old row something may be at Kiva: what is known stays, so that a person decides, whenever it is read.
+    kept = seen if another and seen is not None and _may_be_at_kiva(tx, seen, mapped) else None
+    baselined = seen.baselined if seen is not None and not another else _is_older(look, mapped.created_at)
     refused = False
+    if another:
+        params = {"stream": document.name, "key": content.key}
+        hold.put(tx, f"{hold.STREAM}{document.name}", "mis_went_back", now=look.now, params=params)
     if seen is not None and seen.identity is not None and identity is not None and seen.identity != identity:
         store.left_scope(tx, document.resource, seen.identity, reason="left_scope", now=look.now)
     if not baselined:
-        refused = _owe(tx, look, content, mapped, seen)
+        refused = _owe(tx, look, content, mapped, kept)
     watermark.keep(
         tx,
         Captured(
@@ -122,20 +133,20 @@ def put_down(
             identity=identity,
             hash=digest,
             in_scope=True,
-            baselined=baselined,
+            baselined=baselined if kept is None else kept.baselined,
             refused=refused,
             again=False,
-            created_at=created_at,
+            created_at=created_at if kept is None else kept.created_at,
             walk_number=walk_number,
             captured_at=look.now,
         ),
     )
 
 
-def _owe(tx: Connection, look: Look, content: Content, mapped: mapper.Mapped, seen: Captured | None) -> bool:
-    """Put down what is owed for a mapped key; true when it was refused."""
+def _owe(tx: Connection, look: Look, content: Content, mapped: mapper.Mapped, other_row: Captured | None) -> bool:
+    """Put down what is owed for a mapped key; true when it was refused. `other_row` had this number before."""
     owed = _owed(look, content, mapped)
-    owed = _id_used_twice(tx, look, owed, mapped, seen)
+    owed = _id_used_twice(tx, look, owed, mapped, other_row)
     if owed.resource == "repayment":
         ours = _position(tx, look, owed, mapped)
         if ours is None:
@@ -154,10 +165,16 @@ def _owe(tx: Connection, look: Look, content: Content, mapped: mapper.Mapped, se
 
 
 def _adopted(tx: Connection, owed: Owed) -> Owed:
-    """What Kiva has already, under any of its ids, is taken as delivered, also where it could not be mapped."""
+    """What Kiva has already, under any of its ids, is taken as delivered, also where it could not be mapped.
+
+    So is what a person typed into PA2, and said so before the MIS owed it.
+    """
     at_kiva = mirror.by_loan_id(tx, mirror.candidates(owed))
     loan = next(iter(at_kiva.values()), None)
-    return owed if loan is None else _with(owed, adopted={"kiva_id": loan.kiva_id, "status": loan.status})
+    if loan is not None:
+        return _with(owed, adopted={"kiva_id": loan.kiva_id, "status": loan.status})
+    typed = store.by_hand(tx, mirror.candidates(owed))
+    return owed if typed is None else _with(owed, adopted={"note": (typed.receipt or {}).get("note", "")})
 
 
 def _after_its_loan(tx: Connection, owed: Owed) -> Owed:
@@ -209,7 +226,7 @@ def _position(tx: Connection, look: Look, owed: Owed, mapped: mapper.Mapped) -> 
         store.left_scope(tx, "repayment", owed.identity, reason=NOT_EXPECTED, now=look.now)
         return None
     owed = _with(owed, loan_id=expected.loan_id, period=look.report.period)
-    if mapped.body is None:
+    if mapped.body is None or owed.body is None:
         return owed
     body = mapped.body | {"loan_id": expected.loan_id}
     if "client_id" in body and expected.client_id:
@@ -242,28 +259,43 @@ def _previous(tx: Connection, identity: str) -> Decimal | None:
     return Decimal(last.amount) if last is not None and last.amount is not None else None
 
 
-def _id_used_twice(tx: Connection, look: Look, owed: Owed, mapped: mapper.Mapped, seen: Captured | None) -> Owed:
-    """The same identity from another row, or a row that is not the one it was: never a send."""
+def _id_used_twice(tx: Connection, look: Look, owed: Owed, mapped: mapper.Mapped, other_row: Captured | None) -> Owed:
+    """The same identity from another row, or a number that was another row's before: never a send."""
     if mapped.identity is None:
         return owed
     other = watermark.same_identity(tx, owed.resource, mapped.identity, other_than=owed.key)
-    if other is None and not _became_another(seen, mapped):
+    if other is None and other_row is None:
         return owed
-    if other is None:
-        params = {"stream": owed.stream, "key": owed.key}
-        hold.put(tx, f"stream:{owed.stream}", "mis_went_back", now=look.now, params=params)
+    sent = store.was_sent(tx, owed.resource, mapped.identity)
+    if other_row is not None and sent is not None and RESOURCES[owed.resource].create_once:
+        was, now_is = (
+            f"created {moment or 'at an unknown time'}" for moment in (other_row.created_at, mapped.created_at)
+        )
+        divergence.another(tx, sent, was, now_is, now=look.now)
     twice = refusal.Refusal("id_used_twice", "", {"identity": mapped.identity, "other": other or owed.key})
     return _with(owed, body=None, body_sha256=None, refusals=(twice,), waits=None)
 
 
-def _became_another(seen: Captured | None, mapped: mapper.Mapped) -> bool:
-    """A row that now has another creation moment is another row under the old number."""
-    return (
-        seen is not None
-        and seen.created_at is not None
-        and mapped.created_at is not None
-        and seen.created_at != str(mapped.created_at)
-    )
+def _became_another(tx: Connection, seen: Captured | None, mapped: mapper.Mapped) -> bool:
+    """A row that has another creation moment, or without one another borrower, is another row under the old number."""
+    if seen is None or mapped.identity is None:
+        return False
+    if seen.created_at is not None and mapped.created_at is not None:
+        if seen.created_at != str(mapped.created_at):
+            return True
+        if isinstance(mapped.created_at, datetime):
+            return False
+    sent = store.was_sent(tx, seen.resource, mapped.identity)
+    if sent is None or sent.key != seen.key or "group_name" in (mapped.body or {}):
+        return False
+    return bool(sent.client_id and mapped.client_id) and sent.client_id != mapped.client_id
+
+
+def _may_be_at_kiva(tx: Connection, seen: Captured, mapped: mapper.Mapped) -> bool:
+    """Can Kiva have something of the row that had this number before? Of a position the mirror says only the number."""
+    if not RESOURCES[seen.resource].create_once or seen.baselined or mapped.identity is None:
+        return True
+    return store.was_sent(tx, seen.resource, mapped.identity) is not None
 
 
 def _is_older(look: Look, created_at: datetime | date | None) -> bool:

@@ -60,6 +60,7 @@ class Pulse:
     regimes: dict[str, str] = field(default_factory=dict)
     stopped_streams: dict[str, str] = field(default_factory=dict)
     edited: list[str] = field(default_factory=list)
+    no_room: str = ""
     beats_at: datetime | None = None
 
     def publish(self, outbox: Outbox, *, now: datetime) -> None:

@@ -172,7 +172,7 @@ class Relay:
         Raises:
             Unreachable: the MIS or Kiva did not answer; what was captured stays, nothing is lost.
         """
-        courier, lookout = Courier(self.bench, stop=self.stop, at=self._at), Lookout(self.bench)
+        courier, lookout = Courier(self.bench, stop=self.stop, at=self._at), Lookout(self.bench, at=self._at)
         captured = requests = 0
         lookout.look()
         while not self.stop.is_set():
@@ -303,7 +303,7 @@ class Relay:
 
     def _publish(self) -> None:
         destination = self.bench.destination
-        self.pulse.edited = self._files.edited()
+        self.pulse.edited, self.pulse.no_room = self._files.edited(), self.bench.no_room
         self.pulse.kiva.away_since, self.pulse.kiva.words = destination.down_since, destination.last_words
         self.pulse.kiva.last_good = destination.last_harmless_success
         try:
@@ -381,7 +381,7 @@ class Relay:
             self.time.wait(self._wake_courier, _COURIER_RESTS)
 
     def _look(self) -> None:
-        lookout = Lookout(self.bench)
+        lookout = Lookout(self.bench, at=self._at)
         while self._turning("lookout"):
             try:
                 if lookout.look():

@@ -91,7 +91,7 @@ def upgrade() -> None:
         sa.Column("body", sa.Text(), nullable=True, comment="exactly the JSON that is sent; NULL: refused, or purged"),
         sa.Column("body_sha256", sa.Text(), nullable=True),
         sa.Column("fingerprint", sa.Text(), nullable=True, comment="of the mapping that made it"),
-        sa.Column("origin", sa.Text(), nullable=False, comment="poll, backfill, sweep, report or witness"),
+        sa.Column("origin", sa.Text(), nullable=False, comment="poll, backfill, sweep, report, witness or person"),
         sa.Column("refusals", sa.Text(), nullable=True, comment="[{code, field, params}]"),
         sa.Column("receipt", sa.Text(), nullable=True, comment="what Kiva gave back"),
         sa.Column("publish_by", sa.Text(), nullable=True, comment="the last day on which PA2 publishes the draft"),

@@ -12,6 +12,7 @@ import pytest
 
 import told_outbox
 from kiva_relay import cli
+from kiva_relay.cli import held
 from kiva_relay.outbox import hold
 from kiva_relay.pulse import Side
 from outboxes import migrated
@@ -144,7 +145,7 @@ def test_every_reason_to_hold_has_its_sentence(told: Told, status: Run, reason: 
         hold.put(tx, "loan_draft", reason, now=told.now, by="awa", note="why")
     code, out = status()
     assert code == 1
-    assert verdicts(out) == ["STOPPED" if reason in ("restored_outbox", "mis_went_back") else word]
+    assert verdicts(out) == ["STOPPED" if reason in held.GRAVE else word]
     assert "kiva-relay release loan_draft" in out or reason in hold.LIFTED_BY_ITSELF
 
 

@@ -36,6 +36,7 @@ class Institution:
     url: str
     mappings: dict[str, Mapping]
     lists: Lists
+    photos: Path
 
     def contents(self, name: str, *, cutoff: date = TODAY) -> list[Content]:
         stream = self.mappings[name].stream
@@ -49,6 +50,7 @@ class Institution:
             timezone="UTC",
             facts=Facts(today=TODAY, columns=3),
             photos="sha256",
+            photo_folders=(self.photos,),
         )
         mapping = self.mappings[name]
         return [mapper.apply(mapping, content, context=context) for content in self.contents(name, cutoff=cutoff)]
@@ -59,7 +61,8 @@ def institution(postgres_server: postgres.Server, tmp_path_factory: pytest.TempP
     url = postgres_server.create_database("shipped_mappings")
     with psycopg.connect(url) as connection:
         fineract.create(connection)
-        seeded = book.seed(connection, tmp_path_factory.mktemp("photos"), today=TODAY, clients=1500)
+        photos = tmp_path_factory.mktemp("photos")
+        seeded = book.seed(connection, photos, today=TODAY, clients=1500)
     mappings = document.load([shipped.folder("mappings") / "fineract"], parameters={"kiva_fund": seeded.fund_id})
     catalogue = json.loads(
         importlib.resources.files("kiva_relay.sandbox").joinpath("catalogue.json").read_text("utf-8")
@@ -73,7 +76,7 @@ def institution(postgres_server: postgres.Server, tmp_path_factory: pytest.TempP
         clock=clock.SystemClock(),
     )
     lists = Lists.of({kind: catalogue[kind] for kind in ("activities", "themes", "locations", "locales")})
-    yield Institution(mis, url, {mapping.name: mapping for mapping in mappings}, lists)
+    yield Institution(mis, url, {mapping.name: mapping for mapping in mappings}, lists, photos)
     mis.close()
 
 
@@ -154,7 +157,14 @@ def test_a_photo_goes_along_upright_and_bare(institution: Institution) -> None:
     mapping = institution.mappings[ONE_PERSON]
     content = next(each for each in institution.contents(ONE_PERSON) if each.related["photo"] is not None)
     facts = Facts(today=TODAY)
-    context = mapper.Context(lists=institution.lists, today=TODAY, cutoff=TODAY, timezone="UTC", facts=facts)
+    context = mapper.Context(
+        lists=institution.lists,
+        today=TODAY,
+        cutoff=TODAY,
+        timezone="UTC",
+        facts=facts,
+        photo_folders=(institution.photos,),
+    )
     photos = mapper.photos(mapping, content, context=context)
     assert len(photos) == 1
     assert photos[0].startswith("sha256:")

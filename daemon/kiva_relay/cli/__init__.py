@@ -39,6 +39,11 @@ COMMANDS: Mapping[str, str] = {
     "outbox list": "What is owed to Kiva, and what became of it",
     "outbox show": "One entry: where it is, and why",
     "outbox settle": "Decide what only a person can decide",
+    "outbox adopt": "Take drafts that were typed into PA2 by hand as delivered",
+    "outbox backup": "Copy the outbox while the relay runs",
+    "outbox recover": "After a backup was put back: what is missing, what stays open",
+    "watermark show": "How far the MIS was read",
+    "watermark set": "Read the MIS anew, as after it was restored",
     "hold": "Stop sending something",
     "release": "Send what was held",
     "reload": "Put edited settings and mappings into force",
@@ -52,7 +57,8 @@ kiva-relay {version}: sends loans, repayments and journals from your MIS to Kiva
   before it runs    config sample · check · mapping list|check|test|preview · sandbox
   while it runs     status     is it working?          review    what waits for the coordinator?
                     outbox     one thing: where is it, why?      outbox list|show
-  when told to      hold · release · reload · outbox settle · review done · run --once · migrate
+  when told to      hold · release · reload · outbox settle|adopt · review done · run --once · migrate
+  for a bad day     outbox backup|recover · watermark show|set
 
   Configuration: {configuration}
   All commands: kiva-relay --help      One command: kiva-relay check --help

@@ -17,6 +17,7 @@ from kiva_relay.cli.situation import Facts
 from kiva_relay.outbox import listing
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.listing import Divergence, Unpublished
+from kiva_relay.resource import refusal
 
 _TODAY = timedelta(days=1)
 _WEEK = timedelta(days=7)
@@ -124,6 +125,7 @@ def _publish(drafts: Sequence[Unpublished], facts: Facts) -> Iterator[Chore]:
     rest = [draft for draft in drafts if _last_day(draft.entry) >= facts.today]
     soon = [draft for draft in rest if _last_day(draft.entry) <= facts.today + _WEEK]
     later = [draft.entry for draft in rest if draft not in soon]
+    told = [line for draft in rest if draft not in soon for line in _to_look_at(draft, named=True)]
     if soon:
         urgent = _last_day(soon[0].entry) <= facts.today + _TODAY
         number = _number(len(soon), "draft")
@@ -132,13 +134,13 @@ def _publish(drafts: Sequence[Unpublished], facts: Facts) -> Iterator[Chore]:
             "publish",
             When.TODAY if urgent else When.THIS_WEEK,
             title,
-            tuple(_with_day(draft) for draft in soon),
+            tuple(line for draft in soon for line in (_with_day(draft), *_to_look_at(draft))),
             tuple(draft.entry for draft in soon),
         )
     if later:
         more = "more " if soon else ""
         title = f"{len(later):,} {more}{'draft' if len(later) == 1 else 'drafts'} to review and publish"
-        yield Chore("publish", When.LATER, title, tuple(_ids(later)), tuple(later))
+        yield Chore("publish", When.LATER, title, (*_ids(later), *told), tuple(later))
 
 
 def _with_day(draft: Unpublished) -> str:
@@ -146,6 +148,12 @@ def _with_day(draft: Unpublished) -> str:
     text = f"{entry.loan_id}   n° {entry.id}   by {frame.day(_last_day(entry))}"
     asked = [_ASKED_IN_PA2.get(field, field) for field in draft.needed]
     return f"{text}   still to add in PA2: {', '.join(asked)}" if asked else text
+
+
+def _to_look_at(draft: Unpublished, *, named: bool = False) -> Iterator[str]:
+    """What is wrong with a draft although it was sent; `named` when its line does not stand above."""
+    for warning in draft.warnings:
+        yield f"  {f'{draft.entry.loan_id}   n° {draft.entry.id}   ' if named else ''}{refusal.sentence(warning)}"
 
 
 def _expiring(facts: Facts) -> Iterator[Chore]:

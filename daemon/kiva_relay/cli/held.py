@@ -13,7 +13,7 @@ from kiva_relay.outbox import hold
 from kiva_relay.outbox.hold import Hold
 from kiva_relay.outbox.listing import Kept
 
-GRAVE = ("restored_outbox", "mis_went_back")
+GRAVE = ("restored_outbox", "witness_missing", "mis_went_back")
 """Here the relay may be wrong about what is at Kiva: whoever releases without looking may send twice."""
 
 _FIRST_LOOK = 5
@@ -29,8 +29,25 @@ _KNOWN: Mapping[str, tuple[str, ...]] = {
     ),
     "many_in_doubt": (_DOUBTS,),
     "many_refusals": ("What Kiva said:   sudo kiva-relay outbox list --state refused",),
-    "restored_outbox": ("Was a backup restored? {entries} that only the witness knows stand in doubt now.", _DOUBTS),
-    "mis_went_back": ("Was a backup of the MIS restored? Its next loan numbers may go to other borrowers.",),
+    "restored_outbox": (
+        "Last attempt in the outbox: {outbox}; in the witness: {witness}. Was a backup put back, or the outbox lost?",
+        "Taken from the witness: {delivered} delivered; {in_doubt} in doubt, for a person; {positions} positions that",
+        "are sent anew. What persons decided since the backup was made is forgotten: it has to be decided again.",
+        "What stays open:   sudo kiva-relay outbox recover",
+    ),
+    "witness_missing": (
+        "It was {file}. Without it, nobody would notice that an older outbox was put back.",
+        "Was it moved, or outbox.witness changed? Then put it back, and:   sudo systemctl restart kiva-relay",
+        "Was the outbox restored on a new machine? What it lacks is known in PA2 only; draft by draft that is there:",
+        '                   sudo kiva-relay outbox adopt --csv in-pa2.csv --note "seen in PA2"',
+        "What stays open:   sudo kiva-relay outbox recover",
+    ),
+    "mis_went_back": (
+        "Was a backup of the MIS restored? Its next loan numbers may go to other borrowers. It is read anew.",
+        "How far that is:   sudo kiva-relay watermark show",
+        "What Kiva has and the MIS lost, or has under another row:   sudo kiva-relay review",
+        'When the MIS is complete again, read all of it once more:   sudo kiva-relay watermark set --note "complete"',
+    ),
     "scope_missing": ("Kiva has to grant: {scope}. Ask partner support.",),
 }
 """What else is known of a reason; a hold's params are filled in."""
@@ -50,7 +67,7 @@ def explained(
         place = settings.kiva.environment
         sentence = f"First start with this Kiva ({place}): {named(held.what)} {_wait(held.what)} for a person's look."
     lines = [f"Ready, and kept back: {words.counted(kept.ready)}. Nothing is lost; the MIS is read on."]
-    lines += _known(held, adopted)
+    lines += known(held, adopted)
     if held.allowance:
         lines.append(f"{held.allowance:,} of them may still pass (released with --limit).")
     if also:
@@ -89,7 +106,7 @@ def target(written: str, streams: list[str]) -> str:
     )
 
 
-def _known(held: Hold, adopted: Mapping[str, int]) -> list[str]:
+def known(held: Hold, adopted: Mapping[str, int]) -> list[str]:
     """What the relay knows about this hold, beyond its reason."""
     if held.reason == "asked":
         return [f"{held.held_by} held it: “{held.note}”"]

@@ -17,6 +17,7 @@ _ORIGINS = {
     "backfill": "seen in the MIS when the whole book was read",
     "sweep": "found in the MIS by the sweep",
     "report": "computed for the report",
+    "person": "noted as typed into PA2 by hand, before the MIS owed it",
     "witness": "known from the witness only: it was sent before the outbox was restored",
 }
 _OUTCOMES = {

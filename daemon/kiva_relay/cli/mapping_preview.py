@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from kiva_relay import opening
+from kiva_relay import opening, owing
 from kiva_relay.cli import frame, mappings
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
@@ -19,7 +19,6 @@ from kiva_relay.mapping.document import Mapping as Document
 from kiva_relay.mapping.mapper import Mapped
 from kiva_relay.resource import body as bodies
 from kiva_relay.resource import loan_draft, refusal, window
-from kiva_relay.resource.kind import Facts
 from kiva_relay.source.mis import Mis
 from kiva_relay.source.reader import Content
 
@@ -103,13 +102,7 @@ def _context(settings: Settings, *, quiet: bool) -> mapper.Context:
         if not quiet:
             frame.notice(f"Kiva's lists are not known: {error}")
     today = now.astimezone(ZoneInfo(settings.mis.timezone)).date()
-    return mapper.Context(
-        lists=lists,
-        today=today,
-        cutoff=window.report(settings, now).cutoff,
-        timezone=settings.mis.timezone,
-        facts=Facts(today=today, columns=settings.kiva.columns, basis=settings.repayments.basis),
-    )
+    return owing.context(settings, lists=lists, today=today, cutoff=window.report(settings, now).cutoff)
 
 
 def _of(
@@ -179,6 +172,8 @@ def _show(settings: Settings, one: _Shown, *, show_names: bool) -> None:
     by = loan_draft.publish_by(mapped.body) if document.resource == "loan_draft" else None
     if by is not None:
         frame.say(f"  publish in PA2 by {frame.day(by)}")
+    for warning in mapped.warnings:
+        frame.verdict("warning", f"{refusal.sentence(warning)}\n→ {refusal.remedy(warning)}")
     if document.left_to_the_coordinator:
         frame.say(f"  left to the coordinator: {', '.join(document.left_to_the_coordinator)}")
     frame.say("  Nothing was sent.")

@@ -140,6 +140,7 @@ def findings(facts: Facts) -> list[Finding]:
     """What differs from normal, the gravest first; one that says OK when nothing does."""
     looks: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
         _relay,
+        _room,
         _streams,
         _holds,
         _kiva,
@@ -179,6 +180,19 @@ def _relay(facts: Facts) -> Iterator[Finding]:
             "Until it runs, the MIS is not read and nothing is sent. Then it goes on where it was.",
             "Start it:          sudo systemctl start kiva-relay",
             "Why it stopped:    sudo journalctl -u kiva-relay -n 50",
+        ),
+    )
+
+
+def _room(facts: Facts) -> Iterator[Finding]:
+    if not facts.alive or facts.pulse is None or not facts.pulse.get("no_room"):
+        return
+    yield Finding(
+        Verdict.STOPPED,
+        f"The disk is almost full: {facts.pulse['no_room']}. Nothing is sent until there is room. Nothing is lost.",
+        (
+            "What Kiva answers must find room to be recorded, so nothing is sent that could not be.",
+            "See the disks:     df -h",
         ),
     )
 

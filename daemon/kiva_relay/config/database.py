@@ -88,6 +88,14 @@ class Mis(Database):
     statement_timeout: Annotated[timedelta, PlainValidator(value.length(timedelta(seconds=1)))] = setting(
         timedelta(seconds=30), does="After how long the MIS gives up one query of ours."
     )
+    photos: Annotated[tuple[Path, ...], PlainValidator(value.places)] = setting(
+        (),
+        does=(
+            "The folders below which the MIS keeps its photos, on this machine. A photo whose path leads elsewhere "
+            "is not read; without a folder, photos that are files are left to the coordinator."
+        ),
+        example="[/var/lib/fineract/images]",
+    )
 
 
 class Outbox(Database):

@@ -200,6 +200,11 @@ def path(written: object, info: ValidationInfo) -> Path:
     return _home(info) / (written if isinstance(written, Path) else text(written))
 
 
+def places(written: object, info: ValidationInfo) -> tuple[Path, ...]:
+    """Folders, seen from the folder of the configuration; one alone needs no list."""
+    return tuple(_home(info) / name for name in names(written)) if written not in ((), []) else ()
+
+
 def existing_file(written: object, info: ValidationInfo) -> Path:
     """A file that is there and can be read."""
     file = path(written, info)

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 from kiva_relay import log
 from kiva_relay.clock import Clock
 from kiva_relay.delivery import backoff
-from kiva_relay.outbox import table
+from kiva_relay.outbox import hold, table
 from kiva_relay.resource.kind import RESOURCES
 
 MOST_DOUBTS = 3
@@ -88,8 +88,7 @@ def doubts_in_a_row(tx: Connection, resource: str) -> tuple[int, datetime | None
     lost = sa.select(columns.ended_at).where(
         columns.resource == resource,
         columns.outcome == "in_doubt",
-        columns.id > _last(tx, resource, "accepted"),
-        sa.type_coerce(columns.ended_at, sa.Text) > _released(tx, resource, "many_in_doubt"),
+        columns.id > max(_last(tx, resource, "accepted"), hold.released_after(tx, resource, "many_in_doubt")),
     )
     moments = list(tx.execute(lost.order_by(columns.id)).scalars())
     return len(moments), moments[-1] if moments else None
@@ -101,8 +100,7 @@ def refusals_in_a_row(tx: Connection, resource: str) -> int:
     query = sa.select(sa.func.count()).where(
         columns.resource == resource,
         columns.outcome == "refused",
-        columns.id > _last(tx, resource, "accepted"),
-        sa.type_coerce(columns.ended_at, sa.Text) > _released(tx, resource, "many_refusals"),
+        columns.id > max(_last(tx, resource, "accepted"), hold.released_after(tx, resource, "many_refusals")),
     )
     return tx.execute(query).scalar_one()
 
@@ -111,11 +109,3 @@ def _last(tx: Connection, resource: str, outcome: str) -> int:
     columns = table.attempt.c
     where = (columns.resource == resource, columns.outcome == outcome)
     return int(tx.execute(sa.select(sa.func.coalesce(sa.func.max(columns.id), 0)).where(*where)).scalar_one())
-
-
-def _released(tx: Connection, resource: str, reason: str) -> str:
-    """When a person last released this hold, as the text that moments are stored as."""
-    columns = table.hold.c
-    where = (columns.what == resource, columns.reason == reason)
-    released = sa.select(sa.func.max(sa.type_coerce(columns.released_at, sa.Text))).where(*where)
-    return tx.execute(released).scalar() or ""

@@ -7,6 +7,7 @@ repeats a request: a repeat is a new attempt, decided by the state machine.
 
 from __future__ import annotations
 
+import shutil
 import threading
 import uuid
 from collections.abc import Callable, Mapping
@@ -26,7 +27,7 @@ from kiva_relay.delivery.client import Answer, Client
 from kiva_relay.delivery.outcome import Decision, Outcome
 from kiva_relay.delivery.token import CredentialsRefused, Token, Tokens
 from kiva_relay.outbox import binding, hold, mirror, store, table
-from kiva_relay.outbox.database import Outbox
+from kiva_relay.outbox.database import FREE_BYTES, Outbox
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.lease import Lease
 from kiva_relay.outbox.state import Actor, State
@@ -39,6 +40,8 @@ from kiva_relay.resource.refusal import Refusal
 ORDER = ("repayment", "loan_draft", "journal")
 _TRY_AGAIN_AFTER_FAULT = timedelta(minutes=5)
 _CANNOT_RECORD_WAIT_SECONDS = 5
+_WITNESS_AWAY_FOR = timedelta(minutes=1)
+_MEGABYTE = 1024 * 1024
 _READS = "read:loans"
 
 _log = log.get("delivery")
@@ -57,6 +60,23 @@ class Bench:
     lease: Lease
     witness: Witness
     started_at: datetime
+    no_room: str = ""
+
+    def has_room(self) -> bool:
+        """Is there room on the disks to record what comes back? `no_room` says where not; logged when it changes."""
+        free = (
+            ("outbox", self.outbox.free_bytes()),
+            ("witness", shutil.disk_usage(self.witness.path.parent).free),
+        )
+        full = [(name, left) for name, left in free if left is not None and left < FREE_BYTES]
+        said = self.no_room
+        self.no_room = "" if not full else f"{full[0][1] // _MEGABYTE} MB left for the {full[0][0]}"
+        if self.no_room and not said:
+            needed = f"{FREE_BYTES // _MEGABYTE} MB"
+            _log.error("The disk is almost full. Nothing is sent until there is room", left=self.no_room, needed=needed)
+        elif said and not self.no_room:
+            _log.info("There is room on the disk again")
+        return not self.no_room
 
 
 class Courier:
@@ -67,6 +87,7 @@ class Courier:
         self._new_token_tried: set[str] = set()
         self._fault_until: dict[str, datetime] = {}
         self._outbox_id = ""
+        self._last_attempt = 0
 
     def deliver(self) -> int:
         """Send all that is due and may go; how many requests were made. Stops claiming at once when asked to."""
@@ -88,7 +109,8 @@ class Courier:
         batch = self._claim(resource)
         if batch is None:
             return False
-        self._testify(batch)
+        if not self._testify(batch):
+            return False
         answer = self._send(batch, token)
         self._at("answered")
         self._settle(batch, answer, token)
@@ -108,7 +130,7 @@ class Courier:
 
     def _may_send(self, resource: str) -> bool:
         bench = self._bench
-        if not bench.settings.kiva.send or bench.destination.pause():
+        if not bench.settings.kiva.send or bench.destination.pause() or not bench.has_room():
             return False
         if resource == "repayment" and not window.report(bench.settings, bench.clock.now()).is_open:
             return False
@@ -160,6 +182,7 @@ class Courier:
     def _claim(self, resource: str) -> Batch | None:
         bench, now = self._bench, self._bench.clock.now()
         with bench.outbox.begin() as tx:
+            self._must_know_what_it_sent(tx)
             batch = None
             while batch is None and (due := store.due(tx, resource, limit=self._limit(tx, resource), now=now)):
                 batch = store.claim(
@@ -180,18 +203,79 @@ class Courier:
         """The size of a batch; one alone while the last answer of an additive resource was lost."""
         return 1 if breaker.doubts_in_a_row(tx, resource)[0] else batches.limit(resource, self._bench.settings)
 
-    def _testify(self, batch: Batch) -> None:
-        if RESOURCES[batch.resource].effect == "additive":
+    def _must_know_what_it_sent(self, tx: Connection) -> None:
+        """An outbox that lacks what we wrote into it was put back while we ran: the next start sees how far.
+
+        Raises:
+            RelayError: it was; nothing more is sent by this process.
+        """
+        if self._last_attempt and not store.has_attempt(tx, self._last_attempt):
+            raise errors.RelayError(
+                f"The outbox {self._bench.outbox.url} was put back to an older state while the relay ran. Nothing"
+                " more is sent; the next start takes from the witness what is missing, and holds.",
+                hint="sudo systemctl restart kiva-relay\nsudo kiva-relay status",
+            )
+
+    def _testify(self, batch: Batch) -> bool:
+        """Tell the witness; false when that is impossible: then nothing was sent, and nothing is."""
+        try:
             self._bench.witness.testify(
                 outbox_id=self._outbox_id,
                 attempt=batch.attempt_id,
                 resource=batch.resource,
                 identities=[entry.identity for entry in batch.entries],
+                loans=[entry.loan_id for entry in batch.entries],
             )
+        except OSError as error:
+            _log.error("The witness cannot be written. Nothing is sent meanwhile", cause=str(error))
+            self._put_back(batch, str(error))
+            return False
+        self._last_attempt = batch.attempt_id
         self._at("testified")
+        return True
+
+    def _put_back(self, batch: Batch, words: str) -> None:
+        """Not a byte has left: it is ready again, a little later."""
+        now = self._bench.clock.now()
+        verdict = Verdict(State.READY, due_at=now + _WITNESS_AWAY_FOR)
+        ending = Ending(Outcome.NOT_PROCESSED, body_complete=False, status=None, detail=words)
+
+        def put_back(tx: Connection) -> None:
+            verdicts = dict.fromkeys((entry.id for entry in batch.entries), verdict)
+            store.end(tx, batch, ending, verdicts, by=Actor.COURIER, now=now)
+
+        self._record(put_back, attempt=batch.attempt_id, outcome=ending.outcome)
+
+    def _record(self, write: Callable[[Connection], None], **told: object) -> None:
+        """Write down what became of an attempt. While that is impossible, nothing else is sent."""
+        while True:
+            try:
+                with self._bench.outbox.begin() as tx:
+                    write(tx)
+            except errors.Unreachable as error:
+                _log.error("An answer cannot be stored; nothing else is sent until it is", cause=str(error), **told)
+                self._bench.clock.wait(threading.Event(), _CANNOT_RECORD_WAIT_SECONDS)
+            else:
+                return
+
+    def _tell_witness(self, batch: Batch, verdicts: Mapping[int, Verdict]) -> None:
+        """What the answer decided, for an outbox that may be restored; where this fails, that one is in doubt."""
+        ended: dict[str, dict[str, Any] | None] = {}
+        for entry in batch.entries:
+            verdict = verdicts[entry.id]
+            if verdict.target is State.DELIVERED:
+                receipt = verdict.receipt or {}
+                ended[entry.identity] = {name: value for name, value in receipt.items() if name != "problems"}
+            elif verdict.target is not State.IN_DOUBT:
+                ended[entry.identity] = None
+        try:
+            self._bench.witness.ended(outbox_id=self._outbox_id, attempt=batch.attempt_id, ended=ended)
+        except OSError as error:
+            _log.warning("The witness could not be told what became of it", attempt=batch.attempt_id, cause=str(error))
 
     def _send(self, batch: Batch, token: Token) -> Answer:
         kiva = self._bench.settings.kiva
+        self._bench.lease.still_held()
         key = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self._outbox_id}/{batch.attempt_id}"))
         return self._bench.client.post(batches.path(batch.resource, kiva), batch.request, token=token.text, key=key)
 
@@ -204,22 +288,15 @@ class Courier:
         ending = Ending(
             ended_as, answer.body_complete, answer.status, answer.words if ended_as != Outcome.ACCEPTED else None
         )
-        while True:
-            try:
-                with self._bench.outbox.begin() as tx:
-                    moved = store.end(tx, batch, ending, verdicts, by=Actor.COURIER, now=now)
-                    self._consequences(tx, batch, answer, decision, ended_as, now=now)
-                break
-            except errors.Unreachable as error:
-                receipt = {name: value for name, value in (given or {}).items() if name != "problems"}
-                _log.error(
-                    "An answer cannot be stored; nothing else is sent until it is",
-                    attempt=batch.attempt_id,
-                    outcome=ended_as,
-                    receipt=receipt,
-                    cause=str(error),
-                )
-                self._bench.clock.wait(threading.Event(), _CANNOT_RECORD_WAIT_SECONDS)
+        self._tell_witness(batch, verdicts)
+        moved: list[Entry] = []
+
+        def settle(tx: Connection) -> None:
+            moved[:] = store.end(tx, batch, ending, verdicts, by=Actor.COURIER, now=now)
+            self._consequences(tx, batch, answer, decision, ended_as, now=now)
+
+        receipt = {name: value for name, value in (given or {}).items() if name != "problems"}
+        self._record(settle, attempt=batch.attempt_id, outcome=ended_as, receipt=receipt)
         self._at("settled")
         self._report(batch, moved, answer, ended_as)
 

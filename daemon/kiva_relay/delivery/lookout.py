@@ -5,6 +5,7 @@ The same requests show that Kiva is there at all, so during an outage they are t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
@@ -20,6 +21,7 @@ from kiva_relay.outbox.state import State
 
 _LISTS_EVERY = timedelta(days=1)
 _SOON = timedelta(seconds=1)
+_A_JUMP = 2.0  # seconds; a clock that is steered gently differs by less between two looks
 _READS = "read:loans"
 
 _log = log.get("delivery")
@@ -28,14 +30,17 @@ _log = log.get("delivery")
 class Lookout:
     """The thread that only reads. Holds the moment of its next look."""
 
-    def __init__(self, bench: Bench) -> None:
-        self._bench = bench
+    def __init__(self, bench: Bench, *, at: Callable[[str], None] = lambda _name: None) -> None:
+        self._bench, self._at = bench, at
         self._next: datetime | None = None
         self._new_token_tried = False
+        self._clocks_differ_by: float | None = None
+        self._settles_from = 0.0
 
     def look(self) -> bool:
         """Look if it is time, or if something waits for a look; true when the list of loans was read whole."""
         bench = self._bench
+        self._watch_clock()
         if bench.destination.pause():
             return False
         if self._next is not None and bench.clock.now() < self._next:
@@ -53,6 +58,7 @@ class Lookout:
         try:
             loans = mirror.loans(bench.client, bench.settings.kiva, token)
             self._read_lists(token)
+            self._at("listed")
         except (mirror.Incomplete, mirror.NotGiven) as error:
             with bench.outbox.begin() as tx:
                 now = bench.clock.now()
@@ -82,6 +88,8 @@ class Lookout:
             doubts = sa.select(table.entry.c.id).where(table.entry.c.state == State.IN_DOUBT.value)
             if tx.execute(doubts.limit(1)).first() is None:
                 return False
+        if bench.clock.monotonic() < self._settles_from:
+            return False
         with bench.outbox.begin() as tx:
             moved = reconciler.settle(
                 tx,
@@ -92,6 +100,15 @@ class Lookout:
         for entry in moved:
             _log.info("A doubt was settled by evidence", entry=entry.id, loan=entry.loan_id, state=entry.state.value)
         return False
+
+    def _watch_clock(self) -> None:
+        """After a clock was set, `settle_after` is counted anew: it measures time that passed, not what a clock says."""
+        clock = self._bench.clock
+        differ, before = clock.now().timestamp() - clock.monotonic(), self._clocks_differ_by
+        self._clocks_differ_by = differ
+        if before is not None and abs(differ - before) > _A_JUMP:
+            _log.warning("The clock was set. Doubts are settled later, when it is sure what passed", by=differ - before)
+            self._settles_from = clock.monotonic() + self._bench.settings.delivery.settle_after.total_seconds()
 
     def _probe_wanted(self) -> bool:
         """Was an answer lost, or Kiva away, since the last harmless request succeeded?"""

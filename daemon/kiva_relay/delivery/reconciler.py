@@ -1,8 +1,9 @@
 """Compares with what Kiva says, and settles what evidence can settle. It guesses nothing.
 
 Presence is proof only if that loan was not listed before the attempt. Absence is proof only by a complete reading
-that began `settle_after` after the attempt ended and carries its own control: it lists another draft of ours that
-was accepted later and is not published yet. A position is harmless to repeat, so it is repeated, three times at most.
+that carries its own control: it lists another draft of ours that was sent more than `settle_after` after the attempt
+ended, when the lost request could no longer arrive, and that is not published yet. A position is harmless to repeat,
+so it is repeated, three times at most.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from kiva_relay.outbox.state import UNSENT, Actor, State
 
 MOST_REPEATS = 3
 _NO_REPEAT = ("problem_without_loan", "strange_answer")
+_NOT_BY_ABSENCE = ("strange_answer", store.KNOWN_FROM_WITNESS)
+"""Kiva may have taken it; or it was sent once more than this outbox knows, nobody knows when."""
 
 
 @dataclass(frozen=True)
@@ -137,23 +140,33 @@ def _draft(
             receipt=receipt,
             reason=None,
         )
-    if attempt is None or not drafts_visible or entry.reason == "strange_answer" or entry.body is None:
+    if attempt is None or not drafts_visible or entry.reason in _NOT_BY_ABSENCE or entry.body is None:
         return None
-    refresh = mirror.last_complete(tx, started_after=attempt.ended_at + settle_after)
-    if refresh is None or not _control(tx, attempt.started_at, refresh):
+    cannot_arrive = attempt.ended_at + settle_after
+    refresh = mirror.last_complete(tx, started_after=cannot_arrive)
+    if refresh is None or not _control(tx, cannot_arrive, refresh):
         return None
     return store.move(tx, entry, State.READY, Actor.RECONCILER, now=now, reason=None, due_at=now)
 
 
 def _control(tx: Connection, after: datetime, refresh: mirror.Refresh) -> bool:
-    """Does this reading list another draft of ours, accepted after the attempt in doubt began and still a draft?"""
-    columns = table.entry.c
-    ours = sa.select(columns.loan_id).where(
-        columns.resource == "loan_draft",
-        columns.state == State.DELIVERED.value,
-        columns.evidence == "receipt",
-        columns.settled_at > after,
-        columns.settled_at < refresh.started_at,
+    """Does this reading list another draft of ours, sent when the lost one could no longer arrive, and still a draft?
+
+    A list that lags shows what came later only when it shows what came before.
+    """
+    columns, attempt = table.entry.c, table.attempt.c
+    ours = (
+        sa.select(columns.loan_id)
+        .join(table.batch_member, table.batch_member.c.entry_id == columns.id)
+        .join(table.attempt, attempt.batch_id == table.batch_member.c.batch_id)
+        .where(
+            columns.resource == "loan_draft",
+            columns.state == State.DELIVERED.value,
+            columns.evidence == "receipt",
+            attempt.outcome == "accepted",
+            attempt.started_at > after,
+            attempt.ended_at < refresh.started_at,
+        )
     )
     where = (
         table.mirror.c.loan_id.in_(ours),

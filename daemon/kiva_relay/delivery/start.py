@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
+from sqlalchemy.engine import Connection
+
 from kiva_relay import log
 from kiva_relay.delivery import reconciler
 from kiva_relay.delivery.courier import Bench
-from kiva_relay.outbox import binding, hold, store
+from kiva_relay.outbox import binding, hold, recovery
 from kiva_relay.outbox.state import State
+from kiva_relay.outbox.witness import Memory
 
 _log = log.get("delivery")
 
 
-def recover(bench: Bench) -> None:
-    """What was being sent when the last process ended is in doubt, and what only the witness knows as well."""
-    testimonies = list(bench.witness.testimonies())
+def recover(bench: Bench) -> recovery.Taken | None:
+    """What was being sent when the last process ended is in doubt, and what only the witness knows as well.
+
+    An outbox that is behind its witness, and one whose witness is not the one that it had, is held.
+    """
+    memory = bench.witness.memory()
     with bench.outbox.begin() as tx:
         now = bench.clock.now()
-        outbox_id = binding.get(tx, "outbox_id")
-        known = {told.attempt for told in testimonies if told.outbox_id == outbox_id}
-        moved = reconciler.recover(tx, witnessed=known.__contains__, now=now)
-        lost = store.known_to_the_witness_only(tx, testimonies, now=now)
-        if lost:
-            hold.put(tx, hold.ALL, "restored_outbox", now=now, params={"entries": len(lost)})
+        trusted, missing = recovery.is_trusted(tx, bench.outbox, bench.witness, memory)
+        own = memory.attempts_of(binding.get(tx, "outbox_id") or "")
+        moved = reconciler.recover(tx, witnessed=lambda attempt: not trusted or attempt in own, now=now)
+        taken = recovery.take(tx, memory, now=now)
+        if taken is not None:
+            params = {
+                "outbox": taken.last,
+                "witness": taken.witnessed,
+                "delivered": len(taken.delivered),
+                "in_doubt": len(taken.doubts),
+                "positions": taken.positions,
+            }
+            hold.put(tx, hold.ALL, "restored_outbox", now=now, params=params)
+        elif missing:
+            hold.put(tx, hold.ALL, "witness_missing", now=now, params={"file": str(bench.witness.path)})
+        _first_start(tx, bench, memory)
     for entry in moved:
         if entry.state is State.IN_DOUBT:
             _log.warning(
@@ -30,8 +46,25 @@ def recover(bench: Bench) -> None:
                 resource=entry.resource,
                 loan=entry.loan_id,
             )
-    if lost:
-        _log.error("The outbox is older than what this machine has sent; nothing is sent", entries=len(lost))
+    if taken is not None:
+        _log.error(
+            "The outbox is older than what this machine has sent; nothing is sent until a person releases it",
+            in_doubt=len(taken.doubts),
+            delivered=len(taken.delivered),
+        )
+    elif missing:
+        _log.error("The outbox's witness is missing; nothing is sent until a person releases it")
+    return taken
+
+
+def _first_start(tx: Connection, bench: Bench, memory: Memory) -> None:
+    """Since when things are owed: also a lost outbox must not take for old what its predecessor still had to send."""
+    known = binding.get(tx, "first_start")
+    if known is None:
+        known = memory.first_start or bench.clock.now().isoformat()
+        binding.put(tx, "first_start", known)
+    if memory.first_start is None:
+        bench.witness.started_first(known)
 
 
 def hold_what_must_wait(bench: Bench) -> None:

@@ -317,21 +317,26 @@ def _journals(case: Case, verdict: Verdict) -> None:
             elif newest.state is State.IN_DOUBT and answers[what] == "answered" and newest.reason != "process_ended":
                 verdict.add("different", resource, note.identity, "in doubt, and its answer was not lost")
         else:
-            _missing_journal(note, newest, at_kiva, verdict)
+            _missing_journal(note, newest, at_kiva, case.owed.drafts.get(note.identity), verdict)
         for _ in range(times - 1):
             verdict.add("duplicated", resource, note.identity, f"note {note.id} is at Kiva more than once")
     for loan_id, _ in posted:
         verdict.add("different", resource, loan_id, "Kiva got a text that nobody marked for it, or an altered one")
 
 
-def _missing_journal(note: Note, newest: Entry | None, at_kiva: set[str], verdict: Verdict) -> None:
+def _missing_journal(
+    note: Note, newest: Entry | None, at_kiva: set[str], draft: Draft | None, verdict: Verdict
+) -> None:
     kept = newest is not None and newest.state is State.WAITING and newest.reason == "loan_not_at_kiva"
     if newest is not None and kept and note.identity not in at_kiva:
         verdict.waiting.append(newest)
         return
-    if newest is not None and newest.state is State.REFUSED and not note.body:
-        verdict.refused.append(newest)
-        return
+    if newest is not None and newest.state is State.REFUSED:
+        # Its subject is the borrower's name.
+        nameless = draft is not None and all(_true_of(draft, reason) for reason in newest.reasons)
+        if nameless or not note.body:
+            verdict.refused.append(newest)
+            return
     verdict.sums["journal"].owed += 1
     text = f"note {note.id} is owed, and not at Kiva; in the outbox: {_said(newest)}"
     verdict.add("lost", "journal", note.identity, text)

@@ -1,7 +1,7 @@
 """What the MIS owes Kiva, computed from SQL alone: the judge of the demo compares Kiva's ledger with it.
 
 Nothing here goes through a mapping or a source of the relay. A mistake there must not be repeated here.
-"""  # noqa: S608 - our own text
+"""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ _MEMBERS = """
     FROM m_group_client m JOIN m_client c ON c.id = m.client_id AND c.status_enum = 300
     LEFT JOIN m_code_value x ON x.id = c.gender_cv_id
     ORDER BY m.group_id, c.id
-"""  # noqa: S608 - our own text
+"""
 
 _POSITIONS = f"""
     SELECT {_IDENTITY} AS identity, sum(l.principal_disbursed_derived) AS principal,
@@ -134,14 +134,14 @@ _POSITIONS = f"""
     ) t ON t.loan_id = l.id
     WHERE l.fund_id = %(fund)s AND l.disbursedon_date IS NOT NULL
     GROUP BY 1
-"""
+"""  # noqa: S608 - our own text
 
 _NOTES = f"""
     SELECT n.id, n.note, n.created_on_utc, {_IDENTITY} AS identity
     FROM m_note n JOIN m_loan l ON l.id = n.loan_id LEFT JOIN glim_accounts g ON g.id = l.glim_id
     WHERE n.note_type_enum = 200 AND l.fund_id = %(fund)s
     ORDER BY n.id
-"""
+"""  # noqa: S608 - our own text
 
 
 def expected(connection: Connection, *, fund_id: int, cutoff: date, today: date) -> Owed:

@@ -120,17 +120,18 @@ def _numbers(view: View, elapsed: timedelta) -> list[str]:
     notes, marked = done.get("noted internally", 0), done.get("noted for Kiva", 0)
     accepted = view.kiva.get("accepted", {})
     behind = f"behind the MIS by {view.behind.total_seconds():.1f} s" if view.behind is not None else "reading the MIS"
-    doubts = view.count("in_doubt")
+    waits = f"waiting {view.count('waiting')} · refused {view.count('refused')} · in doubt {view.count('in_doubt')}"
+    due = f"delivered {view.count('delivered'):,} · due {view.count('ready', 'sending'):,}"
+    killed = " · killed once" if view.kills else ""
+    seconds = f"{elapsed.total_seconds():.0f} s"
+    tellers = f"{granted} approvals, {repaid} repayments, {done.get('reversed', 0)} reversals"
+    drafts, more = accepted.get("loan_draft", 0), view.kiva.get("loans", {}).get("draft", 0)
+    reports, journals = accepted.get("repayment", 0), accepted.get("journal", 0)
     return [
-        f" MIS         tellers at work for {elapsed.total_seconds():.0f} s: {granted} approvals, {repaid} repayments,"
-        f" {done.get('reversed', 0)} reversals, {notes + marked} notes ({marked} for Kiva)",
-        f" relay       delivered {view.count('delivered'):,} · due {view.count('ready', 'sending'):,}"
-        f" · waiting {view.count('waiting')} · refused {view.count('refused')} · in doubt {doubts}"
-        f" · {behind}{' · killed once' if view.kills else ''}",
-        f" Kiva        accepted {accepted.get('loan_draft', 0)} drafts, {accepted.get('repayment', 0)} repayment"
-        f" reports, {accepted.get('journal', 0)} journals",
-        f" coordinator (played) published {view.published:,} drafts;"
-        f" {view.kiva.get('loans', {}).get('draft', 0)} more to look at",
+        f" MIS         tellers at work for {seconds}: {tellers}, {notes + marked} notes ({marked} for Kiva)",
+        f" relay       {due} · {waits} · {behind}{killed}",
+        f" Kiva        accepted {drafts} drafts, {reports} repayment reports, {journals} journals",
+        f" coordinator (played) published {view.published:,} drafts; {more} more to look at",
     ]
 
 
@@ -264,11 +265,9 @@ def _next(verdict: Verdict, ending: Ending) -> list[tuple[str, str]]:
     if ending.kept:
         looks = [_command(command, ending) for command in ("status", "review", f"outbox show {number}")]
         return [("It all runs on. In another terminal:", "bold"), *((f"  {one}", "") for one in looks)]
+    looks = f"kiva-relay status · review · outbox show {number}"
     return [
-        (
-            f"Next   look around in it      make demo KEEP=1      then: kiva-relay status · review · outbox show {number}",
-            "",
-        ),
+        (f"Next   look around in it      make demo KEEP=1      then: {looks}", ""),
         ("       your own database      docs/first-day.md     reads only; nothing leaves this machine", ""),
     ]
 

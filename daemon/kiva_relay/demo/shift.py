@@ -18,8 +18,8 @@ from kiva_relay.demo.branch import KIVA_FUND
 from kiva_relay.demo.chronicle import Chronicle
 from kiva_relay.demo.teller import Act, Teller
 
-_RESTS = (0.1, 0.5)
-"""Seconds between two things that a teller does: three of them do about ten things a second, as a busy branch."""
+_RESTS = (0.2, 0.7)
+"""Seconds between two things that a teller does: three of them do six things a second."""
 
 _CHANGES_ONE_DRAFT = ("granted", "corrected", "approved", "disbursed")
 _CHANGES_MANY = ("renamed",)

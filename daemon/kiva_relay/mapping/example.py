@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -19,11 +19,12 @@ from kiva_relay.mapping.lookup import Lists
 from kiva_relay.mapping.plan import Mapping as Plans
 from kiva_relay.mapping.tree import Report, Tree
 from kiva_relay.resource.kind import Facts
+from kiva_relay.resource.refusal import Refusal
 from kiva_relay.source.reader import Content
 
 FILE = ("today", "cutoff", "timezone", "columns", "basis", "lists", "rows", "examples")
-EXAMPLE = ("name", "today", "cutoff", "rows", "body", "has", "refused", "waiting", "identity", "created_at", "checks")
-EXPECTATIONS = ("body", "has", "refused", "waiting", "identity", "created_at", "checks")
+EXAMPLE = ("name", "today", "cutoff", "rows", "body", "has", "refused", "warnings", "waiting", "identity", "created_at", "checks")
+EXPECTATIONS = ("body", "has", "refused", "warnings", "waiting", "identity", "created_at", "checks")
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,9 @@ def _run(mapping: Plans, shared: Mapping[str, Any], example: Tree) -> Result:
         context=_context({**shared, **{key: mine[key] for key in ("today", "cutoff") if key in mine}}),
     )
     expected = {key: mine[key] for key in EXPECTATIONS if key in mine}
-    if "refused" in expected:
-        expected["refused"] = sorted(expected["refused"])
+    for key in ("refused", "warnings"):
+        if key in expected:
+            expected[key] = sorted(expected[key])
     found = _found(mapped, expected)
     wanted, got = _text(expected), _text(found)
     diff = "\n".join(difflib.unified_diff(wanted, got, "expected", "found", lineterm="", n=2))
@@ -88,11 +90,12 @@ def _run(mapping: Plans, shared: Mapping[str, Any], example: Tree) -> Result:
 
 def _found(mapped: mapper.Mapped, expected: Mapping[str, Any]) -> dict[str, Any]:
     """What came out, in the words in which the example expects it."""
-    refused = sorted(f"{refusal.code} {refusal.field}".strip() for refusal in mapped.refusals)
+    refused, warnings = _words(mapped.refusals), _words(mapped.warnings)
     everything = {
         "body": mapped.body,
         "has": {path: _at(mapped.body, path) for path in expected.get("has") or {}},
         "refused": refused,
+        "warnings": warnings,
         "waiting": mapped.waiting,
         "identity": mapped.identity,
         "created_at": mapped.created_at,
@@ -103,6 +106,10 @@ def _found(mapped: mapper.Mapped, expected: Mapping[str, Any]) -> dict[str, Any]
     if mapped.body is None and not {"refused", "waiting"} & set(expected):
         found |= {"refused": refused, "waiting": mapped.waiting}
     return found
+
+
+def _words(reasons: Iterable[Refusal]) -> list[str]:
+    return sorted(f"{reason.code} {reason.field}".strip() for reason in reasons)
 
 
 def _at(body: Any, path: str) -> Any:

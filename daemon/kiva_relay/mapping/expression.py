@@ -18,7 +18,7 @@ from jinja2.compiler import CodeGenerator, Frame
 from jinja2.parser import Parser
 
 from kiva_relay import errors
-from kiva_relay.mapping import function
+from kiva_relay.mapping import function, moment, operation
 from kiva_relay.mapping.function import FUNCTIONS, Refused, Run
 from kiva_relay.mapping.lookup import REFUSALS
 
@@ -41,7 +41,8 @@ _INSTEAD = {
     "map": "write `each:` and `do:`",
     "upper": "write it in a relation of your own (sql:), with the database's upper()",
     "lower": "write it in a relation of your own (sql:), with the database's lower()",
-    "title": "write it in a relation of your own (sql:), with the database's initcap()",
+    "title": "write `name`: it knows d'Almeida and McDonald",
+    "capitalize": "write `name`: it knows d'Almeida and McDonald",
     "join": "write `~`:  a ~ ' ' ~ b",
 }
 
@@ -217,6 +218,8 @@ class _Used:
         constants = [arg.value if isinstance(arg, nodes.Const) else None for arg in node.args]
         if node.name in ("lookup", "translate", "only", "first", "after") and not isinstance(constants[0], str):
             raise Wrong(f"{node.name} takes a text between quotes", remedy=known.example, offset=offset)
+        if node.name in ("date", "image") and (mistaken := _mistaken(node.name, constants)):
+            raise Wrong(mistaken, remedy=known.example, offset=offset)
         if node.name == "choose" and not isinstance(node.args[0], nodes.Dict):
             raise Wrong("choose takes a list of codes in curly brackets", remedy=known.example, offset=offset)
         if node.name == "lookup":
@@ -234,6 +237,12 @@ class _Used:
             if rows is None:
                 raise Wrong(f"{node.name} stands behind the name of a relation", remedy=known.example, offset=offset)
             self._note((*rows, "*", str(constants[0])))
+
+
+def _mistaken(name: str, constants: list[Any]) -> str | None:
+    if name == "date":
+        return moment.wrong(constants)
+    return None if all(isinstance(each, str) for each in constants) else "image takes a folder between quotes"
 
 
 def _path(node: nodes.Node | None) -> tuple[str, ...] | None:
@@ -269,7 +278,7 @@ class _Environment(jinja2.Environment):
     @staticmethod
     def joined(*parts: Any) -> Any:
         """`a ~ b`."""
-        return function.joined([_defined(part) for part in parts])
+        return operation.joined([_defined(part) for part in parts])
 
     @staticmethod
     def added(left: Any, right: Any) -> Any:
@@ -291,7 +300,7 @@ class _Environment(jinja2.Environment):
     @staticmethod
     def compared(left: Any, operator: str, right: Any) -> Any:
         """`a < b` and its like."""
-        return function.compared(_defined(left), operator, _defined(right))
+        return operation.compared(_defined(left), operator, _defined(right))
 
     @staticmethod
     def decimal(digits: str) -> Decimal:

@@ -7,18 +7,19 @@ from collections.abc import Iterator
 from typing import Any
 
 from kiva_relay import errors
-from kiva_relay.mapping import expression, trap, tree
+from kiva_relay.mapping import expression, moment, trap, tree, wording
 from kiva_relay.mapping.expression import Expression, Wrong
 from kiva_relay.mapping.function import FUNCTIONS
 from kiva_relay.mapping.lookup import REFUSALS
 from kiva_relay.mapping.plan import LEAVE_OUT, REFUSE, Column, Each, Items, Leaf, Parts, Plan, Step
 from kiva_relay.mapping.scope import Scope
 from kiva_relay.mapping.tree import Report, Tree
+from kiva_relay.mapping.wording import Wording
 from kiva_relay.resource.field import Field, Kind
 
 # The functions of the long form in the order in which they are applied, whatever the order in the file.
-STEPS = ("first", "only", "after", "trim", "text", "choose", "translate", "lookup", "money", "date", "image")
-LONG_FORM = ("from", "text", *(step for step in STEPS if step != "text"), "else", "required")
+STEPS = ("first", "only", "after", "trim", "text", "name", "choose", "translate", "lookup", "money", "date", "image")
+LONG_FORM = ("from", "text", "texts", "language", *(step for step in STEPS if step != "text"), "else", "required")
 
 
 class FieldReader:
@@ -141,7 +142,7 @@ class FieldReader:
         wrong = [key for key, _ in found.entries if key.text not in LONG_FORM and key.line not in self.report.broken]
         for key in wrong:
             self._unknown(key, f"{path}.{key.text}", LONG_FORM, "no such key")
-        start = self._start(found, kind, scope, path)
+        start = self._texts(found, scope, path) if found.get("texts") else self._start(found, kind, scope, path)
         if isinstance(start, Expression):
             self._of_rows(found, start, scope, path)
         steps = tuple(self._steps(found, scope, path))
@@ -149,7 +150,9 @@ class FieldReader:
         needed = found.get("required")
         if start is None or wrong:
             return None
-        origin = scope.origin(start) if isinstance(start, Expression) else "written in the mapping"
+        origin = "written in the mapping"
+        if isinstance(start, Expression | Wording):
+            origin = scope.origin(start) if isinstance(start, Expression) else start.source
         return Leaf(
             name,
             kind,
@@ -178,6 +181,32 @@ class FieldReader:
         looked_up = found.get("lookup") or found.get("translate") or found.get("choose")
         return words.text if kind in ("text", "image") or looked_up else tree.plain(words)
 
+    def _texts(self, found: Tree, scope: Scope, path: str) -> Wording | None:
+        """`texts:` by language, with expressions between brackets, and `language:`, which says which one."""
+        texts, language = found.get("texts"), found.get("language")
+        if texts is None or texts.kind != "map" or not texts.entries or found.get("from") or found.get("text"):
+            remedy = 'texts: {fr: "Elle achète {purpose.code_value}.", en: "…"}'
+            self.report.add(texts, f"{path}.texts", "expected a text for each language, and nothing else", remedy=remedy)
+            return None
+        if language is None:
+            remedy = "language: a column that holds one of them, or one of them between quotes"
+            self.report.add(found, f"{path}.language", "is missing: which of the texts is meant?", remedy=remedy)
+            return None
+        chosen = self.single(language, scope, f"{path}.language")
+        parts = {name.text: self._wording(value, scope, f"{path}.texts.{name.text}") for name, value in texts.entries}
+        return None if chosen is None else Wording(chosen, parts)
+
+    def _wording(self, found: Tree, scope: Scope, path: str) -> tuple[str | Expression, ...]:
+        if found.kind != "scalar" or found.null:
+            self.report.add(found, path, f"expected a text, found {_kind(found)}")
+            return ()
+
+        def parse(source: str, offset: int) -> Expression | None:
+            place = Tree("scalar", found.line, found.column + offset + (1 if found.quoted else 0), text=source)
+            return self._parsed(place, scope, path, None)
+
+        return wording.parts(found.text, parse)
+
     def _of_rows(self, found: Tree, start: Expression, scope: Scope, path: str) -> None:
         """`first: column` and `only: column` take a column of a relation of many rows: note which."""
         for name in ("first", "only"):
@@ -205,8 +234,10 @@ class FieldReader:
 
     def _step(self, name: str, value: Tree, scope: Scope, path: str) -> Step | None:
         match name:
-            case "trim" | "date" | "text":
+            case "trim" | "text" | "name":
                 return Step(name) if self.boolean(value, path) else None
+            case "date":
+                return self._date(value, path)
             case "choose":
                 return self._choose(value, path)
             case "image" if value.type == "bool":
@@ -216,6 +247,18 @@ class FieldReader:
                 return None if digits is None else Step(name, (digits,))
             case _:
                 return self._named(name, value, path)
+
+    def _date(self, value: Tree, path: str) -> Step | None:
+        """`date: true`, a form, or several forms and a zone."""
+        if value.type == "bool":
+            return Step("date") if self.boolean(value, path) else None
+        forms = tuple(item.text for item in (value.items if value.kind == "list" else (value,)))
+        mistaken = moment.wrong(forms)
+        if mistaken:
+            remedy = 'date: "%d/%m/%Y"   or   date: ["%d/%m/%Y %H:%M", UTC]'
+            self.report.add(value, path, mistaken, remedy=remedy)
+            return None
+        return Step("date", forms)
 
     def _named(self, name: str, value: Tree, path: str) -> Step | None:
         """A function that takes a name: of a list, a code table, a column, a mark, a folder."""

@@ -17,8 +17,8 @@ from zoneinfo import ZoneInfo
 
 import ftfy
 
-from kiva_relay.mapping import image, lookup
-from kiva_relay.resource.field import TEXT_LIMIT
+from kiva_relay.mapping import currency, image, lookup, moment
+from kiva_relay.mapping import name as names
 from kiva_relay.resource.refusal import Refusal
 
 # Powers of ten beyond which a number is no amount and no id, but would fill the memory when it is written out.
@@ -35,12 +35,16 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Run:
-    """What functions may know beside their value: lists, code tables, the MIS's zone, how photos are wanted."""
+    """What functions may know beside their value: lists, code tables, the MIS's zone, how photos are wanted.
+
+    `photo_folders` are those below which a photo may lie that the mapping does not look for in a folder of its own.
+    """
 
     lists: lookup.Lists = field(default_factory=lookup.Lists)
     tables: Mapping[str, lookup.Table] = field(default_factory=dict)
     timezone: str = "UTC"
     photos: Literal["sha256", "bytes"] = "sha256"
+    photo_folders: tuple[Path, ...] = ()
 
 
 class Untranslated(str):
@@ -134,21 +138,22 @@ def look_up(run: Run, value: Any, kind: str) -> Any:
 
 
 def money(run: Run, value: Any, digits: Any = 2) -> Decimal:
-    """The amount, rounded half up to the currency's digits (2 when none are given)."""
+    """The amount, rounded half up to so many digits; in place of a number a currency's code may stand."""
     del run
-    places = number(digits)
+    places = currency.digits(digits) if isinstance(digits, str) else int(number(digits))
     try:
-        return number(value).quantize(Decimal(1).scaleb(-int(places)), rounding=ROUND_HALF_UP)
+        return number(value).quantize(Decimal(1).scaleb(-places), rounding=ROUND_HALF_UP)
     except InvalidOperation:
         raise Refused("wrong_type", expected="an amount", found="a number that is too large") from None
 
 
 def share(run: Run, total: Any, position: Any, rows: Any, digits: Any = 2) -> Decimal:
     """The part of `total` for the row at `position` (from 1): equal parts, and the first takes the remainder."""
-    del run
     number_of_rows = len(several(rows))
-    unit = Decimal(1).scaleb(-int(number(digits)))
-    whole = money(Run(), total, digits)
+    if not number_of_rows:
+        raise Refused("expression_failed", reason="share: there are no rows to share among")
+    whole = money(run, total, digits)
+    unit = Decimal(1).scaleb(int(whole.as_tuple().exponent))
     part = (whole / number_of_rows // unit) * unit
     return (whole - part * (number_of_rows - 1) if number(position) == 1 else part).quantize(unit)
 
@@ -184,7 +189,7 @@ def after(run: Run, value: Any, mark: str) -> str | None:
 
 
 def trim(run: Run, value: Any) -> str:
-    """The text without blanks and line ends around it."""
+    """The text, without blanks and line ends around it."""
     del run
     return written(value).strip()
 
@@ -196,23 +201,27 @@ def text(run: Run, value: Any) -> str:
     return "".join(letter for letter in mended if letter in "\n\t" or unicodedata.category(letter) != "Cc")
 
 
-def day(run: Run, value: Any) -> date:
-    """The date: of a moment in the MIS's zone, of a text `YYYY-MM-DD`."""
-    if isinstance(value, datetime):
-        return (value.astimezone(ZoneInfo(run.timezone)) if value.tzinfo else value).date()
-    if isinstance(value, date):
-        return value
+def person(run: Run, value: Any) -> str:
+    """A person's name as people write it: only one that came in one letter case throughout is changed."""
+    return names.cased(text(run, value))
+
+
+def day(run: Run, value: Any, *forms: str) -> date | None:
+    """The day: of a moment in the MIS's zone, of a text in ISO's form or in one of those given; NULL of a zero date.
+
+    A zone among the forms says how a moment without a zone is meant.
+    """
     try:
-        return date.fromisoformat(written(value)[:10])
-    except ValueError:
+        return moment.day(value, forms, zone=ZoneInfo(run.timezone))
+    except moment.NoDay:
         raise Refused("wrong_type", expected="a date", found=kind_of(value)) from None
 
 
 def photo(run: Run, value: Any, folder: str = "") -> str:
-    """The photo in the file that the value names (below `folder`, when it is no full path)."""
-    path = Path(folder) / written(value)
+    """The photo itself (bytes, base64), or in the file that the value names: below `folder`, else below mis.photos."""
     try:
-        return image.data_uri(path) if run.photos == "bytes" else image.fingerprint(path)
+        taken = image.taken(value if isinstance(value, bytes) else written(value), folder, allowed=run.photo_folders)
+        return image.data_uri(taken) if run.photos == "bytes" else image.fingerprint(taken)
     except image.Unusable as unusable:
         raise Refused(unusable.refusal.code, **unusable.refusal.params) from None
 
@@ -228,30 +237,82 @@ def several(rows: Any) -> Sequence[Mapping[str, Any]]:
 class Function:
     """One function: what it computes, and how many values it takes beside the first (least, most).
 
-    `rows`: its first value is a `many` relation. `example` is the way it is written.
+    `rows`: its first value is a `many` relation. `examples` are expressions over WORLD and what they give, as text:
+    the documentation shows them, and a test holds them to it.
     """
 
     compute: Callable[..., Any]
     least: int
     most: int
-    example: str
+    examples: tuple[tuple[str, str], ...]
     rows: bool = False
 
+    @property
+    def example(self) -> str:
+        """The way it is written."""
+        return self.examples[0][0]
+
+
+WORLD: dict[str, Any] = {
+    "code": "F",
+    "amount": Decimal("250000.499000"),
+    "loans": [
+        {"currency_code": "XOF", "purpose": None, "day": date(2026, 11, 20)},
+        {"currency_code": "XOF", "purpose": "Elevage", "day": date(2026, 11, 23)},
+    ],
+}
+"""What the examples are about."""
 
 FUNCTIONS: dict[str, Function] = {
-    "choose": Function(choose, 1, 2, "gender.code_value | choose({'F': 'female', 'M': 'male'}, 'unknown')"),
-    "lookup": Function(look_up, 1, 1, "purpose.code_value | lookup('activities')"),
-    "translate": Function(translate, 1, 1, "purpose.code_value | translate('activities.csv')"),
-    "money": Function(money, 0, 1, "principal_amount | money(currency_digits)"),
-    "share": Function(share, 2, 3, "root.principal_amount | share(position, root.members, root.currency_digits)"),
-    "only": Function(only, 1, 1, "loans | only('currency_code')", rows=True),
-    "first": Function(first, 1, 1, "loans | first('purpose')", rows=True),
-    "count": Function(count, 0, 0, "loans | count", rows=True),
-    "after": Function(after, 1, 1, "note | after('KIVA:')"),
-    "trim": Function(trim, 0, 0, "client.firstname | trim"),
-    "text": Function(text, 0, 0, "client.mobile_no | text"),
-    "date": Function(day, 0, 0, "created_on_utc | date"),
-    "image": Function(photo, 0, 1, "photo.location | image"),
+    "choose": Function(
+        choose,
+        1,
+        2,
+        (("code | choose({'F': 'female', 'M': 'male'})", "female"), ("'X' | choose({'F': 'female'}, 'unknown')", "unknown")),
+    ),
+    "lookup": Function(look_up, 1, 1, (("'livestock' | lookup('activities')", "79"),)),
+    "translate": Function(translate, 1, 1, (("'Elevage' | translate('activities.csv')", "Livestock"),)),
+    "money": Function(
+        money,
+        0,
+        1,
+        (("amount | money('XOF')", "250000"), ("amount | money(2)", "250000.50"), ("amount | money", "250000.50")),
+    ),
+    "share": Function(
+        share,
+        2,
+        3,
+        (("100 | share(1, loans, 0)", "50"), ("5 | share(1, loans, 0)", "3"), ("5 | share(2, loans, 'XOF')", "2")),
+    ),
+    "only": Function(only, 1, 1, (("loans | only('currency_code')", "XOF"),), rows=True),
+    "first": Function(first, 1, 1, (("loans | first('purpose')", "Elevage"),), rows=True),
+    "count": Function(count, 0, 0, (("loans | count", "2"),), rows=True),
+    "after": Function(after, 1, 1, (("'KIVA: she bought a goat' | after('KIVA:') | trim", "she bought a goat"),)),
+    "trim": Function(trim, 0, 0, (("'  Fatou ' | trim", "Fatou"),)),
+    "text": Function(text, 0, 0, (("'SÃ£o Paulo' | text", "São Paulo"), ("770 | text", "770"))),
+    "name": Function(
+        person,
+        0,
+        0,
+        (
+            ("'SEYDOU D\'ALMEIDA' | name", "Seydou d'Almeida"),
+            ("'mcdonald' | name", "McDonald"),
+            ("'NGUYỄN THỊ ÁNH' | name", "Nguyễn Thị Ánh"),
+            ("'Ngozi MacArthur' | name", "Ngozi MacArthur"),
+        ),
+    ),
+    "date": Function(
+        day,
+        0,
+        4,
+        (
+            ("'23/11/2026' | date('%d/%m/%Y')", "2026-11-23"),
+            ("'2026-11-23T23:30:00-05:00' | date", "2026-11-24"),
+            ("'2026-11-23 18:30' | date('%Y-%m-%d %H:%M', 'America/Lima')", "2026-11-23"),
+            ("'0000-00-00' | date", "NULL"),
+        ),
+    ),
+    "image": Function(photo, 0, 1, (("'1.jpg' | image('/var/lib/fineract/images')", "the photo in that file"),)),
 }
 
 
@@ -268,45 +329,3 @@ def call(name: str, run: Run, value: Any, *arguments: Any) -> Any:
     except (TypeError, ValueError, ArithmeticError, KeyError) as reason:
         # The row holds what nobody foresaw: it is refused, and the next row goes on.
         raise Refused("expression_failed", reason=f"{name}: {type(reason).__name__}") from None
-
-
-def joined(parts: Sequence[Any]) -> str | None:
-    """Texts one after the other (`~`); NULL as soon as one of them is NULL."""
-    if any(part is None for part in parts):
-        return None
-    # Blanks inside belong to the text: only numbers and dates are written, texts stay as they are.
-    whole = "".join(settled(part) if isinstance(part, str) else written(part) for part in parts)
-    if len(whole) > TEXT_LIMIT:
-        raise Refused("too_long", found=str(len(whole)), limit=str(TEXT_LIMIT))
-    return whole
-
-
-def compared(left: Any, operator: str, right: Any) -> bool | None:
-    """A comparison; with NULL on one side `==` and `!=` answer, the others are NULL."""
-    if operator in ("eq", "ne"):
-        same = written(left) == written(right) if _alike(left, right) else left == right
-        return same if operator == "eq" else not same
-    if left is None or right is None:
-        return None
-    if operator in ("in", "notin"):
-        inside = left in right if isinstance(right, str) else any(compared(left, "eq", each) for each in right)
-        return inside if operator == "in" else not inside
-    try:
-        return bool(_ORDER[operator](settled(left), settled(right)))
-    except TypeError:
-        raise Refused("expression_failed", reason=f"{kind_of(left)} cannot be compared with {kind_of(right)}") from None
-
-
-_ORDER: dict[str, Callable[[Any, Any], Any]] = {
-    "lt": lambda left, right: left < right,
-    "lteq": lambda left, right: left <= right,
-    "gt": lambda left, right: left > right,
-    "gteq": lambda left, right: left >= right,
-}
-
-
-def _alike(left: Any, right: Any) -> bool:
-    # A code that the one database holds as 3 and the other as '3' is the same code.
-    return {isinstance(left, str), isinstance(right, str)} == {True, False} and all(
-        isinstance(each, str | int | Decimal) and not isinstance(each, bool) for each in (left, right)
-    )

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import hashlib
 import io
+import re
+import stat
 import warnings
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -23,6 +27,13 @@ PIXEL_LIMIT = 80_000_000
 
 TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "GIF": "image/gif"}
 
+# A path is shorter than this, a photo longer.
+_PATH_LIMIT = 1024
+_BASE64 = re.compile(r"data:image/[\w.+-]+;base64,")
+
+Taken = Path | bytes
+"""Where a photo is: in a file, or in the row itself."""
+
 
 class Unusable(Exception):
     """The photo cannot be sent; `refusal` says why."""
@@ -32,61 +43,96 @@ class Unusable(Exception):
         self.refusal = Refusal(code, params=params)
 
 
-def fingerprint(path: Path) -> str:
-    """`sha256:…` of the file as it is. Outside delivery a photo is this, never its bytes.
+def taken(value: str | bytes, folder: str, *, allowed: Sequence[Path]) -> Taken:
+    """The photo that a value is or names: bytes, base64, or a file below `folder`, else below one of `allowed`.
 
-    The file is read again only when its size or its time of change moved.
+    Raises Unusable for a file elsewhere: what stands in a row must not make the relay read any file of the machine.
     """
+    if isinstance(value, bytes):
+        return value
+    head = _BASE64.match(value)
+    if head or len(value) > _PATH_LIMIT:
+        try:
+            return base64.b64decode("".join(value[head.end() if head else 0 :].split()), validate=True)
+        except (binascii.Error, ValueError):
+            raise Unusable("photo_unreadable", reason="it is neither a file nor base64") from None
+    folders = [Path(folder)] if folder else list(allowed)
     try:
-        stat = path.stat()
-    except OSError as reason:
-        raise Unusable("photo_unreadable", reason=reason.strerror or "unknown") from None
-    if stat.st_size > FILE_LIMIT:
-        raise Unusable("photo_too_large", found=str(stat.st_size), limit=str(FILE_LIMIT))
-    return _sha256(path, stat.st_size, stat.st_mtime_ns)
+        for each in folders:
+            path = (each / value).resolve()
+            if path.is_relative_to(each.resolve()):
+                return path
+    except (OSError, ValueError, RuntimeError):
+        raise Unusable("photo_unreadable", reason="its path cannot be followed") from None
+    where = f"it does not lie in {folder}" if folder else "it lies in no folder that mis.photos names"
+    raise Unusable("photo_unreadable", reason=where)
 
 
-def data_uri(path: Path) -> str:
+def fingerprint(photo: Taken) -> str:
+    """`sha256:…` of the photo as it is. Outside delivery a photo is this, never its bytes.
+
+    A file is read again only when its size or its time of change moved.
+    """
+    if isinstance(photo, bytes):
+        _bounded(len(photo))
+        _look(photo)
+        return "sha256:" + hashlib.sha256(photo).hexdigest()
+    try:
+        found = photo.stat()
+    except (OSError, ValueError) as reason:
+        raise Unusable("photo_unreadable", reason=getattr(reason, "strerror", None) or "unknown") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise Unusable("photo_unreadable", reason="it is no file")
+    _bounded(found.st_size)
+    return _sha256(photo, found.st_size, found.st_mtime_ns)
+
+
+def data_uri(photo: Taken) -> str:
     """The photo as `data:image/jpeg;base64,…`, at most `LIMIT` bytes; shrunk and turned when it must be."""
-    fingerprint(path)
-    kind, data = _prepared(path)
+    fingerprint(photo)
+    kind, data = _prepared(photo)
     if len(data) > LIMIT:
         raise Unusable("photo_too_large", found=str(len(data)), limit=str(LIMIT))
     return f"data:{TYPES[kind]};base64,{base64.b64encode(data).decode()}"
 
 
+def _bounded(size: int) -> None:
+    if size > FILE_LIMIT:
+        raise Unusable("photo_too_large", found=str(size), limit=str(FILE_LIMIT))
+
+
 @lru_cache(maxsize=4096)
 def _sha256(path: Path, size: int, changed: int) -> str:
     del size, changed  # they are the key under which the answer is remembered
-    _prepared_check(path)
+    _look(path)
     try:
         return "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as reason:
         raise Unusable("photo_unreadable", reason=reason.strerror or "unknown") from None
 
 
-def _prepared_check(path: Path) -> None:
+def _look(photo: Taken) -> None:
     """Refuse what is no photo before anything is owed, by its head alone."""
-    with _opened(path) as image:
+    with _opened(photo) as image:
         if image.width * image.height > PIXEL_LIMIT:
             raise Unusable("photo_too_large", found=f"{image.width}x{image.height}", limit=str(PIXEL_LIMIT))
 
 
-def _opened(path: Path) -> Image.Image:
+def _opened(photo: Taken) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the pixel limit stands above
-            image = Image.open(path, formats=list(TYPES))
+            image = Image.open(photo if isinstance(photo, Path) else io.BytesIO(photo), formats=list(TYPES))
     except UnidentifiedImageError:
         raise Unusable("photo_unreadable", reason="it is no JPEG, PNG or GIF") from None
-    except (OSError, Image.DecompressionBombError) as reason:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as reason:
         raise Unusable("photo_unreadable", reason=getattr(reason, "strerror", None) or "it is damaged") from None
     return image
 
 
-def _prepared(path: Path) -> tuple[str, bytes]:
-    _prepared_check(path)
-    with _opened(path) as image:
+def _prepared(photo: Taken) -> tuple[str, bytes]:
+    _look(photo)
+    with _opened(photo) as image:
         kind = image.format or "JPEG"
         try:
             upright = ImageOps.exif_transpose(image)

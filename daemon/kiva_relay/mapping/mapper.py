@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Literal
 
+from kiva_relay import errors
 from kiva_relay.mapping import function, shape
 from kiva_relay.mapping.expression import Expression
 from kiva_relay.mapping.function import Refused, Run
-from kiva_relay.mapping.lookup import Lists, ListsUnknown
+from kiva_relay.mapping.lookup import REFUSALS, Lists, ListsUnknown
 from kiva_relay.mapping.plan import LEAVE_OUT, REFUSE, Each, Items, Leaf, Parts, Plan
 from kiva_relay.mapping.plan import Mapping as Plans
+from kiva_relay.mapping.wording import Wording
 from kiva_relay.resource import body as bodies
+from kiva_relay.resource import contact
 from kiva_relay.resource import field as fields
 from kiva_relay.resource.kind import RESOURCES, Facts
 from kiva_relay.resource.refusal import PERSON_DECIDES, Refusal
@@ -36,6 +41,16 @@ _ELSE = frozenset(
     }
 )
 
+# The fields whose values stand on a list of Kiva's.
+_LISTED = {
+    "currency": "currencies",
+    "activity_id": "activities",
+    "theme_type_id": "themes",
+    "location": "locations",
+    "description_language_id": "locales",
+}
+_CONTACT = re.compile(r"phone|mobile|telef|e_?mail|whatsapp", re.IGNORECASE)
+
 
 @dataclass(frozen=True)
 class Context:
@@ -43,7 +58,7 @@ class Context:
 
     `today` and `cutoff` are dates in the MIS's zone, `timezone` its name. `facts` are the settings that the checks
     and the last touches of a body need. `photos`: with `bytes` the photo stands in the body as it is sent; with
-    `sha256` its fingerprint, for everything but delivery.
+    `sha256` its fingerprint, for everything but delivery. `photo_folders` are those below which a photo may lie.
     """
 
     lists: Lists
@@ -52,6 +67,7 @@ class Context:
     timezone: str
     facts: Facts
     photos: Literal["sha256", "bytes"] = "bytes"
+    photo_folders: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,7 +76,7 @@ class Mapped:
 
     `body` is as sent; None with `refusals`, with `waiting` (`incomplete`: `when:` says not yet; `lists_unknown`:
     Kiva's lists were never read), and for a row that is gone. `loan_id` and `client_id` are what PA2 shows,
-    whatever is sent of them. `bounds` are the values of `checks:`. `origins` says for each field
+    whatever is sent of them. `warnings` are what a person should look at although it is sent. `bounds` are the values of `checks:`. `origins` says for each field
     where it came from, when that was asked for.
     """
 
@@ -70,6 +86,7 @@ class Mapped:
     created_at: datetime | date | None = None
     body: bodies.Body | None = None
     refusals: tuple[Refusal, ...] = ()
+    warnings: tuple[Refusal, ...] = ()
     waiting: Literal["incomplete", "lists_unknown"] | None = None
     bounds: Mapping[str, Decimal] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
@@ -98,7 +115,13 @@ class _Work:
         self.mapping = mapping
         self.content = content
         self.context = context
-        self.run = Run(lists=context.lists, tables=mapping.tables, timezone=context.timezone, photos=context.photos)
+        self.run = Run(
+            lists=context.lists,
+            tables=mapping.tables,
+            timezone=context.timezone,
+            photos=context.photos,
+            photo_folders=context.photo_folders,
+        )
         root = {**(content.root or {}), **content.related}
         self.names: dict[str, Any] = {**root, "root": root, "row": content.root}
         self.refusals: list[Refusal] = []
@@ -116,11 +139,17 @@ class _Work:
         body = self._parts(self.mapping.fields, resource.fields, self.names, "")
         bounds = self._bounds()
         loan_id, client_id = resource.shown(body)
-        facts = dataclasses.replace(self.context.facts, principal=bounds.get("principal"))
+        facts = dataclasses.replace(
+            self.context.facts,
+            principal=bounds.get("principal"),
+            contacts=contact.numbers(self._contacts()),
+            left=self.mapping.left_to_the_coordinator,
+        )
         sent = resource.complete(body, facts)
         if not self.lists_unknown:
             # What a person may decide is found again when it is known what was sent before.
             self._add([each for each in resource.check(sent, facts) if each.code not in PERSON_DECIDES])
+            self._add(self._on_lists(sent))
         waiting: Literal["lists_unknown"] | None = None
         if self.lists_unknown and not self.refusals:
             waiting = "lists_unknown"
@@ -131,10 +160,30 @@ class _Work:
             created_at=created_at,
             body=None if self.refusals or waiting else sent,
             refusals=tuple(self.refusals),
+            warnings=() if self.refusals or waiting else tuple(resource.warn(sent, facts)),
             waiting=waiting,
             bounds=bounds,
             origins=self.origins if origins else {},
         )
+
+    def _contacts(self) -> Iterator[str]:
+        """How the borrower can be reached, out of every column that is called so."""
+        for rows in (self.content.root, *self.content.related.values()):
+            for row in rows if isinstance(rows, list) else [rows or {}]:
+                for name, value in row.items():
+                    if isinstance(value, str) and _CONTACT.search(name):
+                        yield value
+
+    def _on_lists(self, body: bodies.Body) -> list[Refusal]:
+        """What is not on Kiva's lists, also where the mapping did not look it up."""
+        found = []
+        for name, kind in _LISTED.items():
+            known = self.context.lists.names.get(kind)
+            value = body.get(name)
+            if known and value is not None and value not in known.values():
+                near = errors.nearest(str(value), known)
+                found.append(Refusal(REFUSALS[kind], name, {"value": str(value), "nearest": ", ".join(near)}))
+        return found
 
     def photos(self) -> list[str]:
         body = self._parts(self.mapping.fields, RESOURCES[self.mapping.resource].fields, self.names, "")
@@ -243,7 +292,7 @@ class _Work:
 
     def _computed(self, leaf: Leaf, names: Mapping[str, Any]) -> Any:
         try:
-            value = leaf.start.value(names, self.run) if isinstance(leaf.start, Expression) else leaf.start
+            value = leaf.start.value(names, self.run) if isinstance(leaf.start, Expression | Wording) else leaf.start
             for step in leaf.steps:
                 arguments = [
                     each.value(names, self.run) if isinstance(each, Expression) else each for each in step.arguments

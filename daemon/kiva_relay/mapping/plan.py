@@ -12,6 +12,7 @@ from typing import Any
 from kiva_relay.errors import Mistake
 from kiva_relay.mapping.expression import Expression
 from kiva_relay.mapping.lookup import Table
+from kiva_relay.mapping.wording import Wording
 from kiva_relay.resource.field import Kind
 from kiva_relay.source.stream import Stream
 
@@ -38,7 +39,7 @@ class Leaf:
 
     name: str
     kind: Kind
-    start: Expression | str | int | Decimal | bool
+    start: Expression | Wording | str | int | Decimal | bool
     steps: tuple[Step, ...] = ()
     otherwise: Any = REFUSE
     required: bool | Expression = False
@@ -47,7 +48,7 @@ class Leaf:
     @property
     def functions(self) -> tuple[str, ...]:
         """The functions that it uses, in order."""
-        inside = self.start.functions if isinstance(self.start, Expression) else ()
+        inside = self.start.functions if isinstance(self.start, Expression | Wording) else ()
         return (*inside, *(step.function for step in self.steps))
 
 

@@ -20,10 +20,19 @@ def shaped(kind: Kind, value: Any, run: Run) -> Any:
     """
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
+    if kind == "date" and isinstance(value, str) and _is_zero_date(value, run):
+        return None
     made = _AS[kind](value, run) if kind in _AS else None
     if made is None:
         raise Refused("wrong_type", expected=EXPECTED[kind], found=function.kind_of(value))
     return made
+
+
+def _is_zero_date(value: str, run: Run) -> bool:
+    try:
+        return function.day(run, value) is None
+    except Refused:
+        return False
 
 
 def _text(value: Any, run: Run) -> str | None:
@@ -50,9 +59,10 @@ def _amount(value: Any, run: Run) -> Decimal | None:
 
 def _date(value: Any, run: Run) -> str | None:
     try:
-        return function.day(run, value).isoformat()
+        day = function.day(run, value)
     except Refused:
         return None
+    return None if day is None else day.isoformat()
 
 
 def _boolean(value: Any, run: Run) -> bool | None:

@@ -45,10 +45,19 @@ def bind_destination(tx: Connection, settings: config.Settings) -> None:
 def bind_mis(tx: Connection, identity: str, settings: config.Settings) -> None:
     """Bind a new outbox to its MIS, or check that it is still the same one.
 
+    What stands behind a `#` tells a restored copy from the one before; that is for the watermarks to notice.
+
     Raises:
         OutboxRefused: the outbox has read another database.
     """
-    _bind(tx, {"mis": identity}, settings)
+    _bind(tx, {"mis": identity.partition("#")[0]}, settings)
+
+
+def bind_mis_anew(tx: Connection, identity: str) -> str | None:
+    """Take another MIS for the one that the outbox belongs to, on a person's word; what it was bound to before."""
+    before, now_is = get(tx, "mis"), identity.partition("#")[0]
+    put(tx, "mis", now_is)
+    return before if before != now_is else None
 
 
 def check_destination(tx: Connection, settings: config.Settings) -> None:
@@ -76,9 +85,17 @@ def _bind(tx: Connection, facts: dict[str, str], settings: config.Settings) -> N
 def _compare(name: str, bound: str | None, value: str, settings: config.Settings) -> None:
     if bound in (None, value):
         return
+    hint = (
+        "Another destination or MIS needs an outbox of its own: set outbox.url to a new one."
+        " The old one stays where it is. If the setting is a mistake, correct it."
+    )
+    if name == "mis":
+        hint += (
+            "\nIs it the same MIS, moved to another server or restored there? Then it is read anew, and held until"
+            ' somebody has looked:\n  sudo kiva-relay watermark set --note "MIS moved"'
+        )
     raise errors.OutboxRefused(
         f"The outbox {settings.outbox.url} belongs to {_NAMES[name]} {bound}; the configuration"
         f" {settings.file} says {value}. Nothing was read or sent.",
-        hint="Another destination or MIS needs an outbox of its own: set outbox.url to a new one."
-        " The old one stays where it is. If the setting is a mistake, correct it.",
+        hint=hint,
     )

@@ -40,6 +40,11 @@ def left_scope(tx: Connection, sent: Entry, *, now: datetime) -> None:
     _record(tx, sent, "left_scope", [], now=now)
 
 
+def another(tx: Connection, sent: Entry, was: str, now_is: str, *, now: datetime) -> None:
+    """Record that the number of what was sent belongs to another row of the MIS now, which is not sent."""
+    _record(tx, sent, "changed", [{"field": "row", "was": was, "is": now_is}], now=now)
+
+
 def end(tx: Connection, entry_id: int, *, by: str, now: datetime) -> int:
     """End the open divergence of an entry: acknowledged, or no longer true."""
     open_ones = (table.divergence.c.entry_id == entry_id, table.divergence.c.ended_at.is_(None))

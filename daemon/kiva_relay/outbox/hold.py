@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection
 from kiva_relay.outbox import table
 
 ALL = "all"
+_SINCE = "attempts_then"
 RELAY = "the relay"
 STREAM = "stream:"
 
@@ -24,6 +25,7 @@ REASONS: Mapping[str, str] = {
     "first_start": "first start with this Kiva",
     "first_report": "the first report of this relay is not sent by itself",
     "restored_outbox": "the outbox is older than what this machine has sent",
+    "witness_missing": "the file that remembers outside the outbox what was sent is not there, or not all of it",
     "mis_went_back": "the MIS looks older than it was",
     "mapping_changes_much": "an edited mapping changes much of what waits",
     "many_in_doubt": "too many answers were lost in a row",
@@ -98,14 +100,25 @@ def release(
 ) -> list[Hold]:
     """Release the holds on exactly `what`, or let `limit` entries pass while they stay; the holds concerned."""
     concerned = [held for held in in_force(tx) if held.what == what and reason in (None, held.reason)]
+    last = tx.execute(sa.select(sa.func.coalesce(sa.func.max(table.attempt.c.id), 0))).scalar_one() if concerned else 0
     for held in concerned:
         values: dict[str, Any] = (
-            {"released_at": now, "released_by": by, "release_note": note}
+            {"released_at": now, "released_by": by, "release_note": note, "params": {**held.params, _SINCE: last}}
             if limit is None
             else {"allowance": held.allowance + limit}
         )
         tx.execute(sa.update(table.hold).where(table.hold.c.id == held.id).values(**values))
     return concerned
+
+
+def released_after(tx: Connection, what: str, reason: str) -> int:
+    """The last attempt that was made when a hold was last released; 0: never. A number, for a clock can be set back."""
+    columns = table.hold.c
+    where = (columns.what == what, columns.reason == reason, columns.released_at.is_not(None))
+    return max(
+        (int(params.get(_SINCE, 0)) for params in tx.execute(sa.select(columns.params).where(*where)).scalars()),
+        default=0,
+    )
 
 
 def in_force(tx: Connection) -> list[Hold]:

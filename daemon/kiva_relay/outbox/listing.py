@@ -19,6 +19,7 @@ from kiva_relay.outbox.hold import Hold
 from kiva_relay.outbox.state import FINAL, State
 from kiva_relay.resource import body as json_body
 from kiva_relay.resource import loan_draft, refusal
+from kiva_relay.resource.kind import Facts
 
 OPEN = tuple(state for state in State if state not in FINAL)
 _PRESSING = (State.IN_DOUBT, State.REFUSED, State.SENDING, State.WAITING, State.READY)
@@ -118,10 +119,14 @@ class Kept:
 
 @dataclass(frozen=True)
 class Unpublished:
-    """A draft that is in PA2 and was not published yet; `needed` are the fields that PA2 will still ask for."""
+    """A draft that is in PA2 and was not published yet.
+
+    `needed` are the fields that PA2 will still ask for, `warnings` what to look at before it is published.
+    """
 
     entry: Entry
     needed: list[str]
+    warnings: list[refusal.Refusal]
 
 
 def entries(tx: Connection, chosen: Filter, *, limit: int | None = None) -> Page:
@@ -244,6 +249,16 @@ def kept_back(tx: Connection) -> list[Kept]:
 def held(tx: Connection) -> dict[str, int]:
     """Resource → how many are ready and kept back by at least one hold."""
     return _counted(tx, *_is_held(tx))
+
+
+def draft_ids(tx: Connection) -> set[str]:
+    """Every id under which the MIS knows a loan that is, was or may be a draft."""
+    captured = table.captured.c
+    queries = (
+        sa.select(captured.identity).where(captured.resource == "loan_draft", captured.identity.is_not(None)),
+        sa.select(_columns.loan_id).where(_columns.resource == "loan_draft", _columns.origin != "person"),
+    )
+    return {loan for query in queries for loan in tx.execute(query).scalars()}
 
 
 def streams(tx: Connection) -> list[str]:
@@ -376,10 +391,12 @@ def _unpublished(tx: Connection, entry: Entry) -> Unpublished | None:
     """With its body looked at, one at a time: only there stand a group's other ids, and what PA2 will ask for."""
     body = tx.execute(sa.select(_columns.body).where(_columns.id == entry.id)).scalar()
     if body is None:
-        return Unpublished(entry, [])
+        return Unpublished(entry, [], [])
     written = json_body.decode(body.encode())
     ids = [loan for loan in loan_draft.loan_ids(written) if loan != entry.loan_id]
     loans = mirror.by_loan_id(tx, ids).values() if ids else ()
     if any(loan.status in mirror.PUBLISHED for loan in loans):
         return None
-    return Unpublished(entry, loan_draft.still_needed(written))
+    facts = Facts(today=entry.created_at.date(), left=loan_draft.CONSENT)
+    told = [each for each in loan_draft.warn(written, facts) if each.code != "needed_to_publish"]
+    return Unpublished(entry, loan_draft.still_needed(written), told)

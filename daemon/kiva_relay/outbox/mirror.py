@@ -93,6 +93,16 @@ def end_refresh(
         tx.execute(sa.delete(table.mirror).where(table.mirror.c.last_seen < refresh))
 
 
+def forget(tx: Connection, loan_ids: Sequence[str]) -> None:
+    """A person says that these drafts are not at Kiva any more: until the next reading says otherwise, they are not.
+
+    When they were listed first stays known, and what was published cannot have been deleted.
+    """
+    columns = table.mirror.c
+    where = (columns.loan_id.in_(loan_ids), columns.status.not_in(PUBLISHED))
+    tx.execute(sa.update(table.mirror).where(*where).values(status=GONE[0]))
+
+
 def last_complete(tx: Connection, *, started_after: datetime | None = None) -> Refresh | None:
     """The newest complete refresh, if it began after the moment given."""
     columns = table.mirror_refresh.c

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 from sqlalchemy.engine import Connection
 
 from kiva_relay import errors
-from kiva_relay.outbox import act, divergence, listing, store, watermark
+from kiva_relay.outbox import act, divergence, listing, mirror, store, watermark
 from kiva_relay.outbox.entry import Entry
-from kiva_relay.outbox.state import Actor, State
+from kiva_relay.outbox.state import IN_FLIGHT, Actor, State
 from kiva_relay.resource.refusal import PERSON_DECIDES
 
 Verb = Literal["delivered", "resend", "discard"]
@@ -36,6 +38,19 @@ def settle(tx: Connection, entry: Entry, verb: Verb, *, by: str, note: str, now:
             f"Entry {entry.id} is {_said(entry)}: --{verb} does not apply to it.",
             hint=f"kiva-relay outbox show {entry.id}",
         )
+    older = next(
+        (
+            each
+            for each in store.versions(tx, entry.resource, entry.identity)
+            if each.state in IN_FLIGHT and each.id != entry.id
+        ),
+        None,
+    )
+    if older is not None:
+        raise errors.UsageError(
+            f"Entry {entry.id} waits for entry {older.id}, an older version, which is {_said(older)}.",
+            hint=f"Settle that one first: kiva-relay outbox show {older.id}",
+        )
     act.record(tx, by=by, verb=f"settle --{verb}", about={"entry": entry.id, "was": entry.state}, note=note, now=now)
     if verb == "delivered":
         settled = store.move(
@@ -46,6 +61,43 @@ def settle(tx: Connection, entry: Entry, verb: Verb, *, by: str, note: str, now:
     else:
         settled = _send_again(tx, entry, now=now)
     return store.follow(tx, settled, by=Actor.PERSON, now=now)
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """What became of loan ids that a person found in PA2. `noted`: the MIS does not owe them yet, and never will."""
+
+    moved: tuple[Entry, ...]
+    noted: tuple[str, ...]
+    known: tuple[str, ...]
+    being_sent: tuple[str, ...]
+
+
+def adopt(tx: Connection, loan_ids: Sequence[str], *, by: str, note: str, now: datetime) -> Adopted:
+    """Take loans as being in PA2 on a person's word, under any of the ids that their drafts hold."""
+    owed: dict[str, list[int]] = {}
+    for entry in store.drafts(tx):
+        for loan in {entry.identity, *mirror.candidates(entry)}:
+            owed.setdefault(loan, []).append(entry.id)
+    at_kiva = store.drafts_at_kiva(tx)
+    moved: dict[int, Entry] = {}
+    noted, known, being_sent = [], [], []
+    for loan in loan_ids:
+        mine = [entry for number in owed.get(loan, ()) if (entry := store.find(tx, number)) is not None]
+        if any(entry.state is State.SENDING for entry in mine):
+            being_sent.append(loan)
+        elif loan in at_kiva:
+            known.append(loan)
+        elif not mine:
+            store.put_by_hand(tx, loan, note=note, now=now)
+            noted.append(loan)
+        for entry in mine:
+            # What waits behind an older version follows it.
+            if entry.state in _FROM["delivered"] and entry.waits_for is None and loan not in being_sent:
+                moved[entry.id] = settle(tx, entry, "delivered", by=by, note=note, now=now)
+    about = {"moved": len(moved), "noted": noted}
+    act.record(tx, by=by, verb="adopt", about=about, note=note, now=now)
+    return Adopted(tuple(moved.values()), tuple(noted), tuple(known), tuple(being_sent))
 
 
 def done(tx: Connection, entry: Entry, *, by: str, note: str, now: datetime) -> bool:
@@ -78,7 +130,7 @@ def _possible(entry: Entry, verb: Verb) -> bool:
     if verb != "resend":
         return True
     if entry.state is State.REFUSED:
-        return entry.body is not None
+        return entry.body is not None or _another_row(entry)
     if entry.state is State.WAITING:
         return entry.reason in ("position_fell", "position_exceeds_principal") and entry.waits_for is None
     return True
@@ -86,14 +138,20 @@ def _possible(entry: Entry, verb: Verb) -> bool:
 
 def _send_again(tx: Connection, entry: Entry, *, now: datetime) -> Entry:
     """The same bytes again; or, where it was settled for good or its body is not here, the present version."""
-    if entry.state is State.IN_DOUBT and entry.body is None:
+    if entry.body is None and (entry.state is State.IN_DOUBT or _another_row(entry)):
         entry = store.move(tx, entry, State.DISCARDED, Actor.PERSON, now=now, reason="person")
     if entry.state in (State.DELIVERED, State.DISCARDED):
         gone = store.move(tx, entry, State.WITHDRAWN, Actor.PERSON, now=now, reason="person")
         divergence.end(tx, entry.id, by="a person", now=now)
-        watermark.read_identities_again(tx, entry.resource, [entry.identity])
+        mirror.forget(tx, mirror.candidates(entry))
+        watermark.take_as_new(tx, entry.resource, entry.identity)
         return gone
     return store.move(tx, entry, State.READY, Actor.PERSON, now=now, reason=None, due_at=now, repeats=0)
+
+
+def _another_row(entry: Entry) -> bool:
+    """Was it refused only because its number was another row's before?"""
+    return entry.state is State.REFUSED and [reason.code for reason in entry.reasons] == ["id_used_twice"]
 
 
 def _said(entry: Entry) -> str:

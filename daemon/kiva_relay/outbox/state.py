@@ -60,6 +60,7 @@ MOVES: tuple[Move, ...] = (
     Move(None, S.REFUSED, A.INTAKE, "the mapping or our checks say no: no body, all the reasons"),
     Move(None, S.WAITING, A.INTAKE, "incomplete; the loan is not at Kiva yet; an older version is in flight"),
     Move(None, S.DELIVERED, A.INTAKE, "adopted: Kiva has the loan already"),
+    Move(None, S.DELIVERED, A.PERSON, "typed into PA2 by hand, before the MIS owed it"),
     Move(None, S.IN_DOUBT, A.START, "known from the witness, missing in the outbox"),
     Move(S.WAITING, S.READY, A.INTAKE, "the reason is gone"),
     Move(S.WAITING, S.READY, A.RECONCILER, "the loan is at Kiva now; the older version is settled"),
@@ -77,10 +78,15 @@ MOVES: tuple[Move, ...] = (
         for by in (A.COURIER, A.RECONCILER, A.PERSON, A.START)
     ),
     Move(S.REFUSED, S.SUPERSEDED, A.COURIER, "Kiva judged it, and a newer version waited behind it"),
+    *(
+        Move(S.READY, S.WITHDRAWN, by, "it came back unsent, and meanwhile it had left the scope")
+        for by in (A.COURIER, A.RECONCILER, A.PERSON)
+    ),
     *(Move(s, S.WITHDRAWN, A.INTAKE, "left the scope, gone from the MIS, window closed") for s in sorted(UNSENT)),
     *(Move(s, S.WITHDRAWN, A.START, "the witness says that an older version may be at Kiva") for s in sorted(UNSENT)),
     *(
-        Move(S.WAITING, S.WITHDRAWN, by, "the older version is at Kiva: a divergence, not a second draft")
+        Move(s, S.WITHDRAWN, by, "the older version is at Kiva: a divergence, not a second draft")
+        for s in (S.REFUSED, S.WAITING)
         for by in (A.COURIER, A.RECONCILER, A.PERSON)
     ),
     Move(S.READY, S.DELIVERED, A.COURIER, "adopted: Kiva has the loan already, nothing is sent"),

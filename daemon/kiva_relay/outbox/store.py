@@ -8,25 +8,23 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kiva_relay.outbox import binding, divergence, hold, table
+from kiva_relay.outbox import divergence, hold, table
 from kiva_relay.outbox import state as machine
 from kiva_relay.outbox.entry import Entry, Owed, of
 from kiva_relay.outbox.state import Actor, State
-from kiva_relay.outbox.witness import Testimony
 from kiva_relay.resource import refusal
 
 OLDER_IN_FLIGHT = "older_in_flight"
 AT_KIVA_ALREADY = "at_kiva_already"
+KNOWN_FROM_WITNESS = "known_from_witness"
 _DETAIL_LIMIT = 2_000
 _SENT = (*machine.IN_FLIGHT, State.DELIVERED)
 
@@ -112,7 +110,7 @@ def owe(tx: Connection, owed: Owed, *, now: datetime) -> Entry | None:
     _supersede(tx, unsent, by=Actor.INTAKE, now=now)
     if in_flight is None and delivered is not None and _same(delivered, owed):
         newer = [entry for entry in known if entry.version > delivered.version]
-        if not _perhaps_applied(tx, newer):
+        if delivered.reason != KNOWN_FROM_WITNESS and not _perhaps_applied(tx, newer):
             return None
     if in_flight is not None and not owed.refusals and owed.waits is None:
         owed = dataclasses.replace(owed, waits=OLDER_IN_FLIGHT)
@@ -216,6 +214,11 @@ def end(
     return moved
 
 
+def has_attempt(tx: Connection, number: int) -> bool:
+    """Is there an attempt of this number? One that was opened is never taken away."""
+    return tx.execute(sa.select(table.attempt.c.id).where(table.attempt.c.id == number)).first() is not None
+
+
 def open_batches(tx: Connection) -> list[Batch]:
     """Batches whose attempt was never closed: their process ended while it was under way."""
     query = sa.select(table.attempt).where(table.attempt.c.ended_at.is_(None)).order_by(table.attempt.c.id)
@@ -225,35 +228,11 @@ def open_batches(tx: Connection) -> list[Batch]:
     ]
 
 
-def known_to_the_witness_only(tx: Connection, testimonies: Iterable[Testimony], *, now: datetime) -> list[Entry]:
-    """Put down, in doubt, what the witness saw leave and this outbox knows nothing of; usually nothing.
-
-    An outbox that is behind its witness was restored, lost or replaced: it takes a new id, so that its attempt
-    numbers never mean two things.
-    """
-    known: dict[str, int] = orjson.loads(binding.get(tx, "known_attempts") or "{}")
-    own = binding.get(tx, "outbox_id") or ""
-    known[own] = tx.execute(sa.select(sa.func.coalesce(sa.func.max(table.attempt.c.id), 0))).scalar_one()
-    unknown = [told for told in testimonies if told.attempt > known.get(told.outbox_id, 0)]
-    if not unknown:
-        return []
-    found = []
-    for resource, identity in dict.fromkeys((told.resource, each) for told in unknown for each in told.identities):
-        before = versions(tx, resource, identity)
-        if not any(entry.state in _SENT or entry.origin == "witness" for entry in before):
-            found.append(_insert_doubt(tx, resource, identity, before, now=now))
-    for told in unknown:
-        known[told.outbox_id] = max(told.attempt, known.get(told.outbox_id, 0))
-    binding.put(tx, "known_attempts", orjson.dumps(known).decode())
-    binding.put(tx, "outbox_id", secrets.token_hex(8))
-    return found
-
-
-def _insert_doubt(tx: Connection, resource: str, identity: str, before: Sequence[Entry], *, now: datetime) -> Entry:
+def put_in_doubt(tx: Connection, resource: str, identity: str, *, loan_id: str, now: datetime) -> Entry:
+    """Put down, in doubt, what the witness saw leave and this outbox knows nothing of; the unsent is withdrawn."""
     machine.check(None, State.IN_DOUBT, Actor.START)
-    for entry in before:
-        if entry.state in machine.UNSENT:
-            move(tx, entry, State.WITHDRAWN, Actor.START, now=now, reason="known_from_witness")
+    before = versions(tx, resource, identity)
+    withdraw_doubted(tx, before, now=now)
     number = _insert_row(
         tx,
         table.entry,
@@ -261,16 +240,94 @@ def _insert_doubt(tx: Connection, resource: str, identity: str, before: Sequence
         identity=identity,
         version=before[0].version + 1 if before else 1,
         state=State.IN_DOUBT.value,
-        reason="known_from_witness",
+        reason=KNOWN_FROM_WITNESS,
         stream="",
         key="",
-        loan_id=before[0].loan_id if before else identity,
+        loan_id=loan_id,
+        client_id=before[0].client_id if before else "",
         origin="witness",
         due_at=now,
         created_at=now,
         changed_at=now,
     )
     return _inserted(tx, number)
+
+
+def withdraw_doubted(tx: Connection, entries: Iterable[Entry], *, now: datetime) -> None:
+    """Withdraw the unsent among them: the witness says that an older version, or just this one, may be at Kiva."""
+    for entry in entries:
+        if entry.state in machine.UNSENT:
+            move(tx, entry, State.WITHDRAWN, Actor.START, now=now, reason=KNOWN_FROM_WITNESS)
+
+
+def explain(tx: Connection, entry: Entry, reason: str) -> Entry:
+    """Give another reason for the state in which an entry is; the state stays."""
+    guarded = (table.entry.c.id == entry.id, table.entry.c.row_version == entry.row_version)
+    values = {"reason": reason, "row_version": entry.row_version + 1}
+    if tx.execute(sa.update(table.entry).where(*guarded).values(**values)).rowcount != 1:
+        raise Overtaken(f"entry {entry.id} is no longer {entry.state}")
+    return dataclasses.replace(entry, reason=reason, row_version=entry.row_version + 1)
+
+
+def put_by_hand(tx: Connection, loan_id: str, *, note: str, now: datetime) -> Entry:
+    """Put down a draft that a person typed into PA2 and that the MIS does not owe yet: it is never sent."""
+    machine.check(None, State.DELIVERED, Actor.PERSON)
+    before = versions(tx, "loan_draft", loan_id)
+    number = _insert_row(
+        tx,
+        table.entry,
+        resource="loan_draft",
+        identity=loan_id,
+        version=before[0].version + 1 if before else 1,
+        state=State.DELIVERED.value,
+        evidence="person",
+        receipt={"note": note},
+        stream="",
+        key="",
+        loan_id=loan_id,
+        origin="person",
+        due_at=now,
+        created_at=now,
+        changed_at=now,
+        settled_at=now,
+    )
+    return _inserted(tx, number)
+
+
+def drafts(tx: Connection) -> Iterator[Entry]:
+    """Loan drafts that are owed or under way, oldest first; one at a time, for their bodies hold photos."""
+    over = [state.value for state in machine.FINAL]
+    where = (table.entry.c.resource == "loan_draft", table.entry.c.state.not_in(over))
+    for number in list(tx.execute(sa.select(table.entry.c.id).where(*where).order_by(table.entry.c.id)).scalars()):
+        entry = find(tx, number)
+        if entry is not None:
+            yield entry
+
+
+def drafts_at_kiva(tx: Connection) -> set[str]:
+    """The loan ids and identities of drafts that are delivered."""
+    columns = table.entry.c
+    where = (columns.resource == "loan_draft", columns.state == State.DELIVERED.value)
+    rows = tx.execute(sa.select(columns.loan_id, columns.identity).where(*where))
+    return {one for row in rows for one in row}
+
+
+def by_hand(tx: Connection, loan_ids: Collection[str]) -> Entry | None:
+    """The draft that a person put down under one of these ids before the MIS owed it."""
+    columns = table.entry.c
+    where = (
+        columns.loan_id.in_(sorted(loan_ids)),
+        columns.resource == "loan_draft",
+        columns.origin == "person",
+        columns.state == State.DELIVERED.value,
+    )
+    row = tx.execute(sa.select(table.entry).where(*where).limit(1)).one_or_none()
+    return None if row is None else of(row)
+
+
+def was_sent(tx: Connection, resource: str, identity: str) -> Entry | None:
+    """The version of an identity that is at Kiva or may be, however we know it; None when there is none."""
+    return next((entry for entry in versions(tx, resource, identity) if entry.state in _SENT), None)
 
 
 def members(tx: Connection, batch_id: int) -> list[Entry]:
@@ -337,9 +394,10 @@ def follow(tx: Connection, settled: Entry, *, by: Actor, now: datetime) -> Entry
         (entry for entry in versions(tx, settled.resource, settled.identity) if entry.waits_for == settled.id),
         None,
     )
-    if newer is None or newer.state is not State.WAITING:
-        return settled
+    if newer is None or newer.state not in machine.UNSENT:
+        return _unless_left_scope(tx, settled, by=by, now=now)
     _look_again(tx, newer)
+    tx.execute(sa.update(table.entry).where(table.entry.c.id == newer.id).values(waits_for=None))
     if settled.state is State.DELIVERED and settled.resource in table.CREATE_ONCE:
         move(tx, newer, State.WITHDRAWN, by, now=now, reason=AT_KIVA_ALREADY)
         divergence.compare(tx, settled, newer.body, now=now)
@@ -351,6 +409,15 @@ def follow(tx: Connection, settled: Entry, *, by: Actor, now: datetime) -> Entry
         settled = move(tx, settled, State.SUPERSEDED, by, now=now)
     if newer.reason == OLDER_IN_FLIGHT:
         move(tx, newer, State.READY, by, now=now, reason=None)
+    return settled
+
+
+def _unless_left_scope(tx: Connection, settled: Entry, *, by: Actor, now: datetime) -> Entry:
+    """What came back unsent is not sent again when the MIS cancelled it meanwhile."""
+    columns = table.captured.c
+    source = (columns.stream == settled.stream, columns.key == settled.key, sa.not_(columns.in_scope))
+    if settled.state is State.READY and tx.execute(sa.select(columns.key).where(*source)).first() is not None:
+        return move(tx, settled, State.WITHDRAWN, by, now=now, reason="left_scope")
     return settled
 
 

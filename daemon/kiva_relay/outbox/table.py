@@ -158,7 +158,7 @@ entry = sa.Table(
     sa.Column("body", sa.Text, comment="exactly the JSON that is sent; NULL: refused, or purged"),
     sa.Column("body_sha256", sa.Text),
     sa.Column("fingerprint", sa.Text, comment="of the mapping that made it"),
-    sa.Column("origin", sa.Text, nullable=False, comment="poll, backfill, sweep, report or witness"),
+    sa.Column("origin", sa.Text, nullable=False, comment="poll, backfill, sweep, report, witness or person"),
     sa.Column("refusals", Json, comment="[{code, field, params}]"),
     sa.Column("receipt", Json, comment="what Kiva gave back"),
     sa.Column("publish_by", Day, comment="the last day on which PA2 publishes the draft"),

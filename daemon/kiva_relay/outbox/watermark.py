@@ -161,6 +161,22 @@ def read_again(tx: Connection, *where: sa.ColumnElement[bool]) -> int:
     ).rowcount
 
 
+def take_as_new(tx: Connection, resource: str, identity: str) -> int:
+    """A person says that what was known of an identity's row is over: it is looked at as if it were a new one."""
+    columns = table.captured.c
+    where = (columns.resource == resource, columns.identity == identity, columns.in_scope)
+    values = {"again": True, "created_at": None, "baselined": False}
+    return tx.execute(sa.update(table.captured).where(*where).values(**values)).rowcount
+
+
+def keys_above(tx: Connection, stream: str, highest: int) -> list[str]:
+    """Keys believed in scope that are higher than the highest there is; the keys are numbers."""
+    columns, text = table.captured.c, str(highest)
+    length = sa.func.length(columns.key)
+    above = sa.or_(length > len(text), sa.and_(length == len(text), columns.key > text))
+    return list(tx.execute(sa.select(columns.key).where(columns.stream == stream, columns.in_scope, above)).scalars())
+
+
 def read_identities_again(tx: Connection, resource: str, identities: Iterable[str]) -> int:
     """Mark the keys of these identities to be looked at again; how many."""
     columns, wanted, marked = table.captured.c, sorted(identities), 0
@@ -177,6 +193,13 @@ def not_walked(tx: Connection, mark: Watermark, *, limit: int) -> list[str]:
     if mark.walk_after is not None:
         where.append(columns.key > mark.walk_after)
     return list(tx.execute(sa.select(columns.key).where(*where).order_by(columns.key).limit(limit)).scalars())
+
+
+def counted(tx: Connection) -> dict[str, int]:
+    """How many keys are known of each stream."""
+    columns = table.captured.c
+    query = sa.select(columns.stream, sa.func.count().label("number")).group_by(columns.stream)
+    return {row.stream: row.number for row in tx.execute(query)}
 
 
 def identities(tx: Connection, resource: str) -> set[str]:

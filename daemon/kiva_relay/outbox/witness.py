@@ -2,23 +2,23 @@
 
 Before the first byte of a request, its attempt number, resource and identities are appended and synced here. An
 outbox that was restored from a backup, lost or replaced is seen by what the witness has and the outbox lacks; an
-outbox whose witness was lost, by what the outbox has and the witness lacks. It holds no personal data: identities
+outbox whose witness was lost, by the file's own number, which the outbox remembers. No personal data: identities
 are the institution's own loan and note numbers, receipts are Kiva's.
 
-A line is one JSON object. `to` is a fingerprint of API and partner, `outbox` the outbox's own number, which it
-changes whenever it was found behind: so an attempt number never means two things. An attempt of 0 says that the
-outbox and this file belong together. `ended` stands on a second line, for each identity that the answer decided:
-Kiva's receipt, or null where it surely is not at Kiva.
+A line is one JSON object: `{"witness": …}`, the file's own number, comes first. All others begin with `to`, a
+fingerprint of API and partner. `outbox` is the outbox's own number; it takes a new one whenever it was found
+behind, so that an attempt number never means two things. `ended` stands on a second line of an attempt, for each
+identity that the answer decided: Kiva's receipt, or null where it surely is not at Kiva.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
+import secrets
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +26,40 @@ import orjson
 
 from kiva_relay import errors
 
+Ended = Mapping[str, Mapping[str, Any] | None]
+"""What an answer decided, by identity: Kiva's receipt; None where it surely is not at Kiva."""
+
 
 @dataclass(frozen=True)
 class Testimony:
-    """An attempt that may have reached Kiva, or (`ended` is not None) what became of it, by identity."""
+    """An attempt that may have reached Kiva. `loans` are the loan ids of the identities, as PA2 shows them."""
 
     outbox_id: str
     attempt: int
     resource: str
-    identities: tuple[str, ...] = ()
-    ended: Mapping[str, Mapping[str, Any] | None] | None = None
+    identities: tuple[str, ...]
+    loans: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Memory:
+    """All that a witness says about one destination."""
+
+    sent: tuple[Testimony, ...] = ()
+    answers: Mapping[tuple[str, int], Ended] = field(default_factory=dict)
+    first_start: str | None = None
+
+    def attempts_of(self, outbox_id: str) -> frozenset[int]:
+        """The attempts of one outbox."""
+        return frozenset(told.attempt for told in self.sent if told.outbox_id == outbox_id)
+
+    def has(self, attempt: int) -> bool:
+        """Does it know an attempt of this number, under whichever number the outbox had then?"""
+        return any(told.attempt == attempt for told in self.sent)
 
 
 class Witness:
-    """An append-only file of testimonies about one destination."""
+    """An append-only file of testimonies about one destination. `id` is the file's own number."""
 
     def __init__(self, path: Path, *, api_url: str, partner_id: str) -> None:
         self.path = path
@@ -48,49 +68,71 @@ class Witness:
             self._descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, stat.S_IRUSR | stat.S_IWUSR)
             _sync_folder(path.parent)
             self._end_torn_line()
+            self.id = self._own_number()
         except OSError as error:
             raise errors.UsageError(
                 f"outbox.witness: {path} cannot be written: {error.strerror}.",
                 hint=f"sudo install -d -o kiva-relay -m 0700 {path.parent}",
             ) from error
 
-    def belongs_to(self, outbox_id: str) -> None:
-        """Say that this file is the witness of an outbox: without this line it is a new, or another one's."""
-        self.testify(outbox_id=outbox_id, attempt=0, resource="", identities=())
-
-    def testify(self, *, outbox_id: str, attempt: int, resource: str, identities: Sequence[str]) -> None:
+    def testify(
+        self, *, outbox_id: str, attempt: int, resource: str, identities: Sequence[str], loans: Sequence[str] = ()
+    ) -> None:
         """Append one line and sync it to the disk; only then may the first byte leave."""
-        self._append(
-            {"to": self._to, "outbox": outbox_id, "attempt": attempt, "resource": resource, "id": list(identities)}
-        )
+        line = {"outbox": outbox_id, "attempt": attempt, "resource": resource, "id": identities}
+        if loans and list(loans) != list(identities):
+            line["loan"] = loans
+        self._append({"to": self._to, **line})
         os.fdatasync(self._descriptor)
 
-    def ended(
-        self, *, outbox_id: str, attempt: int, resource: str, ended: Mapping[str, Mapping[str, Any] | None]
-    ) -> None:
+    def ended(self, *, outbox_id: str, attempt: int, ended: Ended) -> None:
         """Append what an answer decided. Not synced: without this line the attempt is in doubt, which is safe."""
-        self._append(
-            {"to": self._to, "outbox": outbox_id, "attempt": attempt, "resource": resource, "ended": dict(ended)}
-        )
+        self._append({"to": self._to, "outbox": outbox_id, "attempt": attempt, "ended": ended})
 
-    def testimonies(self) -> Iterator[Testimony]:
-        """All lines about this destination. A line that a power cut tore was never followed by a byte: skipped."""
-        with self.path.open("rb") as file:
-            for text in file:
-                with contextlib.suppress(orjson.JSONDecodeError, KeyError, TypeError):
-                    line = orjson.loads(text)
-                    if line["to"] == self._to:
-                        yield Testimony(
-                            outbox_id=line["outbox"],
-                            attempt=line["attempt"],
-                            resource=line["resource"],
-                            identities=tuple(line.get("id", ())),
-                            ended=line.get("ended"),
-                        )
+    def started_first(self, moment: str) -> None:
+        """Remember since when drafts and journals are owed, where `since` is first_start."""
+        self._append({"to": self._to, "first_start": moment})
+        os.fdatasync(self._descriptor)
+
+    def memory(self) -> Memory:
+        """All lines about this destination."""
+        sent, answers, first_start = [], {}, None
+        for line in self._lines():
+            if line.get("to") != self._to:
+                continue
+            if "first_start" in line:
+                first_start = first_start or line["first_start"]
+            elif "ended" in line:
+                answers[line["outbox"], line["attempt"]] = line["ended"]
+            else:
+                ids = tuple(line["id"])
+                loans = tuple(line.get("loan", ids))
+                sent.append(Testimony(line["outbox"], line["attempt"], line["resource"], ids, loans))
+        return Memory(tuple(sent), answers, first_start)
 
     def close(self) -> None:
         """Close the file."""
         os.close(self._descriptor)
+
+    def _own_number(self) -> str:
+        for line in self._lines():
+            if "witness" in line:
+                return str(line["witness"])
+        number = secrets.token_hex(8)
+        self._append({"witness": number})
+        os.fdatasync(self._descriptor)
+        return number
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        """Every whole line. One that a power cut tore was never followed by a byte to Kiva: it is skipped."""
+        with self.path.open("rb") as file:
+            for text in file:
+                try:
+                    line = orjson.loads(text)
+                except orjson.JSONDecodeError:
+                    continue
+                if isinstance(line, dict):
+                    yield line
 
     def _append(self, line: Mapping[str, Any]) -> None:
         text = orjson.dumps(line) + b"\n"
@@ -105,37 +147,6 @@ class Witness:
         if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
             os.write(self._descriptor, b"\n")
             os.fdatasync(self._descriptor)
-
-
-@dataclass(frozen=True)
-class Memory:
-    """What the witness says, sorted: which attempts left, and what became of each identity in them."""
-
-    sent: tuple[Testimony, ...]
-    answers: Mapping[tuple[str, int], Mapping[str, Mapping[str, Any] | None]]
-
-    def belongs_to(self, outbox_id: str) -> bool:
-        """Has this witness ever worked for the outbox of this number?"""
-        return any(told.outbox_id == outbox_id for told in self.sent)
-
-    def knows(self, attempt: int) -> bool:
-        """Did an attempt of this number leave, from whichever outbox?"""
-        return any(told.attempt == attempt for told in self.sent)
-
-    def attempts_of(self, outbox_id: str) -> frozenset[int]:
-        """The attempts of one outbox."""
-        return frozenset(told.attempt for told in self.sent if told.outbox_id == outbox_id)
-
-
-def remembered(testimonies: Iterable[Testimony]) -> Memory:
-    """Sort the lines of a witness."""
-    sent, answers = [], {}
-    for told in testimonies:
-        if told.ended is None:
-            sent.append(told)
-        else:
-            answers[told.outbox_id, told.attempt] = told.ended
-    return Memory(tuple(sent), answers)
 
 
 def _sync_folder(folder: Path) -> None:

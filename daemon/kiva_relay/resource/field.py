@@ -41,7 +41,8 @@ class Facts:
 
     `today` is the date in the MIS's zone; `columns` PA2's upload format (2 or 3); `basis` how positions are
     reported; `principal` what was lent (from the mapping's `checks:`); `previous` the position last sent for
-    the loan, on the same basis.
+    the loan, on the same basis; `contacts` the telephone numbers and addresses that the MIS has for the borrower;
+    `left` the fields that the mapping leaves to the coordinator.
     """
 
     today: date
@@ -49,6 +50,8 @@ class Facts:
     basis: str = "cumulative_principal"
     principal: Decimal | None = None
     previous: Decimal | None = None
+    contacts: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
 
 
 # The refusal for a required field that is empty, where a word of its own helps more than "missing".

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from kiva_relay.resource import field
+from kiva_relay.resource import contact, field
 from kiva_relay.resource.body import Body
 from kiva_relay.resource.field import Facts, Field
 from kiva_relay.resource.refusal import Refusal
@@ -24,8 +24,20 @@ FIELDS = (
 
 def check(body: Mapping[str, Any], facts: Facts) -> list[Refusal]:
     """What Kiva would not take."""
+    found = field.problems(FIELDS, body)
+    return found + [each for name, text in _texts(body) for each in contact.refusals(text, name, facts.contacts)]
+
+
+def warn(body: Mapping[str, Any], facts: Facts) -> list[Refusal]:
+    """What is sent, and a person should look at before it is published."""
     del facts
-    return field.problems(FIELDS, body)
+    return [each for name, text in _texts(body) for each in contact.warnings(text, name)]
+
+
+def _texts(body: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name in ("subject", "body"):
+        if isinstance(body.get(name), str):
+            yield name, body[name]
 
 
 def shown(body: Mapping[str, Any]) -> tuple[str, str]:

@@ -21,7 +21,8 @@ class Resource:
     `path` is the last part of its URL. `effect`: `additive`, a repeat makes a second one at Kiva;
     `idempotent`, a repeat changes nothing. `create_once`: sent once in its life. `batch_limit`: how many of
     them one call takes at most. `scope` is the OAuth scope that it needs. `complete` makes the body as sent
-    out of the body as mapped; `check` says what is wrong with a body as sent; `shown` gives the loan id and the
+    out of the body as mapped; `check` says what is wrong with a body as sent, `warn` what a person should look at
+    although it is sent; `shown` gives the loan id and the
     client id that PA2 shows.
     """
 
@@ -33,6 +34,7 @@ class Resource:
     scope: str
     fields: tuple[Field, ...]
     check: Callable[[Mapping[str, Any], Facts], list[Refusal]]
+    warn: Callable[[Mapping[str, Any], Facts], list[Refusal]]
     complete: Callable[[Body, Facts], Body]
     shown: Callable[[Mapping[str, Any]], tuple[str, str]]
 
@@ -47,6 +49,7 @@ RESOURCES: dict[str, Resource] = {
         scope="create:loan_draft",
         fields=loan_draft.FIELDS,
         check=loan_draft.check,
+        warn=loan_draft.warn,
         complete=loan_draft.complete,
         shown=loan_draft.shown,
     ),
@@ -59,6 +62,7 @@ RESOURCES: dict[str, Resource] = {
         scope="create:repayment",
         fields=repayment.FIELDS,
         check=repayment.check,
+        warn=repayment.warn,
         complete=repayment.complete,
         shown=repayment.shown,
     ),
@@ -71,6 +75,7 @@ RESOURCES: dict[str, Resource] = {
         scope="create:journal_update",
         fields=journal.FIELDS,
         check=journal.check,
+        warn=journal.warn,
         complete=journal.complete,
         shown=journal.shown,
     ),

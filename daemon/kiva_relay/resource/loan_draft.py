@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
-from kiva_relay.resource import field
+from kiva_relay.resource import contact, field
 from kiva_relay.resource.body import Body
 from kiva_relay.resource.field import Facts, Field
 from kiva_relay.resource.refusal import Refusal
@@ -17,6 +17,9 @@ PATH = "loan_draft"
 # PA2 publishes a loan that was disbursed less than 30 days ago, or will be in at most 90.
 DAYS_BACK = 29
 DAYS_AHEAD = 90
+
+# What a mapping says nothing about has a word of its own here.
+CONSENT = ("client_waiver_signed",)
 
 GROUP_FIELDS = ("internal_loan_id", "internal_client_id", "group_name")
 
@@ -81,6 +84,17 @@ def check(body: Mapping[str, Any], facts: Facts) -> list[Refusal]:
         *_amounts(body),
         *_schedule(body),
         *_day(body, facts.today),
+        *(each for name, text in _texts(body) for each in contact.refusals(text, name, facts.contacts)),
+    ]
+
+
+def warn(body: Mapping[str, Any], facts: Facts) -> list[Refusal]:
+    """What is sent all the same, and PA2 or the coordinator will ask about."""
+    return [
+        *_consent(body, facts),
+        *(Refusal("needed_to_publish", name) for name in still_needed(body) if name not in (*facts.left, *CONSENT)),
+        *_instalments(body),
+        *(each for name, text in _texts(body) for each in contact.warnings(text, name)),
     ]
 
 
@@ -123,6 +137,41 @@ def _entreps(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [each for each in entreps if isinstance(each, Mapping)] if isinstance(entreps, list) else []
 
 
+def _texts(body: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name in ("description", "loanuse"):
+        if isinstance(body.get(name), str):
+            yield name, body[name]
+
+
+def _consent(body: Mapping[str, Any], facts: Facts) -> list[Refusal]:
+    signed = body.get("client_waiver_signed")
+    if signed is None:
+        return [] if "client_waiver_signed" in facts.left else [Refusal("waiver_not_given", "client_waiver_signed")]
+    return [] if signed else [Refusal("waiver_declined", "client_waiver_signed")]
+
+
+def _instalments(body: Mapping[str, Any]) -> list[Refusal]:
+    """Days that cannot be, and instalments of nothing."""
+    rows = body.get("schedule")
+    found = []
+    before = field.as_date(body.get("disburse_time"))
+    for number, row in enumerate(rows if isinstance(rows, list) else []):
+        if not isinstance(row, Mapping):
+            continue
+        path = f"schedule[{number}]"
+        day = field.as_date(row.get("date"))
+        if day is not None and before is not None and day < before:
+            found.append(Refusal("instalment_too_early", f"{path}.date", {"date": str(day), "before": str(before)}))
+        before = day or before
+        if _is(row.get("principal"), 0) and _is(row.get("interest"), 0):
+            found.append(Refusal("instalment_of_nothing", path))
+    return found
+
+
+def _is(amount: Any, number: int) -> bool:
+    return field.fits("amount", amount) and bool(amount == number)
+
+
 def _group_fields(body: Mapping[str, Any]) -> list[Refusal]:
     borrowers = len(_entreps(body))
     given = [name for name in GROUP_FIELDS if body.get(name)]
@@ -145,6 +194,13 @@ def _amounts(body: Mapping[str, Any]) -> list[Refusal]:
         if field.fits("amount", amount) and amount <= 0:
             params = {"value": f"{Decimal(amount):f}"}
             found.append(Refusal("amount_not_positive", f"entreps[{number}].amount", params))
+    rows = body.get("schedule")
+    for number, row in enumerate(rows if isinstance(rows, list) else []):
+        for name in ("principal", "interest"):
+            due: Any = row.get(name) if isinstance(row, Mapping) else None
+            if field.fits("amount", due) and due < 0:
+                params = {"value": f"{Decimal(due):f}"}
+                found.append(Refusal("instalment_negative", f"schedule[{number}].{name}", params))
     return found
 
 

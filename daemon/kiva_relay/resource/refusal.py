@@ -61,6 +61,11 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "The instalments add up to {found}, the loan is {expected}.",
         "Compare the schedule with the amount in the MIS.",
     ),
+    "instalment_negative": ("{field} is {value}; an instalment is never below 0.", "Correct the schedule in the MIS."),
+    "contact_in_text": (
+        "{field} holds {what}, and it would be published.",
+        "Take it out of the text in the MIS.",
+    ),
     "disbursed_too_long_ago": (
         "Disbursed {days} days ago; PA2 takes less than 30. It can no longer be published.",
         "Tell the coordinator; nothing can be sent for this loan.",
@@ -118,7 +123,8 @@ SENTENCES: dict[str, tuple[str, str]] = {
     ),
     "id_used_twice": (
         "The id {identity} belongs to another row already ({other}).",
-        "Find out which of the two is the right one; none is sent by itself.",
+        "Find out which of the two is the right one; none is sent by itself. Does Kiva have neither?"
+        " Then: outbox settle --resend",
     ),
     "waiver_missing": (
         "The client's written consent is not recorded in the MIS.",
@@ -148,6 +154,25 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "It had to be published by {publish_by}; that day is over.",
         "Tell the coordinator; nothing can be sent for this loan.",
     ),
+    # What is sent all the same: said in `preview`, `mapping check`, `rehearse` and `review`.
+    "needed_to_publish": (
+        "{field} is not given; PA2 asks for it before it publishes.",
+        "Map it, or name it under `left_to_the_coordinator`.",
+    ),
+    "waiver_not_given": (
+        "The MIS does not say whether the client's consent is signed.",
+        "The coordinator ticks it in PA2 when the paper is on file.",
+    ),
+    "waiver_declined": (
+        "The client's consent is recorded as not signed: PA2 will not publish the loan.",
+        "Record it in the MIS when the signed paper is on file.",
+    ),
+    "instalment_too_early": (
+        "{field} is {date}, and {before} comes before it.",
+        "Compare the schedule with the day of the disbursal.",
+    ),
+    "instalment_of_nothing": ("{field} is an instalment of 0.", "Look at the schedule in the MIS."),
+    "phone_in_text": ("{field} seems to hold a telephone number.", "Look at the text before it is published."),
     "kiva_said_no": ("Kiva refused it: “{text}” (Kiva's own words).", "Correct what Kiva names, then retry."),
 }
 

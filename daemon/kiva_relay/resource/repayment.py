@@ -41,6 +41,12 @@ def check(body: Mapping[str, Any], facts: Facts) -> list[Refusal]:
     return found + _bounds(_repaid(Decimal(amount or 0), facts), facts)
 
 
+def warn(body: Mapping[str, Any], facts: Facts) -> list[Refusal]:
+    """Nothing: what a person has to look at in a position keeps it from being sent."""
+    del body, facts
+    return []
+
+
 def shown(body: Mapping[str, Any]) -> tuple[str, str]:
     """The loan id and the client id that PA2 shows; empty where the body has none."""
     return str(body.get("loan_id") or ""), str(body.get("client_id") or "")

@@ -76,11 +76,14 @@ class PostgreSQL:
         return session_postgresql.engine(url, password=password, statement_timeout=statement_timeout)
 
     def identity(self, cx: sa.Connection) -> str:
-        """Cluster and database."""
+        """Cluster and database; behind the `#` which database of that name, for one that was restored is another."""
         row = cx.execute(
-            sa.text("SELECT CAST(system_identifier AS text), current_database() FROM pg_control_system()")
+            sa.text(
+                "SELECT CAST(c.system_identifier AS text), d.datname, d.oid FROM pg_control_system() c, pg_database d"
+                " WHERE d.datname = current_database()"
+            )
         ).one()
-        return f"postgresql:{row[0]}/{row[1]}"
+        return f"postgresql:{row[0]}/{row[1]}#{row[2]}"
 
     def server(self, cx: sa.Connection) -> str:
         """`PostgreSQL 18.1`."""

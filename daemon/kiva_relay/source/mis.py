@@ -65,7 +65,7 @@ class Mis:
         self.busy_seconds = 0.0
 
     def identity(self) -> str:
-        """Which database this is, as `postgresql:<system identifier>/<database>`."""
+        """Which database this is, as `postgresql:<system identifier>/<database>#<which of that name>`."""
         return self._once(self._dialect.identity)
 
     def server(self) -> str:
@@ -83,7 +83,8 @@ class Mis:
 
         Raises:
             Unreachable: the MIS is away.
-            RelayError: a query failed, or a watermark belongs to another database.
+            WentBack: a watermark belongs to another database, or this one is older.
+            RelayError: a query failed.
         """
         horizon = self.horizon()
         with self._snapshot("looking for changes") as cx:
@@ -170,6 +171,17 @@ class Mis:
         with self._snapshot(f"counting {stream.name}") as cx:
             return int(cx.scalar(statement.bind(sql, self._values(stream, self._today()))) or 0)
 
+    def highest(self, stream: Stream) -> int | None:
+        """The highest key of a stream's table, in scope or not; 0 without rows, None where keys are no numbers."""
+        if len(stream.key) > 1:
+            return None
+        with self._snapshot(f"looking at {stream.name}") as cx:
+            kind = self._dialect.kind(schema.columns(cx, self._dialect, table=stream.table)[stream.key[0]])
+            if kind != "integer":
+                return None
+            sql = f"SELECT max({self._dialect.quoted(stream.key[0])}) FROM {self._dialect.quoted(stream.table)}"  # noqa: S608 - as above
+            return int(cx.scalar(statement.bind(sql, {})) or 0)
+
     def columns(self, source: str) -> dict[str, str]:
         """Columns of a table, or of a SELECT, and their kinds.
 
@@ -247,7 +259,7 @@ class Mis:
             return None
         found = position.parse(watermark)
         if found.server != self._server(cx):
-            raise errors.RelayError(
+            raise errors.WentBack(
                 f"The watermark was taken on {found.server}, and mis.url leads to {self._server(cx)}.",
                 hint="kiva-relay watermark show",
             )
@@ -311,7 +323,7 @@ def _next(
     if (snapshot.xid is not None and max(xids, default=0) > snapshot.xid) or (
         stamped and moment > horizon.moment + horizon.age
     ):
-        raise errors.RelayError(
+        raise errors.WentBack(
             "The MIS is older than what was read from it: it was restored from a backup, or its clock went back.",
             hint="kiva-relay watermark show",
         )

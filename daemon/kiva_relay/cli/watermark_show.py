@@ -1,0 +1,36 @@
+"""`kiva-relay watermark show`: how far each mapping has read the MIS."""
+
+from kiva_relay.cli import frame
+from kiva_relay.config.settings import Settings
+from kiva_relay.outbox import watermark
+from kiva_relay.outbox.watermark import Watermark
+from kiva_relay.source import position
+
+_COLUMNS = ("mapping", "read until", "how", "generation", "rows known", "reading all of it")
+_WALKS = {"backfill": "for the first time", "sweep": "anew", "leaving": "anew, its last part"}
+
+
+def command(config: frame.Config = None, *, as_json: frame.AsJson = False) -> None:
+    """Show how far each mapping has read the MIS, and in which generation."""
+    settings = frame.load(config)
+    with frame.outbox(settings) as outbox, outbox.read() as tx:
+        marks = watermark.watermarks(tx)
+        known = watermark.counted(tx)
+    if as_json:
+        frame.print_json([vars(mark) | {"rows": known.get(name, 0)} for name, mark in sorted(marks.items())])
+        return
+    frame.header(settings)
+    rows = [_row(marks[name], known.get(name, 0), settings) for name in sorted(marks)]
+    frame.table(_COLUMNS, rows, right=("generation", "rows known"))
+    if not rows:
+        frame.say("  Nothing was read yet.")
+    frame.say()
+    frame.say('Read all of it anew, from the beginning:   sudo kiva-relay watermark set --note "…"')
+
+
+def _row(mark: Watermark, known: int, settings: Settings) -> tuple[object, ...]:
+    until = "the beginning" if mark.w is None else frame.moment(position.parse(mark.w).moment, settings)
+    walk = "" if mark.walk is None else _WALKS[mark.walk]
+    if mark.walk_after is not None:
+        walk += f", after key {mark.walk_after}"
+    return mark.stream, until, mark.regime, mark.generation, known, walk

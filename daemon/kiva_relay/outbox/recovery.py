@@ -1,0 +1,151 @@
+"""An outbox against its witness: what left this machine and is not in the database, and whose witness this is.
+
+An outbox that lacks what the witness saw leave was restored from a backup, lost, or replaced. What Kiva answered
+then is taken from the witness; where it knows no answer, a draft or journal is in doubt, and waits for evidence or
+a person. A position is absolute: whatever Kiva holds of it, the present one is sent again.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from kiva_relay.outbox import binding, store, table, watermark
+from kiva_relay.outbox.database import Outbox
+from kiva_relay.outbox.entry import Entry
+from kiva_relay.outbox.state import Actor, State
+from kiva_relay.outbox.witness import Memory, Testimony, Witness
+
+_LAST_WITNESS = "witness"
+_KNOWN = "known_attempts"
+_A_FILE = "file"
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What was taken from the witness. `last` is the newest attempt of the outbox, `witnessed` the witness's."""
+
+    last: int
+    witnessed: int
+    doubts: tuple[Entry, ...]
+    delivered: tuple[Entry, ...]
+    positions: int
+
+
+def is_trusted(tx: Connection, outbox: Outbox, witness: Witness, memory: Memory) -> tuple[bool, bool]:
+    """Whether what this witness did not see did not leave; and whether the one that the outbox had is missing.
+
+    Another machine of a pair has a witness of its own: it proves nothing about what its partner sent, but nothing
+    is missing either. The answer is remembered: it is asked once a start, and a witness is missing once.
+    """
+    place = _A_FILE if outbox.is_file else socket.gethostname()
+    before: dict[str, Any] = orjson.loads(binding.get(tx, _LAST_WITNESS) or "{}")
+    known: dict[str, str] = before.get("known", {})
+    newest = _newest_answered(tx)
+    same = before.get("last") == witness.id
+    complete = newest is None or newest <= before.get("excused", 0) or memory.has(newest)
+    began = tx.execute(sa.select(table.attempt.c.id).limit(1)).first() is not None
+    lost = began and (known[place] != witness.id if place in known else outbox.is_file)
+    missing = lost or (same and not complete)
+    now_known = {
+        "last": witness.id,
+        "known": known | {place: witness.id},
+        "excused": newest if missing else before.get("excused", 0),
+    }
+    binding.put(tx, _LAST_WITNESS, orjson.dumps(now_known).decode())
+    return same and complete, missing
+
+
+def take(tx: Connection, memory: Memory, *, now: datetime) -> Taken | None:
+    """Put down what the witness saw leave and this outbox knows nothing of; None, as a rule, when there is nothing.
+
+    An outbox that is behind its witness takes a new number, so that its attempt numbers never mean two things.
+    """
+    known: dict[str, int] = orjson.loads(binding.get(tx, _KNOWN) or "{}")
+    own = binding.get(tx, "outbox_id") or ""
+    last = tx.execute(sa.select(sa.func.coalesce(sa.func.max(table.attempt.c.id), 0))).scalar_one()
+    known[own] = last
+    unknown = [told for told in memory.sent if told.attempt > known.get(told.outbox_id, 0)]
+    if not unknown:
+        return None
+    doubts: list[Entry] = []
+    delivered: list[Entry] = []
+    positions: set[str] = set()
+    for (resource, identity), what in _became(unknown, memory).items():
+        if resource not in table.CREATE_ONCE:
+            _send_position_again(tx, identity, now=now)
+            positions.add(identity)
+        elif (entry := _put_down(tx, resource, identity, what, now=now)) is not None:
+            (delivered if entry.state is State.DELIVERED else doubts).append(entry)
+    watermark.read_identities_again(tx, "repayment", positions)
+    for told in unknown:
+        known[told.outbox_id] = max(told.attempt, known.get(told.outbox_id, 0))
+    binding.put(tx, _KNOWN, orjson.dumps(known).decode())
+    binding.put(tx, "outbox_id", secrets.token_hex(8))
+    witnessed = max(told.attempt for told in unknown)
+    return Taken(last, witnessed, tuple(doubts), tuple(delivered), len(positions))
+
+
+@dataclass
+class _Fate:
+    """What the witness knows of one identity: may it be at Kiva, and with which receipt."""
+
+    loan_id: str
+    sent: bool = False
+    receipt: Mapping[str, Any] | None = None
+
+
+def _became(unknown: Iterable[Testimony], memory: Memory) -> dict[tuple[str, str], _Fate]:
+    """By identity, what became of it in its unknown attempts, oldest first."""
+    fates: dict[tuple[str, str], _Fate] = {}
+    for told in unknown:
+        ended = memory.answers.get((told.outbox_id, told.attempt), {})
+        for identity, loan in zip(told.identities, told.loans or told.identities, strict=True):
+            fate = fates.setdefault((told.resource, identity), _Fate(loan))
+            if identity not in ended:
+                fate.sent, fate.receipt = True, None
+            elif (receipt := ended[identity]) is not None:
+                fate.sent, fate.receipt = True, receipt
+            elif fate.receipt is not None:
+                fate.receipt = None  # a person sent it anew, and that did not arrive: they know, we do not
+    return fates
+
+
+def _put_down(tx: Connection, resource: str, identity: str, fate: _Fate, *, now: datetime) -> Entry | None:
+    if not fate.sent:
+        return None
+    before = store.was_sent(tx, resource, identity)
+    if before is None:
+        before = store.put_in_doubt(tx, resource, identity, loan_id=fate.loan_id, now=now)
+    elif before.state is not State.IN_DOUBT:
+        return None
+    if fate.receipt is None:
+        # Absence from Kiva's list does not settle it: we do not know when it was sent last.
+        return store.explain(tx, before, store.KNOWN_FROM_WITNESS)
+    values: dict[str, Any] = {"evidence": "receipt", "receipt": dict(fate.receipt), "reason": None}
+    settled = store.move(tx, before, State.DELIVERED, Actor.RECONCILER, now=now, **values)
+    return store.follow(tx, settled, by=Actor.RECONCILER, now=now)
+
+
+def _send_position_again(tx: Connection, identity: str, *, now: datetime) -> None:
+    """What we believe that Kiva holds is not what it took last: the present position is owed, whatever it is."""
+    versions = store.versions(tx, "repayment", identity)
+    store.withdraw_doubted(tx, versions, now=now)
+    delivered = next((entry for entry in versions if entry.state is State.DELIVERED), None)
+    if delivered is not None:
+        store.explain(tx, delivered, store.KNOWN_FROM_WITNESS)
+
+
+def _newest_answered(tx: Connection) -> int | None:
+    """The newest attempt that was surely sent: the witness must have it."""
+    columns = table.attempt.c
+    where = columns.outcome.in_(["accepted", "refused"])
+    return tx.execute(sa.select(sa.func.max(columns.id)).where(where)).scalar()

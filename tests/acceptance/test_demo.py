@@ -1,0 +1,68 @@
+"""The whole demo, short and small: it ends by itself, says that nothing was lost, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SENTENCE = re.compile(r"^lost 0 · duplicated 0 · answers lost ([1-9][0-9]*) · kills 1$", re.MULTILINE)
+
+
+@contextlib.contextmanager
+def demo(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "kiva_relay", "demo", "--clients", "300", *options]
+    environment = os.environ | {"TMPDIR": str(folder), "PYTHONUNBUFFERED": "1", "KIVA_RELAY_MIS__POLL_EVERY": "1d"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as running:
+        try:
+            yield running
+        finally:
+            if running.poll() is None:
+                running.send_signal(signal.SIGTERM)
+                running.wait(60)
+
+
+def left_behind(folder: Path) -> list[str]:
+    """Processes that still have something to do with this folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if str(folder) in line:
+                found.append(line)
+    return found
+
+
+@pytest.mark.timeout(400)
+def test_it_ends_by_itself_and_nothing_was_lost(tmp_path: Path) -> None:
+    with demo(tmp_path, "--for", "6s") as running:
+        said, _ = running.communicate(timeout=380)
+    assert SENTENCE.search(said), said
+    assert running.returncode == 0
+    assert "\x1b" not in said
+    assert "waits for a person (entry " in said
+    assert re.search(r"outbox settle \d+ --delivered", said)
+    assert list(tmp_path.iterdir()) == []
+    assert left_behind(tmp_path) == []
+
+
+@pytest.mark.timeout(200)
+def test_ctrl_c_ends_everything(tmp_path: Path) -> None:
+    with demo(tmp_path, "--for", "5m") as running:
+        assert running.stdout is not None
+        for line in running.stdout:
+            if "tellers at work" in line:
+                break
+        assert left_behind(tmp_path) != []
+        running.send_signal(signal.SIGINT)
+        running.communicate(timeout=120)
+    assert running.returncode == 130
+    assert list(tmp_path.iterdir()) == []
+    assert left_behind(tmp_path) == []
