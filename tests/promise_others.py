@@ -67,7 +67,7 @@ def _kiva(world: World) -> Iterator[Step]:
     if (after := spend(world, "publish")) is not None:
         for place, item in enumerate(world.ledger):
             if item.what == OURS and not item.deleted:
-                ledger = world.ledger[:place] + (item._replace(published=True),) + world.ledger[place + 1 :]
+                ledger = (*world.ledger[:place], item._replace(published=True), *world.ledger[place + 1 :])
                 yield "the coordinator publishes the draft", after._replace(ledger=ledger)
 
 

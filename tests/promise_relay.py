@@ -206,7 +206,7 @@ def follow(case: Case, world: World, number: int, by: Actor) -> World:
     if world.entries[newer].state is State.WAITING and world.entries[newer].content != "unfinished":
         return moved(world, newer, State.READY, by)
     alone = world.entries[newer]._replace(waits_for=None)
-    return world._replace(entries=world.entries[:newer] + (alone,) + world.entries[newer + 1 :])
+    return world._replace(entries=(*world.entries[:newer], alone, *world.entries[newer + 1 :]))
 
 
 # ---------------------------------------------------------------- lookout and reconciler
@@ -324,7 +324,7 @@ def _present(world: World) -> Look:
 
 def _at(world: World, place: int, **changes: object) -> World:
     after = world.relays[place]._replace(**changes)  # type: ignore[arg-type]
-    return world._replace(relays=world.relays[:place] + (after,) + world.relays[place + 1 :])
+    return world._replace(relays=(*world.relays[:place], after, *world.relays[place + 1 :]))
 
 
 def _ended(world: World, place: int) -> World:

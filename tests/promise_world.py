@@ -175,7 +175,7 @@ def spend(world: World, event: str) -> World | None:
     place = EVENTS.index(event)
     if not world.left[place]:
         return None
-    return world._replace(left=world.left[:place] + (world.left[place] - 1,) + world.left[place + 1 :])
+    return world._replace(left=(*world.left[:place], world.left[place] - 1, *world.left[place + 1 :]))
 
 
 def moved(world: World, number: int, target: State, by: Actor, **changes: object) -> World:
@@ -184,7 +184,7 @@ def moved(world: World, number: int, target: State, by: Actor, **changes: object
     machine.check(entry.state, target, by)
     TAKEN_ARROWS.add((entry.state, target, by))
     after = entry._replace(**({"state": target, "waits_for": None} | changes))  # type: ignore[arg-type]
-    return world._replace(entries=world.entries[:number] + (after,) + world.entries[number + 1 :])
+    return world._replace(entries=(*world.entries[:number], after, *world.entries[number + 1 :]))
 
 
 def added(world: World, entry: Entry, by: Actor) -> World:
@@ -197,7 +197,7 @@ def added(world: World, entry: Entry, by: Actor) -> World:
 def changed(world: World, number: int, **changes: object) -> World:
     """The world with an attempt changed."""
     after = world.attempts[number]._replace(**changes)  # type: ignore[arg-type]
-    return world._replace(attempts=world.attempts[:number] + (after,) + world.attempts[number + 1 :])
+    return world._replace(attempts=(*world.attempts[:number], after, *world.attempts[number + 1 :]))
 
 
 def at_kiva(world: World) -> list[Item]:

@@ -32,7 +32,7 @@ in_doubt = _gauge("in_doubt", "Entries of which nobody knows whether Kiva has th
 held = _gauge("held", "1 while something is held and waits for a person.", "what", "reason")
 attempts_open = _gauge("attempts_open", "Attempts that were begun and have no outcome yet.")
 
-deliveries = _counter("deliveries", "Attempts that ended, by outcome.", "resource", "outcome")
+deliveries = _counter("deliveries", "Entries whose attempt ended, by its outcome.", "resource", "outcome")
 last_success = _gauge("last_success_timestamp_seconds", "When Kiva last accepted something.", "resource")
 mirror_age_seconds = _gauge("mirror_age_seconds", "Age of the last complete reading of what Kiva lists.")
 

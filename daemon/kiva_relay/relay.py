@@ -37,6 +37,7 @@ _COURIER_RESTS = 0.25
 _LOOKOUT_RESTS = 0.5
 _MIS_ASKED_AGAIN = timedelta(seconds=5)
 _PULSE_EVERY = timedelta(seconds=5)
+_PURGE_EVERY = timedelta(hours=1)
 _READERS_STOP_WITHIN = 1.0
 _HANGS_AFTER = 240.0  # longer than connect, write and read of one request together
 
@@ -129,6 +130,7 @@ class Relay:
                 witness=witness,
                 started_at=self.time.now(),
             )
+            self._at("leased")
             start.recover(self.bench)
             start.hold_what_must_wait(self.bench)
             self._undo = undo.pop_all()
@@ -292,14 +294,25 @@ class Relay:
     def _tend(self) -> None:
         """The main thread: the pulse, the watchdog, and what a person asks."""
         published = self.time.monotonic()
+        purged = published - _PURGE_EVERY.total_seconds()
         self._publish()
         while not self.stop.is_set():
             self.time.wait(self.stop, 0.5)
             self._reload_when_asked()
             now = self.time.monotonic()
+            if now - purged >= _PURGE_EVERY.total_seconds():
+                self._purge()
+                purged = now
             if now - published >= _PULSE_EVERY.total_seconds():
                 self._publish()
                 published = now
+
+    def _purge(self) -> None:
+        """What was settled long ago keeps its ids, fingerprints, attempts and receipts, and loses its body."""
+        with contextlib.suppress(errors.OutboxAway), self.outbox.begin() as tx:
+            gone = store.purge(tx, settled_before=self.time.now() - self.settings.outbox.keep_payloads)
+            if gone:
+                _log.info("bodies of settled entries were deleted, as outbox.keep_payloads says", entries=gone)
 
     def _publish(self) -> None:
         destination = self.bench.destination

@@ -11,17 +11,26 @@ import sqlalchemy as sa
 
 from kiva_relay import errors
 from kiva_relay.delivery import reconciler
-from kiva_relay.outbox import hold, settlement, store, table, witness
+from kiva_relay.outbox import hold, settlement, store, table
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.state import Actor, State
-from kiva_relay.outbox.store import Batch, Ending, Verdict
+from kiva_relay.outbox.store import Ending, Verdict
 from kiva_relay.resource.refusal import Refusal
-from outboxes import NOW, later, migrated, on_file, owed
-
-ACCEPTED = Ending("accepted", body_complete=True, status=200, detail=None)
-LOST = Ending("in_doubt", body_complete=True, status=None, detail="ReadTimeout")
-NOT_SENT = Ending("not_processed", body_complete=False, status=None, detail="ConnectError")
+from outboxes import (
+    LOST,
+    NOT_SENT,
+    NOW,
+    claim,
+    deliver,
+    end,
+    later,
+    lose,
+    migrated,
+    on_file,
+    put,
+    states,
+)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -29,41 +38,6 @@ def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Outbox]:
     opened = on_file(tmp_path) if request.param == "sqlite" else migrated(request.getfixturevalue("postgres_database"))
     yield opened
     opened.close()
-
-
-def put(outbox: Outbox, *args: object, seconds: float = 0, **changes: object) -> Entry | None:
-    with outbox.begin() as tx:
-        return store.owe(tx, owed(*args, **changes), now=later(seconds))  # type: ignore[arg-type]
-
-
-def claim(outbox: Outbox, resource: str = "loan_draft", *, limit: int = 1, seconds: float = 0) -> Batch | None:
-    with outbox.begin() as tx:
-        due = store.due(tx, resource, limit=limit, now=later(seconds))
-        return store.claim(tx, resource, due, fence=1, now=later(seconds), request=lambda b: ",".join(b).encode())
-
-
-def end(outbox: Outbox, batch: Batch, ending: Ending, verdict: Verdict, *, seconds: float = 1) -> list[Entry]:
-    with outbox.begin() as tx:
-        verdicts = {entry.id: verdict for entry in batch.entries}
-        return store.end(tx, batch, ending, verdicts, by=Actor.COURIER, now=later(seconds))
-
-
-def states(outbox: Outbox, identity: str = "000000871", resource: str = "loan_draft") -> list[str]:
-    """The states of an identity's versions, oldest first."""
-    with outbox.read() as tx:
-        return [entry.state.value for entry in reversed(store.versions(tx, resource, identity))]
-
-
-def deliver(outbox: Outbox, resource: str = "loan_draft") -> list[Entry]:
-    batch = claim(outbox, resource, limit=9)
-    assert batch is not None
-    return end(outbox, batch, ACCEPTED, Verdict(State.DELIVERED, receipt={"loan_draft_uuid": "u"}))
-
-
-def lose(outbox: Outbox, resource: str = "loan_draft") -> Entry:
-    batch = claim(outbox, resource)
-    assert batch is not None
-    return end(outbox, batch, LOST, Verdict(State.IN_DOUBT, reason="answer_lost"))[0]
 
 
 def test_what_is_owed_becomes_ready_once(outbox: Outbox) -> None:
@@ -362,11 +336,15 @@ def test_an_attempt_that_the_witness_never_saw_had_not_begun_to_send(outbox: Out
     assert states(outbox) == ["ready"]
 
 
-def test_what_only_the_witness_knows_starts_in_doubt_once(outbox: Outbox) -> None:
-    put(outbox, "known")
-    told = [witness.Testimony("lost outbox", 7, "loan_draft", ("known", "unknown"))]
+def test_a_body_settled_long_ago_is_deleted_and_still_not_owed_again(outbox: Outbox) -> None:
+    put(outbox)
+    put(outbox, "000000872")
+    deliver(outbox)
+    put(outbox, body='{"amount":2}')  # a divergence, which quotes both
     with outbox.begin() as tx:
-        assert len(store.known_to_the_witness_only(tx, told, now=later(1))) == 2
-        assert store.known_to_the_witness_only(tx, told, now=later(2)) == []
-    assert states(outbox, "known") == ["withdrawn", "in_doubt"]
-    assert states(outbox, "unknown") == ["in_doubt"]
+        assert store.purge(tx, settled_before=NOW) == 0
+        assert store.purge(tx, settled_before=later(60)) == 2
+        assert tx.execute(sa.select(table.entry.c.body)).scalars().all() == [None, None]
+        assert tx.execute(sa.select(table.divergence.c.fields)).scalars().all() == [[]]
+    assert put(outbox) is None
+    assert states(outbox) == ["delivered"]

@@ -131,9 +131,51 @@ def test_a_value_that_cannot_be_sent_is_refused(
     ],
 )
 def test_a_value_is_made_fit(tmp_path: Path, line: str, value: Any, expected: str) -> None:
-    found = mapped(tmp_path, changed("currency: currency_code", line), content({"currency_code": value}))
+    text = changed("currency: currency_code", f"currency: {{text: XOF}}\n  {line.replace('currency', 'loanuse', 1)}")
+    found = mapped(tmp_path, text, content({"currency_code": value}))
     assert found.body is not None, found.refusals
-    assert found.body["currency"] == expected
+    assert found.body["loanuse"] == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("currency: {text: EUR}", "currency_unknown"),
+        ("location: {text: Dakar}", "location_unknown"),
+        ("activity_id: {text: 12}", "activity_unknown"),
+        ("theme_type_id: {text: 4}", "theme_unknown"),
+        ("description_language_id: {text: 9}", "language_unknown"),
+    ],
+)
+def test_what_is_not_on_kivas_lists_is_refused_also_where_nobody_looked_it_up(
+    tmp_path: Path, line: str, code: str
+) -> None:
+    text = DRAFT if line.startswith("currency") else changed("fields:\n", f"fields:\n  {line}\n")
+    found = mapped(
+        tmp_path,
+        text.replace("currency: currency_code", line if "currency" in line else "currency: currency_code"),
+        content(),
+    )
+    assert codes(found) == [(code, line.partition(":")[0])]
+
+
+def test_a_story_with_the_borrowers_own_number_is_refused(tmp_path: Path) -> None:
+    text = changed("fields:\n", "fields:\n  description: story\n")
+    row = {"story": "Appelez Fatou au 77 123 45 67."}
+    client = {"account_no": "9", "firstname": "Fatou", "lastname": "Diop", "mobile_no": "+221 77 123 45 67"}
+    client |= {"gender_cv_id": 1}
+    assert codes(mapped(tmp_path, text, content(row, client=client))) == [("contact_in_text", "description")]
+    assert [each.code for each in mapped(tmp_path, text, content(row)).warnings if each.field == "description"] == [
+        "phone_in_text"
+    ]
+
+
+def test_what_is_left_to_the_coordinator_is_no_warning(tmp_path: Path) -> None:
+    text = DRAFT + "left_to_the_coordinator: [description, loanuse, image_encoded, client_waiver_signed]\n"
+    before = {each.field for each in mapped(tmp_path, DRAFT, content()).warnings}
+    after = {each.field for each in mapped(tmp_path, text, content()).warnings}
+    assert before - after == {"description", "loanuse", "image_encoded", "client_waiver_signed"}
+    assert after == {"activity_id", "location"}
 
 
 def test_else_leave_out_leaves_out(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
@@ -164,3 +165,48 @@ def test_additive_resources_are_made_once_and_alone() -> None:
         assert resource.create_once == (resource.effect == "additive")
     assert RESOURCES["loan_draft"].batch_limit == 1
     assert RESOURCES["repayment"].batch_limit == 300
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("Write to fatou.diop@example.sn", "contact_in_text"),
+        ("Appelez le 77 123 45 67", "phone_in_text"),
+        ("tel. +221771234567", "phone_in_text"),
+        ("her loan of 12 500 000 XOF", None),
+        ("born 23.11.1984, 3 children, since 2019-2026", None),
+        ("a loan of 250000.00 for 12 months", None),
+    ],
+)
+def test_a_text_that_holds_a_way_to_reach_the_borrower(text: str, code: str | None) -> None:
+    for resource, body in (
+        ("loan_draft", draft(description=text)),
+        ("journal", {"internal_loan_id": "1", "subject": "News", "body": text}),
+    ):
+        kind = RESOURCES[resource]
+        found = [*kind.check(body, FACTS), *kind.warn(body, FACTS)]
+        assert [each.code for each in found if each.code.endswith("_in_text")] == ([code] if code else [])
+
+
+def test_what_a_coordinator_should_look_at() -> None:
+    body = draft(client_waiver_signed=False, activity_id=1, location="x")
+    body["schedule"] = [
+        {"date": "2026-12-23", "principal": 100, "interest": 0},
+        {"date": "2026-12-22", "principal": 0, "interest": 0},
+    ]
+    facts = dataclasses.replace(FACTS, left=("description", "loanuse", "image_encoded"))
+    warned = RESOURCES["loan_draft"].warn(body, facts)
+    assert {(each.code, each.field) for each in warned} == {
+        ("waiver_declined", "client_waiver_signed"),
+        ("instalment_too_early", "schedule[1].date"),
+        ("instalment_of_nothing", "schedule[1]"),
+        ("needed_to_publish", "entreps[0].gender"),
+    }
+    for each in warned:
+        assert "?" not in refusal.sentence(each)
+
+
+def test_an_instalment_is_never_below_0() -> None:
+    body = draft()
+    body["schedule"] = [{"date": "2026-12-23", "principal": 100, "interest": Decimal("-1")}]
+    assert codes(body) == [("instalment_negative", "schedule[0].interest")]

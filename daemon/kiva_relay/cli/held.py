@@ -93,11 +93,11 @@ def target(written: str, streams: list[str]) -> str:
     text = written.strip()
     if text.lower() == hold.ALL:
         return hold.ALL
+    if text.lower().replace("-", "_").removesuffix("s") in RESOURCES:
+        return frame.resource(text)  # a mapping may be called like its resource: then it is stream:NAME
     name = text.removeprefix(hold.STREAM)
     if name in streams:
         return hold.STREAM + name
-    if not text.startswith(hold.STREAM) and text.lower().replace("-", "_").removesuffix("s") in RESOURCES:
-        return frame.resource(text)
     known = [hold.ALL, *RESOURCES, *(hold.STREAM + stream for stream in streams)]
     near = errors.nearest(text, [*known, *streams], limit=1)
     raise errors.UsageError(

@@ -164,7 +164,7 @@ def _doubt(life: Life, settings: Settings) -> Iterator[_Line]:
     yield "", f"it is not there       {_settle(entry, 'resend', 'not in PA2')}"
     yield "", f"it must not go out    {_settle(entry, 'discard', '…')}"
     if entry.resource == "loan_draft":
-        yield "By itself", "If the coordinator publishes it, the relay sees that within an hour and settles it alone."
+        yield "By itself", "If the coordinator publishes it, the relay sees that at its next look and settles it alone."
     else:
         yield "If nobody decides", "it stays as it is, and is not sent."
 

@@ -90,7 +90,7 @@ def spoken(state: State) -> str:
 def why(entry: Entry) -> str:
     """Why an entry is where it is, in one line; empty when its state says it all."""
     if entry.state is State.REFUSED:
-        return "; ".join(sentence(one) for one in entry.reasons)
+        return " ".join(sentence(one) for one in entry.reasons)
     if entry.state is State.DELIVERED:
         return _EVIDENCE[entry.evidence] if entry.evidence else ""
     return reason(entry.reason)

@@ -94,16 +94,14 @@ class Secret:
         }[self.way]
 
     def _credentials(self, environ: Mapping[str, str]) -> Path:
-        """The folder that systemd made for the service; a command in a shell has none."""
+        """The folder that systemd made for the service; a command run with sudo reads where systemd takes it from."""
         folder = environ.get("CREDENTIALS_DIRECTORY")
         if folder:
             return Path(folder)
-        command = shlex.join(["sudo", "kiva-relay", *sys.argv[1:]])
         if os.geteuid() == 0:
-            hint = f"Use {{file: {_FOLDER}/{self.name}}}, which commands can read, too."
-        else:
-            hint = f"{command}      (runs with the service's user and credentials)"
-        raise UsageError(f"{self._what}. Credentials of systemd exist inside the service only.", hint=hint)
+            return Path(_FOLDER)
+        command = shlex.join(["sudo", "kiva-relay", *sys.argv[1:]])
+        raise UsageError(f"{self._what}. Credentials of systemd exist inside the service only.", hint=command)
 
     def _read(self, file: Path) -> str:
         try:

@@ -102,7 +102,7 @@ class Lookout:
         return False
 
     def _watch_clock(self) -> None:
-        """After a clock was set, `settle_after` is counted anew: it measures time that passed, not what a clock says."""
+        """After a clock was set, `settle_after` is counted anew: it measures time that passed."""
         clock = self._bench.clock
         differ, before = clock.now().timestamp() - clock.monotonic(), self._clocks_differ_by
         self._clocks_differ_by = differ

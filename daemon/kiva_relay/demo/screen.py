@@ -222,14 +222,15 @@ def _waiting(verdict: Verdict, ending: Ending) -> list[tuple[str, str]]:
         answer = _command(f"outbox settle {entry.id} --delivered", ending, "--note 'seen in PA2'")
         lines.append((f"{'':<25}yes: {answer}", ""))
         lines.append((f"{'':<25}no:  the same with --resend. Until then it is not sent again", ""))
-    by_code: dict[str, list[Entry]] = {}
+    by_code: dict[tuple[str, str], list[Entry]] = {}
     for entry in verdict.refused:
-        by_code.setdefault(entry.reasons[0].code, []).append(entry)
-    for entries in by_code.values():
-        lines += _group(entries, "not sent", lambda one: _why(one.reasons[0]))
+        by_code.setdefault((entry.resource, entry.reasons[0].code), []).append(entry)
+    for (resource, _), entries in by_code.items():
+        noun = "journal" if resource == "journal" else "loan"
+        lines += _group(entries, noun, "not sent", lambda one: _why(one.reasons[0]))
     fell = [entry for entry in verdict.waiting if entry.resource == "repayment"]
     if fell:
-        lines += _group(fell, "kept back", _position)
+        lines += _group(fell, "loan", "kept back", _position)
     others = Counter(entry.reason for entry in verdict.waiting if entry.resource != "repayment")
     if others["incomplete"]:
         lines.append(
@@ -240,10 +241,10 @@ def _waiting(verdict: Verdict, ending: Ending) -> list[tuple[str, str]]:
     return lines
 
 
-def _group(entries: Sequence[Entry], what: str, say: Callable[[Entry], str]) -> list[tuple[str, str]]:
+def _group(entries: Sequence[Entry], noun: str, what: str, say: Callable[[Entry], str]) -> list[tuple[str, str]]:
     """The same thing repeated is one line with a count, and some examples."""
     first, *rest = [f"{entry.loan_id}  {say(entry)}" for entry in entries[:_EXAMPLES]]
-    head = f"    {_many(len(entries), 'loan')} {what}"
+    head = f"    {_many(len(entries), noun)} {what}"
     lines = [(f"{head:<25}{first}", "")]
     lines += [(f"{'':<25}{one}", "") for one in rest]
     more = len(entries) - _EXAMPLES
@@ -265,9 +266,9 @@ def _next(verdict: Verdict, ending: Ending) -> list[tuple[str, str]]:
     if ending.kept:
         looks = [_command(command, ending) for command in ("status", "review", f"outbox show {number}")]
         return [("It all runs on. In another terminal:", "bold"), *((f"  {one}", "") for one in looks)]
-    looks = f"kiva-relay status · review · outbox show {number}"
+    then = f"kiva-relay status · review · outbox show {number}"
     return [
-        (f"Next   look around in it      make demo KEEP=1      then: {looks}", ""),
+        (f"Next   look around in it      make demo KEEP=1      then: {then}", ""),
         ("       your own database      docs/first-day.md     reads only; nothing leaves this machine", ""),
     ]
 

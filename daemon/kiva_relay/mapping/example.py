@@ -23,7 +23,20 @@ from kiva_relay.resource.refusal import Refusal
 from kiva_relay.source.reader import Content
 
 FILE = ("today", "cutoff", "timezone", "columns", "basis", "lists", "rows", "examples")
-EXAMPLE = ("name", "today", "cutoff", "rows", "body", "has", "refused", "warnings", "waiting", "identity", "created_at", "checks")
+EXAMPLE = (
+    "name",
+    "today",
+    "cutoff",
+    "rows",
+    "body",
+    "has",
+    "refused",
+    "warnings",
+    "waiting",
+    "identity",
+    "created_at",
+    "checks",
+)
 EXPECTATIONS = ("body", "has", "refused", "warnings", "waiting", "identity", "created_at", "checks")
 
 

@@ -186,7 +186,9 @@ class FieldReader:
         texts, language = found.get("texts"), found.get("language")
         if texts is None or texts.kind != "map" or not texts.entries or found.get("from") or found.get("text"):
             remedy = 'texts: {fr: "Elle achète {purpose.code_value}.", en: "…"}'
-            self.report.add(texts, f"{path}.texts", "expected a text for each language, and nothing else", remedy=remedy)
+            self.report.add(
+                texts, f"{path}.texts", "expected a text for each language, and nothing else", remedy=remedy
+            )
             return None
         if language is None:
             remedy = "language: a column that holds one of them, or one of them between quotes"

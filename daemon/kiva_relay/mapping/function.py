@@ -268,7 +268,10 @@ FUNCTIONS: dict[str, Function] = {
         choose,
         1,
         2,
-        (("code | choose({'F': 'female', 'M': 'male'})", "female"), ("'X' | choose({'F': 'female'}, 'unknown')", "unknown")),
+        (
+            ("code | choose({'F': 'female', 'M': 'male'})", "female"),
+            ("'X' | choose({'F': 'female'}, 'unknown')", "unknown"),
+        ),
     ),
     "lookup": Function(look_up, 1, 1, (("'livestock' | lookup('activities')", "79"),)),
     "translate": Function(translate, 1, 1, (("'Elevage' | translate('activities.csv')", "Livestock"),)),
@@ -295,7 +298,7 @@ FUNCTIONS: dict[str, Function] = {
         0,
         0,
         (
-            ("'SEYDOU D\'ALMEIDA' | name", "Seydou d'Almeida"),
+            ('"SEYDOU D\'ALMEIDA" | name', "Seydou d'Almeida"),
             ("'mcdonald' | name", "McDonald"),
             ("'NGUYỄN THỊ ÁNH' | name", "Nguyễn Thị Ánh"),
             ("'Ngozi MacArthur' | name", "Ngozi MacArthur"),

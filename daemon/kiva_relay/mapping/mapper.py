@@ -169,8 +169,8 @@ class _Work:
     def _contacts(self) -> Iterator[str]:
         """How the borrower can be reached, out of every column that is called so."""
         for rows in (self.content.root, *self.content.related.values()):
-            for row in rows if isinstance(rows, list) else [rows or {}]:
-                for name, value in row.items():
+            for row in rows if isinstance(rows, list) else [rows]:
+                for name, value in row.items() if isinstance(row, Mapping) else ():
                     if isinstance(value, str) and _CONTACT.search(name):
                         yield value
 

@@ -153,3 +153,11 @@ def create_file(path: Path) -> None:
             hint=f"sudo install -d -o kiva-relay -m 0700 {path.parent}",
         ) from error
     os.close(descriptor)
+    give_to_owner_of_folder(path)
+
+
+def give_to_owner_of_folder(path: Path) -> None:
+    """What root makes in the service's folder must belong to the service, or it could not open it later."""
+    if os.geteuid() == 0:
+        folder = path.parent.stat()
+        os.chown(path, folder.st_uid, folder.st_gid)

@@ -30,7 +30,7 @@ from sqlalchemy.engine import Connection
 from kiva_relay import errors, log
 from kiva_relay.clock import Clock
 from kiva_relay.outbox import table
-from kiva_relay.outbox.database import Outbox
+from kiva_relay.outbox.database import Outbox, give_to_owner_of_folder
 
 DURATION = timedelta(seconds=30)
 MARGIN = timedelta(seconds=5)
@@ -216,6 +216,7 @@ class Lease:
     def _lock_file(self) -> None:
         path = self._outbox.path.with_name(self._outbox.path.name + ".lock")
         self._lock = path.open("a+")
+        give_to_owner_of_folder(path)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -83,7 +83,8 @@ def adopt(tx: Connection, loan_ids: Sequence[str], *, by: str, note: str, now: d
     moved: dict[int, Entry] = {}
     noted, known, being_sent = [], [], []
     for loan in loan_ids:
-        mine = [entry for number in owed.get(loan, ()) if (entry := store.find(tx, number)) is not None]
+        versions = [store.find(tx, number) for number in owed.get(loan, ())]
+        mine = [version for version in versions if version is not None]
         if any(entry.state is State.SENDING for entry in mine):
             being_sent.append(loan)
         elif loan in at_kiva:
@@ -91,10 +92,11 @@ def adopt(tx: Connection, loan_ids: Sequence[str], *, by: str, note: str, now: d
         elif not mine:
             store.put_by_hand(tx, loan, note=note, now=now)
             noted.append(loan)
-        for entry in mine:
-            # What waits behind an older version follows it.
-            if entry.state in _FROM["delivered"] and entry.waits_for is None and loan not in being_sent:
-                moved[entry.id] = settle(tx, entry, "delivered", by=by, note=note, now=now)
+        # What waits behind an older version follows it.
+        in_doubt = [version for version in mine if version.state is State.IN_DOUBT]
+        for version in in_doubt or ([] if loan in being_sent else mine):
+            if version.state in _FROM["delivered"]:
+                moved[version.id] = settle(tx, version, "delivered", by=by, note=note, now=now)
     about = {"moved": len(moved), "noted": noted}
     act.record(tx, by=by, verb="adopt", about=about, note=note, now=now)
     return Adopted(tuple(moved.values()), tuple(noted), tuple(known), tuple(being_sent))

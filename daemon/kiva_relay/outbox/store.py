@@ -421,6 +421,15 @@ def _unless_left_scope(tx: Connection, settled: Entry, *, by: Actor, now: dateti
     return settled
 
 
+def purge(tx: Connection, *, settled_before: datetime) -> int:
+    """Delete the bodies of entries that were settled before a moment, and what their divergences quote; how many."""
+    entry = table.entry.c
+    old = sa.and_(entry.body.is_not(None), entry.settled_at < settled_before)
+    quoted = table.divergence.c.entry_id.in_(sa.select(entry.id).where(old))
+    tx.execute(sa.update(table.divergence).where(quoted).values(fields=[]))
+    return tx.execute(sa.update(table.entry).where(old).values(body=None)).rowcount
+
+
 def _look_again(tx: Connection, entry: Entry) -> None:
     """What an older version's end changes (has a position fallen?) is decided anew, from the MIS."""
     tx.execute(
@@ -433,7 +442,7 @@ def _look_again(tx: Connection, entry: Entry) -> None:
 def _same(entry: Entry, owed: Owed) -> bool:
     if owed.refusals:
         return entry.refusals == [reason.to_json() for reason in owed.refusals]
-    return entry.body_sha256 == owed.body_sha256 and entry.period == owed.period and entry.body is not None
+    return entry.body_sha256 == owed.body_sha256 and entry.period == owed.period and entry.body_sha256 is not None
 
 
 def _perhaps_applied(tx: Connection, entries: Sequence[Entry]) -> bool:

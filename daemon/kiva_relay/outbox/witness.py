@@ -25,6 +25,7 @@ from typing import Any
 import orjson
 
 from kiva_relay import errors
+from kiva_relay.outbox import database
 
 Ended = Mapping[str, Mapping[str, Any] | None]
 """What an answer decided, by identity: Kiva's receipt; None where it surely is not at Kiva."""
@@ -66,6 +67,7 @@ class Witness:
         self._to = hashlib.sha256(f"{api_url} {partner_id}".encode()).hexdigest()[:16]
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, stat.S_IRUSR | stat.S_IWUSR)
+            database.give_to_owner_of_folder(path)
             _sync_folder(path.parent)
             self._end_torn_line()
             self.id = self._own_number()

@@ -10,9 +10,9 @@ from kiva_relay.resource.refusal import Refusal
 _EMAIL = re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+")
 # Eight digits and more, written together or in groups: shorter ones are amounts, ages and dates.
 _PHONE = re.compile(r"(?<![\w.,])\+?\(?\d(?:[\s().\-/]{0,2}\d){7,14}(?!\w)")
-_DATE = re.compile(r"\d{1,2}[./-]\d{1,2}[./-]\d{4}|\d{4}[./-]\d{1,2}[./-]\d{1,2}")
+_DATE = re.compile(r"\d{1,2}[./-]\d{1,2}[./-]\d{4}|\d{4}[./-]\d{1,2}[./-]\d{1,2}|\d{4} ?[-/] ?\d{4}")
 # An amount in groups of three, as 12 500 000; a telephone number is hardly ever grouped like this throughout.
-_AMOUNT = re.compile(r"[1-9]\d{0,2}([ .\u00a0\u202f])\d{3}(?:\1\d{3})*(?:,\d+)?")
+_AMOUNT = re.compile(r"[1-9]\d{0,2}([ .\u00a0\u202f])\d{3}(?:\1\d{3})*(?:,\d+)?|\d+[.,]\d{1,2}")
 _ENOUGH = 7
 
 

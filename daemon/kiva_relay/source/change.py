@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
@@ -62,7 +63,10 @@ def _changed(look: Look, one: Watched, facts: Facts, versions: set[str]) -> list
     columns = one.columns
     places = [[columns.index(column) for column in route.columns] for route in one.routes]
     seen = look.seen.get(one.source, ())
-    for version, stays, row in _rows(look, one, facts):
+    alike: Counter[str] = Counter()
+    for text, stays, row in _rows(look, one, facts):
+        alike[text] += 1  # rows of a table without a key may be the same in everything
+        version = text if alike[text] == 1 else f"{text} {alike[text]}"
         if stays:
             versions.add(version)
         if version in seen:
@@ -80,7 +84,7 @@ def _rows(look: Look, one: Watched, facts: Facts) -> Iterable[tuple[str, bool, S
     zones = list(dict.fromkeys(look.zones[name] for name in streams))
     since, since_values = dialect.since(one, facts, at=look.since, now=look.until, zones=zones, prefix="kr_since")
     stays, stays_values = dialect.since(one, facts, at=look.until, now=look.until, zones=zones, prefix="kr_until")
-    version = dialect.version(one)
+    version = dialect.version(one, facts)
     wanted = [f"r.{dialect.quoted(column)}" for column in one.columns]
     picked = [version or "''", f"CASE WHEN {stays} THEN 1 ELSE 0 END", *wanted, *(() if version else ("r.*",))]
     # A SELECT belongs to one stream (watch.watched), whose parameters it uses.

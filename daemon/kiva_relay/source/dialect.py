@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
-from typing import Protocol
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 
 from kiva_relay import errors
-from kiva_relay.source import dialect_postgresql, dialect_sqlite
+from kiva_relay.source import dialect_mariadb, dialect_postgresql, dialect_sqlite
 from kiva_relay.source.position import Horizon, Position, Regime, Snapshot
 from kiva_relay.source.watch import Facts, Stamp, Watched
 
@@ -63,7 +63,31 @@ class Dialect(Protocol):
         """What a column of this type says about when, None when nothing."""
         ...
 
-    def version(self, one: Watched) -> str | None:
+    def unsteady(self, cx: sa.Connection) -> set[str]:
+        """Tables of which a transaction sees every change at once, as if it were none."""
+        ...
+
+    def torn(self, cx: sa.Connection) -> str:
+        """Last in its transaction: a table that was emptied under the snapshot, so that it looked empty; mostly ""."""
+        ...
+
+    def described(self, cursor: Any) -> list[tuple[str, object]]:
+        """Names and type codes of a result's columns."""
+        ...
+
+    def turned(self, code: object) -> Callable[[object], object] | None:
+        """What is left to do with the values of a column of this type after the driver; None: nothing."""
+        ...
+
+    def exact(self, code: object, column: str) -> str | None:
+        """SQL for all digits of a column of which the database otherwise writes some; None: it writes them all."""
+        ...
+
+    def as_exact(self, given: object) -> object:
+        """What `exact` gave, as the number that is stored."""
+        ...
+
+    def version(self, one: Watched, facts: Facts) -> str | None:
         """SQL for a text that is another one for each version of each row `r`; None: the row is its version."""
         ...
 
@@ -108,6 +132,22 @@ class Dialect(Protocol):
         """Those that this role could change."""
         ...
 
+    def grants(self, cx: sa.Connection, tables: Sequence[str]) -> list[str]:
+        """Statements that give the role what it needs for these tables, and nothing else."""
+        ...
+
+    def replaced(self, error: sa.exc.DBAPIError) -> bool:
+        """Whether a table was replaced under the snapshot: the same in a new one will work."""
+        ...
+
+    def cancelled(self, error: sa.exc.DBAPIError) -> bool:
+        """Whether the statement took longer than it may."""
+        ...
+
+    def forbidden(self, error: sa.exc.DBAPIError) -> bool:
+        """Whether a grant is missing."""
+        ...
+
     def lost(self, error: sa.exc.DBAPIError) -> bool:
         """Whether the server is away, so that the same may work later."""
         ...
@@ -122,10 +162,12 @@ def of(url: sa.URL) -> Dialect:
     match url.get_backend_name():
         case "postgresql":
             return dialect_postgresql.PostgreSQL()
+        case "mariadb" | "mysql":
+            return dialect_mariadb.MariaDB()
         case "sqlite":
             return dialect_sqlite.SQLite()
         case other:
             raise errors.UsageError(
                 f"mis.url begins with {other}://, which this version cannot read.",
-                hint="Write postgresql://… or sqlite://… in mis.url.",
+                hint="Write postgresql://…, mariadb://…, mysql://… or sqlite://… in mis.url.",
             )

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta, tzinfo
+from typing import Any
 
 import psycopg
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from kiva_relay.source import session_postgresql, statement, value
-from kiva_relay.source.position import Horizon, Position, Regime, Snapshot
+from kiva_relay.source.position import OVERLAP, Horizon, Position, Regime, Snapshot, local
 from kiva_relay.source.watch import Facts, Stamp, Watched
 
 CLOCK_TOLERANCE = timedelta(seconds=5)
 """How far the clocks of the MIS's application servers, which stamp the rows, may lie behind the database's."""
-
-OVERLAP = timedelta(minutes=10)
-"""How far back rows are read again where nothing tells what is still open."""
 
 _WRAP = 2_000_000_000
 """Transaction ids in a row are 32 bits: a watermark this many behind cannot be compared with them any more."""
@@ -34,6 +32,8 @@ SELECT count(*) FILTER (WHERE a.backend_type IS NULL) AS hidden,
        pg_is_in_recovery() AS standby,
        current_user AS role,
        statement_timestamp() AS clock,
+       (array_agg('session ' || a.pid || ' of ' || a.usename ORDER BY a.xact_start)
+         FILTER (WHERE a.xact_start IS NOT NULL))[1] AS oldest_of,
        least(min(a.xact_start), (SELECT min(prepared) FROM pg_prepared_xacts), statement_timestamp()) AS oldest
 FROM   pg_stat_activity a
 WHERE  a.pid <> pg_backend_pid() AND a.datname = current_database()
@@ -43,6 +43,14 @@ AND    coalesce(a.backend_type, 'client backend') NOT IN ('autovacuum worker', '
 _SNAPSHOT = """
 SELECT CAST(pg_snapshot_xmin(s) AS text) AS xmin, CAST(pg_snapshot_xmax(s) AS text) AS xmax
 FROM   pg_current_snapshot() s
+"""
+
+# The catalogue as our snapshot has it, against the files that are in use: of all tables that we have looked at.
+_TORN = """
+SELECT c.relname
+FROM   pg_locks l JOIN pg_class c ON c.oid = l.relation
+WHERE  l.pid = pg_backend_pid() AND l.locktype = 'relation' AND c.relkind IN ('r', 'm') AND c.oid >= 16384
+AND    c.relfilenode <> pg_relation_filenode(c.oid) LIMIT 1
 """
 
 _INDEXED = """
@@ -110,7 +118,7 @@ class PostgreSQL:
         if blind:
             return Horizon(seen.clock - OVERLAP, OVERLAP, blind, remedy)
         moment = seen.oldest - CLOCK_TOLERANCE
-        return Horizon(moment, seen.clock - moment)
+        return Horizon(moment, seen.clock - moment, pinned_by=seen.oldest_of or "")
 
     def snapshot(self, cx: sa.Connection) -> Snapshot:
         """Its xmin: every transaction below it had ended."""
@@ -148,7 +156,31 @@ class PostgreSQL:
         """Whether the type says a moment, a time without a zone, or a day."""
         return _STAMPS.get(_type_name(type_code))
 
-    def version(self, one: Watched) -> str | None:
+    def unsteady(self, cx: sa.Connection) -> set[str]:  # noqa: ARG002 - every dialect is asked alike
+        """None: every table has versions."""
+        return set()
+
+    def torn(self, cx: sa.Connection) -> str:
+        """A table that was truncated since the snapshot, which sees it empty: it has another file now."""
+        return str(cx.scalar(sa.text(_TORN)) or "")
+
+    def described(self, cursor: Any) -> list[tuple[str, object]]:
+        """Names and types."""
+        return [(column[0], column[1]) for column in cursor.description]
+
+    def turned(self, code: object) -> Callable[[object], object] | None:  # noqa: ARG002 - every dialect is asked alike
+        """Nothing is left to do after psycopg."""
+        return None
+
+    def exact(self, code: object, column: str) -> str | None:  # noqa: ARG002 - every dialect is asked alike
+        """All digits are written."""
+        return None
+
+    def as_exact(self, given: object) -> object:
+        """Never asked for."""
+        return given
+
+    def version(self, one: Watched, facts: Facts) -> str | None:  # noqa: ARG002 - every dialect is asked alike
         """Place and transaction id: no two versions of a row share both."""
         if one.table is None:
             return None
@@ -215,6 +247,23 @@ class PostgreSQL:
         check += " OR has_table_privilege(:name, 'DELETE') OR has_table_privilege(:name, 'TRUNCATE')"
         return [table for table in tables if cx.scalar(statement.bind(check, {"name": self.quoted(table)}))]
 
+    def grants(self, cx: sa.Connection, tables: Sequence[str]) -> list[str]:
+        """What the role needs, no more: the tables with their schemas, and to see the transactions of others."""
+        role = self.quoted(str(cx.scalar(sa.text("SELECT current_user"))))
+        asked = "SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        asked += " WHERE c.oid = to_regclass(:name)"
+        schemas: dict[str, None] = {}
+        named = []
+        for table in tables:
+            schema = cx.scalar(statement.bind(asked, {"name": self.quoted(table)})) or "public"
+            schemas[self.quoted(str(schema))] = None
+            named.append(f"{self.quoted(str(schema))}.{self.quoted(table.rpartition('.')[2])}")
+        return [
+            *(f"GRANT USAGE ON SCHEMA {schema} TO {role};" for schema in schemas),
+            *(f"GRANT SELECT ON {table} TO {role};" for table in named),
+            f"GRANT pg_read_all_stats TO {role};",
+        ]
+
     def lost(self, error: sa.exc.DBAPIError) -> bool:
         """No connection, a server that starts or stops, no room for one more, a standby that cancelled us."""
         if error.connection_invalidated:
@@ -223,6 +272,18 @@ class PostgreSQL:
         if state is None:
             return isinstance(error.orig, psycopg.OperationalError)
         return state[:2] in {"08", "28", "53"} or state in {"57P01", "57P02", "57P03", "40001"}
+
+    def replaced(self, error: sa.exc.DBAPIError) -> bool:  # noqa: ARG002 - every dialect is asked alike
+        """No error says so: see `torn`."""
+        return False
+
+    def cancelled(self, error: sa.exc.DBAPIError) -> bool:
+        """The statement took too long."""
+        return getattr(error.orig, "sqlstate", None) == "57014"
+
+    def forbidden(self, error: sa.exc.DBAPIError) -> bool:
+        """The role may not read it."""
+        return getattr(error.orig, "sqlstate", None) == "42501"
 
 
 def _type_name(type_code: object) -> str:
@@ -237,11 +298,6 @@ def _xid32(xid: int) -> int:
 def _bound(kind: Stamp, at: datetime, now: datetime, zones: Sequence[tzinfo]) -> str:
     if kind == "moment":
         return at.astimezone(UTC).isoformat()
-    # Where the clocks went back since, rows carry a smaller time: the smaller offset of both ends is safe.
-    naive = min(at.astimezone(UTC).replace(tzinfo=None) + _offset(zone, at, now) for zone in zones)
+    naive = min(local(at, now, zone) for zone in zones)
     stamp: datetime | date = naive.date() if kind == "day" else naive
     return stamp.isoformat()
-
-
-def _offset(zone: tzinfo, at: datetime, now: datetime) -> timedelta:
-    return min(moment.astimezone(zone).utcoffset() or timedelta(0) for moment in (at, now))

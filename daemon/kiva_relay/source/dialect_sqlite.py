@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -84,7 +85,31 @@ class SQLite:
         """Never asked for: stamps are not used."""
         return "naive"
 
-    def version(self, one: Watched) -> str | None:  # noqa: ARG002 - every dialect is asked alike
+    def unsteady(self, cx: sa.Connection) -> set[str]:  # noqa: ARG002 - every dialect is asked alike
+        """None: a transaction sees one state of the file."""
+        return set()
+
+    def torn(self, cx: sa.Connection) -> str:  # noqa: ARG002 - every dialect is asked alike
+        """None, for the same reason."""
+        return ""
+
+    def described(self, cursor: Any) -> list[tuple[str, object]]:
+        """Names; a column of SQLite has no type that would mean anything."""
+        return [(column[0], None) for column in cursor.description]
+
+    def turned(self, code: object) -> Callable[[object], object] | None:  # noqa: ARG002 - every dialect is asked alike
+        """Nothing is left to do after the driver."""
+        return None
+
+    def exact(self, code: object, column: str) -> str | None:  # noqa: ARG002 - every dialect is asked alike
+        """All digits are given."""
+        return None
+
+    def as_exact(self, given: object) -> object:
+        """Never asked for."""
+        return given
+
+    def version(self, one: Watched, facts: Facts) -> str | None:  # noqa: ARG002 - every dialect is asked alike
         """The row is its own version."""
         return None
 
@@ -134,6 +159,22 @@ class SQLite:
     def can_write(self, cx: sa.Connection, tables: Sequence[str]) -> list[str]:  # noqa: ARG002 - every dialect is asked alike
         """None: the file is opened read-only."""
         return []
+
+    def grants(self, cx: sa.Connection, tables: Sequence[str]) -> list[str]:  # noqa: ARG002 - every dialect is asked alike
+        """None: a file has permissions instead."""
+        return []
+
+    def replaced(self, error: sa.exc.DBAPIError) -> bool:  # noqa: ARG002 - every dialect is asked alike
+        """Cannot happen: a transaction sees one state of the file."""
+        return False
+
+    def cancelled(self, error: sa.exc.DBAPIError) -> bool:  # noqa: ARG002 - every dialect is asked alike
+        """There is no limit on statements."""
+        return False
+
+    def forbidden(self, error: sa.exc.DBAPIError) -> bool:  # noqa: ARG002 - every dialect is asked alike
+        """A file is opened as a whole or not at all."""
+        return False
 
     def lost(self, error: sa.exc.DBAPIError) -> bool:
         """A file that cannot be opened, or that somebody keeps locked."""

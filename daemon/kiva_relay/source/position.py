@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Literal
 
 from kiva_relay import errors
 from kiva_relay.source.stream import Stream
+
+OVERLAP = timedelta(minutes=10)
+"""How far back rows are read again where nothing tells what is still open."""
 
 Regime = Literal["xmin", "horizon", "overlap", "scan", "sweep"]
 """How changes of a table are found; `sweep`: they are not, the nightly sweep finds them."""
@@ -68,13 +71,14 @@ class Horizon:
     """A moment below which no time stamp can still appear.
 
     `age` is how far it lies behind the MIS's clock; `blind` says why it cannot be relied on ("" when it can), with
-    the `remedy`. A blind horizon lies one overlap back.
+    the `remedy`. A blind horizon lies one overlap back. `pinned_by` names the session whose transaction is oldest.
     """
 
     moment: datetime
     age: timedelta
     blind: str = ""
     remedy: str = ""
+    pinned_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,9 @@ class Cycle:
     """One look at what changed.
 
     `keys` are root keys by stream, each once; `next` the watermark to store together with their content; `regime`
-    how each stream was watched; `reasons` why it was not watched better ("" when it could not be).
+    how each stream was watched; `reasons` why it was not watched better ("" when it could not be). `failed` are
+    streams that could not be looked at, with the error; they are in nothing else. `pinned_by` names the session that
+    keeps the horizon where it is.
     """
 
     keys: dict[str, list[str]]
@@ -90,7 +96,18 @@ class Cycle:
     regime: dict[str, str]
     horizon_age: timedelta
     reasons: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, errors.RelayError] = field(default_factory=dict)
+    pinned_by: str = ""
     remembered: Mapping[tuple[str, str], Collection[str]] = field(default_factory=dict, repr=False)
     """Row versions above `next`, by source: what `processed()` keeps."""
     streams: tuple[Stream, ...] = field(default=(), repr=False)
     """The streams for which they were followed to their roots."""
+
+
+def local(at: datetime, now: datetime, zone: tzinfo) -> datetime:
+    """What a clock in the zone showed `at`, without its zone.
+
+    Where the clocks went back until `now`, rows carry a smaller time: the smaller offset of both ends is safe.
+    """
+    offset = min(moment.astimezone(zone).utcoffset() or timedelta(0) for moment in (at, now))
+    return at.astimezone(UTC).replace(tzinfo=None) + offset

@@ -48,13 +48,38 @@ class Page:
     stream: Stream
     values: Mapping[str, object]
     zone: tzinfo
+    shape: dict[str, dict[str, str]] = field(default_factory=dict)
+    """What was found of the columns, by relation: names and kinds."""
 
-    def rows(self, sql: str, lists: Mapping[str, Sequence[object]]) -> Iterable[Row]:
-        """Rows of a statement, their values normal."""
-        result = self.cx.execute(statement.bind(sql, self.values, lists))
+    def rows(self, alias: str, rest: str, lists: Mapping[str, Sequence[object]], *, of: str) -> Iterable[Row]:
+        """Rows of `SELECT alias.*, rest`, their values normal.
+
+        Args:
+            alias: of the rows.
+            rest: one more column, and everything behind it.
+            lists: members of the lists in `rest`.
+            of: what these rows are called in `shape`.
+        """
+        result = self.cx.execute(statement.bind(f"SELECT {alias}.*, {rest}", self.values, lists))  # noqa: S608 - names come quoted, values bound
+        described = self.dialect.described(result.cursor)
+        self.shape[of] = {name: self.dialect.kind(code) for name, code in described[:-1]}
+        turns = [self.dialect.turned(code) for _, code in described]
+        exact = [
+            (name, sql)
+            for name, code in described
+            if (sql := self.dialect.exact(code, f"{alias}.{self.dialect.quoted(name)}"))
+        ]
+        if exact:
+            result.close()
+            listed = ", ".join([f"{alias}.*", *(f"{sql} AS {self.dialect.quoted(name)}" for name, sql in exact), rest])
+            result = self.cx.execute(statement.bind(f"SELECT {listed}", self.values, lists))  # noqa: S608 - as above
+            turns[-1:-1] = [self.dialect.as_exact] * len(exact)
         names = list(result.keys())
         for row in result:
-            yield {name: value.normal(one, self.zone) for name, one in zip(names, row, strict=True)}
+            yield {
+                name: value.normal(turn(one) if turn else one, self.zone)
+                for name, turn, one in zip(names, turns, row, strict=True)
+            }
 
 
 def read(page: Page, keys: Sequence[str]) -> list[Content]:
@@ -87,8 +112,8 @@ def _roots(page: Page, keys: Sequence[str]) -> dict[str, tuple[Row, bool]]:
     asked = [parts for key in dict.fromkeys(keys) if (parts := value.parts(key, len(columns))) is not None]
     for chunk in statement.chunks(asked, width=len(columns)):
         condition, members = statement.within(columns, chunk)
-        sql = f"SELECT {name}.*, CASE WHEN ({where}) THEN 1 ELSE 0 END AS {_IN_SCOPE} FROM {table} WHERE {condition}"  # noqa: S608 - names come quoted, values bound; `where` is the administrator's
-        for row in page.rows(sql, {"kr_values": members}):
+        rest = f"CASE WHEN ({where}) THEN 1 ELSE 0 END AS {_IN_SCOPE} FROM {table} WHERE {condition}"
+        for row in page.rows(name, rest, {"kr_values": members}, of=ROOT):
             in_scope = bool(row.pop(_IN_SCOPE))
             found[value.key([row[column] for column in stream.key])] = (row, in_scope)
     return found
@@ -112,8 +137,8 @@ def _related(page: Page, relation: Relation, met: Mapping[str, Mapping[str, list
     bound = (tuple(dialect.bound(one) for one in given) for given in values.values())
     for chunk in statement.chunks(bound, width=len(columns)):
         condition, members = statement.within(columns, chunk)
-        sql = f"SELECT r.*, {rank} AS {_RANK} FROM {origin} r WHERE {condition}"  # noqa: S608 - as above
-        for row in page.rows(sql, {"kr_values": members}):
+        rest = f"{rank} AS {_RANK} FROM {origin} r WHERE {condition}"
+        for row in page.rows("r", rest, {"kr_values": members}, of=relation.name):
             place = int(str(row.pop(_RANK)))
             for key in matching.owners(row):
                 ranked[key].append((place, row))

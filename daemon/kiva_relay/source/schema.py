@@ -43,8 +43,7 @@ def columns(
         )
     text = f"SELECT * FROM {rows_of(dialect, table=table, sql=sql)} r WHERE 1 = 0"  # noqa: S608 - quoted, or the administrator's own
     nulls = dict.fromkeys(statement.names(sql or ""), None)
-    described = cx.execute(statement.bind(text, nulls)).cursor.description
-    return {column[0]: column[1] for column in described}
+    return dict(dialect.described(cx.execute(statement.bind(text, nulls)).cursor))
 
 
 def facts(cx: sa.Connection, dialect: Dialect, one: Watched, *, asked: str, blind: str) -> Facts:
@@ -74,7 +73,7 @@ def facts(cx: sa.Connection, dialect: Dialect, one: Watched, *, asked: str, blin
         one.table is not None and set(kinds.values()) == {"moment"} and kinds.keys() <= dialect.indexed(cx, one.table)
     )
     regime, reason = watch.choose(one, asked=asked, whole=whole, indexed=indexed, blind=blind)
-    return Facts(regime=regime, kinds=kinds, reason=reason)
+    return Facts(regime=regime, kinds=kinds, reason=reason, present=present)
 
 
 def no_column(origin: str, column: str, present: Mapping[str, object], *, asks: str) -> errors.RelayError:

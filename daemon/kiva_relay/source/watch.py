@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from kiva_relay.source import stream as streams_
@@ -55,6 +55,8 @@ class Facts:
     regime: Regime
     kinds: Mapping[str, Stamp]
     reason: str = ""
+    present: Mapping[str, object] = field(default_factory=dict)
+    """Its columns, and their type codes."""
 
 
 def watched(streams: Sequence[Stream]) -> list[Watched]:

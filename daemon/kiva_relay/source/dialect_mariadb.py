@@ -1,0 +1,344 @@
+"""MariaDB 10.6 and newer, and MySQL: changes by time stamp up to the horizon, small tables as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from decimal import Decimal
+from typing import Any, cast
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import sqlalchemy as sa
+from pymysql.constants import FIELD_TYPE
+from sqlalchemy.dialects import mysql
+
+from kiva_relay.source import session_mariadb, statement, value
+from kiva_relay.source.position import OVERLAP, Horizon, Position, Regime, Snapshot, local
+from kiva_relay.source.session_mariadb import Code
+from kiva_relay.source.watch import Facts, Stamp, Watched
+
+CLOCK_TOLERANCE = timedelta(seconds=5)
+"""How far the clocks of the MIS's application servers, which stamp the rows, may lie behind the database's."""
+
+_SMALL = 5_000
+"""Rows up to which a table is read as a whole at each look, rather than by its stamps."""
+
+# The clock first, then running statements, then transactions: a statement that waited for a lock has its NOW() of
+# before, and its transaction only begins when it is let in. In this order one of the three has it.
+_CLOCK = "SELECT UTC_TIMESTAMP(6)"
+_SESSIONS = """
+SELECT id, user, command, time_ms / 1000 AS age
+FROM   information_schema.processlist WHERE id <> CONNECTION_ID()
+"""
+_SESSIONS_OF_MYSQL = _SESSIONS.replace("time_ms / 1000", "time")
+# The start of a transaction is written in the server's own zone, whatever the session's; after clocks were put back
+# it looks too young by what they were put back by.
+_TRANSACTIONS = """
+SELECT trx_mysql_thread_id AS id,
+       TIMESTAMPDIFF(SECOND, trx_started, CONVERT_TZ(UTC_TIMESTAMP(), '+00:00', 'SYSTEM')) AS age
+FROM   information_schema.innodb_trx
+"""
+_PUT_BACK = """
+SELECT 86400 - TIMESTAMPDIFF(SECOND, CONVERT_TZ(UTC_TIMESTAMP() - INTERVAL 1 DAY, '+00:00', 'SYSTEM'),
+                                     CONVERT_TZ(UTC_TIMESTAMP(), '+00:00', 'SYSTEM'))
+"""
+_RESTING = {"Sleep", "Daemon", "Binlog Dump", "Binlog Dump GTID"}
+_APPLIES = {"Slave_SQL", "Slave_IO", "Slave_worker", "Connect"}
+_LOOKS = 5
+
+_HERE = "table_schema = COALESCE(:schema, DATABASE())"
+# Only some file systems tell Loan from loan.
+_NAMED = f"{_HERE} AND (table_name = BINARY :name OR (@@lower_case_table_names > 0 AND table_name = :name))"
+_STEADY = ("InnoDB", "RocksDB", "TokuDB")
+
+_INTEGERS = {FIELD_TYPE.TINY, FIELD_TYPE.SHORT, FIELD_TYPE.INT24, FIELD_TYPE.LONG, FIELD_TYPE.LONGLONG, FIELD_TYPE.YEAR}
+_NUMBERS = {FIELD_TYPE.DECIMAL, FIELD_TYPE.NEWDECIMAL, FIELD_TYPE.FLOAT, FIELD_TYPE.DOUBLE}
+_STAMPS: Mapping[int, Stamp] = {FIELD_TYPE.TIMESTAMP: "moment", FIELD_TYPE.DATETIME: "naive", FIELD_TYPE.DATE: "day"}
+_TEXTS = {
+    FIELD_TYPE.VARCHAR, FIELD_TYPE.VAR_STRING, FIELD_TYPE.STRING, FIELD_TYPE.BLOB, FIELD_TYPE.TINY_BLOB,
+    FIELD_TYPE.MEDIUM_BLOB, FIELD_TYPE.LONG_BLOB, FIELD_TYPE.JSON, FIELD_TYPE.ENUM, FIELD_TYPE.SET,
+}  # fmt: skip
+
+_TORN, _FORBIDDEN, _CANCELLED = {1412}, {1044, 1142, 1143, 1227, 1370}, {1317, 1969, 3024}
+_LOST = {0, 1040, 1045, 1049, 1053, 1152, 1158, 1159, 1160, 1161, 1203, 1205, 1226, 1698, 1927, 2002, 2003, 2006}
+_LOST |= {2013, 2014, 2055, 4031}
+_WRITES = ("INSERT", "UPDATE", "DELETE", "DROP", "ALTER")
+
+
+class MariaDB:
+    """The dialect of MariaDB, and of MySQL."""
+
+    name = "mariadb"
+
+    def __init__(self) -> None:
+        self._quote = mysql.dialect().identifier_preparer.quote_identifier  # type: ignore[no-untyped-call]
+
+    def engine(self, url: sa.URL, *, password: str | None, statement_timeout: timedelta) -> sa.Engine:
+        """An engine whose every transaction is one read-only snapshot."""
+        return session_mariadb.engine(url, password=password, statement_timeout=statement_timeout)
+
+    def identity(self, cx: sa.Connection) -> str:
+        """Server and database. A server too old to have an id goes by the name of its machine."""
+        known = dict(
+            cast("sa.Row[tuple[str, str]]", row)
+            for row in cx.execute(
+                sa.text("SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uid', 'server_uuid', 'hostname', 'port')")
+            )
+        )
+        server = known.get("server_uid") or known.get("server_uuid") or f"{known['hostname']}:{known['port']}"
+        return f"mariadb:{server}/{cx.scalar(sa.text('SELECT DATABASE()'))}"
+
+    def server(self, cx: sa.Connection) -> str:
+        """`MariaDB 10.11.6`."""
+        version = str(cx.scalar(sa.text("SELECT VERSION()")))
+        return f"{'MariaDB' if 'MariaDB' in version else 'MySQL'} {version.partition('-')[0]}"
+
+    def zone(self, cx: sa.Connection) -> tzinfo:
+        """The zone in which sessions begin, which our session's UTC hides."""
+        row = cx.execute(
+            sa.text(
+                "SELECT @@global.time_zone AS name, @@system_time_zone AS machine, TIMESTAMPDIFF(MINUTE,"
+                " UTC_TIMESTAMP(), CONVERT_TZ(UTC_TIMESTAMP(), '+00:00', @@global.time_zone)) AS minutes"
+            )
+        ).one()
+        try:
+            return ZoneInfo(row.machine if row.name == "SYSTEM" else row.name)
+        except (ZoneInfoNotFoundError, ValueError):  # an offset, or a machine's abbreviation
+            return timezone(timedelta(minutes=int(row.minutes or 0)))
+
+    def horizon(self, cx: sa.Connection, *, now: datetime) -> Horizon:  # noqa: ARG002 - the server's own clock counts
+        """The start of the oldest transaction or statement, less the clock tolerance; says when it cannot see them."""
+        clock: datetime = cx.execute(sa.text(_CLOCK)).scalar_one().replace(tzinfo=UTC)
+        blind, remedy = self._blind(cx)
+        if blind:
+            return Horizon(clock - OVERLAP, OVERLAP, blind, remedy)
+        of_mariadb = self.server(cx).startswith("MariaDB")
+        sessions = cx.execute(sa.text(_SESSIONS if of_mariadb else _SESSIONS_OF_MYSQL)).all()
+        if any(one.command in _APPLIES and one.user == "system user" for one in sessions):
+            return Horizon(
+                clock - OVERLAP, OVERLAP, "this is a replica, whose rows were stamped elsewhere", "Let mis.url lead to the primary."
+            )
+        ages = {int(one.id): float(one.age) for one in sessions if one.command not in _RESTING}
+        transactions = self._transactions(cx)
+        if transactions is None:
+            others = "something else reads information_schema.innodb_trx all the time, which keeps it from being new"
+            return Horizon(clock - OVERLAP, OVERLAP, others)
+        back = max(0, int(cx.scalar(sa.text(_PUT_BACK)) or 0))
+        for thread, age in transactions.items():
+            ages[thread] = max(ages.get(thread, 0.0), float(age + back))
+        oldest, longest = max(ages.items(), key=lambda one: one[1], default=(0, 0.0))
+        # Starts are told in whole seconds.
+        age = timedelta(seconds=max(longest, 0.0) + 1) + CLOCK_TOLERANCE
+        user = next((str(one.user) for one in sessions if one.id == oldest), "")
+        return Horizon(clock - age, age, pinned_by=f"session {oldest} of {user}" if user else "")
+
+    def _blind(self, cx: sa.Connection) -> tuple[str, str]:
+        row = cx.execute(sa.text("SHOW GLOBAL VARIABLES WHERE Variable_name = 'wsrep_on'")).one_or_none()
+        if row is not None and row[1] == "ON":
+            return "this is a node of a Galera cluster, and the transactions of the other nodes cannot be seen", ""
+        user, _, host = str(cx.scalar(sa.text("SELECT CURRENT_USER()"))).rpartition("@")
+        try:
+            cx.execute(sa.text("SELECT 1 FROM information_schema.innodb_trx LIMIT 1")).all()
+        except sa.exc.DBAPIError as error:
+            if _number(error) not in _FORBIDDEN:
+                raise
+            return f"the role {user} may not see the sessions of others", f"GRANT PROCESS ON *.* TO '{user}'@'{host}';"
+        return "", ""
+
+    def _transactions(self, cx: sa.Connection) -> dict[int, int] | None:
+        """Ages by session, our own among them: the server shows a copy, which is new enough when it has us in it."""
+        ours = int(cx.scalar(sa.text("SELECT CONNECTION_ID()")) or 0)
+        for _ in range(_LOOKS):
+            found: dict[int, int] = {}
+            for row in cx.execute(sa.text(_TRANSACTIONS)):
+                found[int(row.id)] = max(found.get(int(row.id), 0), int(row.age))
+            if ours in found:
+                return found
+            cx.execute(sa.text("SELECT SLEEP(0.11)")).all()  # so long must nobody look at it before it is renewed
+        return None
+
+    def snapshot(self, cx: sa.Connection) -> Snapshot:  # noqa: ARG002 - every dialect is asked alike
+        """Rows do not show their transaction ids."""
+        return Snapshot(None)
+
+    def went_back(self, cx: sa.Connection, position: Position) -> bool:
+        """Whether the clock is behind the position: nothing else shows that a backup was restored."""
+        return bool(cx.execute(sa.text(_CLOCK)).scalar_one().replace(tzinfo=UTC) < position.moment)
+
+    def exists(self, cx: sa.Connection, table: str) -> bool:
+        """Whether there is such a table or view that this role may read."""
+        asked = f"SELECT 1 FROM information_schema.tables WHERE {_NAMED}"  # noqa: S608 - a constant
+        return cx.scalar(statement.bind(asked, _name(table))) is not None
+
+    def whole(self, cx: sa.Connection, table: str) -> Regime | None:
+        """Small tables are read as a whole: so a stamp that is missing, or was not set, does not matter."""
+        asked = f"SELECT table_rows FROM information_schema.tables WHERE {_NAMED} AND table_type = 'BASE TABLE'"  # noqa: S608 - a constant
+        rows = cx.scalar(statement.bind(asked, _name(table)))
+        return "scan" if rows is not None and rows <= _SMALL else None
+
+    def unsteady(self, cx: sa.Connection) -> set[str]:
+        """Tables of MyISAM and its like: a snapshot does not hold them."""
+        asked = "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()"
+        asked += " AND table_type = 'BASE TABLE' AND engine NOT IN :kr_values"
+        return set(cx.scalars(statement.bind(asked, {}, {"kr_values": _STEADY})))
+
+    def torn(self, cx: sa.Connection) -> str:  # noqa: ARG002 - every dialect is asked alike
+        """The server says so by itself, with error 1412."""
+        return ""
+
+    def indexed(self, cx: sa.Connection, table: str) -> set[str]:
+        """Columns that an index begins with."""
+        asked = f"SELECT column_name FROM information_schema.statistics WHERE {_NAMED} AND seq_in_index = 1"  # noqa: S608 - a constant
+        return set(cx.scalars(statement.bind(asked, _name(table))))
+
+    def described(self, cursor: Any) -> list[tuple[str, object]]:
+        """With the character set, which tells text from bytes."""
+        return [*session_mariadb.codes(cursor)]
+
+    def turned(self, code: object) -> Callable[[object], object] | None:
+        """tinyint(1) and bit(1) mean yes and no."""
+        return session_mariadb.turned(code) if isinstance(code, Code) else None
+
+    def exact(self, code: object, column: str) -> str | None:
+        """A FLOAT as a double: the server writes six of its digits."""
+        return f"{column} + 0e0" if isinstance(code, Code) and session_mariadb.shortened(code) else None
+
+    def as_exact(self, given: object) -> object:
+        """The number that was put into the FLOAT."""
+        return session_mariadb.single(given)
+
+    def stamp(self, type_code: object) -> Stamp | None:
+        """TIMESTAMP is a moment, DATETIME has no zone."""
+        return _STAMPS.get(type_code.type) if isinstance(type_code, Code) else None
+
+    def version(self, one: Watched, facts: Facts) -> str | None:  # noqa: ARG002 - every dialect is asked alike
+        """A hash of the row's own text; one that is too long for a text is always new."""
+        columns = [(f"r.{self.quoted(name)}", code) for name, code in facts.present.items()]
+        nulls = ", ".join(f"{column} IS NULL" for column, _ in columns)  # which CONCAT_WS leaves out
+        texts = ", ".join(self.exact(code, column) or column for column, code in columns)
+        return f"COALESCE(MD5(CONCAT_WS(0x1F, CONCAT({nulls}), {texts})), UUID())"
+
+    def since(
+        self, one: Watched, facts: Facts, *, at: Position, now: Position, zones: Sequence[tzinfo], prefix: str
+    ) -> tuple[str, Mapping[str, object]]:
+        """By whole seconds, for a column may hold no fractions. A zero date counts as none."""
+        if facts.regime == "scan":
+            return "1", {}
+        values: dict[str, object] = {}
+        lists = []
+        for number, stamps in enumerate(one.stamps):
+            alternatives = []
+            for place, stamp in enumerate(stamps):
+                bound = f"{prefix}{number}_{place}"
+                values[bound] = _bound(facts.kinds[stamp], at.moment, now.moment, zones)
+                nulls = [f"({name} IS NULL OR {name} < '0001-01-01') AND " for name in map(self._of_row, stamps[:place])]
+                alternatives.append(f"({''.join(nulls)}{self._of_row(stamp)} >= :{bound})")
+            lists.append(" OR ".join(alternatives))
+        return f"({' OR '.join(lists)})", values
+
+    def _of_row(self, column: str) -> str:
+        return f"r.{self.quoted(column)}"
+
+    def after(self, columns: Sequence[str], names: Sequence[str]) -> str:
+        """Written out: a comparison of rows would read the whole index."""
+        first = f"{columns[0]} > :{names[0]}"
+        if len(columns) == 1:
+            return first
+        return f"({columns[0]} >= :{names[0]} AND ({first} OR {self.after(columns[1:], names[1:])}))"
+
+    def quoted(self, name: str) -> str:
+        """Always quoted: what is a word of SQL differs from version to version."""
+        return ".".join(str(self._quote(part)) for part in name.split("."))
+
+    def bound(self, given: object) -> object:
+        """As text, which is read in the type of the column that it is compared with."""
+        if isinstance(given, bool):
+            return int(given)
+        if isinstance(given, datetime):
+            return given.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ")
+        return given if given is None or isinstance(given, bytes) else value.text(given)
+
+    def parameter(self, given: object) -> object:
+        """As PyMySQL takes it."""
+        return given
+
+    def as_text(self, sql: str) -> str:
+        """A cast."""
+        return f"CAST({sql} AS CHAR)"
+
+    def kind(self, type_code: object) -> str:
+        """By the type, the length (tinyint(1) is a boolean) and the character set (that of bytes is none)."""
+        if not isinstance(type_code, Code):
+            return "other"
+        if session_mariadb.is_boolean(type_code):
+            return "boolean"
+        if type_code.type in _TEXTS:
+            return "bytes" if type_code.charset == session_mariadb.BINARY else "text"
+        if type_code.type in _STAMPS:
+            return "date" if type_code.type == FIELD_TYPE.DATE else "datetime"
+        if type_code.type in _INTEGERS or type_code.type == FIELD_TYPE.BIT:
+            return "integer"
+        return "number" if type_code.type in _NUMBERS else "other"
+
+    def tables(self, cx: sa.Connection) -> list[str]:
+        """Tables and views of the database."""
+        asked = f"SELECT table_name FROM information_schema.tables WHERE {_HERE}"  # noqa: S608 - a constant
+        return list(cx.scalars(statement.bind(asked, {"schema": None})))
+
+    def can_write(self, cx: sa.Connection, tables: Sequence[str]) -> list[str]:
+        """By the privileges of the role and of the role that it has taken on, whatever the session is allowed."""
+        user, _, host = str(cx.scalar(sa.text("SELECT CURRENT_USER()"))).rpartition("@")
+        role = cx.scalar(sa.text("SELECT CURRENT_ROLE()"))
+        who = {"kr_who": [f"'{user}'@'{host}'", f"'{role}'@''", f"'{role}'@'%'"], "kr_writes": _WRITES}
+        granted = "grantee IN :kr_who AND privilege_type IN :kr_writes"
+        everything = statement.bind(
+            f"SELECT 1 FROM information_schema.user_privileges WHERE {granted}"  # noqa: S608 - constants
+            f" UNION SELECT 1 FROM information_schema.schema_privileges WHERE {granted} AND DATABASE() LIKE table_schema",
+            {}, who,
+        )  # fmt: skip
+        if cx.scalar(everything):
+            return list(tables)
+        some = f"SELECT table_name FROM information_schema.table_privileges WHERE {granted} AND {_HERE}"  # noqa: S608 - constants
+        writable = set(cx.scalars(statement.bind(some, {"schema": None}, who)))
+        return [table for table in tables if table.rpartition(".")[2] in writable]
+
+    def grants(self, cx: sa.Connection, tables: Sequence[str]) -> list[str]:
+        """What the role needs, no more: the tables, and to see the transactions of others."""
+        user, _, host = str(cx.scalar(sa.text("SELECT CURRENT_USER()"))).rpartition("@")
+        who = f"'{user}'@'{host}'"
+        schema = self.quoted(str(cx.scalar(sa.text("SELECT DATABASE()"))))
+        named = [self.quoted(table) if "." in table else f"{schema}.{self.quoted(table)}" for table in tables]
+        return [*(f"GRANT SELECT ON {table} TO {who};" for table in named), f"GRANT PROCESS ON *.* TO {who};"]
+
+    def lost(self, error: sa.exc.DBAPIError) -> bool:
+        """No connection, a server that starts or stops, no room for one more, a lock that was not given."""
+        return error.connection_invalidated or _number(error) in _LOST
+
+    def replaced(self, error: sa.exc.DBAPIError) -> bool:
+        """A table was truncated or altered since the snapshot."""
+        return _number(error) in _TORN
+
+    def cancelled(self, error: sa.exc.DBAPIError) -> bool:
+        """The statement took too long."""
+        return _number(error) in _CANCELLED
+
+    def forbidden(self, error: sa.exc.DBAPIError) -> bool:
+        """The role may not read it."""
+        return _number(error) in _FORBIDDEN
+
+
+def _number(error: sa.exc.DBAPIError) -> int:
+    arguments = getattr(error.orig, "args", ())
+    return arguments[0] if arguments and isinstance(arguments[0], int) else -1
+
+
+def _name(table: str) -> dict[str, object]:
+    schema, _, name = table.rpartition(".")
+    return {"schema": schema or None, "name": name}
+
+
+def _bound(kind: Stamp, at: datetime, now: datetime, zones: Sequence[tzinfo]) -> str:
+    if kind == "moment":
+        return f"{at.astimezone(UTC).replace(tzinfo=None, microsecond=0)}"
+    naive = min(local(at, now, zone) for zone in zones)
+    return f"{naive.date() if kind == 'day' else naive.replace(microsecond=0)}"
