@@ -213,7 +213,7 @@ def mapping_functions() -> str:
     """The functions of a mapping, with the examples that a test holds them to."""
     rows = []
     for name, each in function.FUNCTIONS.items():
-        shown = "<br>".join(f"`{source}` → {given}" for source, given in each.examples).replace("|", "\\|")
+        shown = "<br>".join(f"`{source}` → {given}" for source, given in each.examples)
         rows.append((f"`{name}`", " ".join((each.compute.__doc__ or "").split()), shown))
     return _table(("function", "what it gives", "as"), rows)
 

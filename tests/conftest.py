@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sqlite3
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -11,11 +12,21 @@ import psycopg
 import pytest
 
 import institution
+import mariadb_found
 from kiva_relay.demo import book, fineract, postgres
 from kiva_relay.sandbox import control, server
 from kiva_relay.sandbox.config import SandboxConfig
 
 _numbers = itertools.count(1)
+
+
+def pytest_report_header() -> list[str]:
+    """Which MIS databases the run tries."""
+    return [
+        f"PostgreSQL: {postgres.version()}",
+        f"SQLite: {sqlite3.sqlite_version}",
+        f"MariaDB: {mariadb_found.told()}",
+    ]
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ from a server that has everything imported, so that a life costs a tenth of a se
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
 import signal
@@ -67,6 +68,7 @@ def run(life: Life) -> None:
     with life.log.open("ab") as log_file:
         os.dup2(log_file.fileno(), 1)
         os.dup2(log_file.fileno(), 2)
+    faulthandler.register(signal.SIGUSR1)
     os.environ.update(life.environ)
     settings = loader.load(life.config, environ={})
     log.configure(settings.log.format, stream=sys.stdout)

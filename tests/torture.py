@@ -181,7 +181,7 @@ def _settings(folder: Path, mis: str, outbox: str, kiva: str) -> dict[str, Any]:
         "loan_drafts": {"since": date.today()},
         "journals": {"since": date.today(), "batch": 5},
         "repayments": {"when": "continuous", "cutoff": "today"},
-        "delivery": {"hold_for": "0", "brake": 1_000_000, "settle_after": f"{int(SETTLE_AFTER)}s"},
+        "delivery": {"hold_for": "0", "brake": 100_000, "settle_after": f"{int(SETTLE_AFTER)}s"},
         "mirror": {"refresh_every": "1s"},
         "metrics": {"listen": "off"},
     }
@@ -242,14 +242,18 @@ def come_to_rest(stage: Stage, figures: Figures, *, within: float = 60.0) -> Non
         while True:
             figures.released += _release(stage)
             found = judge(stage)
-            if (not found.wrong and not _under_way(stage)) or time.monotonic() > deadline:
+            if (
+                process.exitcode is not None
+                or (not found.wrong and not _under_way(stage))
+                or time.monotonic() > deadline
+            ):
                 break
             process.join(0.5)
     finally:
         process.terminate()
         process.join(20)
     if process.exitcode != 0:
-        found.wrong.append(f"the last life ended with exit code {process.exitcode}; see {stage.folder}/relay.log")
+        found.wrong.insert(0, f"the last life ended with exit code {process.exitcode}; see {stage.folder}/relay.log")
     figures.add(found)
 
 
@@ -260,7 +264,7 @@ def _one_life(stage: Stage, dice: random.Random) -> str:
     if death is not None and step == "leased":
         death = killable.Death(step)
     process = killable.start(stage.life(death))
-    process.join(6.0 if death else dice.uniform(0.2, 3.0))
+    process.join((6.0 + (stage.lease or 0) * 1.5) if death else dice.uniform(0.2, 3.0) + (stage.lease or 0) * 1.3)
     if process.exitcode is None:
         process.kill()
         process.join()
@@ -466,17 +470,25 @@ def main() -> int:
     parser.add_argument("--changes", type=int, default=20_500, help="of the MIS, in all (default %(default)s)")
     parser.add_argument("--rate", type=float, default=60.0, help="transactions a second (default %(default)s)")
     parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--on", choices=("sqlite", "postgresql"), action="append", help="the outbox; else both")
     parser.add_argument("--keep", action="store_true", help="leave the folder for a look")
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="kiva-relay-torture-"))
     os.environ["KIVA_SECRET"] = "s3cr3t"
     total = Figures()
     with postgres.start(folder / "postgres") as server, book_of(server, folder / "photos", clients=400) as template:
-        for on in ("sqlite", "postgresql"):
+        outboxes = given.on or ["sqlite", "postgresql"]
+        for on in outboxes:
             where = {"on": on, "name": on, "template": template, "photos": folder / "photos", "seed": given.seed}
             with set_up(folder / on, server, loans=80, **where) as stage:
                 _say(f"== outbox on {on}, seed {given.seed}, {folder / on}")
-                figures = run(stage, kills=given.kills // 2, changes=given.changes // 2, rate=given.rate, until=1_200)
+                figures = run(
+                    stage,
+                    kills=given.kills // len(outboxes),
+                    changes=given.changes // len(outboxes),
+                    rate=given.rate,
+                    until=1_200,
+                )
                 for line in figures.lines():
                     _say(line)
                 total.add(figures)

@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 import orjson
 from sqlalchemy.engine import Connection
 
-from kiva_relay import errors, log, meter, owing
+from kiva_relay import errors, log, meter, owing, revision
 from kiva_relay.clock import Clock
 from kiva_relay.config import settings as config
 from kiva_relay.mapping import lookup, mapper
@@ -29,6 +29,7 @@ from kiva_relay.outbox import binding, catalogue, hold, table, watermark
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.watermark import Captured, Watermark
 from kiva_relay.resource import window
+from kiva_relay.resource.kind import RESOURCES
 from kiva_relay.source.mis import Mis
 from kiva_relay.source.position import Cycle
 from kiva_relay.source.reader import Content
@@ -67,6 +68,8 @@ class Intake:
         self._outbox, self._settings, self._clock, self._mis = outbox, settings, clock, mis
         self._documents = {document.name: document for document in documents}
         self._stop, self._at = stop, at
+        self._aliases = lookup.loan_ids(settings.mapping_folders)
+        self._revised: set[str] = set()
         self._bound = False
         self._look_at_keys: set[str] = set()
         self.regimes: dict[str, str] = {}
@@ -132,7 +135,9 @@ class Intake:
                 if name not in known:
                     watermark.begin(tx, name)
             for document in self._documents.values():
-                self._notice_edit(tx, document)
+                if revision.notice(tx, document, now=self._clock.now()):
+                    self._revised.add(document.name)
+            self._notice_aliases(tx)
             for name, mark in known.items():
                 if name in self._documents and mark.w is not None and (went_back or self._mis.went_back(mark.w)):
                     self._begin_again(tx, name)
@@ -168,17 +173,19 @@ class Intake:
         if hold.put(tx, hold.ALL, "mis_went_back", now=now, params={"stream": stream, **more}):
             _log.error("The MIS looks older than it was; it is read anew, and nothing is sent", stream=stream)
 
-    def _notice_edit(self, tx: Connection, document: Document) -> None:
-        """A mapping that was edited looks again at every key it has captured."""
-        name = f"fingerprint of {document.name}"
-        if binding.get(tx, name) not in (None, document.fingerprint):
-            watermark.read_again(tx, table.captured.c.stream == document.name, table.captured.c.in_scope)
-        binding.put(tx, name, document.fingerprint)
+    def _notice_aliases(self, tx: Connection) -> None:
+        """Loans whose ids at Kiva were written down anew are looked at again."""
+        stored = orjson.loads(binding.get(tx, "loan ids") or "{}")
+        if stored != self._aliases:
+            binding.put(tx, "loan ids", orjson.dumps(self._aliases).decode())
+            changed = {pair[1] for pair in stored.items() ^ self._aliases.items()}
+            for resource in RESOURCES:
+                watermark.read_identities_again(tx, resource, changed)
 
     def _turn(self, report: window.Report) -> None:
         """What follows from the calendar and from Kiva's lists, not from rows."""
         with self._outbox.begin() as tx:
-            owing.turn(tx, report, now=self._clock.now())
+            owing.turn(tx, report, now=self._clock.now(), aliases=self._aliases)
 
     def _poll(self, marks: Mapping[str, Watermark], cycle: Cycle, report: window.Report) -> int:
         """Everything that changed, stream by stream; the last page of each moves its W with its entries."""
@@ -203,7 +210,12 @@ class Intake:
         with self._outbox.read() as tx:
             keys = watermark.to_read_again(tx, document.name, limit=PAGE * _PAGES_A_CYCLE)
         origin = "report" if document.resource == "repayment" else "poll"
-        return sum(self._page(page, report) for page in _pages(document, keys, origin))
+        captured = sum(self._page(page, report) for page in _pages(document, keys, origin))
+        if document.name in self._revised:
+            with self._outbox.begin() as tx:
+                if revision.finish(tx, document, now=self._clock.now()):
+                    self._revised.discard(document.name)
+        return captured
 
     def _walk(self, document: Document, report: window.Report) -> int:
         """Some pages of the backfill or sweep: first every key in scope, then those that were believed in scope."""
@@ -264,6 +276,7 @@ class Intake:
             walk_number=mark.walk_number if page.origin in ("backfill", "sweep", "leaving") else None,
             lists=lookup.Lists.of(lists),
             first_start=datetime.fromisoformat(binding.get(tx, "first_start") or now.isoformat()),
+            aliases=self._aliases,
         )
 
     def _one(self, tx: Connection, look: owing.Look, content: Content, seen: Captured | None) -> int:

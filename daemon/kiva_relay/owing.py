@@ -7,9 +7,11 @@ which Kiva expects a report, while the report is open, and in Kiva's own spellin
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
@@ -38,7 +40,10 @@ _log = log.get("intake")
 
 @dataclass(frozen=True)
 class Look:
-    """What one page is decided with. `walk_number` is set while a backfill or sweep looks."""
+    """What one page is decided with. `walk_number` is set while a backfill or sweep looks.
+
+    `aliases` are ids that were typed by hand at Kiva, and the MIS's own for the same loan.
+    """
 
     document: Document
     settings: config.Settings
@@ -49,6 +54,13 @@ class Look:
     walk_number: int | None
     lists: lookup.Lists
     first_start: datetime
+    aliases: Mapping[str, str] = field(default_factory=dict)
+
+    def ids(self, loan_id: str) -> list[str]:
+        """A loan's id, and those that somebody typed for it at Kiva (`lookup/loan_ids.csv`)."""
+        # What Kiva has under this very id may be another loan of the MIS.
+        own = [loan_id] if self.aliases.get(loan_id, loan_id) == loan_id else []
+        return own + [at_kiva for at_kiva, in_the_mis in self.aliases.items() if in_the_mis == loan_id]
 
     @property
     def context(self) -> mapper.Context:
@@ -56,28 +68,36 @@ class Look:
         return context(self.settings, lists=self.lists, today=self.today, cutoff=self.report.cutoff)
 
 
-def context(settings: config.Settings, *, lists: lookup.Lists, today: date, cutoff: date) -> mapper.Context:
-    """What a configuration tells the mapper beside the rows."""
+def context(
+    settings: config.Settings,
+    *,
+    lists: lookup.Lists,
+    today: date,
+    cutoff: date,
+    photos: Literal["sha256", "bytes"] = "bytes",
+) -> mapper.Context:
+    """What a configuration tells the mapper beside the rows; with `sha256` a photo is its fingerprint."""
     return mapper.Context(
         lists=lists,
         today=today,
         cutoff=cutoff,
         timezone=settings.mis.timezone,
         facts=Facts(today=today, columns=settings.kiva.columns, basis=settings.repayments.basis),
+        photos=photos,
         photo_folders=settings.mis.photos,
     )
 
 
-def turn(tx: Connection, now_open: window.Report, *, now: datetime) -> None:
+def turn(tx: Connection, now_open: window.Report, *, now: datetime, aliases: Mapping[str, str] | None = None) -> None:
     """What follows from the calendar and Kiva's list, not from rows: positions to compute, a window that closed."""
     if not now_open.is_open:
         withdraw_positions(tx, reason=CLOSED, now=now)
-    expected = mirror.expected(tx)
+    expected = {(aliases or {}).get(loan_id, loan_id) for loan_id in mirror.expected(tx)}
     if binding.get(tx, "report") != now_open.stamp:
         binding.put(tx, "report", now_open.stamp)
-        owed = set(expected)
+        owed = expected
     else:
-        owed = expected.keys() - _reported(tx, now_open.period)
+        owed = expected - _reported(tx, now_open.period)
     if now_open.is_open:
         watermark.read_identities_again(tx, "repayment", owed)
 
@@ -117,7 +137,8 @@ def put_down(
     kept = seen if another and seen is not None and _may_be_at_kiva(tx, seen, mapped) else None
     baselined = seen.baselined if seen is not None and not another else _is_older(look, mapped.created_at)
     refused = False
-    if another:
+    if another and (kept is None or not kept.refused):
+        # Said once; what is refused is mapped again at every sweep.
         params = {"stream": document.name, "key": content.key}
         hold.put(tx, f"{hold.STREAM}{document.name}", "mis_went_back", now=look.now, params=params)
     if seen is not None and seen.identity is not None and identity is not None and seen.identity != identity:
@@ -134,7 +155,7 @@ def put_down(
             hash=digest,
             in_scope=True,
             baselined=baselined if kept is None else kept.baselined,
-            refused=refused,
+            refused=refused or kept is not None,
             again=False,
             created_at=created_at if kept is None else kept.created_at,
             walk_number=walk_number,
@@ -153,9 +174,9 @@ def _owe(tx: Connection, look: Look, content: Content, mapped: mapper.Mapped, ot
             return False
         owed = ours
     elif owed.resource == "loan_draft":
-        owed = _adopted(tx, owed)
+        owed = _adopted(tx, look, owed)
     elif owed.resource == "journal":
-        owed = _after_its_loan(tx, owed)
+        owed = _after_its_loan(tx, look, owed)
     entry = store.owe(tx, owed, now=look.now)
     if entry is not None:
         _brake(tx, look, entry)
@@ -164,24 +185,32 @@ def _owe(tx: Connection, look: Look, content: Content, mapped: mapper.Mapped, ot
     return owed.adopted is None and (bool(owed.refusals) or owed.waits is not None)
 
 
-def _adopted(tx: Connection, owed: Owed) -> Owed:
+def _adopted(tx: Connection, look: Look, owed: Owed) -> Owed:
     """What Kiva has already, under any of its ids, is taken as delivered, also where it could not be mapped.
 
     So is what a person typed into PA2, and said so before the MIS owed it.
     """
-    at_kiva = mirror.by_loan_id(tx, mirror.candidates(owed))
-    loan = next(iter(at_kiva.values()), None)
+    ids = [each for loan_id in mirror.candidates(owed) for each in look.ids(loan_id)]
+    loan = next(iter(mirror.by_loan_id(tx, ids).values()), None)
     if loan is not None:
         return _with(owed, adopted={"kiva_id": loan.kiva_id, "status": loan.status})
-    typed = store.by_hand(tx, mirror.candidates(owed))
+    typed = store.by_hand(tx, ids)
     return owed if typed is None else _with(owed, adopted={"note": (typed.receipt or {}).get("note", "")})
 
 
-def _after_its_loan(tx: Connection, owed: Owed) -> Owed:
-    """A journal waits until Kiva has its loan."""
-    if owed.refusals or owed.waits is not None or mirror.by_loan_id(tx, [owed.loan_id]):
+def _after_its_loan(tx: Connection, look: Look, owed: Owed) -> Owed:
+    """A journal waits until Kiva has its loan, and goes under the id that Kiva knows."""
+    if owed.refusals or owed.waits is not None:
         return owed
-    return _with(owed, waits=NOT_AT_KIVA)
+    at_kiva = mirror.by_loan_id(tx, look.ids(owed.loan_id))
+    if not at_kiva or owed.body is None:
+        return _with(owed, waits=NOT_AT_KIVA)
+    if owed.loan_id in at_kiva:
+        return owed
+    loan = next(iter(at_kiva.values()))
+    body = json_body.decode(owed.body.encode()) | {"internal_loan_id": loan.loan_id}
+    encoded = json_body.encode(body).decode()
+    return _with(owed, loan_id=loan.loan_id, body=encoded, body_sha256=json_body.sha256(body))
 
 
 def _owed(look: Look, content: Content, mapped: mapper.Mapped) -> Owed:
@@ -221,7 +250,13 @@ def _money(body: json_body.Body | None) -> tuple[str | None, str | None]:
 
 def _position(tx: Connection, look: Look, owed: Owed, mapped: mapper.Mapped) -> Owed | None:
     """A position as it is owed: in Kiva's spelling, for this period; None when no report is expected of the loan."""
-    expected = mirror.by_loan_id(tx, [owed.identity]).get(owed.identity)
+    at_kiva = mirror.by_loan_id(tx, look.ids(owed.identity))
+    # Where Kiva has the loan under the MIS's own id too, that one is meant, unless only the other is being paid back.
+    expected = min(
+        at_kiva.values(),
+        key=lambda one: (one.status not in mirror.EXPECTED, one.loan_id != owed.identity),
+        default=None,
+    )
     if expected is None or expected.status not in mirror.EXPECTED or not look.report.is_open:
         store.left_scope(tx, "repayment", owed.identity, reason=NOT_EXPECTED, now=look.now)
         return None

@@ -251,6 +251,9 @@ class Relay:
         changed = sorted(name for name in before.keys() | after if before.get(name) != after.get(name))
         _log.info("reloaded", mappings=len(after), changed=changed, need_a_restart=need_a_restart)
         text = f"In force: {errors.counted(len(after), 'mapping')}; changed: {', '.join(changed) or 'none'}."
+        gone = sorted(before.keys() - after)
+        if gone:
+            text += f"\nNo longer read: {', '.join(gone)}. What they made stays as it is; nothing was withdrawn."
         if need_a_restart:
             text += (
                 f"\nNot in force yet: {', '.join(need_a_restart)}. These are read when the relay starts:"
@@ -272,7 +275,13 @@ class Relay:
         notify.reloading()
         try:
             settings = self._read_settings()
-            ok, text = True, self.reload(settings, opening.load_documents(settings))
+            documents = opening.load_documents(settings)
+            gone = {mapping.name for mapping in self.documents} - {mapping.name for mapping in documents}
+            if gone and asked is None and saved:
+                raise errors.UsageError(
+                    f"Gone from the disk: {', '.join(sorted(gone))}. A mapping is taken out of force by `reload` only."
+                )
+            ok, text = True, self.reload(settings, documents)
         except errors.UsageError as error:
             ok, text = False, str(error)
             self._files.refused()

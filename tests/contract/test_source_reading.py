@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+import mariadb_found
 import small_mis
 from kiva_relay import errors
+from kiva_relay.source import mis as source_mis
 from kiva_relay.source.mis import Mis
 from kiva_relay.source.stream import Relation, Stream
 from small_mis import Poller
@@ -69,8 +71,17 @@ class World:
     execute: Callable[[str], object]
 
 
-@pytest.fixture(params=["postgresql", "sqlite"])
+@pytest.fixture(params=["postgresql", "sqlite", *(["mariadb"] if mariadb_found.server() else [])])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    if request.param == "mariadb":
+        server = mariadb_found.server()
+        assert server is not None
+        with server.database() as name, closing(server.connect(name)) as teller, teller.cursor() as cursor:
+            for sql in TABLES.split(";"):
+                cursor.execute(sql)
+            with closing(small_mis.open_mis(server.mis_url(name))) as mis:
+                yield World(mis, cursor.execute)
+        return
     if request.param == "sqlite":
         file = tmp_path / "mis 100%.db"
         with closing(sqlite3.connect(file, isolation_level=None)) as writer:
@@ -171,3 +182,36 @@ def test_columns_and_choices(world: World) -> None:
     ]
     with pytest.raises(errors.RelayError, match="no table clients; did you mean client"):
         world.mis.columns("clients")
+
+
+def test_a_table_that_is_gone_stops_its_own_stream_only_until_it_is_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clients = Stream(name="clients", resource="journal", table="client", key=("id",))
+    poller = Poller(world.mis, LOANS, clients)
+    poller.poll()
+    world.execute("ALTER TABLE payment RENAME TO payment_old")
+    world.execute("UPDATE client SET name = 'Awa Ndiaye' WHERE id = 1")
+    monkeypatch.setattr(source_mis, "REST", 3600.0)
+    for _ in range(2):
+        cycle = world.mis.changes([LOANS, clients], poller.watermarks)
+        assert (cycle.keys, set(cycle.next)) == ({"clients": ["1"]}, {"clients"})
+        assert "payment" in str(cycle.failed["loans"])
+    world.execute("ALTER TABLE payment_old RENAME TO payment")
+    world.mis._stopped.clear()
+    assert poller.poll() == {"loans": [A1], "clients": ["1"]}
+
+
+def test_a_column_that_is_gone_stops_its_own_stream_only(world: World) -> None:
+    clients = Stream(name="clients", resource="journal", table="client", key=("id",))
+    poller = Poller(world.mis, LOANS, clients)
+    poller.poll()
+    world.execute("ALTER TABLE payment RENAME COLUMN loan_number TO number_of_loan")
+    world.mis._plans.clear()
+    world.execute("UPDATE client SET name = 'Awa Ndiaye' WHERE id = 1")
+    cycle = world.mis.changes([LOANS, clients], poller.watermarks)
+    assert cycle.keys == {"clients": ["1"]}
+    assert "payment has no column loan_number" in str(cycle.failed["loans"])
+    assert world.mis.shape(LOANS) == {}
+    world.mis.read(clients, ["1"], cutoff=CUTOFF)
+    assert list(world.mis.shape(clients)["root"]) == ["id", "name"]

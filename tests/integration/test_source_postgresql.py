@@ -14,7 +14,7 @@ import pytest
 import small_mis
 from kiva_relay import errors
 from kiva_relay.demo import postgres
-from kiva_relay.source import dialect_postgresql, position, watch
+from kiva_relay.source import dialect_postgresql, position, reader, watch
 from kiva_relay.source.mis import Mis
 from kiva_relay.source.stream import Relation, Stream
 from small_mis import LOANS, Poller
@@ -378,12 +378,14 @@ def test_dates_that_only_postgresql_knows_spoil_one_row_and_not_the_page(postgre
 def test_names_that_are_not_there_are_named_with_the_nearest(postgres_database: str) -> None:
     small_mis.create(postgres_database)
     with closing(small_mis.open_mis(postgres_database)) as mis:
-        with pytest.raises(errors.RelayError, match="no table lone; did you mean loan"):
-            mis.changes([replace(LOANS, table="lone")], {"loans": None})
-        with pytest.raises(errors.RelayError, match="loans: loan has no column chnged; did you mean changed"):
-            mis.changes([replace(LOANS, changed_at=("chnged",))], {"loans": None})
-        with pytest.raises(errors.RelayError, match=r"changed_at needs a timestamp"):
-            mis.changes([replace(LOANS, changed_at=("account",))], {"loans": None})
+        for wrong, told in (
+            (replace(LOANS, table="lone"), "no table lone; did you mean loan"),
+            (replace(LOANS, changed_at=("chnged",)), "loans: loan has no column chnged; did you mean changed"),
+            (replace(LOANS, changed_at=("account",)), "changed_at needs a timestamp"),
+        ):
+            cycle = mis.changes([wrong], {"loans": None})
+            assert told in str(cycle.failed["loans"])
+            assert cycle.next == {}
         with pytest.raises(errors.RelayError, match=r"reading loans: column \"stat\" does not exist"):
             mis.read(replace(LOANS, where="stat = 1"), ["1"], cutoff=TODAY)
         assert mis.columns("loan")["amount"] == "number"
@@ -391,3 +393,29 @@ def test_names_that_are_not_there_are_named_with_the_nearest(postgres_database: 
             "id": "integer",
             "at": "datetime",
         }
+
+
+def test_a_table_that_is_truncated_under_the_snapshot_is_read_again(
+    postgres_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_mis.create(postgres_database)
+    read, cut = reader.read, []
+    with small_mis.connect(postgres_database) as teller, closing(small_mis.open_mis(postgres_database)) as mis:
+
+        def interrupted(page: reader.Page, keys: list[str]) -> list[reader.Content]:
+            if not cut:
+                cut.append(True)
+                teller.execute("TRUNCATE instalment")
+                teller.execute("INSERT INTO instalment VALUES (1, 1, date '2026-12-01', 99)")
+            return read(page, keys)
+
+        monkeypatch.setattr(reader, "read", interrupted)
+        (content,) = mis.read(LOANS, ["1"], cutoff=TODAY)
+        assert isinstance(content.related["schedule"], list)
+        assert [row["principal"] for row in content.related["schedule"]] == [99]
+        role = teller.info.user
+        assert mis.grants(["loan"]) == [
+            f"GRANT USAGE ON SCHEMA public TO {role};",
+            f"GRANT SELECT ON public.loan TO {role};",
+            f"GRANT pg_read_all_stats TO {role};",
+        ]

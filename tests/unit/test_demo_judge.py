@@ -38,6 +38,7 @@ def draft(identity: str, **changes: Any) -> Draft:
         "schedule_interest": Decimal("3125.000000"),
         "instalments": 1,
         "disbursal": date(2026, 11, 20),
+        "due_days": (date(2026, 12, 20),),
         "office": BRANCHES[0].name,
         "purpose": "Elevage",
         "publishable": True,
@@ -164,6 +165,10 @@ def _draft_with_another_day(ledger: list[dict[str, Any]]) -> None:
     ledger[0]["body"]["disburse_time"] = "2026-11-21"
 
 
+def _draft_with_another_due_day(ledger: list[dict[str, Any]]) -> None:
+    ledger[0]["body"]["schedule"][0]["date"] = "2026-12-21"
+
+
 def _draft_with_a_key_more(ledger: list[dict[str, Any]]) -> None:
     ledger[0]["body"]["description"] = "made up"
 
@@ -234,6 +239,7 @@ def _internal_note(ledger: list[dict[str, Any]]) -> None:
         (_draft_with_another_amount, "different", "loan_draft"),
         (_draft_with_another_name, "different", "loan_draft"),
         (_draft_with_another_day, "different", "loan_draft"),
+        (_draft_with_another_due_day, "different", "loan_draft"),
         (_draft_with_a_key_more, "different", "loan_draft"),
         (_draft_that_nobody_owes, "different", "loan_draft"),
         (_older_position_last, "different", "repayment"),

@@ -30,6 +30,11 @@ COMMANDS: Mapping[str, str] = {
     "mapping check": "Check the mappings, also against the live database",
     "mapping test": "Run the examples that stand beside the mappings",
     "mapping preview": "Show what would be sent for one loan, without sending",
+    "mapping diff": "What an edited mapping would change over the present book",
+    "mapping edit": "Edit a mapping: checked and compared before it is in force",
+    "mapping new": "Begin a mapping for a table of your database",
+    "mapping schema": "A JSON Schema, so that any editor completes and checks mappings",
+    "rehearse": "The whole book into a stand-in for Kiva on this machine",
     "sandbox": "Run a stand-in for Kiva on this machine",
     "run": "Run the relay",
     "migrate": "Bring the outbox up to date, or make it",
@@ -54,7 +59,7 @@ _MAP = """\
 kiva-relay {version}: sends loans, repayments and journals from your MIS to Kiva, once each
 
   see it work       demo
-  before it runs    config sample · check · mapping list|check|test|preview · sandbox
+  before it runs    config sample · check · mapping · rehearse · sandbox
   while it runs     status     is it working?          review    what waits for the coordinator?
                     outbox     one thing: where is it, why?      outbox list|show
   when told to      hold · release · reload · outbox settle|adopt · review done · run --once · migrate

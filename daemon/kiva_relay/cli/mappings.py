@@ -2,7 +2,9 @@
 
 import contextlib
 import dataclasses
+import tempfile
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from kiva_relay import opening
 from kiva_relay.cli import frame
@@ -87,6 +89,41 @@ def named(name: str, mappings: Sequence[Mapping]) -> list[Mapping]:
     known = [*(mapping.name for mapping in mappings), *dict.fromkeys(mapping.resource for mapping in mappings)]
     close = nearest(plain, known) or known
     raise UsageError(f"There is no mapping {name}.", hint=f"Nearest: {', '.join(close)}")
+
+
+def one(name: str, mappings: Sequence[Mapping]) -> Mapping:
+    """The mapping of that name (or file), or the only one of that resource.
+
+    Raises:
+        UsageError: there is none, or there are several of that resource.
+    """
+    plain = name.removesuffix(".yaml")
+    exact = [mapping for mapping in mappings if mapping.name == plain]
+    found = exact or named(name, mappings)
+    if len(found) > 1:
+        raise UsageError(f"{name} are several mappings.", hint=f"One of: {', '.join(each.name for each in found)}")
+    return found[0]
+
+
+def edited(settings: Settings, old: Mapping, file: Path) -> Mapping:
+    """An edited copy of a mapping, as it would be in its place: with the code tables and examples of the original.
+
+    Raises:
+        ConfigurationError: all its mistakes.
+    """
+    folders = settings.mapping_folders
+    mapping, mistakes = document.read(file, folders=folders, parameters=settings.parameters, name=old.name)
+    if mapping is None or any(mistake.severity == "error" for mistake in mistakes):
+        raise ConfigurationError(mistakes or [Mistake(file, 0, 0, file.name, "is no mapping")])
+    return mapping
+
+
+def of_text(settings: Settings, old: Mapping, text: str) -> Mapping:
+    """The same of a text."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"{old.name}.yaml"
+        file.write_text(text, encoding="utf-8")
+        return edited(settings, old, file)
 
 
 def tables(mappings: Sequence[Mapping]) -> list[str]:

@@ -35,7 +35,7 @@ def command(config: frame.Config = None, *, yes: frame.Yes = False) -> int:
             frame.say("Nothing changed.")
             return 1
     with frame.outbox(settings) as outbox:
-        return _asked(outbox, SystemClock())
+        return ask(outbox, SystemClock())
 
 
 def _checked(config: frame.Config) -> tuple[Settings, list[Mapping]]:
@@ -63,7 +63,7 @@ def _live(settings: Settings, found: list[Mapping]) -> ConfigurationError | None
         mis.close()
 
 
-def _asked(outbox: Outbox, clock: Clock) -> int:
+def ask(outbox: Outbox, clock: Clock) -> int:
     """Ask the running relay, and wait for what it says."""
     with outbox.begin() as tx:
         told = pulse.read(tx)

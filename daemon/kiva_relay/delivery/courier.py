@@ -41,6 +41,7 @@ ORDER = ("repayment", "loan_draft", "journal")
 _TRY_AGAIN_AFTER_FAULT = timedelta(minutes=5)
 _CANNOT_RECORD_WAIT_SECONDS = 5
 _WITNESS_AWAY_FOR = timedelta(minutes=1)
+_IN_TURN = 5
 _MEGABYTE = 1024 * 1024
 _READS = "read:loans"
 
@@ -91,13 +92,18 @@ class Courier:
 
     def deliver(self) -> int:
         """Send all that is due and may go; how many requests were made. Stops claiming at once when asked to."""
+        resources = [resource for resource in ORDER if resource in self._bench.settings.resources]
         requests = 0
-        for resource in ORDER:
-            if resource not in self._bench.settings.resources:
-                continue
-            while not self._stop.is_set() and self._one(resource):
-                requests += 1
+        while sent := sum(self._turn(resource) for resource in resources):
+            requests += sent
         return requests
+
+    def _turn(self, resource: str) -> int:
+        """Some requests of one resource, so that a heap of drafts does not keep the others waiting."""
+        for sent in range(_IN_TURN):
+            if self._stop.is_set() or not self._one(resource):
+                return sent
+        return _IN_TURN
 
     def _one(self, resource: str) -> bool:
         """One request of a resource, if something is due; false when nothing went."""

@@ -1,7 +1,7 @@
 """Reads what Kiva says it has: `GET /loans`, every status, every page; and Kiva's lists.
 
 Kiva's SDK, "fetch loans": always with `status`; no order is promised while paging, so loans are counted by their
-Kiva id, and a status is complete when the distinct count equals `total_records` before and after.
+Kiva id, and a status is complete when the distinct count equals `total_records` afterwards.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ STATUSES = (
 the list is read is met twice rather than never, and the counts tell."""
 
 PAGE = 300
+_READINGS = 5
 _OK = 200
 
 
@@ -44,23 +45,25 @@ class NotGiven(errors.RelayError):
 def loans(client: Client, kiva: Kiva, token: Token) -> list[Loan]:
     """Every loan of the partner, in every status.
 
+    A status whose count has changed meanwhile is read again: a loan that moved back would else have been missed.
+
     Raises:
-        Incomplete: the counts do not agree.
+        Incomplete: the counts do not come to agree.
         NotGiven: Kiva refused, or did not answer.
     """
-    found: dict[str, Loan] = {}
-    counts = {}
-    for status in STATUSES:
-        listed, totals = _in_status(client, kiva, token, status)
-        if totals != {len(listed)}:
-            raise Incomplete(f"status {status}: {len(listed)} loans listed, total_records said {sorted(totals)}")
-        counts[status] = len(listed)
-        found |= listed
-    for status, count in counts.items():
-        now_there = _total(next(_pages(client, kiva, token, status, limit=1)))
-        if now_there != count:
-            raise Incomplete(f"status {status}: {count} loans listed, and {now_there} when the last page was read")
-    return list(found.values())
+    by_status: dict[str, dict[str, Loan]] = {}
+    changed = list(STATUSES)
+    for _ in range(_READINGS):
+        for status in changed:
+            by_status[status] = _in_status(client, kiva, token, status)
+        changed = [
+            status
+            for status, listed in by_status.items()
+            if _total(next(_pages(client, kiva, token, status, limit=1))) != len(listed)
+        ]
+        if not changed:
+            return list({loan.kiva_id: loan for listed in by_status.values() for loan in listed.values()}.values())
+    raise Incomplete(f"the counts of {', '.join(changed)} changed while they were read, {_READINGS} times")
 
 
 def lists(client: Client, kiva: Kiva, token: Token) -> dict[str, list[dict[str, Any]]]:
@@ -75,15 +78,9 @@ def lists(client: Client, kiva: Kiva, token: Token) -> dict[str, list[dict[str, 
     return given
 
 
-def _in_status(client: Client, kiva: Kiva, token: Token, status: str) -> tuple[dict[str, Loan], set[int]]:
-    listed: dict[str, Loan] = {}
-    totals: set[int] = set()
-    for said in _pages(client, kiva, token, status):
-        totals.add(_total(said))
-        for row in said.get("data") or ():
-            loan = _loan(row, status)
-            listed[loan.kiva_id] = loan
-    return listed, totals
+def _in_status(client: Client, kiva: Kiva, token: Token, status: str) -> dict[str, Loan]:
+    rows = [row for said in _pages(client, kiva, token, status) for row in said.get("data") or ()]
+    return {loan.kiva_id: loan for loan in (_loan(row, status) for row in rows)}
 
 
 def _total(said: dict[str, Any]) -> int:

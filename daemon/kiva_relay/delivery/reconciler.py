@@ -21,7 +21,7 @@ from kiva_relay.outbox.entry import Entry, of
 from kiva_relay.outbox.state import UNSENT, Actor, State
 
 MOST_REPEATS = 3
-_NO_REPEAT = ("problem_without_loan", "strange_answer")
+_NO_REPEAT = ("problem_without_loan",)
 _NOT_BY_ABSENCE = ("strange_answer", store.KNOWN_FROM_WITNESS)
 """Kiva may have taken it; or it was sent once more than this outbox knows, nobody knows when."""
 
@@ -142,6 +142,8 @@ def _draft(
         )
     if attempt is None or not drafts_visible or entry.reason in _NOT_BY_ABSENCE or entry.body is None:
         return None
+    if mirror.by_loan_id(tx, mirror.candidates(entry)):
+        return None  # listed, and perhaps an older loan with the same id: neither presence nor absence
     cannot_arrive = attempt.ended_at + settle_after
     refresh = mirror.last_complete(tx, started_after=cannot_arrive)
     if refresh is None or not _control(tx, cannot_arrive, refresh):

@@ -51,6 +51,8 @@ class Draft:
     disbursal: date
     office: str
     purpose: str | None
+    due_days: tuple[date, ...]
+    """The days of the instalments, each once, in order."""
     publishable: bool
     """Disbursed less than 30 days ago, or to be within 90."""
 
@@ -93,7 +95,7 @@ _LOANS = f"""
            coalesce(l.disbursedon_date, l.expected_disbursedon_date) AS disbursal,
            g.child_accounts_count, o.name AS office, p.code_value AS purpose, c.account_no AS client_no,
            c.firstname, c.lastname, c.display_name, x.code_value AS gender,
-           s.principal AS due, s.interest, s.instalments
+           s.principal AS due, s.interest, s.instalments, s.due_days
     FROM m_loan l
     LEFT JOIN glim_accounts g ON g.id = l.glim_id
     LEFT JOIN m_client c ON c.id = l.client_id
@@ -103,7 +105,7 @@ _LOANS = f"""
     LEFT JOIN m_code_value p ON p.id = l.loanpurpose_cv_id
     LEFT JOIN m_code_value x ON x.id = c.gender_cv_id
     JOIN (SELECT loan_id, sum(principal_amount) AS principal, coalesce(sum(interest_amount), 0) AS interest,
-                 count(*) AS instalments
+                 count(*) AS instalments, array_agg(duedate) AS due_days
           FROM m_loan_repayment_schedule GROUP BY loan_id) s ON s.loan_id = l.id
     WHERE l.fund_id = %(fund)s
       AND (l.loan_status_id IN (200, 300) OR l.loan_status_id NOT IN (100, 400, 500) AND EXISTS (
@@ -204,6 +206,7 @@ def _drafts(loans: list[Row], members: list[Row], today: date) -> dict[str, Draf
             schedule_interest=sum((row["interest"] for row in rows), Decimal(0)),
             instalments=first["instalments"],
             disbursal=first["disbursal"],
+            due_days=tuple(sorted({day for row in rows for day in row["due_days"]})),
             office=first["office"],
             purpose=first["purpose"],
             publishable=-30 < (first["disbursal"] - today).days <= 90,  # noqa: PLR2004 - PA2's own bounds

@@ -83,14 +83,23 @@ def load(
     return found
 
 
-def read(file: Path, *, folders: Sequence[Path], parameters: Values[str, Any]) -> tuple[Mapping | None, list[Mistake]]:
-    """One file: the mapping, and its mistakes. None when it names no resource that is known."""
+def read(
+    file: Path, *, folders: Sequence[Path], parameters: Values[str, Any], name: str | None = None
+) -> tuple[Mapping | None, list[Mistake]]:
+    """One file: the mapping, and its mistakes. None when it names no resource that is known.
+
+    A mapping is called like its file, unless `name` says otherwise: an edited copy of it.
+    """
     report = Report(file)
     found = trap.read(file, report)
     if found is None:
         return None, report.mistakes
-    mapping = _Document(file, found, report, folders=folders, values=parameters).mapping()
+    mapping = _Document(file, found, report, folders=folders, values=parameters, name=name or _name(file)).mapping()
     return mapping, report.mistakes
+
+
+def _name(file: Path) -> str:
+    return file.name.removesuffix(SUFFIX)
 
 
 @dataclass
@@ -102,6 +111,7 @@ class _Document:
     report: Report
     folders: Sequence[Path]
     values: Values[str, Any]
+    name: str
 
     def mapping(self) -> Mapping | None:
         if self.found.kind != "map":
@@ -118,10 +128,9 @@ class _Document:
         declared = source.parameters(self._section("parameters"))
         names = {parameter.name for parameter in declared}
         source.sql_parameters(self._section("relations"), names)
-        name = self.file.name.removesuffix(SUFFIX)
         stream = source.stream(
             origin,
-            name=name,
+            name=self.name,
             resource=resource,
             relations=relations,
             parameters=source.given(declared),
@@ -148,7 +157,7 @@ class _Document:
         if identity is None:
             return None
         return Mapping(
-            name=name,
+            name=self.name,
             file=self.file,
             resource=resource,
             stream=stream,
@@ -164,6 +173,7 @@ class _Document:
             columns=(*source.columns, *fields.columns),
             places=source.places,
             warnings=tuple(each for each in self.report.mistakes if each.severity == "warning"),
+            text=self.report.text,
         )
 
     def _resource(self) -> str | None:

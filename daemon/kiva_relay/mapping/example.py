@@ -50,12 +50,12 @@ class Result:
     line: int = 0
 
 
-def run(mapping: Plans) -> list[Result]:
-    """Run the examples that stand beside a mapping; none without a file.
+def run(mapping: Plans, *, file: Path | None = None) -> list[Result]:
+    """Run the examples that stand beside a mapping, or those of `file`; none without a file.
 
     Raises ConfigurationError for a file that cannot be read.
     """
-    file = mapping.examples
+    file = file or mapping.examples
     if not file.is_file():
         return []
     found = _read(file)

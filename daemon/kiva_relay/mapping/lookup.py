@@ -26,6 +26,9 @@ REFUSALS = {
 
 ALIASES = "loan_ids.csv"
 
+# A code table of 100,000 lines is shorter.
+SIZE_LIMIT = 8 * 1024 * 1024
+
 
 class Unknown(Exception):
     """A name is not on the list; `refusal` says so and names the nearest."""
@@ -124,6 +127,8 @@ def table(name: str, folders: Sequence[Path]) -> Table | None:
 
     Raises ConfigurationError with every line that is not `what the MIS says,what Kiva gets`.
     """
+    if Path(name).name != name:
+        return None  # a table lies in the folder `lookup`, nowhere else
     files = [file for folder in folders if (file := folder / "lookup" / name).is_file()]
     if not files:
         return None
@@ -149,11 +154,28 @@ def loan_ids(folders: Sequence[Path]) -> dict[str, str]:
 
 def _lines(file: Path) -> Iterable[tuple[int, list[str]]]:
     # A spreadsheet saves UTF-8 with a byte order mark; the first line names the columns.
-    with file.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.reader(stream)
+    reader = csv.reader(_text(file).splitlines(keepends=True))
+    try:
         for cells in reader:
             if reader.line_num > 1 and any(cell.strip() for cell in cells) and not cells[0].startswith("#"):
                 yield reader.line_num, cells
+    except csv.Error as reason:
+        mistake = Mistake(file, reader.line_num, 1, file.name, f"is no table: {reason}", "save it as CSV, in UTF-8")
+        raise errors.ConfigurationError([mistake]) from None
+
+
+def _text(file: Path) -> str:
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(SIZE_LIMIT + 1)
+        if len(data) <= SIZE_LIMIT:
+            return data.decode("utf-8-sig")
+        mistake = Mistake(file, 0, 0, file.name, f"is longer than {SIZE_LIMIT // 1024 // 1024} MB: no code table")
+    except UnicodeDecodeError:
+        mistake = Mistake(file, 0, 0, file.name, "is not UTF-8", "save it as CSV, in UTF-8")
+    except OSError as reason:
+        mistake = Mistake(file, 0, 0, file.name, f"cannot be read: {reason.strerror}")
+    raise errors.ConfigurationError([mistake])
 
 
 def _check(file: Path, line: int, cells: list[str], seen: Mapping[str, str]) -> list[Mistake]:

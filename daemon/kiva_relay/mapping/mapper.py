@@ -41,6 +41,9 @@ _ELSE = frozenset(
     }
 )
 
+# No loan has more instalments, no group more members: such a relation lacks a column in its `match`.
+ROWS_LIMIT = 5000
+
 # The fields whose values stand on a list of Kiva's.
 _LISTED = {
     "currency": "currencies",
@@ -258,6 +261,10 @@ class _Work:
                 numbered = enumerate(plan.items)
                 return [self._value(item, spec, names, f"{path}[{number}]") for number, item in numbered] or None
             case Each():
+                if len(self.content.related.get(plan.relation) or ()) > ROWS_LIMIT:
+                    given = {"found": f"{len(self.content.related[plan.relation] or ())} rows", "limit": str(ROWS_LIMIT)}
+                    self._add([Refusal("too_long", path, given)])
+                    return None
                 rows = enumerate(self._rows(plan.relation))
                 made = [self._value(plan.do, spec, row, f"{path}[{number}]") for number, row in rows]
                 return made or None

@@ -110,7 +110,7 @@ class Mapping:
     """One mapping file, ready to be applied.
 
     `fingerprint` changes with everything that could change a body: the file, its parameters, its code tables.
-    `places` are line and column of what the database may object to. `warnings` are what a person should read but
+    `text` is what stood in the file. `places` are line and column of what the database may object to. `warnings` are what a person should read but
     what stops nothing.
     """
 
@@ -130,6 +130,7 @@ class Mapping:
     columns: tuple[Column, ...] = ()
     places: Mapped[str, tuple[int, int]] = field(default_factory=dict)
     warnings: tuple[Mistake, ...] = ()
+    text: str = ""
 
     @property
     def examples(self) -> Path:

@@ -6,6 +6,7 @@ all mistakes are said at once.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from pathlib import Path
@@ -18,24 +19,34 @@ from kiva_relay.errors import Mistake
 from kiva_relay.mapping import tree
 from kiva_relay.mapping.tree import Report, Tree
 
+# The longest of the ready-made mappings has 4 kB.
+SIZE_LIMIT = 256 * 1024
+
+DEPTH_LIMIT = 50
+
 # A file with more than this many unreadable lines is no mapping.
 REPAIRS = 50
 
 _LINE = re.compile(r"^(?P<head>\s*(?:-\s+)*)(?P<key>[\w.\-]+):\s+(?P<value>.*\S)\s*$")
 _CHOOSE = re.compile(r"^(?P<source>[^|]+?)\s*\|\s*choose\(\s*\{(?P<codes>[^}]*)\}\s*(?:,(?P<otherwise>[^)]*))?\)$")
 _EXPRESSION = re.compile(r"[|~()\[\]{}'\"]|\b(?:or|and|if|else)\b|[-+]\s")
+_CUT = re.compile(r":\s+(?P<words>[^\s,{}\[\]'\"][^,{}\[\]'\"]*\s(?P<hash>#)[^,{}\[\]'\"]*?)(?=\s*[,}\]])")
+_QUOTED = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"")
 _WORDS = re.compile(r"^[^|~()\[\]{}]+$")
 _SWITCHES = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 
 
 def read(file: Path, report: Report) -> Tree | None:
     """The file as a tree; None when nothing of it can be read. Mistakes go into `report`."""
-    try:
-        text = file.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        report.mistakes.append(Mistake(file, 0, 0, file.name, "is not UTF-8", "save the file as UTF-8"))
+    text = _text(file, report)
+    if text is None:
         return None
+    report.text = text
     lines = _without_tabs(text.splitlines(), report)
+    if _deep(lines):
+        report.mistakes.append(Mistake(file, 0, 0, file.name, "is nested too deeply"))
+        return None
+    _cut_by_comments(lines, report)
     for _ in range(REPAIRS):
         try:
             node = YAML(typ="safe", pure=True).compose("\n".join(lines) + "\n")
@@ -46,13 +57,47 @@ def read(file: Path, report: Report) -> Tree | None:
         except YAMLError as mistake:
             report.mistakes.append(Mistake(file, 0, 0, file.name, f"is no YAML: {mistake}"))
             return None
+        except RecursionError:
+            report.mistakes.append(Mistake(file, 0, 0, file.name, "is nested too deeply"))
+            return None
         if node is None:
             report.mistakes.append(Mistake(file, 0, 0, file.name, "the file is empty"))
+            return None
+        if _anchored("\n".join(lines) + "\n", report):
             return None
         found = tree.of(node)
         _look(found, lines, report)
         return found
     return None
+
+
+def _text(file: Path, report: Report) -> str | None:
+    """What stands in the file; None when it is no text, or longer than any mapping."""
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(SIZE_LIMIT + 1)
+        if len(data) > SIZE_LIMIT:
+            report.mistakes.append(Mistake(file, 0, 0, file.name, f"is longer than {SIZE_LIMIT // 1024} kB: no mapping"))
+            return None
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        report.mistakes.append(Mistake(file, 0, 0, file.name, "is not UTF-8", "save the file as UTF-8"))
+    except OSError as reason:
+        report.mistakes.append(Mistake(file, 0, 0, file.name, f"cannot be read: {reason.strerror}"))
+    return None
+
+
+def _anchored(text: str, report: Report) -> bool:
+    """Whether YAML's anchors are used: with them a few lines can mean a million, or themselves."""
+    places = [
+        (event.start_mark.line + 1, event.start_mark.column + 1)
+        for event in YAML(typ="safe", pure=True).parse(text)
+        if getattr(event, "anchor", None)
+    ]
+    message = "an anchor (& or *) is not known in a mapping"
+    remedy = "write it out; a text that begins with one of the two stands between quotes"
+    report.mistakes += [Mistake(report.file, line, column, "", message, remedy) for line, column in places]
+    return bool(places)
 
 
 def quoted(key: str, value: str) -> str:
@@ -74,7 +119,7 @@ def switch(scalar: Tree) -> str | None:
 
 def looks_like_words(text: str) -> bool:
     """Whether a text that is no expression was meant to be sent as it is."""
-    return bool(_WORDS.match(text.strip("'\""))) and not re.search(r"\s[-+]\s|\b(?:or|and|if|else)\b", text)
+    return bool(_WORDS.match(text.strip("'\""))) and not re.search(r"\s[-+*/]\s|\b(?:or|and|if|else)\b", text)
 
 
 def _without_tabs(lines: list[str], report: Report) -> list[str]:
@@ -88,6 +133,41 @@ def _without_tabs(lines: list[str], report: Report) -> list[str]:
             line = indent.replace("\t", "  ") + line.lstrip()  # noqa: PLW2901 - the mended line goes on
         clean.append(line)
     return clean
+
+
+def _deep(lines: list[str]) -> bool:
+    """More open brackets or more indentation than anybody writes: YAML would take minutes over it, or the stack."""
+    depth = 0
+    for line in lines:
+        depth += sum(line.count(opening) for opening in "[{") - sum(line.count(closing) for closing in "]}")
+        if depth > DEPTH_LIMIT or line.count("[") > DEPTH_LIMIT or len(line) - len(line.lstrip()) > 2 * DEPTH_LIMIT:
+            return True
+        if re.match(rf"\s*(?:- ){{{DEPTH_LIMIT}}}", line):
+            return True
+    return False
+
+
+def _cut_by_comments(lines: list[str], report: Report) -> None:
+    """`{text: a # b}`: the bracket is closed by a comment, and YAML would blame the line below."""
+    for number, line in enumerate(lines, start=1):
+        match = _LINE.match(line)
+        cut = match and _CUT.search(match["value"])
+        if not match or not cut or match["value"][0] not in "{[":
+            continue
+        before = _QUOTED.sub("", match["value"][: cut.start("hash")])
+        if _open(before) <= 0 or _open(_QUOTED.sub("", match["value"])) != 0:
+            continue
+        whole = f"{match['value'][: cut.start('words')]}{json.dumps(cut['words'], ensure_ascii=False)}"
+        remedy = f"{match['key']}: {whole}{match['value'][cut.end('words') :]}"
+        message = 'YAML takes all from " #" on for a comment, the bracket too'
+        column = match.start("value") + cut.start("hash") + 1
+        report.mistakes.append(Mistake(report.file, number, column, match["key"], message, remedy))
+        report.broken.add(number)
+        lines[number - 1] = f'{match["head"]}{match["key"]}: "?"'
+
+
+def _open(text: str) -> int:
+    return sum(text.count(each) for each in "{[") - sum(text.count(each) for each in "}]")
 
 
 def _mended(lines: list[str], mistake: MarkedYAMLError, report: Report) -> bool:
@@ -156,12 +236,16 @@ def _doubled(each: Tree, report: Report) -> None:
 
 
 def _split(each: Tree, report: Report) -> None:
-    for (name, value), (stray, nothing) in zip(each.entries, each.entries[1:], strict=False):
-        opened = value.text.count("(") > value.text.count(")")
-        if value.kind == "scalar" and not value.quoted and opened and nothing.null:
-            remedy = quoted(name.text, f"{value.text}, {stray.text}")
-            report.add(value, name.text, "inside { } YAML ends the value at the comma", remedy=remedy)
-            report.broken.add(stray.line)
+    entries = list(each.entries)
+    for number, (name, value) in enumerate(entries):
+        # What follows without a value of its own was the rest of this one, behind a comma.
+        rest = [stray for stray, nothing in itertools.takewhile(lambda one: one[1].null, entries[number + 1 :])]
+        if value.kind != "scalar" or value.quoted or value.null or not rest:
+            continue
+        whole = ", ".join([value.text, *(stray.text for stray in rest)])
+        line = f"text: {json.dumps(whole, ensure_ascii=False)}" if name.text == "text" else quoted(name.text, whole)
+        report.add(value, name.text, "inside { } YAML ends the value at the comma", remedy=line)
+        report.broken.add(value.line)
 
 
 def _commented(each: Tree, lines: list[str], report: Report) -> None:

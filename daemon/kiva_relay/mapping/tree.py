@@ -56,9 +56,10 @@ class Tree:
 
 @dataclass
 class Report:
-    """The mistakes of one file, gathered while it is read."""
+    """The mistakes of one file, gathered while it is read; `text` is what stood in it."""
 
     file: Path
+    text: str = ""
     mistakes: list[Mistake] = field(default_factory=list)
     broken: set[int] = field(default_factory=set)
 
@@ -98,27 +99,36 @@ def of(node: Any) -> Tree:
 def plain(tree: Tree) -> Any:
     """The value as Python's: numbers with a point are Decimal, moments aware when they say their zone."""
     if tree.kind == "map":
-        return {plain(name): plain(value) for name, value in tree.entries}
+        return {_key(name): plain(value) for name, value in tree.entries}
     if tree.kind == "list":
         return [plain(item) for item in tree.items]
     return _scalar(tree)
 
 
+def _key(tree: Tree) -> Any:
+    return plain(tree) if tree.kind == "scalar" else tree.text
+
+
 def _scalar(tree: Tree) -> Any:
+    """What YAML takes it for, as Python's; what cannot be that after all (30 February, infinity) stays its text."""
     text = tree.text
-    match tree.type:
-        case "null":
-            return None
-        case "bool":
-            return text.lower() == "true"
-        case "int":
-            return int(text, 0) if re.match(r"[-+]?0[box]", text) else int(text)
-        case "float":
-            return Decimal(text.replace("_", ""))
-        case "timestamp":
-            return _moment(text)
-        case _:
-            return text
+    try:
+        match tree.type:
+            case "null":
+                return None
+            case "bool":
+                return text.lower() == "true"
+            case "int":
+                return int(text, 0) if re.match(r"[-+]?0[box]", text) else int(text)
+            case "float":
+                number = Decimal(text.replace("_", ""))
+                return number if number.is_finite() else text
+            case "timestamp":
+                return _moment(text)
+            case _:
+                return text
+    except (ValueError, ArithmeticError):
+        return text
 
 
 def _moment(text: str) -> date | datetime:

@@ -27,6 +27,7 @@ REASONS: Mapping[str, str] = {
     "restored_outbox": "the outbox is older than what this machine has sent",
     "witness_missing": "the file that remembers outside the outbox what was sent is not there, or not all of it",
     "mis_went_back": "the MIS looks older than it was",
+    "mapping_examined": "an edited mapping is being compared with what waits",
     "mapping_changes_much": "an edited mapping changes much of what waits",
     "many_in_doubt": "too many answers were lost in a row",
     "many_refusals": "Kiva refused ten bodies in a row",

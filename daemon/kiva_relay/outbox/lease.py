@@ -160,14 +160,14 @@ class Lease:
     def check(self, tx: Connection) -> None:
         """Raise Stolen unless the fence in the outbox is still ours; called in every writing transaction.
 
-        On a server the row stays locked until the transaction ends, so that nobody takes over in its middle; a
-        process that is stopped there loses its transaction with its lease.
+        On a server the row's key stays shared until the transaction ends, so that nobody takes over in its middle; a
+        renewal meanwhile changes no key, and need not wait. A process that is stopped there loses its transaction.
         """
         query = sa.select(table.lease.c.fence, table.lease.c.holder)
         if not self._outbox.is_file:
             milliseconds = str(int(DURATION.total_seconds() * 1_000))
             ended = sa.func.set_config("idle_in_transaction_session_timeout", milliseconds, True)  # noqa: FBT003 - SQL's own: for this transaction
-            query = query.add_columns(ended).with_for_update(read=True)
+            query = query.add_columns(ended).with_for_update(read=True, key_share=True)
         held = tx.execute(query).one()
         if held.fence != self.fence:
             raise _taken(held.holder or "somebody else")

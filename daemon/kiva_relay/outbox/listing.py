@@ -331,6 +331,16 @@ def next_due(tx: Connection) -> datetime | None:
     return tx.execute(sa.select(sa.func.max(_columns.due_at)).where(_columns.state == State.READY.value)).scalar()
 
 
+def latest_states(tx: Connection, resource: str, identities: Iterable[str]) -> dict[str, State]:
+    """Of each identity, the state of its newest version."""
+    wanted, found = sorted(identities), {}
+    for start in range(0, len(wanted), _CHUNK):
+        where = (_columns.resource == resource, _columns.identity.in_(wanted[start : start + _CHUNK]))
+        for row in tx.execute(sa.select(_columns.identity, _columns.state).where(*where).order_by(_columns.version)):
+            found[row.identity] = State(row.state)
+    return found
+
+
 def _where(tx: Connection, chosen: Filter) -> list[sa.ColumnElement[bool]]:
     where: list[sa.ColumnElement[bool]] = []
     if chosen.numbers:

@@ -131,13 +131,16 @@ def expected(tx: Connection) -> dict[str, Loan]:
 
 
 def sighting(tx: Connection, loan_ids: Sequence[str], *, not_before: datetime) -> Loan | None:
-    """A loan under one of these ids that Kiva listed for the first time after the moment given.
+    """A loan under one of these ids that was not in the last complete reading before the moment given.
 
     A loan that was listed before proves nothing about a later attempt: it may be an older one with the same id.
     """
-    seen = sa.select(table.mirror_refresh.c.id).where(table.mirror_refresh.c.started_at > not_before)
-    where = (table.mirror.c.loan_id.in_(loan_ids), table.mirror.c.first_seen.in_(seen))
-    return next(iter(_loans(tx, *where)), None)
+    refresh = table.mirror_refresh.c
+    before = sa.select(sa.func.max(refresh.id)).where(refresh.complete, refresh.ended_at < not_before)
+    last_before = tx.execute(before).scalar()
+    if last_before is None:
+        return None
+    return next(iter(_loans(tx, table.mirror.c.loan_id.in_(loan_ids), table.mirror.c.first_seen > last_before)), None)
 
 
 def is_published(tx: Connection, entry: Entry) -> bool:

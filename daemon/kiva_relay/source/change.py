@@ -10,7 +10,7 @@ from datetime import tzinfo
 
 import sqlalchemy as sa
 
-from kiva_relay.source import schema, statement, value, watch
+from kiva_relay.source import failure, schema, statement, value, watch
 from kiva_relay.source.dialect import Dialect
 from kiva_relay.source.position import Position
 from kiva_relay.source.stream import ROOT, Relation, Stream, path
@@ -46,15 +46,19 @@ class Look:
 
 
 def find(look: Look, plan: Iterable[tuple[Watched, Facts]], found: Found) -> None:
-    """Add to `found` what changed between the positions."""
+    """Add to `found` what changed between the positions.
+
+    Raises:
+        Blamed: a table cannot be asked; names the streams that need it.
+    """
     for one, facts in plan:
         if facts.regime == "sweep":
             continue
-        changed = _changed(look, one, facts, found.versions.setdefault(one.source, set()))
+        with failure.blamed({route.stream.name for route in one.routes}):
+            changed = _changed(look, one, facts, found.versions.setdefault(one.source, set()))
         for route, rows in zip(one.routes, changed, strict=True):
-            keys = found.keys.setdefault(route.stream.name, {})
-            for key in _roots(look, route, rows):
-                keys[key] = None
+            with failure.blamed({route.stream.name}):
+                found.keys.setdefault(route.stream.name, {}).update(dict.fromkeys(_roots(look, route, rows)))
 
 
 def _changed(look: Look, one: Watched, facts: Facts, versions: set[str]) -> list[dict[tuple[object, ...], None]]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
-from decimal import Decimal
-from typing import Any, cast
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import sqlalchemy as sa
@@ -71,7 +70,7 @@ class MariaDB:
     name = "mariadb"
 
     def __init__(self) -> None:
-        self._quote = mysql.dialect().identifier_preparer.quote_identifier  # type: ignore[no-untyped-call]
+        self._quote = mysql.dialect().identifier_preparer.quote_identifier
 
     def engine(self, url: sa.URL, *, password: str | None, statement_timeout: timedelta) -> sa.Engine:
         """An engine whose every transaction is one read-only snapshot."""
@@ -79,12 +78,8 @@ class MariaDB:
 
     def identity(self, cx: sa.Connection) -> str:
         """Server and database. A server too old to have an id goes by the name of its machine."""
-        known = dict(
-            cast("sa.Row[tuple[str, str]]", row)
-            for row in cx.execute(
-                sa.text("SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uid', 'server_uuid', 'hostname', 'port')")
-            )
-        )
+        asked = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uid', 'server_uuid', 'hostname', 'port')"
+        known = {str(row[0]): str(row[1]) for row in cx.execute(sa.text(asked))}
         server = known.get("server_uid") or known.get("server_uuid") or f"{known['hostname']}:{known['port']}"
         return f"mariadb:{server}/{cx.scalar(sa.text('SELECT DATABASE()'))}"
 
@@ -116,7 +111,10 @@ class MariaDB:
         sessions = cx.execute(sa.text(_SESSIONS if of_mariadb else _SESSIONS_OF_MYSQL)).all()
         if any(one.command in _APPLIES and one.user == "system user" for one in sessions):
             return Horizon(
-                clock - OVERLAP, OVERLAP, "this is a replica, whose rows were stamped elsewhere", "Let mis.url lead to the primary."
+                clock - OVERLAP,
+                OVERLAP,
+                "this is a replica, whose rows were stamped elsewhere",
+                "Let mis.url lead to the primary.",
             )
         ages = {int(one.id): float(one.age) for one in sessions if one.command not in _RESTING}
         transactions = self._transactions(cx)
@@ -124,8 +122,8 @@ class MariaDB:
             others = "something else reads information_schema.innodb_trx all the time, which keeps it from being new"
             return Horizon(clock - OVERLAP, OVERLAP, others)
         back = max(0, int(cx.scalar(sa.text(_PUT_BACK)) or 0))
-        for thread, age in transactions.items():
-            ages[thread] = max(ages.get(thread, 0.0), float(age + back))
+        for thread, seconds in transactions.items():
+            ages[thread] = max(ages.get(thread, 0.0), float(seconds + back))
         oldest, longest = max(ages.items(), key=lambda one: one[1], default=(0, 0.0))
         # Starts are told in whole seconds.
         age = timedelta(seconds=max(longest, 0.0) + 1) + CLOCK_TOLERANCE
@@ -148,14 +146,15 @@ class MariaDB:
     def _transactions(self, cx: sa.Connection) -> dict[int, int] | None:
         """Ages by session, our own among them: the server shows a copy, which is new enough when it has us in it."""
         ours = int(cx.scalar(sa.text("SELECT CONNECTION_ID()")) or 0)
+        found: dict[int, int] = {}
         for _ in range(_LOOKS):
-            found: dict[int, int] = {}
+            found = {}
             for row in cx.execute(sa.text(_TRANSACTIONS)):
                 found[int(row.id)] = max(found.get(int(row.id), 0), int(row.age))
-            if ours in found:
+            if found.get(ours, 2) < 2:
                 return found
             cx.execute(sa.text("SELECT SLEEP(0.11)")).all()  # so long must nobody look at it before it is renewed
-        return None
+        return found if ours in found else None
 
     def snapshot(self, cx: sa.Connection) -> Snapshot:  # noqa: ARG002 - every dialect is asked alike
         """Rows do not show their transaction ids."""
@@ -216,7 +215,7 @@ class MariaDB:
         columns = [(f"r.{self.quoted(name)}", code) for name, code in facts.present.items()]
         nulls = ", ".join(f"{column} IS NULL" for column, _ in columns)  # which CONCAT_WS leaves out
         texts = ", ".join(self.exact(code, column) or column for column, code in columns)
-        return f"COALESCE(MD5(CONCAT_WS(0x1F, CONCAT({nulls}), {texts})), UUID())"
+        return f"COALESCE(MD5(CONCAT_WS(0x1F, CONCAT({nulls}), {texts})), CONCAT('new ', UUID()))"
 
     def since(
         self, one: Watched, facts: Facts, *, at: Position, now: Position, zones: Sequence[tzinfo], prefix: str
@@ -231,7 +230,9 @@ class MariaDB:
             for place, stamp in enumerate(stamps):
                 bound = f"{prefix}{number}_{place}"
                 values[bound] = _bound(facts.kinds[stamp], at.moment, now.moment, zones)
-                nulls = [f"({name} IS NULL OR {name} < '0001-01-01') AND " for name in map(self._of_row, stamps[:place])]
+                nulls = [
+                    f"({name} IS NULL OR {name} < '0001-01-01') AND " for name in map(self._of_row, stamps[:place])
+                ]
                 alternatives.append(f"({''.join(nulls)}{self._of_row(stamp)} >= :{bound})")
             lists.append(" OR ".join(alternatives))
         return f"({' OR '.join(lists)})", values
@@ -293,9 +294,11 @@ class MariaDB:
         granted = "grantee IN :kr_who AND privilege_type IN :kr_writes"
         everything = statement.bind(
             f"SELECT 1 FROM information_schema.user_privileges WHERE {granted}"  # noqa: S608 - constants
-            f" UNION SELECT 1 FROM information_schema.schema_privileges WHERE {granted} AND DATABASE() LIKE table_schema",
-            {}, who,
-        )  # fmt: skip
+            " UNION SELECT 1 FROM information_schema.schema_privileges"
+            f" WHERE {granted} AND DATABASE() LIKE table_schema",
+            {},
+            who,
+        )
         if cx.scalar(everything):
             return list(tables)
         some = f"SELECT table_name FROM information_schema.table_privileges WHERE {granted} AND {_HERE}"  # noqa: S608 - constants

@@ -2,12 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Collection, Iterator
 from datetime import timedelta
 
 import sqlalchemy as sa
 
 from kiva_relay import errors
 from kiva_relay.source.dialect import Dialect
+
+
+class Replaced(errors.RelayError):
+    """A table was truncated or altered under the snapshot; what was read with it is not believed."""
+
+
+class Blamed(Exception):
+    """What failed concerns some streams only. Not told yet in words for people."""
+
+    def __init__(self, streams: Collection[str], cause: errors.RelayError | sa.exc.DBAPIError) -> None:
+        super().__init__(cause)
+        self.streams, self.cause = frozenset(streams), cause
+
+
+class Stopped(Exception):
+    """Some streams cannot be looked at; the others can, when they are asked for without these."""
+
+    def __init__(self, streams: Collection[str], error: errors.RelayError) -> None:
+        super().__init__(error)
+        self.streams, self.error = frozenset(streams), error
+
+
+@contextlib.contextmanager
+def blamed(streams: Collection[str]) -> Iterator[None]:
+    """What fails in here concerns these streams only."""
+    try:
+        yield
+    except (errors.Unreachable, errors.WentBack):
+        raise
+    except (errors.RelayError, sa.exc.DBAPIError) as error:
+        raise Blamed(streams, error) from error
 
 
 def explained(
@@ -22,7 +55,9 @@ def explained(
         doing: what was being done, as `reading loan_draft`.
         timeout: `mis.statement_timeout`.
     """
-    said = error.orig.args[-1] if error.orig is not None and len(error.orig.args) > 1 else error.orig  # PyMySQL: number, text
+    said = (
+        error.orig.args[-1] if error.orig is not None and len(error.orig.args) > 1 else error.orig
+    )  # PyMySQL: number, text
     lines = str(said).strip().splitlines()
     cause = lines[0].rstrip(".") if lines else type(error.orig).__name__
     if dialect.lost(error):
@@ -30,6 +65,8 @@ def explained(
             f"The MIS database {_where(url)} does not answer: {cause}. Nothing is lost; it is asked again.",
             hint="Look whether it runs, and at mis.url and mis.password in config.yaml.",
         )
+    if dialect.replaced(error):
+        return Replaced(f"A table was replaced in the MIS again and again while {doing}: {cause}.")
     if dialect.cancelled(error):
         return errors.RelayError(
             f"The MIS ended a query while {doing}: it took longer than {timeout.total_seconds():g} s.",

@@ -8,7 +8,11 @@ gives for the keys, and only then calls `processed()`.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import functools
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, timedelta, tzinfo
 from typing import TypeVar
 from zoneinfo import ZoneInfo
@@ -25,6 +29,12 @@ from kiva_relay.source.watch import Facts, Watched
 
 _LOOK_AGAIN = 300.0
 """Seconds for which indexes and types of the watched tables are believed to be what they were."""
+
+REST = 30.0
+"""Seconds after which a stream that failed is tried again."""
+
+_SNAPSHOTS = 5
+_READINGS = 5
 
 _Plan = list[tuple[Watched, Facts]]
 _Answer = TypeVar("_Answer")
@@ -62,6 +72,9 @@ class Mis:
         self._done: Cycle | None = None
         self._plans: dict[tuple[str, ...], tuple[float, tuple[Stream, ...], str, _Plan]] = {}
         self._pinned_since: tuple[int | None, float] = (None, 0.0)
+        self._stopped: dict[str, tuple[float, Stream, errors.RelayError]] = {}
+        self._shapes: dict[str, dict[str, dict[str, str]]] = {}
+        self._unsteady_tables: tuple[float, frozenset[str]] = (-math.inf, frozenset())
         self.busy_seconds = 0.0
 
     def identity(self) -> str:
@@ -81,35 +94,50 @@ class Mis:
 
         A stream without a watermark gets no keys, only the place from which to go on.
 
+        A stream of which a table or column is not what it was is in `failed`, alone; it is tried again after a while.
+
         Raises:
             Unreachable: the MIS is away.
             WentBack: a watermark belongs to another database, or this one is older.
-            RelayError: a query failed.
         """
         horizon = self.horizon()
-        with self._snapshot("looking for changes") as cx:
-            snapshot = self._dialect.snapshot(cx)
-            plan = self._plan(cx, streams, horizon)
-            stands = {stream.name: self._position(cx, watermarks.get(stream.name)) for stream in streams}
-            until = _next(self._server(cx), snapshot, horizon, stands.values(), stamped=watch.stamped(plan))
-            found = change.Found()
-            for (since, seen), group in self._groups(streams, watermarks).items():
-                look = change.Look(
-                    cx=cx,
-                    dialect=self._dialect,
-                    since=position.parse(since),
-                    until=until,
-                    values={stream.name: self._values(stream, self._today()) for stream in group},
-                    zones={stream.name: self._zone_of(stream, cx) for stream in group},
-                    seen=self._done.remembered if seen and self._done else {},
-                )
-                change.find(look, watch.only(plan, {stream.name for stream in group}), found)
+        failed = self._resting(streams)
+        while True:
+            left = [stream for stream in streams if stream.name not in failed]
+            try:
+                ask = functools.partial(self._look, left, watermarks, horizon)
+                return replace(self._asked("looking for changes", ask), failed=failed)
+            except failure.Stopped as stopped:
+                again = self._clock.monotonic() + REST
+                self._stopped |= {one.name: (again, one, stopped.error) for one in left if one.name in stopped.streams}
+                failed |= dict.fromkeys(stopped.streams, stopped.error)
+
+    def _look(
+        self, streams: Sequence[Stream], watermarks: Mapping[str, str | None], horizon: Horizon, cx: sa.Connection
+    ) -> Cycle:
+        snapshot = self._dialect.snapshot(cx)
+        plan = self._plan(cx, streams, horizon)
+        stands = {stream.name: self._position(cx, watermarks.get(stream.name)) for stream in streams}
+        until = position.following(self._server(cx), snapshot, horizon, stands.values(), stamped=watch.stamped(plan))
+        found = change.Found()
+        for (since, seen), group in self._groups(streams, watermarks).items():
+            look = change.Look(
+                cx=cx,
+                dialect=self._dialect,
+                since=position.parse(since),
+                until=until,
+                values={stream.name: self._values(stream, self._today()) for stream in group},
+                zones={stream.name: self._zone_of(stream, cx) for stream in group},
+                seen=self._done.remembered if seen and self._done else {},
+            )
+            change.find(look, watch.only(plan, {stream.name for stream in group}), found)
         return Cycle(
             keys={stream.name: list(found.keys.get(stream.name, ())) for stream in streams},
             next={stream.name: until.text() for stream in streams},
             regime={stream.name: watch.regime(plan, stream) for stream in streams},
             horizon_age=self._age(horizon, snapshot),
-            reasons={stream.name: watch.reason(plan, stream) for stream in streams},
+            reasons={stream.name: self._reason(cx, plan, stream) for stream in streams},
+            pinned_by=horizon.pinned_by,
             remembered=found.versions,
             streams=tuple(stream for stream in streams if stands[stream.name]),
         )
@@ -119,10 +147,26 @@ class Mis:
         self._done = cycle
 
     def read(self, stream: Stream, keys: Sequence[str], *, cutoff: date) -> list[Content]:
-        """The content of each key as it is now, all out of one snapshot, in the order of the keys."""
-        with self._snapshot(f"reading {stream.name}") as cx:
+        """The content of each key as it is now, all out of one snapshot, in the order of the keys.
+
+        Tables that a snapshot does not hold are read until two readings in a row say the same.
+        """
+
+        def ask(cx: sa.Connection) -> list[Content]:
             page = reader.Page(cx, self._dialect, stream, self._values(stream, cutoff), self._zone_of(stream, cx))
-            return reader.read(page, keys)
+            contents = reader.read(page, keys)
+            for _ in range(_READINGS if self._unsteady(cx, stream) else 0):
+                before, contents = contents, reader.read(page, keys)
+                if before == contents:
+                    break
+            self._shapes.setdefault(stream.name, {}).update(page.shape)
+            return contents
+
+        return self._asked(f"reading {stream.name}", ask)
+
+    def shape(self, stream: Stream) -> dict[str, dict[str, str]]:
+        """Names and kinds of the columns that `read` last met, by relation: what the mapping has to fit."""
+        return {name: dict(columns) for name, columns in self._shapes.get(stream.name, {}).items()}
 
     def walk(self, stream: Stream, *, after: str | None, limit: int) -> list[str]:
         """Keys in scope behind a key, in the order of the table's key; fewer than `limit` at the end."""
@@ -140,9 +184,8 @@ class Mis:
             behind = self._dialect.after(columns, names)
         listed = ", ".join(columns)
         sql = f"SELECT {listed} FROM {self._scope(stream)} AND {behind} ORDER BY {listed} LIMIT :kr_limit"  # noqa: S608 - names come quoted, values bound
-        with self._snapshot(f"walking {stream.name}") as cx:
-            rows = cx.execute(statement.bind(sql, self._values(stream, self._today()) | values))
-            return [value.key(tuple(row)) for row in rows]
+        asked = statement.bind(sql, self._values(stream, self._today()) | values)
+        return self._asked(f"walking {stream.name}", lambda cx: [value.key(tuple(row)) for row in cx.execute(asked)])
 
     def find(self, stream: Stream, column: str, values: Sequence[str]) -> list[str]:
         """Keys, in scope or not, of the roots whose column has one of these values, compared as text."""
@@ -209,6 +252,10 @@ class Mis:
             )
         )
 
+    def grants(self, tables: Sequence[str]) -> list[str]:
+        """The SQL that gives the role of `mis.url` what it needs to read these tables, and nothing else."""
+        return self._once(lambda cx: self._dialect.grants(cx, [*dict.fromkeys(tables)]))
+
     def went_back(self, watermark: str) -> bool:
         """Whether this is another database than the watermark's, or an older state of it."""
         before = position.parse(watermark)
@@ -222,17 +269,58 @@ class Mis:
         with self._snapshot("asking the server") as cx:
             return ask(cx)
 
+    def _asked(self, doing: str, ask: Callable[[sa.Connection], _Answer]) -> _Answer:
+        """The answer out of one snapshot; out of a new one when a table was emptied or altered under it."""
+        for left in reversed(range(_SNAPSHOTS)):
+            with contextlib.nullcontext() if not left else contextlib.suppress(failure.Replaced):
+                with self._snapshot(doing) as cx:
+                    answer = ask(cx)
+                    torn = self._dialect.torn(cx)
+                if not torn:
+                    return answer
+                raise failure.Replaced(f"{torn} was emptied in the MIS again and again while {doing}.")
+        raise AssertionError("the last snapshot answers or raises")
+
     @contextlib.contextmanager
     def _snapshot(self, doing: str) -> Iterator[sa.Connection]:
         started = self._clock.monotonic()
         try:
             with self._engine.connect() as cx, cx.begin():
                 yield cx
+        except failure.Blamed as blamed:
+            self._plans.clear()
+            cause = blamed.cause
+            told = self._explained(cause, doing) if isinstance(cause, sa.exc.DBAPIError) else cause
+            if isinstance(told, errors.Unreachable | failure.Replaced):
+                raise told from cause
+            raise failure.Stopped(blamed.streams, told) from cause
         except sa.exc.DBAPIError as error:
             self._plans.clear()
-            raise failure.explained(error, self._dialect, self._url, doing=doing, timeout=self._timeout) from error
+            raise self._explained(error, doing) from error
         finally:
             self.busy_seconds += self._clock.monotonic() - started
+
+    def _explained(self, error: sa.exc.DBAPIError, doing: str) -> errors.RelayError:
+        return failure.explained(error, self._dialect, self._url, doing=doing, timeout=self._timeout)
+
+    def _resting(self, streams: Sequence[Stream]) -> dict[str, errors.RelayError]:
+        """Streams that failed a moment ago and are not tried yet again, with the error."""
+        now = self._clock.monotonic()
+        rests = ((one, self._stopped.get(one.name)) for one in streams)
+        return {one.name: rest[2] for one, rest in rests if rest and rest[0] > now and rest[1] == one}
+
+    def _unsteady(self, cx: sa.Connection, stream: Stream) -> list[str]:
+        """The tables of a stream that no snapshot holds."""
+        now = self._clock.monotonic()
+        if now - self._unsteady_tables[0] > _LOOK_AGAIN:
+            self._unsteady_tables = (now, frozenset(self._dialect.unsteady(cx)))
+        texts = " ".join([stream.table, *(one.table or one.sql or "" for one in stream.watched())])
+        return sorted(self._unsteady_tables[1].intersection(re.findall(r"\w+", texts)))
+
+    def _reason(self, cx: sa.Connection, plan: _Plan, stream: Stream) -> str:
+        unsteady = self._unsteady(cx, stream)
+        engines = f"{', '.join(unsteady)}: an engine without snapshots, so that it is read twice" if unsteady else ""
+        return "; ".join(one for one in (watch.reason(plan, stream), engines) if one)
 
     def _server(self, cx: sa.Connection) -> str:
         # Asked anew with every plan, for another server may have taken the address.
@@ -247,10 +335,11 @@ class Mis:
         if known and known[1] == tuple(streams) and known[2] == horizon.blind and now - known[0] < _LOOK_AGAIN:
             return known[3]
         self._identity = ""
-        plan = [
-            (one, schema.facts(cx, self._dialect, one, asked=self._watch, blind=horizon.blind))
-            for one in watch.watched(streams)
-        ]
+        plan = []
+        for one in watch.watched(streams):
+            with failure.blamed({route.stream.name for route in one.routes}):
+                facts = schema.facts(cx, self._dialect, one, asked=self._watch, blind=horizon.blind)
+            plan.append((one, facts))
         self._plans[names] = (now, tuple(streams), horizon.blind, plan)
         return plan
 
@@ -307,24 +396,3 @@ class Mis:
         if self._pinned_since[0] != snapshot.xid or not snapshot.pinned:
             self._pinned_since = (snapshot.xid, now)
         return timedelta(seconds=now - self._pinned_since[1])
-
-
-def _next(
-    server: str, snapshot: Snapshot, horizon: Horizon, stands: Iterable[Position | None], *, stamped: bool
-) -> Position:
-    """Where the next cycle goes on. What was once below the horizon stays there, so the moment never goes back.
-
-    Raises:
-        RelayError: the database is older than a watermark; nothing after it would be seen any more.
-    """
-    before = [stand for stand in stands if stand]
-    xids = [stand.xid for stand in before if stand.xid is not None]
-    moment = max([horizon.moment, *(stand.moment for stand in before)])
-    if (snapshot.xid is not None and max(xids, default=0) > snapshot.xid) or (
-        stamped and moment > horizon.moment + horizon.age
-    ):
-        raise errors.WentBack(
-            "The MIS is older than what was read from it: it was restored from a backup, or its clock went back.",
-            hint="kiva-relay watermark show",
-        )
-    return Position(server, snapshot.xid, moment)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Literal
@@ -111,3 +111,24 @@ def local(at: datetime, now: datetime, zone: tzinfo) -> datetime:
     """
     offset = min(moment.astimezone(zone).utcoffset() or timedelta(0) for moment in (at, now))
     return at.astimezone(UTC).replace(tzinfo=None) + offset
+
+
+def following(
+    server: str, snapshot: Snapshot, horizon: Horizon, stands: Iterable[Position | None], *, stamped: bool
+) -> Position:
+    """Where the next cycle goes on. What was once below the horizon stays there, so the moment never goes back.
+
+    Raises:
+        WentBack: the database is older than a watermark; nothing after it would be seen any more.
+    """
+    before = [stand for stand in stands if stand]
+    xids = [stand.xid for stand in before if stand.xid is not None]
+    moment = max([horizon.moment, *(stand.moment for stand in before)])
+    if (snapshot.xid is not None and max(xids, default=0) > snapshot.xid) or (
+        stamped and moment > horizon.moment + horizon.age
+    ):
+        raise errors.WentBack(
+            "The MIS is older than what was read from it: it was restored from a backup, or its clock went back.",
+            hint="kiva-relay watermark show",
+        )
+    return Position(server, snapshot.xid, moment)

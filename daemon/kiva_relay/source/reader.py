@@ -60,7 +60,7 @@ class Page:
             lists: members of the lists in `rest`.
             of: what these rows are called in `shape`.
         """
-        result = self.cx.execute(statement.bind(f"SELECT {alias}.*, {rest}", self.values, lists))  # noqa: S608 - names come quoted, values bound
+        result = self.cx.execute(statement.bind(f"SELECT {alias}.*, {rest}", self.values, lists))
         described = self.dialect.described(result.cursor)
         self.shape[of] = {name: self.dialect.kind(code) for name, code in described[:-1]}
         turns = [self.dialect.turned(code) for _, code in described]
@@ -72,7 +72,7 @@ class Page:
         if exact:
             result.close()
             listed = ", ".join([f"{alias}.*", *(f"{sql} AS {self.dialect.quoted(name)}" for name, sql in exact), rest])
-            result = self.cx.execute(statement.bind(f"SELECT {listed}", self.values, lists))  # noqa: S608 - as above
+            result = self.cx.execute(statement.bind(f"SELECT {listed}", self.values, lists))
             turns[-1:-1] = [self.dialect.as_exact] * len(exact)
         names = list(result.keys())
         for row in result:

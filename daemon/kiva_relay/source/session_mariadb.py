@@ -99,7 +99,8 @@ def engine(url: sa.URL, *, password: str | None, statement_timeout: timedelta) -
             cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             # A SELECT that waits for an ALTER TABLE keeps everybody behind it waiting, too.
             cursor.execute(f"SET SESSION time_zone = '+00:00', lock_wait_timeout = {max(1, math.ceil(seconds))}")
-            if "MariaDB" in str(connection.get_server_info()):
+            cursor.execute("SELECT VERSION()")
+            if "MariaDB" in str(cursor.fetchall()):
                 cursor.execute(f"SET SESSION max_statement_time = {seconds:f}")
                 cursor.execute(f"SET SESSION idle_transaction_timeout = {math.ceil(2 * seconds)}")
                 # From so many values on, a list would become a join that reads the whole table.

@@ -1,0 +1,108 @@
+"""A mapping over a sample of the live rows: columns that are NULL, relations of several rows, warnings, refusals."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from kiva_relay.errors import Mistake, counted
+from kiva_relay.mapping import book, mapper
+from kiva_relay.mapping.mapper import Context
+from kiva_relay.mapping.plan import Column
+from kiva_relay.mapping.plan import Mapping as Plans
+from kiva_relay.resource import refusal
+from kiva_relay.resource.kind import RESOURCES
+from kiva_relay.source.reader import Content
+
+# So many rows are looked at: enough to see what is usual, and read within seconds.
+SAMPLE = 2000
+
+# Reasons that say enough in the report of a column or a relation, or that are nobody's mistake.
+_SAID = ("missing", "name_empty", "relation_missing", "relation_not_unique")
+
+
+def look(mapping: Plans, mis: book.Database, *, context: Context, sample: int = SAMPLE) -> list[Mistake]:
+    """What the rows in scope say about a mapping: mistakes, and warnings with how many rows each concerns.
+
+    Raises RelayError when the database does not answer.
+    """
+    rows = 0
+    nulls: Counter[Column] = Counter()
+    several: Counter[str] = Counter()
+    lacking: Counter[str] = Counter()
+    told: Counter[tuple[str, str]] = Counter()
+    direct = _direct(mapping)
+    for page in book.contents(mapping.stream, mis, cutoff=context.cutoff, limit=sample):
+        for content in page:
+            rows += 1
+            nulls.update(column for column in direct if _is_null(column, content))
+            mapped = mapper.apply(mapping, content, context=context)
+            for reason in (*mapped.refusals, *mapped.warnings):
+                several[reason.field] += reason.code == "relation_not_unique"
+                lacking[reason.field] += reason.code == "relation_missing"
+                if reason.code not in _SAID:
+                    told[reason.code, _without_numbers(reason.field)] += 1
+    scope = f"{counted(rows, 'row')} in scope" if rows < sample else f"the first {sample:,} rows in scope"
+    return [
+        *_nulls(mapping, nulls, scope),
+        *_relations(mapping, several, lacking, scope),
+        *_told(mapping, told, scope),
+    ]
+
+
+def _direct(mapping: Plans) -> list[Column]:
+    """Columns that become a field as they are, each once."""
+    return list({(each.owner, each.name, each.path): each for each in mapping.columns if each.kind}.values())
+
+
+def _is_null(column: Column, content: Content) -> bool:
+    row = content.root if not column.owner else content.related.get(column.owner)
+    if isinstance(row, list):
+        return any(one.get(column.name) is None for one in row)
+    return row is not None and row.get(column.name) is None
+
+
+def _nulls(mapping: Plans, nulls: Counter[Column], scope: str) -> Iterator[Mistake]:
+    required = {leaf.name for leaf in mapping.leaves() if leaf.required} | _needed(mapping)
+    for column, number in nulls.items():
+        name = column.path.removesuffix(".from").rpartition(".")[2]
+        table = column.owner or mapping.stream.table
+        then = "those are refused" if name in required else "there the field is left out"
+        message = f"{table}.{column.name} is NULL in {number:,} of {scope}; {then}"
+        yield Mistake(mapping.file, column.line, column.column, column.path, message, severity="warning")
+
+
+def _needed(mapping: Plans) -> set[str]:
+    """Fields without which a body is refused."""
+    fields = RESOURCES[mapping.resource].fields
+    return {each.name for field in fields for each in (field, *field.fields) if each.required}
+
+
+def _relations(mapping: Plans, several: Counter[str], lacking: Counter[str], scope: str) -> Iterator[Mistake]:
+    for relation in mapping.stream.relations:
+        path = f"relations.{relation.name}"
+        line, column = mapping.places.get(path, (0, 0))
+        if number := several[relation.name]:
+            message = f"is read as one row, and {number:,} of {scope} have several; those are refused"
+            remedy = "match a unique column, or write `many: true` and choose with `first` or `only`"
+            yield Mistake(mapping.file, line, column, path, message, remedy)
+        if number := lacking[relation.name]:
+            message = f"has no row for {number:,} of {scope}; those are refused"
+            yield Mistake(mapping.file, line, column, path, message, "optional: true", severity="warning")
+
+
+def _told(mapping: Plans, told: Counter[tuple[str, str]], scope: str) -> Iterator[Mistake]:
+    places = {column.path.removesuffix(".from"): (column.line, column.column) for column in mapping.columns}
+    for (code, path), number in told.most_common():
+        where = next((at for known, at in places.items() if _without_numbers(known) == f"fields.{path}"), (0, 0))
+        sentence = refusal.sentence(refusal.Refusal(code, path, {name: "…" for name in _PARAMETERS}))
+        message = f"{number:,} of {scope}: {sentence}"
+        yield Mistake(mapping.file, *where, f"fields.{path}", message, severity="warning")
+
+
+_PARAMETERS = ("value", "nearest", "known", "found", "expected", "days", "date", "before", "what", "reason", "limit")
+
+
+def _without_numbers(path: str) -> str:
+    return "".join(part.partition("]")[2] if number else part for number, part in enumerate(path.split("[")))
+
