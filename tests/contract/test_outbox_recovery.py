@@ -206,3 +206,36 @@ def test_the_other_machine_of_a_pair_has_a_witness_of_its_own(
     assert trusted(outbox, other) == (False, a_file_has_no_pair)
     found.close()
     other.close()
+
+
+# ---------------------------------------------------------------- what a person says of Kiva's list
+
+
+def test_a_draft_that_a_person_deleted_in_pa2_is_not_there_until_the_list_is_read_again(outbox: Outbox) -> None:
+    """Else the list of an hour ago would make the relay take it as being at Kiva already, and send nothing."""
+    suite.put(outbox)
+    suite.deliver(outbox)
+    listed(outbox, "inactive")
+    with outbox.begin() as tx:
+        settlement.settle(tx, newest_in(tx), "resend", by="awa", note="deleted in PA2", now=later(9))
+        assert mirror.by_loan_id(tx, [LOAN]) == {}
+    listed(outbox, "inactive", seconds=20)
+    with outbox.read() as tx:
+        assert LOAN in mirror.by_loan_id(tx, [LOAN]), "what is listed after all counts"
+        assert mirror.sighting(tx, [LOAN], not_before=later(10)) is None, "and is no news"
+
+
+def test_what_was_published_cannot_have_been_deleted(outbox: Outbox) -> None:
+    suite.put(outbox)
+    suite.deliver(outbox)
+    listed(outbox, "fundRaising")
+    with outbox.begin() as tx:
+        settlement.settle(tx, newest_in(tx), "resend", by="awa", note="a mistake", now=later(9))
+        assert LOAN in mirror.by_loan_id(tx, [LOAN])
+
+
+def listed(outbox: Outbox, status: str, seconds: float = 5) -> None:
+    with outbox.begin() as tx:
+        refresh = mirror.begin_refresh(tx, now=later(seconds))
+        mirror.keep(tx, refresh, [mirror.Loan("k", LOAN, "", status)])
+        mirror.end_refresh(tx, refresh, complete=True, listed=1, detail=None, now=later(seconds))

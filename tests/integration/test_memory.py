@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import re
 import shlex
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -270,7 +272,8 @@ def repay(house: Institution, key: int) -> int:
         " last_modified_on_utc) SELECT id, 1, false, 2, current_date, 7, 7, current_date, 1, now(), 1, now()"
         " FROM m_loan WHERE id = %s RETURNING id"
     )
-    return int(house.mis(query, key)[0][0])
+    number: int = house.mis(query, key)[0][0]
+    return number
 
 
 def test_an_outbox_without_its_witness_is_held_until_a_person_says_so(kept: Kept) -> None:
@@ -347,8 +350,6 @@ def test_an_outbox_that_is_put_back_under_a_running_relay_ends_it(kept: Kept) ->
 
 def house_threads() -> list[str]:
     """The names of the threads that run."""
-    import threading  # noqa: PLC0415 - only here
-
     return [thread.name for thread in threading.enumerate()]
 
 
@@ -364,6 +365,37 @@ def test_a_staging_outbox_is_refused_in_production(kept: Kept) -> None:
     house.changes["kiva"] = {"partner_id": "123"}
     house.once()
     assert at_kiva(house) == Counter(sent)
+
+
+def test_what_somebody_typed_before_the_mis_owed_it_is_not_sent(kept: Kept, tmp_path: Path) -> None:
+    house = kept.house
+    ((last,),) = house.mis("SELECT max(id) FROM m_loan")
+    typed = tmp_path / "in-pa2.csv"
+    typed.write_text("".join(f"{last + number:09}\n" for number in range(1, 30)), encoding="utf-8")
+    code, out = kept.run("outbox", "adopt", "--csv", str(typed), "--note", "typed by hand", "--yes")
+    assert code == 0, out
+    granted = grant(house, 2)
+    house.once()
+    assert set(granted) <= set(typed.read_text(encoding="utf-8").split())
+    assert not at_kiva(house)
+
+
+def test_a_draft_that_was_deleted_in_pa2_goes_out_as_the_mis_says_now(kept: Kept) -> None:
+    house = kept.house
+    (loan,) = grant(house, 1)
+    house.once()
+    (first,) = house.kiva.ledger(resource="loan_draft", loan_id=loan)
+    house.once()
+    (row,) = kept.rows(sa.select(table.entry).where(table.entry.c.loan_id == loan))
+    house.kiva.delete_draft(first["receipt"]["loan_draft_uuid"])
+    house.mis("UPDATE m_loan SET approved_principal = approved_principal + 5 WHERE account_no = %s", loan)
+    code, out = kept.run("outbox", "settle", str(row.id), "--resend", "--note", "deleted in PA2", "--yes")
+    assert code == 0, out
+    house.once()
+    assert at_kiva(house)[loan] == 2
+    versions = kept.rows(sa.select(table.entry).where(table.entry.c.loan_id == loan).order_by(table.entry.c.version))
+    assert [version.state for version in versions] == ["withdrawn", "delivered"]
+    assert versions[0].receipt == row.receipt, "what Kiva gave stays known"
 
 
 # ---------------------------------------------------------------- the MIS
@@ -516,7 +548,7 @@ def test_a_mis_on_another_server_is_refused_until_a_person_takes_it(kept: Kept, 
         photos.mkdir()
         with psycopg.connect(url) as connection:
             fineract.create(connection)
-            book.seed(connection, photos, today=fineract_today(), clients=60)
+            book.seed(connection, photos, today=date.today(), clients=60)
         house.connection.close()
         house.url = url
         house.connection = psycopg.connect(url, autocommit=True)
@@ -531,10 +563,3 @@ def test_a_mis_on_another_server_is_refused_until_a_person_takes_it(kept: Kept, 
         house.once()
         assert max(at_kiva(house).values()) == 1
         house.connection.close()
-
-
-def fineract_today() -> Any:
-    """The day on which the book of the tests was written."""
-    from datetime import date  # noqa: PLC0415 - only here
-
-    return date.today()

@@ -56,7 +56,7 @@ def command(
         raise UsageError("A key and --loan were given; one is enough.")
     settings = frame.load(config)
     chosen = mappings.named(name, mappings.load(settings))
-    shown = _look_up(settings, chosen, loan=loan, key=key, quiet=as_json)
+    shown = _look_up(settings, chosen, _context(settings, quiet=as_json), loan=loan, key=key)
     if not shown:
         what = f"loan {loan}" if loan is not None else f"key {key}" if key is not None else "row in scope"
         raise UsageError(
@@ -77,10 +77,16 @@ def command(
 # ---------------------------------------------------------------- looking up
 
 
+def rows(
+    settings: Settings, chosen: Sequence[Document], context: mapper.Context, *, loan: str
+) -> list[tuple[Document, Content]]:
+    """The live rows of a loan, each with the mapping that would send it."""
+    return [(one.document, one.content) for one in _look_up(settings, chosen, context, loan=loan, key=None)]
+
+
 def _look_up(
-    settings: Settings, chosen: Sequence[Document], *, loan: str | None, key: str | None, quiet: bool
+    settings: Settings, chosen: Sequence[Document], context: mapper.Context, *, loan: str | None, key: str | None
 ) -> list[_Shown]:
-    context = _context(settings, quiet=quiet)
     mis = opening.open_mis(settings, clock=SystemClock())
     try:
         with frame.working("reading the MIS"):

@@ -1,19 +1,30 @@
 """`kiva-relay mapping test`: the examples that stand beside the mappings."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from kiva_relay.cli import frame, mappings
-from kiva_relay.errors import counted
-from kiva_relay.mapping import example
+from kiva_relay.cli import comparison, frame, mapping_preview, mappings
+from kiva_relay.config.settings import Settings
+from kiva_relay.errors import UsageError, counted
+from kiva_relay.mapping import example, record
+from kiva_relay.mapping.plan import Mapping
 
 
 def command(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A mapping, or a resource; else all.")] = None,
     config: frame.Config = None,
     *,
+    record_one: Annotated[
+        bool, typer.Option("--record", help="Write an example from the live row of --loan, without what is personal.")
+    ] = False,
+    loan: frame.Loan = None,
+    update: Annotated[
+        bool, typer.Option("--update", help="Show what differs, ask, and expect from now on what comes out now.")
+    ] = False,
+    yes: frame.Yes = False,
     as_json: frame.AsJson = False,
 ) -> int:
     """Run the examples that stand beside the mappings, as NAME.test.yaml: rows in, a body or a refusal out.
@@ -24,6 +35,8 @@ def command(
     chosen = mappings.load(settings)
     if name is not None:
         chosen = mappings.named(name, chosen)
+    if record_one:
+        return _record(settings, chosen, loan)
     results = [(mapping, example.run(mapping)) for mapping in chosen]
     failures = sum(not result.passed for _, each in results for result in each)
     if as_json:
@@ -41,4 +54,36 @@ def command(
     total = sum(len(each) for _, each in results)
     frame.say()
     frame.say(f"{total - failures} of {counted(total, 'example')} pass.")
+    if update and failures:
+        return _update([mapping for mapping, each in results if not all(one.passed for one in each)], yes=yes)
     return 1 if failures else 0
+
+
+def _update(failing: Sequence[Mapping], *, yes: bool) -> int:
+    """Expect what comes out now, when a person says that it is right."""
+    written = [(mapping.examples, record.updated(mapping)) for mapping in failing]
+    if not frame.agreed(f"Is what was found (+) right? It is written into {counted(len(written), 'file')}.", yes=yes):
+        frame.say("Nothing changed.")
+        return 1
+    for file, text in written:
+        file.write_text(text, encoding="utf-8")
+        frame.say(f"  written  {file}")
+    return 0
+
+
+def _record(settings: Settings, chosen: Sequence[Mapping], loan: str | None) -> int:
+    """One more example, from a live row."""
+    if loan is None:
+        raise UsageError("--record takes its example from a live row.", hint="kiva-relay mapping test NAME --record --loan ID")
+    context = comparison.context(settings)
+    found = mapping_preview.rows(settings, chosen, context, loan=loan)
+    if not found:
+        raise UsageError(f"There is no loan {loan} in the MIS.", hint="kiva-relay mapping list")
+    frame.header(settings)
+    for mapping, content in found:
+        name = f"recorded {context.today.isoformat()}, {loan}"
+        text = record.recorded(mapping, content, context=context, name=name)
+        mapping.examples.write_text(record.append(mapping.examples, text, context=context), encoding="utf-8")
+        frame.say(text)
+        frame.say(f"  written to {mapping.examples}. Names and texts are masked; look it through before you pass it on.")
+    return 0

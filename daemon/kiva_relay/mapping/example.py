@@ -58,13 +58,14 @@ def run(mapping: Plans, *, file: Path | None = None) -> list[Result]:
     file = file or mapping.examples
     if not file.is_file():
         return []
-    found = _read(file)
+    found = tree_of(file)
     shared = {name.text: tree.plain(value) for name, value in found.entries if name.text != "examples"}
     examples = found.get("examples")
-    return [_run(mapping, shared, example) for example in (examples.items if examples else ())]
+    return [outcome(mapping, shared, example) for example in (examples.items if examples else ())]
 
 
-def _read(file: Path) -> Tree:
+def tree_of(file: Path) -> Tree:
+    """The file of examples as a tree; raises ConfigurationError with all its mistakes."""
     report = Report(file)
     found = trap.read(file, report)
     if found is not None and found.kind != "map":
@@ -84,18 +85,23 @@ def _read(file: Path) -> Tree:
     return found
 
 
-def _run(mapping: Plans, shared: Mapping[str, Any], example: Tree) -> Result:
+def mapped(mapping: Plans, shared: Mapping[str, Any], example: Tree) -> mapper.Mapped:
+    """What comes of an example's rows; `shared` is what applies to all of the file."""
     mine: dict[str, Any] = tree.plain(example)
-    mapped = mapper.apply(
-        mapping,
-        _content(mapping, shared.get("rows") or {}, mine.get("rows") or {}),
-        context=_context({**shared, **{key: mine[key] for key in ("today", "cutoff") if key in mine}}),
-    )
+    own: dict[str, Any] = {key: mine[key] for key in ("today", "cutoff", "lists") if key in mine}
+    content = _content(mapping, shared.get("rows") or {}, mine.get("rows") or {})
+    return mapper.apply(mapping, content, context=_context({**shared, **own}))
+
+
+def outcome(mapping: Plans, shared: Mapping[str, Any], example: Tree) -> Result:
+    """Run one example."""
+    mine: dict[str, Any] = tree.plain(example)
+    came = mapped(mapping, shared, example)
     expected = {key: mine[key] for key in EXPECTATIONS if key in mine}
     for key in ("refused", "warnings"):
         if key in expected:
             expected[key] = sorted(expected[key])
-    found = _found(mapped, expected)
+    found = _found(came, expected)
     wanted, got = _text(expected), _text(found)
     diff = "\n".join(difflib.unified_diff(wanted, got, "expected", "found", lineterm="", n=2))
     return Result(str(mine.get("name", "")), passed=wanted == got, diff=diff, line=example.line)
