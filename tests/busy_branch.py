@@ -23,7 +23,8 @@ _PAYING = """
 """
 _REPAY = """
     INSERT INTO m_loan_transaction (loan_id, office_id, is_reversed, transaction_type_enum, transaction_date, amount,
-        principal_portion_derived, submitted_on_date, created_by, created_on_utc, last_modified_by, last_modified_on_utc)
+        principal_portion_derived, submitted_on_date, created_by, created_on_utc, last_modified_by,
+        last_modified_on_utc)
     SELECT id, 1, false, 2, current_date, 1, 1, current_date, 1, now(), 1, now() FROM m_loan WHERE account_no = %s
 """
 _NOTE = """

@@ -99,7 +99,9 @@ class FakeKiva:
 
     def post(self, path: str, content: bytes, *, token: str, key: str) -> Answer:
         """A draft, positions or journals; what becomes of it is the dice's business."""
-        resource = {"loan_draft": "loan_draft", "repayments": "repayment", "journals": "journal"}[path.rsplit("/")[-1]]
+        resource = {"loan_draft": "loan_draft", "repayments": "repayment", "journals": "journal"}[
+            path.rsplit("/", maxsplit=1)[-1]
+        ]
         self.posted += 1
         said = json.loads(content)
         fault = self._fault(resource)

@@ -3,30 +3,48 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from kiva_relay.outbox import mirror, table
+from kiva_relay.outbox import hold, mirror, table
 from kiva_relay.outbox.entry import Entry, of
-from kiva_relay.outbox.state import State
+from kiva_relay.outbox.state import FINAL, State
 
 if TYPE_CHECKING:
     from simulated import History
 
-SETTLED_BY_A_PERSON = (State.DISCARDED,)
-MOST_IN_A_ROW = 3
+
+@dataclass(frozen=True)
+class Picture:
+    """What changes while something still happens; `at_rest` when nothing is left to do."""
+
+    entries: Sequence[tuple[int, str, int]]
+    to_read: int
+    walks: int
+    holds: int
+    taken: int
+
+    @property
+    def at_rest(self) -> bool:
+        """Is everything settled, and read?"""
+        done = all(state in FINAL for _number, state, _version in self.entries)
+        return done and bool(self.entries) and not (self.to_read or self.walks or self.holds)
 
 
-def picture(history: History) -> object:
-    """What changes while something still happens."""
+def picture(history: History) -> Picture:
+    """How it stands."""
+    columns = table.entry.c
     with history.outbox.read() as tx:
-        rows = tx.execute(sa.select(table.entry.c.id, table.entry.c.state, table.entry.c.row_version)).all()
+        rows = tx.execute(sa.select(columns.id, columns.state, columns.row_version)).all()
         again = tx.execute(sa.select(sa.func.count()).where(table.captured.c.again)).scalar_one()
-        walks = tx.execute(sa.select(table.watermark.c.stream, table.watermark.c.walk)).all()
-    return (rows, again, walks, len(history.kiva.ledger))
+        walks = tx.execute(sa.select(sa.func.count()).where(table.watermark.c.walk.is_not(None))).scalar_one()
+        holds = len(hold.in_force(tx))
+    entries = [(row.id, row.state, row.row_version) for row in rows]
+    return Picture(entries, again, walks, holds, len(history.kiva.ledger))
 
 
 def wrongs(history: History) -> list[str]:

@@ -16,12 +16,10 @@ import sys
 import tempfile
 import threading
 import time
-import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +27,17 @@ import psycopg
 import sqlalchemy as sa
 
 import killable
+import reckoning
 import yaml_text
 from busy_branch import Branch
-from kiva_relay.demo import book, fineract, owed, postgres
+from kiva_relay.demo import book, fineract, postgres
 from kiva_relay.demo.branch import KIVA_FUND
-from kiva_relay.outbox import binding, hold, table
+from kiva_relay.outbox import hold, table
 from kiva_relay.outbox.database import Outbox
-from kiva_relay.resource import body as json_body
 from kiva_relay.sandbox.control import Sandbox
 
-LEASE = 2.0
+LEASE = 1.0
 SETTLE_AFTER = 4.0
-_LOSES_AN_ANSWER = ("answer_lost", "answer_cut", "dropped_before", "dropped_in_body", "caller_left", "open")
 _STEPS = ("claimed", "testified", "answered", "settled", "read", "captured", "listed", "leased")
 _OFTEN = (4, 4, 5, 4, 2, 3, 1, 1)
 
@@ -63,45 +60,6 @@ _GATEWAY_AWAY = {"kind": "status", "on": "any", "status": 502, "every": 1}
 
 
 @dataclass
-class Figures:
-    """What happened, and what the judge found. `wrong` is everything that should not be."""
-
-    kills: Counter[str] = field(default_factory=Counter)
-    faults: Counter[str] = field(default_factory=Counter)
-    changes: Counter[str] = field(default_factory=Counter)
-    accepted: Counter[str] = field(default_factory=Counter)
-    lost: int = 0
-    duplicated: int = 0
-    older_after_newer: int = 0
-    in_doubt: int = 0
-    released: int = 0
-    seconds: float = 0.0
-    wrong: list[str] = field(default_factory=list)
-
-    def add(self, other: Figures) -> None:
-        """Sum up two runs."""
-        for name in ("kills", "faults", "changes", "accepted"):
-            getattr(self, name).update(getattr(other, name))
-        for name in ("lost", "duplicated", "older_after_newer", "in_doubt", "released", "seconds"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.wrong += other.wrong
-
-    def lines(self) -> Iterator[str]:
-        """For a person."""
-        for title, counts in (("kills", self.kills), ("changes", self.changes), ("faults", self.faults),
-                              ("accepted by Kiva", self.accepted)):  # fmt: skip
-            parts = ", ".join(f"{name} {number:,}" for name, number in sorted(counts.items()))
-            yield f"{title:<18}{counts.total():>7,}   {parts}"
-        yield f"{'released holds':<18}{self.released:>7,}   (too many answers lost in a row; a person looked)"
-        yield f"{'in doubt':<18}{self.in_doubt:>7,}   each of them an answer that the stand-in's log says was lost"
-        yield (
-            f"lost {self.lost} · duplicated {self.duplicated} · older after newer {self.older_after_newer}"
-            f" · in doubt {self.in_doubt} · kills {self.kills.total()} · {self.seconds:.0f} s"
-        )
-        yield from self.wrong[:30]
-
-
-@dataclass
 class Stage:
     """Everything that runs beside the relay."""
 
@@ -114,6 +72,10 @@ class Stage:
     outbox: Outbox
     lease: float | None
     seed: int
+
+    def case(self) -> reckoning.Case:
+        """What the judge compares, as it is now."""
+        return reckoning.case(self.mis, self.outbox, self.kiva, self.branch)
 
     def life(self, death: killable.Death | None = None) -> killable.Life:
         """A relay on this stage."""
@@ -190,43 +152,14 @@ def _settings(folder: Path, mis: str, outbox: str, kiva: str) -> dict[str, Any]:
 # ---------------------------------------------------------------- under fire
 
 
-def run(stage: Stage, *, kills: int, changes: int, rate: float, until: float) -> Figures:
+def run(stage: Stage, *, kills: int, changes: int, rate: float, until: float) -> reckoning.Figures:
     """Kill and restart until there were so many kills and changes; then let it come to rest, and judge."""
-    began, dice, figures, over = time.monotonic(), random.Random(stage.seed), Figures(), threading.Event()
-    failed: list[BaseException] = []
-    enough = threading.Event()
-
-    def work() -> None:
-        wait = threading.Event()
-        while not over.is_set():
-            stage.branch.work()
-            if stage.branch.changes.total() >= changes:
-                enough.set()
-            wait.wait(dice_of_work.expovariate(rate))
-
-    def go_wrong() -> None:
-        while not over.wait(dice_of_faults.uniform(0.3, 1.2)):
-            _one_fault(stage, dice_of_faults, figures, over)
-
-    def look_after() -> None:
-        while not over.wait(0.5):
-            figures.released += _release(stage)
-
-    dice_of_work, dice_of_faults = random.Random(stage.seed + 1), random.Random(stage.seed + 2)
-    threads = [threading.Thread(target=_kept, args=(each, failed)) for each in (work, go_wrong, look_after)]
-    for thread in threads:
-        thread.start()
-    try:
-        while figures.kills.total() < kills or not enough.is_set():
+    began, dice, figures = time.monotonic(), random.Random(stage.seed), reckoning.Figures()
+    with _weather(stage, figures, rate=rate) as failed:
+        while figures.kills.total() < kills or stage.branch.changes.total() < changes:
             if failed or time.monotonic() - began > until:
                 break
             figures.kills[_one_life(stage, dice)] += 1
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join()
-    if failed:
-        raise failed[0]
     figures.faults.update(_fired(stage))
     stage.kiva.clear_faults()
     come_to_rest(stage, figures)
@@ -234,14 +167,46 @@ def run(stage: Stage, *, kills: int, changes: int, rate: float, until: float) ->
     return figures
 
 
-def come_to_rest(stage: Stage, figures: Figures, *, within: float = 60.0) -> None:
+@contextlib.contextmanager
+def _weather(stage: Stage, figures: reckoning.Figures, *, rate: float) -> Iterator[list[BaseException]]:
+    """Meanwhile the branch works, calls fail, and a person looks now and then; what failed of these three."""
+    over, failed = threading.Event(), list[BaseException]()
+
+    def work() -> None:
+        dice = random.Random(stage.seed + 1)
+        while not over.wait(dice.expovariate(rate)):
+            stage.branch.work()
+
+    def go_wrong() -> None:
+        dice = random.Random(stage.seed + 2)
+        while not over.wait(dice.uniform(0.2, 0.8)):
+            _one_fault(stage, dice, figures, over)
+
+    def look_after() -> None:
+        while not over.wait(0.5):
+            figures.released += _release(stage)
+
+    threads = [threading.Thread(target=_kept, args=(each, failed)) for each in (work, go_wrong, look_after)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield failed
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    if failed:
+        raise failed[0]
+
+
+def come_to_rest(stage: Stage, figures: reckoning.Figures, *, within: float = 60.0) -> None:
     """A last life without faults: until everything is as it should be, or time is up; then judge."""
     process = killable.start(stage.life())
     deadline = time.monotonic() + within
     try:
         while True:
             figures.released += _release(stage)
-            found = judge(stage)
+            found = reckoning.judge(stage.case())
             if (
                 process.exitcode is not None
                 or (not found.wrong and not _under_way(stage))
@@ -276,7 +241,7 @@ def _one_life(stage: Stage, dice: random.Random) -> str:
     return f"at {step}" if step else "from outside"
 
 
-def _one_fault(stage: Stage, dice: random.Random, figures: Figures, over: threading.Event) -> None:
+def _one_fault(stage: Stage, dice: random.Random, figures: reckoning.Figures, over: threading.Event) -> None:
     if dice.random() < 0.04:
         number = stage.kiva.fault(**_GATEWAY_AWAY)
         over.wait(2.0)
@@ -313,9 +278,6 @@ def _kept(work: Any, failed: list[BaseException]) -> None:
         failed.append(error)
 
 
-# ---------------------------------------------------------------- the judge
-
-
 def _under_way(stage: Stage) -> int:
     columns = table.entry.c
     query = sa.select(sa.func.count()).where(
@@ -323,141 +285,6 @@ def _under_way(stage: Stage) -> int:
     )
     with stage.outbox.read() as tx:
         return tx.execute(query).scalar_one()
-
-
-def judge(stage: Stage) -> Figures:
-    """Compare the MIS, the outbox and the ledger."""
-    found = Figures(changes=Counter(stage.branch.changes))
-    with psycopg.connect(stage.mis, autocommit=True) as connection:
-        due = owed.expected(connection, fund_id=KIVA_FUND, cutoff=date.today(), today=date.today())
-    ledger, loans, requests = stage.kiva.ledger(), stage.kiva.loans(), stage.kiva.requests()
-    with stage.outbox.read() as tx:
-        entries = list(tx.execute(sa.select(table.entry).order_by(table.entry.c.id)))
-        diverged = set(tx.execute(sa.select(table.divergence.c.entry_id)).scalars())
-        holds = [f"held: {each.what}, {each.reason}" for each in hold.in_force(tx)]
-        outbox_id = binding.get(tx, "outbox_id")
-        attempts = _lost_attempts(tx)
-    found.accepted.update(record["resource"] for record in ledger)
-    found.wrong += holds
-    newest = {(entry.resource, entry.identity): entry for entry in entries}
-    _judge_drafts(stage, ledger, newest, entries, diverged, found)
-    _judge_positions(ledger, loans, due.positions, newest, entries, found)
-    _judge_journals(stage, ledger, loans, due.notes, newest, found)
-    by_key = {request["idempotency_key"]: request for request in requests if request["idempotency_key"]}
-    for entry in entries:
-        if entry.state == "in_doubt":
-            found.in_doubt += 1
-            found.wrong += _unfounded(entry, attempts.get(entry.id, []), str(outbox_id), by_key)
-    return found
-
-
-def _judge_drafts(
-    stage: Stage, ledger: Sequence[Any], newest: Any, entries: Sequence[Any], diverged: set[int], found: Figures
-) -> None:
-    posted: dict[str, list[Decimal]] = {}
-    for record in ledger:
-        if record["resource"] == "loan_draft":
-            body = record["body"]
-            interest = Decimal(str(body["schedule"][0]["interest"]))
-            posted.setdefault(body["entreps"][0]["loan_id"], []).append(interest)
-    for identity, versions in stage.branch.drafts.items():
-        sent, entry = posted.pop(identity, []), newest.get(("loan_draft", identity))
-        found.duplicated += max(len(sent) - 1, 0)
-        found.wrong += [f"draft {identity} is at Kiva {len(sent)} times"] if len(sent) > 1 else []
-        if not sent and (entry is None or entry.state not in ("refused", "in_doubt")):
-            found.lost += 1
-            found.wrong.append(f"draft {identity} is lost: {_said(entry)}")
-        if sent and sent[0] not in versions:
-            found.wrong.append(f"draft {identity}: the MIS never said {sent[0]}")
-        if sent and sent[0] != versions[-1]:
-            mine = [each for each in entries if (each.resource, each.identity) == ("loan_draft", identity)]
-            known = any(each.id in diverged or each.state == "in_doubt" for each in mine)
-            found.wrong += [] if known else [f"draft {identity} was corrected after it was sent, and nobody knows"]
-    found.wrong += [f"draft {identity} is at Kiva, and nobody owed it" for identity in posted]
-    for entry in entries:
-        if (entry.resource, entry.state) == ("loan_draft", "delivered") and entry.evidence in ("receipt", "look_up"):
-            at_kiva = any(entry.identity in record["loan_ids"] for record in ledger)
-            found.wrong += [] if at_kiva else [f"draft {entry.identity} is called delivered, and Kiva does not have it"]
-
-
-def _judge_positions(
-    ledger: Sequence[Any], loans: Sequence[Any], positions: Any, newest: Any, entries: Sequence[Any], found: Figures
-) -> None:
-    posted: dict[str, list[Decimal]] = {}
-    for record in ledger:
-        if record["resource"] == "repayment":
-            for row in record["body"]["repayments"]:
-                posted.setdefault(row["loan_id"], []).append(Decimal(str(row["amount"])))
-    for identity, amounts in posted.items():
-        falls = sum(1 for before, after in zip(amounts, amounts[1:], strict=False) if after < before)
-        found.older_after_newer += falls
-        found.wrong += [f"position of {identity} fell: {amounts}"] if falls else []
-    for identity in {loan["internal_loan_id"] for loan in loans if loan["status"] == "payingBack"}:
-        last, entry = (posted.get(identity) or [None])[-1], newest.get(("repayment", identity))
-        due = positions.get(identity)
-        if due is not None and last != due.repaid and (entry is None or not _needs_person(entry)):
-            found.lost += 1
-            found.wrong.append(f"position of {identity}: the MIS says {due.repaid}, Kiva {last}: {_said(entry)}")
-    for entry in entries:
-        if (entry.resource, entry.state) == ("repayment", "delivered"):
-            amount = json_body.decode(entry.body.encode())["amount"]
-            if Decimal(str(amount)) not in posted.get(entry.loan_id, []):
-                found.wrong.append(f"position {entry.id} is called delivered, and Kiva never had it")
-
-
-def _judge_journals(
-    stage: Stage, ledger: Sequence[Any], loans: Sequence[Any], notes: Any, newest: Any, found: Figures
-) -> None:
-    posted = Counter(row["body"] for record in ledger if record["resource"] == "journal" for row in record["body"])
-    at_kiva = {loan["internal_loan_id"] for loan in loans}
-    for note in notes.values():
-        if note.body not in stage.branch.notes:
-            continue
-        times, entry = posted.pop(note.body, 0), newest.get(("journal", note.id))
-        found.duplicated += max(times - 1, 0)
-        found.wrong += [f"note {note.id} is at Kiva {times} times"] if times > 1 else []
-        waits = entry is not None and entry.reason == "loan_not_at_kiva" and note.identity not in at_kiva
-        if not times and not waits and (entry is None or entry.state != "in_doubt"):
-            found.lost += 1
-            found.wrong.append(f"note {note.id} is lost: {_said(entry)}")
-        if not times and entry is not None and entry.state == "delivered":
-            found.wrong.append(f"note {note.id} is called delivered, and Kiva does not have it")
-    found.wrong += [f"Kiva has a text that nobody marked for it: {text!r}" for text in posted]
-
-
-def _lost_attempts(tx: sa.Connection) -> dict[int, list[Any]]:
-    """The attempts in doubt of each entry, oldest first."""
-    query = (
-        sa.select(table.batch_member.c.entry_id, table.attempt)
-        .join(table.attempt, table.attempt.c.batch_id == table.batch_member.c.batch_id)
-        .where(table.attempt.c.outcome == "in_doubt")
-        .order_by(table.attempt.c.id)
-    )
-    attempts: dict[int, list[Any]] = {}
-    for row in tx.execute(query):
-        attempts.setdefault(row.entry_id, []).append(row)
-    return attempts
-
-
-def _unfounded(entry: Any, attempts: Sequence[Any], outbox_id: str, by_key: dict[str, Any]) -> list[str]:
-    """Why a doubt is none: the stand-in's log says that the answer arrived, and the process lived to read it."""
-    if not attempts:
-        return [f"entry {entry.id} is in doubt without a lost attempt"]
-    attempt = attempts[-1]
-    request = by_key.get(str(uuid.uuid5(uuid.NAMESPACE_URL, f"{outbox_id}/{attempt.id}")))
-    killed = attempt.detail == "the process ended"
-    if request is None:
-        return [] if killed else [f"entry {entry.id} is in doubt, and nothing was ever sent"]
-    lost = request["outcome"] in _LOSES_AN_ANSWER or request["fault"] in ("garbage", "status")
-    return [] if lost or killed else [f"entry {entry.id} is in doubt, and its answer arrived: {request}"]
-
-
-def _needs_person(entry: Any) -> bool:
-    return entry.state == "in_doubt" or entry.reason == "older_in_flight"
-
-
-def _said(entry: Any) -> str:
-    return "nothing in the outbox" if entry is None else f"entry {entry.id} {entry.state} {entry.reason or ''}"
 
 
 # ---------------------------------------------------------------- the script
@@ -475,7 +302,7 @@ def main() -> int:
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="kiva-relay-torture-"))
     os.environ["KIVA_SECRET"] = "s3cr3t"
-    total = Figures()
+    total = reckoning.Figures()
     with postgres.start(folder / "postgres") as server, book_of(server, folder / "photos", clients=400) as template:
         outboxes = given.on or ["sqlite", "postgresql"]
         for on in outboxes:

@@ -25,7 +25,7 @@ from kiva_relay.clock import Clock
 from kiva_relay.config import settings as config
 from kiva_relay.mapping import lookup, mapper
 from kiva_relay.mapping.document import Mapping as Document
-from kiva_relay.outbox import binding, catalogue, hold, table, watermark
+from kiva_relay.outbox import binding, catalogue, hold, watermark
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.watermark import Captured, Watermark
 from kiva_relay.resource import window

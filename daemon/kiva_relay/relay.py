@@ -276,11 +276,8 @@ class Relay:
         try:
             settings = self._read_settings()
             documents = opening.load_documents(settings)
-            gone = {mapping.name for mapping in self.documents} - {mapping.name for mapping in documents}
-            if gone and asked is None and saved:
-                raise errors.UsageError(
-                    f"Gone from the disk: {', '.join(sorted(gone))}. A mapping is taken out of force by `reload` only."
-                )
+            if asked is None and saved:
+                self._must_all_be_there(documents)
             ok, text = True, self.reload(settings, documents)
         except errors.UsageError as error:
             ok, text = False, str(error)
@@ -291,6 +288,14 @@ class Relay:
             edits.answer(tx, edits.Result(self.time.now(), ok=ok, text=text, asked=asked or ""))
         notify.ready("ready")
         self._publish()
+
+    def _must_all_be_there(self, documents: Sequence[Document]) -> None:
+        """A file that vanished while somebody saves is no decision; a mapping goes out of force by a command."""
+        gone = {mapping.name for mapping in self.documents} - {mapping.name for mapping in documents}
+        if gone:
+            raise errors.UsageError(
+                f"Gone from the disk: {', '.join(sorted(gone))}. A mapping is taken out of force by `reload` only."
+            )
 
     def _exports(self) -> bool:
         return self.settings.metrics.listen != "off"

@@ -123,7 +123,8 @@ def upgrade() -> None:
         sa.CheckConstraint("state <> 'refused' OR refusals IS NOT NULL", name=op.f("entry_refused_with_reasons")),
         sa.CheckConstraint("state <> 'waiting' OR reason IS NOT NULL", name=op.f("entry_waiting_for_something")),
         sa.CheckConstraint(
-            "state IN ('ready', 'waiting', 'refused', 'sending', 'in_doubt', 'delivered', 'superseded', 'withdrawn', 'discarded')",
+            "state IN ('ready', 'waiting', 'refused', 'sending', 'in_doubt', 'delivered', 'superseded', 'withdrawn',"
+            " 'discarded')",
             name=op.f("entry_state"),
         ),
         sa.CheckConstraint("state NOT IN ('ready', 'sending') OR body IS NOT NULL", name=op.f("entry_sent_with_body")),

@@ -7,6 +7,7 @@ import socket
 
 import psycopg
 import pytest
+
 from institution import Institution, eventually
 from kiva_relay.demo import postgres, remark
 from kiva_relay.sandbox import server
@@ -28,8 +29,7 @@ def states(house: Institution) -> set[str]:
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    return port
+        return int(probe.getsockname()[1])
 
 
 def test_an_api_that_is_down_is_waited_for(house: Institution, free_port: int) -> None:

@@ -201,7 +201,7 @@ def test_the_other_machine_of_a_pair_has_a_witness_of_its_own(
     found, other = witness(tmp_path), witness(tmp_path, "other.log")
     trusted(outbox, found)
     send_one(outbox, found)
-    monkeypatch.setattr(recovery.socket, "gethostname", lambda: "the other machine")
+    monkeypatch.setattr("socket.gethostname", lambda: "the other machine")
     a_file_has_no_pair = outbox.is_file
     assert trusted(outbox, other) == (False, a_file_has_no_pair)
     found.close()

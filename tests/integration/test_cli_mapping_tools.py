@@ -13,12 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
 
-from institution import Institution
-from kiva_relay import cli, opening
-from kiva_relay.config import loader, shipped
-from kiva_relay.mapping import document, example
+from institution import Institution, eventually
+from kiva_relay import cli
+from kiva_relay.config import shipped
+from kiva_relay.mapping import document
 
 Run = Callable[..., tuple[int, str, str]]
 NAME = "loan_draft.individual"
@@ -59,15 +58,16 @@ def test_diff_is_exactly_the_bodies_that_change(run: Run, house: Institution, ow
     edited = house.folder / "edited.yaml"
     text = (own / f"{NAME}.yaml").read_text()
     edited.write_text(
-        text.replace("disburse_time: disbursedon_date or", "theme_type_id: \"48 if principal_amount > 200000 else none\"\n  disburse_time: disbursedon_date or")
+        text.replace(
+            "disburse_time: disbursedon_date or",
+            'theme_type_id: "48 if principal_amount > 200000 else none"\n  disburse_time: disbursedon_date or',
+        )
     )
     code, out, _ = run("mapping", "diff", NAME, "--with", str(edited), "--json")
     assert code == 1
     found = json.loads(out)
     changed = {one["loan_id"] for one in found["changes"] if one["kind"] == "changed"}
     expected = set()
-    mis = opening.open_mis(loader.load(house.config, environ={}), clock=__import__("kiva_relay.clock", fromlist=["x"]).SystemClock())
-    mis.close()
     for loan in good:
         amount = house.mis("SELECT principal_amount FROM m_loan WHERE account_no = %s", loan)[0][0]
         if amount > 200000:
@@ -105,7 +105,9 @@ def test_diff_with_what_is_in_force(run: Run, house: Institution, own: Path, goo
     code, out, _ = run("mapping", "diff", NAME)
     assert (code, "nothing would change" in out) == (0, True)
     file = own / f"{NAME}.yaml"
-    file.write_text(file.read_text().replace("first_name: {from: client.firstname", "first_name: {from: client.lastname"))
+    file.write_text(
+        file.read_text().replace("first_name: {from: client.firstname", "first_name: {from: client.lastname")
+    )
     code, out, _ = run("mapping", "diff", NAME)
     assert code == 1
     assert "entreps.first_name" in out
@@ -123,7 +125,11 @@ def edit(house: Institution, script: str, answers: list[str], *arguments: str) -
     environ.pop("VISUAL", None)
     process = subprocess.Popen(
         [sys.executable, "-m", "kiva_relay", "mapping", "edit", NAME, *arguments],
-        stdin=follower, stdout=follower, stderr=follower, env=environ, close_fds=True,
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        env=environ,
+        close_fds=True,
     )
     os.close(follower)
     os.write(leader, "".join(f"{answer}\n" for answer in answers).encode())
@@ -147,9 +153,6 @@ def edit(house: Institution, script: str, answers: list[str], *arguments: str) -
     return code, printed.decode()
 
 
-AMOUNT = r"sed -i 's/from: client.firstname or client.fullname/from: client.fullname or client.firstname/' $1"
-
-
 def test_edit_puts_in_force_what_a_person_says_yes_to(house: Institution, own: Path, good: list[str]) -> None:
     file = own / f"{NAME}.yaml"
     before = file.read_text()
@@ -171,8 +174,6 @@ def test_edit_puts_in_force_what_a_person_says_yes_to(house: Institution, own: P
 
 def test_edit_is_live_at_once(house: Institution, own: Path, good: list[str]) -> None:
     with house.process():
-        from institution import eventually
-
         eventually(lambda: len(house.sent("loan_draft")) > 0)
         script = "sed -i 's/disburse_time: disbursedon_date or/theme_type_id: {text: General, lookup: themes}\\n  disburse_time: disbursedon_date or/' $1"
         code, out = edit(house, script, ["y"])
@@ -195,9 +196,11 @@ def test_edit_of_a_ready_made_mapping_needs_a_folder_of_ones_own(house: Institut
     assert "is ready-made" in out
 
 
-def test_record_writes_an_example_without_names_that_passes(run: Run, house: Institution, own: Path, good: list[str]) -> None:
+def test_record_writes_an_example_without_names_that_passes(
+    run: Run, house: Institution, own: Path, good: list[str]
+) -> None:
     loan = good[0]
-    (name, last), = house.mis(
+    ((name, last),) = house.mis(
         "SELECT firstname, lastname FROM m_client WHERE id = (SELECT client_id FROM m_loan WHERE account_no = %s)", loan
     )
     code, out, err = run("mapping", "test", NAME, "--record", "--loan", loan)
@@ -208,12 +211,16 @@ def test_record_writes_an_example_without_names_that_passes(run: Run, house: Ins
         assert written not in out
     code, out, _ = run("mapping", "test", NAME)
     assert code == 0, out
-    assert f"recorded" in out
+    assert "recorded" in out
 
 
 def test_update_writes_what_comes_out_now(run: Run, own: Path) -> None:
     file = own / f"{NAME}.yaml"
-    file.write_text(file.read_text().replace("amount:     {from: principal_amount, money", "amount:     {from: approved_principal, money"))
+    file.write_text(
+        file.read_text().replace(
+            "amount:     {from: principal_amount, money", "amount:     {from: approved_principal, money"
+        )
+    )
     code, out, _ = run("mapping", "test", NAME)
     assert code == 1
     code, out, _ = run("mapping", "test", NAME, "--update", "--yes")
@@ -224,7 +231,9 @@ def test_update_writes_what_comes_out_now(run: Run, own: Path) -> None:
 
 
 def test_new_begins_a_mapping_that_can_be_read(run: Run, house: Institution, tmp_path: Path) -> None:
-    house.mis("CREATE TABLE loans (id int primary key, loan_no text, client_no text, first_name text, updated_at timestamptz, loan_amount numeric, currency text)")
+    house.mis(
+        "CREATE TABLE loans (id int primary key, loan_no text, client_no text, first_name text, updated_at timestamptz, loan_amount numeric, currency text)"
+    )
     file = tmp_path / "loans.yaml"
     code, out, err = run("mapping", "new", "loan_draft", "loans", "--out", str(file))
     assert code == 0, err
@@ -242,8 +251,13 @@ def test_schema_is_json(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out)["title"] == "A mapping of kiva-relay"
 
 
-def test_rehearse_sends_the_book_to_a_stand_in_and_counts_the_reasons(run: Run, house: Institution, good: list[str]) -> None:
-    house.mis("UPDATE m_client SET firstname = NULL, fullname = '' WHERE id = (SELECT client_id FROM m_loan WHERE account_no = %s)", good[0])
+def test_rehearse_sends_the_book_to_a_stand_in_and_counts_the_reasons(
+    run: Run, house: Institution, good: list[str]
+) -> None:
+    house.mis(
+        "UPDATE m_client SET firstname = NULL, fullname = '' WHERE id = (SELECT client_id FROM m_loan WHERE account_no = %s)",
+        good[0],
+    )
     code, out, err = run("rehearse", "--json")
     assert code == 1, err
     found = json.loads(out)

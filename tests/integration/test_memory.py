@@ -293,6 +293,7 @@ def test_an_outbox_without_its_witness_is_held_until_a_person_says_so(kept: Kept
     assert not kept.holds()
 
 
+@pytest.mark.parametrize("kept", ["sqlite"], indirect=True)
 def test_without_the_witness_nothing_says_that_an_open_attempt_never_left(kept: Kept) -> None:
     house = kept.house
     sent = grant(house, 1)
@@ -353,6 +354,7 @@ def house_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate()]
 
 
+@pytest.mark.parametrize("kept", ["sqlite"], indirect=True)
 def test_a_staging_outbox_is_refused_in_production(kept: Kept) -> None:
     house = kept.house
     sent = grant(house, 1)
@@ -367,6 +369,7 @@ def test_a_staging_outbox_is_refused_in_production(kept: Kept) -> None:
     assert at_kiva(house) == Counter(sent)
 
 
+@pytest.mark.parametrize("kept", ["sqlite"], indirect=True)
 def test_what_somebody_typed_before_the_mis_owed_it_is_not_sent(kept: Kept, tmp_path: Path) -> None:
     house = kept.house
     ((last,),) = house.mis("SELECT max(id) FROM m_loan")
@@ -380,6 +383,7 @@ def test_what_somebody_typed_before_the_mis_owed_it_is_not_sent(kept: Kept, tmp_
     assert not at_kiva(house)
 
 
+@pytest.mark.parametrize("kept", ["sqlite"], indirect=True)
 def test_a_draft_that_was_deleted_in_pa2_goes_out_as_the_mis_says_now(kept: Kept) -> None:
     house = kept.house
     (loan,) = grant(house, 1)
@@ -459,7 +463,7 @@ def test_a_mis_that_was_restored_is_held_and_numbers_given_twice_are_not_sent(
     code, out = kept.run("review")
     assert code in (0, 1)
     assert all(loan in out for loan in given_twice), "the coordinator is told of each"
-    twice = sorted(given_twice)[0]
+    twice = min(given_twice)
     number = kept.rows(sa.select(table.entry.c.id).where(table.entry.c.loan_id == twice))[0].id
     code, out = kept.run("outbox", "settle", str(number), "--resend", "--note", "deleted in PA2", "--yes")
     assert code == 0, out

@@ -9,10 +9,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import mapping_file
 import pytest
 from PIL import Image
 
+import mapping_file
 from kiva_relay.mapping import expression, function, name, operation
 from kiva_relay.mapping.function import FUNCTIONS, WORLD, Refused, Run
 from kiva_relay.mapping.lookup import Table

@@ -154,7 +154,9 @@ def test_a_code_table_that_is_none(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "lookup").mkdir()
     (tmp_path / "lookup" / "t.csv").write_bytes(content)
     file = tmp_path / "journal.yaml"
-    text = "resource: journal\nidentity: id\nsource: {table: t, key: id}\nfields: {subject: {from: a, translate: t.csv}}\n"
+    text = (
+        "resource: journal\nidentity: id\nsource: {table: t, key: id}\nfields: {subject: {from: a, translate: t.csv}}\n"
+    )
     file.write_text(text)
     _, mistakes = document.read(file, folders=[tmp_path], parameters={})
     assert any(each.file.name == "t.csv" for each in mistakes)

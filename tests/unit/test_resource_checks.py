@@ -208,5 +208,5 @@ def test_what_a_coordinator_should_look_at() -> None:
 
 def test_an_instalment_is_never_below_0() -> None:
     body = draft()
-    body["schedule"] = [{"date": "2026-12-23", "principal": 100, "interest": Decimal("-1")}]
+    body["schedule"] = [{"date": "2026-12-23", "principal": 100, "interest": Decimal(-1)}]
     assert codes(body) == [("instalment_negative", "schedule[0].interest")]

@@ -145,7 +145,11 @@ def _examples(new: Mapping, old: Mapping) -> None:
 
 def _asked(*, good: bool) -> str:
     """What to do: `y` (only what is good), `e`, `d`, or `n`."""
-    known = "[y] yes   [e] edit again   [d] show all   [N] leave everything as it is" if good else "[e] edit again   [N] leave everything as it is"
+    known = (
+        "[y] yes   [e] edit again   [d] show all   [N] leave everything as it is"
+        if good
+        else "[e] edit again   [N] leave everything as it is"
+    )
     frame.say()
     if not sys.stdin.isatty():
         return "n"

@@ -74,7 +74,9 @@ def _update(failing: Sequence[Mapping], *, yes: bool) -> int:
 def _record(settings: Settings, chosen: Sequence[Mapping], loan: str | None) -> int:
     """One more example, from a live row."""
     if loan is None:
-        raise UsageError("--record takes its example from a live row.", hint="kiva-relay mapping test NAME --record --loan ID")
+        raise UsageError(
+            "--record takes its example from a live row.", hint="kiva-relay mapping test NAME --record --loan ID"
+        )
     context = comparison.context(settings)
     found = mapping_preview.rows(settings, chosen, context, loan=loan)
     if not found:
@@ -85,5 +87,7 @@ def _record(settings: Settings, chosen: Sequence[Mapping], loan: str | None) -> 
         text = record.recorded(mapping, content, context=context, name=name)
         mapping.examples.write_text(record.append(mapping.examples, text, context=context), encoding="utf-8")
         frame.say(text)
-        frame.say(f"  written to {mapping.examples}. Names and texts are masked; look it through before you pass it on.")
+        frame.say(
+            f"  written to {mapping.examples}. Names and texts are masked; look it through before you pass it on."
+        )
     return 0

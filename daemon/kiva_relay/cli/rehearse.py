@@ -1,5 +1,6 @@
 """`kiva-relay rehearse`: the whole book into a stand-in for Kiva on this machine, with every reason counted."""
 
+import io
 import os
 import tempfile
 import threading
@@ -8,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO, cast
 
 import typer
 
@@ -157,7 +158,7 @@ def _write(out: Path, name: str, key: str, body: Mapping[str, Any]) -> None:
 
 def _send(settings: Settings) -> dict[str, dict[str, int]]:
     """The real relay with an outbox of its own towards the stand-in; of each resource how many reached which state."""
-    log.configure("text", stream=open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - as long as the process
+    log.configure("text", stream=cast("TextIO", _Silence()))
     pace = Pace(publish_after=timedelta(0), fund_after=timedelta(0))
     with (
         tempfile.TemporaryDirectory(prefix="kiva-relay-rehearse-") as folder,
@@ -176,7 +177,17 @@ def _send(settings: Settings) -> dict[str, dict[str, int]]:
                 counts = listing.counts(tx)
         finally:
             relay.close()
-    return {name: {state.value: number for state, number in states.items() if number} for name, states in counts.items()}
+    return {
+        name: {state.value: number for state, number in states.items() if number} for name, states in counts.items()
+    }
+
+
+class _Silence(io.TextIOBase):
+    """Where the lines of the rehearsing relay go: what matters of them is counted."""
+
+    def write(self, text: str) -> int:
+        """Forget it."""
+        return len(text)
 
 
 def _rehearsal(settings: Settings, url: str, folder: Path) -> Settings:
@@ -218,7 +229,9 @@ def _rehearsal(settings: Settings, url: str, folder: Path) -> Settings:
 def _show(name: str, tally: _Tally, taken: Mapping[str, int]) -> None:
     frame.say()
     if name == "repayment":
-        frame.say(f"  {name:<12} {counted(tally.rows, 'loan')} with a position, {tally.refused:,} refused; which of them Kiva")
+        frame.say(
+            f"  {name:<12} {counted(tally.rows, 'loan')} with a position, {tally.refused:,} refused; which of them Kiva"
+        )
         frame.say(f"  {'':<12} expects is known only with Kiva's credentials")
     else:
         waits = f"   {tally.waiting:,} not complete yet" if tally.waiting else ""
@@ -268,7 +281,9 @@ def _json(tally: _Tally, taken: Mapping[str, int]) -> dict[str, Any]:
         }
         for (code, about), loans in sorted(tally.reasons.items(), key=lambda one: -len(one[1]))
     ]
-    warnings = [{"code": code, "field": path, "number": number} for (code, path), number in tally.warnings.most_common()]
+    warnings = [
+        {"code": code, "field": path, "number": number} for (code, path), number in tally.warnings.most_common()
+    ]
     return {
         "in_scope": tally.rows,
         "good": tally.good,

@@ -126,8 +126,10 @@ def _draft(
     drafts_visible: bool,
     now: datetime,
 ) -> Entry | None:
-    began = attempt.started_at if attempt is not None else entry.created_at
-    found = mirror.sighting(tx, mirror.candidates(entry), not_before=began)
+    if attempt is not None:
+        found = mirror.sighting(tx, mirror.candidates(entry), not_before=attempt.started_at)
+    else:  # known from the witness only: when it was sent is not, and what Kiva has would be adopted in any case
+        found = next(iter(mirror.by_loan_id(tx, mirror.candidates(entry)).values()), None)
     if found is not None:
         receipt = {"kiva_id": found.kiva_id, "status": found.status}
         return store.move(

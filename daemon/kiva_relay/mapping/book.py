@@ -86,9 +86,7 @@ class Difference:
 
     def fields(self) -> Counter[str]:
         """How often each field changes; the places in a list count as one field."""
-        return Counter(
-            path for change in self.changes for path in {_anywhere(path) for path, _, _ in change.fields}
-        )
+        return Counter(path for change in self.changes for path in {_anywhere(path) for path, _, _ in change.fields})
 
 
 def difference(

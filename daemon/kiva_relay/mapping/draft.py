@@ -10,13 +10,31 @@ from kiva_relay.resource.kind import RESOURCES
 
 # For each field the words by which a column of it is known, the likeliest first; a column has all of a group.
 _WORDS: Mapping[str, tuple[str, ...]] = {
-    "client_id": ("client no", "client number", "client code", "member no", "customer no", "client id", "member id", "customer id"),
+    "client_id": (
+        "client no",
+        "client number",
+        "client code",
+        "member no",
+        "customer no",
+        "client id",
+        "member id",
+        "customer id",
+    ),
     "loan_id": ("loan no", "loan number", "loan code", "account no", "account number", "loan id", "contract no"),
     "internal_loan_id": ("loan no", "loan number", "loan code", "account no", "loan id"),
     "first_name": ("first name", "firstname", "given name", "prenom", "nombre"),
     "last_name": ("last name", "lastname", "surname", "family name", "nom", "apellido"),
     "gender": ("gender", "sex", "sexe", "sexo"),
-    "amount": ("approved amount", "loan amount", "principal amount", "principal repaid", "principal", "amount", "montant", "monto"),
+    "amount": (
+        "approved amount",
+        "loan amount",
+        "principal amount",
+        "principal repaid",
+        "principal",
+        "amount",
+        "montant",
+        "monto",
+    ),
     "currency": ("currency", "devise", "moneda"),
     "description": ("story", "description"),
     "loanuse": ("loan use", "purpose"),
@@ -40,7 +58,11 @@ def text(table: str, columns: Mapping[str, str], resource: str) -> str:
     key = next((name for name in columns if name.lower() in ("id", f"{table.lower()}_id")), next(iter(columns)))
     changed, created = _column(columns, _CHANGED), _column(columns, _CREATED)
     identity = _column(columns, _WORDS["loan_id"]) or key
-    stamps = [f"  changed_at: {changed}" if changed else "  # changed_at: the column that says when a row changed; without one, it is found at night"]
+    stamps = [
+        f"  changed_at: {changed}"
+        if changed
+        else "  # changed_at: the column that says when a row changed; without one, it is found at night"
+    ]
     if created:
         stamps.append(f"  created_at: {created}")
     lines = [

@@ -79,8 +79,8 @@ class Mapped:
 
     `body` is as sent; None with `refusals`, with `waiting` (`incomplete`: `when:` says not yet; `lists_unknown`:
     Kiva's lists were never read), and for a row that is gone. `loan_id` and `client_id` are what PA2 shows,
-    whatever is sent of them. `warnings` are what a person should look at although it is sent. `bounds` are the values of `checks:`. `origins` says for each field
-    where it came from, when that was asked for.
+    whatever is sent of them. `warnings` are what a person should look at although it is sent. `bounds` are the
+    values of `checks:`. `origins` says for each field where it came from, when that was asked for.
     """
 
     identity: str | None = None
@@ -262,7 +262,10 @@ class _Work:
                 return [self._value(item, spec, names, f"{path}[{number}]") for number, item in numbered] or None
             case Each():
                 if len(self.content.related.get(plan.relation) or ()) > ROWS_LIMIT:
-                    given = {"found": f"{len(self.content.related[plan.relation] or ())} rows", "limit": str(ROWS_LIMIT)}
+                    given = {
+                        "found": f"{len(self.content.related[plan.relation] or ())} rows",
+                        "limit": str(ROWS_LIMIT),
+                    }
                     self._add([Refusal("too_long", path, given)])
                     return None
                 rows = enumerate(self._rows(plan.relation))

@@ -9,7 +9,9 @@ import re
 import unicodedata
 
 # Small words inside a name; the first word of a name is never one of them.
-_SMALL = frozenset("de da do dos das di del du des van von der den ten y e".split())
+_SMALL = frozenset(
+    ["de", "da", "do", "dos", "das", "di", "del", "du", "des", "van", "von", "der", "den", "ten", "y", "e"]
+)
 _AFTER_DE = frozenset(("la", "las", "los"))
 
 _PIECES = re.compile(r"([\s\-'’ʼ]+)")

@@ -110,8 +110,8 @@ class Mapping:
     """One mapping file, ready to be applied.
 
     `fingerprint` changes with everything that could change a body: the file, its parameters, its code tables.
-    `text` is what stood in the file. `places` are line and column of what the database may object to. `warnings` are what a person should read but
-    what stops nothing.
+    `text` is what stood in the file. `places` are line and column of what the database may object to. `warnings`
+    are what a person should read but what stops nothing.
     """
 
     name: str

@@ -138,7 +138,9 @@ def mask(value: Any) -> Any:
         return value
     mark = "KIVA:" if value.startswith("KIVA:") else ""
     rest = value.removeprefix(mark)
-    hidden = "".join("0" if each.isdigit() else ("X" if each.isupper() else "x") if each.isalpha() else each for each in rest)
+    hidden = "".join(
+        "0" if each.isdigit() else ("X" if each.isupper() else "x") if each.isalpha() else each for each in rest
+    )
     return mark + hidden
 
 
@@ -165,7 +167,13 @@ def _written(value: Any) -> str:
         case datetime() | date():
             return value.isoformat()
         case Mapping():
-            return "{" + ", ".join(f"{json.dumps(str(key), ensure_ascii=False)}: {_written(one)}" for key, one in value.items()) + "}"
+            return (
+                "{"
+                + ", ".join(
+                    f"{json.dumps(str(key), ensure_ascii=False)}: {_written(one)}" for key, one in value.items()
+                )
+                + "}"
+            )
         case list() | tuple():
             return "[" + ", ".join(_written(one) for one in value) + "]"
         case bytes():

@@ -95,7 +95,7 @@ def _told(mapping: Plans, told: Counter[tuple[str, str]], scope: str) -> Iterato
     places = {column.path.removesuffix(".from"): (column.line, column.column) for column in mapping.columns}
     for (code, path), number in told.most_common():
         where = next((at for known, at in places.items() if _without_numbers(known) == f"fields.{path}"), (0, 0))
-        sentence = refusal.sentence(refusal.Refusal(code, path, {name: "…" for name in _PARAMETERS}))
+        sentence = refusal.sentence(refusal.Refusal(code, path, dict.fromkeys(_PARAMETERS, "…")))
         message = f"{number:,} of {scope}: {sentence}"
         yield Mistake(mapping.file, *where, f"fields.{path}", message, severity="warning")
 
@@ -105,4 +105,3 @@ _PARAMETERS = ("value", "nearest", "known", "found", "expected", "days", "date",
 
 def _without_numbers(path: str) -> str:
     return "".join(part.partition("]")[2] if number else part for number, part in enumerate(path.split("[")))
-

@@ -77,7 +77,9 @@ def _text(file: Path, report: Report) -> str | None:
         with file.open("rb") as stream:
             data = stream.read(SIZE_LIMIT + 1)
         if len(data) > SIZE_LIMIT:
-            report.mistakes.append(Mistake(file, 0, 0, file.name, f"is longer than {SIZE_LIMIT // 1024} kB: no mapping"))
+            report.mistakes.append(
+                Mistake(file, 0, 0, file.name, f"is longer than {SIZE_LIMIT // 1024} kB: no mapping")
+            )
             return None
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -239,7 +241,12 @@ def _split(each: Tree, report: Report) -> None:
     entries = list(each.entries)
     for number, (name, value) in enumerate(entries):
         # What follows without a value of its own was the rest of this one, behind a comma.
-        rest = [stray for stray, nothing in itertools.takewhile(lambda one: one[1].null, entries[number + 1 :])]
+        rest = [
+            stray
+            for stray, nothing in itertools.takewhile(
+                lambda one: one[1].null and not one[1].text, entries[number + 1 :]
+            )
+        ]
         if value.kind != "scalar" or value.quoted or value.null or not rest:
             continue
         whole = ", ".join([value.text, *(stray.text for stray in rest)])

@@ -28,6 +28,8 @@ BUSY_TIMEOUT_SECONDS = 30
 FREE_BYTES = 64 * 1024 * 1024
 """Nothing is claimed with less room than this: an answer must always find room to be recorded."""
 
+_WRITERS = 0x6B697662  # any number that nobody else uses in this database
+
 _AWAY = (sa.exc.OperationalError, sa.exc.InternalError, sa.exc.InterfaceError)
 """What the drivers raise for a disk, a lock, a server or a session; a broken rule of the tables is none of them."""
 
@@ -51,9 +53,15 @@ class Outbox:
         return Path(self.url.database or "")
 
     @contextlib.contextmanager
-    def begin(self) -> Iterator[Connection]:
-        """A writing transaction: all of it is durable when the block ends, or none of it happened."""
+    def begin(self, *, alone: bool = True) -> Iterator[Connection]:
+        """A writing transaction: all of it is durable when the block ends, or none of it happened.
+
+        One writer at a time, on a server as in a file: what one read, no other changes under it, and no two wait
+        for each other. Only the lease is written beside a writer (`alone=False`), for it must not wait.
+        """
         with self._reached(), self.engine.begin() as tx:
+            if alone and not self.is_file:
+                tx.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITERS)))
             if self.guard is not None:
                 self.guard(tx)
             yield tx
@@ -134,7 +142,8 @@ def _server_engine(url: sa.URL, password: secret.Secret | None) -> Engine:
         connect_args={
             "application_name": "kiva-relay outbox",
             "connect_timeout": 5,
-            "options": "-c synchronous_commit=on -c timezone=UTC",
+            # Who is stopped in the middle of a transaction must not hold up the others for ever.
+            "options": "-c synchronous_commit=on -c timezone=UTC -c idle_in_transaction_session_timeout=60000",
         },
     )
 

@@ -74,7 +74,7 @@ class Lease:
         if timed:
             self._arm(began)
         try:
-            with self._outbox.begin() as tx:
+            with self._outbox.begin(alone=False) as tx:
                 self._take(tx)
         except sa.exc.IntegrityError as error:
             self._let_go()
@@ -152,7 +152,7 @@ class Lease:
         if self._outbox.is_file:
             return
         began = self._clock.monotonic()
-        with self._outbox.begin() as tx:
+        with self._outbox.begin(alone=False) as tx:
             expires = self._clock.now() + DURATION
             tx.execute(sa.update(table.lease).where(table.lease.c.fence == self.fence).values(expires_at=expires))
         self._arm(began)
@@ -185,7 +185,7 @@ class Lease:
         self._disarm()
         self._outbox.guard = None
         try:
-            with self._outbox.begin() as tx:
+            with self._outbox.begin(alone=False) as tx:
                 values = {"holder": None, "expires_at": None}
                 tx.execute(sa.update(table.lease).where(table.lease.c.fence == self.fence).values(**values))
         finally:

@@ -10,14 +10,11 @@ import alembic.command
 import alembic.config
 import alembic.migration
 import alembic.script
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kiva_relay import __version__, errors
 from kiva_relay.config import shipped
 from kiva_relay.outbox import database
-
-_LOCK = 0x6B697661  # any number that nobody else uses in this database
 
 
 def revisions() -> list[str]:
@@ -64,9 +61,6 @@ def upgrade(outbox: database.Outbox) -> list[str]:
         _copy(outbox.path, outbox.path.with_name(f"{outbox.path.name}.before-{known[-1]}"))
     if todo:
         with outbox.begin() as tx:
-            if not outbox.is_file:
-                # Two that start at the same moment: the second finds nothing left to do.
-                tx.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
             config = _config()
             config.attributes["connection"] = tx
             alembic.command.upgrade(config, "head")

@@ -104,7 +104,8 @@ def owe(tx: Connection, owed: Owed, *, now: datetime) -> Entry | None:
         _supersede(tx, unsent, by=Actor.INTAKE, now=now)
         return None
     if owed.adopted is not None and in_flight is not None:
-        return None  # it may be ours that Kiva lists: evidence settles it, not this road
+        # It may be ours that Kiva lists: evidence settles that. What is new waits for it, and then is a divergence.
+        owed = dataclasses.replace(owed, adopted=None)
     if unsent and owed.adopted is None and (kept := _kept(tx, unsent[0], owed, now=now)) is not None:
         return kept if kept is not unsent[0] else None
     _supersede(tx, unsent, by=Actor.INTAKE, now=now)

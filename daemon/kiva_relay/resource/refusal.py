@@ -123,8 +123,10 @@ SENTENCES: dict[str, tuple[str, str]] = {
     ),
     "id_used_twice": (
         "The id {identity} belongs to another row already ({other}).",
-        "Find out which of the two is the right one; none is sent by itself. Does Kiva have neither?"
-        " Then: outbox settle --resend",
+        (
+            "Find out which of the two is the right one; none is sent by itself. Does Kiva have neither?"
+            " Then: outbox settle --resend"
+        ),
     ),
     "waiver_missing": (
         "The client's written consent is not recorded in the MIS.",
