@@ -151,7 +151,7 @@ class MariaDB:
             found = {}
             for row in cx.execute(sa.text(_TRANSACTIONS)):
                 found[int(row.id)] = max(found.get(int(row.id), 0), int(row.age))
-            if found.get(ours, 2) < 2:  # noqa: PLR2004 - twice the same is what it takes
+            if found.get(ours, 2) < 2:  # noqa: PLR2004 - ours began just now: an older age is an old copy
                 return found
             cx.execute(sa.text("SELECT SLEEP(0.11)")).all()  # so long must nobody look at it before it is renewed
         return found if ours in found else None
