@@ -122,8 +122,7 @@ def owe(case: Case, world: World, version: int) -> World:
     if in_flight is not None and world.entries[in_flight].content == content:
         return _superseded(case, world, unsent)
     adopted = _listed(case, world)
-    if adopted and in_flight is not None:
-        return world
+    adopted = adopted and in_flight is None  # else it may be ours that Kiva lists: evidence settles that
     if unsent and not adopted and world.entries[unsent[-1]].content == content:
         return world
     world = _superseded(case, world, unsent)

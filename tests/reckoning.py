@@ -143,6 +143,8 @@ def _drafts(case: Case, found: Figures) -> None:
 
 
 def _is_known_to_differ(case: Case, identity: str) -> bool:
+    if any(loan["internal_loan_id"] == identity and loan["status"] != "draft" for loan in case.loans):
+        return True  # it was published: from then on what PA2 shows is what counts, and nobody is told
     mine = [entry for entry in case.entries if (entry.resource, entry.identity) == ("loan_draft", identity)]
     return any(entry.id in case.diverged or entry.state == "in_doubt" for entry in mine)
 

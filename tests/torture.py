@@ -224,12 +224,11 @@ def come_to_rest(stage: Stage, figures: reckoning.Figures, *, within: float = 60
 
 def _one_life(stage: Stage, dice: random.Random) -> str:
     """Begin, and end by SIGKILL: at a step, or at any moment from outside; how it ended."""
-    step = dice.choices(_STEPS, _OFTEN)[0] if dice.random() < 0.7 else ""
-    death = killable.Death(step, dice.randint(1, 2 if step in ("listed", "leased") else 5)) if step else None
-    if death is not None and step == "leased":
-        death = killable.Death(step)
+    wait = 1.3 * (stage.lease or 0.0)
+    step = dice.choices(_STEPS, _OFTEN)[0] if dice.random() < 0.75 else ""
+    death = killable.Death(step, 1 if step == "leased" else dice.choice((1, 1, 2, 3))) if step else None
     process = killable.start(stage.life(death))
-    process.join((6.0 + (stage.lease or 0) * 1.5) if death else dice.uniform(0.2, 3.0) + (stage.lease or 0) * 1.3)
+    process.join(wait + (3.5 if death else dice.uniform(0.1, 2.0)))
     if process.exitcode is None:
         process.kill()
         process.join()

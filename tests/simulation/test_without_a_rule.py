@@ -1,0 +1,161 @@
+"""Each rule taken out of the real code: a history goes wrong. Which ones are tried is chosen by what the rule is for."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+import simulated
+from kiva_relay.delivery import breaker, reconciler, start
+from kiva_relay.delivery.client import Answer
+from kiva_relay.delivery.courier import Courier
+from kiva_relay.delivery.outcome import Decision, Outcome
+from kiva_relay.outbox import mirror, recovery, store, table
+from kiva_relay.outbox import state as machine
+from kiva_relay.outbox.state import State
+from kiva_relay.outbox.witness import Witness
+from simulated import Mood, Workshop
+
+DRAFTS = Mood(trouble=0.5, kills=3, drafts_visible=True, lag=timedelta(0), switch=0.15, resources=("loan_draft",))
+POSITIONS = Mood(trouble=0.6, kills=2, drafts_visible=True, lag=timedelta(0), switch=0.15, resources=("repayment",))
+
+Break = Callable[[pytest.MonkeyPatch, Workshop], None]
+
+
+@pytest.fixture
+def shop() -> Iterator[Workshop]:
+    with simulated.workshop() as opened:
+        yield opened
+
+
+def sends_before_it_writes(patch: pytest.MonkeyPatch, _shop: Workshop) -> None:
+    """The request is made first, and recorded with its answer."""
+
+    def one(self: Any, resource: str) -> bool:
+        if not self._something_due(resource) or not self._may_send(resource):
+            return False
+        token = self._token(resource)
+        with self._bench.outbox.engine.connect() as tx:
+            due = store.due(tx, resource, limit=1, now=self._bench.clock.now())
+        answer = self._bench.client.post(f"/{resource}", (due[0].body or "").encode(), token=token.text, key="")
+        batch = self._claim(resource)
+        if batch is not None:
+            self._settle(batch, answer, token)
+        return batch is not None
+
+    patch.setattr(Courier, "_one", one)
+
+
+def tells_no_witness(patch: pytest.MonkeyPatch, _shop: Workshop) -> None:
+    """What the witness did not see is taken for not sent, and nobody told it."""
+    patch.setattr(Witness, "testify", lambda *_args, **_more: None)
+    patch.setattr(recovery, "is_trusted", lambda *_args: (True, False))
+
+
+def sends_again_what_was_lost(patch: pytest.MonkeyPatch, _shop: Workshop) -> None:
+    """A lost answer counts as not processed."""
+
+    def decide(answer: Answer, *, shape: bool, now: dt.datetime) -> Decision:
+        decision = OUTCOME(answer, shape=shape, now=now)
+        return Decision(Outcome.NOT_PROCESSED) if decision.outcome is Outcome.IN_DOUBT else decision
+
+    patch.setattr("kiva_relay.delivery.outcome.decide", decide)
+
+
+def starts_as_if_nothing_had_left(patch: pytest.MonkeyPatch, _shop: Workshop) -> None:
+    """What was being sent when the process ended is ready again."""
+    recover = reconciler.recover
+    patch.setattr(start.reconciler, "recover", lambda tx, **more: recover(tx, **(more | {"witnessed": _never})))
+
+
+def lets_versions_overtake(patch: pytest.MonkeyPatch, shop: Workshop) -> None:
+    """A newer version does not wait for an older one in doubt, and no constraint of the database stops it."""
+    patch.setattr(machine, "IN_FLIGHT", frozenset({State.SENDING}))
+    without_index(shop, "entry_one_in_flight")
+
+
+def takes_absence_for_proof(patch: pytest.MonkeyPatch, _shop: Workshop) -> None:
+    """A list needs no control."""
+    patch.setattr(reconciler, "_control", lambda *_args: True)
+
+
+def takes_an_early_control(patch: pytest.MonkeyPatch, _shop: Workshop) -> None:
+    """The control may have been sent while the lost request could still arrive."""
+    control = reconciler._control
+    patch.setattr(reconciler, "_control", lambda tx, after, refresh: control(tx, after - timedelta(minutes=15), refresh))
+
+
+def settles_at_once(patch: pytest.MonkeyPatch, _shop: Workshop) -> None:
+    """It does not wait until the lost request can no longer arrive."""
+    settle = reconciler.settle
+    patch.setattr(reconciler, "settle", lambda tx, **more: settle(tx, **(more | {"settle_after": timedelta(0)})))
+
+
+def forgets_what_it_doubted(patch: pytest.MonkeyPatch, _shop: Workshop) -> None:
+    """What Kiva took last counts as what it holds, although another position may have arrived."""
+    patch.setattr(store, "_perhaps_applied", lambda *_args: False)
+
+
+def does_not_look_before_it_sends(patch: pytest.MonkeyPatch, _shop: Workshop) -> None:
+    """What Kiva lists already is not adopted."""
+    patch.setattr(mirror, "by_loan_id", lambda *_args: {})
+
+
+def believes_an_old_list(patch: pytest.MonkeyPatch, _shop: Workshop) -> None:
+    """What a person deleted in PA2 is taken for present until the list is read anew."""
+    patch.setattr(mirror, "forget", lambda *_args: None)
+
+
+def owes_again_what_was_delivered(patch: pytest.MonkeyPatch, shop: Workshop) -> None:
+    """A draft is owed again whenever it changes."""
+    patch.setattr(table, "CREATE_ONCE", ())
+    without_index(shop, "entry_once_in_its_life")
+
+
+def lets_nothing_follow(patch: pytest.MonkeyPatch, _shop: Workshop) -> None:
+    """The newer version that waited is left where it is."""
+    patch.setattr(store, "follow", lambda _tx, settled, **_more: settled)
+
+
+def without_index(shop: Workshop, name: str) -> None:
+    """Drop an index of the entries; the workshop of a test without it is its own."""
+    with shop.outbox.engine.begin() as tx:
+        next(each for each in table.entry.indexes if each.name == name).drop(tx)
+
+
+def _never(_attempt: int) -> bool:
+    return False
+
+
+OUTCOME = __import__("kiva_relay.delivery.outcome", fromlist=["decide"]).decide
+
+RULES: dict[str, tuple[Break, Mood]] = {
+    "intent before send": (sends_before_it_writes, DRAFTS),
+    "witness": (tells_no_witness, DRAFTS),
+    "in doubt instead of retry": (sends_again_what_was_lost, DRAFTS),
+    "a doubt at start": (starts_as_if_nothing_had_left, DRAFTS),
+    "version order": (lets_versions_overtake, POSITIONS),
+    "control for absence": (takes_absence_for_proof, Mood(**{**vars(DRAFTS), "drafts_visible": False})),
+    "a late control": (takes_an_early_control, Mood(**{**vars(DRAFTS), "lag": timedelta(minutes=40)})),
+    "settle after": (settles_at_once, POSITIONS),
+    "doubts stay in mind": (forgets_what_it_doubted, POSITIONS),
+    "adopt": (does_not_look_before_it_sends, DRAFTS),
+    "a deletion is believed": (believes_an_old_list, DRAFTS),
+    "once": (owes_again_what_was_delivered, DRAFTS),
+    "the waiting one follows": (lets_nothing_follow, POSITIONS),
+}
+MOST_SEEDS = 150
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_history_goes_wrong_without(rule: str, shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    breaks, mood = RULES[rule]
+    breaks(monkeypatch, shop)
+    found = next((wrong for seed in range(MOST_SEEDS) if (wrong := simulated.tried(seed, shop, mood=mood))), None)
+    assert found is not None, f"{MOST_SEEDS} histories went well although: {breaks.__doc__}"
+    print(f"seed {found.seed}:\n" + "\n".join(found.steps))  # noqa: T201 - `pytest -rP` shows the history
