@@ -68,6 +68,7 @@ class FakeKiva:
     trouble: float
     drafts_visible: bool
     lag: timedelta
+    faults: Mapping[str, int]
     ledger: list[Record] = field(default_factory=list)
     loans: dict[str, Loan] = field(default_factory=dict)
     unanswered: int = 0
@@ -87,7 +88,7 @@ class FakeKiva:
         what = path.rsplit("/", 1)[1]
         if what != "loans":
             return _answer(200, {what: []})
-        self.pause("Kiva is asked for its list")
+        self.pause("the list is asked for")
         asked = dict(params or {})
         listed = [loan for loan in self.loans.values() if self._shows(loan) and loan.status == asked.get("status")]
         offset, limit = int(asked.get("offset", 0)), int(asked.get("limit", 300))
@@ -162,7 +163,7 @@ class FakeKiva:
     def _fault(self, resource: str) -> str:
         if self.dice.random() >= self.trouble:
             return ""
-        fault = self.dice.choices([*FAULTS], [*FAULTS.values()])[0]
+        fault = self.dice.choices([*self.faults], [*self.faults.values()])[0]
         return "" if fault == "problem" and resource != "repayment" else fault
 
     def _later(self, resource: str, said: Any) -> None:

@@ -15,7 +15,7 @@ import logging
 import random
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -29,7 +29,7 @@ from sqlalchemy.engine import Connection
 import configuration
 import simulated_judge
 import simulated_person
-from fake_kiva import FakeKiva
+from fake_kiva import FAULTS, FakeKiva
 from kiva_relay import errors, opening
 from kiva_relay.config import loader
 from kiva_relay.config import settings as config
@@ -49,6 +49,7 @@ from simulated_mis import SimulatedMis, write_mappings
 STEPS = 20
 FOCUS = (("loan_draft",), ("repayment",), ("journal",), ("loan_draft", "repayment", "journal"))
 _DEEPEST = 3
+_MOMENTS_OF_TRUTH = ("claimed", "testified", "answered", "settled", "read", "captured")
 
 
 class Killed(BaseException):
@@ -83,10 +84,10 @@ class ShakenOutbox(Outbox):
     shake: Callable[[str], None] = staticmethod(lambda _where: None)
 
     @contextlib.contextmanager
-    def begin(self) -> Iterator[Connection]:
+    def begin(self, **more: Any) -> Iterator[Connection]:
         """As the outbox does it."""
         self.pause("a transaction begins")
-        with super().begin() as tx:
+        with super().begin(**more) as tx:
             yield tx
             self.shake("a transaction is about to be committed")
         self.pause("a transaction was committed")
@@ -153,6 +154,8 @@ class Mood:
     lag: timedelta
     switch: float
     resources: tuple[str, ...]
+    faults: Mapping[str, int] = field(default_factory=lambda: FAULTS)
+    steps: int = STEPS
 
 
 @dataclass
@@ -180,7 +183,7 @@ class History:
         mood = self.mood
         self.settings = self.shop.settings.model_copy(update={"resources": list(mood.resources)})
         self.clock, self.mis = FakeClock(), SimulatedMis(dice, mood.resources)
-        self.kiva = FakeKiva(dice, self.clock, self.pause, mood.trouble, mood.drafts_visible, mood.lag)
+        self.kiva = FakeKiva(dice, self.clock, self.pause, mood.trouble, mood.drafts_visible, mood.lag, mood.faults)
         self.busy: list[str] = []
         self.calm = False
         self._read_to = -1
@@ -196,12 +199,14 @@ class History:
 
     def run(self) -> list[str]:
         """Live through it; what is wrong with it in the end, nothing as a rule."""
+        mood = self.mood
+        assert mood is not None
         for _ in range(self.dice.randrange(1, 3)):
             key = self.mis.open_loan()
             if self.dice.random() < 0.4 or "loan_draft" not in self.settings.resources:
                 self.kiva.add(f"L{key}", "payingBack", listed_from=self.clock.now())
         self._alive(self.begin)
-        for _ in range(STEPS):
+        for _ in range(mood.steps):
             self._alive(self.step)
         self.calm = True
         self.kiva.trouble = 0
@@ -246,7 +251,8 @@ class History:
 
     def shake(self, where: str) -> None:
         """The process may end here."""
-        if not self.calm and self.kills_left and self.busy and self.dice.random() < 0.01:
+        chance = 0.08 if where in _MOMENTS_OF_TRUTH or where.startswith(("request", "Kiva")) else 0.005
+        if not self.calm and self.kills_left and self.busy and self.dice.random() < chance:
             self.kills_left -= 1
             self.kills += 1
             raise Killed(where)
@@ -356,6 +362,8 @@ def tried(seed: int, shop: Workshop, *, mood: Mood | None = None) -> History | N
     history = History(seed, shop, mood)
     try:
         wrongs = history.run()
+    except (sa.exc.IntegrityError, errors.IllegalMove) as error:
+        wrongs = [f"the outbox refuses what the relay does: {str(error).splitlines()[0]}"]
     finally:
         history.end()
     if not wrongs:

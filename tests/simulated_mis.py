@@ -139,7 +139,7 @@ class SimulatedMis:
         elif what == "cancel":
             loan["status"] = "approved" if loan["status"] == "rejected" else "rejected"
         elif what == "repay":
-            step = self.dice.choice([10, 10, 25, -10])
+            step = self.dice.choice([10, 10, 20, -10])
             loan["repaid"] = min(max(loan["repaid"] + step, Decimal(0)), Decimal(200))
             self.positions[key].append(loan["repaid"])
         else:

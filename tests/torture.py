@@ -32,7 +32,7 @@ import yaml_text
 from busy_branch import Branch
 from kiva_relay.demo import book, fineract, postgres
 from kiva_relay.demo.branch import KIVA_FUND
-from kiva_relay.outbox import hold, table
+from kiva_relay.outbox import hold, migration, table
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.sandbox.control import Sandbox
 
@@ -100,6 +100,8 @@ def set_up(
         config.write_text(yaml_text.of(_settings(folder, mis, url, kiva.url)), encoding="utf-8")
         outbox = Outbox(url)
         stack.callback(outbox.close)
+        if on == "postgresql":
+            migration.upgrade(outbox)
         yield Stage(folder, mis, url, config, kiva, branch, outbox, LEASE if on == "postgresql" else None, seed)
 
 
@@ -155,7 +157,7 @@ def _settings(folder: Path, mis: str, outbox: str, kiva: str) -> dict[str, Any]:
 def run(stage: Stage, *, kills: int, changes: int, rate: float, until: float) -> reckoning.Figures:
     """Kill and restart until there were so many kills and changes; then let it come to rest, and judge."""
     began, dice, figures = time.monotonic(), random.Random(stage.seed), reckoning.Figures()
-    with _weather(stage, figures, rate=rate) as failed:
+    with weather(stage, figures, rate=rate) as failed:
         while figures.kills.total() < kills or stage.branch.changes.total() < changes:
             if failed or time.monotonic() - began > until:
                 break
@@ -168,7 +170,7 @@ def run(stage: Stage, *, kills: int, changes: int, rate: float, until: float) ->
 
 
 @contextlib.contextmanager
-def _weather(stage: Stage, figures: reckoning.Figures, *, rate: float) -> Iterator[list[BaseException]]:
+def weather(stage: Stage, figures: reckoning.Figures, *, rate: float) -> Iterator[list[BaseException]]:
     """Meanwhile the branch works, calls fail, and a person looks now and then; what failed of these three."""
     over, failed = threading.Event(), list[BaseException]()
 

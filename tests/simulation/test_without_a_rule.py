@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -21,8 +22,10 @@ from kiva_relay.outbox.state import State
 from kiva_relay.outbox.witness import Witness
 from simulated import Mood, Workshop
 
-DRAFTS = Mood(trouble=0.5, kills=3, drafts_visible=True, lag=timedelta(0), switch=0.15, resources=("loan_draft",))
-POSITIONS = Mood(trouble=0.6, kills=2, drafts_visible=True, lag=timedelta(0), switch=0.15, resources=("repayment",))
+DRAFTS = Mood(trouble=0.4, kills=3, drafts_visible=True, lag=timedelta(0), switch=0.1, resources=("loan_draft",))
+POSITIONS = dataclasses.replace(DRAFTS, resources=("repayment",))
+LATE = {"late": 1}
+LOST = {"answer lost": 3, "dropped before": 1}
 
 Break = Callable[[pytest.MonkeyPatch, Workshop], None]
 
@@ -137,15 +140,21 @@ OUTCOME = __import__("kiva_relay.delivery.outcome", fromlist=["decide"]).decide
 RULES: dict[str, tuple[Break, Mood]] = {
     "intent before send": (sends_before_it_writes, DRAFTS),
     "witness": (tells_no_witness, DRAFTS),
-    "in doubt instead of retry": (sends_again_what_was_lost, DRAFTS),
+    "in doubt instead of retry": (sends_again_what_was_lost, dataclasses.replace(DRAFTS, faults=LOST)),
     "a doubt at start": (starts_as_if_nothing_had_left, DRAFTS),
-    "version order": (lets_versions_overtake, POSITIONS),
-    "control for absence": (takes_absence_for_proof, Mood(**{**vars(DRAFTS), "drafts_visible": False})),
-    "a late control": (takes_an_early_control, Mood(**{**vars(DRAFTS), "lag": timedelta(minutes=40)})),
-    "settle after": (settles_at_once, POSITIONS),
-    "doubts stay in mind": (forgets_what_it_doubted, POSITIONS),
+    "version order": (lets_versions_overtake, dataclasses.replace(POSITIONS, faults=LATE)),
+    "control for absence": (takes_absence_for_proof, dataclasses.replace(DRAFTS, faults=LOST, drafts_visible=False)),
+    "a late control": (
+        takes_an_early_control,
+        dataclasses.replace(DRAFTS, faults=LATE, lag=timedelta(minutes=40), kills=0, steps=40),
+    ),
+    "settle after": (settles_at_once, dataclasses.replace(POSITIONS, faults=LATE, kills=0, trouble=0.6, steps=30)),
+    "doubts stay in mind": (
+        forgets_what_it_doubted,
+        dataclasses.replace(POSITIONS, faults=LOST, kills=0, trouble=0.6, steps=30),
+    ),
     "adopt": (does_not_look_before_it_sends, DRAFTS),
-    "a deletion is believed": (believes_an_old_list, DRAFTS),
+    "a deletion is believed": (believes_an_old_list, dataclasses.replace(DRAFTS, steps=40, kills=0)),
     "once": (owes_again_what_was_delivered, DRAFTS),
     "the waiting one follows": (lets_nothing_follow, POSITIONS),
 }

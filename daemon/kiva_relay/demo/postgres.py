@@ -173,6 +173,12 @@ def start(folder: Path, *, settings: Mapping[str, str] | None = None) -> Iterato
         server.stop()
 
 
+def version() -> str:
+    """The version of the server in the wheel, `18.4`."""
+    said = subprocess.run([str(_binaries() / "postgres"), "--version"], capture_output=True, text=True, check=True)  # noqa: S603 - our own wheel
+    return said.stdout.split()[-1]
+
+
 def _binaries() -> Path:
     # find_spec does not import the package: its import makes folders in the person's home.
     found = importlib.util.find_spec(_WHEEL)

@@ -1,0 +1,149 @@
+"""Two relays as processes on one PostgreSQL outbox: killed, stopped and resumed; one ledger, and no duplicate."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import re
+import signal
+import time
+from collections.abc import Iterator
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+import killable
+import reckoning
+import torture
+from institution import eventually
+from kiva_relay import errors
+from kiva_relay.demo import postgres
+from kiva_relay.outbox import table
+
+LEASE = 0.8
+TRIALS = 20
+SLACK = 4.0  # a machine that is busy with other tests; a takeover that does not come is not a slow one
+
+
+@pytest.fixture(scope="module")
+def template(postgres_server: postgres.Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    photos = tmp_path_factory.mktemp("photos-of-the-pair")
+    with torture.book_of(postgres_server, photos, clients=120) as name:
+        yield name, photos
+
+
+@pytest.fixture
+def stage(
+    request: pytest.FixtureRequest, postgres_server: postgres.Server, template: tuple[str, Path], tmp_path: Path
+) -> Iterator[torture.Stage]:
+    book, photos = template
+    name = f"pair_{request.node.name[7:20]}"
+    with torture.set_up(
+        tmp_path / "stage", postgres_server, on="postgresql", name=name, template=book, photos=photos, loans=20
+    ) as stage:
+        stage.lease = LEASE
+        yield stage
+
+
+class Pair:
+    """Two places; in each of them a relay, begun again when it has ended."""
+
+    def __init__(self, stage: torture.Stage) -> None:
+        self.stage = stage
+        self.places = [killable.start(stage.life()), killable.start(stage.life())]
+
+    def fill(self) -> None:
+        """Begin a new relay where one has ended; it ended in one of the ways that it may."""
+        for place, process in enumerate(self.places):
+            if process.exitcode is not None:
+                assert process.exitcode in (-signal.SIGKILL, -signal.SIGALRM, errors.Stolen.exit_code)
+                self.places[place] = killable.start(self.stage.life())
+
+    def holder(self) -> tuple[int, ForkServerProcess | None]:
+        """The fence in force, and who holds the lease; None while it is nobody of the two."""
+        with self.stage.outbox.read() as tx:
+            row = tx.execute(sa.select(table.lease.c.fence, table.lease.c.holder)).one_or_none()
+        pid = re.search(r" pid (\d+) ", row.holder) if row is not None and row.holder else None
+        alive = [one for one in self.places if pid is not None and one.pid == int(pid[1]) and one.exitcode is None]
+        return (row.fence if row is not None else 0), (alive[0] if alive else None)
+
+    def end(self) -> None:
+        for process in self.places:
+            if process.exitcode is None and process.pid is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGCONT)
+                process.kill()
+            process.join()
+
+
+@pytest.fixture
+def pair(stage: torture.Stage) -> Iterator[Pair]:
+    pair = Pair(stage)
+    yield pair
+    pair.end()
+
+
+def held(pair: Pair) -> tuple[int, ForkServerProcess]:
+    def one_holds() -> tuple[int, ForkServerProcess] | None:
+        pair.fill()
+        fence, process = pair.holder()
+        return (fence, process) if process is not None else None
+
+    found: tuple[int, ForkServerProcess] = eventually(one_holds)
+    return found
+
+
+def fences(stage: torture.Stage) -> list[int]:
+    with stage.outbox.read() as tx:
+        return list(tx.execute(sa.select(table.attempt.c.fence).order_by(table.attempt.c.id)).scalars())
+
+
+def test_a_stopped_holder_wakes_up_dead_and_the_standby_takes_over_in_time(stage: torture.Stage, pair: Pair) -> None:
+    took = []
+    for _ in range(TRIALS):
+        for _ in range(3):
+            stage.branch.grant()
+            stage.branch.repay()
+        fence, process = held(pair)
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGSTOP)
+        began = time.monotonic()
+        eventually(lambda fence=fence: pair.holder()[0] > fence)
+        took.append(time.monotonic() - began)
+        sent = len(stage.kiva.requests())
+        os.kill(process.pid, signal.SIGCONT)
+        process.join(10)
+        assert process.exitcode == -signal.SIGALRM
+        assert len(stage.kiva.requests()) >= sent
+    assert max(took) < LEASE * 1.2 + SLACK
+    assert fences(stage) == sorted(fences(stage))
+    rests(stage, pair)
+
+
+def test_a_pair_killed_stopped_and_resumed_at_random(stage: torture.Stage, pair: Pair) -> None:
+    dice = random.Random(7)
+    with torture.weather(stage, reckoning.Figures(), rate=20.0):
+        for _ in range(16):
+            pair.fill()
+            victim = dice.choice(pair.places)
+            if victim.exitcode is None and victim.pid is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(victim.pid, dice.choice((signal.SIGKILL, signal.SIGSTOP)))
+                victim.join(dice.uniform(0.1, 2.5 * LEASE))
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(victim.pid, signal.SIGCONT)
+    stage.kiva.clear_faults()
+    assert fences(stage) == sorted(fences(stage))
+    rests(stage, pair)
+
+
+def rests(stage: torture.Stage, pair: Pair) -> None:
+    pair.end()
+    figures = reckoning.Figures()
+    torture.come_to_rest(stage, figures, within=40)
+    assert figures.wrong == []
+    assert (figures.lost, figures.duplicated, figures.older_after_newer) == (0, 0, 0)
+    assert figures.accepted["loan_draft"] > 5
