@@ -99,7 +99,10 @@ def test_a_secret_that_is_missing_is_a_wrong_configuration(
     assert "kiva.client_secret is {env: KIVA_SECRET}" in capsys.readouterr().err
 
 
-def test_a_credential_of_systemd_outside_the_service(house: Institution, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_credential_of_systemd_outside_the_service(
+    house: Institution, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
     house.changes["outbox"] = {"password": {"credential": "outbox-password"}}
     assert cli.main(["run", "--once", "--config", str(house.config)]) == 2
     assert "Credentials of systemd exist inside the service only." in capsys.readouterr().err
