@@ -64,11 +64,11 @@ class Branch:
     def work(self) -> None:
         """One transaction of some kind; one in fifty of them is rolled back, and never was."""
         often: dict[Callable[[], None], int] = {
-            self.repay: 80,
-            self.tell: 8,
-            self.remark: 4,
-            self.grant: 4,
-            self.correct: 4,
+            self.repay: 88,
+            self.tell: 5,
+            self.remark: 3,
+            self.grant: 2,
+            self.correct: 2,
         }
         if self._dice.random() < 0.02:
             with self.connection.transaction(force_rollback=True):

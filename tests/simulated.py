@@ -48,6 +48,7 @@ from simulated_mis import SimulatedMis, write_mappings
 
 STEPS = 20
 FOCUS = (("loan_draft",), ("repayment",), ("journal",), ("loan_draft", "repayment", "journal"))
+ACTORS = {"courier": 8, "intake": 7, "lookout": 3, "institution": 6, "coordinator": 2, "person": 2, "time": 5}
 _DEEPEST = 3
 _MOMENTS_OF_TRUTH = ("claimed", "testified", "answered", "settled", "read", "captured")
 
@@ -156,6 +157,8 @@ class Mood:
     resources: tuple[str, ...]
     faults: Mapping[str, int] = field(default_factory=lambda: FAULTS)
     steps: int = STEPS
+    actors: Mapping[str, int] = field(default_factory=lambda: ACTORS)
+    loans: int = 2
 
 
 @dataclass
@@ -201,7 +204,7 @@ class History:
         """Live through it; what is wrong with it in the end, nothing as a rule."""
         mood = self.mood
         assert mood is not None
-        for _ in range(self.dice.randrange(1, 3)):
+        for _ in range(self.dice.randint(1, mood.loans)):
             key = self.mis.open_loan()
             if self.dice.random() < 0.4 or "loan_draft" not in self.settings.resources:
                 self.kiva.add(f"L{key}", "payingBack", listed_from=self.clock.now())
@@ -229,9 +232,9 @@ class History:
 
     def step(self) -> None:
         """Somebody does the next thing."""
-        who = self.dice.choices(
-            ["courier", "intake", "lookout", "institution", "coordinator", "person", "time"], [8, 7, 3, 6, 2, 2, 5]
-        )[0]
+        mood = self.mood
+        assert mood is not None
+        who = self.dice.choices([*mood.actors], [*mood.actors.values()])[0]
         if who == "intake" and self.mis.commit == self._read_to and self.dice.random() < 0.8:
             who = "courier"  # nothing is new: its cycle would only cost time
         if who in self.busy:

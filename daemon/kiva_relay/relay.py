@@ -284,10 +284,10 @@ class Relay:
             self._files.refused()
             meter.config_reload_failures.inc()
             _log.error("The edited files hold mistakes; what was in force stays in force", mistakes=text)
-        with contextlib.suppress(errors.OutboxAway), self.outbox.begin() as tx:
-            edits.answer(tx, edits.Result(self.time.now(), ok=ok, text=text, asked=asked or ""))
         notify.ready("ready")
         self._publish()
+        with contextlib.suppress(errors.OutboxAway), self.outbox.begin() as tx:
+            edits.answer(tx, edits.Result(self.time.now(), ok=ok, text=text, asked=asked or ""))
 
     def _must_all_be_there(self, documents: Sequence[Document]) -> None:
         """A file that vanished while somebody saves is no decision; a mapping goes out of force by a command."""

@@ -115,6 +115,7 @@ def test_killed_while_kiva_works_the_request_is_in_doubt_and_not_repeated(stage:
     assert figures.in_doubt == 0
 
 
+@pytest.mark.long
 def test_under_fire_for_a_short_while(stage: torture.Stage) -> None:
     figures = torture.run(stage, kills=6, changes=150, rate=40.0, until=60)
     assert figures.wrong == []

@@ -209,8 +209,8 @@ def test_record_writes_an_example_without_names_that_passes(
     assert loan in text
     for written in filter(None, (name, last)):
         assert written not in out
-    code, out, _ = run("mapping", "test", NAME)
-    assert code == 0, out
+    code, out, err = run("mapping", "test", NAME)
+    assert code == 0, out + err
     assert "recorded" in out
 
 

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Iterator
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from kiva_relay import exporter, meter
+from kiva_relay import exporter, log, meter
 from kiva_relay.errors import RelayError
 
 
@@ -56,6 +57,7 @@ def test_a_page_that_cannot_be_made_is_one_line_in_the_log(capsys: pytest.Captur
     def broken() -> list[str]:
         raise LookupError("Awa Ndiaye")
 
+    log.configure("text", stream=sys.stderr)  # another test may have sent the log elsewhere
     server = exporter.start("127.0.0.1:0", missing=broken)
     with pytest.raises(httpx.RemoteProtocolError):
         httpx.get(f"{server.url}/readyz")

@@ -254,10 +254,10 @@ def test_nobody_takes_over_in_the_middle_of_a_transaction(url: str) -> None:
         standby.release()
 
 
-def test_who_is_stopped_in_the_middle_of_a_transaction_loses_it(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_is_stopped_in_the_middle_of_a_transaction_loses_it(url: str) -> None:
     with opened(url) as (holder, outbox, _), opened(url) as (standby, _, other):
         holder.acquire()
-        monkeypatch.setattr(lease, "DURATION", timedelta(seconds=0.3))
+        outbox.stopped_after = timedelta(seconds=0.3)
         with pytest.raises(errors.Stolen):
             standby.acquire()
         other.passes(WHOLE + 1)

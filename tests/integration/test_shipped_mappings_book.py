@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.resources
 import json
@@ -13,14 +14,18 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 
+import mariadb_book
+import mariadb_found
 from kiva_relay import clock
 from kiva_relay.config import shipped
 from kiva_relay.demo import book, fineract, postgres, remark
-from kiva_relay.mapping import document, mapper
+from kiva_relay.mapping import document, mapper, survey
 from kiva_relay.mapping.lookup import Lists
 from kiva_relay.mapping.plan import Mapping
-from kiva_relay.resource.kind import Facts
+from kiva_relay.resource import refusal
+from kiva_relay.resource.kind import RESOURCES, Facts
 from kiva_relay.source.mis import Mis
 from kiva_relay.source.reader import Content
 
@@ -56,9 +61,12 @@ class Institution:
         return [mapper.apply(mapping, content, context=context) for content in self.contents(name, cutoff=cutoff)]
 
 
-@pytest.fixture(scope="module")
-def institution(postgres_server: postgres.Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Institution]:
-    url = postgres_server.create_database("shipped_mappings")
+@pytest.fixture(scope="module", params=["postgresql", *(["mariadb"] if mariadb_found.server() else [])])
+def institution(
+    request: pytest.FixtureRequest, postgres_server: postgres.Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Institution]:
+    """The same book in both databases; `url` is always PostgreSQL's, to compare with."""
+    url = postgres_server.create_database(f"shipped_mappings_{request.param}")
     with psycopg.connect(url) as connection:
         fineract.create(connection)
         photos = tmp_path_factory.mktemp("photos")
@@ -67,17 +75,28 @@ def institution(postgres_server: postgres.Server, tmp_path_factory: pytest.TempP
     catalogue = json.loads(
         importlib.resources.files("kiva_relay.sandbox").joinpath("catalogue.json").read_text("utf-8")
     )
-    mis = Mis(
-        url,
-        password=None,
+    lists = Lists.of({kind: catalogue[kind] for kind in ("activities", "themes", "locations", "locales")})
+    with contextlib.ExitStack() as stack:
+        where = url
+        if request.param == "mariadb":
+            found = mariadb_found.server()
+            assert found is not None
+            where = found.mis_url(stack.enter_context(mariadb_book.copied(url, found)))
+        mis = _mis(where)
+        stack.callback(mis.close)
+        yield Institution(mis, url, {mapping.name: mapping for mapping in mappings}, lists, photos)
+
+
+def _mis(url: str) -> Mis:
+    parts = sa.make_url(url)
+    return Mis(
+        parts.set(password=None).render_as_string(hide_password=False) if parts.password else url,
+        password=parts.password,
         timezone="UTC",
         statement_timeout=timedelta(seconds=30),
         watch="auto",
         clock=clock.SystemClock(),
     )
-    lists = Lists.of({kind: catalogue[kind] for kind in ("activities", "themes", "locations", "locales")})
-    yield Institution(mis, url, {mapping.name: mapping for mapping in mappings}, lists, photos)
-    mis.close()
 
 
 def test_they_fit_the_schema(institution: Institution) -> None:
@@ -104,6 +123,43 @@ def test_every_draft_is_good_or_says_why(institution: Institution, name: str) ->
         assert lent == sum((each["principal"] for each in body["schedule"]), Decimal(0))
         assert ("group_name" in body) == (name != ONE_PERSON)
         assert "None" not in json.dumps(body, default=str).split('"')
+
+
+@pytest.mark.parametrize("name", [ONE_PERSON, "loan_draft.group", "loan_draft.glim"])
+def test_loans_of_every_status_are_a_body_that_passes_or_a_reason(institution: Institution, name: str) -> None:
+    mapping = institution.mappings[name]
+    every = "loan_status_id IN (100, 200, 300, 400, 500, 600, 601, 700)"
+    stream = dataclasses.replace(
+        mapping.stream,
+        where=mapping.stream.where.replace("loan_status_id IN (200, 300)", every),
+    )
+    everything = dataclasses.replace(mapping, stream=stream)
+    facts = Facts(today=TODAY, columns=3)
+    context = mapper.Context(
+        lists=institution.lists, today=TODAY, cutoff=TODAY, timezone="UTC", facts=facts, photos="sha256"
+    )
+    keys = institution.mis.walk(stream, after=None, limit=100_000)
+    contents = institution.mis.read(stream, keys, cutoff=TODAY)
+    assert len(contents) >= len(institution.contents(name))
+    for content in contents:
+        found = mapper.apply(everything, content, context=context)
+        assert (found.body is not None) + bool(found.refusals) + (found.waiting is not None) == 1
+        if found.body is not None:
+            assert RESOURCES["loan_draft"].check(found.body, facts) == []
+        for reason in (*found.refusals, *found.warnings):
+            assert reason.code in refusal.SENTENCES
+            assert "?" not in refusal.sentence(reason), reason
+            assert refusal.remedy(reason)
+            assert reason.code not in ("expression_failed", "wrong_type"), reason
+
+
+def test_a_survey_says_what_the_rows_say(institution: Institution) -> None:
+    context = mapper.Context(
+        lists=institution.lists, today=TODAY, cutoff=TODAY, timezone="UTC", facts=Facts(today=TODAY), photos="sha256"
+    )
+    found = survey.look(institution.mappings[ONE_PERSON], institution.mis, context=context)
+    assert all(mistake.severity == "warning" for mistake in found)
+    assert any("in scope" in mistake.message for mistake in found)
 
 
 def test_a_position_is_what_the_mis_says_itself(institution: Institution) -> None:

@@ -9,10 +9,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 import simulated
-from kiva_relay.delivery import breaker, reconciler, start
+from kiva_relay.delivery import reconciler, start
 from kiva_relay.delivery.client import Answer
 from kiva_relay.delivery.courier import Courier
 from kiva_relay.delivery.outcome import Decision, Outcome
@@ -21,6 +20,8 @@ from kiva_relay.outbox import state as machine
 from kiva_relay.outbox.state import State
 from kiva_relay.outbox.witness import Witness
 from simulated import Mood, Workshop
+
+pytestmark = pytest.mark.long
 
 DRAFTS = Mood(trouble=0.4, kills=3, drafts_visible=True, lag=timedelta(0), switch=0.1, resources=("loan_draft",))
 POSITIONS = dataclasses.replace(DRAFTS, resources=("repayment",))
@@ -90,7 +91,9 @@ def takes_absence_for_proof(patch: pytest.MonkeyPatch, _shop: Workshop) -> None:
 def takes_an_early_control(patch: pytest.MonkeyPatch, _shop: Workshop) -> None:
     """The control may have been sent while the lost request could still arrive."""
     control = reconciler._control
-    patch.setattr(reconciler, "_control", lambda tx, after, refresh: control(tx, after - timedelta(minutes=15), refresh))
+    patch.setattr(
+        reconciler, "_control", lambda tx, after, refresh: control(tx, after - timedelta(minutes=15), refresh)
+    )
 
 
 def settles_at_once(patch: pytest.MonkeyPatch, _shop: Workshop) -> None:
@@ -146,12 +149,26 @@ RULES: dict[str, tuple[Break, Mood]] = {
     "control for absence": (takes_absence_for_proof, dataclasses.replace(DRAFTS, faults=LOST, drafts_visible=False)),
     "a late control": (
         takes_an_early_control,
-        dataclasses.replace(DRAFTS, faults=LATE, lag=timedelta(minutes=40), kills=0, steps=40),
+        dataclasses.replace(
+            DRAFTS,
+            faults=LATE,
+            lag=timedelta(minutes=40),
+            kills=0,
+            loans=4,
+            actors={"courier": 6, "intake": 2, "lookout": 6, "institution": 1, "time": 8},
+        ),
     ),
     "settle after": (settles_at_once, dataclasses.replace(POSITIONS, faults=LATE, kills=0, trouble=0.6, steps=30)),
     "doubts stay in mind": (
         forgets_what_it_doubted,
-        dataclasses.replace(POSITIONS, faults=LOST, kills=0, trouble=0.6, steps=30),
+        dataclasses.replace(
+            POSITIONS,
+            faults=LOST,
+            kills=0,
+            loans=1,
+            steps=30,
+            actors={"courier": 4, "intake": 6, "lookout": 6, "institution": 6, "time": 8},
+        ),
     ),
     "adopt": (does_not_look_before_it_sends, DRAFTS),
     "a deletion is believed": (believes_an_old_list, dataclasses.replace(DRAFTS, steps=40, kills=0)),

@@ -27,6 +27,7 @@ EXAMPLE = (
     "name",
     "today",
     "cutoff",
+    "lists",
     "rows",
     "body",
     "has",

@@ -14,6 +14,7 @@ import shutil
 import stat
 import sys
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +39,15 @@ class Outbox:
     """An open outbox database.
 
     `guard` is called with the connection at the start of every writing transaction; the daemon's guard checks
-    that it still holds the lease, so that nothing is written after another relay took over.
+    that it still holds the lease, so that nothing is written after another relay took over. `stopped_after`: how
+    long a transaction may stand still on a server.
     """
 
     def __init__(self, url: str, *, password: secret.Secret | None = None) -> None:
         self.url = sa.make_url(url)
         self.is_file = self.url.get_backend_name() == "sqlite"
         self.guard: Callable[[Connection], None] | None = None
+        self.stopped_after = timedelta(minutes=1)
         self.engine = _file_engine(self.path) if self.is_file else _server_engine(self.url, password)
 
     @property
@@ -60,11 +63,17 @@ class Outbox:
         for each other. Only the lease is written beside a writer (`alone=False`), for it must not wait.
         """
         with self._reached(), self.engine.begin() as tx:
-            if alone and not self.is_file:
-                tx.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITERS)))
+            if not self.is_file:
+                tx.execute(self._first(alone=alone))
             if self.guard is not None:
                 self.guard(tx)
             yield tx
+
+    def _first(self, *, alone: bool) -> sa.Select[Any]:
+        """What begins a transaction on a server. Who is stopped in its middle loses it, and holds nobody up."""
+        milliseconds = str(int(self.stopped_after.total_seconds() * 1_000))
+        query = sa.select(sa.func.set_config("idle_in_transaction_session_timeout", milliseconds, sa.true()))
+        return query.add_columns(sa.func.pg_advisory_xact_lock(_WRITERS)) if alone else query
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
@@ -142,8 +151,7 @@ def _server_engine(url: sa.URL, password: secret.Secret | None) -> Engine:
         connect_args={
             "application_name": "kiva-relay outbox",
             "connect_timeout": 5,
-            # Who is stopped in the middle of a transaction must not hold up the others for ever.
-            "options": "-c synchronous_commit=on -c timezone=UTC -c idle_in_transaction_session_timeout=60000",
+            "options": "-c synchronous_commit=on -c timezone=UTC",
         },
     )
 

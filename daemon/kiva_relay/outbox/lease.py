@@ -70,6 +70,7 @@ class Lease:
         """
         if self._outbox.is_file:
             self._lock_file()
+        self._outbox.stopped_after = DURATION
         began = self._clock.monotonic()
         if timed:
             self._arm(began)
@@ -165,9 +166,7 @@ class Lease:
         """
         query = sa.select(table.lease.c.fence, table.lease.c.holder)
         if not self._outbox.is_file:
-            milliseconds = str(int(DURATION.total_seconds() * 1_000))
-            ended = sa.func.set_config("idle_in_transaction_session_timeout", milliseconds, True)  # noqa: FBT003 - SQL's own: for this transaction
-            query = query.add_columns(ended).with_for_update(read=True, key_share=True)
+            query = query.with_for_update(read=True, key_share=True)
         held = tx.execute(query).one()
         if held.fence != self.fence:
             raise _taken(held.holder or "somebody else")
