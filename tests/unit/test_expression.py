@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kiva_relay.mapping import expression, function
+from kiva_relay.mapping import engine, expression, function
 from kiva_relay.mapping.function import FUNCTIONS, Refused, Run
 from kiva_relay.mapping.lookup import Lists, Table
 
@@ -144,9 +144,9 @@ def test_names_are_found_where_they_stand() -> None:
 
 
 def test_jinja_has_nothing_of_its_own_left() -> None:
-    assert set(expression.ENVIRONMENT.filters) == set(FUNCTIONS)
-    assert not expression.ENVIRONMENT.tests
-    assert not expression.ENVIRONMENT.globals
+    assert set(engine.ENVIRONMENT.filters) == set(FUNCTIONS)
+    assert not engine.ENVIRONMENT.tests
+    assert not engine.ENVIRONMENT.globals
 
 
 @given(st.text(alphabet="abc.|~()[]{}'\",:+-*/%=<> 0123456789\n#", max_size=40))

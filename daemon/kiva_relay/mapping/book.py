@@ -98,12 +98,15 @@ def difference(
     """
     found = Difference()
     again = old.stream != new.stream
+    touched = None if again else _touched(old, new)
     for page in contents(old.stream, mis, cutoff=context.cutoff):
         edited = page
         if again:
             edited = mis.read(new.stream, [content.key for content in page], cutoff=context.cutoff)
         for before, after in zip(page, edited, strict=True):
-            _compare(found, (old, before), (new, after), context)
+            found.rows += 1
+            if touched is None or _differ(old, new, before, touched, context):
+                _compare(found, (old, before), (new, after), context)
         progress(found.rows)
     if again and (old.stream.where, old.stream.table, old.stream.parameters) != (
         new.stream.where,
@@ -114,17 +117,30 @@ def difference(
             was = mis.read(old.stream, [content.key for content in page], cutoff=context.cutoff)
             for before, after in zip(was, page, strict=True):
                 if not before.in_scope:
+                    found.rows += 1
                     _compare(found, (old, before), (new, after), context)
             progress(found.rows)
     return found
 
 
 def _compare(found: Difference, old: tuple[Plans, Content], new: tuple[Plans, Content], context: Context) -> None:
-    found.rows += 1
     before, after = _outcome(*old, context), _outcome(*new, context)
     change = _change(old[1].key, before, after)
     if change is not None:
         found.changes.append(change)
+
+
+def _touched(old: Plans, new: Plans) -> set[str] | None:
+    """The fields that the edit touched, where nothing else of the mapping was: then only those need comparing first."""
+    if (old.identity, old.when, old.checks, old.tables) != (new.identity, new.when, new.checks, new.tables):
+        return None
+    return {name for name in old.fields.keys() | new.fields.keys() if old.fields.get(name) != new.fields.get(name)}
+
+
+def _differ(old: Plans, new: Plans, content: Content, touched: set[str], context: Context) -> bool:
+    """Do the fields that the edit touched come to something else for this row?"""
+    before = mapper.some(old, content, context=context, fields=touched)
+    return before != mapper.some(new, content, context=context, fields=touched)
 
 
 def _outcome(mapping: Plans, content: Content, context: Context) -> Mapped | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -111,6 +111,13 @@ def apply(mapping: Plans, content: Content, *, context: Context, origins: bool =
     return work.mapped(origins=origins)
 
 
+def some(mapping: Plans, content: Content, *, context: Context, fields: Collection[str]) -> object:
+    """What these fields alone come to, values and reasons: equal when two mappings differ elsewhere only."""
+    if content.root is None:
+        return None
+    return _Work(mapping, content, context).some(fields)
+
+
 class _Work:
     """One row under way: what was computed so far, and every reason against it."""
 
@@ -187,6 +194,11 @@ class _Work:
                 near = errors.nearest(str(value), known)
                 found.append(Refusal(REFUSALS[kind], name, {"value": str(value), "nearest": ", ".join(near)}))
         return found
+
+    def some(self, names: Collection[str]) -> object:
+        plans = {name: plan for name, plan in self.mapping.fields.items() if name in names}
+        values = self._parts(plans, RESOURCES[self.mapping.resource].fields, self.names, "")
+        return values, self.refusals, self.lists_unknown
 
     def photos(self) -> list[str]:
         body = self._parts(self.mapping.fields, RESOURCES[self.mapping.resource].fields, self.names, "")

@@ -37,6 +37,8 @@ def sha256(body: Mapping[str, Any]) -> str:
 
 def _plain(value: Any) -> Any:
     match value:
+        case str() | int() | None:
+            return value
         case Decimal():
             return orjson.Fragment(_digits(value).encode())
         case Mapping():
