@@ -14,6 +14,24 @@ FOLDER = shipped.folder("mappings") / "fineract"
 MAPPINGS = document.load([FOLDER], parameters={"kiva_fund": 2})
 
 
+OLDER = document.load([shipped.folder("mappings") / "fineract-1.6"], parameters={"kiva_fund": 2})
+GENERIC = document.load([shipped.folder("mappings") / "generic"], parameters={"kiva_donor": 2})
+ALL = [pytest.param(each, id=f"{each.file.parent.name}/{each.name}") for each in (*MAPPINGS, *OLDER, *GENERIC)]
+
+
+def test_there_are_three_sets() -> None:
+    assert shipped.mappings() == ["fineract", "fineract-1.6", "generic"]
+    assert [each.name for each in OLDER] == [each.name for each in MAPPINGS]
+    assert [each.name for each in GENERIC] == ["journal", "loan_draft", "repayment"]
+
+
+def test_the_older_fineract_has_no_modified_columns() -> None:
+    for mapping in OLDER:
+        assert "_utc" not in mapping.text
+        loan_or_client = ("m_loan", "m_client")
+        assert all(not each.changed_at for each in mapping.stream.watched() if each.table in loan_or_client)
+
+
 def test_there_are_six() -> None:
     assert [mapping.name for mapping in MAPPINGS] == [
         "journal",
@@ -25,14 +43,14 @@ def test_there_are_six() -> None:
     ]
 
 
-@pytest.mark.parametrize("mapping", MAPPINGS, ids=lambda mapping: mapping.name)
+@pytest.mark.parametrize("mapping", ALL)
 def test_each_has_examples_and_they_pass(mapping: Mapping) -> None:
     results = example.run(mapping)
     assert results
     assert [result.diff for result in results if not result.passed] == []
 
 
-@pytest.mark.parametrize("mapping", MAPPINGS, ids=lambda mapping: mapping.name)
+@pytest.mark.parametrize("mapping", ALL)
 def test_none_has_a_warning(mapping: Mapping) -> None:
     # An unwatched table inside a sql: would be one.
     assert mapping.warnings == ()
