@@ -7,12 +7,13 @@ never overtake a newer one. What is new is decided by content: a hash over every
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -20,7 +21,7 @@ from zoneinfo import ZoneInfo
 import orjson
 from sqlalchemy.engine import Connection
 
-from kiva_relay import errors, log, meter, owing, revision
+from kiva_relay import errors, fit, log, meter, owing, revision
 from kiva_relay.clock import Clock
 from kiva_relay.config import settings as config
 from kiva_relay.mapping import lookup, mapper
@@ -72,7 +73,11 @@ class Intake:
         self._revised: set[str] = set()
         self._bound = False
         self._look_at_keys: set[str] = set()
+        self._fit = fit.Fit(documents, mis, clock=clock)
+        self._busy_at_start = 0.0
         self.regimes: dict[str, str] = {}
+        self.horizon_age = timedelta(0)
+        self.pinned_by = ""
         self._zone = ZoneInfo(settings.mis.timezone)
 
     def cycle(self) -> int:
@@ -87,28 +92,47 @@ class Intake:
         self._turn(report)
         with self._outbox.read() as tx:
             marks = watermark.watermarks(tx)
-        streams = [document.stream for document in self._documents.values()]
+        self._busy_at_start = self._mis.busy_seconds
+        streams = [document.stream for document in self._fit.those_that_fit()]
         try:
             cycle = self._mis.changes(streams, {name: mark.w for name, mark in marks.items()})
         except errors.WentBack:
             self._bound = False
             self._bind(went_back=True)
             return 0
+        for name, error in cycle.failed.items():
+            self._fit.stop(name, error)
         if self._rows_vanished(marks, cycle):
             return 0
-        self.regimes = dict(cycle.regime)
+        self.regimes, self.horizon_age, self.pinned_by = dict(cycle.regime), cycle.horizon_age, cycle.pinned_by
         captured = self._poll(marks, cycle, report)
         self._mis.processed(cycle)
-        for document in self._documents.values():
-            captured += self._look_again(document, report)
-            captured += self._walk(document, report)
+        for name in [name for name in cycle.next if name not in self._fit.stopped]:
+            with self._apart(name):
+                captured += self._look_again(self._documents[name], report)
+                captured += self._walk(self._documents[name], report)
         return captured
+
+    @property
+    def stopped(self) -> dict[str, str]:
+        """Mappings that stand still because they do not fit the MIS as it is, and why."""
+        return dict(self._fit.stopped)
+
+    @contextlib.contextmanager
+    def _apart(self, name: str) -> Iterator[None]:
+        """What fails in here is the matter of one stream: it stands still, the others go on."""
+        try:
+            yield
+        except (errors.Unreachable, errors.WentBack, errors.OutboxRefused, errors.Stolen):
+            raise
+        except errors.RelayError as error:
+            self._fit.stop(name, error)
 
     def walking(self) -> bool:
         """Is a backfill or a sweep under way, so that the next cycle should follow at once?"""
         with self._outbox.read() as tx:
             marks = watermark.watermarks(tx)
-            return any(mark.walk for name, mark in marks.items() if name in self._documents)
+            return any(mark.walk for name, mark in marks.items() if name in self.regimes and name not in self.stopped)
 
     def sweep(self) -> None:
         """Begin a sweep of every stream that has no walk under way."""
@@ -149,13 +173,15 @@ class Intake:
 
         Looked at when something changed, before that is put down: so no number is given twice unseen.
         """
-        for name in [*self._documents]:
+        for name in cycle.next:
             looked_at = name in self._look_at_keys or cycle.keys.get(name)
             document, mark = self._documents[name], marks[name]
             if not looked_at or document.resource == "journal" or mark.walk is not None or mark.w is None:
                 continue
             self._look_at_keys.discard(name)
-            highest = self._mis.highest(document.stream)
+            highest = None
+            with self._apart(name):
+                highest = self._mis.highest(document.stream)
             if highest is None:
                 continue
             with self._outbox.read() as tx:
@@ -190,13 +216,15 @@ class Intake:
     def _poll(self, marks: Mapping[str, Watermark], cycle: Cycle, report: window.Report) -> int:
         """Everything that changed, stream by stream; the last page of each moves its W with its entries."""
         captured = 0
-        quiet = [name for name in self._documents if not cycle.keys.get(name)]
+        quiet = [name for name in cycle.next if not cycle.keys.get(name)]
         with self._outbox.begin() as tx:
             for name in quiet:
                 self._advance(tx, marks[name], cycle)
-        for name, document in self._documents.items():
-            if name not in quiet:
-                *pages, last = _pages(document, cycle.keys[name], "poll")
+        for name in cycle.next:
+            if name in quiet or name in self._fit.stopped:
+                continue
+            with self._apart(name):
+                *pages, last = _pages(self._documents[name], cycle.keys[name], "poll")
                 captured += sum(self._page(page, report) for page in pages)
                 captured += self._page(last, report, also=partial(self._advance, mark=marks[name], cycle=cycle))
         return captured
@@ -226,7 +254,15 @@ class Intake:
             if mark.walk is None or self._stop.is_set():
                 break
             captured += self._walk_page(document, mark, report)
+            if self._mis.busy_seconds - self._busy_at_start > self._share:
+                break
         return captured
+
+    @property
+    def _share(self) -> float:
+        """Seconds of the MIS that a cycle may take for walks, so that the next poll is not late."""
+        mis = self._settings.mis
+        return mis.poll_every.total_seconds() * float(mis.max_load) / 100
 
     def _walk_page(self, document: Document, mark: Watermark, report: window.Report) -> int:
         """One page of a walk: the keys that are in scope, then (`leaving`) those that were and were not met."""
@@ -253,6 +289,8 @@ class Intake:
         now = self._clock.now()
         stream = page.document.stream
         contents = self._mis.read(stream, page.keys, cutoff=report.cutoff) if page.keys else []
+        if contents:
+            self._fit.confirm(page.document)
         self._at("read")
         with self._outbox.begin() as tx:
             known = watermark.captured(tx, stream.name, page.keys)

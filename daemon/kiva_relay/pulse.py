@@ -59,6 +59,8 @@ class Pulse:
     kiva: Side = field(default_factory=Side)
     regimes: dict[str, str] = field(default_factory=dict)
     stopped_streams: dict[str, str] = field(default_factory=dict)
+    horizon_age: float = 0.0
+    pinned_by: str = ""
     edited: list[str] = field(default_factory=list)
     no_room: str = ""
     beats_at: datetime | None = None

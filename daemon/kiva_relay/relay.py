@@ -24,7 +24,6 @@ from kiva_relay.delivery.courier import Bench, Courier
 from kiva_relay.delivery.lookout import Lookout
 from kiva_relay.delivery.token import Tokens
 from kiva_relay.intake import Intake
-from kiva_relay.mapping import document
 from kiva_relay.mapping.document import Mapping as Document
 from kiva_relay.outbox import binding, migration, store, table, watermark
 from kiva_relay.outbox.database import Outbox
@@ -359,7 +358,7 @@ class Relay:
     def _read(self) -> None:
         while self._turning("intake"):
             seconds = self.settings.mis.poll_every.total_seconds()
-            began = self.time.monotonic()
+            began, busy = self.time.monotonic(), self._busy()
             try:
                 if self._cycle():
                     seconds = 0
@@ -371,7 +370,15 @@ class Relay:
                 self._not_read(error)
                 seconds = min(seconds, _MIS_ASKED_AGAIN.total_seconds())
             self._wake_courier.set()
+            busy = self._busy() - busy
+            meter.mis_query_seconds.inc(busy)
+            # Not sooner than that what we took of the MIS's time is the share that we may take.
+            seconds = max(seconds, busy * 100 / float(self.settings.mis.max_load))
             self.time.wait(self.stop, max(seconds - (self.time.monotonic() - began), 0))
+
+    def _busy(self) -> float:
+        """Seconds for which the MIS was kept busy so far."""
+        return 0.0 if self._mis is None else self._mis.busy_seconds
 
     def _cycle(self) -> bool:
         """Look once at the MIS; true when there is more to read at once."""
@@ -379,6 +386,9 @@ class Relay:
         self._sweep_when_due(intake)
         intake.cycle()
         self.pulse.regimes = dict(intake.regimes)
+        self.pulse.stopped_streams = intake.stopped
+        self.pulse.horizon_age, self.pulse.pinned_by = intake.horizon_age.total_seconds(), intake.pinned_by
+        meter.mis_horizon_age_seconds.set(intake.horizon_age.total_seconds())
         away = self.pulse.mis.good(self.time.now())
         if away is not None:
             _log.info("The MIS answers again. Nothing was missed", away_since=away.isoformat())
@@ -422,25 +432,16 @@ class Relay:
     # ---------------------------------------------------------------- the MIS
 
     def _open_intake(self) -> Intake:
-        """The intake for the mappings in force; a mapping that does not fit the live database is left out, and said."""
+        """The intake for the mappings in force."""
         if self._intake is None:
             if self._mis is None:
                 self._mis = opening.open_mis(self.settings, clock=self.time)
-            good = []
-            self.pulse.stopped_streams = {}
-            for mapping in self.documents:
-                mistakes = [one for one in document.verify(mapping, self._mis) if one.severity == "error"]
-                if mistakes:
-                    self.pulse.stopped_streams[mapping.name] = f"{mistakes[0].path}: {mistakes[0].message}"
-                    _log.error("A mapping does not fit the MIS; its stream stands still", mapping=mapping.name)
-                else:
-                    good.append(mapping)
             self._intake = Intake(
                 outbox=self.outbox,
                 settings=self.settings,
                 clock=self.time,
                 mis=self._mis,
-                documents=good,
+                documents=self.documents,
                 stop=self.stop,
                 at=self._at,
             )

@@ -90,6 +90,26 @@ def test_check_knows_the_live_columns(mapping: Run, own: Path) -> None:
     assert "what is in force stays in force" in err
 
 
+def test_check_finds_a_relation_that_is_not_unique_and_columns_that_are_null(
+    mapping: Run, own: Path, house: Institution
+) -> None:
+    file = own / "loan_draft.individual.yaml"
+    last = "  payment: {table: m_loan_repayment_schedule, match: {loan_id: id}, optional: true}\n"
+    text = (
+        file.read_text()
+        .replace("relations:\n", f"relations:\n{last}")
+        .replace("currency:      currency_code", "currency:      external_id")
+    )
+    file.write_text(text)
+    code, _, err = mapping("check")
+    assert code == 2
+    assert "is read as one row" in err
+    assert "m_loan.external_id is NULL in" in err
+    assert "rows in scope; those are refused" in err
+    line = text.splitlines().index("  currency:      external_id") + 1
+    assert f"  {line}:18" in err
+
+
 def test_check_compares_code_tables_with_kivas_lists(mapping: Run, own: Path) -> None:
     table = own / "lookup" / "activities.csv"
     table.write_text(table.read_text() + "Apiculture,Bee keping\n")

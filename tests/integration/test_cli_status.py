@@ -212,3 +212,11 @@ def test_an_outbox_on_postgresql(
     assert verdicts(out) == ["NOTE"]
     assert out.count("000000871") >= 3
     made.outbox.close()
+
+
+def test_who_keeps_a_transaction_open(told: Told, status: Run) -> None:
+    told.owe("000000871")
+    told.runs(horizon_age=7200.0, pinned_by="session 4711 of mifos")
+    _, out = status()
+    assert "open for 2 h" in out
+    assert "session 4711 of mifos" in out

@@ -308,7 +308,6 @@ def test_the_session_is_bounded_read_only_in_utc_and_leaves_nothing_open(
 
 def test_through_a_socket(server: mariadb_found.Server, database: str, teller: Cursor) -> None:
     socket = rows(teller, "SELECT @@socket")[0][0]
-    with closing(small_mis.open_mis(f"mysql://nobody@localhost/{database}?unix_socket={socket}")) as mis:
-        # Whoever it lets in, it is the server that says no, through the socket.
-        with pytest.raises(errors.Unreachable, match="Access denied for user 'nobody'@'localhost'"):
-            mis.server()
+    nobody = f"mysql://nobody@localhost/{database}?unix_socket={socket}"
+    with closing(small_mis.open_mis(nobody)) as mis, pytest.raises(errors.Unreachable, match="'nobody'@'localhost'"):
+        mis.server()  # whoever it lets in, it is the server that says no, through the socket

@@ -2,22 +2,35 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from typing import Annotated
 
+import typer
+
+from kiva_relay import opening
 from kiva_relay.cli import examination, frame, mappings
 from kiva_relay.cli.examination import Finding
+from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
 from kiva_relay.errors import ConfigurationError, counted
 
 _ABOUT = 15
 
 
-def command(config: frame.Config = None, *, as_json: frame.AsJson = False, override: frame.Override = None) -> int:
+def command(
+    config: frame.Config = None,
+    *,
+    grants: Annotated[bool, typer.Option("--grants", help="Only print the SQL that grants what is needed.")] = False,
+    as_json: frame.AsJson = False,
+    override: frame.Override = None,
+) -> int:
     """Look at everything the relay needs: settings, mappings, MIS, Kiva, outbox. Change nothing.
 
     Exit codes: 0 good (warnings are good), 1 an error that needs a person, 2 the configuration is wrong,
     3 nothing is wrong but that a server did not answer.
     """
     settings = frame.load(config, override)
+    if grants:
+        return _print_grants(settings, as_json=as_json)
     if not as_json:
         frame.header(settings)
     findings = []
@@ -36,6 +49,21 @@ def command(config: frame.Config = None, *, as_json: frame.AsJson = False, overr
     frame.say()
     frame.say(f"{counted(len(mistakes), 'error')}, {counted(len(warnings), 'warning')}. {_what_next(settings, code)}")
     return code
+
+
+def _print_grants(settings: Settings, *, as_json: bool) -> int:
+    """The SQL for the role of mis.url, and nothing around it, so that it can be piped; it is not run."""
+    opened = opening.open_mis(settings, clock=SystemClock())
+    try:
+        statements = opened.grants(mappings.tables(mappings.load(settings)))
+    finally:
+        opened.close()
+    if as_json:
+        frame.print_json(statements)
+        return 0
+    for statement in statements:
+        frame.say(statement)
+    return 0
 
 
 def _findings(settings: Settings) -> Iterator[Finding]:

@@ -130,8 +130,8 @@ def _writes(settings: Settings, opened: Mis, found: Sequence[Mapping]) -> Findin
         return Finding("ok", "grants", "cannot write to the MIS")
     shown = ", ".join(writable[:4]) + (" and others" if len(writable) > 4 else "")  # noqa: PLR2004 - what fits a line
     text = f"This role could write to {shown}. The relay never does; SELECT is enough, for a role of its own."
-    if settings.mis.url.startswith("postgresql:"):
-        text += f"\nGRANT SELECT ON {', '.join(mappings.tables(found))} TO kiva_relay;"
+    if not settings.mis.url.startswith("sqlite:"):
+        text += "\nWhat it needs, as SQL:     kiva-relay check --grants"
     return Finding("warning", "grants", text)
 
 
@@ -159,6 +159,9 @@ def _mappings_fit(opened: Mis, found: Sequence[Mapping]) -> Iterator[Finding]:
         return
     cycle = opened.changes(streams, {stream.name: None for stream in streams})
     for stream in streams:
+        if stream.name in cycle.failed:
+            yield Finding("error", "changes", f"{stream.name}: {cycle.failed[stream.name]}\nkiva-relay mapping check")
+            continue
         reason = cycle.reasons.get(stream.name, "")
         word: Literal["ok", "warning"] = "warning" if cycle.regime[stream.name] in ("overlap", "sweep") else "ok"
         count = f"{opened.count(stream):,} in scope"
@@ -168,8 +171,9 @@ def _mappings_fit(opened: Mis, found: Sequence[Mapping]) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "changes",
-            f"A transaction has been open in the MIS for {frame.length(cycle.horizon_age)}. Nothing is lost;"
-            " the same rows are read again until it ends.",
+            f"A transaction has been open in the MIS for {frame.length(cycle.horizon_age)}"
+            f"{f' ({cycle.pinned_by})' if cycle.pinned_by else ''}. Nothing is lost;"
+            " the same rows are looked at again until it ends.",
         )
 
 

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from kiva_relay import opening
-from kiva_relay.cli import frame, mappings
+from kiva_relay.cli import comparison, frame, mappings
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
 from kiva_relay.errors import ConfigurationError, Mistake, RelayError, Unreachable, counted
-from kiva_relay.mapping import lookup
+from kiva_relay.mapping import lookup, survey
 from kiva_relay.mapping.document import Mapping
 from kiva_relay.mapping.plan import Leaf
 from kiva_relay.resource import refusal
@@ -24,12 +24,13 @@ def command(config: frame.Config = None) -> int:
     frame.header(settings)
     found = mappings.load(settings)
     warnings = [warning for mapping in found for warning in mapping.warnings]
-    wrong, away = None, None
+    wrong: list[Mistake] = []
+    away = None
     try:
         wrong = _live(settings, found)
     except Unreachable as error:
         away = error
-    mistakes = [*warnings, *(wrong.mistakes if wrong else ()), *_names(settings, found)]
+    mistakes = [*warnings, *wrong, *_names(settings, found)]
     severe = [mistake for mistake in mistakes if mistake.severity == "error"]
     if severe:
         error_of_all = ConfigurationError(mistakes)
@@ -44,10 +45,19 @@ def command(config: frame.Config = None) -> int:
     return 0
 
 
-def _live(settings: Settings, found: Sequence[Mapping]) -> ConfigurationError | None:
+def _live(settings: Settings, found: Sequence[Mapping]) -> list[Mistake]:
+    """Against the live database: its columns, and what the rows in scope say where those are right."""
     mis = opening.open_mis(settings, clock=SystemClock())
     try:
-        return mappings.verified(found, mis)
+        wrong = mappings.verified(found, mis)
+        mistakes = list(wrong.mistakes) if wrong is not None else []
+        bad = {mistake.file for mistake in mistakes if mistake.severity == "error"}
+        context = comparison.context(settings, quiet=True)
+        with frame.working("looking at the rows in scope"):
+            for mapping in found:
+                if mapping.file not in bad:
+                    mistakes += survey.look(mapping, mis, context=context)
+        return mistakes
     finally:
         mis.close()
 

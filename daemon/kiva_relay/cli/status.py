@@ -1,6 +1,6 @@
 """`kiva-relay status`: one word, what differs from normal, what to type; then the small table."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from kiva_relay.cli import frame, situation
@@ -9,6 +9,8 @@ from kiva_relay.outbox.state import State
 
 _COLUMNS = ("", "waiting", "in doubt", "refused", "held", "delivered today", "this month")
 _ABOUT = 16
+_PINNED = 600.0
+"""Seconds from which on an open transaction of the MIS is worth a line."""
 
 
 def command(config: frame.Config = None, *, as_json: frame.AsJson = False) -> int:
@@ -75,6 +77,11 @@ def _mis(facts: Facts) -> list[str]:
         kinds = sorted(set(regimes.values()))
         names = {kind: [stream for stream in sorted(regimes) if regimes[stream] == kind] for kind in kinds}
         lines[0] += ", " + ", ".join(f"watched by {kind}: {' '.join(names[kind])}" for kind in kinds)
+    pulse = facts.pulse or {}
+    if pulse.get("horizon_age", 0.0) > _PINNED:
+        who = pulse.get("pinned_by") or "a session that cannot be seen"
+        age = frame.length(timedelta(seconds=pulse["horizon_age"]))
+        lines.append(f"a transaction of the MIS is open for {age}: {who}; nothing is lost by it")
     for mark in facts.marks.values():
         if mark.walk is not None:
             since = "" if mark.walk_started_at is None else f", since {_moment(facts, mark.walk_started_at)}"

@@ -79,7 +79,9 @@ class Mis(Database):
         ),
     )
     max_load: value.Percent = setting(
-        5.0, does="How much of the time the sweep may keep the MIS busy, in percent.", example="5"
+        5.0,
+        does="How much of the time we may keep the MIS busy, in percent; polls, backfill and sweep wait accordingly.",
+        example="5",
     )
     sweep_at: value.Hours = setting(
         (time(2, 30),),

@@ -63,6 +63,7 @@ mis:
   password: {{file: mis-password}}
   timezone: {zone}
   poll_every: 300ms
+  max_load: 100
   photos: "{folder}/photos"
 mappings: fineract
 parameters: {{kiva_fund: {fund}}}

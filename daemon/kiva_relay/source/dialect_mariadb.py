@@ -44,6 +44,8 @@ SELECT 86400 - TIMESTAMPDIFF(SECOND, CONVERT_TZ(UTC_TIMESTAMP() - INTERVAL 1 DAY
 _RESTING = {"Sleep", "Daemon", "Binlog Dump", "Binlog Dump GTID"}
 _APPLIES = {"Slave_SQL", "Slave_IO", "Slave_worker", "Connect"}
 _LOOKS = 5
+_STALE = 2
+"""Seconds: our own transaction, which has just begun, looks so old in a copy that is not new."""
 
 _HERE = "table_schema = COALESCE(:schema, DATABASE())"
 # Only some file systems tell Loan from loan.
@@ -151,7 +153,7 @@ class MariaDB:
             found = {}
             for row in cx.execute(sa.text(_TRANSACTIONS)):
                 found[int(row.id)] = max(found.get(int(row.id), 0), int(row.age))
-            if found.get(ours, 2) < 2:  # noqa: PLR2004 - ours began just now: an older age is an old copy
+            if found.get(ours, _STALE) < _STALE:
                 return found
             cx.execute(sa.text("SELECT SLEEP(0.11)")).all()  # so long must nobody look at it before it is renewed
         return found if ours in found else None

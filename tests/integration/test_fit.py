@@ -1,0 +1,95 @@
+"""A MIS that is upgraded under the relay: one mapping stands still, the others go on, and nothing is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from institution import Institution
+from kiva_relay import fit
+from kiva_relay.demo.branch import KIVA_FUND
+from kiva_relay.intake import Intake
+from kiva_relay.source import mis as source_mis
+
+DRAFTS = "loan_draft.individual"
+
+
+@pytest.fixture
+def intake(house: Institution, monkeypatch: pytest.MonkeyPatch) -> Iterator[Intake]:
+    """An intake that has read everything and never rests after a failure."""
+    monkeypatch.setattr(source_mis, "REST", 0.0)
+    monkeypatch.setattr(fit, "TRY_AGAIN", 0.0)
+    with house.relay() as relay:
+        relay.once()
+        yield relay._open_intake()
+
+
+def loan(house: Institution) -> str:
+    """A loan whose draft is on record."""
+    drafts = {row.loan_id for row in house.entries(resource="loan_draft")}
+    rows = house.mis(
+        "SELECT account_no FROM m_loan WHERE fund_id = %s AND loan_type_enum = 1 AND loan_status_id = 300", KIVA_FUND
+    )
+    return next(row[0] for row in rows if row[0] in drafts)
+
+
+def entries(house: Institution, resource: str, loan_id: str) -> int:
+    return len(house.entries(resource=resource, loan_id=loan_id))
+
+
+def write_note(house: Institution, loan_id: str) -> None:
+    house.mis(
+        "INSERT INTO m_note (loan_id, note_type_enum, note, created_on_utc, last_modified_on_utc, created_by,"
+        " last_modified_by) SELECT id, 200, 'KIVA: She doubled her stall.', now(), now(), 1, 1 FROM m_loan"
+        " WHERE account_no = %s",
+        loan_id,
+    )
+
+
+def test_a_column_that_vanished_stops_its_mappings_and_no_other_until_it_is_back(
+    house: Institution, intake: Intake
+) -> None:
+    mine = loan(house)
+    journals, drafts = entries(house, "journal", mine), entries(house, "loan_draft", mine)
+    house.mis("ALTER TABLE m_loan_repayment_schedule RENAME COLUMN interest_amount TO interest")
+    house.mis("UPDATE m_loan SET approved_principal = approved_principal + 1 WHERE account_no = %s", mine)
+    write_note(house, mine)
+    intake.cycle()
+    assert "interest_amount" in intake.stopped[DRAFTS]
+    assert not {name for name in intake.stopped if not name.startswith("loan_draft")}
+    assert (entries(house, "journal", mine), entries(house, "loan_draft", mine)) == (journals + 1, drafts)
+    assert intake.cycle() == 0
+    assert not intake.walking()
+    house.mis("ALTER TABLE m_loan_repayment_schedule RENAME COLUMN interest TO interest_amount")
+    assert intake.cycle() >= 1
+    assert intake.stopped == {}
+    assert intake.cycle() == 0
+
+
+def test_a_table_that_vanished_stops_only_the_mapping_that_reads_it(house: Institution, intake: Intake) -> None:
+    mine = loan(house)
+    house.mis("ALTER TABLE m_note RENAME TO m_remark")
+    house.mis("UPDATE m_loan SET principal_repaid_derived = principal_repaid_derived WHERE account_no = %s", mine)
+    assert intake.cycle() == 0
+    assert set(intake.stopped) == {"journal"}
+    assert "m_note" in intake.stopped["journal"]
+    house.mis("ALTER TABLE m_remark RENAME TO m_note")
+    write_note(house, mine)
+    journals = entries(house, "journal", mine)
+    intake.cycle()
+    assert intake.stopped == {}
+    assert entries(house, "journal", mine) == journals + 1
+
+
+def test_a_column_that_holds_something_else_stops_its_mappings(house: Institution, intake: Intake) -> None:
+    house.mis("ALTER TABLE m_loan_repayment_schedule ALTER COLUMN interest_amount TYPE text")
+    house.mis("UPDATE m_loan SET approved_principal = approved_principal + 1 WHERE account_no = %s", loan(house))
+    intake.cycle()
+    assert "schedule.interest_amount was number and is text now" in intake.stopped[DRAFTS]
+    house.mis(
+        "ALTER TABLE m_loan_repayment_schedule ALTER COLUMN interest_amount TYPE numeric(19, 6)"
+        " USING interest_amount::numeric"
+    )
+    intake.cycle()
+    assert intake.stopped == {}
