@@ -6,7 +6,7 @@ DEMO := .venv/.demo-installed
 DEV := .venv/.dev-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long check docs bench lock clean
+.PHONY: help demo test test-long check docs simulate torture bench lock clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -28,6 +28,12 @@ check: $(DEV)  ## Look at the style, the types and the direction of imports
 
 docs: $(DEV)  ## Write the parts of the documentation that are made from the code
 	$(BIN)/python docs/render.py
+
+simulate: $(DEV)  ## Live through thousands of simulated histories (SEED=17 tells one of them, SEEDS=9000 tries more)
+	$(BIN)/python tests/simulated.py $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),3000))
+
+torture: $(DEV)  ## Kill the relay 310 times while the network fails, and judge (15 min; ARGS="--kills 40" is shorter)
+	$(BIN)/python tests/torture.py $(ARGS)
 
 bench: $(DEV)  ## Measure what it costs
 	@set -e; for script in benchmarks/*.py; do \

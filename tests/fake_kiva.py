@@ -65,6 +65,7 @@ class FakeKiva:
     dice: random.Random
     clock: Clock
     pause: Callable[[str], None]
+    tell: Callable[[str], None]
     trouble: float
     drafts_visible: bool
     lag: timedelta
@@ -106,6 +107,7 @@ class FakeKiva:
         self.posted += 1
         said = json.loads(content)
         fault = self._fault(resource)
+        self.tell(f"Kiva: request {self.posted}, a {resource}: {fault or 'taken'}")
         try:
             self.pause(f"request {self.posted} is on its way")
         except BaseException:
@@ -192,19 +194,19 @@ class FakeKiva:
             return _answer(500, {"message": "Internal Server Error"})
         if fault.startswith("strange"):
             return Answer(200, {}, b"<html>", body_complete=True, read_whole=True)
-        good = {
+        good: dict[str, dict[str, Any]] = {
             "loan_draft": {"loan_draft_uuid": f"u{len(self.ledger)}"},
             "repayment": {"upload_id": len(self.ledger) + 1},
             "journal": {"archive_id": len(self.ledger), "confirm_url": "https://…"},
-        }[resource]
+        }
+        answer = good[resource]
         if fault == "problem":
             loan = said["repayments"][0]["loan_id"]
-            good |= {"problems": [{"loan_id": loan, "severity": "error", "details": "unknown loan"}]}
-        answer = _answer(200, good)
+            answer |= {"problems": [{"loan_id": loan, "severity": "error", "details": "unknown loan"}]}
         if fault == "answer cut":
-            return Answer(200, {}, answer.content[:5], body_complete=True, read_whole=False, error="ReadError")
+            return Answer(200, {}, b'{"loan', body_complete=True, read_whole=False, error="ReadError")
         assert taken or fault == "problem"
-        return answer
+        return _answer(200, answer)
 
     def _pause_unanswered(self, fault: str) -> None:
         try:

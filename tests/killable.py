@@ -20,7 +20,8 @@ from pathlib import Path
 
 from kiva_relay import errors, log, opening, relay
 from kiva_relay.config import loader
-from kiva_relay.outbox import lease
+from kiva_relay.delivery import courier
+from kiva_relay.outbox import database, lease
 
 STEPS = {
     "leased": "the lease is ours, and the last process's attempts are still open",
@@ -45,12 +46,16 @@ class Death:
 
 @dataclass(frozen=True)
 class Life:
-    """One process. `lease` shortens the lease of a PostgreSQL outbox, in seconds."""
+    """One process. `lease` shortens the lease of a PostgreSQL outbox, in seconds; `free_bytes` and `busy_seconds`
+    what is kept free on the disk, and how long a locked file is waited for.
+    """
 
     config: Path
     log: Path
     death: Death | None = None
     lease: float | None = None
+    free_bytes: int | None = None
+    busy_seconds: float | None = None
     environ: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -74,6 +79,10 @@ def run(life: Life) -> None:
     log.configure(settings.log.format, stream=sys.stdout)
     if life.lease is not None:
         lease.DURATION, lease.MARGIN = timedelta(seconds=life.lease), timedelta(seconds=life.lease / 5)
+    if life.free_bytes is not None:
+        courier.FREE_BYTES = life.free_bytes
+    if life.busy_seconds is not None:
+        database.BUSY_TIMEOUT_SECONDS = life.busy_seconds  # type: ignore[assignment]  # a whole number of them in earnest
     daemon = relay.Relay(settings, opening.load_documents(settings), at=_end_at(life.death))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: daemon.stop.set())

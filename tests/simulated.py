@@ -10,14 +10,19 @@ memory is built anew from the outbox. One seed is one history: the same seed, th
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import logging
+import multiprocessing
 import random
+import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +55,7 @@ STEPS = 20
 FOCUS = (("loan_draft",), ("repayment",), ("journal",), ("loan_draft", "repayment", "journal"))
 ACTORS = {"courier": 8, "intake": 7, "lookout": 3, "institution": 6, "coordinator": 2, "person": 2, "time": 5}
 _DEEPEST = 3
-_MOMENTS_OF_TRUTH = ("claimed", "testified", "answered", "settled", "read", "captured")
+_MOMENTS_OF_TRUTH = ("claimed", "testified", "answered", "settled", "read", "captured", "listed")
 
 
 class Killed(BaseException):
@@ -161,39 +166,45 @@ class Mood:
     loans: int = 2
 
 
+def any_mood(dice: random.Random) -> Mood:
+    """Some world or other."""
+    return Mood(
+        trouble=dice.choice([0.1, 0.3, 0.6]),
+        kills=dice.choice([0, 1, 3]),
+        drafts_visible=dice.random() < 0.6,
+        lag=timedelta(minutes=dice.choice([0, 0, 5, 40])),
+        switch=dice.choice([0.05, 0.15]),
+        resources=dice.choices(FOCUS, [5, 4, 1, 1])[0],
+    )
+
+
 @dataclass
 class History:
     """One history. `steps` is told when it went wrong."""
 
     seed: int
     shop: Workshop
-    mood: Mood | None = None
+    chosen: Mood | None = None
     steps: list[str] = field(default_factory=list)
     kills: int = 0
 
     def __post_init__(self) -> None:
         self.dice = random.Random(self.seed)
         dice = self.dice
-        self.mood = self.mood or Mood(
-            trouble=dice.choice([0.1, 0.3, 0.6]),
-            kills=dice.choice([0, 1, 3]),
-            drafts_visible=dice.random() < 0.6,
-            lag=timedelta(minutes=dice.choice([0, 0, 5, 40])),
-            switch=dice.choice([0.05, 0.15]),
-            resources=dice.choices(FOCUS, [5, 4, 1, 1])[0],
-        )
-        self.kills_left = self.mood.kills
-        mood = self.mood
+        self.mood = mood = self.chosen or any_mood(dice)
         self.settings = self.shop.settings.model_copy(update={"resources": list(mood.resources)})
+        self.kills_left = self.mood.kills
         self.clock, self.mis = FakeClock(), SimulatedMis(dice, mood.resources)
-        self.kiva = FakeKiva(dice, self.clock, self.pause, mood.trouble, mood.drafts_visible, mood.lag, mood.faults)
+        self.kiva = FakeKiva(
+            dice, self.clock, self.pause, self.tell, mood.trouble, mood.drafts_visible, mood.lag, mood.faults
+        )
         self.busy: list[str] = []
         self.calm = False
         self._read_to = -1
         self.lease: Lease | None = None
         self.witness: Witness | None = None
         self.shop.emptied()
-        self.shop.outbox.pause, self.shop.outbox.shake = self.pause, self.shake  # type: ignore[method-assign]
+        self.shop.outbox.pause, self.shop.outbox.shake = self.pause, self.shake
         self.outbox = self.shop.outbox
         self.loops: dict[str, Callable[[], Any]] = {}
         self.person = simulated_person.Person(self)
@@ -202,14 +213,14 @@ class History:
 
     def run(self) -> list[str]:
         """Live through it; what is wrong with it in the end, nothing as a rule."""
-        mood = self.mood
-        assert mood is not None
-        for _ in range(self.dice.randint(1, mood.loans)):
+        for _ in range(self.dice.randint(1, self.mood.loans)):
             key = self.mis.open_loan()
             if self.dice.random() < 0.4 or "loan_draft" not in self.settings.resources:
                 self.kiva.add(f"L{key}", "payingBack", listed_from=self.clock.now())
         self._alive(self.begin)
-        for _ in range(mood.steps):
+        for who in ("lookout", "intake") if self.dice.random() < 0.8 else ():
+            self._alive(partial(self._act, who))
+        for _ in range(self.mood.steps):
             self._alive(self.step)
         self.calm = True
         self.kiva.trouble = 0
@@ -232,13 +243,10 @@ class History:
 
     def step(self) -> None:
         """Somebody does the next thing."""
-        mood = self.mood
-        assert mood is not None
-        who = self.dice.choices([*mood.actors], [*mood.actors.values()])[0]
+        free = {who: weight for who, weight in self.mood.actors.items() if who not in self.busy}
+        who = self.dice.choices([*free], [*free.values()])[0]
         if who == "intake" and self.mis.commit == self._read_to and self.dice.random() < 0.8:
-            who = "courier"  # nothing is new: its cycle would only cost time
-        if who in self.busy:
-            return
+            who = "time"  # nothing is new: its cycle would only cost time
         self.busy.append(who)
         try:
             self._act(who)
@@ -248,7 +256,7 @@ class History:
     def pause(self, where: str) -> None:
         """Others may act here, and the process may end here."""
         self.shake(where)
-        if not self.calm and len(self.busy) <= _DEEPEST and self.dice.random() < (self.mood or Mood).switch:
+        if not self.calm and len(self.busy) <= _DEEPEST and self.dice.random() < self.mood.switch:
             self.tell(f"… {where}; meanwhile:")
             self.step()
 
@@ -352,7 +360,7 @@ class History:
             at=self.pause,
         )
         self.loops = {
-            "lookout": Lookout(bench).look,
+            "lookout": Lookout(bench, at=self.pause).look,
             "intake": intake.cycle,
             "courier": Courier(bench, stop=stop, at=self.pause).deliver,
         }
@@ -373,3 +381,50 @@ def tried(seed: int, shop: Workshop, *, mood: Mood | None = None) -> History | N
         return None
     history.steps += ["", *(f"WRONG: {wrong}" for wrong in wrongs)]
     return history
+
+
+def tell(seed: int) -> int:
+    """Tell one history from its beginning to its end; 1 when it went wrong."""
+    with workshop() as shop:
+        history = History(seed, shop)
+        try:
+            wrongs = history.run()
+        finally:
+            history.end()
+    verdict = [f"WRONG: {wrong}" for wrong in wrongs] or ["nothing is wrong with it"]
+    sys.stdout.write("\n".join([f"seed {seed}: {history.mood}", *history.steps, *verdict, ""]))
+    return 1 if wrongs else 0
+
+
+def went_wrong(seeds: range) -> list[int]:
+    """The seeds whose histories went wrong."""
+    with workshop() as shop:
+        return [seed for seed in seeds if tried(seed, shop) is not None]
+
+
+def main() -> int:
+    """As a command."""
+    parser = argparse.ArgumentParser(description="Lives through simulated histories of the relay.")
+    parser.add_argument("--seed", type=int, help="tell this one")
+    parser.add_argument("--seeds", type=int, default=3000, help="try so many")
+    parser.add_argument("--first", type=int, default=0, help="from this one on")
+    asked = parser.parse_args()
+    if asked.seed is not None:
+        return tell(asked.seed)
+    began, step = time.monotonic(), 50
+    last = asked.first + asked.seeds
+    parts = [range(start, min(start + step, last)) for start in range(asked.first, last, step)]
+    wrong: list[int] = []
+    with multiprocessing.Pool() as pool:
+        for done, found in enumerate(pool.imap_unordered(went_wrong, parts), 1):
+            wrong += found
+            if found:
+                sys.stdout.writelines(f"seed {seed} went wrong:  make simulate SEED={seed}\n" for seed in found)
+            tried_so_far, seconds = min(done * step, asked.seeds), time.monotonic() - began
+            sys.stderr.write(f"\r{tried_so_far} of {asked.seeds} histories, {tried_so_far / seconds:.1f} a second")
+    sys.stdout.write(f"\n{asked.seeds} histories, {len(wrong)} went wrong\n")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -87,12 +87,13 @@ def _never_applied(history: History, entries: list[Entry]) -> Iterator[str]:
     for entry in entries:
         if entry.state is not State.DELIVERED:
             continue
-        there = {
-            "loan_draft": lambda e: bool(loans & set(mirror.candidates(e))),
-            "journal": lambda e: f"news {e.identity}" in journals,
-            "repayment": lambda e: (e.loan_id, Decimal(e.amount or 0)) in positions,
-        }[entry.resource]
-        if not there(entry):
+        if entry.resource == "loan_draft":
+            there = bool(loans & set(mirror.candidates(entry)))
+        elif entry.resource == "journal":
+            there = f"news {entry.identity}" in journals
+        else:
+            there = (entry.loan_id, Decimal(entry.amount or 0)) in positions
+        if not there:
             yield f"{entry.resource} {entry.identity} v{entry.version} is delivered and was never applied"
 
 

@@ -57,6 +57,16 @@ def write_mappings(folder: Path) -> Path:
     return folder
 
 
+_STAMPS = {"created": "datetime", "changed": "datetime"}
+COLUMNS = {
+    "loan": _STAMPS
+    | dict.fromkeys(("account", "client", "first_name", "last_name", "status"), "text")
+    | {"id": "integer", "activity": "integer", "amount": "number", "repaid": "number", "disbursed": "date"},
+    "instalment": {"loan_id": "integer", "due": "date", "principal": "number", "interest": "number"},
+    "note": _STAMPS | {"id": "integer", "account": "text", "body": "text"},
+}
+
+
 @dataclass
 class SimulatedMis:
     """Rows by table and key, all their versions, and at which commit each was last written."""
@@ -67,6 +77,7 @@ class SimulatedMis:
     notes: dict[str, dict[str, Any]] = field(default_factory=dict)
     positions: dict[str, list[Decimal]] = field(default_factory=dict)
     commit: int = 0
+    busy_seconds: float = 0.0
     written: dict[tuple[str, str], int] = field(default_factory=dict)
 
     # ---------------------------------------------------------------- what the relay's Mis can do
@@ -92,6 +103,14 @@ class SimulatedMis:
     def read(self, stream: Stream, keys: Sequence[str], *, cutoff: date) -> list[Content]:
         """Rows as they are now."""
         return [self._content(stream, key) for key in keys]
+
+    def shape(self, stream: Stream) -> dict[str, dict[str, str]]:
+        """It never changes."""
+        return {}
+
+    def columns(self, source: str) -> dict[str, str]:
+        """What the columns hold."""
+        return COLUMNS[source.removeprefix("SELECT * FROM ").split()[0]]
 
     def walk(self, stream: Stream, *, after: str | None, limit: int) -> list[str]:
         """Keys in scope, in order."""

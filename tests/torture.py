@@ -38,7 +38,7 @@ from kiva_relay.sandbox.control import Sandbox
 
 LEASE = 1.0
 _IN_MEMORY = Path("/dev/shm")  # a killed process needs no disk: the kernel has what it wrote
-SETTLE_AFTER = 4.0
+SETTLE_AFTER = 2.0
 _STEPS = ("claimed", "testified", "answered", "settled", "read", "captured", "listed", "leased")
 _OFTEN = (4, 4, 5, 4, 2, 3, 1, 1)
 
@@ -81,7 +81,7 @@ class Stage:
     def life(self, death: killable.Death | None = None) -> killable.Life:
         """A relay on this stage."""
         environ = {"KIVA_SECRET": "s3cr3t"}
-        return killable.Life(self.config, self.folder / "relay.log", death, self.lease, environ)
+        return killable.Life(self.config, self.folder / "relay.log", death, self.lease, environ=environ)
 
 
 @contextlib.contextmanager
@@ -139,7 +139,7 @@ def _settings(folder: Path, mis: str, outbox: str, kiva: str) -> dict[str, Any]:
             "token_url": f"{kiva}/oauth/token",
             "api_url": kiva,
         },
-        "mis": {"url": mis, "timezone": "Africa/Dakar", "poll_every": "200ms"},
+        "mis": {"url": mis, "timezone": "Africa/Dakar", "poll_every": "200ms", "max_load": 100},
         "mappings": "fineract",
         "parameters": {"kiva_fund": KIVA_FUND},
         "outbox": {"url": outbox, "witness": str(folder / "witness.log")},
@@ -203,23 +203,22 @@ def weather(stage: Stage, figures: reckoning.Figures, *, rate: float) -> Iterato
 
 
 def come_to_rest(stage: Stage, figures: reckoning.Figures, *, within: float = 60.0) -> None:
-    """A last life without faults: until everything is as it should be, or time is up; then judge."""
+    """A last life without faults: until everything is as it should be; `within` is how long nothing may move."""
     process = killable.start(stage.life())
-    deadline = time.monotonic() + within
+    moved, before = time.monotonic(), (-1, -1)
     try:
-        while True:
+        while process.exitcode is None and time.monotonic() - moved < within:
             figures.released += _release(stage)
-            found = reckoning.judge(stage.case())
-            if (
-                process.exitcode is not None
-                or (not found.wrong and not _under_way(stage))
-                or time.monotonic() > deadline
-            ):
+            now = (_under_way(stage), stage.kiva.state()["records"])
+            if not now[0] and not reckoning.judge(stage.case()).wrong:
                 break
+            if now != before:
+                moved, before = time.monotonic(), now
             process.join(0.5)
     finally:
         process.terminate()
         process.join(20)
+    found = reckoning.judge(stage.case())
     if process.exitcode not in (0, -signal.SIGTERM):  # the latter before it had begun to listen
         found.wrong.insert(0, f"the last life ended with exit code {process.exitcode}; see {stage.folder}/relay.log")
     figures.add(found)
@@ -231,7 +230,7 @@ def _one_life(stage: Stage, dice: random.Random) -> str:
     step = dice.choices(_STEPS, _OFTEN)[0] if dice.random() < 0.75 else ""
     death = killable.Death(step, 1 if step == "leased" else dice.choice((1, 1, 2, 3))) if step else None
     process = killable.start(stage.life(death))
-    process.join(wait + (3.5 if death else dice.uniform(0.1, 2.0)))
+    process.join(wait + (3.5 if death else dice.uniform(0.1, 4.0)))
     if process.exitcode is None:
         process.kill()
         process.join()
@@ -317,7 +316,7 @@ def main() -> int:
                     changes=given.changes // len(outboxes),
                     rate=given.rate,
                     until=1_200,
-                    rest=180,
+                    rest=60,
                 )
                 for line in figures.lines():
                     _say(line)

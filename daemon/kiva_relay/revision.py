@@ -22,6 +22,8 @@ from kiva_relay.outbox.state import State
 MUCH = 0.1
 
 _columns = table.entry.c
+# What the mapping refused has none: that it can be sent after an edit is what the edit was for.
+_has_body = _columns.body_sha256.is_not(None)
 _log = log.get("intake")
 
 
@@ -95,7 +97,7 @@ def _begin(tx: Connection, document: Document, *, now: datetime) -> None:
 
 def _stands(document: Document, period: str) -> sa.ColumnElement[bool]:
     """What waits to be sent; of positions also those of the period that Kiva has, for a newer one replaces them."""
-    waits = _columns.state.in_([State.READY.value, State.WAITING.value])
+    waits = sa.and_(_columns.state.in_([State.READY.value, State.WAITING.value]), _has_body)
     if document.resource != "repayment":
         return waits
     return sa.or_(waits, sa.and_(_columns.state == State.DELIVERED.value, _columns.period == period))
@@ -105,7 +107,7 @@ def _changed(tx: Connection, document: Document, begun: dict[str, Any]) -> int:
     """Identities that waited then, and have another version now, or none."""
     older = (_columns.stream == document.name, _columns.id <= begun["upto"])
     at = datetime.fromisoformat(begun["at"])
-    replaced = sa.and_(_columns.state == State.SUPERSEDED.value, _columns.settled_at >= at)
+    replaced = sa.and_(_columns.state == State.SUPERSEDED.value, _columns.settled_at >= at, _has_body)
     if document.resource == "repayment":
         replaced = sa.or_(
             replaced, sa.and_(_columns.state == State.DELIVERED.value, _columns.period == begun["period"])
@@ -114,6 +116,6 @@ def _changed(tx: Connection, document: Document, begun: dict[str, Any]) -> int:
     newer = (_columns.stream == document.name, _columns.id > begun["upto"], _columns.identity.in_(before))
     versions = sa.select(sa.func.count(sa.distinct(_columns.identity))).where(*newer)
     gone = sa.select(sa.func.count(sa.distinct(_columns.identity))).where(
-        *older, _columns.state == State.WITHDRAWN.value, _columns.settled_at >= at
+        *older, _columns.state == State.WITHDRAWN.value, _columns.settled_at >= at, _has_body
     )
     return int(tx.execute(versions).scalar_one()) + int(tx.execute(gone).scalar_one())

@@ -123,6 +123,7 @@ def fences(stage: torture.Stage) -> list[int]:
 def test_a_stopped_holder_neither_writes_nor_sends_after_its_lease(postgres_database: str, tmp_path: Path) -> None:
     outbox, sent = outboxes.migrated(postgres_database), tmp_path / "sent"
     holder = lease_holder.start(postgres_database, sent, seconds=0.5)
+    eventually(lambda: sent.exists() and sent.read_text())
     try:
         for trial in range(1, TRIALS + 1):
             standby = lease_holder.start(postgres_database, sent, seconds=0.5)

@@ -9,9 +9,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 import simulated
-from kiva_relay.delivery import reconciler, start
+from kiva_relay.delivery import breaker, outcome, reconciler
 from kiva_relay.delivery.client import Answer
 from kiva_relay.delivery.courier import Courier
 from kiva_relay.delivery.outcome import Decision, Outcome
@@ -24,6 +25,7 @@ from simulated import Mood, Workshop
 pytestmark = pytest.mark.long
 
 DRAFTS = Mood(trouble=0.4, kills=3, drafts_visible=True, lag=timedelta(0), switch=0.1, resources=("loan_draft",))
+UNSEEN = dataclasses.replace(DRAFTS, drafts_visible=False)
 POSITIONS = dataclasses.replace(DRAFTS, resources=("repayment",))
 LATE = {"late": 1}
 LOST = {"answer lost": 3, "dropped before": 1}
@@ -63,18 +65,19 @@ def tells_no_witness(patch: pytest.MonkeyPatch, _shop: Workshop) -> None:
 
 def sends_again_what_was_lost(patch: pytest.MonkeyPatch, _shop: Workshop) -> None:
     """A lost answer counts as not processed."""
+    original = outcome.decide
 
     def decide(answer: Answer, *, shape: bool, now: dt.datetime) -> Decision:
-        decision = OUTCOME(answer, shape=shape, now=now)
+        decision = original(answer, shape=shape, now=now)
         return Decision(Outcome.NOT_PROCESSED) if decision.outcome is Outcome.IN_DOUBT else decision
 
-    patch.setattr("kiva_relay.delivery.outcome.decide", decide)
+    patch.setattr(outcome, "decide", decide)
 
 
 def starts_as_if_nothing_had_left(patch: pytest.MonkeyPatch, _shop: Workshop) -> None:
     """What was being sent when the process ended is ready again."""
     recover = reconciler.recover
-    patch.setattr(start.reconciler, "recover", lambda tx, **more: recover(tx, **(more | {"witnessed": _never})))
+    patch.setattr(reconciler, "recover", lambda tx, **more: recover(tx, **(more | {"witnessed": _never})))
 
 
 def lets_versions_overtake(patch: pytest.MonkeyPatch, shop: Workshop) -> None:
@@ -86,14 +89,6 @@ def lets_versions_overtake(patch: pytest.MonkeyPatch, shop: Workshop) -> None:
 def takes_absence_for_proof(patch: pytest.MonkeyPatch, _shop: Workshop) -> None:
     """A list needs no control."""
     patch.setattr(reconciler, "_control", lambda *_args: True)
-
-
-def takes_an_early_control(patch: pytest.MonkeyPatch, _shop: Workshop) -> None:
-    """The control may have been sent while the lost request could still arrive."""
-    control = reconciler._control
-    patch.setattr(
-        reconciler, "_control", lambda tx, after, refresh: control(tx, after - timedelta(minutes=15), refresh)
-    )
 
 
 def settles_at_once(patch: pytest.MonkeyPatch, _shop: Workshop) -> None:
@@ -138,36 +133,27 @@ def _never(_attempt: int) -> bool:
     return False
 
 
-OUTCOME = __import__("kiva_relay.delivery.outcome", fromlist=["decide"]).decide
-
 RULES: dict[str, tuple[Break, Mood]] = {
-    "intent before send": (sends_before_it_writes, DRAFTS),
-    "witness": (tells_no_witness, DRAFTS),
-    "in doubt instead of retry": (sends_again_what_was_lost, dataclasses.replace(DRAFTS, faults=LOST)),
-    "a doubt at start": (starts_as_if_nothing_had_left, DRAFTS),
+    "intent before send": (sends_before_it_writes, UNSEEN),
+    "witness": (tells_no_witness, UNSEEN),
+    "in doubt instead of retry": (sends_again_what_was_lost, dataclasses.replace(UNSEEN, faults=LOST)),
+    "a doubt at start": (starts_as_if_nothing_had_left, UNSEEN),
     "version order": (lets_versions_overtake, dataclasses.replace(POSITIONS, faults=LATE)),
-    "control for absence": (takes_absence_for_proof, dataclasses.replace(DRAFTS, faults=LOST, drafts_visible=False)),
-    "a late control": (
-        takes_an_early_control,
-        dataclasses.replace(
-            DRAFTS,
-            faults=LATE,
-            lag=timedelta(minutes=40),
-            kills=0,
-            loans=4,
-            actors={"courier": 6, "intake": 2, "lookout": 6, "institution": 1, "time": 8},
-        ),
+    "control for absence": (takes_absence_for_proof, dataclasses.replace(UNSEEN, faults=LOST)),
+    "settle after": (
+        settles_at_once,
+        dataclasses.replace(POSITIONS, faults=LATE, kills=0, switch=0, trouble=0.6, steps=30),
     ),
-    "settle after": (settles_at_once, dataclasses.replace(POSITIONS, faults=LATE, kills=0, trouble=0.6, steps=30)),
     "doubts stay in mind": (
         forgets_what_it_doubted,
         dataclasses.replace(
             POSITIONS,
-            faults=LOST,
+            faults={"answer lost": 1},
+            trouble=0.5,
             kills=0,
-            loans=1,
+            switch=0,
             steps=30,
-            actors={"courier": 4, "intake": 6, "lookout": 6, "institution": 6, "time": 8},
+            actors={"courier": 4, "intake": 5, "lookout": 6, "institution": 6, "time": 6},
         ),
     ),
     "adopt": (does_not_look_before_it_sends, DRAFTS),
@@ -185,3 +171,33 @@ def test_a_history_goes_wrong_without(rule: str, shop: Workshop, monkeypatch: py
     found = next((wrong for seed in range(MOST_SEEDS) if (wrong := simulated.tried(seed, shop, mood=mood))), None)
     assert found is not None, f"{MOST_SEEDS} histories went well although: {breaks.__doc__}"
     print(f"seed {found.seed}:\n" + "\n".join(found.steps))  # noqa: T201 - `pytest -rP` shows the history
+
+
+OUTAGE = dataclasses.replace(DRAFTS, trouble=1, faults={"status 502": 1}, kills=0, switch=0)
+
+
+def doubts_after_an_outage(shop: Workshop) -> int:
+    """Sixty drafts wait, and for an hour Kiva's gateway answers 502 to whatever is posted, though it lists its loans."""
+    history = simulated.History(1, shop, OUTAGE)
+    history.begin()
+    for _ in range(60):
+        history.mis.open_loan()
+    for _ in range(120):
+        history.clock.moment += timedelta(seconds=30)
+        for loop in history.loops.values():
+            loop()
+    history.end()
+    with shop.outbox.read() as tx:
+        where = table.entry.c.state == State.IN_DOUBT.value
+        return int(tx.execute(sa.select(sa.func.count()).select_from(table.entry).where(where)).scalar_one())
+
+
+def test_an_outage_of_an_hour_leaves_at_most_three_in_doubt(shop: Workshop) -> None:
+    assert 1 <= doubts_after_an_outage(shop) <= breaker.MOST_DOUBTS
+
+
+def test_every_waiting_draft_comes_into_doubt_without_the_canary(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(breaker, "doubts_in_a_row", lambda *_args: (0, None))
+    assert doubts_after_an_outage(shop) == 60

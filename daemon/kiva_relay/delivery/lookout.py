@@ -70,6 +70,9 @@ class Lookout:
             return False
         with bench.outbox.begin() as tx:
             now = bench.clock.now()
+            if kept.is_overtaken(tx, number):
+                kept.end_refresh(tx, number, complete=False, listed=0, detail=kept.OVERTAKEN, now=now)
+                return False
             kept.keep(tx, number, loans)
             kept.end_refresh(tx, number, complete=True, listed=len(loans), detail=None, now=now)
             hold.release(tx, hold.ALL, by=hold.RELAY, note="Kiva answers again", now=now, reason="destination_fault")

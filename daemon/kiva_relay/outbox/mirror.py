@@ -32,6 +32,9 @@ PUBLISHED = (
 GONE = ("deleted",)
 """Statuses in which Kiva does not have the loan."""
 
+OVERTAKEN = "a person deleted a draft in PA2 meanwhile"
+"""Why a reading of the list does not count."""
+
 _CHUNK = 500
 
 
@@ -96,11 +99,19 @@ def end_refresh(
 def forget(tx: Connection, loan_ids: Sequence[str]) -> None:
     """A person says that these drafts are not at Kiva any more: until the next reading says otherwise, they are not.
 
-    When they were listed first stays known, and what was published cannot have been deleted.
+    When they were listed first stays known, and what was published cannot have been deleted. A reading that is under
+    way may have met them before they were deleted: it will not count.
     """
     columns = table.mirror.c
     where = (columns.loan_id.in_(loan_ids), columns.status.not_in(PUBLISHED))
     tx.execute(sa.update(table.mirror).where(*where).values(status=GONE[0]))
+    under_way = table.mirror_refresh.c.ended_at.is_(None)
+    tx.execute(sa.update(table.mirror_refresh).where(under_way).values(detail=OVERTAKEN))
+
+
+def is_overtaken(tx: Connection, refresh: int) -> bool:
+    """Did a person say, while it was read, that something of it was deleted?"""
+    return tx.execute(sa.select(table.mirror_refresh.c.detail).filter_by(id=refresh)).scalar() == OVERTAKEN
 
 
 def last_complete(tx: Connection, *, started_after: datetime | None = None) -> Refresh | None:

@@ -1,0 +1,37 @@
+"""Histories of the real relay under the dice. A seed that goes wrong is told by: make simulate SEED=…"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+import simulated
+from simulated import Workshop
+
+SEEDS = int(os.environ.get("KIVA_RELAY_SEEDS", "240"))
+AT_ONCE = 40
+
+
+@pytest.fixture(scope="module")
+def shop() -> Iterator[Workshop]:
+    with simulated.workshop() as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, AT_ONCE))
+def test_the_promise_is_kept_in_every_history(first: int, shop: Workshop) -> None:
+    for seed in range(first, first + AT_ONCE):
+        wrong = simulated.tried(seed, shop)
+        assert wrong is None, f"make simulate SEED={seed}\n" + "\n".join(wrong.steps)
+
+
+def test_a_seed_tells_the_same_history_twice(shop: Workshop) -> None:
+    told = []
+    for _ in range(2):
+        history = simulated.History(7, shop)
+        history.run()
+        history.end()
+        told.append((history.steps, history.kiva.ledger))
+    assert told[0] == told[1]
