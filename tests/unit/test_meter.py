@@ -19,7 +19,9 @@ NAMES = {
     "last_success_timestamp_seconds{resource}",
     "mapping_refusals_total{mapping,code}",
     "mirror_age_seconds",
+    "mis_horizon_age_seconds",
     "mis_query_seconds_total",
+    "stream_stopped{stream}",
 }
 
 
