@@ -13,6 +13,7 @@ import pytest
 
 import institution
 import mariadb_found
+from kiva_relay import log
 from kiva_relay.demo import book, fineract, postgres
 from kiva_relay.sandbox import control, server
 from kiva_relay.sandbox.config import SandboxConfig
@@ -27,6 +28,12 @@ def pytest_report_header() -> list[str]:
         f"SQLite: {sqlite3.sqlite_version}",
         f"MariaDB: {mariadb_found.told()}",
     ]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _log_goes_to_standard_error() -> None:
+    """What a test of another file did to the log is over."""
+    log.configure()
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ quote a row.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import logging
@@ -103,7 +104,10 @@ def configure(
 
 
 class _Lines:
-    """Writes whole lines; each with one call, so that threads do not mix theirs."""
+    """Writes whole lines; each with one call, so that threads do not mix theirs.
+
+    A line that cannot be written (a full disk, a journal that is restarted) is lost; it ends nothing.
+    """
 
     def __init__(self, stream: TextIO | None, name: str = "") -> None:
         self.name = name
@@ -111,8 +115,9 @@ class _Lines:
 
     def msg(self, line: str) -> None:
         stream = self._stream or sys.stderr
-        stream.write(line + "\n")
-        stream.flush()
+        with contextlib.suppress(OSError):
+            stream.write(line + "\n")
+            stream.flush()
 
     debug = info = warning = warn = error = err = exception = critical = fatal = failure = log = msg
 

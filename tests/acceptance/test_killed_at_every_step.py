@@ -31,7 +31,7 @@ def template(postgres_server: postgres.Server, tmp_path_factory: pytest.TempPath
         yield name, photos
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.long)])
 def stage(
     request: pytest.FixtureRequest, postgres_server: postgres.Server, template: tuple[str, Path], tmp_path: Path
 ) -> Iterator[torture.Stage]:

@@ -74,10 +74,10 @@ def rests(house: Institution) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path, house: Institution) -> Iterator[Path]:
-    """A disk of 12 MB that the outbox lies on."""
+    """A disk of 32 MB that the outbox lies on."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(folder)], check=False)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(folder)], check=False)
     if done.returncode:
         pytest.skip("cannot run here: mounting a small disk needs root")
     house.changes["outbox"] = {"url": f"sqlite:///{folder}/outbox.db", "witness": str(house.folder / "witness.log")}
@@ -101,7 +101,7 @@ def fill(disk: Path, *, leave: int = 0) -> Path:
 
 
 def test_with_little_room_nothing_is_claimed_and_status_says_so(house: Institution, small_disk: Path) -> None:
-    with running(house):  # 64 MB are to be kept free, and the disk has 12
+    with running(house):  # 64 MB are to be kept free, and the disk has 32
         eventually(lambda: "The disk is almost full. Nothing is sent until there is room" in log(house))
         entries_on(small_disk, house)
         eventually(lambda: house.entries(state="ready"))

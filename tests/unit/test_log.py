@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
@@ -130,3 +131,12 @@ def test_a_logger_made_before_follows_what_is_configured_later(capsys: pytest.Ca
     stream = lines("json")
     early.info("to the stream")
     assert json.loads(stream.getvalue())["message"] == "to the stream"
+
+
+def test_a_line_that_cannot_be_written_ends_nothing() -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full:  # noqa: PTH123 - a device
+        log.configure(stream=full)
+        log.get("delivery").info("Kiva accepted it")
+        log.configure()
+        with contextlib.suppress(OSError):
+            full.close()
