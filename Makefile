@@ -15,10 +15,10 @@ demo: $(DEMO)  ## See it work on this machine, in a minute (FOR=5m works longer,
 	@$(BIN)/kiva-relay demo $(if $(FOR),--for $(FOR)) $(if $(CLIENTS),--clients $(CLIENTS)) $(if $(KEEP),--keep)
 
 test: $(DEV)  ## Run the tests
-	$(BIN)/pytest -n 2 --dist worksteal -m "not long"
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not long"
 
 test-long: $(DEV)  ## Run the tests that take minutes
-	$(BIN)/pytest -m long --timeout 1800
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m long --timeout 900
 
 check: $(DEV)  ## Look at the style, the types and the direction of imports
 	$(BIN)/ruff check .

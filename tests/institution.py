@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import unittest.mock
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -23,8 +24,10 @@ import sqlalchemy as sa
 
 import yaml_text
 from kiva_relay.config import loader
+from kiva_relay.config.settings import Settings
 from kiva_relay.demo import branch
 from kiva_relay.demo.teller import Teller
+from kiva_relay.mapping.document import Mapping as Document
 from kiva_relay.opening import load_documents
 from kiva_relay.outbox import table
 from kiva_relay.relay import Relay, Summary
@@ -61,7 +64,7 @@ class Institution:
     def relay(self) -> Iterator[Relay]:
         """A relay in this process, opened."""
         settings = loader.load(self.config, environ={})
-        relay = Relay(settings, load_documents(settings))
+        relay = Relay(settings, documents(settings))
         relay.open()
         try:
             yield relay
@@ -75,8 +78,9 @@ class Institution:
 
     @contextlib.contextmanager
     def daemon(self) -> Iterator[Relay]:
-        """A relay that runs in threads of this process."""
-        with self.relay() as relay:
+        """A relay that runs in threads of this process, all of which have ended when it is over."""
+        patience = unittest.mock.patch("kiva_relay.relay._READERS_STOP_WITHIN", PATIENCE)
+        with patience, self.relay() as relay:
             failed: list[BaseException] = []
 
             def run() -> None:
@@ -180,6 +184,19 @@ def _merged(into: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
         inner = merged.get(name)
         merged[name] = _merged(inner, value) if isinstance(inner, dict) and isinstance(value, Mapping) else value
     return merged
+
+
+_ready_made: dict[str, list[Document]] = {}
+
+
+def documents(settings: Settings) -> list[Document]:
+    """The mappings of a configuration; the ready-made ones are read once, for reading takes longer than many a test."""
+    told = f"{settings.parameters} {settings.resources}"
+    if settings.mappings != ("fineract",):
+        return load_documents(settings)
+    if told not in _ready_made:
+        _ready_made[told] = load_documents(settings)
+    return _ready_made[told]
 
 
 def eventually(question: Callable[[], Any], *, within: float = PATIENCE) -> Any:

@@ -6,7 +6,7 @@ value that means something else; a stream that stands still misses nothing, for 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from kiva_relay import errors, log, meter
 from kiva_relay.clock import Clock
@@ -47,9 +47,10 @@ class Fit:
         Raises:
             Unreachable: the MIS is away.
         """
+        live = _Live(self._mis)
         for name in self._documents:
             if self._clock.monotonic() >= self._next_look.get(name, 0.0):
-                self._look(name)
+                self._look(name, live)
         meter.replace(meter.stream_stopped, {(name,): 1.0 for name in self.stopped})
         return [document for name, document in self._documents.items() if name not in self.stopped]
 
@@ -70,24 +71,24 @@ class Fit:
         shape = self._mis.shape(document.stream)
         if shape == self._shapes.get(document.name):
             return
-        if error := self._mistake(document):
+        if error := self._mistake(document, _Live(self._mis)):
             raise DoesNotFit(error, hint="kiva-relay mapping check")
         self._shapes[document.name] = shape
 
-    def _look(self, name: str) -> None:
-        if error := self._mistake(self._documents[name]):
+    def _look(self, name: str, live: _Live) -> None:
+        if error := self._mistake(self._documents[name], live):
             self.stop(name, DoesNotFit(error))
             return
         if self.stopped.pop(name, None) is not None:
             _log.info("The mapping fits again; what it missed is read now", mapping=name)
         self._next_look[name] = self._clock.monotonic() + LOOK_AGAIN
 
-    def _mistake(self, document: Document) -> str:
+    def _mistake(self, document: Document, live: _Live) -> str:
         """What keeps a mapping from being read, "" when nothing does."""
-        mistakes = [one for one in documents_.verify(document, self._mis) if one.severity == "error"]
+        mistakes = [one for one in documents_.verify(document, live) if one.severity == "error"]
         if mistakes:
             return f"{mistakes[0].path}: {mistakes[0].message}"
-        kinds = self._of_columns(document)
+        kinds = _of_columns(document, live)
         before = self._kinds.setdefault(document.name, kinds)
         for column, kind in kinds.items():
             was = before.get(column, kind)
@@ -96,10 +97,27 @@ class Fit:
                 return f"{name} was {was} and is {kind} now; look whether the mapping still means the same, then reload"
         return ""
 
-    def _of_columns(self, document: Document) -> dict[tuple[str, str], str]:
-        """What the columns that the mapping reads hold, by owner and name."""
-        stream = document.stream
-        sources = {ROOT: stream.table} | {each.name: each.table or each.sql or "" for each in stream.relations}
-        live = {owner: self._mis.columns(source) for owner, source in sources.items()}
-        used = {(column.owner or ROOT, column.name) for column in document.columns}
-        return {(owner, name): live[owner][name] for owner, name in sorted(used) if name in live.get(owner, {})}
+
+class _Live:
+    """The columns of the MIS as they are at this moment: each table and SELECT is asked once, whoever reads it."""
+
+    def __init__(self, mis: Mis) -> None:
+        self._mis = mis
+        self._known: dict[str, Mapping[str, str]] = {}
+
+    def columns(self, source: str, /) -> Mapping[str, str]:
+        if source not in self._known:
+            self._known[source] = self._mis.columns(source)
+        return self._known[source]
+
+    def choices(self, sql: str, /) -> Sequence[tuple[str, str]]:
+        return self._mis.choices(sql)
+
+
+def _of_columns(document: Document, live: _Live) -> dict[tuple[str, str], str]:
+    """What the columns that the mapping reads hold, by owner and name."""
+    stream = document.stream
+    sources = {ROOT: stream.table} | {each.name: each.table or each.sql or "" for each in stream.relations}
+    columns = {owner: live.columns(source) for owner, source in sources.items()}
+    used = {(column.owner or ROOT, column.name) for column in document.columns}
+    return {(owner, name): columns[owner][name] for owner, name in sorted(used) if name in columns.get(owner, {})}

@@ -64,6 +64,10 @@ def log(house: Institution) -> str:
     return (house.folder / "daemon.log").read_text()
 
 
+WELL_BEFORE_THE_GRACE = 15
+"""Seconds: `stop_grace` is 150, and the slow answer comes after 20."""
+
+
 def stopped(process: subprocess.Popen[str]) -> tuple[int, float]:
     """Ask it to stop; the exit code, and after how many seconds it came."""
     began = time.monotonic()
@@ -126,13 +130,13 @@ def test_an_outbox_of_another_partner(house: Institution) -> None:
 # ---------------------------------------------------------------- signals
 
 
-def test_it_runs_and_ends_within_two_seconds(house: Institution) -> None:
+def test_it_runs_and_ends_when_asked_to(house: Institution) -> None:
     house.changes["resources"] = ["loan_draft"]
     with house.process() as process:
         eventually(lambda: house.sent("loan_draft"))
         code, seconds = stopped(process)
     assert code == 0
-    assert seconds < 2
+    assert seconds < WELL_BEFORE_THE_GRACE
     lines = log(house).splitlines()
     assert "starts, towards SANDBOX partner=123" in lines[0]
     assert "stopped as asked. Nothing is lost" in lines[-1]
@@ -149,7 +153,7 @@ def test_the_answer_under_way_is_awaited_and_a_second_signal_is_not(house: Insti
             process.wait(1)
         code, seconds = stopped(process)
     assert code == -signal.SIGTERM
-    assert seconds < 2
+    assert seconds < WELL_BEFORE_THE_GRACE
 
 
 def test_a_hangup_reloads_and_a_second_relay_is_refused(house: Institution, own: Path) -> None:

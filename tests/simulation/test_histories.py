@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 import simulated
 from simulated import Workshop
 
-SEEDS = int(os.environ.get("KIVA_RELAY_SEEDS", "240"))
+EVERYDAY = 80
+SEEDS = 2_400
 AT_ONCE = 40
 
 
@@ -20,7 +21,12 @@ def shop() -> Iterator[Workshop]:
         yield opened
 
 
-@pytest.mark.parametrize("first", range(0, SEEDS, AT_ONCE))
+def _seeds() -> Iterator[Any]:
+    for first in range(0, SEEDS, AT_ONCE):
+        yield pytest.param(first, marks=[pytest.mark.long] if first >= EVERYDAY else [])
+
+
+@pytest.mark.parametrize("first", _seeds())
 def test_the_promise_is_kept_in_every_history(first: int, shop: Workshop) -> None:
     for seed in range(first, first + AT_ONCE):
         wrong = simulated.tried(seed, shop)
