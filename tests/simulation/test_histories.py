@@ -26,7 +26,7 @@ def _seeds() -> Iterator[Any]:
         yield pytest.param(first, marks=[pytest.mark.long] if first >= EVERYDAY else [])
 
 
-@pytest.mark.parametrize("first", _seeds())
+@pytest.mark.parametrize("first", list(_seeds()))
 def test_the_promise_is_kept_in_every_history(first: int, shop: Workshop) -> None:
     for seed in range(first, first + AT_ONCE):
         wrong = simulated.tried(seed, shop)
