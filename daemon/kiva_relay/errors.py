@@ -14,10 +14,14 @@ IllegalMove                a move the state machine does not know: a bug, not an
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
+
+_A_WORD = 3
+"""Letters from which on a name that begins alike is more than chance."""
 
 
 class RelayError(Exception):
@@ -103,9 +107,20 @@ class IllegalMove(Exception):
 
 
 def nearest(wrong: str, known: Iterable[str], *, limit: int = 3) -> list[str]:
-    """Names that resemble `wrong`, the best first: at most `limit`, none when nothing is near."""
-    folded = {name.casefold(): name for name in known}
-    return [folded[hit] for hit in difflib.get_close_matches(wrong.casefold(), folded, n=limit, cutoff=0.6)]
+    """Names that begin with `wrong` or resemble it, the best first: at most `limit`, none when nothing is near.
+
+    Case and accents count for nothing: `thies` is near `Thiès: Senegal`.
+    """
+    folded = {_folded(name): name for name in known}
+    sought = _folded(wrong)
+    begin = sorted(name for name in folded if len(sought) >= _A_WORD and name.startswith(sought))
+    like = difflib.get_close_matches(sought, folded, n=limit, cutoff=0.6)
+    return [folded[hit] for hit in dict.fromkeys([*begin, *like])][:limit]
+
+
+def _folded(name: str) -> str:
+    parts = unicodedata.normalize("NFD", name.casefold().strip())
+    return "".join(part for part in parts if not unicodedata.combining(part))
 
 
 def counted(number: int, noun: str) -> str:

@@ -100,6 +100,24 @@ def test_positions_at_a_past_cut_off_are_the_sum_of_the_transactions_until_then(
     }
 
 
+def test_where_kiva_gives_its_loans_but_not_its_lists_only_what_needs_them_waits(house: Institution) -> None:
+    ids = expect_repayments(house)
+    fault = house.kiva.fault("status", on="config", status=404, every=1)
+    house.once()
+    assert len(house.positions()) == len(ids)
+    assert not house.sent("loan_draft")
+    waiting = house.entries(resource="loan_draft", state="waiting", reason="lists_unknown")
+    assert waiting
+    shown = house.command("status").stdout
+    assert "its lists (activities, locales, locations, themes) were not given yet" in shown
+    assert "refuses the relay itself" not in shown
+    house.kiva.clear_faults(fault)
+    house.once()
+    assert not house.entries(resource="loan_draft", reason="lists_unknown", state="waiting")
+    assert {row.identity for row in waiting} & {row.identity for row in house.entries(state="delivered")}
+    assert "not given yet" not in house.command("status").stdout
+
+
 def test_changes_arrive_while_it_runs(house: Institution) -> None:
     ids = expect_repayments(house)
     teller = house.teller()

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 from kiva_relay import errors, pulse
 from kiva_relay.cli import frame, held, words
 from kiva_relay.config.settings import Settings
-from kiva_relay.outbox import listing, mirror, watermark
+from kiva_relay.outbox import catalogue, listing, mirror, watermark
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.state import State
 from kiva_relay.resource import window
@@ -76,6 +76,7 @@ class Facts:
     expiring: list[Entry]
     next_due: datetime | None
     refresh: mirror.Refresh | None
+    lists_read: bool
     marks: Mapping[str, watermark.Watermark]
     report: window.Report
 
@@ -131,6 +132,7 @@ def gather(tx: Connection, settings: Settings, *, now: datetime) -> Facts:
         expiring=listing.expiring(tx),
         next_due=listing.next_due(tx),
         refresh=mirror.last_complete(tx),
+        lists_read=catalogue.refreshed_at(tx) is not None,
         marks=watermark.watermarks(tx),
         report=window.report(settings, now),
     )

@@ -5,6 +5,7 @@ from typing import Any
 
 from kiva_relay.cli import frame, situation
 from kiva_relay.cli.situation import Facts, Finding, Verdict
+from kiva_relay.outbox import catalogue
 from kiva_relay.outbox.state import State
 
 _COLUMNS = ("", "waiting", "in doubt", "refused", "held", "delivered today", "this month")
@@ -93,7 +94,10 @@ def _mis(facts: Facts) -> list[str]:
 def _kiva(facts: Facts) -> list[str]:
     if facts.refresh is None:
         return ["its list of loans was not read whole yet"]
-    return [f"its list of loans was read whole {frame.length(facts.now - facts.refresh.started_at)} ago"]
+    lines = [f"its list of loans was read whole {frame.length(facts.now - facts.refresh.started_at)} ago"]
+    if not facts.lists_read:
+        lines.append(f"its lists ({', '.join(catalogue.KINDS)}) were not given yet: drafts that need them wait")
+    return lines
 
 
 def _moment(facts: Facts, when: datetime) -> str:

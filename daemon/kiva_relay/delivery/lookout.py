@@ -20,6 +20,7 @@ from kiva_relay.outbox import mirror as kept
 from kiva_relay.outbox.state import State
 
 _LISTS_EVERY = timedelta(days=1)
+_LISTS_AGAIN = timedelta(minutes=5)
 _SOON = timedelta(seconds=1)
 _A_JUMP = 2.0  # seconds; a clock that is steered gently differs by less between two looks
 _READS = "read:loans"
@@ -34,6 +35,7 @@ class Lookout:
         self._bench, self._at = bench, at
         self._next: datetime | None = None
         self._new_token_tried = False
+        self._lists_are_missing = False
         self._clocks_differ_by: float | None = None
         self._settles_from = 0.0
 
@@ -57,7 +59,6 @@ class Lookout:
             number = kept.begin_refresh(tx, now=started)
         try:
             loans = mirror.loans(bench.client, bench.settings.kiva, token)
-            self._read_lists(token)
             self._at("listed")
         except (mirror.Incomplete, mirror.NotGiven) as error:
             with bench.outbox.begin() as tx:
@@ -81,6 +82,7 @@ class Lookout:
         self._answered()
         self._next = started + bench.settings.mirror.refresh_every
         self._new_token_tried = False
+        self._read_lists(token)
         self._settle()
         return True
 
@@ -149,11 +151,29 @@ class Lookout:
             refreshed = catalogue.refreshed_at(tx)
         if refreshed is not None and now - refreshed < _LISTS_EVERY:
             return
-        given = mirror.lists(bench.client, bench.settings.kiva, token)
+        try:
+            given = mirror.lists(bench.client, bench.settings.kiva, token)
+        except mirror.NotGiven as error:
+            self._lists_missing(error)
+            return
+        self._lists_are_missing = False
         with bench.outbox.begin() as tx:
             changed = [kind for kind, items in given.items() if catalogue.keep(tx, kind, items, now=now)]
             if changed:
                 watermark.read_again(tx, table.captured.c.refused)
+
+    def _lists_missing(self, error: mirror.NotGiven) -> None:
+        """Only what looks something up there waits for them; loans, positions and journals go on."""
+        bench = self._bench
+        assert self._next is not None  # noqa: S101 - the list of loans was read a moment ago
+        self._next = min(self._next, bench.clock.now() + _LISTS_AGAIN)
+        if not self._lists_are_missing:
+            self._lists_are_missing = True
+            _log.error(
+                "Kiva did not give its lists. Drafts that look something up there wait; it is asked again",
+                said=str(error),
+                path=f"/v3/partner/{bench.settings.kiva.partner_id}/config",
+            )
 
     def _token(self) -> Token | None:
         bench = self._bench
