@@ -17,7 +17,7 @@ from psycopg import sql
 
 import simulated_mis
 from institution import eventually
-from kiva_relay import follow, opening
+from kiva_relay import errors, follow, opening
 from kiva_relay.clock import SystemClock
 from kiva_relay.config import loader
 from kiva_relay.config import settings as config
@@ -82,6 +82,11 @@ class Streamed:
         """Another teller."""
         with psycopg.connect(self.url, autocommit=True) as teller:
             yield teller
+
+    def reconnect(self) -> None:
+        """The server was away."""
+        self.teller.close()
+        self.teller = psycopg.connect(self.url, autocommit=True)
 
     def set_up(self) -> None:
         """What `watch setup --apply` does."""
@@ -166,6 +171,13 @@ class Turned:
     def followed(self) -> int:
         """What the stream brings next, without a poll; how many keys were new or different."""
         return int(eventually(self.intake.follow))
+
+    def followed_again(self) -> bool:
+        """Whether a cycle finds the stream live; the server may be on its way back."""
+        with contextlib.suppress(errors.Unreachable):
+            self.intake.cycle()
+            return self.follow.standing.live
+        return False
 
     def quiet(self, seconds: float = 0.3) -> int:
         """What the stream brings within a while."""

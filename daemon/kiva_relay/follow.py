@@ -145,7 +145,7 @@ class Follow:
             del since[name]
         followed = {}
         for name, tables in slot.covered(found, streams).items():
-            since.setdefault(name, found.xmax)
+            since.setdefault(name, found.next_xid)
             w = marks[name].w if name in marks else None
             xid = None if w is None else position.parse(w).xid
             if xid is not None and xid >= since[name]:
@@ -158,7 +158,7 @@ class Follow:
         names = frozenset(followed) & cycle.next.keys()
         barrier = ours.barrier
         passed: Mapping[str, str] = {}
-        if barrier is not None and self._tail is not None and self._tail.reached() >= barrier.place:
+        if barrier is not None and self._tail is not None and self._tail.reached(ours.session) >= barrier.place:
             passed, barrier = barrier.following, None
         if barrier is None and names:
             barrier = _Barrier(self._mis.written(), {name: cycle.next[name] for name in names})
@@ -183,7 +183,11 @@ class Follow:
     def take(self, streams: Sequence[Stream]) -> Routed | None:
         """Root keys of what was committed since, as far as it can be seen; None when there is nothing."""
         tail = self._tail
-        if tail is None or not (pending := tail.pending()):
+        if tail is None:
+            return None
+        if not (pending := tail.pending()):
+            if tail.asks:
+                self.settle()
             return None
         return self._mis.roots(streams, self._ours.oids, pending)
 
@@ -202,9 +206,9 @@ class Follow:
     def settle(self) -> None:
         """Write down how far the stream came, then confirm it to the server: never the other way round."""
         self._confirmed_at = self._clock.monotonic()
-        if self._tail is None or self._tail.session is None:
+        place = 0 if self._tail is None else self._tail.reached(self._ours.session)
+        if self._tail is None or not place:
             return
-        place = self._tail.reached()
         with self._outbox.read() as tx:
             stored = self._stored(tx)
         if self._anew or stored is None or place > stored:

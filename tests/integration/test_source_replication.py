@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import itertools
+import signal
 import threading
 from collections.abc import Iterator
-from decimal import Decimal
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
+import killable
 import streamed
 from institution import eventually
+from kiva_relay import follow, opening
+from kiva_relay import relay as relay_
 from kiva_relay.demo import postgres
+from kiva_relay.outbox import table
 from kiva_relay.source import pgoutput
 from streamed import Streamed, Turned
 
@@ -190,3 +197,184 @@ def test_w_moves_only_when_the_stream_has_passed_its_snapshot(mis: Streamed, rel
     # Polling from the W that was held finds what the stream had not passed.
     assert relay.mis.changes(relay.streams, held).keys["loan_draft"] == ["1"]
     assert relay.mis.changes(relay.streams, relay.stands()).keys["loan_draft"] == []
+
+
+def test_polling_goes_on_until_every_transaction_from_before_the_stream_has_ended(mis: Streamed) -> None:
+    with mis.another() as old, mis.intake() as relay:
+        with old.transaction():
+            old.execute("UPDATE loan SET first_name = 'Old' WHERE id = 1")
+            for _ in range(5):
+                relay.intake.cycle()
+                relay.news.wait(0.1)
+            assert relay.follow.standing.live
+            assert set(relay.regimes()) == {"xmin"}
+        assert relay.followed() == 1
+        relay.following()
+        assert relay.name("L1") == "Old"
+
+
+def test_nothing_falls_between_the_stream_and_polling(mis: Streamed) -> None:
+    with mis.another() as late, mis.intake() as relay:
+        relay.following()
+        with late.transaction():
+            late.execute("UPDATE loan SET first_name = 'Late' WHERE id = 1")
+            for name in ("Awa 2", "Awa 3"):
+                mis.sql("UPDATE loan SET first_name = %s WHERE id = 2", name)
+                assert relay.followed() == 1
+                relay.intake.cycle()
+            mis.drop_slot()
+            mis.sql("UPDATE loan SET first_name = 'Polled' WHERE id = 3")
+            eventually(lambda: relay.intake.cycle() and set(relay.regimes()) == {"xmin"})
+        eventually(lambda: relay.intake.cycle() and relay.name("L1") == "Late")
+        assert (relay.name("L2"), relay.name("L3")) == ("Awa 3", "Polled")
+        assert relay.follow.standing.why == f"there is no slot {mis.name}"
+        assert relay.follow.standing.made
+
+
+def test_what_was_deleted_while_there_was_no_slot_is_found_when_there_is_one_again(mis: Streamed) -> None:
+    with mis.intake() as relay:
+        relay.following()
+        mis.drop_slot()
+        mis.set_up()
+        mis.sql("SELECT pg_drop_replication_slot(%s)", mis.name)
+        mis.sql("DELETE FROM loan WHERE id = 2")
+        mis.set_up()
+        eventually(lambda: relay.intake.cycle() is not None and relay.state("L2") == "withdrawn")
+        relay.following()
+        assert not relay.walks()
+
+
+def test_a_slot_that_the_server_gave_up_is_said_and_made_good_by_a_sweep(mis: Streamed) -> None:
+    with mis.intake() as relay:
+        relay.following()
+        relay.follow.settle()
+    mis.sql("UPDATE loan SET first_name = 'Fatou' WHERE id = 1")
+    mis.sql("DELETE FROM loan WHERE id = 2")
+    mis.sql("ALTER SYSTEM SET max_slot_wal_keep_size = '16MB'")
+    try:
+        mis.sql("SELECT pg_reload_conf()")
+        for number in range(4):
+            mis.sql("UPDATE note SET body = 'x' WHERE id = %s", number)
+            mis.sql("SELECT pg_logical_emit_message(false, 'x', 'x'), pg_switch_wal()")
+        mis.sql("CHECKPOINT")
+        status = mis.sql("SELECT wal_status FROM pg_replication_slots WHERE slot_name = %s", mis.name)
+        assert status == [("lost",)]
+    finally:
+        mis.sql("ALTER SYSTEM RESET max_slot_wal_keep_size")
+        mis.sql("SELECT pg_reload_conf()")
+    with mis.intake() as relay:
+        eventually(lambda: relay.intake.cycle() is not None and relay.state("L2") == "withdrawn")
+        assert relay.name("L1") == "Fatou"
+        assert set(relay.regimes()) == {"xmin"}
+        assert "lost" in relay.follow.standing.why
+        # Made anew, it is followed again.
+        mis.set_up()
+        relay.following()
+
+
+@pytest.mark.parametrize("how", ["connection", "restart", "kill -9"])
+def test_an_end_of_the_connection_loses_nothing(server: postgres.Server, mis: Streamed, how: str) -> None:
+    with mis.intake() as relay:
+        relay.following()
+        mis.sql("UPDATE loan SET first_name = 'Before' WHERE id = 1")
+        if how == "connection":
+            mis.sql("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = %s", mis.name)
+        else:
+            {"restart": server.stop, "kill -9": server.kill}[how]()
+            server.start()
+            mis.reconnect()
+        mis.sql("DELETE FROM loan WHERE id = 2")
+        eventually(lambda: relay.followed_again())
+        assert eventually(lambda: relay.name("L1") == "Before")
+        assert eventually(lambda: relay.intake.follow() or relay.state("L2") == "withdrawn")
+        relay.following()
+        mis.sql("UPDATE loan SET first_name = 'After' WHERE id = 3")
+        assert relay.followed() == 1
+
+
+def test_the_daemon_is_woken_by_the_stream(mis: Streamed) -> None:
+    settings = mis.settings.model_copy(
+        update={"mis": mis.settings.mis.model_copy(update={"poll_every": timedelta(seconds=1)})}
+    )
+    daemon = relay_.Relay(settings, opening.load_documents(settings))
+    daemon.open()
+    thread = threading.Thread(target=daemon.run)
+    thread.start()
+    try:
+        eventually(lambda: daemon.pulse.regimes == {"journal": "replication", "loan_draft": "replication"})
+        daemon.settings = settings.model_copy(
+            update={"mis": settings.mis.model_copy(update={"poll_every": timedelta(minutes=10)})}
+        )
+        moved = daemon.pulse.mis.last_good
+        eventually(lambda: daemon.pulse.mis.last_good != moved)  # the last cycle for ten minutes
+        mis.sql("INSERT INTO loan (id, account, client, amount) VALUES (9, 'L9', 'C9', 50)")
+        asked = sa.select(table.entry.c.id).where(table.entry.c.identity == "L9")
+        assert eventually(lambda: _asked(daemon, asked))
+        assert daemon.pulse.replication["live"]
+    finally:
+        daemon.stop.set()
+        thread.join()
+        daemon.close()
+
+
+def test_without_a_slot_auto_polls_in_silence_and_replication_is_refused(mis: Streamed) -> None:
+    mis.sql("SELECT pg_drop_replication_slot(%s)", mis.name)
+    mis.sql(f"DROP PUBLICATION {mis.name}")
+    with mis.intake() as relay:
+        relay.intake.cycle()
+        assert set(relay.regimes()) == {"xmin"}
+        assert not relay.follow.standing.made
+    required = mis.settings.model_copy(update={"mis": mis.settings.mis.model_copy(update={"watch": "replication"})})
+    with replace(mis, settings=required).intake() as relay:
+        with pytest.raises(follow.NoStream, match="there is no publication") as refused:
+            relay.intake.cycle()
+    assert refused.value.hint == "kiva-relay watch setup"
+    assert not mis.sql("SELECT FROM pg_replication_slots WHERE slot_name = %s", mis.name)
+
+
+def test_a_table_that_is_not_published_is_polled_beside_the_stream(mis: Streamed, relay: Turned) -> None:
+    mis.sql(f"ALTER PUBLICATION {mis.name} DROP TABLE instalment")
+    mis.sql("UPDATE instalment SET interest = 8 WHERE loan_id = 1")
+    eventually(lambda: relay.intake.cycle() and relay.interest("L1") == [8])
+    relay.following()
+    mis.sql("UPDATE loan SET first_name = 'By stream' WHERE id = 2")
+    assert relay.followed() == 1
+    mis.sql("UPDATE instalment SET interest = 9 WHERE loan_id = 1")
+    assert relay.quiet(0.2) == 0
+    assert eventually(relay.intake.cycle) == 1
+    assert relay.interest("L1") == [9]
+
+
+@pytest.mark.parametrize("step", ["read", "captured"])
+def test_kill_9_of_the_relay_loses_nothing(mis: Streamed, step: str) -> None:
+    stop = threading.Event()
+    last: dict[int, str] = {}
+
+    def work() -> None:
+        with mis.another() as teller:
+            for number in itertools.count(1):
+                if stop.wait(0.01):
+                    return
+                loan = number % 3 + 1
+                teller.execute("UPDATE loan SET first_name = %s WHERE id = %s", [f"Awa {number}", loan])
+                last[loan] = f"Awa {number}"
+
+    life = killable.Life(mis.folder / "config.yaml", mis.folder / "relay.log")
+    writer = threading.Thread(target=work)
+    writer.start()
+    try:
+        for nth in (3, 20):
+            process = killable.start(replace(life, death=killable.Death(step, nth)))
+            process.join(60)
+            assert process.exitcode == -signal.SIGKILL, (mis.folder / "relay.log").read_text()[-2000:]
+    finally:
+        stop.set()
+        writer.join()
+    with mis.intake() as relay:
+        relay.following()
+        assert {loan: relay.name(f"L{loan}") for loan in last} == last
+
+
+def _asked(daemon: relay_.Relay, query: sa.Select[tuple[int]]) -> list[int]:
+    with daemon.outbox.read() as tx:
+        return list(tx.execute(query).scalars())

@@ -24,6 +24,8 @@ from kiva_relay.source.pgoutput import Columns, Decoder, Transaction
 _STATUS_EVERY = 10.0
 """Seconds. The server ends a connection that was silent for its wal_sender_timeout, 60 s."""
 _LOOK_UP = 0.5
+_PATIENCE = 3.0
+"""Seconds for which a server that waits for us before it ends is let wait."""
 _PAUSES = (0.2, 1.0, 2.0, 5.0, 10.0, 30.0)
 _MOST_HELD = 200_000
 """Rows that wait to be read; above, the server is left to keep the rest."""
@@ -54,6 +56,7 @@ class Tail:
         self._pending: list[Transaction] = []
         self._held = self._received = self._durable = 0
         self._sessions = 0
+        self._asked = (0, 0.0)
         self.session: Session | None = None
         self.error = ""
 
@@ -83,10 +86,17 @@ class Tail:
             self._pending = [one for one in self._pending if id(one) not in gone]
             self._held = sum(one.size for one in self._pending)
 
-    def reached(self) -> int:
-        """The place up to which everything is done."""
+    def reached(self, session: Session | None) -> int:
+        """The place up to which everything of this session is done; 0 when it has ended."""
         with self._lock:
+            if session is None or session != self.session:
+                return 0
             return self._pending[0].before if self._pending else self._received
+
+    @property
+    def asks(self) -> bool:
+        """Whether the server waits for more to be confirmed than was, as it does before it ends."""
+        return self._asked[0] > self._durable
 
     def confirm(self, place: int) -> None:
         """The server need not keep what lies before: it is durable with us."""
@@ -112,26 +122,25 @@ class Tail:
         if said != self.error:
             _log.warning("The stream of the MIS broke off; the MIS is polled meanwhile, nothing is lost", cause=said)
         self.error = said
-        self.session = None
-        with self._lock:
-            # What is not confirmed comes again; until then nothing is said to have been reached.
-            self._pending, self._held, self._received = [], 0, 0
         self._news()
 
     def _follow(self) -> None:
         server = _connected(self._conninfo)
         try:
             place = _begin(server, self._name)
+            self._sessions += 1
+            self._asked = (0, 0.0)
             with self._lock:
                 self._received = self._durable = place
-            self._sessions += 1
+                self.session = Session(self._sessions, place)
             self.error = ""
-            self.session = Session(self._sessions, place)
             _log.info("The stream of the MIS is followed", slot=self._name)
             self._news()
             self._listen(server)
         finally:
-            self.session = None
+            with self._lock:
+                self.session = None
+                self._pending, self._held = [], 0  # what is not confirmed comes again
             server.finish()
 
     def _listen(self, server: pq.abc.PGconn) -> None:
@@ -144,6 +153,9 @@ class Tail:
             if told != self._durable or abs(now - told_at) > _STATUS_EVERY:
                 told, told_at = self._durable, now
                 self._tell(server, told)
+            if self.asks and now - self._asked[1] > _PATIENCE:
+                # A server that ends waits for this, for ever. What was not confirmed comes again.
+                raise psycopg.OperationalError("the server waits for what cannot be confirmed yet")
             if self._held > _MOST_HELD:
                 self._stop.wait(_LOOK_UP / 10)
                 continue
@@ -166,6 +178,9 @@ class Tail:
             if not decoder.within:
                 with self._lock:
                     self._received = max(self._received, end)
+            if asks and end > self._durable and not self.asks:
+                self._asked = (end, datetime.now(UTC).timestamp())
+                self._news()
             return bool(asks)
         ended = decoder.read(message[25:], at=self._received, wanted=self._wanted)
         if ended is not None:

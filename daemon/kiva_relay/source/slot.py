@@ -23,8 +23,10 @@ SETUP = "kiva-relay watch setup"
 
 _LONGEST = 63
 
+# A snapshot's xmax follows the last id that has ended, and is no measure; age() counts from the next that is given.
 _SERVER = """
-SELECT CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS xmax, current_setting('wal_level') AS wal_level,
+SELECT CAST(CAST(pg_snapshot_xmax(t) AS text) AS bigint) + age(CAST(pg_snapshot_xmax(t) AS xid)) AS next_xid,
+       current_setting('wal_level') AS wal_level,
        current_setting('synchronous_standby_names') AS standbys, current_setting('max_slot_wal_keep_size') AS keep,
        pg_is_in_recovery() AS standby, CAST(current_user AS text) AS role,
        (SELECT rolreplication OR rolsuper FROM pg_roles WHERE rolname = current_user) AS may_follow,
@@ -32,7 +34,7 @@ SELECT CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS xmax, current_se
        s.slot_name IS NOT NULL AS there, CAST(s.database AS text) = current_database() AS here,
        CAST(s.plugin AS text) AS plugin, s.active_pid AS reader, s.wal_status AS wal_status,
        CASE WHEN NOT pg_is_in_recovery() THEN pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn) END AS kept
-FROM   (SELECT 1) one LEFT JOIN pg_replication_slots s ON s.slot_name = :name
+FROM   pg_current_snapshot() t LEFT JOIN pg_replication_slots s ON s.slot_name = :name
 """
 
 # to_jsonb, for row filters and column lists came with PostgreSQL 15.
@@ -75,11 +77,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the server says. `kept` is how many bytes of WAL it keeps for the slot; `xmax` the next transaction id."""
+    """What the server says. `kept`: bytes of WAL that it keeps for the slot; `next_xid`: of the next transaction."""
 
     name: str
     role: str
-    xmax: int
+    next_xid: int
     wal_level: str
     keep: str
     standbys: str
@@ -127,7 +129,7 @@ def facts(cx: sa.Connection, dialect: Dialect, called: str, tables: Sequence[str
     return Facts(
         name=called,
         role=row.role,
-        xmax=int(row.xmax),
+        next_xid=int(row.next_xid),
         wal_level=row.wal_level,
         keep=row.keep,
         standbys=row.standbys,
