@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 
 import orjson
 import sqlalchemy as sa
@@ -180,8 +181,11 @@ class Follow:
         self._credit = min(self._credit + earned, self._share * SPAN) - seconds
         self._counted_at = now
 
-    def take(self, streams: Sequence[Stream]) -> Routed | None:
-        """Root keys of what was committed since, as far as it can be seen; None when there is nothing."""
+    def take(self, streams: Sequence[Stream], *, cutoff: date, most: int) -> Routed | None:
+        """Root keys of what was committed since, as far as it can be seen, and the content of the first `most`.
+
+        None when there is nothing.
+        """
         tail = self._tail
         if tail is None:
             return None
@@ -189,7 +193,7 @@ class Follow:
             if tail.asks:
                 self.settle()
             return None
-        return self._mis.roots(streams, self._ours.oids, pending)
+        return self._mis.follow(streams, pending, oids=self._ours.oids, cutoff=cutoff, most=most)
 
     def taken(self, routed: Routed, *, missed: Collection[str]) -> None:
         """What was seen is in the outbox, but for the streams in `missed`, which are polled and compared anew."""

@@ -69,6 +69,7 @@ class Intake:
     ) -> None:
         self._following = following
         self._cannot_move: frozenset[str] = frozenset()
+        self._lists: tuple[dict[str, str], lookup.Lists] | None = None
         self._outbox, self._settings, self._clock, self._mis = outbox, settings, clock, mis
         self._documents = {document.name: document for document in documents}
         self._stop, self._at = stop, at
@@ -134,7 +135,9 @@ class Intake:
             return 0
         busy = self._mis.busy_seconds
         documents = {name: one for name, one in self._documents.items() if name not in self._fit.stopped}
-        routed = self._following.take([document.stream for document in documents.values()])
+        report = self.report()
+        streams = [document.stream for document in documents.values()]
+        routed = self._following.take(streams, cutoff=report.cutoff, most=PAGE)
         if routed is None:
             return 0
         for name, error in routed.failed.items():
@@ -143,10 +146,12 @@ class Intake:
         if routed.shrunk and self._rows_vanished(routed.shrunk):
             return 0
         captured = 0
-        report = self.report()
         for name, keys in routed.keys.items():
             with self._apart(name):
-                captured += sum(self._page(page, report) for page in _pages(documents[name], [*keys], "poll"))
+                read: list[Content] | None = routed.contents[name]
+                for page in _pages(documents[name], [*keys], "poll"):
+                    captured += self._page(page, report, read=read)
+                    read = None
         self._following.taken(routed, missed=self._fit.stopped)
         self._following.spent(self._mis.busy_seconds - busy)
         return captured
@@ -332,11 +337,20 @@ class Intake:
 
         return self._page(Page(document, tuple(keys), mark.walk or "sweep"), report, also=walked)
 
-    def _page(self, page: Page, report: window.Report, *, also: Callable[[Connection], None] = lambda _tx: None) -> int:
-        """Read a page in one snapshot; put down in one transaction what is owed, what was captured, and `also`."""
+    def _page(
+        self,
+        page: Page,
+        report: window.Report,
+        *,
+        read: list[Content] | None = None,
+        also: Callable[[Connection], None] = lambda _tx: None,
+    ) -> int:
+        """Read a page in one snapshot, if it was not; put down in one transaction what is owed and `also`."""
         now = self._clock.now()
         stream = page.document.stream
-        contents = self._mis.read(stream, page.keys, cutoff=report.cutoff) if page.keys else []
+        contents = read or []
+        if read is None and page.keys:
+            contents = self._mis.read(stream, page.keys, cutoff=report.cutoff)
         if contents:
             self._fit.confirm(page.document)
         self._at("read")
@@ -350,7 +364,9 @@ class Intake:
         return captured
 
     def _look(self, tx: Connection, page: Page, report: window.Report, now: datetime) -> owing.Look:
-        lists = catalogue.load(tx)
+        versions = catalogue.versions(tx)
+        if self._lists is None or self._lists[0] != versions:
+            self._lists = (versions, lookup.Lists.of(catalogue.load(tx)))
         mark = watermark.watermarks(tx)[page.document.name]
         return owing.Look(
             document=page.document,
@@ -360,7 +376,7 @@ class Intake:
             today=now.astimezone(self._zone).date(),
             report=report,
             walk_number=mark.walk_number if page.origin in ("backfill", "sweep", "leaving") else None,
-            lists=lookup.Lists.of(lists),
+            lists=self._lists[1],
             first_start=datetime.fromisoformat(binding.get(tx, "first_start") or now.isoformat()),
             aliases=self._aliases,
         )

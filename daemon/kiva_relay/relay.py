@@ -399,8 +399,9 @@ class Relay:
             self._turning("intake")
             before = self._busy()
             try:
-                if not self.stop.is_set() and intake.follow():
-                    self._wake_courier.set()
+                # The courier looks by itself four times a second: woken by each change, it would take our time.
+                if not self.stop.is_set():
+                    intake.follow()
             except store.Overtaken:
                 continue
             except (errors.OutboxRefused, errors.Stolen):

@@ -58,6 +58,7 @@ def test_rows_come_without_a_poll(mis: Streamed, relay: Turned) -> None:
     mis.sql("UPDATE instalment SET interest = 6 WHERE loan_id = 2")
     assert relay.followed() == 1
     assert relay.interest("L2") == [6]
+    mis.sql("INSERT INTO instalment (loan_id, due, principal) VALUES (77, date '2030-02-25', 0)")  # of no loan
     mis.sql("UPDATE loan SET status = 'rejected' WHERE id = 3")
     assert relay.followed() == 1
     assert relay.state("L3") == "withdrawn"
@@ -185,7 +186,7 @@ def test_w_moves_only_when_the_stream_has_passed_its_snapshot(mis: Streamed, rel
     mis.sql("UPDATE loan SET first_name = 'Fatou' WHERE id = 1")
     eventually(lambda: relay.follow._tail and relay.follow._tail.pending())
     before = relay.stands()
-    take, relay.follow.take = relay.follow.take, lambda streams: None  # type: ignore[method-assign]
+    take, relay.follow.take = relay.follow.take, lambda *_, **__: None  # type: ignore[method-assign]
     for _ in range(4):
         relay.intake.cycle()
     held = relay.stands()

@@ -175,39 +175,52 @@ class Mis:
         """How far a PostgreSQL has written its log: what a snapshot sees that was taken before lies below."""
         return self._once(lambda cx: int(cx.scalar(sa.text("SELECT pg_current_wal_insert_lsn() - '0/0'")) or 0))
 
-    def roots(
-        self, streams: Sequence[Stream], oids: Mapping[str, int], transactions: Sequence[Transaction]
+    def follow(
+        self,
+        streams: Sequence[Stream],
+        transactions: Sequence[Transaction],
+        *,
+        oids: Mapping[str, int],
+        cutoff: date,
+        most: int,
     ) -> route.Routed:
-        """The root keys that transactions of the stream concern; a stream that cannot be asked is in `failed`."""
-        values = {stream.name: self._values(stream, self._today()) for stream in streams}
+        """The root keys that transactions of the stream concern, and the content of the first `most` of each stream.
+
+        All out of one snapshot, which sees these transactions. A stream that cannot be asked is in `failed`.
+        """
         failed: dict[str, errors.RelayError] = {}
+
+        def ask(cx: sa.Connection) -> route.Routed:
+            left = {stream.name: stream for stream in streams if stream.name not in failed}
+            values = {name: self._values(stream, cutoff) for name, stream in left.items()}
+            routed = route.route(cx, self.dialect, [*left.values()], transactions, values=values, oids=oids)
+            for name, keys in routed.keys.items():
+                with failure.blamed({name}):
+                    routed.contents[name] = self._contents(cx, left[name], [*keys][:most], cutoff)
+            return routed
+
         while True:
-            left = [stream for stream in streams if stream.name not in failed]
             try:
-                with self._snapshot("following the stream") as cx:
-                    routed = route.route(cx, self.dialect, left, transactions, values=values, oids=oids)
+                return replace(self._asked("following the stream", ask), failed=failed)
             except failure.Stopped as stopped:
                 failed |= dict.fromkeys(stopped.streams, stopped.error)
-            else:
-                return replace(routed, failed=failed)
 
     def read(self, stream: Stream, keys: Sequence[str], *, cutoff: date) -> list[Content]:
         """The content of each key as it is now, all out of one snapshot, in the order of the keys.
 
         Tables that a snapshot does not hold are read until two readings in a row say the same.
         """
+        return self._asked(f"reading {stream.name}", lambda cx: self._contents(cx, stream, keys, cutoff))
 
-        def ask(cx: sa.Connection) -> list[Content]:
-            page = reader.Page(cx, self.dialect, stream, self._values(stream, cutoff), self._zone_of(stream, cx))
-            contents = reader.read(page, keys)
-            for _ in range(_READINGS if self._unsteady(cx, stream) else 0):
-                before, contents = contents, reader.read(page, keys)
-                if before == contents:
-                    break
-            self._shapes.setdefault(stream.name, {}).update(page.shape)
-            return contents
-
-        return self._asked(f"reading {stream.name}", ask)
+    def _contents(self, cx: sa.Connection, stream: Stream, keys: Sequence[str], cutoff: date) -> list[Content]:
+        page = reader.Page(cx, self.dialect, stream, self._values(stream, cutoff), self._zone_of(stream, cx))
+        contents = reader.read(page, keys)
+        for _ in range(_READINGS if self._unsteady(cx, stream) else 0):
+            before, contents = contents, reader.read(page, keys)
+            if before == contents:
+                break
+        self._shapes.setdefault(stream.name, {}).update(page.shape)
+        return contents
 
     def shape(self, stream: Stream) -> dict[str, dict[str, str]]:
         """Names and kinds of the columns that `read` last met, by relation: what the mapping has to fit."""

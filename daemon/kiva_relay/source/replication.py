@@ -48,7 +48,8 @@ class Tail:
     """Follows one slot from `start()` until `close()`. `news` is called in its thread when there is something."""
 
     def __init__(self, url: sa.URL, *, password: str | None, name: str, news: Callable[[], None]) -> None:
-        self._conninfo, self._name, self._news = connection(url, password), name, news
+        self._name, self._news = name, news
+        self._conninfo = connection(url, password, replication="database")
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="replication", daemon=True)
@@ -199,13 +200,13 @@ class Tail:
         server.flush()
 
 
-def connection(url: sa.URL, password: str | None) -> str:
-    """The connection string of a replication session, out of `mis.url`."""
+def connection(url: sa.URL, password: str | None, **more: str) -> str:
+    """The connection string for libpq out of `mis.url`; `more` are further parameters of it."""
     given = {**{name: str(value) for name, value in url.query.items()}, **url.translate_connect_args()}
     names = {"username": "user", "database": "dbname"}
     parts = {names.get(name, name): value for name, value in given.items()}
     parts["options"] = " ".join(filter(None, (parts.get("options"), _SESSION)))
-    parts |= {"replication": "database", "application_name": "kiva-relay stream", "client_encoding": "utf8"}
+    parts |= {"application_name": "kiva-relay stream", "client_encoding": "utf8", **more}
     parts |= {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
     if password is not None:
         parts["password"] = password

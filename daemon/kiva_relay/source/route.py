@@ -11,6 +11,7 @@ from kiva_relay import errors
 from kiva_relay.source import change, failure, watch
 from kiva_relay.source.dialect import Dialect
 from kiva_relay.source.pgoutput import Transaction
+from kiva_relay.source.reader import Content
 from kiva_relay.source.stream import Stream
 
 _XIDS = 2**32
@@ -20,7 +21,8 @@ _XIDS = 2**32
 class Routed:
     """What a look at handed-over transactions gave.
 
-    `done` were looked at; `waiting` are committed, and no snapshot sees them yet. `keys` are root keys by stream.
+    `done` were looked at; `waiting` are committed, and no snapshot sees them yet. `keys` are root keys by stream,
+    `contents` what the first of them hold.
     `anew` are streams of which all may have changed, `shrunk` those whose own table lost rows; `failed` those that
     could not be routed.
     """
@@ -28,6 +30,7 @@ class Routed:
     done: list[Transaction] = field(default_factory=list)
     waiting: list[Transaction] = field(default_factory=list)
     keys: dict[str, dict[str, None]] = field(default_factory=dict)
+    contents: dict[str, list[Content]] = field(default_factory=dict)
     anew: set[str] = field(default_factory=set)
     shrunk: set[str] = field(default_factory=set)
     failed: dict[str, errors.RelayError] = field(default_factory=dict)

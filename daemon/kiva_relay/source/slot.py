@@ -225,7 +225,7 @@ def setup(found: Facts, streams: Sequence[Stream], dialect: Dialect) -> list[str
         statements.append(f"ALTER ROLE {dialect.quoted(found.role)} REPLICATION;")
     if found.there and found.lost:
         statements.append(f"SELECT pg_drop_replication_slot('{found.name}');")
-    if not found.there or found.lost:
+    if found.wal_level == "logical" and (not found.there or found.lost):
         statements.append(f"SELECT pg_create_logical_replication_slot('{found.name}', 'pgoutput');")
     return statements
 
