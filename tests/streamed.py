@@ -75,7 +75,7 @@ class Streamed:
     def sql(self, text: str, *values: object) -> list[tuple[Any, ...]]:
         """A statement in the MIS; its rows, if it gives some."""
         cursor = self.teller.execute(text, values)  # type: ignore[arg-type]  # a test's own SQL
-        return cursor.fetchall() if cursor.description else []
+        return [] if cursor.description is None else cursor.fetchall()
 
     @contextlib.contextmanager
     def another(self) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:

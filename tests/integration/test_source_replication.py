@@ -8,38 +8,23 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 import killable
-import streamed
 from institution import eventually
 from kiva_relay import follow, opening
 from kiva_relay import relay as relay_
-from kiva_relay.demo import postgres
 from kiva_relay.outbox import table
 from kiva_relay.source import pgoutput
 from streamed import Streamed, Turned
 
-SETTINGS = {"wal_level": "logical", "max_wal_senders": "8", "max_replication_slots": "40"}
-_numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgres.Server]:
-    with postgres.start(tmp_path_factory.mktemp("logical"), settings=SETTINGS) as server:
-        yield server
-
 
 @pytest.fixture
-def mis(server: postgres.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Streamed]:
-    monkeypatch.setenv("KIVA_SECRET", "s3cr3t")
-    made = streamed.create(tmp_path, server, f"streamed_{next(_numbers)}")
-    made.set_up()
-    yield made
-    made.teller.close()
+def mis(streamed_mis: Streamed) -> Streamed:
+    streamed_mis.set_up()
+    return streamed_mis
 
 
 @pytest.fixture
@@ -274,15 +259,15 @@ def test_a_slot_that_the_server_gave_up_is_said_and_made_good_by_a_sweep(mis: St
 
 
 @pytest.mark.parametrize("how", ["connection", "restart", "kill -9"])
-def test_an_end_of_the_connection_loses_nothing(server: postgres.Server, mis: Streamed, how: str) -> None:
+def test_an_end_of_the_connection_loses_nothing(mis: Streamed, how: str) -> None:
     with mis.intake() as relay:
         relay.following()
         mis.sql("UPDATE loan SET first_name = 'Before' WHERE id = 1")
         if how == "connection":
             mis.sql("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = %s", mis.name)
         else:
-            {"restart": server.stop, "kill -9": server.kill}[how]()
-            server.start()
+            {"restart": mis.server.stop, "kill -9": mis.server.kill}[how]()
+            mis.server.start()
             mis.reconnect()
         mis.sql("DELETE FROM loan WHERE id = 2")
         eventually(lambda: relay.followed_again())
