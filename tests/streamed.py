@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ import simulated_mis
 from institution import eventually
 from kiva_relay import errors, follow, opening
 from kiva_relay.clock import SystemClock
-from kiva_relay.config import loader
+from kiva_relay.config import loader, secret
 from kiva_relay.config import settings as config
 from kiva_relay.demo.postgres import Server
 from kiva_relay.intake import Intake
@@ -87,6 +88,15 @@ class Streamed:
         """The server was away."""
         self.teller.close()
         self.teller = psycopg.connect(self.url, autocommit=True)
+
+    def as_role(self, name: str) -> Streamed:
+        """The same MIS, read by a role that may SELECT and nothing else."""
+        self.sql(f"DROP ROLE IF EXISTS {name}")
+        self.sql(f"CREATE ROLE {name} LOGIN PASSWORD 'x'")
+        self.sql(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {name}")
+        url = self.url.replace(f"postgres:{self.server.password}", name)
+        mis = self.settings.mis.model_copy(update={"url": url, "password": secret.Secret("literal", "x")})
+        return dataclasses.replace(self, settings=self.settings.model_copy(update={"mis": mis}))
 
     def set_up(self) -> None:
         """What `watch setup --apply` does."""

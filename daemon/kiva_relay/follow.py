@@ -119,7 +119,13 @@ class Follow:
         """
         ours = self._ours
         session = None if self._tail is None else self._tail.session
-        found = self._mis.slot(self._name, streams)
+        try:
+            found = self._mis.slot(self._name, streams, all_of_it=False)
+        except errors.Unreachable:
+            raise
+        except errors.RelayError as error:  # a catalogue that this role may not read must not stop the polling
+            self._without(str(error), None, marks)
+            return {}
         lacks = slot.lacks(found)
         if lacks:
             self._without(lacks, found, marks)
@@ -236,7 +242,7 @@ class Follow:
         if stored is not None:
             _log.warning("The slot begins behind what was read; the whole book is compared", slot=self._name)
 
-    def _without(self, lacks: str, found: slot.Facts, marks: Mapping[str, Watermark]) -> None:
+    def _without(self, lacks: str, found: slot.Facts | None, marks: Mapping[str, Watermark]) -> None:
         """There is no stream (any more): polling goes on from W; what it cannot find is found by a sweep."""
         if self._required:
             raise NoStream(f"mis.watch is replication, but {lacks}.", hint=slot.SETUP)
@@ -252,18 +258,18 @@ class Follow:
                 binding.remove(tx, _NAME)
         self._stands(found, live=False, why=lacks, had_one=stored is not None)
 
-    def _stands(self, found: slot.Facts, *, live: bool, why: str = "", had_one: bool = False) -> None:
+    def _stands(self, found: slot.Facts | None, *, live: bool, why: str = "", had_one: bool = False) -> None:
         error = "" if self._tail is None else self._tail.error
         before = self.standing
-        made = found.made or had_one or (before.made and not live)
-        self.standing = Standing(live, made, why or ("" if live else error or "it is being connected"),
-                                 found.kept, found.wal_status)  # fmt: skip
+        made = (found is not None and found.made) or had_one or (before.made and not live)
+        kept, status = (None, "") if found is None else (found.kept, found.wal_status)
+        self.standing = Standing(live, made, why or ("" if live else error or "it is being connected"), kept, status)
         if why and made and before.why != why:
             _log.error("The stream of the MIS cannot be followed; it is polled, nothing is lost", cause=why)
-        if found.wal_status == "unreserved" and before.wal_status != "unreserved":
-            _log.error("The MIS is about to drop what its slot keeps for us", slot=self._name, bytes=found.kept)
+        if status == "unreserved" and before.wal_status != "unreserved":
+            _log.error("The MIS is about to drop what its slot keeps for us", slot=self._name, bytes=kept)
         meter.replication_live.set(float(live))
-        meter.replication_kept_bytes.set(found.kept or 0)
+        meter.replication_kept_bytes.set(kept or 0)
 
     def _walk_anew(self, tx: Connection, names: Collection[str]) -> None:
         known = watermark.watermarks(tx)

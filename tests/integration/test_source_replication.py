@@ -17,7 +17,7 @@ from institution import eventually
 from kiva_relay import follow, opening
 from kiva_relay import relay as relay_
 from kiva_relay.outbox import table
-from kiva_relay.source import pgoutput
+from kiva_relay.source import pgoutput, replication, slot
 from streamed import Streamed, Turned
 
 
@@ -259,7 +259,8 @@ def test_a_slot_that_the_server_gave_up_is_said_and_made_good_by_a_sweep(mis: St
 
 
 @pytest.mark.parametrize("how", ["connection", "restart", "kill -9"])
-def test_an_end_of_the_connection_loses_nothing(mis: Streamed, how: str) -> None:
+def test_an_end_of_the_connection_loses_nothing(mis: Streamed, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replication, "_PATIENCE", 0.2)  # the server that stops waits for us: nobody confirms here
     with mis.intake() as relay:
         relay.following()
         mis.sql("UPDATE loan SET first_name = 'Before' WHERE id = 1")
@@ -280,7 +281,7 @@ def test_an_end_of_the_connection_loses_nothing(mis: Streamed, how: str) -> None
 
 def test_the_daemon_is_woken_by_the_stream(mis: Streamed) -> None:
     settings = mis.settings.model_copy(
-        update={"mis": mis.settings.mis.model_copy(update={"poll_every": timedelta(seconds=1)})}
+        update={"mis": mis.settings.mis.model_copy(update={"poll_every": timedelta(milliseconds=200)})}
     )
     daemon = relay_.Relay(settings, opening.load_documents(settings))
     daemon.open()
@@ -318,6 +319,33 @@ def test_without_a_slot_auto_polls_in_silence_and_replication_is_refused(mis: St
     assert not mis.sql("SELECT FROM pg_replication_slots WHERE slot_name = %s", mis.name)
 
 
+def test_a_role_needs_select_and_replication_and_nothing_else(mis: Streamed) -> None:
+    plain = mis.as_role("plain_reader")
+    try:
+        with plain.intake() as relay:
+            relay.intake.cycle()
+            assert set(relay.regimes()) == {"xmin"}
+            assert relay.follow.standing.why == "the role plain_reader lacks REPLICATION"
+            plain.set_up()  # as an owner: it grants what is missing
+            relay.following()
+            mis.sql("UPDATE loan SET first_name = 'Fatou' WHERE id = 1")
+            assert relay.followed() == 1
+            assert relay.mis.can_write(["loan", "instalment"]) == []
+    finally:
+        mis.sql("DROP OWNED BY plain_reader")
+        mis.sql("DROP ROLE plain_reader")
+
+
+def test_a_catalogue_that_may_not_be_read_does_not_stop_the_polling(
+    mis: Streamed, relay: Turned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slot, "_SERVER", "SELECT secret FROM pg_replication_slots")
+    mis.sql("UPDATE loan SET first_name = 'Fatou' WHERE id = 1")
+    eventually(lambda: relay.intake.cycle() and set(relay.regimes()) == {"xmin"})
+    assert relay.name("L1") == "Fatou"
+    assert "secret" in relay.follow.standing.why
+
+
 def test_a_table_that_is_not_published_is_polled_beside_the_stream(mis: Streamed, relay: Turned) -> None:
     mis.sql(f"ALTER PUBLICATION {mis.name} DROP TABLE instalment")
     mis.sql("UPDATE instalment SET interest = 8 WHERE loan_id = 1")
@@ -331,7 +359,7 @@ def test_a_table_that_is_not_published_is_polled_beside_the_stream(mis: Streamed
     assert relay.interest("L1") == [9]
 
 
-@pytest.mark.parametrize("step", ["read", "captured"])
+@pytest.mark.parametrize("step", ["read", pytest.param("captured", marks=pytest.mark.long)])
 def test_kill_9_of_the_relay_loses_nothing(mis: Streamed, step: str) -> None:
     stop = threading.Event()
     last: dict[int, str] = {}

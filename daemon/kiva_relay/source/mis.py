@@ -166,10 +166,10 @@ class Mis:
         """Remember which row versions need no second look: call it when everything of the cycle is committed."""
         self._done = cycle
 
-    def slot(self, name: str, streams: Sequence[Stream]) -> slot.Facts:
+    def slot(self, name: str, streams: Sequence[Stream], *, all_of_it: bool = True) -> slot.Facts:
         """What a PostgreSQL has of the publication and slot of this name, and of the tables of the streams."""
         tables = dict.fromkeys(one.table for one in watch.watched(streams) if one.table is not None)
-        return self._once(lambda cx: slot.facts(cx, self.dialect, name, [*tables]))
+        return self._once(lambda cx: slot.facts(cx, self.dialect, name, [*tables], all_of_it=all_of_it))
 
     def written(self) -> int:
         """How far a PostgreSQL has written its log: what a snapshot sees that was taken before lies below."""

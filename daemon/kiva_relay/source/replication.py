@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import select
+import socket
 import struct
 import threading
 from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ from kiva_relay.source.pgoutput import Columns, Decoder, Transaction
 _STATUS_EVERY = 10.0
 """Seconds. The server ends a connection that was silent for its wal_sender_timeout, 60 s."""
 _LOOK_UP = 0.5
+_ENDS_WITHIN = 2.0
 _PATIENCE = 3.0
 """Seconds for which a server that waits for us before it ends is let wait."""
 _PAUSES = (0.2, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -52,6 +54,7 @@ class Tail:
         self._conninfo = connection(url, password, replication="database")
         self._lock = threading.Lock()
         self._stop = threading.Event()
+        self._poked, self._poke = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name="replication", daemon=True)
         self._wanted: Columns = {}
         self._pending: list[Transaction] = []
@@ -68,8 +71,10 @@ class Tail:
     def close(self) -> None:
         """End the connection; the slot stays."""
         self._stop.set()
+        self._poke.send(b".")
         if self._thread.is_alive():
-            self._thread.join(5 * _LOOK_UP)
+            self._thread.join(_ENDS_WITHIN)
+        self._poke.close()
 
     def want(self, columns: Columns) -> None:
         """Keep these columns of transactions that begin from now on."""
@@ -116,6 +121,7 @@ class Tail:
                 self._lost(error)
             self._stop.wait(_PAUSES[min(failures, len(_PAUSES) - 1)])
             failures += 1
+        self._poked.close()
 
     def _lost(self, error: Exception) -> None:
         words = str(error).strip().splitlines()
@@ -148,6 +154,7 @@ class Tail:
         decoder = Decoder()
         ready = select.poll()
         ready.register(server.socket, select.POLLIN)
+        ready.register(self._poked, select.POLLIN)
         told, told_at = -1, 0.0
         while not self._stop.is_set():
             now = datetime.now(UTC).timestamp()

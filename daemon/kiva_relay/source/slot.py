@@ -39,7 +39,7 @@ FROM   pg_current_snapshot() t LEFT JOIN pg_replication_slots s ON s.slot_name =
 
 # to_jsonb, for row filters and column lists came with PostgreSQL 15.
 _TABLES = """
-SELECT CAST(c.oid AS bigint) AS oid, c.relkind IN ('r', 'p') AS can_be, c.relreplident = 'f' AS whole,
+SELECT t AS asked, CAST(c.oid AS bigint) AS oid, c.relkind IN ('r', 'p') AS can_be, c.relreplident = 'f' AS whole,
        format('%I.%I', n.nspname, c.relname) AS name,
        p.tablename IS NOT NULL AND to_jsonb(p) ->> 'rowfilter' IS NULL AS published,
        ARRAY(SELECT jsonb_array_elements_text(coalesce(to_jsonb(p) -> 'attnames', '[]'))) AS columns,
@@ -47,9 +47,9 @@ SELECT CAST(c.oid AS bigint) AS oid, c.relkind IN ('r', 'p') AS can_be, c.relrep
              JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey)
              WHERE i.indrelid = c.oid AND ((c.relreplident = 'd' AND i.indisprimary)
                                            OR (c.relreplident = 'i' AND i.indisreplident))) AS identity
-FROM   pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+FROM   unnest(CAST(:tables AS text[])) AS t JOIN pg_class c ON c.oid = to_regclass(t)
+JOIN   pg_namespace n ON n.oid = c.relnamespace
 LEFT   JOIN pg_publication_tables p ON p.pubname = :name AND p.schemaname = n.nspname AND p.tablename = c.relname
-WHERE  c.oid = to_regclass(:table)
 """
 
 _PUBLISHED = "SELECT format('%I.%I', schemaname, tablename) FROM pg_publication_tables WHERE pubname = :name"
@@ -115,15 +115,19 @@ def name(database: str, environment: str) -> str:
     return plain[:_LONGEST]
 
 
-def facts(cx: sa.Connection, dialect: Dialect, called: str, tables: Sequence[str]) -> Facts:
-    """Look at the server, and at these tables."""
+def facts(cx: sa.Connection, dialect: Dialect, called: str, tables: Sequence[str], *, all_of_it: bool) -> Facts:
+    """Look at the server, and at these tables; at them only where there is a slot, or when `all_of_it` is wanted."""
     row = cx.execute(statement.bind(_SERVER, {"name": called})).one()
-    found = {}
-    for table in tables:
-        asked = statement.bind(_TABLES, {"name": called, "table": dialect.quoted(table)})
-        if (one := cx.execute(asked).one_or_none()) is not None:
-            found[table] = Table(one.oid, one.name, one.can_be, one.published, frozenset(one.columns), one.whole,
-                                 frozenset(one.identity))  # fmt: skip
+    if not row.there and not all_of_it:
+        tables = ()
+    quoted = {dialect.quoted(table): table for table in tables}
+    rows = cx.execute(statement.bind(_TABLES, {"name": called, "tables": [*quoted]})) if tables else ()
+    found = {
+        quoted[one.asked]: Table(
+            one.oid, one.name, one.can_be, one.published, frozenset(one.columns), one.whole, frozenset(one.identity)
+        )
+        for one in rows
+    }
     known = {one.name for one in found.values()}
     published = cx.execute(statement.bind(_PUBLISHED, {"name": called})).scalars()
     return Facts(
