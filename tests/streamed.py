@@ -18,7 +18,7 @@ from psycopg import sql
 
 import simulated_mis
 from institution import eventually
-from kiva_relay import errors, follow, opening
+from kiva_relay import errors, follow, opening, relay
 from kiva_relay.clock import SystemClock
 from kiva_relay.config import loader, secret
 from kiva_relay.config import settings as config
@@ -121,6 +121,21 @@ class Streamed:
         """What the server believes to be durable with us."""
         asked = "SELECT confirmed_flush_lsn - '0/0' FROM pg_replication_slots WHERE slot_name = %s"
         return int(self.sql(asked, self.name)[0][0])
+
+    @contextlib.contextmanager
+    def daemon(self, **changes: object) -> Iterator[relay.Relay]:
+        """The relay in threads of this process; `changes` to its settings of the MIS."""
+        settings = self.settings.model_copy(update={"mis": self.settings.mis.model_copy(update=changes)})
+        daemon = relay.Relay(settings, opening.load_documents(settings))
+        daemon.open()
+        thread = threading.Thread(target=daemon.run)
+        thread.start()
+        try:
+            yield daemon
+        finally:
+            daemon.stop.set()
+            thread.join()
+            daemon.close()
 
     @contextlib.contextmanager
     def intake(self) -> Iterator[Turned]:

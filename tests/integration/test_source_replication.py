@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 import killable
 from institution import eventually
-from kiva_relay import follow, opening
+from kiva_relay import follow
 from kiva_relay import relay as relay_
 from kiva_relay.outbox import table
 from kiva_relay.source import pgoutput, replication, slot
@@ -280,28 +280,15 @@ def test_an_end_of_the_connection_loses_nothing(mis: Streamed, how: str, monkeyp
 
 
 def test_the_daemon_is_woken_by_the_stream(mis: Streamed) -> None:
-    settings = mis.settings.model_copy(
-        update={"mis": mis.settings.mis.model_copy(update={"poll_every": timedelta(milliseconds=200)})}
-    )
-    daemon = relay_.Relay(settings, opening.load_documents(settings))
-    daemon.open()
-    thread = threading.Thread(target=daemon.run)
-    thread.start()
-    try:
+    with mis.daemon() as daemon:
         eventually(lambda: daemon.pulse.regimes == {"journal": "replication", "loan_draft": "replication"})
-        daemon.settings = settings.model_copy(
-            update={"mis": settings.mis.model_copy(update={"poll_every": timedelta(minutes=10)})}
-        )
+        seldom = daemon.settings.mis.model_copy(update={"poll_every": timedelta(minutes=10)})
+        daemon.settings = daemon.settings.model_copy(update={"mis": seldom})
         moved = daemon.pulse.mis.last_good
         eventually(lambda: daemon.pulse.mis.last_good != moved)  # the last cycle for ten minutes
         mis.sql("INSERT INTO loan (id, account, client, amount) VALUES (9, 'L9', 'C9', 50)")
-        asked = sa.select(table.entry.c.id).where(table.entry.c.identity == "L9")
-        assert eventually(lambda: _asked(daemon, asked))
+        eventually(lambda: _entries(daemon, "L9"))
         assert daemon.pulse.replication["live"]
-    finally:
-        daemon.stop.set()
-        thread.join()
-        daemon.close()
 
 
 def test_without_a_slot_auto_polls_in_silence_and_replication_is_refused(mis: Streamed) -> None:
@@ -389,6 +376,6 @@ def test_kill_9_of_the_relay_loses_nothing(mis: Streamed, step: str) -> None:
         assert {loan: relay.name(f"L{loan}") for loan in last} == last
 
 
-def _asked(daemon: relay_.Relay, query: sa.Select[tuple[int]]) -> list[int]:
+def _entries(daemon: relay_.Relay, identity: str) -> list[int]:
     with daemon.outbox.read() as tx:
-        return list(tx.execute(query).scalars())
+        return list(tx.execute(sa.select(table.entry.c.id).where(table.entry.c.identity == identity)).scalars())

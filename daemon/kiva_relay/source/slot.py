@@ -227,9 +227,11 @@ def setup(found: Facts, streams: Sequence[Stream], dialect: Dialect) -> list[str
         statements.append(f"ALTER PUBLICATION {called} SET TABLE {', '.join(tables)};")
     if not found.may_follow:
         statements.append(f"ALTER ROLE {dialect.quoted(found.role)} REPLICATION;")
-    if found.there and found.lost:
+    # A slot from before its publication looks for it in the past, and never finds it.
+    useless = found.there and (found.lost or not found.published)
+    if useless:
         statements.append(f"SELECT pg_drop_replication_slot('{found.name}');")
-    if found.wal_level == "logical" and (not found.there or found.lost):
+    if found.wal_level == "logical" and (useless or not found.there):
         statements.append(f"SELECT pg_create_logical_replication_slot('{found.name}', 'pgoutput');")
     return statements
 
