@@ -69,6 +69,7 @@ class Intake:
     ) -> None:
         self._following = following
         self._cannot_move: frozenset[str] = frozenset()
+        self._first_start: datetime | None = None
         self._lists: tuple[dict[str, str], lookup.Lists] | None = None
         self._outbox, self._settings, self._clock, self._mis = outbox, settings, clock, mis
         self._documents = {document.name: document for document in documents}
@@ -367,7 +368,9 @@ class Intake:
         versions = catalogue.versions(tx)
         if self._lists is None or self._lists[0] != versions:
             self._lists = (versions, lookup.Lists.of(catalogue.load(tx)))
-        mark = watermark.watermarks(tx)[page.document.name]
+        walks = page.origin in ("backfill", "sweep", "leaving")
+        if self._first_start is None:
+            self._first_start = datetime.fromisoformat(binding.get(tx, "first_start") or now.isoformat())
         return owing.Look(
             document=page.document,
             settings=self._settings,
@@ -375,9 +378,9 @@ class Intake:
             now=now,
             today=now.astimezone(self._zone).date(),
             report=report,
-            walk_number=mark.walk_number if page.origin in ("backfill", "sweep", "leaving") else None,
+            walk_number=watermark.watermarks(tx)[page.document.name].walk_number if walks else None,
             lists=self._lists[1],
-            first_start=datetime.fromisoformat(binding.get(tx, "first_start") or now.isoformat()),
+            first_start=self._first_start,
             aliases=self._aliases,
         )
 
