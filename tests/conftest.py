@@ -13,6 +13,7 @@ import pytest
 
 import institution
 import mariadb_found
+import streamed
 from kiva_relay import log
 from kiva_relay.demo import book, fineract, postgres
 from kiva_relay.sandbox import control, server
@@ -41,6 +42,25 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgr
     """A PostgreSQL of our own, started out of its wheel."""
     with postgres.start(tmp_path_factory.mktemp("postgres")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def logical_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgres.Server]:
+    """Another one, which has streams of its changes to follow."""
+    settings = {"wal_level": "logical", "max_replication_slots": "60"}
+    with postgres.start(tmp_path_factory.mktemp("logical"), settings=settings) as server:
+        yield server
+
+
+@pytest.fixture
+def streamed_mis(
+    logical_server: postgres.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[streamed.Streamed]:
+    """A small MIS on it, without publication and slot."""
+    monkeypatch.setenv("KIVA_SECRET", "s3cr3t")
+    made = streamed.create(tmp_path, logical_server, f"streamed_{next(_numbers)}")
+    yield made
+    made.teller.close()
 
 
 @pytest.fixture

@@ -86,7 +86,9 @@ class SimulatedMis:
         """Always the same one."""
         return "simulated"
 
-    def changes(self, streams: Sequence[Stream], watermarks: Mapping[str, str | None]) -> Cycle:
+    def changes(
+        self, streams: Sequence[Stream], watermarks: Mapping[str, str | None], *, followed: object = None
+    ) -> Cycle:
         """Keys that were written after W."""
         keys, following = {}, {}
         for stream in streams:

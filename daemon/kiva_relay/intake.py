@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import hashlib
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 import orjson
 from sqlalchemy.engine import Connection
 
-from kiva_relay import errors, fit, log, meter, owing, revision
+from kiva_relay import errors, fit, follow, log, meter, owing, revision
 from kiva_relay.clock import Clock
 from kiva_relay.config import settings as config
 from kiva_relay.mapping import lookup, mapper
@@ -65,7 +65,12 @@ class Intake:
         documents: Sequence[Document],
         stop: threading.Event,
         at: Callable[[str], None] = lambda _name: None,
+        following: follow.Follow | None = None,
     ) -> None:
+        self._following = following
+        self._cannot_move: frozenset[str] = frozenset()
+        self._first_start: datetime | None = None
+        self._lists: tuple[dict[str, str], lookup.Lists] | None = None
         self._outbox, self._settings, self._clock, self._mis = outbox, settings, clock, mis
         self._documents = {document.name: document for document in documents}
         self._stop, self._at = stop, at
@@ -78,6 +83,7 @@ class Intake:
         self.regimes: dict[str, str] = {}
         self.horizon_age = timedelta(0)
         self.pinned_by = ""
+        self.waits = False
         self._zone = ZoneInfo(settings.mis.timezone)
 
     def cycle(self) -> int:
@@ -95,22 +101,67 @@ class Intake:
         self._busy_at_start = self._mis.busy_seconds
         streams = [document.stream for document in self._fit.those_that_fit()]
         try:
-            cycle = self._mis.changes(streams, {name: mark.w for name, mark in marks.items()})
+            followed = self._following.look(streams, marks) if self._following else {}
+            cycle = self._mis.changes(streams, {name: mark.w for name, mark in marks.items()}, followed=followed)
         except errors.WentBack:
             self._bound = False
             self._bind(went_back=True)
             return 0
         for name, error in cycle.failed.items():
             self._fit.stop(name, error)
-        if self._rows_vanished(marks, cycle):
+        if self._rows_vanished({name for name in cycle.next if name in self._look_at_keys or cycle.keys.get(name)}):
             return 0
         self.regimes, self.horizon_age, self.pinned_by = dict(cycle.regime), cycle.horizon_age, cycle.pinned_by
+        if self._following:
+            cycle, self._cannot_move = self._following.bar(cycle, followed)
         captured = self._poll(marks, cycle, report)
         self._mis.processed(cycle)
+        captured += self._settled()
         for name in [name for name in cycle.next if name not in self._fit.stopped]:
             with self._apart(name):
                 captured += self._look_again(self._documents[name], report)
                 captured += self._walk(self._documents[name], report)
+        return captured
+
+    def follow(self) -> int:
+        """Put down what the MIS's stream brought; how many keys were new or different.
+
+        What no snapshot sees yet stays where it is, and `waits` says so.
+
+        Raises:
+            Unreachable: the MIS is away; nothing was lost, nothing was confirmed to it.
+        """
+        self.waits = False
+        if self._following is None or not self.regimes or self._following.pause():
+            return 0
+        busy = self._mis.busy_seconds
+        documents = {name: one for name, one in self._documents.items() if name not in self._fit.stopped}
+        report = self.report()
+        streams = [document.stream for document in documents.values()]
+        routed = self._following.take(streams, cutoff=report.cutoff, most=PAGE)
+        if routed is None:
+            return 0
+        for name, error in routed.failed.items():
+            self._fit.stop(name, error)
+        self.waits = bool(routed.waiting)
+        if routed.shrunk and self._rows_vanished(routed.shrunk):
+            return 0
+        captured = 0
+        for name, keys in routed.keys.items():
+            with self._apart(name):
+                read: list[Content] | None = routed.contents[name]
+                for page in _pages(documents[name], [*keys], "poll"):
+                    captured += self._page(page, report, read=read)
+                    read = None
+        self._following.taken(routed, missed=self._fit.stopped)
+        self._following.spent(self._mis.busy_seconds - busy)
+        return captured
+
+    def _settled(self) -> int:
+        """What came while the cycle went on; and how far it came is written down."""
+        captured = self.follow()
+        if self._following:
+            self._following.settle()
         return captured
 
     @property
@@ -168,15 +219,16 @@ class Intake:
         self._bound = True
         self._look_at_keys = set(self._documents)
 
-    def _rows_vanished(self, marks: Mapping[str, Watermark], cycle: Cycle) -> bool:
+    def _rows_vanished(self, names: Collection[str]) -> bool:
         """Is a table shorter than what was read of it? A backup that was put back into the same database looks so.
 
         Looked at when something changed, before that is put down: so no number is given twice unseen.
         """
-        for name in cycle.next:
-            looked_at = name in self._look_at_keys or cycle.keys.get(name)
+        with self._outbox.read() as tx:
+            marks = watermark.watermarks(tx)
+        for name in [name for name in self._documents if name in names]:
             document, mark = self._documents[name], marks[name]
-            if not looked_at or document.resource == "journal" or mark.walk is not None or mark.w is None:
+            if document.resource == "journal" or mark.walk is not None or mark.w is None:
                 continue
             self._look_at_keys.discard(name)
             highest = None
@@ -230,6 +282,8 @@ class Intake:
         return captured
 
     def _advance(self, tx: Connection, mark: Watermark, cycle: Cycle) -> None:
+        if mark.stream in self._cannot_move:
+            return
         regime, w = cycle.regime[mark.stream], cycle.next[mark.stream]
         watermark.advance(tx, mark, w, regime=regime, now=self._clock.now())
 
@@ -253,7 +307,7 @@ class Intake:
                 mark = watermark.watermarks(tx)[document.name]
             if mark.walk is None or self._stop.is_set():
                 break
-            captured += self._walk_page(document, mark, report)
+            captured += self._walk_page(document, mark, report) + self.follow()
             if self._mis.busy_seconds - self._busy_at_start > self._share:
                 break
         return captured
@@ -284,11 +338,20 @@ class Intake:
 
         return self._page(Page(document, tuple(keys), mark.walk or "sweep"), report, also=walked)
 
-    def _page(self, page: Page, report: window.Report, *, also: Callable[[Connection], None] = lambda _tx: None) -> int:
-        """Read a page in one snapshot; put down in one transaction what is owed, what was captured, and `also`."""
+    def _page(
+        self,
+        page: Page,
+        report: window.Report,
+        *,
+        read: list[Content] | None = None,
+        also: Callable[[Connection], None] = lambda _tx: None,
+    ) -> int:
+        """Read a page in one snapshot, if it was not; put down in one transaction what is owed and `also`."""
         now = self._clock.now()
         stream = page.document.stream
-        contents = self._mis.read(stream, page.keys, cutoff=report.cutoff) if page.keys else []
+        contents = read or []
+        if read is None and page.keys:
+            contents = self._mis.read(stream, page.keys, cutoff=report.cutoff)
         if contents:
             self._fit.confirm(page.document)
         self._at("read")
@@ -302,8 +365,12 @@ class Intake:
         return captured
 
     def _look(self, tx: Connection, page: Page, report: window.Report, now: datetime) -> owing.Look:
-        lists = catalogue.load(tx)
-        mark = watermark.watermarks(tx)[page.document.name]
+        versions = catalogue.versions(tx)
+        if self._lists is None or self._lists[0] != versions:
+            self._lists = (versions, lookup.Lists.of(catalogue.load(tx)))
+        walks = page.origin in ("backfill", "sweep", "leaving")
+        if self._first_start is None:
+            self._first_start = datetime.fromisoformat(binding.get(tx, "first_start") or now.isoformat())
         return owing.Look(
             document=page.document,
             settings=self._settings,
@@ -311,9 +378,9 @@ class Intake:
             now=now,
             today=now.astimezone(self._zone).date(),
             report=report,
-            walk_number=mark.walk_number if page.origin in ("backfill", "sweep", "leaving") else None,
-            lists=lookup.Lists.of(lists),
-            first_start=datetime.fromisoformat(binding.get(tx, "first_start") or now.isoformat()),
+            walk_number=watermark.watermarks(tx)[page.document.name].walk_number if walks else None,
+            lists=self._lists[1],
+            first_start=self._first_start,
             aliases=self._aliases,
         )
 

@@ -26,6 +26,8 @@ changes_captured = _counter("changes_captured", "Changes of the MIS that were co
 lag_seconds = _gauge("lag_seconds", "How far the reading of a stream is behind the MIS.", "stream")
 stream_stopped = _gauge("stream_stopped", "1 while a mapping does not fit the MIS and is not read.", "stream")
 mis_horizon_age_seconds = _gauge("mis_horizon_age_seconds", "How far back open transactions of the MIS reach.")
+replication_live = _gauge("replication_live", "1 while changes come by the MIS's stream; 0 where they are polled.")
+replication_kept_bytes = _gauge("replication_kept_bytes", "What the MIS keeps on its disk for the slot.")
 mis_query_seconds = _counter("mis_query_seconds", "Time that the MIS spent on our queries.")
 mapping_refusals = _counter("mapping_refusals", "Bodies that a mapping or a check refused.", "mapping", "code")
 

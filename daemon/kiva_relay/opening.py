@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from kiva_relay import clock, errors
+import sqlalchemy as sa
+
+from kiva_relay import clock, errors, follow
 from kiva_relay.config import settings as config
 from kiva_relay.mapping import document
 from kiva_relay.mapping.document import Mapping as Document
 from kiva_relay.outbox import migration
 from kiva_relay.outbox.database import Outbox, create_file
+from kiva_relay.source import slot
 from kiva_relay.source.mis import Mis
 
 
@@ -50,6 +54,36 @@ def open_mis(settings: config.Settings, *, clock: clock.Clock) -> Mis:
         watch=mis.watch,
         clock=clock,
     )
+
+
+def open_follow(
+    settings: config.Settings, mis: Mis, outbox: Outbox, *, clock: clock.Clock, news: Callable[[], None]
+) -> follow.Follow | None:
+    """What follows the stream of a configuration's MIS; None where none is wanted, or the database has none."""
+    chosen = settings.mis
+    if not chosen.url.startswith("postgresql:") or chosen.watch not in ("auto", "replication"):
+        if chosen.watch == "replication":
+            raise errors.UsageError(
+                f"mis.watch is replication, which only PostgreSQL has; found {chosen.url.partition(':')[0]}://.",
+                hint="Write watch: auto in config.yaml; nothing is lost by it.",
+            )
+        return None
+    return follow.Follow(
+        mis=mis,
+        outbox=outbox,
+        clock=clock,
+        url=chosen.url,
+        password=None if chosen.password is None else chosen.password.reveal(),
+        name=stream_name(settings),
+        required=chosen.watch == "replication",
+        share=float(chosen.max_load) / 100,
+        news=news,
+    )
+
+
+def stream_name(settings: config.Settings) -> str:
+    """What slot and publication of a configuration are called."""
+    return slot.name(sa.make_url(settings.mis.url).database or "", settings.kiva.environment)
 
 
 def load_documents(settings: config.Settings) -> list[Document]:

@@ -61,6 +61,7 @@ class Pulse:
     stopped_streams: dict[str, str] = field(default_factory=dict)
     horizon_age: float = 0.0
     pinned_by: str = ""
+    replication: dict[str, Any] = field(default_factory=dict)
     edited: list[str] = field(default_factory=list)
     no_room: str = ""
     beats_at: datetime | None = None

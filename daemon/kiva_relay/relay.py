@@ -10,12 +10,12 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 
 import sqlalchemy as sa
 
-from kiva_relay import __version__, clock, edits, errors, exporter, log, meter, notify, opening, pulse
+from kiva_relay import __version__, clock, edits, errors, exporter, follow, log, meter, notify, opening, pulse
 from kiva_relay.config import loader
 from kiva_relay.config import settings as config
 from kiva_relay.delivery import breaker, start
@@ -35,6 +35,8 @@ from kiva_relay.source.mis import Mis
 _COURIER_RESTS = 0.25
 _LOOKOUT_RESTS = 0.5
 _MIS_ASKED_AGAIN = timedelta(seconds=5)
+_LOOKED_AT_AGAIN = 0.01
+"""Seconds after which a transaction that is committed and cannot be seen yet is asked for again."""
 _PULSE_EVERY = timedelta(seconds=5)
 _PURGE_EVERY = timedelta(hours=1)
 _READERS_STOP_WITHIN = 1.0
@@ -76,6 +78,8 @@ class Relay:
         self._files = edits.Files(settings)
         self.pulse = pulse.Pulse(started_at=self.time.now(), version=__version__, pid=os.getpid())
         self._wake_courier = threading.Event()
+        self._wake_intake = threading.Event()
+        self._follow: follow.Follow | None = None
         self._intake: Intake | None = None
         self._mis: Mis | None = None
         self._failed: BaseException | None = None
@@ -138,6 +142,8 @@ class Relay:
 
     def close(self) -> None:
         """Close everything; the outbox last."""
+        if self._follow is not None:
+            self._follow.close()
         if self._mis is not None:
             self._mis.close()
         self._undo.close()
@@ -231,6 +237,7 @@ class Relay:
         """Await the answer that the courier is waiting for; what the others only read is not waited for."""
         self.stop.set()
         self._wake_courier.set()
+        self._wake_intake.set()
         notify.stopping("stopping: the answer under way is awaited")
         courier, *readers = self._loops
         courier.join(self.settings.stop_grace.total_seconds())
@@ -364,7 +371,7 @@ class Relay:
                     seconds = 0
             except store.Overtaken:
                 seconds = 0
-            except (errors.OutboxRefused, errors.Stolen):
+            except (errors.OutboxRefused, errors.Stolen, follow.NoStream):
                 raise
             except (errors.RelayError, sa.exc.SQLAlchemyError) as error:
                 self._not_read(error)
@@ -374,7 +381,36 @@ class Relay:
             meter.mis_query_seconds.inc(busy)
             # Not sooner than that what we took of the MIS's time is the share that we may take.
             seconds = max(seconds, busy * 100 / float(self.settings.mis.max_load))
-            self.time.wait(self.stop, max(seconds - (self.time.monotonic() - began), 0))
+            self._follow_until(began + seconds)
+
+    def _follow_until(self, end: float) -> None:
+        """Until the next cycle is due: put down what the MIS's stream brings, at once."""
+        while not self.stop.is_set() and (left := end - self.time.monotonic()) > 0:
+            intake, followed = self._intake, self._follow
+            if intake is None or followed is None:
+                self.time.wait(self._wake_intake, left)
+                self._wake_intake.clear()
+                continue
+            if intake.waits:
+                left = min(left, _LOOKED_AT_AGAIN)
+            self.time.wait(self._wake_intake, left)
+            self._wake_intake.clear()
+            self.time.wait(self.stop, min(followed.pause(), max(end - self.time.monotonic(), 0)))
+            self._turning("intake")
+            before = self._busy()
+            try:
+                # The courier looks by itself four times a second: woken by each change, it would take our time.
+                if not self.stop.is_set():
+                    intake.follow()
+            except store.Overtaken:
+                continue
+            except (errors.OutboxRefused, errors.Stolen):
+                raise
+            except (errors.RelayError, sa.exc.SQLAlchemyError) as error:
+                self._not_read(error)
+                return
+            finally:
+                meter.mis_query_seconds.inc(self._busy() - before)
 
     def _busy(self) -> float:
         """Seconds for which the MIS was kept busy so far."""
@@ -387,6 +423,8 @@ class Relay:
         intake.cycle()
         self.pulse.regimes = dict(intake.regimes)
         self.pulse.stopped_streams = intake.stopped
+        if self._follow is not None:
+            self.pulse.replication = asdict(self._follow.standing)
         self.pulse.horizon_age, self.pulse.pinned_by = intake.horizon_age.total_seconds(), intake.pinned_by
         meter.mis_horizon_age_seconds.set(intake.horizon_age.total_seconds())
         away = self.pulse.mis.good(self.time.now())
@@ -436,6 +474,9 @@ class Relay:
         if self._intake is None:
             if self._mis is None:
                 self._mis = opening.open_mis(self.settings, clock=self.time)
+                self._follow = opening.open_follow(
+                    self.settings, self._mis, self.outbox, clock=self.time, news=self._wake_intake.set
+                )
             self._intake = Intake(
                 outbox=self.outbox,
                 settings=self.settings,
@@ -444,6 +485,7 @@ class Relay:
                 documents=self.documents,
                 stop=self.stop,
                 at=self._at,
+                following=self._follow,
             )
         return self._intake
 

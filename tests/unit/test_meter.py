@@ -21,6 +21,8 @@ NAMES = {
     "mirror_age_seconds",
     "mis_horizon_age_seconds",
     "mis_query_seconds_total",
+    "replication_kept_bytes",
+    "replication_live",
     "stream_stopped{stream}",
 }
 

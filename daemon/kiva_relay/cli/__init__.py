@@ -49,6 +49,8 @@ COMMANDS: Mapping[str, str] = {
     "outbox recover": "After a backup was put back: what is missing, what stays open",
     "watermark show": "How far the MIS was read",
     "watermark set": "Read the MIS anew, as after it was restored",
+    "watch setup": "Let changes come by PostgreSQL's stream: print the SQL, or run it",
+    "watch drop": "Undo that: a slot that nobody reads fills the MIS's disk",
     "hold": "Stop sending something",
     "release": "Send what was held",
     "reload": "Put edited settings and mappings into force",
@@ -64,6 +66,7 @@ kiva-relay {version}: sends loans, repayments and journals from your MIS to Kiva
                     outbox     one thing: where is it, why?      outbox list|show
   when told to      hold · release · reload · outbox settle|adopt · review done · run --once · migrate
   for a bad day     outbox backup|recover · watermark show|set
+  faster            watch setup|drop
 
   Configuration: {configuration}
   All commands: kiva-relay --help      One command: kiva-relay check --help

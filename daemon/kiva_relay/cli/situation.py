@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy.engine import Connection
 
-from kiva_relay import errors, pulse
+from kiva_relay import errors, follow, pulse
 from kiva_relay.cli import frame, held, words
 from kiva_relay.config.settings import Settings
 from kiva_relay.outbox import catalogue, listing, mirror, watermark
@@ -147,6 +147,7 @@ def findings(facts: Facts) -> list[Finding]:
         _holds,
         _kiva,
         _mis,
+        _stream,
         _kivas_list,
         _shadow,
         _persons,
@@ -264,6 +265,34 @@ def _mis(facts: Facts) -> Iterator[Finding]:
         )
     elif side.get("last_good") is None:
         yield Finding(Verdict.NOTE, "The MIS is being read for the first time since the start. Nothing needs you.")
+
+
+def _stream(facts: Facts) -> Iterator[Finding]:
+    """The MIS's stream of changes, where somebody made one: broken off, or filling the MIS's disk."""
+    told = (facts.pulse or {}).get("replication") or {}
+    if not facts.alive or not told.get("made") or facts.pulse is None:
+        return
+    away = facts.pulse["mis"].get("away_since") is not None
+    if not told["live"] and not away:
+        yield Finding(
+            Verdict.NOTE,
+            "Changes do not come by the MIS's stream; it is polled instead. Nothing is lost.",
+            (
+                f"Why:               {_quoted(told.get('why', ''))}",
+                "What is missing:   sudo kiva-relay watch setup",
+                "Not wanted more:   sudo kiva-relay watch drop",
+            ),
+        )
+    kept = told.get("kept") or 0
+    if told.get("wal_status") == "unreserved" or kept > follow.MUCH_KEPT:
+        yield Finding(
+            Verdict.NOTE,
+            f"The MIS keeps {kept / 1_000_000:,.0f} MB of its log for the relay's slot. Nothing is lost.",
+            (
+                "It grows until the relay has read it, or the server drops it; then all is compared with the outbox.",
+                "Look closer:       sudo kiva-relay check",
+            ),
+        )
 
 
 def _kivas_list(facts: Facts) -> Iterator[Finding]:

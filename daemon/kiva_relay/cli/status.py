@@ -79,6 +79,9 @@ def _mis(facts: Facts) -> list[str]:
         names = {kind: [stream for stream in sorted(regimes) if regimes[stream] == kind] for kind in kinds}
         lines[0] += ", " + ", ".join(f"watched by {kind}: {' '.join(names[kind])}" for kind in kinds)
     pulse = facts.pulse or {}
+    stream = pulse.get("replication") or {}
+    if stream.get("live"):
+        lines.append(f"its stream is followed; it keeps {_megabytes(stream.get('kept') or 0)} of its log for the relay")
     if pulse.get("horizon_age", 0.0) > _PINNED:
         who = pulse.get("pinned_by") or "a session that cannot be seen"
         age = frame.length(timedelta(seconds=pulse["horizon_age"]))

@@ -75,7 +75,9 @@ class Mis(Database):
         "auto",
         does=(
             "How changes are noticed: auto, poll, replication, xmin, horizon or overlap. auto takes the best "
-            "that the database and the grants allow; `kiva-relay check` says which, and what would better it."
+            "that the database and the grants allow, and PostgreSQL's stream where `kiva-relay watch setup` was "
+            "run; poll is auto without the stream; replication refuses to start without it. `kiva-relay check` "
+            "says which it is, and what would better it."
         ),
     )
     max_load: value.Percent = setting(

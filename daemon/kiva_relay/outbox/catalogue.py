@@ -33,6 +33,12 @@ def load(tx: Connection) -> dict[str, list[dict[str, Any]]]:
     return {row.kind: row.items for row in tx.execute(sa.select(columns.kind, columns["items"]))}
 
 
+def versions(tx: Connection) -> dict[str, str]:
+    """A fingerprint of each list: to see whether they have to be loaded again."""
+    columns = table.catalogue.c
+    return {row.kind: row.sha256 for row in tx.execute(sa.select(columns.kind, columns.sha256))}
+
+
 def refreshed_at(tx: Connection) -> datetime | None:
     """When the oldest of the lists was read; None while one is missing."""
     moments = list(tx.execute(sa.select(table.catalogue.c.refreshed_at)).scalars())

@@ -89,6 +89,13 @@ def start_walk(tx: Connection, stream: str, kind: str, *, now: datetime) -> None
     _guarded(tx, sa.update(table.watermark).where(columns.stream == stream).values(**values))
 
 
+def walk_anew(tx: Connection, stream: str, *, now: datetime) -> None:
+    """All keys are looked at from the first, also by a walk that is under way; one that has not begun will do."""
+    mark = watermarks(tx)[stream]
+    if mark.walk in (None, "leaving") or mark.walk_after is not None:
+        start_walk(tx, stream, "backfill" if mark.backfilled_at is None else "sweep", now=now)
+
+
 def walked(tx: Connection, mark: Watermark, after: str, *, now: datetime) -> None:
     """Remember how far the walk has come."""
     values = {"walk_after": after, "walk_started_at": mark.walk_started_at or now}

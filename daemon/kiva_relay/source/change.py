@@ -58,7 +58,9 @@ def find(look: Look, plan: Iterable[tuple[Watched, Facts]], found: Found) -> Non
             changed = _changed(look, one, facts, found.versions.setdefault(one.source, set()))
         for route, rows in zip(one.routes, changed, strict=True):
             with failure.blamed({route.stream.name}):
-                found.keys.setdefault(route.stream.name, {}).update(dict.fromkeys(_roots(look, route, rows)))
+                found.keys.setdefault(route.stream.name, {}).update(
+                    dict.fromkeys(roots(look.cx, look.dialect, route, look.values[route.stream.name], rows))
+                )
 
 
 def _changed(look: Look, one: Watched, facts: Facts, versions: set[str]) -> list[dict[tuple[object, ...], None]]:
@@ -108,23 +110,29 @@ def _digest(row: Sequence[object]) -> str:
     return hashlib.blake2b(repr(tuple(row)).encode(), digest_size=16).hexdigest()
 
 
-def _roots(look: Look, route: Route, rows: Iterable[tuple[object, ...]]) -> Iterable[str]:
+def roots(
+    cx: sa.Connection,
+    dialect: Dialect,
+    route: Route,
+    values: Mapping[str, object],
+    rows: Iterable[tuple[object, ...]],
+) -> Iterable[str]:
     """Root keys for the values of changed rows: themselves, or joined back from the relation to the root."""
     if route.relation is None:
         yield from (value.key(row) for row in rows)
         return
-    targets = [_column(look.dialect, text) for text in route.relation.match.values()]
-    origin = joined(look.dialect, route.stream, watch.steps(route))
-    keys = ", ".join(_column(look.dialect, column) for column in route.stream.key)
-    bound = (tuple(look.dialect.bound(member) for member in row) for row in rows)
+    targets = [_column(dialect, text) for text in route.relation.match.values()]
+    origin = joined(dialect, route.stream, watch.steps(route))
+    keys = ", ".join(_column(dialect, column) for column in route.stream.key)
+    bound = (tuple(dialect.bound(member) for member in row) for row in rows)
     for chunk in statement.chunks(bound, width=len(targets)):
         condition, members = statement.within(targets, chunk)
         asked = statement.bind(
             f"SELECT DISTINCT {keys} FROM {origin} WHERE {condition}",  # noqa: S608 - names come quoted, values bound
-            look.values[route.stream.name],
+            values,
             {"kr_values": members},
         )
-        yield from (value.key(tuple(row)) for row in look.cx.execute(asked))
+        yield from (value.key(tuple(row)) for row in cx.execute(asked))
 
 
 def joined(dialect: Dialect, stream: Stream, relations: Iterable[Relation]) -> str:

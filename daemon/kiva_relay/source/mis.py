@@ -21,7 +21,20 @@ import sqlalchemy as sa
 
 from kiva_relay import errors
 from kiva_relay.clock import Clock
-from kiva_relay.source import change, dialect, failure, position, reader, schema, statement, value, watch
+from kiva_relay.source import (
+    change,
+    dialect,
+    failure,
+    position,
+    reader,
+    route,
+    schema,
+    slot,
+    statement,
+    value,
+    watch,
+)
+from kiva_relay.source.pgoutput import Transaction
 from kiva_relay.source.position import Cycle, Horizon, Position, Snapshot
 from kiva_relay.source.reader import Content
 from kiva_relay.source.stream import CUTOFF, Stream
@@ -56,14 +69,9 @@ class Mis:
         watch: str,
         clock: Clock,
     ) -> None:
-        if watch == "replication":
-            raise errors.UsageError(
-                "mis.watch is replication, which this version does not have.",
-                hint="Write watch: auto in config.yaml; nothing is lost by it.",
-            )
         self._url = sa.make_url(url)
-        self._dialect = dialect.of(self._url)
-        self._engine = self._dialect.engine(self._url, password=password, statement_timeout=statement_timeout)
+        self.dialect = dialect.of(self._url)
+        self._engine = self.dialect.engine(self._url, password=password, statement_timeout=statement_timeout)
         self._timeout = statement_timeout
         self._zone = ZoneInfo(timezone)
         self._watch = watch
@@ -79,20 +87,27 @@ class Mis:
 
     def identity(self) -> str:
         """Which database this is, as `postgresql:<system identifier>/<database>#<which of that name>`."""
-        return self._once(self._dialect.identity)
+        return self._once(self.dialect.identity)
 
     def server(self) -> str:
         """Product and version, as `PostgreSQL 18.1`."""
-        return self._once(self._dialect.server)
+        return self._once(self.dialect.server)
 
     def horizon(self) -> Horizon:
         """How far the MIS's open transactions reach back, and what keeps us from seeing them."""
-        return self._once(lambda cx: self._dialect.horizon(cx, now=self._clock.now()))
+        return self._once(lambda cx: self.dialect.horizon(cx, now=self._clock.now()))
 
-    def changes(self, streams: Sequence[Stream], watermarks: Mapping[str, str | None]) -> Cycle:
+    def changes(
+        self,
+        streams: Sequence[Stream],
+        watermarks: Mapping[str, str | None],
+        *,
+        followed: watch.Followed | None = None,
+    ) -> Cycle:
         """Root keys whose rows, or whose related rows, changed since the watermarks.
 
-        A stream without a watermark gets no keys, only the place from which to go on.
+        A stream without a watermark gets no keys, only the place from which to go on. Tables that are `followed`
+        are not asked: their changes come by replication.
 
         A stream of which a table or column is not what it was is in `failed`, alone; it is tried again after a while.
 
@@ -105,7 +120,7 @@ class Mis:
         while True:
             left = [stream for stream in streams if stream.name not in failed]
             try:
-                ask = functools.partial(self._look, left, watermarks, horizon)
+                ask = functools.partial(self._look, left, watermarks, horizon, followed or {})
                 return replace(self._asked("looking for changes", ask), failed=failed)
             except failure.Stopped as stopped:
                 again = self._clock.monotonic() + REST
@@ -113,9 +128,14 @@ class Mis:
                 failed |= dict.fromkeys(stopped.streams, stopped.error)
 
     def _look(
-        self, streams: Sequence[Stream], watermarks: Mapping[str, str | None], horizon: Horizon, cx: sa.Connection
+        self,
+        streams: Sequence[Stream],
+        watermarks: Mapping[str, str | None],
+        horizon: Horizon,
+        followed: watch.Followed,
+        cx: sa.Connection,
     ) -> Cycle:
-        snapshot = self._dialect.snapshot(cx)
+        snapshot = self.dialect.snapshot(cx)
         plan = self._plan(cx, streams, horizon)
         stands = {stream.name: self._position(cx, watermarks.get(stream.name)) for stream in streams}
         until = position.following(self._server(cx), snapshot, horizon, stands.values(), stamped=watch.stamped(plan))
@@ -123,46 +143,84 @@ class Mis:
         for (since, seen), group in self._groups(streams, watermarks).items():
             look = change.Look(
                 cx=cx,
-                dialect=self._dialect,
+                dialect=self.dialect,
                 since=position.parse(since),
                 until=until,
                 values={stream.name: self._values(stream, self._today()) for stream in group},
                 zones={stream.name: self._zone_of(stream, cx) for stream in group},
                 seen=self._done.remembered if seen and self._done else {},
             )
-            change.find(look, watch.only(plan, {stream.name for stream in group}), found)
+            change.find(look, watch.only(plan, {stream.name for stream in group}, followed), found)
         return Cycle(
             keys={stream.name: list(found.keys.get(stream.name, ())) for stream in streams},
             next={stream.name: until.text() for stream in streams},
-            regime={stream.name: watch.regime(plan, stream) for stream in streams},
+            regime={stream.name: watch.regime(plan, stream, followed) for stream in streams},
             horizon_age=self._age(horizon, snapshot),
-            reasons={stream.name: self._reason(cx, plan, stream) for stream in streams},
+            reasons={stream.name: self._reason(cx, plan, stream, followed) for stream in streams},
             pinned_by=horizon.pinned_by,
             remembered=found.versions,
-            streams=tuple(stream for stream in streams if stands[stream.name]),
+            streams=tuple(stream for stream in streams if stands[stream.name] and stream.name not in followed),
         )
 
     def processed(self, cycle: Cycle) -> None:
         """Remember which row versions need no second look: call it when everything of the cycle is committed."""
         self._done = cycle
 
+    def slot(self, name: str, streams: Sequence[Stream], *, all_of_it: bool = True) -> slot.Facts:
+        """What a PostgreSQL has of the publication and slot of this name, and of the tables of the streams."""
+        tables = dict.fromkeys(one.table for one in watch.watched(streams) if one.table is not None)
+        return self._once(lambda cx: slot.facts(cx, self.dialect, name, [*tables], all_of_it=all_of_it))
+
+    def written(self) -> int:
+        """How far a PostgreSQL has written its log: what a snapshot sees that was taken before lies below."""
+        return self._once(lambda cx: int(cx.scalar(sa.text("SELECT pg_current_wal_insert_lsn() - '0/0'")) or 0))
+
+    def follow(
+        self,
+        streams: Sequence[Stream],
+        transactions: Sequence[Transaction],
+        *,
+        oids: Mapping[str, int],
+        cutoff: date,
+        most: int,
+    ) -> route.Routed:
+        """The root keys that transactions of the stream concern, and the content of the first `most` of each stream.
+
+        All out of one snapshot, which sees these transactions. A stream that cannot be asked is in `failed`.
+        """
+        failed: dict[str, errors.RelayError] = {}
+
+        def ask(cx: sa.Connection) -> route.Routed:
+            left = {stream.name: stream for stream in streams if stream.name not in failed}
+            values = {name: self._values(stream, cutoff) for name, stream in left.items()}
+            routed = route.route(cx, self.dialect, [*left.values()], transactions, values=values, oids=oids)
+            for name, keys in routed.keys.items():
+                with failure.blamed({name}):
+                    routed.contents[name] = self._contents(cx, left[name], [*keys][:most], cutoff)
+            return routed
+
+        while True:
+            try:
+                return replace(self._asked("following the stream", ask), failed=failed)
+            except failure.Stopped as stopped:
+                failed |= dict.fromkeys(stopped.streams, stopped.error)
+
     def read(self, stream: Stream, keys: Sequence[str], *, cutoff: date) -> list[Content]:
         """The content of each key as it is now, all out of one snapshot, in the order of the keys.
 
         Tables that a snapshot does not hold are read until two readings in a row say the same.
         """
+        return self._asked(f"reading {stream.name}", lambda cx: self._contents(cx, stream, keys, cutoff))
 
-        def ask(cx: sa.Connection) -> list[Content]:
-            page = reader.Page(cx, self._dialect, stream, self._values(stream, cutoff), self._zone_of(stream, cx))
-            contents = reader.read(page, keys)
-            for _ in range(_READINGS if self._unsteady(cx, stream) else 0):
-                before, contents = contents, reader.read(page, keys)
-                if before == contents:
-                    break
-            self._shapes.setdefault(stream.name, {}).update(page.shape)
-            return contents
-
-        return self._asked(f"reading {stream.name}", ask)
+    def _contents(self, cx: sa.Connection, stream: Stream, keys: Sequence[str], cutoff: date) -> list[Content]:
+        page = reader.Page(cx, self.dialect, stream, self._values(stream, cutoff), self._zone_of(stream, cx))
+        contents = reader.read(page, keys)
+        for _ in range(_READINGS if self._unsteady(cx, stream) else 0):
+            before, contents = contents, reader.read(page, keys)
+            if before == contents:
+                break
+        self._shapes.setdefault(stream.name, {}).update(page.shape)
+        return contents
 
     def shape(self, stream: Stream) -> dict[str, dict[str, str]]:
         """Names and kinds of the columns that `read` last met, by relation: what the mapping has to fit."""
@@ -170,7 +228,7 @@ class Mis:
 
     def walk(self, stream: Stream, *, after: str | None, limit: int) -> list[str]:
         """Keys in scope behind a key, in the order of the table's key; fewer than `limit` at the end."""
-        columns = [self._dialect.quoted(column) for column in stream.key]
+        columns = [self.dialect.quoted(column) for column in stream.key]
         values: dict[str, object] = {"kr_limit": limit}
         behind = "1 = 1"
         if after is not None:
@@ -181,7 +239,7 @@ class Mis:
                 )
             names = [f"kr_after{number}" for number in range(len(columns))]
             values |= dict(zip(names, parts, strict=True))
-            behind = self._dialect.after(columns, names)
+            behind = self.dialect.after(columns, names)
         listed = ", ".join(columns)
         sql = f"SELECT {listed} FROM {self._scope(stream)} AND {behind} ORDER BY {listed} LIMIT :kr_limit"  # noqa: S608 - names come quoted, values bound
         asked = statement.bind(sql, self._values(stream, self._today()) | values)
@@ -189,21 +247,21 @@ class Mis:
 
     def find(self, stream: Stream, column: str, values: Sequence[str]) -> list[str]:
         """Keys, in scope or not, of the roots whose column has one of these values, compared as text."""
-        keys = ", ".join(self._dialect.quoted(name) for name in stream.key)
+        keys = ", ".join(self.dialect.quoted(name) for name in stream.key)
         with self._snapshot(f"looking up {stream.name}") as cx:
-            present = schema.columns(cx, self._dialect, table=stream.table)
+            present = schema.columns(cx, self.dialect, table=stream.table)
             if column not in present:
                 raise schema.no_column(stream.table, column, present, asks=stream.name)
-            kind = self._dialect.kind(present[column])
-            compared = self._dialect.quoted(column)
+            kind = self.dialect.kind(present[column])
+            compared = self.dialect.quoted(column)
             if kind == "integer":  # what is no number is not there, and must not spoil the query
                 values = [one for one in values if one.isascii() and one.isdigit() and str(int(one)) == one]
             elif kind != "text":
-                compared = self._dialect.as_text(compared)
+                compared = self.dialect.as_text(compared)
             found: dict[str, None] = {}
             for chunk in statement.chunks((one,) for one in dict.fromkeys(values)):
                 condition, members = statement.within([compared], chunk)
-                sql = f"SELECT {keys} FROM {self._dialect.quoted(stream.table)} WHERE {condition} ORDER BY {keys}"  # noqa: S608 - as above
+                sql = f"SELECT {keys} FROM {self.dialect.quoted(stream.table)} WHERE {condition} ORDER BY {keys}"  # noqa: S608 - as above
                 rows = cx.execute(statement.bind(sql, {}, {"kr_values": members}))
                 found |= dict.fromkeys(value.key(tuple(row)) for row in rows)
             return list(found)
@@ -219,10 +277,10 @@ class Mis:
         if len(stream.key) > 1:
             return None
         with self._snapshot(f"looking at {stream.name}") as cx:
-            kind = self._dialect.kind(schema.columns(cx, self._dialect, table=stream.table)[stream.key[0]])
+            kind = self.dialect.kind(schema.columns(cx, self.dialect, table=stream.table)[stream.key[0]])
             if kind != "integer":
                 return None
-            sql = f"SELECT max({self._dialect.quoted(stream.key[0])}) FROM {self._dialect.quoted(stream.table)}"  # noqa: S608 - as above
+            sql = f"SELECT max({self.dialect.quoted(stream.key[0])}) FROM {self.dialect.quoted(stream.table)}"  # noqa: S608 - as above
             return int(cx.scalar(statement.bind(sql, {})) or 0)
 
     def columns(self, source: str) -> dict[str, str]:
@@ -235,8 +293,8 @@ class Mis:
         """
         given = {"sql": source} if any(one.isspace() for one in source.strip()) else {"table": source}
         with self._snapshot(f"looking at {source.strip().splitlines()[0]}") as cx:
-            present = schema.columns(cx, self._dialect, **given)
-            return {name: self._dialect.kind(code) for name, code in present.items()}
+            present = schema.columns(cx, self.dialect, **given)
+            return {name: self.dialect.kind(code) for name, code in present.items()}
 
     def choices(self, sql: str) -> list[tuple[str, str]]:
         """The values that a parameter may have, and what each is called: the first two columns of a SELECT."""
@@ -247,19 +305,19 @@ class Mis:
     def can_write(self, tables: Sequence[str]) -> list[str]:
         """Those of the tables that this role could change: it needs SELECT only."""
         return self._once(
-            lambda cx: self._dialect.can_write(
-                cx, [table for table in dict.fromkeys(tables) if self._dialect.exists(cx, table)]
+            lambda cx: self.dialect.can_write(
+                cx, [table for table in dict.fromkeys(tables) if self.dialect.exists(cx, table)]
             )
         )
 
     def grants(self, tables: Sequence[str]) -> list[str]:
         """The SQL that gives the role of `mis.url` what it needs to read these tables, and nothing else."""
-        return self._once(lambda cx: self._dialect.grants(cx, [*dict.fromkeys(tables)]))
+        return self._once(lambda cx: self.dialect.grants(cx, [*dict.fromkeys(tables)]))
 
     def went_back(self, watermark: str) -> bool:
         """Whether this is another database than the watermark's, or an older state of it."""
         before = position.parse(watermark)
-        return self._once(lambda cx: before.server != self._dialect.identity(cx) or self._dialect.went_back(cx, before))
+        return self._once(lambda cx: before.server != self.dialect.identity(cx) or self.dialect.went_back(cx, before))
 
     def close(self) -> None:
         """Close the connection."""
@@ -275,7 +333,7 @@ class Mis:
             with contextlib.nullcontext() if not left else contextlib.suppress(failure.Replaced):
                 with self._snapshot(doing) as cx:
                     answer = ask(cx)
-                    torn = self._dialect.torn(cx)
+                    torn = self.dialect.torn(cx)
                 if not torn:
                     return answer
                 raise failure.Replaced(f"{torn} was emptied in the MIS again and again while {doing}.")
@@ -301,7 +359,7 @@ class Mis:
             self.busy_seconds += self._clock.monotonic() - started
 
     def _explained(self, error: sa.exc.DBAPIError, doing: str) -> errors.RelayError:
-        return failure.explained(error, self._dialect, self._url, doing=doing, timeout=self._timeout)
+        return failure.explained(error, self.dialect, self._url, doing=doing, timeout=self._timeout)
 
     def _resting(self, streams: Sequence[Stream]) -> dict[str, errors.RelayError]:
         """Streams that failed a moment ago and are not tried yet again, with the error."""
@@ -313,19 +371,19 @@ class Mis:
         """The tables of a stream that no snapshot holds."""
         now = self._clock.monotonic()
         if now - self._unsteady_tables[0] > _LOOK_AGAIN:
-            self._unsteady_tables = (now, frozenset(self._dialect.unsteady(cx)))
+            self._unsteady_tables = (now, frozenset(self.dialect.unsteady(cx)))
         texts = " ".join([stream.table, *(one.table or one.sql or "" for one in stream.watched())])
         return sorted(self._unsteady_tables[1].intersection(re.findall(r"\w+", texts)))
 
-    def _reason(self, cx: sa.Connection, plan: _Plan, stream: Stream) -> str:
+    def _reason(self, cx: sa.Connection, plan: _Plan, stream: Stream, followed: watch.Followed) -> str:
         unsteady = self._unsteady(cx, stream)
         engines = f"{', '.join(unsteady)}: an engine without snapshots, so that it is read twice" if unsteady else ""
-        return "; ".join(one for one in (watch.reason(plan, stream), engines) if one)
+        return "; ".join(one for one in (watch.reason(plan, stream, followed), engines) if one)
 
     def _server(self, cx: sa.Connection) -> str:
         # Asked anew with every plan, for another server may have taken the address.
         if not self._identity:
-            self._identity = self._dialect.identity(cx)
+            self._identity = self.dialect.identity(cx)
         return self._identity
 
     def _plan(self, cx: sa.Connection, streams: Sequence[Stream], horizon: Horizon) -> _Plan:
@@ -338,7 +396,7 @@ class Mis:
         plan = []
         for one in watch.watched(streams):
             with failure.blamed({route.stream.name for route in one.routes}):
-                facts = schema.facts(cx, self._dialect, one, asked=self._watch, blind=horizon.blind)
+                facts = schema.facts(cx, self.dialect, one, asked=self._watch, blind=horizon.blind)
             plan.append((one, facts))
         self._plans[names] = (now, tuple(streams), horizon.blind, plan)
         return plan
@@ -368,7 +426,7 @@ class Mis:
 
     def _values(self, stream: Stream, cutoff: date) -> dict[str, object]:
         given = {**stream.parameters, CUTOFF: cutoff}
-        return {name: self._dialect.parameter(one) for name, one in given.items()}
+        return {name: self.dialect.parameter(one) for name, one in given.items()}
 
     def _today(self) -> date:
         return self._clock.now().astimezone(self._zone).date()
@@ -378,7 +436,7 @@ class Mis:
             case "utc":
                 return UTC
             case "server":
-                return self._dialect.zone(cx)
+                return self.dialect.zone(cx)
             case "":
                 return self._zone
             case name:
@@ -386,7 +444,7 @@ class Mis:
 
     def _scope(self, stream: Stream) -> str:
         where = statement.fragment(stream.where, known={*stream.parameters, CUTOFF}) if stream.where else "1 = 1"
-        return f"{self._dialect.quoted(stream.table)} WHERE ({where})"
+        return f"{self.dialect.quoted(stream.table)} WHERE ({where})"
 
     def _age(self, horizon: Horizon, snapshot: Snapshot) -> timedelta:
         """How long the oldest transaction keeps the watermark where it is."""

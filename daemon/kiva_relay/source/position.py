@@ -14,7 +14,7 @@ from kiva_relay.source.stream import Stream
 OVERLAP = timedelta(minutes=10)
 """How far back rows are read again where nothing tells what is still open."""
 
-Regime = Literal["xmin", "horizon", "overlap", "scan", "sweep"]
+Regime = Literal["replication", "xmin", "horizon", "overlap", "scan", "sweep"]
 """How changes of a table are found; `sweep`: they are not, the nightly sweep finds them."""
 
 

@@ -113,18 +113,30 @@ def choose(one: Watched, *, asked: str, whole: Regime | None, indexed: bool, bli
     return "horizon", ""
 
 
-def only(plan: Iterable[tuple[Watched, Facts]], streams: Collection[str]) -> list[tuple[Watched, Facts]]:
-    """The part of a plan that concerns these streams."""
+Followed = Mapping[str, frozenset[str]]
+"""By stream, tables that need not be asked: their changes come by replication."""
+
+
+def only(
+    plan: Iterable[tuple[Watched, Facts]], streams: Collection[str], followed: Followed | None = None
+) -> list[tuple[Watched, Facts]]:
+    """The part of a plan that concerns these streams, without what is followed."""
     mine = []
     for one, facts in plan:
-        routes = tuple(route for route in one.routes if route.stream.name in streams)
+        routes = tuple(
+            route
+            for route in one.routes
+            if route.stream.name in streams and one.table not in (followed or {}).get(route.stream.name, ())
+        )
         if routes:
             mine.append((replace(one, routes=routes), facts))
     return mine
 
 
-def regime(plan: Iterable[tuple[Watched, Facts]], stream: Stream) -> Regime:
+def regime(plan: Iterable[tuple[Watched, Facts]], stream: Stream, followed: Followed | None = None) -> Regime:
     """What to call the way in which a stream is watched: the one that promises least, of its tables' ways."""
+    if followed and stream.name in followed:
+        return "replication"
     mine = only(plan, {stream.name})
     used = {facts.regime for _, facts in mine}
     if "horizon" in used and all(facts.regime == "horizon" for one, facts in mine if one.stamps):
@@ -133,9 +145,13 @@ def regime(plan: Iterable[tuple[Watched, Facts]], stream: Stream) -> Regime:
     return next((one for one in order if one in used), "sweep")
 
 
-def reason(plan: Iterable[tuple[Watched, Facts]], stream: Stream) -> str:
+def reason(plan: Iterable[tuple[Watched, Facts]], stream: Stream, followed: Followed | None = None) -> str:
     """Why it is not watched better, "" when it is not worse than it was asked for."""
-    return "; ".join(dict.fromkeys(facts.reason for _, facts in only(plan, {stream.name}) if facts.reason))
+    asked = only(plan, {stream.name}, followed)
+    reasons = [facts.reason for _, facts in asked if facts.reason]
+    if followed and stream.name in followed:
+        reasons += [f"not in the stream, so watched by {facts.regime}: {one.origin}" for one, facts in asked]
+    return "; ".join(dict.fromkeys(reasons))
 
 
 def stamped(plan: Iterable[tuple[Watched, Facts]]) -> bool:

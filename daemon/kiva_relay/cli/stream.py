@@ -1,0 +1,88 @@
+"""What the commands about the MIS's stream share: what the server has, and running the SQL that changes it."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import psycopg
+import sqlalchemy as sa
+
+from kiva_relay import errors, opening
+from kiva_relay.cli import mappings
+from kiva_relay.clock import SystemClock
+from kiva_relay.config.settings import Settings
+from kiva_relay.source import replication, slot
+from kiva_relay.source.mis import Mis
+from kiva_relay.source.stream import Stream
+
+_LOCK_WITHIN = "5s"
+"""A table that is in use is not waited for: a lock that waits would hold up everybody behind it."""
+_ENDS_WITHIN = "60s"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The MIS, what it has of a stream, and for which mappings."""
+
+    mis: Mis
+    facts: slot.Facts
+    streams: list[Stream]
+
+    def setup(self) -> list[str]:
+        """The SQL for what is missing."""
+        return slot.setup(self.facts, self.streams, self.mis.dialect)
+
+    def drop(self) -> list[str]:
+        """The SQL that takes all of it away."""
+        return slot.drop(self.facts, self.mis.dialect)
+
+    def silent(self) -> dict[str, tuple[str, ...]]:
+        """Tables whose deleted and moved rows the stream would not tell well enough."""
+        return slot.silent(self.facts, self.streams)
+
+
+@contextlib.contextmanager
+def opened(settings: Settings) -> Iterator[Opened]:
+    """Look at the MIS.
+
+    Raises:
+        UsageError: it is no PostgreSQL.
+    """
+    if not settings.mis.url.startswith("postgresql:"):
+        raise errors.UsageError(
+            f"Only PostgreSQL has a stream to follow; mis.url begins with {settings.mis.url.partition(':')[0]}://.",
+            hint="Nothing has to be set up: mis.watch: auto",
+        )
+    streams = [mapping.stream for mapping in mappings.load(settings)]
+    mis = opening.open_mis(settings, clock=SystemClock())
+    try:
+        yield Opened(mis, mis.slot(opening.stream_name(settings), streams), streams)
+    finally:
+        mis.close()
+
+
+def run(settings: Settings, statements: Sequence[str], *, admin: str | None) -> None:
+    """Run what `watch` prints, one statement after the other, as mis.url or as somebody who may.
+
+    Raises:
+        RelayError: one was refused; those before it are done.
+    """
+    password = settings.mis.password
+    url = sa.make_url(admin or settings.mis.url)
+    secret = None if admin or password is None else password.reveal()
+    done = 0
+    try:
+        with psycopg.connect(replication.connection(url, secret), autocommit=True) as connection:
+            connection.execute("SELECT set_config('lock_timeout', %s, false)", [_LOCK_WITHIN])
+            connection.execute("SELECT set_config('statement_timeout', %s, false)", [_ENDS_WITHIN])
+            for statement in statements:
+                connection.execute(statement.encode())
+                done += 1
+    except psycopg.Error as error:
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        what = statements[done] if done < len(statements) else "the connection"
+        raise errors.RelayError(
+            f"The MIS refused after {errors.counted(done, 'statement')}: {said}. It was: {what}",
+            hint="kiva-relay watch setup --apply --admin postgresql://OWNER@HOST/DATABASE\n"
+            "or give what it prints to whoever owns the tables: kiva-relay watch setup",
+        ) from error

@@ -1,0 +1,29 @@
+"""`kiva-relay watch drop`: the SQL that takes publication and slot away again; printed, or run with --apply."""
+
+from kiva_relay.cli import frame, stream
+from kiva_relay.cli.watch_setup import Admin, Apply
+
+
+def command(
+    config: frame.Config = None, *, apply: Apply = False, admin: Admin = None, as_json: frame.AsJson = False
+) -> int:
+    """Print the SQL that undoes `watch setup`: a slot that nobody reads fills the MIS's disk.
+
+    A relay that runs goes on by polling; nothing is lost.
+    """
+    settings = frame.load(config)
+    with stream.opened(settings) as found:
+        statements = found.drop()
+    if apply:
+        stream.run(settings, statements, admin=admin)
+        for statement in statements:
+            frame.say(f"done: {statement}")
+    elif as_json:
+        frame.print_json(statements)
+        return 0
+    else:
+        for statement in statements:
+            frame.say(statement)
+    if not statements:
+        frame.say(f"-- Nothing is there: neither publication nor slot {found.facts.name}.")
+    return 0

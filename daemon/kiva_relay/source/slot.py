@@ -1,0 +1,251 @@
+"""The publication and the slot that a stream needs in the MIS: whether they are there, and the SQL that makes them.
+
+Both carry one name. The relay itself only looks; what changes the MIS is printed, or run by `watch setup --apply`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+
+from kiva_relay.source import statement, watch
+from kiva_relay.source.dialect import Dialect
+from kiva_relay.source.pgoutput import Columns
+from kiva_relay.source.stream import Stream
+
+KEEP = "10GB"
+"""What `watch setup` advises for max_slot_wal_keep_size: less than this the server keeps for a relay that is away."""
+
+SETUP = "kiva-relay watch setup"
+
+_LONGEST = 63
+
+# A snapshot's xmax follows the last id that has ended, and is no measure; age() counts from the next that is given.
+_SERVER = """
+SELECT CAST(CAST(pg_snapshot_xmax(t) AS text) AS bigint) + age(CAST(pg_snapshot_xmax(t) AS xid)) AS next_xid,
+       current_setting('wal_level') AS wal_level,
+       current_setting('synchronous_standby_names') AS standbys, current_setting('max_slot_wal_keep_size') AS keep,
+       pg_is_in_recovery() AS standby, CAST(current_user AS text) AS role,
+       (SELECT rolreplication OR rolsuper FROM pg_roles WHERE rolname = current_user) AS may_follow,
+       EXISTS (SELECT FROM pg_publication WHERE pubname = :name) AS published,
+       s.slot_name IS NOT NULL AS there, CAST(s.database AS text) = current_database() AS here,
+       CAST(s.plugin AS text) AS plugin, s.active_pid AS reader, s.wal_status AS wal_status,
+       CASE WHEN NOT pg_is_in_recovery() THEN pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn) END AS kept
+FROM   pg_current_snapshot() t LEFT JOIN pg_replication_slots s ON s.slot_name = :name
+"""
+
+# to_jsonb, for row filters and column lists came with PostgreSQL 15.
+_TABLES = """
+SELECT t AS asked, CAST(c.oid AS bigint) AS oid, c.relkind IN ('r', 'p') AS can_be, c.relreplident = 'f' AS whole,
+       format('%I.%I', n.nspname, c.relname) AS name,
+       p.tablename IS NOT NULL AND to_jsonb(p) ->> 'rowfilter' IS NULL AS published,
+       ARRAY(SELECT jsonb_array_elements_text(coalesce(to_jsonb(p) -> 'attnames', '[]'))) AS columns,
+       ARRAY(SELECT CAST(a.attname AS text) FROM pg_index i
+             JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey)
+             WHERE i.indrelid = c.oid AND ((c.relreplident = 'd' AND i.indisprimary)
+                                           OR (c.relreplident = 'i' AND i.indisreplident))) AS identity
+FROM   unnest(CAST(:tables AS text[])) AS t JOIN pg_class c ON c.oid = to_regclass(t)
+JOIN   pg_namespace n ON n.oid = c.relnamespace
+LEFT   JOIN pg_publication_tables p ON p.pubname = :name AND p.schemaname = n.nspname AND p.tablename = c.relname
+"""
+
+_PUBLISHED = "SELECT format('%I.%I', schemaname, tablename) FROM pg_publication_tables WHERE pubname = :name"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A watched table: whether the publication has it, and which columns the stream tells of a row that was.
+
+    `columns` are those that are published, all of them when empty; `whole` means that `identity` is every column.
+    """
+
+    oid: int
+    name: str
+    can_be: bool
+    published: bool
+    columns: frozenset[str]
+    whole: bool
+    identity: frozenset[str]
+
+    def tells(self, columns: Iterable[str]) -> bool:
+        """Whether a row that was changed or deleted can be told by these columns."""
+        return self.whole or self.identity.issuperset(columns)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the server says. `kept`: bytes of WAL that it keeps for the slot; `next_xid`: of the next transaction."""
+
+    name: str
+    role: str
+    next_xid: int
+    wal_level: str
+    keep: str
+    standbys: str
+    standby: bool
+    may_follow: bool
+    published: bool
+    there: bool
+    here: bool
+    plugin: str
+    reader: int | None
+    wal_status: str
+    kept: int | None
+    tables: Mapping[str, Table] = field(default_factory=dict)
+    others: tuple[str, ...] = ()
+    """Tables of the publication that no mapping names."""
+
+    @property
+    def made(self) -> bool:
+        """Whether somebody made a slot or a publication: then a relay that cannot use it says so."""
+        return self.there or self.published
+
+    @property
+    def lost(self) -> bool:
+        """Whether what the stream would have told next is gone."""
+        return self.wal_status == "lost"
+
+
+def name(database: str, environment: str) -> str:
+    """What slot and publication are called: slots of all databases of a server share one set of names."""
+    plain = re.sub(r"[^a-z0-9_]", "_", f"kiva_relay_{environment}_{database}".lower())
+    return plain[:_LONGEST]
+
+
+def facts(cx: sa.Connection, dialect: Dialect, called: str, tables: Sequence[str], *, all_of_it: bool) -> Facts:
+    """Look at the server, and at these tables; at them only where there is a slot, or when `all_of_it` is wanted."""
+    row = cx.execute(statement.bind(_SERVER, {"name": called})).one()
+    if not row.there and not all_of_it:
+        tables = ()
+    quoted = {dialect.quoted(table): table for table in tables}
+    rows = cx.execute(statement.bind(_TABLES, {"name": called, "tables": [*quoted]})) if tables else ()
+    found = {
+        quoted[one.asked]: Table(
+            one.oid, one.name, one.can_be, one.published, frozenset(one.columns), one.whole, frozenset(one.identity)
+        )
+        for one in rows
+    }
+    known = {one.name for one in found.values()}
+    published = cx.execute(statement.bind(_PUBLISHED, {"name": called})).scalars()
+    return Facts(
+        name=called,
+        role=row.role,
+        next_xid=int(row.next_xid),
+        wal_level=row.wal_level,
+        keep=row.keep,
+        standbys=row.standbys,
+        standby=row.standby,
+        may_follow=bool(row.may_follow),
+        published=row.published,
+        there=row.there,
+        here=bool(row.here),
+        plugin=row.plugin or "",
+        reader=row.reader,
+        wal_status=row.wal_status or "",
+        kept=None if row.kept is None else int(row.kept),
+        tables=found,
+        others=tuple(one for one in published if one not in known),
+    )
+
+
+def lacks(found: Facts) -> str:
+    """Why there is no stream to follow, "" when there is one."""
+    if found.standby:
+        return "this server is a standby; its primary has the stream"
+    if found.wal_level != "logical":
+        return f"wal_level of the server is {found.wal_level}; a stream needs logical"
+    if not found.published:
+        return f"there is no publication {found.name}"
+    if not found.there:
+        return f"there is no slot {found.name}"
+    if not found.here or found.plugin != "pgoutput":
+        return f"the slot {found.name} is of another database, or of another plugin than pgoutput"
+    if found.lost:
+        return f"the server dropped what the slot {found.name} was to keep (wal_status lost)"
+    if not found.may_follow:
+        return f"the role {found.role} lacks REPLICATION"
+    if any(one.strip(' ()"') in {"*", "kiva-relay stream"} for one in re.split(r"[,(]", found.standbys)):
+        return f"synchronous_standby_names is {found.standbys}: commits of the MIS would wait for the relay"
+    return ""
+
+
+def covered(found: Facts, streams: Sequence[Stream]) -> dict[str, frozenset[str]]:
+    """By stream, those of its tables whose changes the stream tells; the others are polled."""
+    tables: dict[str, set[str]] = {}
+    for one in watch.watched(streams):
+        known = found.tables.get(one.table or "")
+        if known is None or not known.published:
+            continue
+        for route in one.routes:
+            if not known.columns or known.columns.issuperset(route.columns):
+                tables.setdefault(route.stream.name, set()).add(one.table or "")
+            else:
+                tables.setdefault(route.stream.name, set())
+    return {stream: frozenset(names) for stream, names in tables.items() if names}
+
+
+def wanted(found: Facts, streams: Sequence[Stream]) -> Columns:
+    """The columns that lead from a changed row to a root, by the oid of the table."""
+    return {
+        found.tables[one.table].oid: one.columns
+        for one in watch.watched(streams)
+        if one.table is not None and one.table in found.tables and found.tables[one.table].published
+    }
+
+
+def silent(found: Facts, streams: Sequence[Stream]) -> dict[str, tuple[str, ...]]:
+    """Tables whose deleted and moved rows the stream does not tell well enough, and the columns that it would need."""
+    lacking = {}
+    for one in watch.watched(streams):
+        known = found.tables.get(one.table or "")
+        if known is not None and known.can_be and not known.tells(one.columns):
+            lacking[known.name] = one.columns
+    return lacking
+
+
+def setup(found: Facts, streams: Sequence[Stream], dialect: Dialect) -> list[str]:
+    """The SQL that makes publication and slot, or brings them up to date; for an owner of the tables.
+
+    A table without an identity must get one before it is published: else the MIS's own UPDATEs on it would fail.
+    """
+    statements = []
+    called = dialect.quoted(found.name)
+    tables = sorted(one.name for one in found.tables.values() if one.can_be)
+    if found.wal_level != "logical":
+        statements.append("ALTER SYSTEM SET wal_level = 'logical';")
+    if found.keep == "-1":
+        statements += [f"ALTER SYSTEM SET max_slot_wal_keep_size = '{KEEP}';", "SELECT pg_reload_conf();"]
+    statements += [f"ALTER TABLE {table} REPLICA IDENTITY FULL;" for table in sorted(silent(found, streams))]
+    missing = [one for one in found.tables.values() if one.can_be and not one.published]
+    if not found.published:
+        options = "WITH (publish = 'insert, update, delete, truncate', publish_via_partition_root = true)"
+        statements.append(f"CREATE PUBLICATION {called} FOR TABLE {', '.join(tables)} {options};")
+    elif missing or found.others:
+        statements.append(f"ALTER PUBLICATION {called} SET TABLE {', '.join(tables)};")
+    if not found.may_follow:
+        statements.append(f"ALTER ROLE {dialect.quoted(found.role)} REPLICATION;")
+    # A slot from before its publication looks for it in the past, and never finds it.
+    useless = found.there and (found.lost or not found.published)
+    if useless:
+        statements.append(f"SELECT pg_drop_replication_slot('{found.name}');")
+    if found.wal_level == "logical" and (useless or not found.there):
+        statements.append(f"SELECT pg_create_logical_replication_slot('{found.name}', 'pgoutput');")
+    return statements
+
+
+def drop(found: Facts, dialect: Dialect) -> list[str]:
+    """The SQL that takes both away again, and the identity of the tables back to their primary key."""
+    statements = []
+    if found.there:
+        statements.append(f"SELECT pg_drop_replication_slot('{found.name}');")
+    if found.published:
+        statements.append(f"DROP PUBLICATION {dialect.quoted(found.name)};")
+        statements += [
+            f"ALTER TABLE {one.name} REPLICA IDENTITY DEFAULT;"
+            for one in sorted(found.tables.values(), key=lambda one: one.name)
+            if one.whole and one.published
+        ]
+    return statements

@@ -1,0 +1,155 @@
+"""`watch setup` and `watch drop`, and what `check` and `status` say of the stream."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+
+import pytest
+
+from institution import eventually
+from kiva_relay import cli, errors, pulse
+from kiva_relay.clock import SystemClock
+from streamed import Streamed
+
+Command = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def command(streamed_mis: Streamed, capsys: pytest.CaptureFixture[str]) -> Command:
+    def run(*arguments: str) -> tuple[int, str]:
+        code = cli.main([*arguments, "--config", str(streamed_mis.folder / "config.yaml")])
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    return run
+
+
+def changes(command: Command, *more: str) -> list[tuple[str, str]]:
+    """What `check` says about changes."""
+    _, said = command("check", "--json", *more)
+    return [(one["word"], one["text"]) for one in json.loads(said)["findings"] if one["about"] == "changes"]
+
+
+def test_what_setup_prints_makes_it_and_then_nothing_is_missing(streamed_mis: Streamed, command: Command) -> None:
+    name = streamed_mis.name
+    code, said = command("watch", "setup")
+    assert code == 0
+    assert "-- " in said
+    statements = [line for line in said.splitlines() if not line.startswith("--")]
+    tables = "public.instalment, public.loan, public.note"
+    options = "WITH (publish = 'insert, update, delete, truncate', publish_via_partition_root = true)"
+    assert statements == [
+        "ALTER SYSTEM SET max_slot_wal_keep_size = '10GB';",
+        "SELECT pg_reload_conf();",
+        "ALTER TABLE public.instalment REPLICA IDENTITY FULL;",
+        f"CREATE PUBLICATION {name} FOR TABLE {tables} {options};",
+        f"SELECT pg_create_logical_replication_slot('{name}', 'pgoutput');",
+    ]
+    assert "public.instalment: loan_id" in said
+    for statement in statements:
+        streamed_mis.sql(statement)
+    try:
+        _, said = command("watch", "setup")
+        assert said == f"-- Nothing is missing: publication and slot {name} are there.\n"
+        streamed_mis.sql(f"ALTER PUBLICATION {name} DROP TABLE note")
+        _, said = command("watch", "setup", "--json")
+        assert json.loads(said) == [f"ALTER PUBLICATION {name} SET TABLE public.instalment, public.loan, public.note;"]
+    finally:
+        streamed_mis.sql("ALTER SYSTEM RESET max_slot_wal_keep_size")
+        streamed_mis.sql("SELECT pg_reload_conf()")
+
+
+def test_apply_runs_it_and_drop_undoes_it(streamed_mis: Streamed, command: Command) -> None:
+    code, said = command("watch", "setup", "--apply")
+    try:
+        assert code == 0, said
+        assert streamed_mis.sql("SELECT plugin FROM pg_replication_slots WHERE slot_name = %s", streamed_mis.name)
+        code, said = command("watch", "setup", "--apply")
+        assert "Nothing was missing." in said
+        code, said = command("watch", "drop")
+        assert "pg_drop_replication_slot" in said
+        assert "REPLICA IDENTITY DEFAULT" in said
+        assert streamed_mis.sql("SELECT FROM pg_publication WHERE pubname = %s", streamed_mis.name)
+        code, said = command("watch", "drop", "--apply")
+        assert code == 0, said
+        assert not streamed_mis.sql("SELECT FROM pg_publication WHERE pubname = %s", streamed_mis.name)
+        assert not streamed_mis.active()
+        _, said = command("watch", "drop")
+        assert said.startswith("-- Nothing is there")
+    finally:
+        streamed_mis.sql("ALTER SYSTEM RESET max_slot_wal_keep_size")
+        streamed_mis.sql("SELECT pg_reload_conf()")
+
+
+def test_who_may_not_is_told_who_could(streamed_mis: Streamed, command: Command) -> None:
+    streamed_mis.sql("DROP ROLE IF EXISTS nobody_much")
+    streamed_mis.sql("CREATE ROLE nobody_much LOGIN PASSWORD 'x'")
+    admin = streamed_mis.url.replace(f"postgres:{streamed_mis.server.password}", "nobody_much:x")
+    code, said = command("watch", "setup", "--apply", "--admin", admin)
+    assert code == 1
+    assert "The MIS refused after 0 statements: permission denied" in said
+    assert "--admin postgresql://OWNER@HOST/DATABASE" in said
+    assert admin not in said
+
+
+def test_only_postgresql_has_a_stream(tmp_path: object, streamed_mis: Streamed, command: Command) -> None:
+    file = streamed_mis.folder / "config.yaml"
+    file.write_text(file.read_text().replace(streamed_mis.url, f"sqlite:///{streamed_mis.folder}/mis.db"))
+    code, said = command("watch", "setup")
+    assert code == 2
+    assert "Only PostgreSQL" in said
+
+
+def test_check_says_the_way_what_it_costs_and_what_would_better_it(streamed_mis: Streamed, command: Command) -> None:
+    found = changes(command)
+    better = [text for word, text in found if word == "off"]
+    assert better[0].startswith("By PostgreSQL's stream they would come within milliseconds, deletes too.")
+    assert better[0].endswith("kiva-relay watch setup")
+    assert any("noticed by xmin" in text for _, text in found)
+    assert any("of the MIS's time, every" in text for _, text in found)
+    words = [word for word, text in changes(command, "--set", "mis.watch=replication") if "is replication, but" in text]
+    assert words == ["error"]
+    streamed_mis.set_up()
+    streamed_mis.sql("ALTER TABLE instalment REPLICA IDENTITY DEFAULT")
+    found = changes(command)
+    assert any("loan_draft: 3 in scope; changes are noticed by replication" in text for _, text in found)
+    assert any(word == "ok" and "nobody reads it now" in text for word, text in found)
+    assert any(word == "warning" and "public.instalment: loan_id" in text for word, text in found)
+    left = [text for word, text in changes(command, "--set", "mis.watch=poll") if word == "warning"]
+    assert any("nobody reads it" in text and text.endswith("kiva-relay watch drop") for text in left)
+
+
+def test_status_says_when_the_stream_is_followed_and_when_it_is_not(streamed_mis: Streamed, command: Command) -> None:
+    streamed_mis.set_up()
+    with streamed_mis.intake() as relay:
+        relay.following()
+        told = pulse.Pulse(SystemClock().now(), "1", 1, replication=asdict(relay.follow.standing))
+        told.mis.good(SystemClock().now())
+        told.publish(relay.outbox, now=SystemClock().now())
+        assert "its stream is followed" in command("status")[1]
+        streamed_mis.drop_slot()
+        eventually(lambda: relay.intake.cycle() is not None and not relay.follow.standing.live)
+        told.replication = asdict(relay.follow.standing)
+        told.publish(relay.outbox, now=SystemClock().now())
+        said = command("status")[1]
+        assert "Changes do not come by the MIS's stream; it is polled instead. Nothing is lost." in said
+        assert f"there is no slot {streamed_mis.name}" in said
+        assert "kiva-relay watch setup" in said
+
+
+def test_an_installation_without_a_stream_hears_nothing_of_it(streamed_mis: Streamed, command: Command) -> None:
+    with streamed_mis.intake() as relay:
+        relay.intake.cycle()
+        told = pulse.Pulse(SystemClock().now(), "1", 1, replication=asdict(relay.follow.standing))
+        told.publish(relay.outbox, now=SystemClock().now())
+        assert "stream" not in command("status")[1]
+
+
+def test_another_database_than_postgresql_refuses_replication(streamed_mis: Streamed) -> None:
+    mis = streamed_mis.settings.mis.model_copy(update={"url": "sqlite:///x.db", "watch": "replication"})
+    settings = streamed_mis.settings.model_copy(update={"mis": mis})
+    changed = Streamed(**{**streamed_mis.__dict__, "settings": settings})
+    with pytest.raises(errors.UsageError, match="only PostgreSQL has"), changed.intake():
+        pass
