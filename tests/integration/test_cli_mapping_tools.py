@@ -268,7 +268,12 @@ def test_rehearse_sends_the_book_to_a_stand_in_and_counts_the_reasons(
     assert house.kiva.ledger() == []
     assert not (house.folder / "outbox.db").exists()
     folder = house.folder / "bodies"
-    code, out, _ = run("rehearse", "--out", str(folder))
+    code, out, err = run("rehearse", "--out", str(folder))
+    assert (code, err) == (1, "")
     assert "in scope" in out
+    photos = drafts["filled"]["image_encoded"]
+    assert 0 < photos < drafts["good"] == drafts["filled"]["entreps"]
+    assert "always: entreps, currency," in out
+    assert f"{round(100 * photos / drafts['good'])} %: image_encoded" in out
     assert len(list(folder.glob("loan_draft*"))) == drafts["good"]
     assert folder.stat().st_mode & 0o077 == 0

@@ -129,7 +129,7 @@ def _count(tally: _Tally, mapped: mapper.Mapped) -> None:
         tally.examples.setdefault(kind, reason)
     if mapped.body is not None:
         tally.good += 1
-        tally.filled.update(mapped.body)
+        tally.filled.update(mapped.body.keys())
         tally.warnings.update({(warning.code, _without_numbers(warning.field)) for warning in mapped.warnings})
 
 
