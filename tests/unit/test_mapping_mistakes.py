@@ -99,7 +99,7 @@ def test_all_mistakes_are_told_at_once_with_the_line_to_write(tmp_path: Path) ->
         ("loanuse: {text: a, b}", 13, 'text: "a, b"'),
         ("client_waiver_signed: yes", 25, "client_waiver_signed: true"),
         ("location: Thiès: Senegal", 18, 'location: {text: "Thiès: Senegal"}'),
-        ("\tloanuse: x", 1, "replace each tab by two blanks"),
+        ("\tloanuse: x", 3, "begin the line with 2 blanks"),
     ],
 )
 def test_a_trap_of_yaml(tmp_path: Path, line: str, column: int, remedy: str) -> None:

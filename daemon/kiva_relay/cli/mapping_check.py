@@ -1,9 +1,10 @@
 """`kiva-relay mapping check`: the mapping files, against the live database and Kiva's own lists."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
-from kiva_relay import opening
+from kiva_relay import errors, opening
 from kiva_relay.cli import comparison, frame, mappings
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
@@ -22,22 +23,19 @@ def command(config: frame.Config = None) -> int:
     """
     settings = frame.load(config)
     frame.header(settings)
-    found = mappings.load(settings)
-    warnings = [warning for mapping in found for warning in mapping.warnings]
-    wrong: list[Mistake] = []
+    found, mistakes = mappings.read(settings)
     away = None
     try:
-        wrong = _live(settings, found)
+        mistakes += _live(settings, found, mistakes)
     except Unreachable as error:
         away = error
-    mistakes = [*warnings, *wrong, *_names(settings, found)]
-    severe = [mistake for mistake in mistakes if mistake.severity == "error"]
-    if severe:
+    if _files(mistakes):
         error_of_all = ConfigurationError(mistakes)
-        error_of_all.hint = "Nothing changed: what is in force stays in force."
+        error_of_all.hint = "Nothing changed: what is in force stays in force. Correct it, and run it again."
         raise error_of_all
-    for warning in mistakes:
-        frame.verdict("warning", f"{warning.file}:{warning.line}: {warning.path}: {warning.message}\n{warning.remedy}")
+    mistakes += _names(settings, found)
+    for line in errors.told(sorted(mistakes)):
+        frame.say(line)
     frame.say(f"{counted(len(found), 'mapping')} good, {counted(len(mistakes), 'warning')}.")
     if away is not None:
         away.hint = "The files are good; their columns were not compared. Run it again when the database answers."
@@ -45,13 +43,24 @@ def command(config: frame.Config = None) -> int:
     return 0
 
 
-def _live(settings: Settings, found: Sequence[Mapping]) -> list[Mistake]:
+def _files(mistakes: Sequence[Mistake]) -> set[Path]:
+    """The files with a mistake that keeps them from being put into force."""
+    return {mistake.file for mistake in mistakes if mistake.severity == "error"}
+
+
+def _live(settings: Settings, found: Sequence[Mapping], known: Sequence[Mistake]) -> list[Mistake]:
     """Against the live database: its columns, and what the rows in scope say where those are right."""
     mis = opening.open_mis(settings, clock=SystemClock())
     try:
         wrong = mappings.verified(found, mis)
-        mistakes = list(wrong.mistakes) if wrong is not None else []
-        bad = {mistake.file for mistake in mistakes if mistake.severity == "error"}
+        # One mistake a place: what is wrong with a name is known already where the file itself is wrong.
+        places = {(mistake.file, mistake.line, mistake.column) for mistake in known}
+        mistakes = [
+            mistake
+            for mistake in (wrong.mistakes if wrong is not None else ())
+            if (mistake.file, mistake.line, mistake.column) not in places
+        ]
+        bad = _files([*known, *mistakes])
         context = comparison.context(settings, quiet=True)
         with frame.working("looking at the rows in scope"):
             for mapping in found:

@@ -26,22 +26,30 @@ def load(settings: Settings) -> list[Mapping]:
     Raises:
         ConfigurationError: all mistakes of all files.
     """
-    try:
-        return opening.load_documents(settings)
-    except ConfigurationError as error:
-        if not any(mistake.path.startswith("parameters.") for mistake in error.mistakes):
-            raise
-        raise _with_choices(settings, _once(error)) from None
+    found, mistakes = read(settings)
+    if any(mistake.severity == "error" for mistake in mistakes):
+        raise ConfigurationError(mistakes)
+    return found
 
 
-def _once(error: ConfigurationError) -> ConfigurationError:
-    """The same mistakes; a parameter that several mappings ask for is asked for once."""
+def read(settings: Settings) -> tuple[list[Mapping], list[Mistake]]:
+    """All mappings, also what can be read of those with mistakes; and the mistakes and warnings of all files."""
+    found, mistakes = document.read_all(
+        settings.mapping_folders, parameters=settings.parameters, resources=settings.resources
+    )
+    asked = [mistake for mistake in mistakes if mistake.path.startswith("parameters.")]
+    if asked:
+        others = [mistake for mistake in mistakes if mistake not in asked]
+        mistakes = [*others, *_with_choices(settings, found, _once(asked))]
+    return found, mistakes
+
+
+def _once(mistakes: Sequence[Mistake]) -> list[Mistake]:
+    """A parameter that several mappings ask for is asked for once."""
     asked: dict[tuple[str, str], list[Mistake]] = {}
-    for mistake in error.mistakes:
-        if mistake.path.startswith("parameters."):
-            asked.setdefault((mistake.path, mistake.message), []).append(mistake)
-    others = [mistake for mistake in error.mistakes if not mistake.path.startswith("parameters.")]
-    return ConfigurationError([*others, *(_first(mistakes) for mistakes in asked.values())])
+    for mistake in mistakes:
+        asked.setdefault((mistake.path, mistake.message), []).append(mistake)
+    return [_first(each) for each in asked.values()]
 
 
 def _first(mistakes: Sequence[Mistake]) -> Mistake:
@@ -50,24 +58,16 @@ def _first(mistakes: Sequence[Mistake]) -> Mistake:
     return dataclasses.replace(mistakes[0], message=f"{mistakes[0].message} {len(mistakes)} mappings ask for it.")
 
 
-def _with_choices(settings: Settings, error: ConfigurationError) -> ConfigurationError:
-    """The same mistakes, those about parameters with the choices; unchanged when the database is away."""
-    folders = settings.mapping_folders
-    parameters = [
-        parameter
-        for file in document.files(folders)
-        for mapping, _ in [document.read(file, folders=folders, parameters=settings.parameters)]
-        if mapping is not None
-        for parameter in mapping.parameters
-    ]
+def _with_choices(settings: Settings, found: Sequence[Mapping], mistakes: list[Mistake]) -> list[Mistake]:
+    """The same mistakes with the choices; unchanged when the database is away."""
     try:
         mis = opening.open_mis(settings, clock=SystemClock())
     except RelayError:
-        return error
+        return mistakes
     try:
-        return ConfigurationError(live.asked(error.mistakes, parameters, mis))
+        return live.asked(mistakes, [each for mapping in found for each in mapping.parameters], mis)
     except RelayError:
-        return error
+        return mistakes
     finally:
         mis.close()
 
