@@ -210,6 +210,28 @@ def test_preview_shows_the_body_and_where_it_comes_from(mapping: Run, approved: 
     assert "Nothing was sent." in out
 
 
+def test_preview_shows_what_a_code_became_and_what_is_left_out(
+    mapping: Run, house: Institution, approved: tuple[str, str]
+) -> None:
+    loan, _ = approved
+    house.mis(
+        "UPDATE m_client SET gender_cv_id = (SELECT min(id) FROM m_code_value WHERE code_value = 'Female'),"
+        " image_id = NULL WHERE id = (SELECT client_id FROM m_loan WHERE account_no = %s)",
+        loan,
+    )
+    house.mis(
+        "UPDATE m_loan SET loanpurpose_cv_id = (SELECT min(id) FROM m_code_value WHERE code_value = 'Elevage')"
+        " WHERE account_no = %s",
+        loan,
+    )
+    _, out, _ = mapping("preview", "loan_draft.individual", "--loan", loan)
+    assert re.search(r'gender +"female" +m_code_value.code_value "Female" → choose', out)
+    assert re.search(
+        r"""activity_id +\d+ +m_code_value.code_value "Elevage" → activities.csv "\w+" → Kiva's activities""", out
+    )
+    assert "left out: image_encoded, for it is empty (m_image.location → image)" in out
+
+
 def test_preview_shows_names_when_asked(mapping: Run, approved: tuple[str, str]) -> None:
     loan, first_name = approved
     _, out, _ = mapping("preview", "loan_draft.individual", "--loan", loan, "--show-names")

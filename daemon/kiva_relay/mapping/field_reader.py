@@ -164,7 +164,7 @@ class FieldReader:
             steps=steps,
             otherwise=REFUSE if otherwise is None else self._otherwise(otherwise, kind, f"{path}.else"),
             required=self._needed(needed, scope, f"{path}.required"),
-            origin=" → ".join([origin, *(step.function for step in steps)]),
+            origin=" → ".join([origin, *(_called(step) for step in steps)]),
         )
 
     def _needed(self, found: Tree | None, scope: Scope, path: str) -> bool | Expression:
@@ -310,6 +310,17 @@ class FieldReader:
         near = errors.nearest(at.text, known)
         remedy = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(known)}"
         self.report.add(at, path, f'{message}: "{at.text}"', remedy=remedy)
+
+
+def _called(step: Step) -> str:
+    """A step as a person would name it where the origin of a value is shown."""
+    match step.function:
+        case "translate":
+            return str(step.arguments[0])
+        case "lookup":
+            return f"Kiva's {step.arguments[0]}"
+        case _:
+            return step.function
 
 
 def _kind(found: Tree) -> str:
