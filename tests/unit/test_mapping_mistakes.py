@@ -76,9 +76,7 @@ def test_all_mistakes_are_told_at_once_with_the_line_to_write(tmp_path: Path) ->
     comment = text.splitlines().index("  disburse_time: {text: a # b}") + 1
     file = tmp_path / "loan_draft.yaml"
     file.write_text(text, "utf-8")
-    began = time.perf_counter()
-    mapping, mistakes = document.read(file, folders=[tmp_path], parameters={"kiva_fund": 3})
-    assert time.perf_counter() - began < 1
+    _, mistakes = document.read(file, folders=[tmp_path], parameters={"kiva_fund": 3})
     found = {(each.line, each.column): each for each in mistakes}
     assert len(expected) >= 10
     for line, column, remedy in expected:
