@@ -135,6 +135,18 @@ def test_check_tells_every_mistake_at_once(mapping: Run, own: Path) -> None:
     assert "what is in force stays in force" in err
 
 
+def test_check_asks_once_for_a_parameter_and_knows_the_choices(mapping: Run, own: Path) -> None:
+    for file in own.glob("*.yaml"):
+        file.write_text(file.read_text().replace("kiva_fund", "kiva_fond"))
+    code, _, err = mapping("check")
+    assert code == 2
+    assert err.count("error") == 1
+    assert "needs to be told: m_fund.id of the fund that Kiva finances" in err
+    assert "6 mappings ask for it" in err
+    assert "2 Kiva Microfunds" in err
+    assert "(it has kiva_fund)" in err
+
+
 def test_check_knows_the_live_columns(mapping: Run, own: Path) -> None:
     file = own / "loan_draft.individual.yaml"
     file.write_text(file.read_text().replace("client.lastname", "client.lastnam"))

@@ -9,10 +9,11 @@ from kiva_relay.cli import comparison, frame, mappings
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
 from kiva_relay.errors import ConfigurationError, Mistake, RelayError, Unreachable, counted
-from kiva_relay.mapping import lookup, survey
+from kiva_relay.mapping import lookup, mapper, survey
 from kiva_relay.mapping.document import Mapping
 from kiva_relay.mapping.plan import Leaf
 from kiva_relay.resource import refusal
+from kiva_relay.source.mis import Mis
 
 
 def command(config: frame.Config = None) -> int:
@@ -64,11 +65,25 @@ def _live(settings: Settings, found: Sequence[Mapping], known: Sequence[Mistake]
         context = comparison.context(settings, quiet=True)
         with frame.working("looking at the rows in scope"):
             for mapping in found:
-                if mapping.file not in bad:
-                    mistakes += survey.look(mapping, mis, context=context)
+                if mapping.file not in bad and _answered(mapping):
+                    mistakes += _rows(mapping, mis, context)
         return mistakes
     finally:
         mis.close()
+
+
+def _answered(mapping: Mapping) -> bool:
+    """Whether the configuration says all that the mapping asks for; what it does not say is told once for all files."""
+    return all(parameter.name in mapping.stream.parameters for parameter in mapping.parameters)
+
+
+def _rows(mapping: Mapping, mis: Mis, context: mapper.Context) -> list[Mistake]:
+    try:
+        return survey.look(mapping, mis, context=context)
+    except Unreachable:
+        raise
+    except RelayError as reason:
+        return [Mistake(mapping.file, 0, 0, "source", str(reason))]
 
 
 def _names(settings: Settings, found: Sequence[Mapping]) -> Iterator[Mistake]:
