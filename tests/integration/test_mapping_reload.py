@@ -198,6 +198,28 @@ def test_a_mapping_that_vanishes_from_the_disk_stays_in_force(house: Institution
         assert NAME in {each.name for each in relay.documents}
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_an_edit_that_does_not_fit_the_database_changes_nothing(house: Institution, own: Path, mode: str) -> None:
+    house.changes["reload"] = mode
+    file = own / f"{NAME}.yaml"
+    before = file.read_text()
+    with house.daemon() as relay:
+        eventually(lambda: len(house.sent("loan_draft")) > 3)
+        file.write_text(before.replace("{from: principal_amount, money", "{from: principal_amont, money"))
+        if mode == "on_command":
+            relay.reload_asked.set()  # as systemctl reload does
+
+        def told() -> str | None:
+            with relay.outbox.read() as tx:
+                return tx.exec_driver_sql("SELECT value FROM meta WHERE name = 'reload_result'").scalar()
+
+        assert 'no column \\"principal_amont\\"' in str(eventually(told))
+        with relay.outbox.read() as tx:
+            assert revision.in_force(tx, NAME) == before
+        assert NAME in house.command("status").stdout
+        file.write_text(before)
+
+
 def test_an_id_typed_by_hand_is_matched_by_the_csv(house: Institution, own: Path) -> None:
     rows = house.mis(
         "SELECT account_no FROM m_loan WHERE fund_id = %s AND loan_status_id = 300 AND loan_type_enum = 1 ORDER BY id",

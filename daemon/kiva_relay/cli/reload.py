@@ -13,6 +13,7 @@ from kiva_relay.mapping.document import Mapping
 from kiva_relay.outbox import act
 from kiva_relay.outbox.database import Outbox
 
+_SHOWN = 5
 _PATIENCE = timedelta(seconds=10)
 _LOOKS_EVERY = 0.1
 _PULSE_IS_OLD = timedelta(seconds=30)
@@ -29,7 +30,9 @@ def command(config: frame.Config = None, *, yes: frame.Yes = False) -> int:
         f"{mapping.name}: {result.name}" for mapping in chosen for result in example.run(mapping) if not result.passed
     ]
     if failures:
-        frame.verdict("NOTE", "\n".join([f"{counted(len(failures), 'example')} do not pass any more.", *failures]))
+        more = [f"and {len(failures) - _SHOWN} more"] if len(failures) > _SHOWN else []
+        said = f"{counted(len(failures), 'example')} do not pass any more."
+        frame.verdict("NOTE", "\n".join([said, *failures[:_SHOWN], *more]))
         frame.say("        kiva-relay mapping test      shows what differs")
         if not frame.agreed("Put it in force all the same?", yes=yes):
             frame.say("Nothing changed.")
