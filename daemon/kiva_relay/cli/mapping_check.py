@@ -27,7 +27,7 @@ def command(config: frame.Config = None) -> int:
     found, mistakes = mappings.read(settings)
     away = None
     try:
-        mistakes += _live(settings, found, mistakes)
+        mistakes = _live(settings, found, mistakes)
     except Unreachable as error:
         away = error
     if _files(mistakes):
@@ -50,18 +50,12 @@ def _files(mistakes: Sequence[Mistake]) -> set[Path]:
 
 
 def _live(settings: Settings, found: Sequence[Mapping], known: Sequence[Mistake]) -> list[Mistake]:
-    """Against the live database: its columns, and what the rows in scope say where those are right."""
+    """The mistakes, with those of the columns and, where these are right, what the rows in scope say."""
     mis = opening.open_mis(settings, clock=SystemClock())
     try:
-        wrong = mappings.verified(found, mis)
-        # One mistake a place: what is wrong with a name is known already where the file itself is wrong.
-        places = {(mistake.file, mistake.line, mistake.column) for mistake in known}
-        mistakes = [
-            mistake
-            for mistake in (wrong.mistakes if wrong is not None else ())
-            if (mistake.file, mistake.line, mistake.column) not in places
-        ]
-        bad = _files([*known, *mistakes])
+        wrong = mappings.verified(found, mis, known=known)
+        mistakes = list(wrong.mistakes) if wrong is not None else []
+        bad = _files(mistakes)
         context = comparison.context(settings, quiet=True)
         with frame.working("looking at the rows in scope"):
             for mapping in found:

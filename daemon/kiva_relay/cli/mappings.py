@@ -27,7 +27,7 @@ def load(settings: Settings) -> list[Mapping]:
         ConfigurationError: all mistakes of all files.
     """
     found, mistakes = read(settings)
-    if any(mistake.severity == "error" for mistake in mistakes):
+    if severe(mistakes):
         raise ConfigurationError(mistakes)
     return found
 
@@ -111,11 +111,24 @@ def edited(settings: Settings, old: Mapping, file: Path) -> Mapping:
     Raises:
         ConfigurationError: all its mistakes.
     """
+    mapping, mistakes = read_copy(settings, old, file)
+    if mapping is None or severe(mistakes):
+        raise ConfigurationError(mistakes)
+    return mapping
+
+
+def read_copy(settings: Settings, old: Mapping, file: Path) -> tuple[Mapping | None, list[Mistake]]:
+    """The same with its mistakes; what can be read of it, when there are some."""
     folders = settings.mapping_folders
     mapping, mistakes = document.read(file, folders=folders, parameters=settings.parameters, name=old.name)
-    if mapping is None or any(mistake.severity == "error" for mistake in mistakes):
-        raise ConfigurationError(mistakes or [Mistake(file, 0, 0, file.name, "is no mapping")])
-    return mapping
+    if mapping is None and not mistakes:
+        mistakes = [Mistake(file, 0, 0, file.name, "is no mapping")]
+    return mapping, mistakes
+
+
+def severe(mistakes: Sequence[Mistake]) -> bool:
+    """Whether one of them keeps a file from being put into force."""
+    return any(mistake.severity == "error" for mistake in mistakes)
 
 
 def of_text(settings: Settings, old: Mapping, text: str) -> Mapping:
@@ -138,15 +151,18 @@ def _tables(mapping: Mapping) -> Iterator[str]:
             yield relation.table
 
 
-def verified(mappings: Sequence[Mapping], mis: Mis) -> ConfigurationError | None:
-    """What the live database does not have or does not take; None when everything fits.
+def verified(mappings: Sequence[Mapping], mis: Mis, *, known: Sequence[Mistake] = ()) -> ConfigurationError | None:
+    """What the live database does not have or does not take, beside the mistakes that are known; None when all is good.
 
     Raises:
         Unreachable: the MIS is away.
     """
     with frame.working("comparing with the live database"):
         mistakes = [mistake for mapping in mappings for mistake in document.verify(mapping, mis)]
-    return ConfigurationError(mistakes) if mistakes else None
+    # One mistake a place: what is wrong with a name is known already where the file itself is wrong.
+    places = {(mistake.file, mistake.line, mistake.column) for mistake in known}
+    new = [each for each in mistakes if (each.file, each.line, each.column) not in places]
+    return ConfigurationError([*known, *new]) if known or new else None
 
 
 def lists(settings: Settings) -> lookup.Lists:

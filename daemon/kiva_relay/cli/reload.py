@@ -45,25 +45,27 @@ def _checked(config: frame.Config) -> tuple[Settings, list[Mapping]]:
     """The settings and mappings as they are written, checked also against the live database where it answers."""
     try:
         settings = frame.load(config)
-        found = mappings.load(settings)
-        wrong = _live(settings, found)
-        if wrong is not None and any(mistake.severity == "error" for mistake in wrong.mistakes):
-            raise wrong
+        found = _fitting(settings)
     except ConfigurationError as error:
         error.hint = "Nothing changed: what was in force stays in force. Correct it, and run it again."
         raise
     return settings, found
 
 
-def _live(settings: Settings, found: list[Mapping]) -> ConfigurationError | None:
+def _fitting(settings: Settings) -> list[Mapping]:
+    """The mappings, when neither the files nor the live database, where it answers, say a mistake."""
+    found, mistakes = mappings.read(settings)
     mis = opening.open_mis(settings, clock=SystemClock())
     try:
-        return mappings.verified(found, mis)
+        wrong = mappings.verified(found, mis, known=mistakes)
+        mistakes = [] if wrong is None else wrong.mistakes
     except RelayError as error:
         frame.notice(f"Not compared with the live database: {error}")
-        return None
     finally:
         mis.close()
+    if mappings.severe(mistakes):
+        raise ConfigurationError(mistakes)
+    return found
 
 
 def ask(outbox: Outbox, clock: Clock) -> int:
