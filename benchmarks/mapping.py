@@ -1,4 +1,4 @@
-"""What mapping costs: bodies a second on one core, where the time goes, and `mapping diff` over 20,000 loans.
+"""What mapping costs: bodies a second on one core, where the time goes, twelve mistakes in a file, and `mapping diff`.
 
     .venv/bin/python benchmarks/mapping.py [LOANS]
 
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psycopg
 
-from kiva_relay import clock
+from kiva_relay import clock, errors
 from kiva_relay.config import shipped
 from kiva_relay.demo import postgres
 from kiva_relay.mapping import book, document, mapper
@@ -76,6 +76,44 @@ LISTS = Lists.of(
 )
 
 
+# What stands in the generic mapping, and what somebody writes.
+MISTAKES = {
+    "resource: loan_draft": "resource: loan_draft\nsurce: {table: loans}",
+    "gender:     {from: client.sex, choose: {F: female, M: male}, else: refuse}": (
+        "gender:     client.sex | choose({'F': 'female'})"
+    ),
+    "client_id:  client.client_no": "client_id:  000123",
+    "from: client.last_name,": "from: cliant.last_name,",
+    "from: branch.town, translate: locations.csv, lookup: locations}": "from: branch.town, lookup: towns}",
+    "loanuse:\n": "loanuse: 'to buy seeds'\n  not_a_field:\n",
+    "description:             {from: story, text: true}": "description:             'to buy ' ~ purpose",
+    "client_waiver_signed:    waiver_signed": "client_waiver_signed:    yes",
+    "amount:     {from: amount, money: currency}": "amount:     amount * 2",
+    "image_encoded:           {from: client.photo, image: true, else: leave_out}": (
+        "image_encoded:           {from: client.photo | default(0, true)}"
+    ),
+    "where: donor_id = :kiva_donor": "where: donor_id = :kiva_doner",
+    "many: true": "many: yes",
+}
+
+
+def mistakes(folder: Path) -> None:
+    """A file with all of them: how long until they are told."""
+    generic = shipped.folder("mappings") / "generic"
+    text = (generic / "loan_draft.yaml").read_text("utf-8")
+    for stood, written in MISTAKES.items():
+        assert stood in text, stood
+        text = text.replace(stood, written, 1)
+    file = folder / "wrong.yaml"
+    file.write_text(text, encoding="utf-8")
+    began = time.perf_counter()
+    _, found = document.read(file, folders=[generic], parameters={"kiva_donor": 1})
+    lines = list(errors.told(found))
+    took = time.perf_counter() - began
+    print(f"mistakes   {errors.counted(len(found), 'mistake')} of one file told in {1000 * took:.0f} ms")
+    assert len(found) >= len(MISTAKES), "\n".join(lines)
+
+
 def fill(url: str, loans: int) -> None:
     """A book of so many loans."""
     with psycopg.connect(url) as connection:
@@ -126,6 +164,8 @@ def where_it_goes(mapping: Mapping, contents: Sequence[Content]) -> list[tuple[s
 def main() -> None:
     """Measure, and print."""
     loans = int(sys.argv[1]) if len(sys.argv) > 1 else LOANS
+    with tempfile.TemporaryDirectory() as folder:
+        mistakes(Path(folder))
     with tempfile.TemporaryDirectory() as folder, postgres.start(Path(folder)) as server:
         url = server.create_database("benchmark")
         fill(url, loans)

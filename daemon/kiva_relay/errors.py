@@ -15,13 +15,16 @@ from __future__ import annotations
 
 import difflib
 import unicodedata
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
 _A_WORD = 3
 """Letters from which on a name that begins alike is more than chance."""
+
+# So much of a long line is shown around a mistake.
+_SHOWN = 96
 
 
 class RelayError(Exception):
@@ -48,7 +51,8 @@ class Mistake:
     """One mistake in a file that a person wrote.
 
     `line` and `column` count from 1 (0: the file as a whole); `path` is where in the document, as
-    `kiva.columns`; `message` says what was expected and what was found; `remedy` what to write instead.
+    `kiva.columns`; `message` says what was expected and what was found; `remedy` what to write instead. `quote` is
+    the line as it was written, where nothing in the file is secret.
     """
 
     file: Path
@@ -58,6 +62,11 @@ class Mistake:
     message: str
     remedy: str = ""
     severity: Literal["error", "warning"] = "error"
+    quote: str = ""
+
+    def quoting(self, lines: Sequence[str]) -> Mistake:
+        """The same mistake with its line out of the file's lines."""
+        return replace(self, quote=lines[self.line - 1]) if 0 < self.line <= len(lines) else self
 
 
 class ConfigurationError(UsageError):
@@ -65,17 +74,7 @@ class ConfigurationError(UsageError):
 
     def __init__(self, mistakes: Iterable[Mistake]) -> None:
         self.mistakes = sorted(mistakes)
-        super().__init__("\n".join(self._lines()), hint="Nothing was started. Correct the file and run it again.")
-
-    def _lines(self) -> Iterable[str]:
-        for file in dict.fromkeys(mistake.file for mistake in self.mistakes):
-            mine = [mistake for mistake in self.mistakes if mistake.file == file]
-            yield f"{file}: {counted(len(mine), 'mistake')}"
-            for mistake in mine:
-                where = f"{mistake.line}:{mistake.column}" if mistake.line else ""
-                yield f"  {where:<7} {mistake.severity}  {mistake.path}: {mistake.message}"
-                if mistake.remedy:
-                    yield f"          → {mistake.remedy}"
+        super().__init__("\n".join(told(self.mistakes)), hint="Nothing was started. Correct the file and run it again.")
 
 
 class OutboxRefused(UsageError):
@@ -104,6 +103,34 @@ class Stolen(RelayError):
 
 class IllegalMove(Exception):
     """An entry was to make a move that it cannot make from the state it is in."""
+
+
+def told(mistakes: Sequence[Mistake]) -> Iterator[str]:
+    """Mistakes as a person reads them: by file, each with its line, and below it what to write instead."""
+    for file in dict.fromkeys(mistake.file for mistake in mistakes):
+        mine = [mistake for mistake in mistakes if mistake.file == file]
+        wrong = sum(mistake.severity == "error" for mistake in mine)
+        numbers = [(wrong, "mistake"), (len(mine) - wrong, "warning")]
+        yield f"{file}: {', '.join(counted(number, noun) for number, noun in numbers if number)}"
+        for mistake in mine:
+            where = f"{mistake.line}:{mistake.column}" if mistake.line else ""
+            yield f"  {where:<7} {mistake.severity}  {mistake.path}: {mistake.message}"
+            yield from _quoted(mistake)
+            yield from (f"          → {line}" for line in mistake.remedy.splitlines())
+
+
+def _quoted(mistake: Mistake) -> Iterator[str]:
+    """The line as it was written, and a mark below the letter at which it goes wrong."""
+    written = mistake.quote.rstrip()
+    if not written or not mistake.column:
+        return
+    indent = len(written) - len(written.lstrip())
+    at = mistake.column - 1
+    start = indent if at - indent < _SHOWN * 3 // 4 else at - _SHOWN // 2
+    shown = written[start : start + _SHOWN].replace("\t", " ")
+    before, after = "… " if start > indent else "", " …" if start + _SHOWN < len(written) else ""
+    yield f"              {before}{shown}{after}"
+    yield f"              {' ' * (len(before) + max(at - start, 0))}^"
 
 
 def nearest(wrong: str, known: Iterable[str], *, limit: int = 3) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -93,6 +93,23 @@ def load_documents(settings: config.Settings) -> list[Document]:
         ConfigurationError: all their mistakes at once.
     """
     return document.load(settings.mapping_folders, parameters=settings.parameters, resources=settings.resources)
+
+
+def must_fit(settings: config.Settings, documents: Sequence[Document], *, clock: clock.Clock) -> None:
+    """Compare mappings with the live database before they come into force; while it is away, that waits.
+
+    Raises:
+        ConfigurationError: a column or a SELECT that the database does not have or does not take.
+    """
+    mis = open_mis(settings, clock=clock)
+    try:
+        mistakes = [mistake for each in documents for mistake in document.verify(each, mis)]
+    except errors.RelayError:  # it is away, or refuses us: the loops say so
+        return
+    finally:
+        mis.close()
+    if any(mistake.severity == "error" for mistake in mistakes):
+        raise errors.ConfigurationError(mistakes)
 
 
 def last_sweep_hour(settings: config.Settings, now: datetime) -> datetime:

@@ -282,6 +282,9 @@ class Relay:
         try:
             settings = self._read_settings()
             documents = opening.load_documents(settings)
+            known = {mapping.fingerprint for mapping in self.documents}
+            edited = [mapping for mapping in documents if mapping.fingerprint not in known]
+            opening.must_fit(self.settings, edited, clock=self.time)
             if asked is None and saved:
                 self._must_all_be_there(documents)
             ok, text = True, self.reload(settings, documents)

@@ -246,6 +246,29 @@ def test_new_begins_a_mapping_that_can_be_read(run: Run, house: Institution, tmp
     assert run("mapping", "new", "loan_draft", "loans", "--out", str(file))[0] == 2
 
 
+def test_new_takes_what_belongs_to_the_loan_out_of_its_neighbours(
+    run: Run, house: Institution, good: list[str], own: Path
+) -> None:
+    for file in own.glob("*.yaml"):
+        file.unlink()
+    file = own / "loan_draft.mine.yaml"
+    code, _, err = run("mapping", "new", "loan_draft", "m_loan", "--out", str(file))
+    assert code == 0, err
+    text = file.read_text()
+    file.write_text(
+        text.replace("  # where: kiva = 1 ", f"  where: account_no = '{good[0]}' ")
+        .replace("disburse_time: disbursedon_date", "disburse_time: expected_disbursedon_date")
+        .replace("amount: principal_amount", "amount: {from: principal_amount, money: currency_digits}")
+    )
+    code, out, err = run("mapping", "preview", "loan_draft", "--loan", good[0], "--json")
+    assert code == 0, out + err
+    body = json.loads(out)
+    assert body["entreps"][0]["loan_id"] == good[0]
+    assert body["entreps"][0]["first_name"]
+    assert sum(row["principal"] for row in body["schedule"]) == body["entreps"][0]["amount"]
+    assert "internal_loan_id" not in body
+
+
 def test_schema_is_json(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["mapping", "schema"]) == 0
     assert json.loads(capsys.readouterr().out)["title"] == "A mapping of kiva-relay"
@@ -268,7 +291,12 @@ def test_rehearse_sends_the_book_to_a_stand_in_and_counts_the_reasons(
     assert house.kiva.ledger() == []
     assert not (house.folder / "outbox.db").exists()
     folder = house.folder / "bodies"
-    code, out, _ = run("rehearse", "--out", str(folder))
+    code, out, err = run("rehearse", "--out", str(folder))
+    assert (code, err) == (1, "")
     assert "in scope" in out
+    photos = drafts["filled"]["image_encoded"]
+    assert 0 < photos < drafts["good"] == drafts["filled"]["entreps"]
+    assert "always: entreps, currency," in out
+    assert f"{round(100 * photos / drafts['good'])} %: image_encoded" in out
     assert len(list(folder.glob("loan_draft*"))) == drafts["good"]
     assert folder.stat().st_mode & 0o077 == 0

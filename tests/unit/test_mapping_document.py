@@ -83,7 +83,7 @@ def test_all_mistakes_are_said_at_once(tmp_path: Path) -> None:
     found = mistakes(tmp_path, text)
     said = {each.path for each in found}
     assert said >= {
-        "currency",
+        "fields.currency",
         "fields.entreps[0].first_name",
         "fields.shedule",
         "fields.schedule.each",

@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import mapping_file
+from kiva_relay import errors
+from kiva_relay.config import shipped
 from kiva_relay.errors import ConfigurationError
 from kiva_relay.mapping import document, engine, expression, lookup, trap
 from kiva_relay.mapping.expression import Wrong
@@ -149,16 +151,37 @@ def test_any_expression_is_read_or_refused(source: str) -> None:
         expression.parse(source).value(NAMES, Run())
 
 
-LINES = mapping_file.DRAFT.splitlines()
+READY_MADE = shipped.folder("mappings") / "generic" / "loan_draft.yaml"
+FILES = [mapping_file.DRAFT.splitlines(), READY_MADE.read_text("utf-8").splitlines()]
+WRITTEN = [
+    "",
+    ":",
+    "{",
+    "[",
+    "}",
+    "]",
+    "'",
+    '"',
+    "&a",
+    "*a",
+    " #",
+    "\t",
+    "!!x",
+    "null",
+    ", ",
+    " | d(0)",
+    "yes",
+    "\u00a0",
+]
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_file_is_read_or_its_mistakes_are_told(tmp_path: Path, data: st.DataObject) -> None:
-    lines = list(LINES)
+    lines = list(data.draw(st.sampled_from(FILES)))
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(lines) - 1))
-        match data.draw(st.integers(0, 3)):
+        match data.draw(st.integers(0, 5)):
             case 0:
                 lines[at] = data.draw(st.text(max_size=40))
             case 1:
@@ -166,11 +189,14 @@ def test_any_file_is_read_or_its_mistakes_are_told(tmp_path: Path, data: st.Data
                 lines = lines or ["x"]
             case 2:
                 cut = data.draw(st.integers(0, len(lines[at])))
-                lines[at] = lines[at][:cut] + data.draw(
-                    st.sampled_from(["", ":", "{", "[", "'", "&a", "*a", "#", "\t", "!!x", "null", ", "])
-                )
+                lines[at] = lines[at][:cut] + data.draw(st.sampled_from(WRITTEN))
             case 3:
                 lines[at], lines[0] = lines[0], lines[at]
+            case 4:
+                cut = data.draw(st.integers(0, len(lines[at])))
+                lines[at] = lines[at][:cut] + data.draw(st.sampled_from(WRITTEN)) + lines[at][cut:]
+            case 5:
+                lines[at] = data.draw(st.sampled_from(["", " ", "  ", "\t", "    "])) + lines[at].lstrip()
     file = tmp_path / "loan_draft.yaml"
     file.write_text("\n".join(lines), "utf-8", errors="replace")
     try:
@@ -181,6 +207,7 @@ def test_any_file_is_read_or_its_mistakes_are_told(tmp_path: Path, data: st.Data
     for mistake in mistakes:
         assert mistake.line <= len(lines) + 1
         assert mistake.message
+    assert len(list(errors.told(mistakes))) >= len(mistakes)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,21 +1,76 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
+import pytest
+from ruamel.yaml import YAML
+
+import json_schema
 from kiva_relay.mapping import document, function, schema
 from kiva_relay.mapping.field_reader import LONG_FORM, STEPS
 from kiva_relay.resource.kind import RESOURCES
 
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "mapping.md").read_text("utf-8")
+TEXTS = {
+    **{
+        f"{file.parent.name}/{file.name}": file.read_text("utf-8")
+        for file in sorted((ROOT / "mappings").glob("*/*.yaml"))
+        if not file.name.endswith(".test.yaml")
+    },
+    **{
+        f"docs, block {number}": block
+        for number, block in enumerate(re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL))
+        if block.startswith(("resource:", "#"))
+    },
+}
+SCHEMA = schema.render()
+
+
+def underlined(text: str) -> list[str]:
+    return list(json_schema.complaints(YAML(typ="safe", pure=True).load(text), SCHEMA, SCHEMA))
+
 
 def test_the_schema_knows_what_the_loader_knows() -> None:
-    rendered = schema.render()
-    assert tuple(rendered["properties"]) == document.KEYS
-    long_form = rendered["$defs"]["field"]["oneOf"][1]["properties"]
+    assert tuple(SCHEMA["properties"]) == document.KEYS
+    long_form = SCHEMA["definitions"]["field"]["anyOf"][1]["properties"]
     assert tuple(long_form) == LONG_FORM
-    drafts = rendered["oneOf"][0]["properties"]
-    assert drafts["resource"] == {"const": "loan_draft"}
-    assert list(drafts["fields"]["properties"]) == [field.name for field in RESOURCES["loan_draft"].fields]
-    json.dumps(rendered)
+    drafts = SCHEMA["allOf"][0]
+    assert drafts["if"]["properties"]["resource"] == {"const": "loan_draft"}
+    assert list(drafts["then"]["properties"]["fields"]["properties"]) == [
+        field.name for field in RESOURCES["loan_draft"].fields
+    ]
+    json.dumps(SCHEMA)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_an_editor_underlines_nothing_in_a_good_mapping(name: str) -> None:
+    assert underlined(TEXTS[name]) == []
+
+
+def test_an_editor_underlines_what_the_loader_refuses() -> None:
+    text = TEXTS["fineract/loan_draft.individual.yaml"]
+    for stood, written, said in (
+        ("identity: account_no", "identitiy: account_no", "identitiy is not known"),
+        ("table: m_client,", "tabel: m_client,", "tabel is not known"),
+        ("many: true", "many: yes", "'yes' is no boolean"),
+        ("lookup: activities", "lookup: activity", "'activity' is none of"),
+        ("disburse_time:", "disbursed:", ".fields: disbursed is not known"),
+        ("trim: true, required", "trimm: true, required", "trimm is not known"),
+        ("resource: loan_draft", "resource: journal", ".fields: entreps is not known"),
+        ("[description, loanuse", "[descripton, loanuse", "'descripton' is none of"),
+    ):
+        assert stood in text
+        assert any(said in each for each in underlined(text.replace(stood, written, 1))), written
+
+
+def test_a_number_and_true_are_expressions_too() -> None:
+    text = TEXTS["fineract/loan_draft.individual.yaml"].replace(
+        "  currency:      currency_code", "  currency: {text: KES}\n  theme_type_id: 48\n  client_waiver_signed: true"
+    )
+    assert underlined(text) == []
 
 
 def test_every_step_of_the_long_form_is_a_function() -> None:

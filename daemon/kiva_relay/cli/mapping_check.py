@@ -1,17 +1,19 @@
 """`kiva-relay mapping check`: the mapping files, against the live database and Kiva's own lists."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
-from kiva_relay import opening
+from kiva_relay import errors, opening
 from kiva_relay.cli import comparison, frame, mappings
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
 from kiva_relay.errors import ConfigurationError, Mistake, RelayError, Unreachable, counted
-from kiva_relay.mapping import lookup, survey
+from kiva_relay.mapping import lookup, mapper, survey
 from kiva_relay.mapping.document import Mapping
 from kiva_relay.mapping.plan import Leaf
 from kiva_relay.resource import refusal
+from kiva_relay.source.mis import Mis
 
 
 def command(config: frame.Config = None) -> int:
@@ -22,22 +24,19 @@ def command(config: frame.Config = None) -> int:
     """
     settings = frame.load(config)
     frame.header(settings)
-    found = mappings.load(settings)
-    warnings = [warning for mapping in found for warning in mapping.warnings]
-    wrong: list[Mistake] = []
+    found, mistakes = mappings.read(settings)
     away = None
     try:
-        wrong = _live(settings, found)
+        mistakes = _live(settings, found, mistakes)
     except Unreachable as error:
         away = error
-    mistakes = [*warnings, *wrong, *_names(settings, found)]
-    severe = [mistake for mistake in mistakes if mistake.severity == "error"]
-    if severe:
+    if _files(mistakes):
         error_of_all = ConfigurationError(mistakes)
-        error_of_all.hint = "Nothing changed: what is in force stays in force."
+        error_of_all.hint = "Nothing changed: what is in force stays in force. Correct it, and run it again."
         raise error_of_all
-    for warning in mistakes:
-        frame.verdict("warning", f"{warning.file}:{warning.line}: {warning.path}: {warning.message}\n{warning.remedy}")
+    mistakes += _names(settings, found)
+    for line in errors.told(sorted(mistakes)):
+        frame.say(line)
     frame.say(f"{counted(len(found), 'mapping')} good, {counted(len(mistakes), 'warning')}.")
     if away is not None:
         away.hint = "The files are good; their columns were not compared. Run it again when the database answers."
@@ -45,21 +44,40 @@ def command(config: frame.Config = None) -> int:
     return 0
 
 
-def _live(settings: Settings, found: Sequence[Mapping]) -> list[Mistake]:
-    """Against the live database: its columns, and what the rows in scope say where those are right."""
+def _files(mistakes: Sequence[Mistake]) -> set[Path]:
+    """The files with a mistake that keeps them from being put into force."""
+    return {mistake.file for mistake in mistakes if mistake.severity == "error"}
+
+
+def _live(settings: Settings, found: Sequence[Mapping], known: Sequence[Mistake]) -> list[Mistake]:
+    """The mistakes, with those of the columns and, where these are right, what the rows in scope say."""
     mis = opening.open_mis(settings, clock=SystemClock())
     try:
-        wrong = mappings.verified(found, mis)
+        wrong = mappings.verified(found, mis, known=known)
         mistakes = list(wrong.mistakes) if wrong is not None else []
-        bad = {mistake.file for mistake in mistakes if mistake.severity == "error"}
+        bad = _files(mistakes)
         context = comparison.context(settings, quiet=True)
         with frame.working("looking at the rows in scope"):
             for mapping in found:
-                if mapping.file not in bad:
-                    mistakes += survey.look(mapping, mis, context=context)
+                if mapping.file not in bad and _answered(mapping):
+                    mistakes += _rows(mapping, mis, context)
         return mistakes
     finally:
         mis.close()
+
+
+def _answered(mapping: Mapping) -> bool:
+    """Whether the configuration says all that the mapping asks for; what it does not say is told once for all files."""
+    return all(parameter.name in mapping.stream.parameters for parameter in mapping.parameters)
+
+
+def _rows(mapping: Mapping, mis: Mis, context: mapper.Context) -> list[Mistake]:
+    try:
+        return survey.look(mapping, mis, context=context)
+    except Unreachable:
+        raise
+    except RelayError as reason:
+        return [Mistake(mapping.file, 0, 0, "source", str(reason))]
 
 
 def _names(settings: Settings, found: Sequence[Mapping]) -> Iterator[Mistake]:

@@ -112,25 +112,33 @@ def _edit(copy: Path) -> None:
 
 def _examined(settings: Settings, old: Mapping, copy: Path, *, show_names: bool) -> Mapping | None:
     """Check, examples and difference, each said; None when it cannot be put into force."""
+    new, known = mappings.read_copy(settings, old, copy)
+    if new is None:
+        _say(ConfigurationError(known), copy, old)
+        return None
     try:
-        new = mappings.edited(settings, old, copy)
-        mis = opening.open_mis(settings, clock=SystemClock())
-        try:
-            wrong = mappings.verified([new], mis)
-            if wrong is not None and any(mistake.severity == "error" for mistake in wrong.mistakes):
-                raise wrong
-            frame.say("  check      ok")
-            _examples(new, old)
-            comparison.show(comparison.compare(settings, old, new, mis), new, show_names=show_names)
-        finally:
-            mis.close()
-    except ConfigurationError as error:
-        frame.say(str(error).replace(str(copy), str(old.file)))
+        with contextlib.closing(opening.open_mis(settings, clock=SystemClock())) as mis:
+            wrong = mappings.verified([new], mis, known=known)
+            bad = wrong is not None and mappings.severe(wrong.mistakes)
+            if not bad:
+                frame.say("  check      ok")
+                _examples(new, old)
+                comparison.show(comparison.compare(settings, old, new, mis), new, show_names=show_names)
+    except ConfigurationError as error:  # the examples cannot be read
+        _say(error, copy, old)
         return None
     except RelayError as error:
+        if mappings.severe(known):
+            _say(ConfigurationError(known), copy, old)
         frame.say(f"  book       not compared: {error}")
         return None
-    return new
+    if wrong is not None and bad:
+        _say(wrong, copy, old)
+    return None if bad else new
+
+
+def _say(wrong: ConfigurationError, copy: Path, old: Mapping) -> None:
+    frame.say(str(wrong).replace(str(copy), str(old.file)))
 
 
 def _examples(new: Mapping, old: Mapping) -> None:

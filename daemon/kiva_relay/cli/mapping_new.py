@@ -1,6 +1,7 @@
 """`kiva-relay mapping new`: the beginning of a mapping, out of a table of the live database."""
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -9,8 +10,9 @@ import typer
 from kiva_relay import opening
 from kiva_relay.cli import frame
 from kiva_relay.clock import SystemClock
-from kiva_relay.errors import UsageError
+from kiva_relay.errors import RelayError, Unreachable, UsageError
 from kiva_relay.mapping import draft
+from kiva_relay.source.mis import Mis
 
 
 def command(
@@ -30,7 +32,9 @@ def command(
     name = frame.resource(resource)
     mis = opening.open_mis(settings, clock=SystemClock())
     try:
-        text = draft.text(table, mis.columns(table), name)
+        columns = mis.columns(table)
+        near = {kind: _first(mis, tables) for kind, tables in draft.neighbours(table, columns).items()}
+        text = draft.text(table, columns, name, **near)
     finally:
         mis.close()
     if out is None:
@@ -45,3 +49,15 @@ def command(
         raise UsageError(f"{out} cannot be written: {error.strerror}.") from None
     frame.header(settings)
     frame.say(f"Written to {out}. Look at each line that has an arrow, then:   kiva-relay mapping check")
+
+
+def _first(mis: Mis, tables: Sequence[str]) -> tuple[str, Mapping[str, str]] | None:
+    """The first of the tables that is there, with its columns."""
+    for table in tables:
+        try:
+            return table, mis.columns(table)
+        except Unreachable:
+            raise
+        except RelayError:
+            continue
+    return None

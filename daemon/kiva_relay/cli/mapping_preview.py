@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
@@ -168,10 +169,12 @@ def _show(settings: Settings, one: _Shown, *, show_names: bool) -> None:
         return
     frame.say(f"  would be sent to  POST {settings.kiva.api_url}{batch.path(document.resource, settings.kiva)}")
     rows = [
-        (path, _value(path, value, show_names=show_names), mapped.origins.get(path, ""))
+        (path, _value(path, value, show_names=show_names), _origin(mapped, path, show_names=show_names))
         for path, value in _flat(mapped.body)
     ]
     frame.table(("field", "value", "from"), rows)
+    for path in _left_out(mapped):
+        frame.say(f"  left out: {path}, for it is empty ({mapped.origins[path]})")
     hidden = not show_names and any("…" in value for _, value, _ in rows)
     if hidden:
         frame.say("  (names and stories: --show-names)")
@@ -210,14 +213,37 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
+def _origin(mapped: mapper.Mapped, path: str, *, show_names: bool) -> str:
+    """Where a value came from, with what stood there and what the functions on the way made of it."""
+    parts = mapped.origins.get(path, "").split(" → ")
+    if _name(path) == "image_encoded" or (_name(path) in PERSONAL and not show_names):
+        return " → ".join(parts)
+    sent = dict(_flat(mapped.body)).get(path)
+    for number, value in enumerate(mapped.stages.get(path, ())):
+        # What the last function made of it stands beside it as the value itself.
+        if isinstance(value, str | int | Decimal) and value != sent and number < len(parts):
+            parts[number] += f" {_value(path, value, show_names=show_names)}"
+    return " → ".join(parts)
+
+
+def _left_out(mapped: mapper.Mapped) -> list[str]:
+    """Fields that the mapping has and the body lacks; those of an instalment are refused when they are empty."""
+    sent = dict(_flat(mapped.body))
+    return [path for path in mapped.origins if path not in sent and not path.startswith("schedule")]
+
+
 class _More(int):
     """So many items that are not shown."""
+
+
+def _name(path: str) -> str:
+    return path.rpartition(".")[2].partition("[")[0]
 
 
 def _value(path: str, value: Any, *, show_names: bool) -> str:
     if isinstance(value, _More):
         return f"and {counted(value, 'item')} more"
-    name = path.rpartition(".")[2].partition("[")[0]
+    name = _name(path)
     text = bodies.encode({"": value}).decode()[len('{"":') : -1]
     if name == "image_encoded":
         return f"a photo, {len(text) * 3 // 4 // 1024:,} kB"

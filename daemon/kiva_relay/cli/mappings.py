@@ -26,22 +26,30 @@ def load(settings: Settings) -> list[Mapping]:
     Raises:
         ConfigurationError: all mistakes of all files.
     """
-    try:
-        return opening.load_documents(settings)
-    except ConfigurationError as error:
-        if not any(mistake.path.startswith("parameters.") for mistake in error.mistakes):
-            raise
-        raise _with_choices(settings, _once(error)) from None
+    found, mistakes = read(settings)
+    if severe(mistakes):
+        raise ConfigurationError(mistakes)
+    return found
 
 
-def _once(error: ConfigurationError) -> ConfigurationError:
-    """The same mistakes; a parameter that several mappings ask for is asked for once."""
+def read(settings: Settings) -> tuple[list[Mapping], list[Mistake]]:
+    """All mappings, also what can be read of those with mistakes; and the mistakes and warnings of all files."""
+    found, mistakes = document.read_all(
+        settings.mapping_folders, parameters=settings.parameters, resources=settings.resources
+    )
+    asked = [mistake for mistake in mistakes if mistake.path.startswith("parameters.")]
+    if asked:
+        others = [mistake for mistake in mistakes if mistake not in asked]
+        mistakes = [*others, *_with_choices(settings, found, _once(asked))]
+    return found, mistakes
+
+
+def _once(mistakes: Sequence[Mistake]) -> list[Mistake]:
+    """A parameter that several mappings ask for is asked for once."""
     asked: dict[tuple[str, str], list[Mistake]] = {}
-    for mistake in error.mistakes:
-        if mistake.path.startswith("parameters."):
-            asked.setdefault((mistake.path, mistake.message), []).append(mistake)
-    others = [mistake for mistake in error.mistakes if not mistake.path.startswith("parameters.")]
-    return ConfigurationError([*others, *(_first(mistakes) for mistakes in asked.values())])
+    for mistake in mistakes:
+        asked.setdefault((mistake.path, mistake.message), []).append(mistake)
+    return [_first(each) for each in asked.values()]
 
 
 def _first(mistakes: Sequence[Mistake]) -> Mistake:
@@ -50,24 +58,16 @@ def _first(mistakes: Sequence[Mistake]) -> Mistake:
     return dataclasses.replace(mistakes[0], message=f"{mistakes[0].message} {len(mistakes)} mappings ask for it.")
 
 
-def _with_choices(settings: Settings, error: ConfigurationError) -> ConfigurationError:
-    """The same mistakes, those about parameters with the choices; unchanged when the database is away."""
-    folders = settings.mapping_folders
-    parameters = [
-        parameter
-        for file in document.files(folders)
-        for mapping, _ in [document.read(file, folders=folders, parameters=settings.parameters)]
-        if mapping is not None
-        for parameter in mapping.parameters
-    ]
+def _with_choices(settings: Settings, found: Sequence[Mapping], mistakes: list[Mistake]) -> list[Mistake]:
+    """The same mistakes with the choices; unchanged when the database is away."""
     try:
         mis = opening.open_mis(settings, clock=SystemClock())
     except RelayError:
-        return error
+        return mistakes
     try:
-        return ConfigurationError(live.asked(error.mistakes, parameters, mis))
+        return live.asked(mistakes, [each for mapping in found for each in mapping.parameters], mis)
     except RelayError:
-        return error
+        return mistakes
     finally:
         mis.close()
 
@@ -111,11 +111,24 @@ def edited(settings: Settings, old: Mapping, file: Path) -> Mapping:
     Raises:
         ConfigurationError: all its mistakes.
     """
+    mapping, mistakes = read_copy(settings, old, file)
+    if mapping is None or severe(mistakes):
+        raise ConfigurationError(mistakes)
+    return mapping
+
+
+def read_copy(settings: Settings, old: Mapping, file: Path) -> tuple[Mapping | None, list[Mistake]]:
+    """The same with its mistakes; what can be read of it, when there are some."""
     folders = settings.mapping_folders
     mapping, mistakes = document.read(file, folders=folders, parameters=settings.parameters, name=old.name)
-    if mapping is None or any(mistake.severity == "error" for mistake in mistakes):
-        raise ConfigurationError(mistakes or [Mistake(file, 0, 0, file.name, "is no mapping")])
-    return mapping
+    if mapping is None and not mistakes:
+        mistakes = [Mistake(file, 0, 0, file.name, "is no mapping")]
+    return mapping, mistakes
+
+
+def severe(mistakes: Sequence[Mistake]) -> bool:
+    """Whether one of them keeps a file from being put into force."""
+    return any(mistake.severity == "error" for mistake in mistakes)
 
 
 def of_text(settings: Settings, old: Mapping, text: str) -> Mapping:
@@ -138,15 +151,18 @@ def _tables(mapping: Mapping) -> Iterator[str]:
             yield relation.table
 
 
-def verified(mappings: Sequence[Mapping], mis: Mis) -> ConfigurationError | None:
-    """What the live database does not have or does not take; None when everything fits.
+def verified(mappings: Sequence[Mapping], mis: Mis, *, known: Sequence[Mistake] = ()) -> ConfigurationError | None:
+    """What the live database does not have or does not take, beside the mistakes that are known; None when all is good.
 
     Raises:
         Unreachable: the MIS is away.
     """
     with frame.working("comparing with the live database"):
         mistakes = [mistake for mapping in mappings for mistake in document.verify(mapping, mis)]
-    return ConfigurationError(mistakes) if mistakes else None
+    # One mistake a place: what is wrong with a name is known already where the file itself is wrong.
+    places = {(mistake.file, mistake.line, mistake.column) for mistake in known}
+    new = [each for each in mistakes if (each.file, each.line, each.column) not in places]
+    return ConfigurationError([*known, *new]) if known or new else None
 
 
 def lists(settings: Settings) -> lookup.Lists:

@@ -46,7 +46,7 @@ class _Tally:
     waiting: int = 0
     reasons: dict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))
     examples: dict[tuple[str, str], Refusal] = field(default_factory=dict)
-    warnings: Counter[tuple[str, str]] = field(default_factory=Counter)
+    warnings: dict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))
     filled: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -121,16 +121,21 @@ def _through(tally: _Tally, document: Document, mis: Mis, context: mapper.Contex
 
 
 def _count(tally: _Tally, mapped: mapper.Mapped) -> None:
+    loan = mapped.loan_id or mapped.identity or "?"
     tally.rows += 1
     tally.waiting += mapped.waiting is not None
     for reason in mapped.refusals:
         kind = (reason.code, reason.params.get("value") or _without_numbers(reason.field))
-        tally.reasons[kind].append(mapped.loan_id or mapped.identity or "?")
+        tally.reasons[kind].append(loan)
         tally.examples.setdefault(kind, reason)
     if mapped.body is not None:
         tally.good += 1
-        tally.filled.update(mapped.body)
-        tally.warnings.update({(warning.code, _without_numbers(warning.field)) for warning in mapped.warnings})
+        tally.filled.update(mapped.body.keys())
+    for warning in mapped.warnings:
+        kind = (warning.code, _without_numbers(warning.field))
+        if loan not in tally.warnings[kind][-1:]:
+            tally.warnings[kind].append(loan)
+        tally.examples.setdefault(kind, warning)
 
 
 def _without_numbers(path: str) -> str:
@@ -243,19 +248,26 @@ def _show(name: str, tally: _Tally, taken: Mapping[str, int]) -> None:
 
 
 def _reasons(tally: _Tally) -> Iterator[str]:
-    ordered = sorted(tally.reasons.items(), key=lambda one: -len(one[1]))
+    ordered = _ordered(tally.reasons)
     for kind, loans in ordered[:_REASONS]:
-        shown = " ".join(loans[:_IDS]) + (" …" if len(loans) > _IDS else "")
-        yield f"  {len(loans):>6,}  {refusal.sentence(tally.examples[kind])}   {shown}"
+        yield f"  {len(loans):>6,}  {refusal.sentence(tally.examples[kind])}   {_some(loans)}"
         yield f"          → {refusal.remedy(tally.examples[kind])}"
     if len(ordered) > _REASONS:
         yield f"          and {counted(len(ordered) - _REASONS, 'reason')} more: --json"
 
 
 def _warned(tally: _Tally) -> Iterator[str]:
-    for (code, path), number in tally.warnings.most_common(_REASONS):
-        if code != "needed_to_publish":
-            yield f"  {number:>6,}  warning: {refusal.sentence(Refusal(code, path))}"
+    for kind, loans in _ordered(tally.warnings)[:_REASONS]:
+        if kind[0] != "needed_to_publish":
+            yield f"  {len(loans):>6,}  warning: {refusal.sentence(tally.examples[kind])}   {_some(loans)}"
+
+
+def _ordered(found: Mapping[tuple[str, str], list[str]]) -> list[tuple[tuple[str, str], list[str]]]:
+    return sorted(found.items(), key=lambda one: -len(one[1]))
+
+
+def _some(loans: Sequence[str]) -> str:
+    return " ".join(loans[:_IDS]) + (" …" if len(loans) > _IDS else "")
 
 
 def _full(name: str, tally: _Tally) -> Iterator[str]:
@@ -279,10 +291,11 @@ def _json(tally: _Tally, taken: Mapping[str, int]) -> dict[str, Any]:
             "loans": loans,
             "sentence": refusal.sentence(tally.examples[code, about]),
         }
-        for (code, about), loans in sorted(tally.reasons.items(), key=lambda one: -len(one[1]))
+        for (code, about), loans in _ordered(tally.reasons)
     ]
     warnings = [
-        {"code": code, "field": path, "number": number} for (code, path), number in tally.warnings.most_common()
+        {"code": code, "field": path, "number": len(loans), "loans": loans}
+        for (code, path), loans in _ordered(tally.warnings)
     ]
     return {
         "in_scope": tally.rows,

@@ -13,6 +13,7 @@ from kiva_relay.mapping.document import Mapping
 from kiva_relay.outbox import act
 from kiva_relay.outbox.database import Outbox
 
+_SHOWN = 5
 _PATIENCE = timedelta(seconds=10)
 _LOOKS_EVERY = 0.1
 _PULSE_IS_OLD = timedelta(seconds=30)
@@ -29,7 +30,9 @@ def command(config: frame.Config = None, *, yes: frame.Yes = False) -> int:
         f"{mapping.name}: {result.name}" for mapping in chosen for result in example.run(mapping) if not result.passed
     ]
     if failures:
-        frame.verdict("NOTE", "\n".join([f"{counted(len(failures), 'example')} do not pass any more.", *failures]))
+        more = [f"and {len(failures) - _SHOWN} more"] if len(failures) > _SHOWN else []
+        said = f"{counted(len(failures), 'example')} do not pass any more."
+        frame.verdict("NOTE", "\n".join([said, *failures[:_SHOWN], *more]))
         frame.say("        kiva-relay mapping test      shows what differs")
         if not frame.agreed("Put it in force all the same?", yes=yes):
             frame.say("Nothing changed.")
@@ -42,25 +45,27 @@ def _checked(config: frame.Config) -> tuple[Settings, list[Mapping]]:
     """The settings and mappings as they are written, checked also against the live database where it answers."""
     try:
         settings = frame.load(config)
-        found = mappings.load(settings)
-        wrong = _live(settings, found)
-        if wrong is not None and any(mistake.severity == "error" for mistake in wrong.mistakes):
-            raise wrong
+        found = _fitting(settings)
     except ConfigurationError as error:
         error.hint = "Nothing changed: what was in force stays in force. Correct it, and run it again."
         raise
     return settings, found
 
 
-def _live(settings: Settings, found: list[Mapping]) -> ConfigurationError | None:
+def _fitting(settings: Settings) -> list[Mapping]:
+    """The mappings, when neither the files nor the live database, where it answers, say a mistake."""
+    found, mistakes = mappings.read(settings)
     mis = opening.open_mis(settings, clock=SystemClock())
     try:
-        return mappings.verified(found, mis)
+        wrong = mappings.verified(found, mis, known=mistakes)
+        mistakes = [] if wrong is None else wrong.mistakes
     except RelayError as error:
         frame.notice(f"Not compared with the live database: {error}")
-        return None
     finally:
         mis.close()
+    if mappings.severe(mistakes):
+        raise ConfigurationError(mistakes)
+    return found
 
 
 def ask(outbox: Outbox, clock: Clock) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 from kiva_relay import errors
 from kiva_relay.errors import ConfigurationError, Mistake
-from kiva_relay.mapping import live, lookup, trap
+from kiva_relay.mapping import expression, live, lookup, trap
 from kiva_relay.mapping.field_reader import FieldReader
 from kiva_relay.mapping.live import verify
 from kiva_relay.mapping.plan import Mapping, Parameter
@@ -65,6 +65,20 @@ def load(
     `parameters` are the values of config.yaml; with `mis` at hand a missing one is asked for with its choices.
     Raises ConfigurationError with all mistakes of all files.
     """
+    found, mistakes = read_all(folders, parameters=parameters, resources=resources, mis=mis)
+    if any(mistake.severity == "error" for mistake in mistakes):
+        raise ConfigurationError(mistakes)
+    return found
+
+
+def read_all(
+    folders: Sequence[Path],
+    *,
+    parameters: Values[str, Any],
+    resources: Collection[str] = tuple(RESOURCES),
+    mis: live.Database | None = None,
+) -> tuple[list[Mapping], list[Mistake]]:
+    """The same, with the mistakes: what can be read of a file that holds some is good for being looked at, only."""
     mistakes = [
         Mistake(folder, 0, 0, "mappings", "is no folder", "correct `mappings:` in config.yaml")
         for folder in folders
@@ -78,9 +92,7 @@ def load(
         mistakes += its if mis is None or mapping is None else live.asked(its, mapping.parameters, mis)
         if mapping is not None:
             found.append(mapping)
-    if any(mistake.severity == "error" for mistake in mistakes):
-        raise ConfigurationError(dict.fromkeys(mistakes))
-    return found
+    return found, list(dict.fromkeys(mistakes))
 
 
 def read(
@@ -88,14 +100,16 @@ def read(
 ) -> tuple[Mapping | None, list[Mistake]]:
     """One file: the mapping, and its mistakes. None when it names no resource that is known.
 
+    With a mistake among them the mapping is good for one thing: being compared with the live database.
+
     A mapping is called like its file, unless `name` says otherwise: an edited copy of it.
     """
     report = Report(file)
     found = trap.read(file, report)
-    if found is None:
-        return None, report.mistakes
-    mapping = _Document(file, found, report, folders=folders, values=parameters, name=name or _name(file)).mapping()
-    return mapping, report.mistakes
+    mapping = None
+    if found is not None:
+        mapping = _Document(file, found, report, folders=folders, values=parameters, name=name or _name(file)).mapping()
+    return mapping, report.quoted()
 
 
 def _name(file: Path) -> str:
@@ -136,7 +150,7 @@ class _Document:
             parameters=source.given(declared),
             declared=names,
         )
-        scope = Scope(stream.table, relations)
+        scope = Scope(stream.table, relations, unreadable=source.unreadable)
         identity = self._expression(fields, scope, "identity", required=True)
         created_at = origin.get("created_at")
         body = self._section("fields", required=True)
@@ -154,15 +168,13 @@ class _Document:
         self._marked(resource, stream.where, origin)
         self._clash(relations)
         tables = self._tables(fields)
-        if identity is None:
-            return None
         return Mapping(
             name=self.name,
             file=self.file,
             resource=resource,
             stream=stream,
             fingerprint=_fingerprint(self.found, declared, stream.parameters, tables),
-            identity=identity,
+            identity=identity or expression.parse("none"),
             fields=plans,
             created_at=stamped,
             when=when,
@@ -172,7 +184,7 @@ class _Document:
             tables=tables,
             columns=(*source.columns, *fields.columns),
             places=source.places,
-            warnings=tuple(each for each in self.report.mistakes if each.severity == "warning"),
+            warnings=tuple(each for each in self.report.quoted() if each.severity == "warning"),
             text=self.report.text,
         )
 

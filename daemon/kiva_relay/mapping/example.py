@@ -82,7 +82,7 @@ def tree_of(file: Path) -> Tree:
         if not any(example.get(name) for name in EXPECTATIONS):
             report.add(example, "examples", "nothing is expected of it", remedy=f"one of: {', '.join(EXPECTATIONS)}")
     if found is None or any(mistake.severity == "error" for mistake in report.mistakes):
-        raise ConfigurationError(report.mistakes or [Mistake(file, 0, 0, file.name, "cannot be read")])
+        raise ConfigurationError(report.quoted() or [Mistake(file, 0, 0, file.name, "cannot be read")])
     return found
 
 

@@ -111,7 +111,12 @@ def parse(source: str) -> Expression:
         tree = parser.parse_expression()
         if not parser.stream.eos:
             token = parser.stream.current
-            raise Wrong(f"the expression ends before {token.value!r}", offset=_first(source, str(token.value)))
+            remedy = "two are compared with ==" if token.value == "=" else ""
+            if re.match(r"\s*(?:case|select)\b", source, re.IGNORECASE):
+                remedy = "a if b else c; SQL stands in a relation of your own (sql:)"
+            raise Wrong(
+                f"the expression ends before {token.value!r}", remedy=remedy, offset=_first(source, str(token.value))
+            )
         used = _Used(source)
         used.walk(tree)
         template = engine.compiled(source)
@@ -132,7 +137,8 @@ def parse(source: str) -> Expression:
 
 
 def _first(source: str, word: str) -> int:
-    return max(source.find(word), 0)
+    found = re.search(rf"(?<![=!<>]){re.escape(word)}(?!=)", source)
+    return found.start() if found else 0
 
 
 # Simple nodes: allowed wherever they stand, their parts are looked at in turn.
@@ -199,6 +205,8 @@ class _Used:
                 raise Wrong("`if` needs an `else`", remedy="a if b else none")
             case nodes.Compare() if len(node.ops) > 1:
                 raise Wrong("one comparison at a time", remedy="1 < a and a < 3")
+            case nodes.Add() | nodes.Sub() if any(_is_text(part) for part in (node.left, node.right)):
+                raise Wrong("`+` and `-` are for numbers", remedy="texts are joined with `~`:  a ~ ' ' ~ b")
             case nodes.Filter():
                 self._function(node)
 
@@ -256,6 +264,10 @@ def _mistaken(name: str, constants: list[Any]) -> str | None:
     if name == "date":
         return moment.wrong(constants)
     return None if all(isinstance(each, str) for each in constants) else "image takes a folder between quotes"
+
+
+def _is_text(node: nodes.Node) -> bool:
+    return isinstance(node, nodes.Const) and isinstance(node.value, str)
 
 
 def _path(node: nodes.Node | None) -> tuple[str, ...] | None:

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from kiva_relay import errors
-from kiva_relay.mapping import expression, moment, trap, tree, wording
+from kiva_relay.mapping import expression, moment, rewrite, trap, tree, wording
 from kiva_relay.mapping.expression import Expression, Wrong
 from kiva_relay.mapping.function import FUNCTIONS
 from kiva_relay.mapping.lookup import REFUSALS
 from kiva_relay.mapping.plan import LEAVE_OUT, REFUSE, Column, Each, Items, Leaf, Parts, Plan, Step
-from kiva_relay.mapping.scope import Scope
+from kiva_relay.mapping.scope import Scope, Unreadable
 from kiva_relay.mapping.tree import Report, Tree
 from kiva_relay.mapping.wording import Wording
 from kiva_relay.resource.field import Field, Kind
@@ -58,7 +58,7 @@ class FieldReader:
             return None
         if kind == "text" and re.fullmatch(r"[\d.,]+", found.text):
             message = f"{found.text} is a number, and loses its zeros; expected a text"
-            self.report.add(found, path, message, remedy=trap.words(key, found.text))
+            self.report.add(found, path, message, remedy=rewrite.words(key, found.text))
             return None
         return self._parsed(found, scope, path, kind)
 
@@ -68,13 +68,15 @@ class FieldReader:
             parsed = expression.parse(found.text)
         except Wrong as wrong:
             remedy, message = wrong.remedy, str(wrong)
-            if kind is not None and trap.looks_like_words(found.text):
+            if kind is not None and rewrite.looks_like_words(found.text):
                 message = f'"{found.text}" is read as an expression, and is none'
-                remedy = f"if you mean these very words:   {trap.words(path.rsplit('.', 1)[-1], found.text.strip())}"
+                remedy = f"if you mean these very words:   {rewrite.words(path.rsplit('.', 1)[-1], found.text.strip())}"
             self.report.add(found, path, message, remedy=remedy, offset=quote + wrong.offset)
             return None
         try:
             columns = list(scope.columns(parsed))
+        except Unreadable:
+            return None
         except Wrong as wrong:
             self.report.add(found, path, str(wrong), remedy=wrong.remedy, offset=quote + wrong.offset)
             return None
@@ -95,7 +97,7 @@ class FieldReader:
         if found.kind == "list":
             items = [self._item(item, spec, scope, f"{path}[{n}]") for n, item in enumerate(found.items)]
             return Items(tuple(item for item in items if item is not None))
-        if found.kind == "map" and found.get("each") is not None:
+        if found.kind == "map" and (found.get("each") or found.get("do")) is not None:
             return self._each(found, spec, scope, path)
         self.report.add(
             found, path, f"expected a list, found {_kind(found)}", remedy="- …   or   {each: RELATION, do: …}"
@@ -120,7 +122,9 @@ class FieldReader:
         relation, do = found.get("each"), found.get("do")
         many = [each.name for each in scope.relations.values() if each.many]
         if relation is None or do is None:
-            self.report.add(found, path, "`each:` needs `do:`", remedy="{each: RELATION, do: {…}}")
+            self.report.add(found, path, "`each:` and `do:` belong together", remedy="{each: RELATION, do: {…}}")
+            return None
+        if relation.text in scope.unreadable:
             return None
         if relation.text not in many:
             remedy = f"relations with `many: true`: {', '.join(many) or 'none'}"
@@ -160,7 +164,7 @@ class FieldReader:
             steps=steps,
             otherwise=REFUSE if otherwise is None else self._otherwise(otherwise, kind, f"{path}.else"),
             required=self._needed(needed, scope, f"{path}.required"),
-            origin=" → ".join([origin, *(step.function for step in steps)]),
+            origin=" → ".join([origin, *(_called(step) for step in steps)]),
         )
 
     def _needed(self, found: Tree | None, scope: Scope, path: str) -> bool | Expression:
@@ -177,6 +181,10 @@ class FieldReader:
             remedy = "from: COLUMN   or   text: the words themselves"
             self.report.add(found, path, "neither `from:` nor `text:` is given", remedy=remedy)
             return None
+        if not words.quoted and words.text[0] in rewrite.TYPOGRAPHIC and words.text[-1] in rewrite.TYPOGRAPHIC:
+            message = "these quotes are letters to YAML, and would be sent"
+            line = rewrite.words("text", words.text).partition("{")[2].rstrip("}")
+            self.report.add(words, f"{path}.text", message, remedy=line, severity="warning")
         # A text is what was written, to the letter; for other kinds it is what YAML takes it for.
         looked_up = found.get("lookup") or found.get("translate") or found.get("choose")
         return words.text if kind in ("text", "image") or looked_up else tree.plain(words)
@@ -290,18 +298,29 @@ class FieldReader:
         return value.text if kind == "text" else tree.plain(value)
 
     def boolean(self, value: Tree, path: str) -> bool:
-        """`true` or `false`; anything else is a mistake."""
+        """`true` or `false`; anything else is a mistake, and `yes` goes on as what it means."""
         if value.kind == "scalar" and value.type == "bool":
             return bool(tree.plain(value))
         key = path.rsplit(".", 1)[-1]
         remedy = f"{key}: {trap.switch(value) or 'true'}"
         self.report.add(value, path, f"expected true or false, found {_kind(value)}", remedy=remedy)
-        return False
+        return value.kind == "scalar" and trap.switch(value) == "true"
 
     def _unknown(self, at: Tree, path: str, known: Any, message: str) -> None:
         near = errors.nearest(at.text, known)
         remedy = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(known)}"
         self.report.add(at, path, f'{message}: "{at.text}"', remedy=remedy)
+
+
+def _called(step: Step) -> str:
+    """A step as a person would name it where the origin of a value is shown."""
+    match step.function:
+        case "translate":
+            return str(step.arguments[0])
+        case "lookup":
+            return f"Kiva's {step.arguments[0]}"
+        case _:
+            return step.function
 
 
 def _kind(found: Tree) -> str:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from kiva_relay import errors
 from kiva_relay.errors import Mistake, RelayError, Unreachable
+from kiva_relay.mapping import tree
 from kiva_relay.mapping.plan import Column, Parameter
 from kiva_relay.mapping.plan import Mapping as Plans
 from kiva_relay.resource.field import EXPECTED, Kind
@@ -45,7 +46,8 @@ def verify(mapping: Plans, mis: Database) -> list[Mistake]:
         if column.owner in live:
             mistakes += _column(mapping, column, live[column.owner])
     mistakes += _clashes(mapping, live.get("", {}))
-    return sorted(set(mistakes))
+    lines = tree.lines(mapping.text)
+    return sorted({each.quoting(lines) for each in mistakes})
 
 
 def choices(parameter: Parameter, mis: Database) -> list[str]:
@@ -79,6 +81,8 @@ def _owners(mapping: Plans, mis: Database) -> tuple[dict[str, Mapping[str, str]]
     asked_for = [("", stream.table, "source.table")]
     asked_for += [(owner, each.table or each.sql or "", path) for owner, each, path in _related(mapping)]
     for owner, what, path in asked_for:
+        if not what:  # a mistake of the file itself
+            continue
         try:
             live[owner] = mis.columns(what)
         except Unreachable:

@@ -80,7 +80,8 @@ class Mapped:
     `body` is as sent; None with `refusals`, with `waiting` (`incomplete`: `when:` says not yet; `lists_unknown`:
     Kiva's lists were never read), and for a row that is gone. `loan_id` and `client_id` are what PA2 shows,
     whatever is sent of them. `warnings` are what a person should look at although it is sent. `bounds` are the
-    values of `checks:`. `origins` says for each field where it came from, when that was asked for.
+    values of `checks:`. `origins` says for each field where it came from, when that was asked for; `stages` holds
+    what stood there first, and what each function made of it: personal data among it.
     """
 
     identity: str | None = None
@@ -93,6 +94,7 @@ class Mapped:
     waiting: Literal["incomplete", "lists_unknown"] | None = None
     bounds: Mapping[str, Decimal] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
+    stages: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
 
 def photos(mapping: Plans, content: Content, *, context: Context) -> list[str]:
@@ -107,8 +109,7 @@ def apply(mapping: Plans, content: Content, *, context: Context, origins: bool =
     """Map one row and all that belongs to it; `origins` says for each field where it came from."""
     if content.root is None:
         return Mapped()
-    work = _Work(mapping, content, context)
-    return work.mapped(origins=origins)
+    return _Work(mapping, content, context, traced=origins).mapped()
 
 
 def some(mapping: Plans, content: Content, *, context: Context, fields: Collection[str]) -> object:
@@ -121,7 +122,7 @@ def some(mapping: Plans, content: Content, *, context: Context, fields: Collecti
 class _Work:
     """One row under way: what was computed so far, and every reason against it."""
 
-    def __init__(self, mapping: Plans, content: Content, context: Context) -> None:
+    def __init__(self, mapping: Plans, content: Content, context: Context, *, traced: bool = False) -> None:
         self.mapping = mapping
         self.content = content
         self.context = context
@@ -136,9 +137,11 @@ class _Work:
         self.names: dict[str, Any] = {**root, "root": root, "row": content.root}
         self.refusals: list[Refusal] = []
         self.lists_unknown = False
+        self.traced = traced
         self.origins: dict[str, str] = {}
+        self.stages: dict[str, tuple[Any, ...]] = {}
 
-    def mapped(self, *, origins: bool) -> Mapped:
+    def mapped(self) -> Mapped:
         identity = self._identity()
         created_at = self._created_at()
         when = self.mapping.when
@@ -173,7 +176,8 @@ class _Work:
             warnings=() if self.refusals or waiting else tuple(resource.warn(sent, facts)),
             waiting=waiting,
             bounds=bounds,
-            origins=self.origins if origins else {},
+            origins=self.origins,
+            stages=self.stages,
         )
 
     def _contacts(self) -> Iterator[str]:
@@ -290,15 +294,21 @@ class _Work:
             yield {**row, "row": row, "root": self.names["root"], "position": position}
 
     def _leaf(self, leaf: Leaf, names: Mapping[str, Any], path: str) -> Any:
-        self.origins[path] = leaf.origin
+        stages: list[Any] | None = None
+        if self.traced:
+            self.origins[path] = leaf.origin
+            stages = []
         try:
-            value = self._computed(leaf, names)
+            value = self._computed(leaf, names, stages)
         except ListsUnknown:
             self.lists_unknown = True
             return None
         except Refused as refused:
             self._add([_at(refused.refusal, path)])
             return None
+        finally:
+            if stages is not None:
+                self.stages[path] = tuple(stages)
         if value is None and self._required(leaf, names, path):
             self._add([fields.empty(leaf.name, path)])
         return value
@@ -312,10 +322,12 @@ class _Work:
             self._add([_at(refused.refusal, path)])
             return False
 
-    def _computed(self, leaf: Leaf, names: Mapping[str, Any]) -> Any:
+    def _computed(self, leaf: Leaf, names: Mapping[str, Any], stages: list[Any] | None) -> Any:
         try:
             value = leaf.start.value(names, self.run) if isinstance(leaf.start, Expression | Wording) else leaf.start
             for step in leaf.steps:
+                if stages is not None:
+                    stages.append(value)
                 arguments = [
                     each.value(names, self.run) if isinstance(each, Expression) else each for each in step.arguments
                 ]

@@ -10,58 +10,90 @@ from kiva_relay.mapping.lookup import REFUSALS
 from kiva_relay.resource.field import Field
 from kiva_relay.resource.kind import RESOURCES
 
-_COLUMNS = {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 _TEXT: dict[str, Any] = {"type": "string"}
-_FLAG = {"type": "boolean"}
+_FLAG: dict[str, Any] = {"type": "boolean"}
+_COLUMNS: dict[str, Any] = {"type": ["string", "array"], "items": _TEXT}
+# An expression may be a number or true as well; YAML reads those before the mapping does.
+_EXPRESSION: dict[str, Any] = {"type": ["string", "number", "boolean"]}
 
 # What each key of the long form takes; the rest take a text.
 _LONG: dict[str, dict[str, Any]] = {
-    "text": {"type": ["string", "number", "boolean"]},
+    "from": {**_EXPRESSION, "description": "a column, or an expression"},
+    "text": {**_EXPRESSION, "description": "these very words; beside `from`: true, the function"},
     "choose": {"type": "object"},
     "lookup": {"enum": list(REFUSALS)},
     "texts": {"type": "object", "additionalProperties": _TEXT, "description": "a text for each language"},
     "language": {**_TEXT, "description": "an expression: which of the texts"},
     "trim": _FLAG,
     "name": _FLAG,
+    "money": {"type": ["string", "integer"]},
     "date": {"type": ["boolean", "string", "array"]},
     "image": {"type": ["boolean", "string"]},
     "else": {"description": "refuse (as without it), leave_out, or the value"},
-    "required": {"type": ["boolean", "string"]},
+    "required": {"type": ["boolean", "string"], "description": "refused when it is empty: always, or for which rows"},
+}
+
+# What an editor shows beside a key.
+_SAID = {
+    "resource": "what one row becomes",
+    "identity": "the string by which Kiva will know it; sent once for each",
+    "parameters": "what one institution has to say, in config.yaml under `parameters:`",
+    "ask": "the question",
+    "source": "the table whose rows are sent",
+    "relations": "what belongs to a row, out of other tables",
+    "when": "until it is true, the row waits and is no mistake",
+    "fields": "what Kiva gets, and out of which columns",
+    "checks": "amounts that bound others: for a repayment `principal`, what was lent",
+    "left_to_the_coordinator": "fields that a person fills in in PA2",
+    "table": "the table",
+    "sql": "one SELECT",
+    "key": "the column, or list of columns, that names a row",
+    "where": "SQL: which rows are for Kiva",
+    "changed_at": "the column that says when a row changed, or a list: the first that is not NULL counts",
+    "changed_at_zone": "how a stamp without a zone is meant: utc, server, or a zone as Africa/Dakar",
+    "created_at": "an expression: when it came into being; decides about `since` in config.yaml",
+    "touched_by": "tables that are only watched: a change there means that the row is looked at again",
+    "match": "its column: the loan's column, or one of a relation before it",
+    "many": "several rows, in the order of order_by",
+    "optional": "no row is no mistake; its columns are NULL",
+    "order_by": "the column that orders many rows",
 }
 
 
 def render() -> dict[str, Any]:
     """The schema of all mapping files, made from what the loader itself knows."""
     return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "A mapping of kiva-relay",
         "type": "object",
         "required": ["resource", "identity", "source", "fields"],
-        "properties": {key: _TOP.get(key, {}) for key in document.KEYS},
+        "properties": {key: _described(key, _TOP.get(key, {})) for key in document.KEYS},
         "additionalProperties": False,
-        "oneOf": [
-            {
-                "properties": {
-                    "resource": {"const": name},
-                    "fields": _object(resource.fields),
-                    "left_to_the_coordinator": {
-                        "type": "array",
-                        "items": {"enum": [field.name for field in resource.fields]},
-                    },
-                }
-            }
-            for name, resource in RESOURCES.items()
-        ],
-        "$defs": {"field": _field()},
+        "allOf": [_of_resource(name, resource.fields) for name, resource in RESOURCES.items()],
+        "definitions": {"field": _field()},
     }
+
+
+def _of_resource(name: str, fields: tuple[Field, ...]) -> dict[str, Any]:
+    """What may stand under `fields:` follows from `resource:`."""
+    left = {"type": "array", "items": {"enum": [field.name for field in fields]}}
+    return {
+        "if": {"properties": {"resource": {"const": name}}, "required": ["resource"]},
+        "then": {"properties": {"fields": _object(fields), "left_to_the_coordinator": left}},
+    }
+
+
+def _described(key: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": _SAID[key], **schema} if key in _SAID else schema
 
 
 def _field() -> dict[str, Any]:
     described: dict[str, dict[str, Any]] = {
         name: {"description": each.example} for name, each in function.FUNCTIONS.items()
     }
-    long_form = {key: described.get(key, {}) | _LONG.get(key, _TEXT) for key in LONG_FORM}
-    return {"oneOf": [_TEXT, {"type": "object", "properties": long_form, "additionalProperties": False}]}
+    properties = {key: described.get(key, {}) | _LONG.get(key, _TEXT) for key in LONG_FORM}
+    long_form = {"type": "object", "properties": properties, "additionalProperties": False}
+    return {"anyOf": [_EXPRESSION, long_form]}
 
 
 def _object(fields: tuple[Field, ...]) -> dict[str, Any]:
@@ -71,16 +103,16 @@ def _object(fields: tuple[Field, ...]) -> dict[str, Any]:
 
 def _of(field: Field) -> dict[str, Any]:
     if field.kind != "list":
-        return {"$ref": "#/$defs/field"}
-    item = {"$ref": "#/$defs/field"} if field.items else _object(field.fields)
+        return {"$ref": "#/definitions/field"}
+    item = {"$ref": "#/definitions/field"} if field.items else _object(field.fields)
     each = {"type": "object", "required": ["each", "do"], "properties": {"each": _TEXT, "do": item}}
-    return {"oneOf": [{"type": "array", "items": item}, {**each, "additionalProperties": False}]}
+    return {"anyOf": [{"type": "array", "items": item}, {**each, "additionalProperties": False}]}
 
 
 def _keys(known: tuple[str, ...], **kinds: Any) -> dict[str, Any]:
     return {
         "type": "object",
-        "properties": {key: kinds.get(key, _TEXT) for key in known},
+        "properties": {key: _described(key, kinds.get(key, _TEXT)) for key in known},
         "additionalProperties": False,
     }
 
@@ -99,5 +131,5 @@ _TOP: dict[str, Any] = {
     ),
     "relations": {"type": "object", "additionalProperties": _RELATION},
     "when": _TEXT,
-    "checks": {"type": "object", "additionalProperties": _TEXT},
+    "checks": {"type": "object", "additionalProperties": _EXPRESSION},
 }

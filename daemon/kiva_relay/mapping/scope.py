@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from kiva_relay import errors
 from kiva_relay.mapping.expression import Expression, Reference, Wrong
 from kiva_relay.source.stream import Relation
 
 
+class Unreadable(Wrong):
+    """The name of a relation that holds a mistake itself: that was said already."""
+
+
 class Scope:
     """The names at one place of a mapping: the loan's, or inside `each … do` the item's.
 
-    `item` is the relation whose rows are gone through; None for the loan itself.
+    `item` is the relation whose rows are gone through; None for the loan itself. `unreadable` are relations that
+    hold a mistake.
     """
 
-    def __init__(self, table: str, relations: Mapping[str, Relation], *, item: str | None = None) -> None:
+    def __init__(
+        self,
+        table: str,
+        relations: Mapping[str, Relation],
+        *,
+        unreadable: Collection[str] = (),
+        item: str | None = None,
+    ) -> None:
         self.table = table
         self.relations = relations
+        self.unreadable = unreadable
         self.item = item
 
     def inside(self, relation: str) -> Scope:
         """The names inside `each: relation`."""
-        return Scope(self.table, self.relations, item=relation)
+        return Scope(self.table, self.relations, unreadable=self.unreadable, item=relation)
 
     def columns(self, expression: Expression) -> Iterable[tuple[str, str, Reference]]:
         """The columns that an expression reads: relation (empty: the root table), column, where it is named.
@@ -66,6 +79,8 @@ class Scope:
         if path == ("position",):
             raise Wrong("`position` is known inside `each: … do:` only", offset=reference.offset)
         if path[0] not in self.relations:
+            if path[0] in self.unreadable:
+                raise Unreadable(path[0])
             if len(path) == 1:
                 return "", path[0]
             raise self._no_relation(reference)

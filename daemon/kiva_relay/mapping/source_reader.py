@@ -36,6 +36,7 @@ class SourceReader:
         self.columns: list[Column] = []
         self.places: dict[str, tuple[int, int]] = {}
         self.used: set[str] = set()
+        self.unreadable: set[str] = set()
 
     def parameters(self, found: Tree | None) -> tuple[Parameter, ...]:
         """The parameters that the mapping declares. Without a value of its own, one is a mistake."""
@@ -63,6 +64,8 @@ class SourceReader:
             relation = self._relation(value, name.text, f"relations.{name.text}", RELATION, known)
             if relation is not None:
                 known[name.text] = relation
+            else:
+                self.unreadable.add(name.text)
         return known
 
     def stream(
@@ -131,7 +134,10 @@ class SourceReader:
         self.keys(value, PARAMETER, path)
         kind = self.text(value, "type", path) or None
         if kind is not None and kind not in TYPES:
-            self.report.add(value.get("type"), f"{path}.type", f'no such type: "{kind}"', remedy=", ".join(TYPES))
+            near = errors.nearest(kind, TYPES)
+            remedy = f"nearest: {near[0]}" if near else f"one of: {', '.join(TYPES)}"
+            self.report.add(value.get("type"), f"{path}.type", f'no such type: "{kind}"', remedy=remedy)
+            kind = None
         ask = self.text(value, "ask", path, required=True)
         sql = self._select(value, path)
         return Parameter(name.text, ask, sql, kind, name.line, name.column)
@@ -213,6 +219,8 @@ class SourceReader:
             before, _, column = ours.text.rpartition(".")
             if before == ROOT:
                 before = ""
+            if before in self.unreadable:
+                continue
             if before and before not in earlier:
                 near = errors.nearest(before, earlier)
                 remedy = f"nearest: {', '.join(near)}" if near else "a relation stands before those that name it"

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from kiva_relay.errors import Mistake, counted
-from kiva_relay.mapping import book, mapper
+from kiva_relay.mapping import book, mapper, tree
 from kiva_relay.mapping.mapper import Context
 from kiva_relay.mapping.plan import Column
 from kiva_relay.mapping.plan import Mapping as Plans
 from kiva_relay.resource import refusal
 from kiva_relay.resource.kind import RESOURCES
+from kiva_relay.resource.refusal import Refusal
 from kiva_relay.source.reader import Content
 
 # So many rows are looked at: enough to see what is usual, and read within seconds.
 SAMPLE = 2000
+
+# So many reasons of a mapping are told, and so many loans for each.
+REASONS = 20
+_IDS = 3
 
 # Reasons that say enough in the report of a column or a relation, or that are nobody's mistake.
 _SAID = ("missing", "name_empty", "relation_missing", "relation_not_unique")
@@ -30,7 +35,7 @@ def look(mapping: Plans, mis: book.Database, *, context: Context, sample: int = 
     nulls: Counter[Column] = Counter()
     several: Counter[str] = Counter()
     lacking: Counter[str] = Counter()
-    told: Counter[tuple[str, str]] = Counter()
+    told: dict[tuple[str, str, str], list[tuple[str, Refusal]]] = {}
     direct = _direct(mapping)
     for page in book.contents(mapping.stream, mis, cutoff=context.cutoff, limit=sample):
         for content in page:
@@ -41,13 +46,16 @@ def look(mapping: Plans, mis: book.Database, *, context: Context, sample: int = 
                 several[reason.field] += reason.code == "relation_not_unique"
                 lacking[reason.field] += reason.code == "relation_missing"
                 if reason.code not in _SAID:
-                    told[reason.code, _without_numbers(reason.field)] += 1
+                    kind = (reason.code, reason.params.get("value", ""), _without_numbers(reason.field))
+                    told.setdefault(kind, []).append((mapped.loan_id, reason))
     scope = f"{counted(rows, 'row')} in scope" if rows < sample else f"the first {sample:,} rows in scope"
-    return [
+    found = [
         *_nulls(mapping, nulls, scope),
         *_relations(mapping, several, lacking, scope),
         *_told(mapping, told, scope),
     ]
+    lines = tree.lines(mapping.text)
+    return [mistake.quoting(lines) for mistake in found]
 
 
 def _direct(mapping: Plans) -> list[Column]:
@@ -91,16 +99,32 @@ def _relations(mapping: Plans, several: Counter[str], lacking: Counter[str], sco
             yield Mistake(mapping.file, line, column, path, message, "optional: true", severity="warning")
 
 
-def _told(mapping: Plans, told: Counter[tuple[str, str]], scope: str) -> Iterator[Mistake]:
-    places = {column.path.removesuffix(".from"): (column.line, column.column) for column in mapping.columns}
-    for (code, path), number in told.most_common():
-        where = next((at for known, at in places.items() if _without_numbers(known) == f"fields.{path}"), (0, 0))
-        sentence = refusal.sentence(refusal.Refusal(code, path, dict.fromkeys(_PARAMETERS, "…")))
-        message = f"{number:,} of {scope}: {sentence}"
-        yield Mistake(mapping.file, *where, f"fields.{path}", message, severity="warning")
+def _told(
+    mapping: Plans, told: Mapping[tuple[str, str, str], list[tuple[str, Refusal]]], scope: str
+) -> Iterator[Mistake]:
+    """Each reason with how many rows it concerns, and the first of them as the example."""
+    places = _places(mapping)
+    ordered = sorted(told.items(), key=lambda one: -len(one[1]))
+    for (_, _, path), rows in ordered[:REASONS]:
+        loans = list(dict.fromkeys(loan for loan, _ in rows))
+        which = " ".join(loans[:_IDS]) + (" …" if len(loans) > _IDS else "")
+        message = f"{len(loans):,} of {scope} ({which}): {refusal.sentence(rows[0][1])}"
+        line, column = places.get(f"fields.{path}", (0, 0))
+        remedy = refusal.remedy(rows[0][1])
+        yield Mistake(mapping.file, line, column, f"fields.{path}", message, remedy, severity="warning")
+    if len(ordered) > REASONS:
+        message = f"and {counted(len(ordered) - REASONS, 'reason')} more"
+        yield Mistake(mapping.file, 0, 0, "fields", message, "kiva-relay rehearse", severity="warning")
 
 
-_PARAMETERS = ("value", "nearest", "known", "found", "expected", "days", "date", "before", "what", "reason", "limit")
+def _places(mapping: Plans) -> dict[str, tuple[int, int]]:
+    """Where each field stands: its own column, or one that a part of it reads."""
+    found: dict[str, tuple[int, int]] = {}
+    for column in mapping.columns:
+        path = _without_numbers(column.path).replace(".do.", ".")
+        for known in (path, path.rpartition(".")[0]):
+            found.setdefault(known, (column.line, column.column))
+    return found
 
 
 def _without_numbers(path: str) -> str:

@@ -15,6 +15,7 @@ from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 from kiva_relay.errors import Mistake
 
 _TAG = "tag:yaml.org,2002:"
+_OTHER_ENDS = re.compile("[\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 
 @dataclass(frozen=True)
@@ -53,15 +54,34 @@ class Tree:
         for item in self.items:
             yield from item.walk()
 
+    def places(self, at: str = "") -> Iterator[tuple[str, Tree]]:
+        """Every key with its place in the document: `fields.entreps[0].gender`."""
+        for name, value in self.entries:
+            path = f"{at}.{name.text}" if at else name.text
+            yield path, name
+            yield from value.places(path)
+        for number, item in enumerate(self.items):
+            yield from item.places(f"{at}[{number}]")
+
+
+def lines(text: str) -> list[str]:
+    """The lines as an editor counts them; what only YAML and Python take for the end of a line is a blank."""
+    found = [_OTHER_ENDS.sub(" ", line) for line in re.split(r"\r\n|\r|\n", text)]
+    return found[:-1] if found[-1] == "" else found
+
 
 @dataclass
 class Report:
-    """The mistakes of one file, gathered while it is read; `text` is what stood in it."""
+    """The mistakes of one file, gathered while it is read; `text` is what stood in it.
+
+    `broken` are the lines whose value is not what was written, `moved` those that begin elsewhere than written.
+    """
 
     file: Path
     text: str = ""
     mistakes: list[Mistake] = field(default_factory=list)
     broken: set[int] = field(default_factory=set)
+    moved: set[int] = field(default_factory=set)
 
     def add(
         self,
@@ -76,6 +96,11 @@ class Report:
         """Note a mistake; `offset` is how many letters behind the beginning of the value it is."""
         line, column = (at.line, at.column + offset) if at else (0, 0)
         self.mistakes.append(Mistake(self.file, line, column, path, message, remedy, severity))
+
+    def quoted(self) -> list[Mistake]:
+        """The mistakes, each with its line as it stands in the file; those of a code table are not in it."""
+        written = lines(self.text)
+        return [each.quoting(written) if each.file == self.file else each for each in self.mistakes]
 
 
 def of(node: Any) -> Tree:
