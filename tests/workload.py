@@ -157,7 +157,15 @@ class Naive:
             except Exception as error:
                 if not self._engine.gone(error):
                     raise
+                _close(connection)
                 connection = None
+        _close(connection)
+
+
+def _close(connection: Any) -> None:
+    if connection is not None:
+        with contextlib.suppress(Exception):
+            connection.close()
 
 
 @dataclass
@@ -188,6 +196,7 @@ class Watcher:
         if self.process is not None:
             self.process.terminate()
             self.process.join(20)
+        self.outbox.close()
 
 
 def watcher(engine: Engine, regime: str, folder: Path) -> Watcher:

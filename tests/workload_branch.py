@@ -152,6 +152,7 @@ class Branch:
         self._new = itertools.count(loans + 1)
         self._days = itertools.count(2)
         self._own = threading.local()
+        self._opened: list[Any] = []
 
     def open(self) -> None:
         """Make the tables, and fill them."""
@@ -183,6 +184,9 @@ class Branch:
                 time.sleep(max(due - time.monotonic(), 0))
             for each in done:
                 each.result()
+        for connection in self._opened:
+            with contextlib.suppress(Exception):  # some are closed already
+                connection.close()
 
     def mass_stamp(self) -> None:
         """The nightly job: every active loan gets the same stamp, and nothing else changes."""
@@ -280,6 +284,7 @@ class Branch:
     def _connection(self) -> Any:
         if getattr(self._own, "connection", None) is None:
             self._own.connection = self.engine.connect()
+            self._opened.append(self._own.connection)
         return self._own.connection
 
     def _drop(self) -> None:
