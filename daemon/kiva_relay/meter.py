@@ -27,6 +27,9 @@ lag_seconds = _gauge("lag_seconds", "How far the reading of a stream is behind t
 stream_stopped = _gauge("stream_stopped", "1 while a mapping does not fit the MIS and is not read.", "stream")
 mis_horizon_age_seconds = _gauge("mis_horizon_age_seconds", "How far back open transactions of the MIS reach.")
 mis_query_seconds = _counter("mis_query_seconds", "Time that the MIS spent on our queries.")
+sweep_found = _counter(
+    "sweep_found", "Rows that no poll had shown (missed), or that left the scope unseen (gone).", "stream", "what"
+)
 mapping_refusals = _counter("mapping_refusals", "Bodies that a mapping or a check refused.", "mapping", "code")
 
 entries = _gauge("entries", "Entries of the outbox in a state.", "resource", "state")

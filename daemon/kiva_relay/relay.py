@@ -195,6 +195,24 @@ class Relay:
             )
         return summary
 
+    def capture(self, told: Callable[[], None]) -> None:
+        """Read the MIS until no backfill or sweep is under way, as gently as the daemon does; nothing is sent.
+
+        `told` is called after each look at the MIS.
+
+        Raises:
+            Unreachable: the MIS did not answer; what was read stays.
+        """
+        Lookout(self.bench, at=self._at).look()
+        intake = self._open_intake()
+        while not self.stop.is_set():
+            began, busy = self.time.monotonic(), self._busy()
+            intake.cycle()
+            told()
+            if not intake.walking():
+                break
+            self._rest(began, busy)
+
     def _due(self) -> int:
         with self.outbox.read() as tx:
             columns = table.entry.c
@@ -370,11 +388,14 @@ class Relay:
                 self._not_read(error)
                 seconds = min(seconds, _MIS_ASKED_AGAIN.total_seconds())
             self._wake_courier.set()
-            busy = self._busy() - busy
-            meter.mis_query_seconds.inc(busy)
-            # Not sooner than that what we took of the MIS's time is the share that we may take.
-            seconds = max(seconds, busy * 100 / float(self.settings.mis.max_load))
-            self.time.wait(self.stop, max(seconds - (self.time.monotonic() - began), 0))
+            self._rest(began, busy, at_least=seconds)
+
+    def _rest(self, began: float, busy_before: float, *, at_least: float = 0.0) -> None:
+        """Wait so long after a look at the MIS that what it took of the MIS's time is the share that we may take."""
+        busy = self._busy() - busy_before
+        meter.mis_query_seconds.inc(busy)
+        seconds = max(at_least, busy * 100 / float(self.settings.mis.max_load))
+        self.time.wait(self.stop, max(seconds - (self.time.monotonic() - began), 0))
 
     def _busy(self) -> float:
         """Seconds for which the MIS was kept busy so far."""

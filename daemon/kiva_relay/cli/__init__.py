@@ -49,6 +49,8 @@ COMMANDS: Mapping[str, str] = {
     "outbox recover": "After a backup was put back: what is missing, what stays open",
     "watermark show": "How far the MIS was read",
     "watermark set": "Read the MIS anew, as after it was restored",
+    "backfill": "Read the whole book in: what would be owed, and how far it is",
+    "sweep": "Compare the whole book with what is known of it, now",
     "hold": "Stop sending something",
     "release": "Send what was held",
     "reload": "Put edited settings and mappings into force",
@@ -63,6 +65,7 @@ kiva-relay {version}: sends loans, repayments and journals from your MIS to Kiva
   while it runs     status     is it working?          review    what waits for the coordinator?
                     outbox     one thing: where is it, why?      outbox list|show
   when told to      hold · release · reload · outbox settle|adopt · review done · run --once · migrate
+                    backfill · sweep   the whole book, now
   for a bad day     outbox backup|recover · watermark show|set
 
   Configuration: {configuration}

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 from kiva_relay import errors, pulse
 from kiva_relay.cli import frame, held, words
 from kiva_relay.config.settings import Settings
-from kiva_relay.outbox import listing, mirror, watermark
+from kiva_relay.outbox import listing, mirror, walk, watermark
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.state import State
 from kiva_relay.resource import window
@@ -77,6 +77,7 @@ class Facts:
     next_due: datetime | None
     refresh: mirror.Refresh | None
     marks: Mapping[str, watermark.Watermark]
+    walks: Mapping[str, walk.Progress]
     report: window.Report
 
     @property
@@ -109,7 +110,8 @@ def gather(tx: Connection, settings: Settings, *, now: datetime) -> Facts:
     """Read everything that the verdict needs."""
     here = now.astimezone(ZoneInfo(settings.mis.timezone))
     midnight = here.replace(hour=0, minute=0, second=0, microsecond=0)
-    told = pulse.read(tx)
+    told, marks = pulse.read(tx), watermark.watermarks(tx)
+    walks = {name: progress for name in marks if (progress := walk.of(tx, name)) is not None}
     away = None if told is None else told["kiva"].get("away_since")
     since = now if away is None else datetime.fromisoformat(away)
     return Facts(
@@ -131,7 +133,8 @@ def gather(tx: Connection, settings: Settings, *, now: datetime) -> Facts:
         expiring=listing.expiring(tx),
         next_due=listing.next_due(tx),
         refresh=mirror.last_complete(tx),
-        marks=watermark.watermarks(tx),
+        marks=marks,
+        walks={name: one for name, one in walks.items() if one.number == marks[name].walk_number},
         report=window.report(settings, now),
     )
 
