@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 import orjson
 from sqlalchemy.engine import Connection
 
-from kiva_relay import errors, fit, log, meter, owing, revision
+from kiva_relay import errors, fit, log, meter, owing, revision, vanished
 from kiva_relay.clock import Clock
 from kiva_relay.config import settings as config
 from kiva_relay.mapping import lookup, mapper
@@ -288,9 +288,13 @@ class Intake:
         with self._outbox.begin() as tx:
             known = watermark.captured(tx, stream.name, page.keys)
             look = self._look(tx, page, report, now)
-            changed = [each.key for each in contents if self._one(tx, look, each, known.get(each.key))]
+            changed = [each for each in contents if self._one(tx, look, each, known.get(each.key))]
+            if page.origin != "backfill":  # old rows may never have had what is usual now
+                there = [each for each in changed if each.in_scope]
+                new, old = [x for x in there if x.key not in known], [x for x in there if x.key in known]
+                vanished.note(tx, page.document, new=new, changed=old, now=now)
             # What was to be looked at again is no surprise.
-            also(tx, [key for key in changed if key not in known or not known[key].again])
+            also(tx, [each.key for each in changed if each.key not in known or not known[each.key].again])
         self._at("captured")
         meter.changes_captured.labels(stream=stream.name).inc(len(changed))
         return len(changed)
