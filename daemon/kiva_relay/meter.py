@@ -26,6 +26,7 @@ changes_captured = _counter("changes_captured", "Changes of the MIS that were co
 lag_seconds = _gauge("lag_seconds", "How far the reading of a stream is behind the MIS.", "stream")
 stream_stopped = _gauge("stream_stopped", "1 while a mapping does not fit the MIS and is not read.", "stream")
 mis_horizon_age_seconds = _gauge("mis_horizon_age_seconds", "How far back open transactions of the MIS reach.")
+mis_pinned = _gauge("mis_pinned_seconds", "Age of a transaction of the MIS that is open for long.", "session")
 mis_query_seconds = _counter("mis_query_seconds", "Time that the MIS spent on our queries.")
 sweep_found = _counter(
     "sweep_found", "Rows that no poll had shown (missed), or that left the scope unseen (gone).", "stream", "what"

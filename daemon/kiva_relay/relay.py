@@ -38,6 +38,7 @@ _MIS_ASKED_AGAIN = timedelta(seconds=5)
 _PULSE_EVERY = timedelta(seconds=5)
 _PURGE_EVERY = timedelta(hours=1)
 _READERS_STOP_WITHIN = 1.0
+_PINNED_FOR_LONG = 600.0
 _HANGS_AFTER = 240.0  # longer than connect, write and read of one request together
 
 _log = log.get("relay")
@@ -85,6 +86,7 @@ class Relay:
         self.bench: Bench
         self._undo = contextlib.ExitStack()
         self._stands_by = ""
+        self._pinned_by = ""
 
     # ---------------------------------------------------------------- opening and closing
 
@@ -410,10 +412,23 @@ class Relay:
         self.pulse.stopped_streams = intake.stopped
         self.pulse.horizon_age, self.pulse.pinned_by = intake.horizon_age.total_seconds(), intake.pinned_by
         meter.mis_horizon_age_seconds.set(intake.horizon_age.total_seconds())
+        self._say_who_pins(intake)
         away = self.pulse.mis.good(self.time.now())
         if away is not None:
             _log.info("The MIS answers again. Nothing was missed", away_since=away.isoformat())
         return intake.walking()
+
+    def _say_who_pins(self, intake: Intake) -> None:
+        """A transaction that is open for long is worth a line, once, and a gauge: its rows are read again and again."""
+        seconds = intake.horizon_age.total_seconds()
+        session = intake.pinned_by or "not seen"
+        pinned: dict[tuple[str, ...], float] = {(session,): seconds} if seconds > _PINNED_FOR_LONG else {}
+        meter.replace(meter.mis_pinned, pinned)
+        if pinned and session != self._pinned_by:
+            _log.warning(
+                "A transaction of the MIS is open for long. Nothing is lost", session=session, seconds=int(seconds)
+            )
+        self._pinned_by = session if pinned else ""
 
     def _not_read(self, error: Exception) -> None:
         """Nothing is lost: W did not move. The first time, and then once an hour, it is worth a line."""

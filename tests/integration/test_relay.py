@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import date, timedelta
 from decimal import Decimal
 
+import psycopg
 import pytest
 
 from institution import Institution, eventually
-from kiva_relay import errors
+from kiva_relay import errors, meter, relay
 from kiva_relay.demo import owed
 from kiva_relay.demo.branch import KIVA_FUND
 
@@ -203,3 +204,17 @@ def test_the_outbox_of_another_destination_is_refused(house: Institution) -> Non
     house.changes = {"kiva": {"partner_id": "124"}}
     with pytest.raises(errors.OutboxRefused, match=r"belongs to kiva\.partner_id 123"), house.relay():
         pass
+
+
+def test_who_keeps_a_transaction_open_is_said_in_the_log_a_metric_and_status(
+    house: Institution, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(relay, "_PINNED_FOR_LONG", 6.0)  # seconds; five are the tolerance of clocks
+    with psycopg.connect(house.url) as old, house.daemon():
+        old.execute("SELECT 1")
+        who = f"session {old.info.backend_pid} of postgres"
+        sessions = eventually(lambda: [sample.labels["session"] for sample in meter.mis_pinned.collect()[0].samples])
+        assert sessions == [who]
+        old.rollback()
+        eventually(lambda: not meter.mis_pinned.collect()[0].samples)
+    assert f'session="{who}"' in capsys.readouterr().err

@@ -8,7 +8,7 @@ import typer
 
 from kiva_relay import opening
 from kiva_relay.cli import examination, frame, mappings
-from kiva_relay.cli.examination import Finding
+from kiva_relay.cli.finding import Finding
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
 from kiva_relay.errors import ConfigurationError, counted

@@ -3,15 +3,14 @@
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
 
 import sqlalchemy as sa
 
 from kiva_relay import errors, opening
-from kiva_relay.cli import frame, mappings
+from kiva_relay.cli import frame, mappings, watching
+from kiva_relay.cli.finding import Finding, failed
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
 from kiva_relay.delivery import mirror
@@ -26,28 +25,8 @@ from kiva_relay.source.mis import Mis
 _OK = 200
 _NOT_FOUND = 404
 _CLOCKS_DIFFER = timedelta(seconds=5)
-_HORIZON_IS_OLD = timedelta(minutes=10)
 _LITTLE_SPACE = 1 << 30
 _SERVICE = "kiva-relay"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of `check`: a word (ok, warning, error, off), what it is about, and sentences, remedies indented.
-
-    `unreachable` marks an error that may be over by itself.
-    """
-
-    word: Literal["ok", "warning", "error", "off"]
-    about: str
-    text: str
-    unreachable: bool = False
-
-
-def failed(about: str, error: errors.RelayError) -> Finding:
-    """A finding out of an error, with what to type next."""
-    text = str(error) + "".join(f"\n{line}" for line in (error.hint or "").splitlines())
-    return Finding("error", about, text, unreachable=isinstance(error, errors.Unreachable))
 
 
 # ---------------------------------------------------------------- configuration and mappings
@@ -157,24 +136,7 @@ def _mappings_fit(opened: Mis, found: Sequence[Mapping]) -> Iterator[Finding]:
     streams = [mapping.stream for mapping in found]
     if not streams:
         return
-    cycle = opened.changes(streams, {stream.name: None for stream in streams})
-    for stream in streams:
-        if stream.name in cycle.failed:
-            yield Finding("error", "changes", f"{stream.name}: {cycle.failed[stream.name]}\nkiva-relay mapping check")
-            continue
-        reason = cycle.reasons.get(stream.name, "")
-        word: Literal["ok", "warning"] = "warning" if cycle.regime[stream.name] in ("overlap", "sweep") else "ok"
-        count = f"{opened.count(stream):,} in scope"
-        text = f"{stream.name}: {count}; changes are noticed by {cycle.regime[stream.name]}"
-        yield Finding(word, "changes", f"{text}\n{reason}" if reason else text)
-    if cycle.horizon_age > _HORIZON_IS_OLD:
-        yield Finding(
-            "warning",
-            "changes",
-            f"A transaction has been open in the MIS for {frame.length(cycle.horizon_age)}"
-            f"{f' ({cycle.pinned_by})' if cycle.pinned_by else ''}. Nothing is lost;"
-            " the same rows are looked at again until it ends.",
-        )
+    yield from watching.findings(opened, streams)
 
 
 # ---------------------------------------------------------------- Kiva
