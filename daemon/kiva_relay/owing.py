@@ -163,6 +163,7 @@ def put_down(
             walk_number=walk_number,
             captured_at=look.now,
         ),
+        new=seen is None,
     )
 
 

@@ -15,6 +15,8 @@ from kiva_relay.outbox.store import Overtaken
 
 _CHUNK = 500
 
+_insert = sa.insert(table.captured)
+
 
 @dataclass(frozen=True)
 class Watermark:
@@ -125,13 +127,16 @@ def captured(tx: Connection, stream: str, keys: Collection[str]) -> dict[str, Ca
     return found
 
 
-def keep(tx: Connection, seen: Captured) -> None:
-    """Remember what was captured of a key."""
+def keep(tx: Connection, seen: Captured, *, new: bool = False) -> None:
+    """Remember what was captured of a key; `new`: nothing was."""
     values = {name: getattr(seen, name) for name in Captured.__dataclass_fields__}
+    if new:
+        tx.execute(_insert, values)
+        return
     columns = table.captured.c
     where = (columns.stream == seen.stream, columns.key == seen.key)
     if tx.execute(sa.update(table.captured).where(*where).values(**values)).rowcount == 0:
-        tx.execute(sa.insert(table.captured).values(**values))
+        tx.execute(_insert, values)
 
 
 def forget(tx: Connection, stream: str, key: str) -> None:
