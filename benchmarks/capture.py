@@ -4,7 +4,8 @@ On a PostgreSQL out of its wheel, with the daemon as a process of its own:
 
 1. Every active loan is stamped at once while an old transaction keeps the watermark where it is. How much of the time
    is the MIS busy for us, by our own clock and by the server's?
-2. A book with schedules is read in, and the relay killed with -9 on its way. How many rows a second, how much memory,
+2. Loans are corrected, so many a second. How long after its commit is a correction an entry of the outbox?
+3. A book with schedules is read in, and the relay killed with -9 on its way. How many rows a second, how much memory,
    and does it go on where it was?
 """
 
@@ -27,10 +28,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
+import sqlalchemy as sa
 
 from kiva_relay import errors
 from kiva_relay.demo import postgres
-from kiva_relay.outbox import walk, watermark
+from kiva_relay.outbox import table, walk, watermark
 from kiva_relay.outbox.database import Outbox
 
 _IN_MEMORY = Path("/dev/shm")
@@ -69,7 +71,7 @@ fields:
 class Bench:
     """A MIS of so many loans, and a relay in front of it."""
 
-    def __init__(self, folder: Path, mis: str, *, max_load: int) -> None:
+    def __init__(self, folder: Path, mis: str, *, max_load: int, since: str = "first_start") -> None:
         folder.mkdir()
         (folder / "mappings").mkdir()
         (folder / "mappings" / "loan_draft.yaml").write_text(MAPPING, encoding="utf-8")
@@ -88,7 +90,8 @@ class Bench:
             "mis": {"url": mis, "timezone": "UTC", "poll_every": "1s", "max_load": max_load, "sweep_at": _far_away()},
             "mappings": str(folder / "mappings"),
             "outbox": {"url": f"sqlite:///{folder}/outbox.db"},
-            "loan_drafts": {"since": "first_start"},
+            "loan_drafts": {"since": since},
+            "delivery": {"brake": 100_000},
             "journals": {"since": "first_start"},
             "metrics": {"listen": f"127.0.0.1:{self.port}"},
         }
@@ -186,7 +189,7 @@ def _active(teller: psycopg.Connection[tuple[object, ...]]) -> float:
 
 
 def backfill(server: postgres.Server, folder: Path, *, loans: int, kills: int) -> None:
-    """The second measurement."""
+    """The third measurement."""
     url = server.create_database("backfill")
     with psycopg.connect(url, autocommit=True) as teller:
         for sql in TABLES.format(loans=loans).split(";"):
@@ -221,6 +224,46 @@ def backfill(server: postgres.Server, folder: Path, *, loans: int, kills: int) -
         bench.outbox.close()
 
 
+def latency(server: postgres.Server, folder: Path, *, rate: float, seconds: float) -> None:
+    """The second measurement."""
+    url, loans = server.create_database("latency"), 2_000
+    with psycopg.connect(url, autocommit=True) as teller:
+        for sql in TABLES.format(loans=loans).split(";"):
+            teller.execute(sql)
+        bench = Bench(folder / "latency", url, max_load=100, since="all")
+        bench.start()
+        try:
+            _wait(lambda: not bench.walking(), bench)
+            committed: dict[str, float] = {}
+            began = time.monotonic()
+            while (passed := time.monotonic() - began) < seconds:
+                number = len(committed) + 1
+                with teller.transaction():
+                    teller.execute(
+                        "UPDATE instalment SET principal = %s WHERE loan_id = %s", [number, number % loans + 1]
+                    )
+                    teller.execute(
+                        "UPDATE loan SET amount = %s, changed = now() WHERE id = %s", [4 * number, number % loans + 1]
+                    )
+                committed[str(4 * number)] = time.time()
+                time.sleep(max(number / rate - passed, 0))
+            time.sleep(3)
+            with bench.outbox.read() as tx:
+                rows = tx.execute(
+                    sa.select(table.entry.c.amount, table.entry.c.created_at).order_by(table.entry.c.id.desc())
+                )
+                entered = {str(int(float(amount))): created.timestamp() for amount, created in rows}
+            late = sorted(entered[amount] - at for amount, at in committed.items() if amount in entered)
+            _say(
+                f"{len(committed) / seconds:.0f} corrections a second, mis.poll_every 1s: from commit to entry"
+                f" p50 {late[len(late) // 2]:.2f} s, p99 {late[len(late) * 99 // 100]:.2f} s"
+                f" ({len(late):,} of {len(committed):,}; of the others a newer one was read)"
+            )
+        finally:
+            bench.end()
+            bench.outbox.close()
+
+
 def _share(bench: Bench) -> float:
     progress = bench.progress()
     return 0.0 if progress is None else progress.done / max(progress.total, 1)
@@ -246,16 +289,18 @@ def _folder() -> Iterator[Path]:
 
 
 def main() -> None:
-    """Measure both."""
+    """Measure them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--stamped", type=int, default=6_000, help="loans of the first (default %(default)s)")
     parser.add_argument("--seconds", type=float, default=60, help="how long it is looked at (default %(default)s)")
     parser.add_argument("--max-load", type=int, default=5, help="in percent (default %(default)s)")
+    parser.add_argument("--rate", type=float, default=50, help="corrections a second (default %(default)s)")
     parser.add_argument("--loans", type=int, default=20_000, help="of the backfill; 1000000 (default %(default)s)")
     parser.add_argument("--kills", type=int, default=2, help="during the backfill (default %(default)s)")
     chosen = parser.parse_args()
     with _folder() as folder, postgres.start(folder / "server") as server:
         pinned(server, folder, loans=chosen.stamped, max_load=chosen.max_load, seconds=chosen.seconds)
+        latency(server, folder, rate=chosen.rate, seconds=chosen.seconds)
         backfill(server, folder, loans=chosen.loans, kills=chosen.kills)
 
 
