@@ -414,12 +414,16 @@ def _under_fire(mis: Engine, branch: Branch, watchers: Sequence[Watcher], *, sec
         mis.restart()
         branch.log.counts["restarts of the database"] += 1
 
-    some: list[Callable[[], None]] = [branch.mass_stamp, branch.refill_arrears, restart]
-    times = max(1, round(seconds / 60))
+    # What makes every loan be looked at again comes early: it would hide what was missed before it.
+    minutes = max(1, round(seconds / 60))
+    jobs: list[tuple[float, Callable[[], None]]] = [(0.1, branch.mass_stamp), (0.2, branch.mass_stamp)]
+    jobs += [
+        (number / (minutes + 1), job) for number in range(1, minutes + 1) for job in (restart, branch.refill_arrears)
+    ]
     killer = threading.Thread(target=kill)
     killer.start()
     try:
-        branch.work(seconds=seconds, jobs=some * times)
+        branch.work(seconds=seconds, jobs=jobs)
     finally:
         over.set()
         killer.join()
