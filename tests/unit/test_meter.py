@@ -20,7 +20,9 @@ NAMES = {
     "mapping_refusals_total{mapping,code}",
     "mirror_age_seconds",
     "mis_horizon_age_seconds",
+    "mis_pinned_seconds{session}",
     "mis_query_seconds_total",
+    "sweep_found_total{stream,what}",
     "stream_stopped{stream}",
 }
 

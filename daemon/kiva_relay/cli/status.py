@@ -146,7 +146,12 @@ def _json(facts: Facts, found: list[Finding]) -> dict[str, Any]:
         "report": {"period": facts.report.period, "open": facts.report.is_open, "closes": facts.report.closes},
         "mirror_read_at": None if facts.refresh is None else facts.refresh.started_at,
         "streams": {
-            name: {"regime": mark.regime, "moved_at": mark.moved_at, "walk": mark.walk}
+            name: {
+                "regime": mark.regime,
+                "moved_at": mark.moved_at,
+                "walk": mark.walk,
+                "progress": facts.walks.get(name),
+            }
             for name, mark in facts.marks.items()
         },
     }
