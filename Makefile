@@ -6,7 +6,7 @@ DEMO := .venv/.demo-installed
 DEV := .venv/.dev-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long check docs simulate torture bench lock clean
+.PHONY: help demo test test-long check docs simulate torture workload bench lock clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -34,6 +34,9 @@ simulate: $(DEV)  ## Live through thousands of simulated histories (SEED=17 tell
 
 torture: $(DEV)  ## Kill the relay 310 times while the network fails, and judge (15 min; ARGS="--kills 40" is shorter)
 	$(BIN)/python tests/torture.py $(ARGS)
+
+workload: $(DEV)  ## Let an MFI work on each database while relays watch it, and judge what they saw (FOR=10m RATE=50)
+	$(BIN)/python tests/workload.py $(if $(FOR),--for $(FOR)) $(if $(RATE),--rate $(RATE)) $(ARGS)
 
 bench: $(DEV)  ## Measure what it costs
 	@set -e; for script in benchmarks/*.py; do \

@@ -119,6 +119,9 @@ class SimulatedMis:
         keys = [key for key in sorted(self._table(stream)) if self._content(stream, key).in_scope]
         return [key for key in keys if after is None or key > after][:limit]
 
+    def count(self, stream: Stream) -> int:
+        return len(self._table(stream))
+
     def highest(self, stream: Stream) -> int | None:
         """Nothing is ever deleted here."""
         return None

@@ -21,6 +21,7 @@ from kiva_relay.clock import Clock
 from kiva_relay.outbox import binding, watermark
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.watermark import Watermark
+from kiva_relay.pace import Pace
 from kiva_relay.source import position, slot
 from kiva_relay.source.mis import Mis
 from kiva_relay.source.pgoutput import Columns
@@ -100,7 +101,7 @@ class Follow:
         self._ours = _Ours()
         self._anew: set[str] = set()
         self._confirmed_at = -_CONFIRM_EVERY
-        self._share, self._credit, self._counted_at = share, share * SPAN, clock.monotonic()
+        self._pace = Pace(share, saved_for=SPAN, clock=clock)
         self.standing = Standing()
 
     def close(self) -> None:
@@ -177,15 +178,11 @@ class Follow:
 
     def pause(self) -> float:
         """Seconds to wait before the next page, so that the MIS's time taken stays the share that it may be."""
-        self.spent(0.0)
-        return max(-self._credit / self._share, 0.0)
+        return self._pace.wait()
 
     def spent(self, seconds: float) -> None:
         """Reading what the stream brought kept the MIS busy for so long."""
-        now = self._clock.monotonic()
-        earned = (now - self._counted_at) * self._share
-        self._credit = min(self._credit + earned, self._share * SPAN) - seconds
-        self._counted_at = now
+        self._pace.spent(seconds)
 
     def take(self, streams: Sequence[Stream], *, cutoff: date, most: int) -> Routed | None:
         """Root keys of what was committed since, as far as it can be seen, and the content of the first `most`.

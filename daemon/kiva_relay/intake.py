@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 import orjson
 from sqlalchemy.engine import Connection
 
-from kiva_relay import errors, fit, follow, log, meter, owing, revision
+from kiva_relay import errors, fit, follow, log, meter, owing, revision, vanished
 from kiva_relay.clock import Clock
 from kiva_relay.config import settings as config
 from kiva_relay.mapping import lookup, mapper
@@ -34,6 +34,7 @@ from kiva_relay.resource.kind import RESOURCES
 from kiva_relay.source.mis import Mis
 from kiva_relay.source.position import Cycle
 from kiva_relay.source.reader import Content
+from kiva_relay.walking import Also, Walking
 
 PAGE = 200
 _PAGES_A_CYCLE = 5
@@ -80,6 +81,7 @@ class Intake:
         self._look_at_keys: set[str] = set()
         self._fit = fit.Fit(documents, mis, clock=clock)
         self._busy_at_start = 0.0
+        self._walking = Walking(outbox, mis, clock=clock)
         self.regimes: dict[str, str] = {}
         self.horizon_age = timedelta(0)
         self.pinned_by = ""
@@ -114,6 +116,7 @@ class Intake:
         self.regimes, self.horizon_age, self.pinned_by = dict(cycle.regime), cycle.horizon_age, cycle.pinned_by
         if self._following:
             cycle, self._cannot_move = self._following.bar(cycle, followed)
+        self._walking.count_missed(cycle)
         captured = self._poll(marks, cycle, report)
         self._mis.processed(cycle)
         captured += self._settled()
@@ -271,7 +274,7 @@ class Intake:
         quiet = [name for name in cycle.next if not cycle.keys.get(name)]
         with self._outbox.begin() as tx:
             for name in quiet:
-                self._advance(tx, marks[name], cycle)
+                self._advance(tx, (), marks[name], cycle)
         for name in cycle.next:
             if name in quiet or name in self._fit.stopped:
                 continue
@@ -281,7 +284,7 @@ class Intake:
                 captured += self._page(last, report, also=partial(self._advance, mark=marks[name], cycle=cycle))
         return captured
 
-    def _advance(self, tx: Connection, mark: Watermark, cycle: Cycle) -> None:
+    def _advance(self, tx: Connection, _changed: Sequence[str], mark: Watermark, cycle: Cycle) -> None:
         if mark.stream in self._cannot_move:
             return
         regime, w = cycle.regime[mark.stream], cycle.next[mark.stream]
@@ -307,7 +310,11 @@ class Intake:
                 mark = watermark.watermarks(tx)[document.name]
             if mark.walk is None or self._stop.is_set():
                 break
-            captured += self._walk_page(document, mark, report) + self.follow()
+
+            def read(keys: Sequence[str], origin: str, also: Also) -> int:
+                return self._page(Page(document, tuple(keys), origin), report, also=also)
+
+            captured += self._walking.page(document, mark, limit=PAGE, read=read) + self.follow()
             if self._mis.busy_seconds - self._busy_at_start > self._share:
                 break
         return captured
@@ -318,33 +325,13 @@ class Intake:
         mis = self._settings.mis
         return mis.poll_every.total_seconds() * float(mis.max_load) / 100
 
-    def _walk_page(self, document: Document, mark: Watermark, report: window.Report) -> int:
-        """One page of a walk: the keys that are in scope, then (`leaving`) those that were and were not met."""
-        leaving = mark.walk == "leaving"
-        if leaving:
-            with self._outbox.read() as tx:
-                keys = watermark.not_walked(tx, mark, limit=PAGE)
-        else:
-            keys = self._mis.walk(document.stream, after=mark.walk_after, limit=PAGE)
-
-        def walked(tx: Connection) -> None:
-            now = self._clock.now()
-            if keys:
-                watermark.walked(tx, mark, keys[-1], now=now)
-            elif leaving:
-                watermark.end_walk(tx, mark, now=now)
-            else:
-                watermark.start_leaving(tx, mark)
-
-        return self._page(Page(document, tuple(keys), mark.walk or "sweep"), report, also=walked)
-
     def _page(
         self,
         page: Page,
         report: window.Report,
         *,
         read: list[Content] | None = None,
-        also: Callable[[Connection], None] = lambda _tx: None,
+        also: Also = lambda _tx, _changed: None,
     ) -> int:
         """Read a page in one snapshot, if it was not; put down in one transaction what is owed and `also`."""
         now = self._clock.now()
@@ -358,11 +345,16 @@ class Intake:
         with self._outbox.begin() as tx:
             known = watermark.captured(tx, stream.name, page.keys)
             look = self._look(tx, page, report, now)
-            captured = sum(self._one(tx, look, content, known.get(content.key)) for content in contents)
-            also(tx)
+            changed = [each for each in contents if self._one(tx, look, each, known.get(each.key))]
+            if page.origin != "backfill":  # old rows may never have had what is usual now
+                there = [each for each in changed if each.in_scope]
+                new, old = [x for x in there if x.key not in known], [x for x in there if x.key in known]
+                vanished.note(tx, page.document, new=new, changed=old, now=now)
+            # What was to be looked at again is no surprise.
+            also(tx, [each.key for each in changed if each.key not in known or not known[each.key].again])
         self._at("captured")
-        meter.changes_captured.labels(stream=stream.name).inc(captured)
-        return captured
+        meter.changes_captured.labels(stream=stream.name).inc(len(changed))
+        return len(changed)
 
     def _look(self, tx: Connection, page: Page, report: window.Report, now: datetime) -> owing.Look:
         versions = catalogue.versions(tx)
@@ -384,23 +376,28 @@ class Intake:
             aliases=self._aliases,
         )
 
-    def _one(self, tx: Connection, look: owing.Look, content: Content, seen: Captured | None) -> int:
-        """One key: 1 when it was new or different, else 0."""
+    def _one(self, tx: Connection, look: owing.Look, content: Content, seen: Captured | None) -> bool:
+        """One key: whether it was new or different."""
         in_scope = content.root is not None and content.in_scope
         if not in_scope:
             if seen is not None and seen.in_scope:
                 owing.leave(tx, look, seen, gone=content.root is None)
-                return 1
-            return 0
+                return True
+            return False
         digest = _digest(content, look)
         walked = seen.walk_number if seen is not None and look.walk_number is None else look.walk_number or 0
         unchanged = seen is not None and seen.in_scope and seen.hash == digest and not seen.again
-        if unchanged and seen is not None and not (look.walk_number is not None and seen.refused):
+        if unchanged and seen is not None and not self._to_map_again(look, seen):
             if seen.walk_number != walked:
                 watermark.keep(tx, dataclasses.replace(seen, walk_number=walked))
-            return 0
+            return False
         owing.put_down(tx, look, content, seen, digest=digest, walk_number=walked)
-        return 0 if unchanged else 1
+        return not unchanged
+
+    @staticmethod
+    def _to_map_again(look: owing.Look, seen: Captured) -> bool:
+        """What was refused may be good now (lists and clocks change too); a backfill may reach further back."""
+        return (look.walk_number is not None and seen.refused) or (look.origin == "backfill" and seen.baselined)
 
 
 def _pages(document: Document, keys: Sequence[str], origin: str) -> Iterator[Page]:

@@ -28,7 +28,11 @@ stream_stopped = _gauge("stream_stopped", "1 while a mapping does not fit the MI
 mis_horizon_age_seconds = _gauge("mis_horizon_age_seconds", "How far back open transactions of the MIS reach.")
 replication_live = _gauge("replication_live", "1 while changes come by the MIS's stream; 0 where they are polled.")
 replication_kept_bytes = _gauge("replication_kept_bytes", "What the MIS keeps on its disk for the slot.")
+mis_pinned = _gauge("mis_pinned_seconds", "Age of a transaction of the MIS that is open for long.", "session")
 mis_query_seconds = _counter("mis_query_seconds", "Time that the MIS spent on our queries.")
+sweep_found = _counter(
+    "sweep_found", "Rows that no poll had shown (missed), or that left the scope unseen (gone).", "stream", "what"
+)
 mapping_refusals = _counter("mapping_refusals", "Bodies that a mapping or a check refused.", "mapping", "code")
 
 entries = _gauge("entries", "Entries of the outbox in a state.", "resource", "state")

@@ -135,7 +135,9 @@ def put_down(
     another = _became_another(tx, seen, mapped)
     # Of its old row something may be at Kiva: what is known stays, so that a person decides, whenever it is read.
     kept = seen if another and seen is not None and _may_be_at_kiva(tx, seen, mapped) else None
-    baselined = seen.baselined if seen is not None and not another else _is_older(look, mapped.created_at)
+    baselined = seen is not None and seen.baselined
+    if seen is None or another or (baselined and look.origin == "backfill"):
+        baselined = _is_older(look, mapped.created_at)
     refused = False
     if another and (kept is None or not kept.refused):
         # Said once; what is refused is mapped again at every sweep.
@@ -161,6 +163,7 @@ def put_down(
             walk_number=walk_number,
             captured_at=look.now,
         ),
+        new=seen is None,
     )
 
 

@@ -10,12 +10,12 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import timedelta
 
 import sqlalchemy as sa
 
-from kiva_relay import __version__, clock, edits, errors, exporter, follow, log, meter, notify, opening, pulse
+from kiva_relay import __version__, clock, edits, errors, exporter, log, meter, notify, opening, pulse
 from kiva_relay.config import loader
 from kiva_relay.config import settings as config
 from kiva_relay.delivery import breaker, start
@@ -23,20 +23,16 @@ from kiva_relay.delivery.client import Client
 from kiva_relay.delivery.courier import Bench, Courier
 from kiva_relay.delivery.lookout import Lookout
 from kiva_relay.delivery.token import Tokens
-from kiva_relay.intake import Intake
 from kiva_relay.mapping.document import Mapping as Document
-from kiva_relay.outbox import binding, migration, store, table, watermark
+from kiva_relay.outbox import binding, migration, store, table
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.lease import Lease
 from kiva_relay.outbox.state import State
 from kiva_relay.outbox.witness import Witness
-from kiva_relay.source.mis import Mis
+from kiva_relay.reading import Reading
 
 _COURIER_RESTS = 0.25
 _LOOKOUT_RESTS = 0.5
-_MIS_ASKED_AGAIN = timedelta(seconds=5)
-_LOOKED_AT_AGAIN = 0.01
-"""Seconds after which a transaction that is committed and cannot be seen yet is asked for again."""
 _PULSE_EVERY = timedelta(seconds=5)
 _PURGE_EVERY = timedelta(hours=1)
 _READERS_STOP_WITHIN = 1.0
@@ -78,15 +74,12 @@ class Relay:
         self._files = edits.Files(settings)
         self.pulse = pulse.Pulse(started_at=self.time.now(), version=__version__, pid=os.getpid())
         self._wake_courier = threading.Event()
-        self._wake_intake = threading.Event()
-        self._follow: follow.Follow | None = None
-        self._intake: Intake | None = None
-        self._mis: Mis | None = None
         self._failed: BaseException | None = None
         self._loops: list[threading.Thread] = []
         self._turned: dict[str, float] = {}
         self.outbox: Outbox
         self.bench: Bench
+        self.reading: Reading
         self._undo = contextlib.ExitStack()
         self._stands_by = ""
 
@@ -133,6 +126,16 @@ class Relay:
                 witness=witness,
                 started_at=self.time.now(),
             )
+            self.reading = Reading(
+                settings,
+                self.documents,
+                outbox=self.outbox,
+                time=self.time,
+                stop=self.stop,
+                told=self.pulse,
+                at=self._at,
+            )
+            undo.callback(self.reading.close)
             self._at("leased")
             start.recover(self.bench)
             start.hold_what_must_wait(self.bench)
@@ -142,10 +145,6 @@ class Relay:
 
     def close(self) -> None:
         """Close everything; the outbox last."""
-        if self._follow is not None:
-            self._follow.close()
-        if self._mis is not None:
-            self._mis.close()
         self._undo.close()
 
     def _give_back(self, lease: Lease) -> None:
@@ -183,7 +182,7 @@ class Relay:
         captured = requests = 0
         lookout.look()
         while not self.stop.is_set():
-            intake = self._open_intake()
+            intake = self.reading.intake()
             new = intake.cycle()
             sent = courier.deliver()
             captured, requests = captured + new, requests + sent
@@ -200,6 +199,17 @@ class Relay:
                 hint="Run it again later.",
             )
         return summary
+
+    def capture(self, told: Callable[[], None]) -> None:
+        """Read the MIS until no backfill or sweep is under way, as gently as the daemon does; nothing is sent.
+
+        `told` is called after each look at the MIS.
+
+        Raises:
+            Unreachable: the MIS did not answer; what was read stays.
+        """
+        Lookout(self.bench, at=self._at).look()
+        self.reading.until_walked(told)
 
     def _due(self) -> int:
         with self.outbox.read() as tx:
@@ -237,7 +247,7 @@ class Relay:
         """Await the answer that the courier is waiting for; what the others only read is not waited for."""
         self.stop.set()
         self._wake_courier.set()
-        self._wake_intake.set()
+        self.reading.wake()
         notify.stopping("stopping: the answer under way is awaited")
         courier, *readers = self._loops
         courier.join(self.settings.stop_grace.total_seconds())
@@ -251,7 +261,7 @@ class Relay:
         settings, need_a_restart = edits.kept(self.settings, settings)
         self.settings, self.documents = settings, list(documents)
         self.bench.settings = settings
-        self._intake = None
+        self.reading.reload(settings, self.documents)
         self._files.now_in_force(settings)
         after = {mapping.name: mapping.fingerprint for mapping in self.documents}
         changed = sorted(name for name in before.keys() | after if before.get(name) != after.get(name))
@@ -366,84 +376,7 @@ class Relay:
         return not self.stop.is_set()
 
     def _read(self) -> None:
-        while self._turning("intake"):
-            seconds = self.settings.mis.poll_every.total_seconds()
-            began, busy = self.time.monotonic(), self._busy()
-            try:
-                if self._cycle():
-                    seconds = 0
-            except store.Overtaken:
-                seconds = 0
-            except (errors.OutboxRefused, errors.Stolen, follow.NoStream):
-                raise
-            except (errors.RelayError, sa.exc.SQLAlchemyError) as error:
-                self._not_read(error)
-                seconds = min(seconds, _MIS_ASKED_AGAIN.total_seconds())
-            self._wake_courier.set()
-            busy = self._busy() - busy
-            meter.mis_query_seconds.inc(busy)
-            # Not sooner than that what we took of the MIS's time is the share that we may take.
-            seconds = max(seconds, busy * 100 / float(self.settings.mis.max_load))
-            self._follow_until(began + seconds)
-
-    def _follow_until(self, end: float) -> None:
-        """Until the next cycle is due: put down what the MIS's stream brings, at once."""
-        while not self.stop.is_set() and (left := end - self.time.monotonic()) > 0:
-            intake, followed = self._intake, self._follow
-            if intake is None or followed is None:
-                self.time.wait(self._wake_intake, left)
-                self._wake_intake.clear()
-                continue
-            if intake.waits:
-                left = min(left, _LOOKED_AT_AGAIN)
-            self.time.wait(self._wake_intake, left)
-            self._wake_intake.clear()
-            self.time.wait(self.stop, min(followed.pause(), max(end - self.time.monotonic(), 0)))
-            self._turning("intake")
-            before = self._busy()
-            try:
-                # The courier looks by itself four times a second: woken by each change, it would take our time.
-                if not self.stop.is_set():
-                    intake.follow()
-            except store.Overtaken:
-                continue
-            except (errors.OutboxRefused, errors.Stolen):
-                raise
-            except (errors.RelayError, sa.exc.SQLAlchemyError) as error:
-                self._not_read(error)
-                return
-            finally:
-                meter.mis_query_seconds.inc(self._busy() - before)
-
-    def _busy(self) -> float:
-        """Seconds for which the MIS was kept busy so far."""
-        return 0.0 if self._mis is None else self._mis.busy_seconds
-
-    def _cycle(self) -> bool:
-        """Look once at the MIS; true when there is more to read at once."""
-        intake = self._open_intake()
-        self._sweep_when_due(intake)
-        intake.cycle()
-        self.pulse.regimes = dict(intake.regimes)
-        self.pulse.stopped_streams = intake.stopped
-        if self._follow is not None:
-            self.pulse.replication = asdict(self._follow.standing)
-        self.pulse.horizon_age, self.pulse.pinned_by = intake.horizon_age.total_seconds(), intake.pinned_by
-        meter.mis_horizon_age_seconds.set(intake.horizon_age.total_seconds())
-        away = self.pulse.mis.good(self.time.now())
-        if away is not None:
-            _log.info("The MIS answers again. Nothing was missed", away_since=away.isoformat())
-        return intake.walking()
-
-    def _not_read(self, error: Exception) -> None:
-        """Nothing is lost: W did not move. The first time, and then once an hour, it is worth a line."""
-        if isinstance(error, errors.OutboxAway):
-            _log.error("The outbox does not answer. Nothing is captured meanwhile", cause=str(error))
-        elif isinstance(error, errors.RelayError):
-            if self.pulse.mis.bad(str(error), self.time.now()):
-                _log.warning("The MIS cannot be read. Nothing is lost; it is asked again", cause=str(error))
-        elif self.pulse.mis.bad(f"{type(error).__name__}, see the log", self.time.now()):
-            _log.exception("A page of the MIS could not be put down. Nothing is lost; it is read again")
+        self.reading.run(turning=lambda: self._turning("intake"), done=self._wake_courier.set)
 
     def _deliver(self) -> None:
         courier = Courier(self.bench, stop=self.stop, at=self._at)
@@ -469,34 +402,3 @@ class Relay:
             except errors.Unreachable as error:
                 _log.error("The outbox does not answer. Nothing is sent meanwhile", cause=str(error))
             self.time.wait(self.stop, _LOOKOUT_RESTS)
-
-    # ---------------------------------------------------------------- the MIS
-
-    def _open_intake(self) -> Intake:
-        """The intake for the mappings in force."""
-        if self._intake is None:
-            if self._mis is None:
-                self._mis = opening.open_mis(self.settings, clock=self.time)
-                self._follow = opening.open_follow(
-                    self.settings, self._mis, self.outbox, clock=self.time, news=self._wake_intake.set
-                )
-            self._intake = Intake(
-                outbox=self.outbox,
-                settings=self.settings,
-                clock=self.time,
-                mis=self._mis,
-                documents=self.documents,
-                stop=self.stop,
-                at=self._at,
-                following=self._follow,
-            )
-        return self._intake
-
-    def _sweep_when_due(self, intake: Intake) -> None:
-        """Begin the sweep at its hour, once."""
-        due = opening.last_sweep_hour(self.settings, self.time.now())
-        with self.outbox.read() as tx:
-            marks = watermark.watermarks(tx).values()
-            waits = [mark for mark in marks if mark.walk is None and mark.swept_at is not None and mark.swept_at < due]
-        if waits:
-            intake.sweep()

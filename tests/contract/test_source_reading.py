@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -15,6 +17,7 @@ import mariadb_found
 import small_mis
 from kiva_relay import errors
 from kiva_relay.source import mis as source_mis
+from kiva_relay.source.dialect_postgresql import PostgreSQL
 from kiva_relay.source.mis import Mis
 from kiva_relay.source.stream import Relation, Stream
 from small_mis import Poller
@@ -84,7 +87,7 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
         return
     if request.param == "sqlite":
         file = tmp_path / "mis 100%.db"
-        with closing(sqlite3.connect(file, isolation_level=None)) as writer:
+        with closing(sqlite3.connect(file, isolation_level=None, check_same_thread=False)) as writer:
             writer.executescript(TABLES)
             with closing(small_mis.open_mis(f"sqlite:///{file}")) as mis:
                 yield World(mis, writer.execute)
@@ -215,3 +218,89 @@ def test_a_column_that_is_gone_stops_its_own_stream_only(world: World) -> None:
     assert world.mis.shape(LOANS) == {}
     world.mis.read(clients, ["1"], cutoff=CUTOFF)
     assert list(world.mis.shape(clients)["root"]) == ["id", "name"]
+
+
+KEYS = [
+    pytest.param("bigint", ["-7", "0", "1", "10", "9007199254740993"], "-8", id="integers"),
+    pytest.param("varchar(40)", ["00012", "012", "12", "A/1", "A/1/b c", "l'an", "100%"], "A", id="text"),
+    pytest.param(
+        "uuid",
+        ["0b5e7a3c-2f8e-4f0a-9a55-3f6f0a1f2b3c", "f47ac10b-58cc-4372-a567-0e02b2c3d479"],
+        "00000000-0000-4000-8000-000000000000",
+        id="uuids",
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "keys", "gone"), KEYS)
+def test_keys_of_every_kind_are_found_walked_and_read(world: World, kind: str, keys: list[str], gone: str) -> None:
+    """Roots without any stamp, and a change that leads to them over two hops."""
+    if kind == "uuid" and not isinstance(world.mis._dialect, PostgreSQL):
+        kind = "varchar(36)"
+    world.execute(f"CREATE TABLE office (code {kind} PRIMARY KEY, town varchar(20))")
+    world.execute(f"CREATE TABLE post (id int PRIMARY KEY, office {kind})")
+    world.execute(f"CREATE TABLE glim (id {kind} PRIMARY KEY, post_id int)")
+    for number, key in enumerate(keys):
+        value = key.replace("'", "''")
+        world.execute(f"INSERT INTO office VALUES ('{value}', 'Thies')")
+        world.execute(f"INSERT INTO post VALUES ({number}, '{value}')")
+        world.execute(f"INSERT INTO glim VALUES ('{value}', {number})")
+    glim = Stream(
+        name="glim",
+        resource="loan_draft",
+        table="glim",
+        key=("id",),
+        relations=(
+            Relation(name="post", table="post", match={"id": "post_id"}, optional=True),
+            Relation(name="office", table="office", match={"code": "post.office"}, optional=True),
+        ),
+    )
+    poller = Poller(world.mis, glim)
+    poller.poll()
+    assert poller.poll() == {"glim": []}
+    for key in keys:
+        changed = key.replace("'", "''")
+        world.execute(f"UPDATE office SET town = 'Dakar' WHERE code = '{changed}'")
+        assert poller.poll() == {"glim": [key]}
+    walked: list[str] = []
+    while page := world.mis.walk(glim, after=walked[-1] if walked else None, limit=2):
+        walked += page
+    assert sorted(walked) == sorted(keys)
+    *read, absent = world.mis.read(glim, [*keys, gone], cutoff=CUTOFF)
+    assert [content.key for content in read] == keys
+    towns = [content.related["office"] for content in read]
+    assert [town["town"] for town in towns if isinstance(town, dict)] == ["Dakar"] * len(keys)
+    assert absent.root is None
+
+
+def test_a_schedule_that_is_written_anew_is_never_half_seen(world: World) -> None:
+    """Its instalments are deleted and inserted again while pages are read: each page has all of them or all the old."""
+    over = threading.Event()
+
+    def regenerate() -> None:
+        for amount in itertools.count(1):
+            if over.is_set():
+                return
+            world.execute("BEGIN")
+            world.execute("DELETE FROM payment WHERE branch = '007'")
+            for day in range(1, 6):
+                world.execute(f"INSERT INTO payment VALUES ('007', 'A/1', '2026-11-0{day}', {amount})")
+            world.execute("COMMIT")
+
+    def seen() -> list[object]:
+        (content,) = world.mis.read(LOANS, [A1], cutoff=CUTOFF)
+        payments = content.related["payments"]
+        assert isinstance(payments, list)
+        return [row["amount"] for row in payments]
+
+    writer = threading.Thread(target=regenerate)
+    writer.start()
+    try:
+        while len(seen()) != 5:
+            pass
+        found = [seen() for _ in range(60)]
+    finally:
+        over.set()
+        writer.join()
+    assert {(len(amounts), len(set(amounts))) for amounts in found} == {(5, 1)}
+    assert len({amounts[0] for amounts in found}) > 1

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from institution import Institution
 from kiva_relay import cli
+from kiva_relay.cli import watching
 
 Check = Callable[..., tuple[int, dict[str, list[tuple[str, str]]]]]
 
@@ -137,3 +141,39 @@ def test_the_grants_that_the_mappings_need_and_no_more(house: Institution, capsy
     assert {line.split(" ON ")[0] for line in lines[:-1]} == {"GRANT USAGE", "GRANT SELECT"}
     assert lines[-1] == "GRANT pg_read_all_stats TO postgres;"
     assert not (house.folder / "outbox.db").exists()
+
+
+def test_it_says_what_a_look_costs_and_which_sql_would_better_it(
+    check: Check, house: Institution, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "_DEAR", timedelta(0))
+    house.mis("CREATE ROLE reader LOGIN PASSWORD 'r'")
+    house.mis("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
+    reader = sa.make_url(house.url).set(username="reader", password="r").render_as_string(hide_password=False)
+    try:
+        _, found = check(mis={"url": reader, "watch": "overlap"})
+        word, text = next(one for one in found["changes"] if "loan_draft.individual" in one[1])
+        assert word == "warning"
+        assert re.search(r"noticed by overlap, \d+ ms a look", text)
+        assert "It would be better with:   GRANT pg_read_all_stats TO reader;" in text
+        assert "CREATE INDEX CONCURRENTLY ON m_loan (last_modified_on_utc);" in text
+        assert found["grants"] == [("ok", "cannot write to the MIS")]
+        _, found = check(mis={"url": reader})
+        word, text = next(one for one in found["changes"] if "loan_draft.individual" in one[1])
+        assert (word, "noticed by xmin" in text) == ("ok", True)
+    finally:
+        house.mis("DROP OWNED BY reader")
+        house.mis("DROP ROLE reader")
+
+
+def test_stamps_that_are_missing_or_of_another_clock(check: Check, house: Institution) -> None:
+    house.mis("ALTER TABLE m_loan ALTER last_modified_on_utc DROP NOT NULL")
+    house.mis("UPDATE m_loan SET last_modified_on_utc = NULL WHERE id IN (SELECT id FROM m_loan ORDER BY id LIMIT 2)")
+    house.mis("UPDATE m_client SET last_modified_on_utc = now() + interval '3 hours' WHERE id = 1")
+    code, found = check(mis={"watch": "horizon"})
+    assert code == 1
+    assert any(
+        word == "warning" and "m_loan.last_modified_on_utc is empty in 2 rows" in text for word, text in found["stamps"]
+    )
+    assert any(word == "error" and "m_client" in text and "3 h" in text for word, text in found["stamps"])
+    assert "stamps" not in check()[1], "xmin needs none"

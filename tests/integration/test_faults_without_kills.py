@@ -121,7 +121,7 @@ class Hour:
         self.lookout = Lookout(self.relay.bench)
         self.courier = Courier(self.relay.bench, stop=threading.Event())
         self.lookout.look()
-        while self.relay._open_intake().cycle() or self.relay._open_intake().walking():
+        while self.relay.reading.intake().cycle() or self.relay.reading.intake().walking():
             pass
 
     def passes(self, step: float = 20.0) -> int:

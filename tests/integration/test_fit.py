@@ -7,9 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from institution import Institution
-from kiva_relay import fit
+from kiva_relay import fit, vanished
 from kiva_relay.demo.branch import KIVA_FUND
 from kiva_relay.intake import Intake
+from kiva_relay.outbox import hold
+from kiva_relay.outbox.database import Outbox
 from kiva_relay.source import mis as source_mis
 
 DRAFTS = "loan_draft.individual"
@@ -22,7 +24,7 @@ def intake(house: Institution, monkeypatch: pytest.MonkeyPatch) -> Iterator[Inta
     monkeypatch.setattr(fit, "TRY_AGAIN", 0.0)
     with house.relay() as relay:
         relay.once()
-        yield relay._open_intake()
+        yield relay.reading.intake()
 
 
 def loan(house: Institution) -> str:
@@ -93,3 +95,37 @@ def test_a_column_that_holds_something_else_stops_its_mappings(house: Institutio
     )
     intake.cycle()
     assert intake.stopped == {}
+
+
+def test_a_column_that_the_upgrade_emptied_holds_its_mappings_until_a_person_looked(
+    house: Institution, intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vanished, "ENOUGH", 10)
+    monkeypatch.setattr(vanished, "LAST", 8)
+    for _ in range(2):  # what is usual
+        house.mis("UPDATE m_loan SET approved_principal = approved_principal + 1")
+        intake.cycle()
+    assert held(house) == []
+    house.mis("UPDATE m_loan SET loanpurpose_cv_id = NULL")
+    intake.cycle()
+    assert f"stream:{DRAFTS}" in held(house)
+    told = house.command("status").stdout
+    assert "suddenly empty" in told
+    assert "loanpurpose_cv_id" in told
+    assert (
+        house.command("release", f"stream:{DRAFTS}", "--note", "purposes are no longer asked for", "--yes").returncode
+        == 0
+    )
+    house.mis("UPDATE m_loan SET approved_principal = approved_principal + 1")
+    intake.cycle()
+    assert f"stream:{DRAFTS}" not in held(house)
+
+
+def held(house: Institution) -> list[str]:
+    """What is held because values vanished."""
+    outbox = Outbox(f"sqlite:///{house.folder / 'outbox.db'}")
+    try:
+        with outbox.read() as tx:
+            return [one.what for one in hold.in_force(tx) if one.reason == "values_vanished"]
+    finally:
+        outbox.close()

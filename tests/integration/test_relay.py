@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
 from datetime import date, timedelta
 from decimal import Decimal
 
+import psycopg
 import pytest
+import sqlalchemy as sa
 
 from institution import Institution, eventually
-from kiva_relay import errors
+from kiva_relay import errors, meter, reading
 from kiva_relay.demo import owed
 from kiva_relay.demo.branch import KIVA_FUND
 
@@ -190,7 +195,7 @@ def test_a_draft_that_waits_follows_its_correction_and_its_rejection(house: Inst
             loans,
         )
         relay.stop.set()  # capture only
-        intake = relay._open_intake()
+        intake = relay.reading.intake()
         relay.stop.clear()
         intake.cycle()
         assert {row.state for row in house.entries() if row.loan_id in loans} >= {"ready"}
@@ -221,3 +226,40 @@ def test_the_outbox_of_another_destination_is_refused(house: Institution) -> Non
     house.changes = {"kiva": {"partner_id": "124"}}
     with pytest.raises(errors.OutboxRefused, match=r"belongs to kiva\.partner_id 123"), house.relay():
         pass
+
+
+def test_who_keeps_a_transaction_open_is_said_in_the_log_a_metric_and_status(
+    house: Institution, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(reading, "_PINNED_FOR_LONG", 6.0)  # seconds; five are the tolerance of clocks
+    with psycopg.connect(house.url) as old, house.daemon():
+        old.execute("SELECT 1")
+        who = f"session {old.info.backend_pid} of postgres"
+        sessions = eventually(lambda: [sample.labels["session"] for sample in meter.mis_pinned.collect()[0].samples])
+        assert sessions == [who]
+        old.rollback()
+        eventually(lambda: not meter.mis_pinned.collect()[0].samples)
+    assert f'session="{who}"' in capsys.readouterr().err
+
+
+def test_a_role_with_the_grants_that_check_prints_suffices_and_cannot_write(house: Institution) -> None:
+    name = f"reader_{os.getpid()}"
+    house.mis(f"CREATE ROLE {name} LOGIN PASSWORD 'r'")
+    house.mis("REVOKE ALL ON SCHEMA public FROM public")
+    house.mis(f"GRANT CONNECT ON DATABASE {sa.make_url(house.url).database} TO {name}")
+    try:
+        url = sa.make_url(house.url).set(username=name, password="r").render_as_string(hide_password=False)
+        house.changes = {"mis": {"url": url}}
+        printed = house.command("check", "--grants")
+        assert printed.returncode == 0, printed.stderr
+        for statement in printed.stdout.splitlines():
+            assert re.match(r"GRANT (SELECT ON|USAGE ON SCHEMA|pg_read_all_stats TO) ", statement), statement
+            house.mis(statement)
+        expect_repayments(house)
+        house.once()
+        assert {row.resource for row in house.entries(state="delivered")} >= {"loan_draft", "repayment"}
+        found = json.loads(house.command("check", "--json").stdout)["findings"]
+        assert [one["word"] for one in found if one["about"] == "grants"] == ["ok"]
+    finally:
+        house.mis(f"DROP OWNED BY {name}")
+        house.mis(f"DROP ROLE {name}")

@@ -20,9 +20,11 @@ NAMES = {
     "mapping_refusals_total{mapping,code}",
     "mirror_age_seconds",
     "mis_horizon_age_seconds",
+    "mis_pinned_seconds{session}",
     "mis_query_seconds_total",
     "replication_kept_bytes",
     "replication_live",
+    "sweep_found_total{stream,what}",
     "stream_stopped{stream}",
 }
 

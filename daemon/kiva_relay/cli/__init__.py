@@ -51,6 +51,8 @@ COMMANDS: Mapping[str, str] = {
     "watermark set": "Read the MIS anew, as after it was restored",
     "watch setup": "Let changes come by PostgreSQL's stream: print the SQL, or run it",
     "watch drop": "Undo that: a slot that nobody reads fills the MIS's disk",
+    "backfill": "Read the whole book in: what would be owed, and how far it is",
+    "sweep": "Compare the whole book with what is known of it, now",
     "hold": "Stop sending something",
     "release": "Send what was held",
     "reload": "Put edited settings and mappings into force",
@@ -65,6 +67,7 @@ kiva-relay {version}: sends loans, repayments and journals from your MIS to Kiva
   while it runs     status     is it working?          review    what waits for the coordinator?
                     outbox     one thing: where is it, why?      outbox list|show
   when told to      hold · release · reload · outbox settle|adopt · review done · run --once · migrate
+                    backfill · sweep   the whole book, now
   for a bad day     outbox backup|recover · watermark show|set
   faster            watch setup|drop
 

@@ -87,8 +87,8 @@ class _Advance:
     def __init__(self, bar: rich.progress.Progress, task: rich.progress.TaskID) -> None:
         self._bar, self._task = bar, task
 
-    def __call__(self, done: int) -> None:
-        self._bar.update(self._task, completed=done)
+    def __call__(self, done: int, total: int | None = None) -> None:
+        self._bar.update(self._task, completed=done, total=total)
 
 
 def _standing(settings: Settings, new: Mapping, changes: Sequence[Change]) -> tuple[int, int]:

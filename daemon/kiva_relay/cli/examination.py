@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from kiva_relay import errors, opening
 from kiva_relay.cli import frame, mappings, noticing
-from kiva_relay.cli.finding import Finding
+from kiva_relay.cli.finding import Finding, failed
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
 from kiva_relay.delivery import mirror
@@ -27,12 +27,6 @@ _NOT_FOUND = 404
 _CLOCKS_DIFFER = timedelta(seconds=5)
 _LITTLE_SPACE = 1 << 30
 _SERVICE = "kiva-relay"
-
-
-def failed(about: str, error: errors.RelayError) -> Finding:
-    """A finding out of an error, with what to type next."""
-    text = str(error) + "".join(f"\n{line}" for line in (error.hint or "").splitlines())
-    return Finding("error", about, text, unreachable=isinstance(error, errors.Unreachable))
 
 
 # ---------------------------------------------------------------- configuration and mappings

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from kiva_relay import errors
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -15,3 +17,9 @@ class Finding:
     about: str
     text: str
     unreachable: bool = False
+
+
+def failed(about: str, error: errors.RelayError) -> Finding:
+    """A finding out of an error, with what to type next."""
+    text = str(error) + "".join(f"\n{line}" for line in (error.hint or "").splitlines())
+    return Finding("error", about, text, unreachable=isinstance(error, errors.Unreachable))

@@ -28,6 +28,12 @@ _KNOWN: Mapping[str, tuple[str, ...]] = {
         "Was it an import, or a mistake in the MIS?",
     ),
     "many_in_doubt": (_DOUBTS,),
+    "values_vanished": (
+        "Always filled until now, and empty in {empty} of the last {of} rows: {columns}.",
+        "Was the MIS upgraded, or a form changed? Then correct the mapping, or the rows; what waits follows by itself.",
+        "Is it as it should be? Then release it: what is usual now is learnt anew.",
+        "One of them:       sudo kiva-relay mapping preview",
+    ),
     "many_refusals": ("What Kiva said:   sudo kiva-relay outbox list --state refused",),
     "restored_outbox": (
         "Last attempt in the outbox: {outbox}; in the witness: {witness}. Was a backup put back, or the outbox lost?",

@@ -2,15 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from typing import Literal
 
 from kiva_relay import errors, follow, opening
-from kiva_relay.cli import frame
+from kiva_relay.cli import frame, watching
 from kiva_relay.cli.finding import Finding
 from kiva_relay.config.settings import Settings
 from kiva_relay.source import slot
 from kiva_relay.source.mis import Mis
-from kiva_relay.source.position import Cycle
 from kiva_relay.source.stream import Stream
 
 _HORIZON_IS_OLD = timedelta(minutes=10)
@@ -26,8 +24,7 @@ def changes(settings: Settings, opened: Mis, streams: Sequence[Stream]) -> Itera
     follows = found is not None and settings.mis.watch in _FOLLOWS and not slot.lacks(found)
     followed = slot.covered(found, streams) if found is not None and follows else {}
     cycle = opened.changes(streams, {stream.name: None for stream in streams}, followed=followed)
-    for stream in streams:
-        yield _mapping(opened, cycle, stream)
+    yield from watching.findings(opened, streams, cycle, followed)
     busy = opened.busy_seconds
     opened.changes(streams, dict(cycle.next), followed=followed)
     yield _cost(settings, opened.busy_seconds - busy)
@@ -41,16 +38,6 @@ def changes(settings: Settings, opened: Mis, streams: Sequence[Stream]) -> Itera
             f"{f' ({cycle.pinned_by})' if cycle.pinned_by else ''}. Nothing is lost;"
             " the same rows are looked at again until it ends.",
         )
-
-
-def _mapping(opened: Mis, cycle: Cycle, stream: Stream) -> Finding:
-    if stream.name in cycle.failed:
-        return Finding("error", _ABOUT, f"{stream.name}: {cycle.failed[stream.name]}\nkiva-relay mapping check")
-    reason = cycle.reasons.get(stream.name, "")
-    word: Literal["ok", "warning"] = "warning" if cycle.regime[stream.name] in ("overlap", "sweep") else "ok"
-    count = f"{opened.count(stream):,} in scope"
-    text = f"{stream.name}: {count}; changes are noticed by {cycle.regime[stream.name]}"
-    return Finding(word, _ABOUT, f"{text}\n{reason}" if reason else text)
 
 
 def _cost(settings: Settings, busy: float) -> Finding:

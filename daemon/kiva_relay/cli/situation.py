@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 from kiva_relay import errors, follow, pulse
 from kiva_relay.cli import frame, held, words
 from kiva_relay.config.settings import Settings
-from kiva_relay.outbox import catalogue, listing, mirror, watermark
+from kiva_relay.outbox import catalogue, listing, mirror, walk, watermark
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.state import State
 from kiva_relay.resource import window
@@ -78,6 +78,7 @@ class Facts:
     refresh: mirror.Refresh | None
     lists_read: bool
     marks: Mapping[str, watermark.Watermark]
+    walks: Mapping[str, walk.Progress]
     report: window.Report
 
     @property
@@ -110,7 +111,8 @@ def gather(tx: Connection, settings: Settings, *, now: datetime) -> Facts:
     """Read everything that the verdict needs."""
     here = now.astimezone(ZoneInfo(settings.mis.timezone))
     midnight = here.replace(hour=0, minute=0, second=0, microsecond=0)
-    told = pulse.read(tx)
+    told, marks = pulse.read(tx), watermark.watermarks(tx)
+    walks = {name: progress for name in marks if (progress := walk.of(tx, name)) is not None}
     away = None if told is None else told["kiva"].get("away_since")
     since = now if away is None else datetime.fromisoformat(away)
     return Facts(
@@ -133,7 +135,8 @@ def gather(tx: Connection, settings: Settings, *, now: datetime) -> Facts:
         next_due=listing.next_due(tx),
         refresh=mirror.last_complete(tx),
         lists_read=catalogue.refreshed_at(tx) is not None,
-        marks=watermark.watermarks(tx),
+        marks=marks,
+        walks={name: one for name, one in walks.items() if one.number == marks[name].walk_number},
         report=window.report(settings, now),
     )
 

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from kiva_relay.cli import frame, situation
+from kiva_relay.cli import frame, situation, walks
 from kiva_relay.cli.situation import Facts, Finding, Verdict
 from kiva_relay.outbox import catalogue
 from kiva_relay.outbox.state import State
@@ -89,8 +89,9 @@ def _mis(facts: Facts) -> list[str]:
     for mark in facts.marks.values():
         if mark.walk is not None:
             since = "" if mark.walk_started_at is None else f", since {_moment(facts, mark.walk_started_at)}"
-            after = "" if mark.walk_after is None else f", read up to key {mark.walk_after}"
-            lines.append(f"{mark.walk} of {mark.stream} under way{since}{after}")
+            progress = facts.walks.get(mark.stream)
+            how_far = "" if progress is None else f": {walks.under_way(progress)}"
+            lines.append(f"{mark.walk} of {mark.stream} under way{since}{how_far}")
     return lines
 
 
@@ -152,7 +153,12 @@ def _json(facts: Facts, found: list[Finding]) -> dict[str, Any]:
         "report": {"period": facts.report.period, "open": facts.report.is_open, "closes": facts.report.closes},
         "mirror_read_at": None if facts.refresh is None else facts.refresh.started_at,
         "streams": {
-            name: {"regime": mark.regime, "moved_at": mark.moved_at, "walk": mark.walk}
+            name: {
+                "regime": mark.regime,
+                "moved_at": mark.moved_at,
+                "walk": mark.walk,
+                "progress": facts.walks.get(name),
+            }
             for name, mark in facts.marks.items()
         },
     }

@@ -15,6 +15,8 @@ from kiva_relay.outbox.store import Overtaken
 
 _CHUNK = 500
 
+_insert = sa.insert(table.captured)
+
 
 @dataclass(frozen=True)
 class Watermark:
@@ -98,14 +100,12 @@ def walk_anew(tx: Connection, stream: str, *, now: datetime) -> None:
 
 def walked(tx: Connection, mark: Watermark, after: str, *, now: datetime) -> None:
     """Remember how far the walk has come."""
-    values = {"walk_after": after, "walk_started_at": mark.walk_started_at or now}
-    _guarded(tx, sa.update(table.watermark).where(table.watermark.c.stream == mark.stream).values(**values))
+    _move_walk(tx, mark, walk_after=after, walk_started_at=mark.walk_started_at or now)
 
 
 def start_leaving(tx: Connection, mark: Watermark) -> None:
     """The walk has met every key in scope; now those that were in scope and were not met."""
-    values = {"walk": "leaving", "walk_after": None}
-    _guarded(tx, sa.update(table.watermark).where(table.watermark.c.stream == mark.stream).values(**values))
+    _move_walk(tx, mark, walk="leaving", walk_after=None)
 
 
 def end_walk(tx: Connection, mark: Watermark, *, now: datetime) -> None:
@@ -113,7 +113,14 @@ def end_walk(tx: Connection, mark: Watermark, *, now: datetime) -> None:
     values: dict[str, Any] = {"walk": None, "walk_after": None, "swept_at": now}
     if mark.backfilled_at is None:
         values["backfilled_at"] = now
-    _guarded(tx, sa.update(table.watermark).where(table.watermark.c.stream == mark.stream).values(**values))
+    _move_walk(tx, mark, **values)
+
+
+def _move_walk(tx: Connection, mark: Watermark, **values: Any) -> None:
+    """Move a walk, unless a person began another one meanwhile: its first keys would be skipped."""
+    columns = table.watermark.c
+    where = (columns.stream == mark.stream, columns.walk_number == mark.walk_number)
+    _guarded(tx, sa.update(table.watermark).where(*where).values(**values))
 
 
 def captured(tx: Connection, stream: str, keys: Collection[str]) -> dict[str, Captured]:
@@ -127,13 +134,16 @@ def captured(tx: Connection, stream: str, keys: Collection[str]) -> dict[str, Ca
     return found
 
 
-def keep(tx: Connection, seen: Captured) -> None:
-    """Remember what was captured of a key."""
+def keep(tx: Connection, seen: Captured, *, new: bool = False) -> None:
+    """Remember what was captured of a key; `new`: nothing was."""
     values = {name: getattr(seen, name) for name in Captured.__dataclass_fields__}
+    if new:
+        tx.execute(_insert, values)
+        return
     columns = table.captured.c
     where = (columns.stream == seen.stream, columns.key == seen.key)
     if tx.execute(sa.update(table.captured).where(*where).values(**values)).rowcount == 0:
-        tx.execute(sa.insert(table.captured).values(**values))
+        tx.execute(_insert, values)
 
 
 def forget(tx: Connection, stream: str, key: str) -> None:

@@ -104,6 +104,14 @@ class Dialect(Protocol):
         """SQL that is true for rows whose columns come after the bound names."""
         ...
 
+    def absent(self, column: str) -> str:
+        """SQL that is true where a stamp says nothing."""
+        ...
+
+    def index(self, table: str, column: str) -> str:
+        """The statement that makes an index on a column."""
+        ...
+
     def quoted(self, name: str) -> str:
         """A table's or column's name as SQL; `schema.table` too."""
         ...

@@ -232,9 +232,7 @@ class MariaDB:
             for place, stamp in enumerate(stamps):
                 bound = f"{prefix}{number}_{place}"
                 values[bound] = _bound(facts.kinds[stamp], at.moment, now.moment, zones)
-                nulls = [
-                    f"({name} IS NULL OR {name} < '0001-01-01') AND " for name in map(self._of_row, stamps[:place])
-                ]
+                nulls = [f"{self.absent(self._of_row(earlier))} AND " for earlier in stamps[:place]]
                 alternatives.append(f"({''.join(nulls)}{self._of_row(stamp)} >= :{bound})")
             lists.append(" OR ".join(alternatives))
         return f"({' OR '.join(lists)})", values
@@ -248,6 +246,15 @@ class MariaDB:
         if len(columns) == 1:
             return first
         return f"({columns[0]} >= :{names[0]} AND ({first} OR {self.after(columns[1:], names[1:])}))"
+
+    def absent(self, column: str) -> str:
+        """NULL, or a zero date."""
+        return f"({column} IS NULL OR {column} < '0001-01-01')"
+
+    def index(self, table: str, column: str) -> str:
+        """Built while others go on writing."""
+        name = self.quoted(f"kiva_relay_{column}")
+        return f"CREATE INDEX {name} ON {self.quoted(table)} ({self.quoted(column)}) LOCK=NONE;"
 
     def quoted(self, name: str) -> str:
         """Always quoted: what is a word of SQL differs from version to version."""

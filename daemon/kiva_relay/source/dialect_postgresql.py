@@ -211,6 +211,14 @@ class PostgreSQL:
         """A row-value comparison, which is a range of the key's index."""
         return f"({', '.join(columns)}) > ({', '.join(':' + name for name in names)})"
 
+    def absent(self, column: str) -> str:
+        """NULL."""
+        return f"{column} IS NULL"
+
+    def index(self, table: str, column: str) -> str:
+        """Built while others go on writing."""
+        return f"CREATE INDEX CONCURRENTLY ON {self.quoted(table)} ({self.quoted(column)});"
+
     def quoted(self, name: str) -> str:
         """Quoted where it has to be."""
         return ".".join(str(self._quote(part)) for part in name.split("."))

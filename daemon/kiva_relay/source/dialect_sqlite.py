@@ -130,6 +130,14 @@ class SQLite:
         """A row-value comparison."""
         return f"({', '.join(columns)}) > ({', '.join(':' + name for name in names)})"
 
+    def absent(self, column: str) -> str:
+        """NULL."""
+        return f"{column} IS NULL"
+
+    def index(self, table: str, column: str) -> str:  # noqa: ARG002 - every dialect is asked alike
+        """None would be used."""
+        return ""
+
     def quoted(self, name: str) -> str:
         """Quoted where it has to be."""
         return ".".join(str(self._quote(part)) for part in name.split("."))

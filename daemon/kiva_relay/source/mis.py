@@ -30,6 +30,7 @@ from kiva_relay.source import (
     route,
     schema,
     slot,
+    stamps,
     statement,
     value,
     watch,
@@ -37,6 +38,7 @@ from kiva_relay.source import (
 from kiva_relay.source.pgoutput import Transaction
 from kiva_relay.source.position import Cycle, Horizon, Position, Snapshot
 from kiva_relay.source.reader import Content
+from kiva_relay.source.stamps import Stamps
 from kiva_relay.source.stream import CUTOFF, Stream
 from kiva_relay.source.watch import Facts, Watched
 
@@ -271,6 +273,13 @@ class Mis:
         sql = f"SELECT count(*) FROM {self._scope(stream)}"  # noqa: S608 - as above
         with self._snapshot(f"counting {stream.name}") as cx:
             return int(cx.scalar(statement.bind(sql, self._values(stream, self._today()))) or 0)
+
+    def stamps(self, stream: Stream) -> list[Stamps]:
+        """What the stamps of its tables are worth; reads each of them whole."""
+        horizon = self.horizon()
+        with self._snapshot(f"looking at the stamps of {stream.name}") as cx:
+            plan, zone = self._plan(cx, [stream], horizon), self._zone_of(stream, cx)
+            return stamps.survey(cx, self.dialect, stream, plan, zone=zone, now=horizon.moment + horizon.age)
 
     def highest(self, stream: Stream) -> int | None:
         """The highest key of a stream's table, in scope or not; 0 without rows, None where keys are no numbers."""

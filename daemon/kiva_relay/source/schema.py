@@ -68,12 +68,13 @@ def facts(cx: sa.Connection, dialect: Dialect, one: Watched, *, asked: str, blin
             )
         kinds[stamp] = kind
     whole = None if one.table is None else dialect.whole(cx, one.table)
+    begun = set() if one.table is None else dialect.indexed(cx, one.table)
     # A stamp without a zone would need a clock that nobody vouches for: only an explicit `watch: horizon` uses it.
-    indexed = (
-        one.table is not None and set(kinds.values()) == {"moment"} and kinds.keys() <= dialect.indexed(cx, one.table)
-    )
-    regime, reason = watch.choose(one, asked=asked, whole=whole, indexed=indexed, blind=blind)
-    return Facts(regime=regime, kinds=kinds, reason=reason, present=present)
+    moments = one.table is not None and set(kinds.values()) == {"moment"}
+    regime, reason = watch.choose(one, asked=asked, whole=whole, indexed=moments and kinds.keys() <= begun, blind=blind)
+    of_use = one.table is not None and (moments if regime == "xmin" else regime in ("horizon", "overlap"))
+    unindexed = tuple(stamp for stamp in kinds if stamp not in begun) if of_use else ()
+    return Facts(regime=regime, kinds=kinds, reason=reason, present=present, unindexed=unindexed)
 
 
 def no_column(origin: str, column: str, present: Mapping[str, object], *, asks: str) -> errors.RelayError:

@@ -57,6 +57,8 @@ class Facts:
     reason: str = ""
     present: Mapping[str, object] = field(default_factory=dict)
     """Its columns, and their type codes."""
+    unindexed: tuple[str, ...] = ()
+    """Its stamps that no index finds, where one would help."""
 
 
 def watched(streams: Sequence[Stream]) -> list[Watched]:

@@ -1,0 +1,85 @@
+"""How `check` says in which way each mapping notices changes, what that costs, and what would better it."""
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import Literal
+
+from kiva_relay import errors
+from kiva_relay.cli import frame
+from kiva_relay.cli.finding import Finding
+from kiva_relay.source.mis import Mis
+from kiva_relay.source.position import Cycle
+from kiva_relay.source.stamps import Stamps
+from kiva_relay.source.stream import Stream
+from kiva_relay.source.watch import Followed
+
+_IN_THE_FUTURE = timedelta(minutes=1)
+"""Clocks of a MIS's servers differ by seconds; a wrong zone by a quarter of an hour or more."""
+
+_DEAR = timedelta(milliseconds=100)
+"""From this on a look at the MIS is worth an index."""
+
+_BY_STAMP = ("horizon", "overlap")
+
+
+def findings(mis: Mis, streams: Sequence[Stream], cycle: Cycle, followed: Followed) -> Iterator[Finding]:
+    """A line for each mapping of a cycle, and what is wrong with the stamps that it is watched by.
+
+    Raises:
+        Unreachable: the MIS is away.
+    """
+    told: set[tuple[str, tuple[str, ...]]] = set()
+    for stream in streams:
+        if stream.name in cycle.failed:
+            yield Finding("error", "changes", f"{stream.name}: {cycle.failed[stream.name]}\nkiva-relay mapping check")
+            continue
+        cost, stamps = _cost(mis, stream, cycle, followed), mis.stamps(stream)
+        yield _watched(mis, stream, cycle, cost, stamps)
+        for one in stamps:
+            if one.regime in _BY_STAMP and (one.origin, one.columns) not in told:
+                told.add((one.origin, one.columns))
+                yield from _stamps(one, stream)
+
+
+def _cost(mis: Mis, stream: Stream, cycle: Cycle, followed: Followed) -> timedelta:
+    """What a look for changes costs the MIS when there are none; the first one only learns the tables."""
+    at: dict[str, str | None] = {stream.name: cycle.next[stream.name]}
+    mis.changes([stream], at, followed=followed)
+    before = mis.busy_seconds
+    mis.changes([stream], at, followed=followed)
+    return timedelta(seconds=mis.busy_seconds - before)
+
+
+def _watched(mis: Mis, stream: Stream, cycle: Cycle, cost: timedelta, stamps: Sequence[Stamps]) -> Finding:
+    regime, reason = cycle.regime[stream.name], cycle.reasons.get(stream.name, "")
+    word: Literal["ok", "warning"] = "warning" if regime in ("overlap", "sweep") else "ok"
+    milliseconds = cost / timedelta(milliseconds=1)
+    lines = [
+        f"{stream.name}: {mis.count(stream):,} in scope; changes are noticed by {regime}, {milliseconds:,.0f} ms a look"
+    ]
+    if reason:
+        lines.append(reason)
+    horizon = mis.horizon()
+    indexes = [sql for one in stamps for sql in one.indexes] if cost > _DEAR else []
+    # With xmin the grant is of use only where an index is, or will be.
+    better = [horizon.remedy] if horizon.remedy and (regime == "overlap" or "horizon" in reason or indexes) else []
+    lines += [f"It would be better with:   {sql}" for sql in dict.fromkeys([*better, *indexes])]
+    return Finding(word, "changes", "\n".join(lines))
+
+
+def _stamps(one: Stamps, stream: Stream) -> Iterator[Finding]:
+    name = f"{one.origin}.{' or '.join(one.columns)}"
+    if one.absent:
+        text = f"{name} is empty in {errors.counted(one.absent, 'row')}: changes of these are found by the sweep only."
+        yield Finding(
+            "warning", "stamps", text + "\nA further column helps:   changed_at: [" + ", ".join(one.columns) + ", …]"
+        )
+    if one.newest is not None and one.newest < -_IN_THE_FUTURE:
+        zone = stream.changed_at_zone or "that of the MIS (mis.timezone)"
+        yield Finding(
+            "error",
+            "stamps",
+            f"{name}: the newest stamp lies {frame.length(-one.newest)} in the future, read in the zone {zone}."
+            " In a wrong zone changes are found late, or by the sweep only."
+            "\nsource: {changed_at_zone: utc}   or server, or a name as Africa/Dakar",
+        )

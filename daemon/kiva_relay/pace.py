@@ -1,0 +1,24 @@
+"""How much of the MIS's time we may take: a share of it, which can be saved up for a while and then taken at once."""
+
+from __future__ import annotations
+
+from kiva_relay.clock import Clock
+
+
+class Pace:
+    """`share` is a part of 1, `saved_for` are seconds: over any length of time we take at most that share of both."""
+
+    def __init__(self, share: float, *, saved_for: float, clock: Clock) -> None:
+        self._share, self._most, self._clock = share, share * saved_for, clock
+        self._saved, self._counted_at = self._most, clock.monotonic()
+
+    def spent(self, seconds: float) -> None:
+        """The MIS was kept busy for so long."""
+        now = self._clock.monotonic()
+        self._saved = min(self._saved + (now - self._counted_at) * self._share, self._most) - seconds
+        self._counted_at = now
+
+    def wait(self) -> float:
+        """Seconds to leave the MIS alone, until what we took of its time is our share again."""
+        self.spent(0.0)
+        return max(-self._saved / self._share, 0.0)

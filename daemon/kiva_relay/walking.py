@@ -1,0 +1,99 @@
+"""Backfill and sweep: every key of a stream, a page at a time, through the same reader as everything else.
+
+A walk goes through the keys in scope in their order, then through those that were known in scope and were not met: they
+left it, or were deleted. Where it stands is in the outbox, in the transaction of what it found.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from sqlalchemy.engine import Connection
+
+from kiva_relay import log, meter
+from kiva_relay.clock import Clock
+from kiva_relay.mapping.document import Mapping as Document
+from kiva_relay.outbox import walk, watermark
+from kiva_relay.outbox.database import Outbox
+from kiva_relay.outbox.watermark import Watermark
+from kiva_relay.source.mis import Mis
+from kiva_relay.source.position import Cycle
+
+Also = Callable[[Connection, Sequence[str]], None]
+"""What to put down in the transaction of a page, told the keys that were not as they were known."""
+
+_log = log.get("intake")
+
+
+class Read(Protocol):
+    """Reads a page of keys into the outbox; how many were new or different."""
+
+    def __call__(self, keys: Sequence[str], origin: str, also: Also) -> int:
+        """Read them."""
+        ...
+
+
+class Walking:
+    """The walks of one MIS. Holds what sweeps found until the next poll has shown whether it was missed."""
+
+    def __init__(self, outbox: Outbox, mis: Mis, *, clock: Clock) -> None:
+        self._outbox, self._mis, self._clock = outbox, mis, clock
+        self._suspects: dict[str, set[str]] = {}
+
+    def page(self, document: Document, mark: Watermark, *, limit: int, read: Read) -> int:
+        """One page of a walk; how many of its keys were new or different."""
+        leaving = mark.walk == "leaving"
+        progress = self._progress(document, mark)
+        if leaving:
+            with self._outbox.read() as tx:
+                keys = watermark.not_walked(tx, mark, limit=limit)
+        else:
+            keys = self._mis.walk(document.stream, after=mark.walk_after, limit=limit)
+
+        different: list[str] = []
+
+        def also(tx: Connection, changed: Sequence[str]) -> None:
+            now = self._clock.now()
+            if keys:
+                watermark.walked(tx, mark, keys[-1], now=now)
+            elif leaving:
+                watermark.end_walk(tx, mark, now=now)
+            else:
+                watermark.start_leaving(tx, mark)
+            found = dataclasses.replace(progress, found=progress.found + len(changed), at=now)
+            if leaving:
+                walk.keep(tx, document.name, dataclasses.replace(found, gone=found.gone + len(changed)))
+            else:
+                walk.keep(tx, document.name, dataclasses.replace(found, done=found.done + len(keys)))
+            different[:] = changed
+
+        new = read(keys, mark.walk or "sweep", also)
+        if leaving:
+            meter.sweep_found.labels(stream=document.name, what="gone").inc(len(different))
+        elif progress.kind == "sweep":
+            self._suspects.setdefault(document.name, set()).update(different)
+        return new
+
+    def count_missed(self, cycle: Cycle) -> None:
+        """Of what the sweep found since the last poll: what this poll does not find either was truly missed.
+
+        A change of the last moments is no miss: the sweep only saw it a little earlier.
+        """
+        for name in cycle.next:
+            missed = self._suspects.pop(name, set()).difference(cycle.keys.get(name, ()))
+            if missed:
+                with self._outbox.begin() as tx:
+                    walk.missed(tx, name, len(missed))
+                meter.sweep_found.labels(stream=name, what="missed").inc(len(missed))
+                _log.warning("The sweep found rows that no poll had shown", stream=name, rows=len(missed))
+
+    def _progress(self, document: Document, mark: Watermark) -> walk.Progress:
+        """How far the walk is; at its beginning the rows are counted, for a person who waits for the end."""
+        with self._outbox.read() as tx:
+            known = walk.of(tx, document.name)
+        if known is not None and known.number == mark.walk_number:
+            return known
+        total, now = self._mis.count(document.stream), self._clock.now()
+        return walk.Progress(number=mark.walk_number, kind=mark.walk or "sweep", since=now, total=total)

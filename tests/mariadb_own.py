@@ -1,0 +1,90 @@
+"""A MariaDB of our own out of the binaries that this machine has, so that it may be restarted and killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pymysql
+import sqlalchemy as sa
+
+_BINARIES = ("mariadbd", "mariadb-install-db")
+_STARTS_WITHIN = 60.0
+
+
+class Server:
+    """A server in a folder, on a free loopback port; root has no password, for nobody else is let in."""
+
+    def __init__(self, folder: Path, options: Sequence[str]) -> None:
+        self.folder, self._options = folder, options
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def url(self, database: str) -> str:
+        """As it stands in mis.url."""
+        url = sa.URL.create("mariadb", "root", host="127.0.0.1", port=self.port, database=database)
+        return url.render_as_string(hide_password=False)
+
+    def connect(self, database: str | None = None, **more: Any) -> pymysql.Connection[Any]:
+        """A connection of root's."""
+        return pymysql.connect(host="127.0.0.1", port=self.port, user="root", database=database, **more)
+
+    def start(self) -> None:
+        """Start it, and wait until it takes connections."""
+        command = ["mariadbd", "--no-defaults", f"--datadir={self.folder / 'data'}", f"--port={self.port}"]
+        command += ["--bind-address=127.0.0.1", f"--socket={self.folder / 'socket'}", *self._options]
+        command += ["--user=root"] if os.geteuid() == 0 else []
+        with (self.folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        deadline = time.monotonic() + _STARTS_WITHIN
+        while True:
+            try:
+                self.connect(connect_timeout=3).close()
+            except pymysql.err.OperationalError:
+                if time.monotonic() > deadline or self._process.poll() is not None:
+                    raise
+                time.sleep(0.05)
+            else:
+                return
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """Stop it, or kill it."""
+        if self._process is not None:
+            self._process.send_signal(how)
+            self._process.wait(60)
+            self._process = None
+
+    def restart(self) -> None:
+        """Stop it, and start it on the same port with the same data."""
+        self.stop()
+        self.start()
+
+
+def found() -> bool:
+    """Whether this machine has what it takes."""
+    return all(shutil.which(name) for name in _BINARIES)
+
+
+@contextlib.contextmanager
+def start(folder: Path, *options: str) -> Iterator[Server]:
+    """A server in `folder`, which is made; `options` are further ones of mariadbd."""
+    folder.mkdir()
+    command = ["mariadb-install-db", "--no-defaults", f"--datadir={folder / 'data'}", "--skip-test-db"]
+    command += ["--auth-root-authentication-method=normal", *(["--user=root"] if os.geteuid() == 0 else [])]
+    subprocess.run(command, check=True, capture_output=True)
+    server = Server(folder, options)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
