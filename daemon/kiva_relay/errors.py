@@ -114,7 +114,8 @@ def told(mistakes: Sequence[Mistake]) -> Iterator[str]:
         yield f"{file}: {', '.join(counted(number, noun) for number, noun in numbers if number)}"
         for mistake in mine:
             where = f"{mistake.line}:{mistake.column}" if mistake.line else ""
-            yield f"  {where:<7} {mistake.severity}  {mistake.path}: {mistake.message}"
+            path = f"{mistake.path}: " if mistake.path else ""
+            yield f"  {where:<7} {mistake.severity}  {path}{mistake.message}"
             yield from _quoted(mistake)
             yield from (f"          → {line}" for line in mistake.remedy.splitlines())
 

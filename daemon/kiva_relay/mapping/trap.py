@@ -25,8 +25,10 @@ SIZE_LIMIT = 256 * 1024
 
 DEPTH_LIMIT = 50
 
-# A file with more than this many unreadable lines is no mapping.
+# A file with more than this many unreadable lines is no mapping. After each it is read anew: of a long file fewer are
+# told, for all the reading together is bounded by so many letters, a second or two of work.
 REPAIRS = 50
+READ_AGAIN = 1024 * 1024
 
 _SWITCHES = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 
@@ -43,7 +45,7 @@ def read(file: Path, report: Report) -> Tree | None:
         report.mistakes.append(Mistake(file, 0, 0, file.name, "is nested too deeply"))
         return None
     repair.cut_by_comments(lines, report)
-    for _ in range(REPAIRS):
+    for _ in range(min(REPAIRS, 1 + READ_AGAIN // (len(text) + 1))):
         try:
             node = YAML(typ="safe", pure=True).compose("\n".join(lines) + "\n")
         except MarkedYAMLError as mistake:
@@ -65,6 +67,8 @@ def read(file: Path, report: Report) -> Tree | None:
         _look(found, lines, report)
         _place(found, report)
         return found
+    message, remedy = "holds more mistakes than are told at once", "correct these and run it again"
+    report.mistakes.append(Mistake(file, 0, 0, file.name, message, remedy))
     return None
 
 
