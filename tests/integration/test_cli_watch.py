@@ -34,6 +34,9 @@ def changes(command: Command, *more: str) -> list[tuple[str, str]]:
 
 def test_what_setup_prints_makes_it_and_then_nothing_is_missing(streamed_mis: Streamed, command: Command) -> None:
     name = streamed_mis.name
+    streamed_mis.sql("ALTER SYSTEM RESET max_slot_wal_keep_size")
+    streamed_mis.sql("SELECT pg_reload_conf()")
+    eventually(lambda: streamed_mis.sql("SHOW max_slot_wal_keep_size") == [("-1",)])
     code, said = command("watch", "setup")
     assert code == 0
     assert "-- " in said

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
@@ -145,6 +146,17 @@ def test_what_is_committed_and_not_yet_to_be_seen_is_waited_for(mis: Streamed, r
         assert relay.followed() == 1
         waits.join()
     assert relay.name("L1") == "Seen late"
+
+
+def test_what_other_databases_write_is_not_kept_for_us(mis: Streamed, relay: Turned) -> None:
+    with psycopg.connect(mis.server.url(), autocommit=True) as other:
+        other.execute(
+            "CREATE TABLE IF NOT EXISTS elsewhere AS SELECT n, repeat('x', 100) FROM generate_series(1, 20000) n"
+        )
+        row = other.execute("SELECT pg_current_wal_flush_lsn() - '0/0'").fetchone()
+        other.execute("DROP TABLE elsewhere")
+    assert row is not None
+    eventually(lambda: relay.intake.cycle() == 0 and mis.confirmed() >= row[0])
 
 
 def test_nothing_is_confirmed_before_it_is_in_the_outbox(mis: Streamed) -> None:

@@ -82,7 +82,10 @@ class Mis(Database):
     )
     max_load: value.Percent = setting(
         5.0,
-        does="How much of the time we may keep the MIS busy, in percent; polls, backfill and sweep wait accordingly.",
+        does=(
+            "How much of the time we may keep the MIS busy, in percent; polls, backfill and sweep wait accordingly, "
+            "and what comes by the stream as soon as it takes more over ten minutes."
+        ),
         example="5",
     )
     sweep_at: value.Hours = setting(
