@@ -101,9 +101,9 @@ def test_a_change_that_the_sweep_only_saw_first_is_no_miss(house: Institution) -
         changes = intake._mis.changes
         intake.sweep()
 
-        def late(*asked: object) -> object:
+        def late(*asked: object, **more: object) -> object:
             """The row changes after the poll has looked, and before the sweep does."""
-            cycle = changes(*asked)  # type: ignore[arg-type]
+            cycle = changes(*asked, **more)  # type: ignore[arg-type]
             house.mis(REST.replace("SET", "SET last_modified_on_utc = now(),"), int(loan.key))
             return cycle
 
