@@ -235,7 +235,7 @@ KEYS = [
 @pytest.mark.parametrize(("kind", "keys", "gone"), KEYS)
 def test_keys_of_every_kind_are_found_walked_and_read(world: World, kind: str, keys: list[str], gone: str) -> None:
     """Roots without any stamp, and a change that leads to them over two hops."""
-    if kind == "uuid" and not isinstance(world.mis._dialect, PostgreSQL):
+    if kind == "uuid" and not isinstance(world.mis.dialect, PostgreSQL):
         kind = "varchar(36)"
     world.execute(f"CREATE TABLE office (code {kind} PRIMARY KEY, town varchar(20))")
     world.execute(f"CREATE TABLE post (id int PRIMARY KEY, office {kind})")
