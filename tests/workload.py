@@ -372,7 +372,7 @@ class Figures:
         return self.naive > 0 and not any(self.missed.values())
 
 
-def run(name: str, folder: Path, *, seconds: float, rate: float, seed: int, loans: int = 1000) -> Figures:
+def run(name: str, folder: Path, *, seconds: float, rate: float, seed: int, loans: int = 2000) -> Figures:
     """One engine: work, come to rest, judge, sweep, judge."""
     figures = Figures(name)
     with engine(name, folder) as mis, contextlib.ExitStack() as stack:
@@ -383,7 +383,7 @@ def run(name: str, folder: Path, *, seconds: float, rate: float, seed: int, loan
             each.start()
             stack.callback(each.stop)
         for each in watchers:
-            _until(lambda each=each: not _walking(each), within=90, what=f"{each.regime}: the backfill")  # type: ignore[misc]
+            _until(lambda each=each: not _walking(each), within=_PATIENCE, what=f"{each.regime}: the backfill")  # type: ignore[misc]
         naive = Naive(mis)
         stack.callback(naive.stop)
         began = time.monotonic()

@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -64,6 +64,7 @@ fields:
   schedule: {each: schedule, do: {date: due, principal: principal, interest: interest}}
 """
 
+_TELLERS = 40
 FUND = 100
 """Everything that is lent is so many times a whole number, so that instalments add up."""
 
@@ -176,12 +177,15 @@ class Branch:
         """So many transactions a second, in overlapping threads; each job at its share of the time."""
         began, waiting = time.monotonic(), sorted(jobs, key=lambda job: job[0])
         due = began
-        with ThreadPoolExecutor(40) as tellers:
-            done = []
+        with ThreadPoolExecutor(_TELLERS) as tellers:
+            done: list[Future[None]] = []
             while (passed := time.monotonic() - began) < seconds:
                 if waiting and passed / seconds >= waiting[0][0]:
                     done.append(tellers.submit(waiting.pop(0)[1]))
-                done.append(tellers.submit(self._some_work, random.Random(self._dice.random())))
+                if sum(not each.done() for each in done[-2 * _TELLERS :]) < _TELLERS:
+                    done.append(tellers.submit(self._some_work, random.Random(self._dice.random())))
+                else:  # all of them are at work: nobody does it later instead, or the end would be far away
+                    self.log.counts["not begun, for want of a teller"] += 1
                 due += self._dice.expovariate(self.rate)
                 time.sleep(max(due - time.monotonic(), 0))
             for each in done:
@@ -396,6 +400,7 @@ class Branch:
             work.note(other)
 
     def _delete_loan(self, work: Work, dice: random.Random) -> None:
+        work.quiet = True  # there are many of these; the busy ones would soon be no more
         loan = self._loan(work, dice)
         for sql in ("instalment WHERE loan_id", "movement WHERE loan_id", "loan WHERE id"):
             work.run(f"DELETE FROM {sql} = %s", loan)
