@@ -169,7 +169,7 @@ def test_it_says_what_a_look_costs_and_which_sql_would_better_it(
 def test_stamps_that_are_missing_or_of_another_clock(check: Check, house: Institution) -> None:
     house.mis("ALTER TABLE m_loan ALTER last_modified_on_utc DROP NOT NULL")
     house.mis("UPDATE m_loan SET last_modified_on_utc = NULL WHERE id IN (SELECT id FROM m_loan ORDER BY id LIMIT 2)")
-    house.mis("UPDATE m_client SET last_modified_on_utc = now() + interval '3 hours' WHERE id = 1")
+    house.mis("UPDATE m_client SET last_modified_on_utc = now() + interval '181 minutes' WHERE id = 1")
     code, found = check(mis={"watch": "horizon"})
     assert code == 1
     assert any(

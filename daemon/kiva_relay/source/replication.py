@@ -71,7 +71,8 @@ class Tail:
     def close(self) -> None:
         """End the connection; the slot stays."""
         self._stop.set()
-        self._poke.send(b".")
+        with contextlib.suppress(BrokenPipeError):  # the thread has ended at that moment
+            self._poke.send(b".")
         if self._thread.is_alive():
             self._thread.join(_ENDS_WITHIN)
         self._poke.close()
