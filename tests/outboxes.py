@@ -6,7 +6,7 @@ import hashlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from kiva_relay.outbox import migration, store
+from kiva_relay.outbox import migration, query, store
 from kiva_relay.outbox.database import Outbox, create_file
 from kiva_relay.outbox.entry import Entry, Owed
 from kiva_relay.outbox.state import Actor, State
@@ -63,7 +63,7 @@ def put(outbox: Outbox, *args: object, seconds: float = 0, **changes: object) ->
 def claim(outbox: Outbox, resource: str = "loan_draft", *, limit: int = 1, seconds: float = 0) -> Batch | None:
     """Claim what is due."""
     with outbox.begin() as tx:
-        due = store.due(tx, resource, limit=limit, now=later(seconds))
+        due = query.due(tx, resource, limit=limit, now=later(seconds))
         return store.claim(tx, resource, due, fence=1, now=later(seconds), request=lambda b: ",".join(b).encode())
 
 
@@ -77,7 +77,7 @@ def end(outbox: Outbox, batch: Batch, ending: Ending, verdict: Verdict, *, secon
 def states(outbox: Outbox, identity: str = "000000871", resource: str = "loan_draft") -> list[str]:
     """The states of an identity's versions, oldest first."""
     with outbox.read() as tx:
-        return [entry.state.value for entry in reversed(store.versions(tx, resource, identity))]
+        return [entry.state.value for entry in reversed(query.versions(tx, resource, identity))]
 
 
 def deliver(outbox: Outbox, resource: str = "loan_draft") -> list[Entry]:

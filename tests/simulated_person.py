@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from kiva_relay import errors
-from kiva_relay.outbox import hold, settlement, store, table
+from kiva_relay.outbox import hold, query, settlement, table
 from kiva_relay.outbox.entry import Entry, of
 from kiva_relay.outbox.state import State
 from kiva_relay.resource import body as json_body
@@ -85,7 +85,7 @@ class Person:
             verb = "delivered"
         try:
             with history.outbox.begin() as tx:
-                fresh = store.find(tx, entry.id)
+                fresh = query.find(tx, entry.id)
                 if fresh is None or fresh.row_version != entry.row_version:
                     return
                 settlement.settle(tx, fresh, verb, by="amina", note="PA2", now=history.clock.now())
@@ -102,7 +102,7 @@ class Person:
             return
         try:
             with history.outbox.begin() as tx:
-                fresh = store.find(tx, entry.id)
+                fresh = query.find(tx, entry.id)
                 if fresh is None or fresh.row_version != entry.row_version:
                     return
                 settlement.settle(tx, fresh, "resend", by="amina", note="deleted", now=history.clock.now())

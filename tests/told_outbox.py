@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 import configuration
 from kiva_relay import cli
-from kiva_relay.outbox import mirror, settlement, store, table, watermark
+from kiva_relay.outbox import mirror, query, settlement, store, table, watermark
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry, Owed
 from kiva_relay.outbox.state import Actor, State
@@ -68,7 +68,7 @@ class Told:
         status = 200 if outcome == "accepted" else 422 if outcome == "refused" else None
         ending = Ending(outcome, body_complete=True, status=status, detail=words)
         with self.outbox.begin() as tx:
-            found = store.find(tx, entry.id)
+            found = query.find(tx, entry.id)
             assert found is not None
             batch = store.claim(tx, entry.resource, [found], fence=1, now=self.now, request=lambda b: b[0].encode())
             assert batch is not None

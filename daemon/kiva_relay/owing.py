@@ -21,7 +21,7 @@ from kiva_relay import log, meter
 from kiva_relay.config import settings as config
 from kiva_relay.mapping import lookup, mapper
 from kiva_relay.mapping.document import Mapping as Document
-from kiva_relay.outbox import binding, divergence, hold, mirror, store, table, watermark
+from kiva_relay.outbox import binding, divergence, hold, mirror, query, store, table, watermark
 from kiva_relay.outbox.entry import Entry, Owed
 from kiva_relay.outbox.state import State
 from kiva_relay.outbox.watermark import Captured
@@ -197,7 +197,7 @@ def _adopted(tx: Connection, look: Look, owed: Owed) -> Owed:
     loan = next(iter(mirror.by_loan_id(tx, ids).values()), None)
     if loan is not None:
         return _with(owed, adopted={"kiva_id": loan.kiva_id, "status": loan.status})
-    typed = store.by_hand(tx, ids)
+    typed = query.by_hand(tx, ids)
     return owed if typed is None else _with(owed, adopted={"note": (typed.receipt or {}).get("note", "")})
 
 
@@ -292,7 +292,7 @@ def _position(tx: Connection, look: Look, owed: Owed, mapped: mapper.Mapped) -> 
 
 def _previous(tx: Connection, identity: str) -> Decimal | None:
     """The position that Kiva took last."""
-    delivered = (entry for entry in store.versions(tx, "repayment", identity) if entry.state is State.DELIVERED)
+    delivered = (entry for entry in query.versions(tx, "repayment", identity) if entry.state is State.DELIVERED)
     last = next(delivered, None)
     return Decimal(last.amount) if last is not None and last.amount is not None else None
 
@@ -304,7 +304,7 @@ def _id_used_twice(tx: Connection, look: Look, owed: Owed, mapped: mapper.Mapped
     other = watermark.same_identity(tx, owed.resource, mapped.identity, other_than=owed.key)
     if other is None and other_row is None:
         return owed
-    sent = store.was_sent(tx, owed.resource, mapped.identity)
+    sent = query.was_sent(tx, owed.resource, mapped.identity)
     if other_row is not None and sent is not None and RESOURCES[owed.resource].create_once:
         was, now_is = (
             f"created {moment or 'at an unknown time'}" for moment in (other_row.created_at, mapped.created_at)
@@ -323,7 +323,7 @@ def _became_another(tx: Connection, seen: Captured | None, mapped: mapper.Mapped
             return True
         if isinstance(mapped.created_at, datetime):
             return False
-    sent = store.was_sent(tx, seen.resource, mapped.identity)
+    sent = query.was_sent(tx, seen.resource, mapped.identity)
     if sent is None or sent.key != seen.key or "group_name" in (mapped.body or {}):
         return False
     return bool(sent.client_id and mapped.client_id) and sent.client_id != mapped.client_id
@@ -333,7 +333,7 @@ def _may_be_at_kiva(tx: Connection, seen: Captured, mapped: mapper.Mapped) -> bo
     """Can Kiva have something of the row that had this number before? Of a position the mirror says only the number."""
     if not RESOURCES[seen.resource].create_once or seen.baselined or mapped.identity is None:
         return True
-    return store.was_sent(tx, seen.resource, mapped.identity) is not None
+    return query.was_sent(tx, seen.resource, mapped.identity) is not None
 
 
 def _is_older(look: Look, created_at: datetime | date | None) -> bool:

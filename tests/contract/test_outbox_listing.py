@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kiva_relay import errors
-from kiva_relay.outbox import hold, listing, mirror, settlement, store
+from kiva_relay.outbox import hold, listing, mirror, query, settlement, store
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.listing import Filter
@@ -42,7 +42,7 @@ def send(outbox: Outbox, resource: str, verdict: Verdict, *, outcome: str = "acc
     """Send the first due entry of a resource; it as it stands then."""
     ending = Ending(outcome, body_complete=True, status=200 if outcome == "accepted" else None, detail="said")
     with outbox.begin() as tx:
-        due = store.due(tx, resource, limit=1, now=later(seconds))
+        due = query.due(tx, resource, limit=1, now=later(seconds))
         batch = store.claim(tx, resource, due, fence=1, now=later(seconds), request=lambda b: b[0].encode())
         assert batch is not None
         return store.end(tx, batch, ending, {batch.entries[0].id: verdict}, by=Actor.COURIER, now=later(seconds))[0]
@@ -141,7 +141,7 @@ def test_an_act_of_entry_12_is_not_one_of_entry_1(outbox: Outbox) -> None:
     for number in range(1, 13):
         put(outbox, f"loan {number}")
     with outbox.begin() as tx:
-        last = store.find(tx, 12)
+        last = query.find(tx, 12)
         assert last is not None
         settlement.settle(tx, last, "discard", by="awa", note="no", now=later(1))
         assert listing.acts(tx, 1) == []
@@ -242,7 +242,7 @@ def test_an_acknowledged_change_leaves_the_draft_to_be_published(outbox: Outbox)
         assert [draft.entry.id for draft in listing.to_publish(tx)] == [sent.id]
         assert settlement.done(tx, sent, by="awa", note="", now=later(7))
         assert listing.to_publish(tx) == []
-        now_done = store.find(tx, sent.id)
+        now_done = query.find(tx, sent.id)
         assert now_done is not None
         with pytest.raises(errors.UsageError, match="nothing to mark as done"):
             settlement.done(tx, now_done, by="awa", note="", now=later(8))

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from kiva_relay import errors
 from kiva_relay.delivery import reconciler
-from kiva_relay.outbox import mirror, settlement, store, table, watermark
+from kiva_relay.outbox import mirror, query, settlement, store, table, watermark
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.mirror import Loan
@@ -47,7 +47,7 @@ def put(outbox: Outbox, identity: str = LOAN, seconds: float = 0, **changes: obj
 
 def claim(outbox: Outbox, resource: str = "loan_draft", *, seconds: float = 0) -> Batch:
     with outbox.begin() as tx:
-        due = store.due(tx, resource, limit=1, now=later(seconds))
+        due = query.due(tx, resource, limit=1, now=later(seconds))
         batch = store.claim(tx, resource, due, fence=1, now=later(seconds), request=lambda b: ",".join(b).encode())
     assert batch is not None
     return batch
@@ -62,7 +62,7 @@ def end(outbox: Outbox, batch: Batch, state: State, *, seconds: float = 1) -> En
 
 def states(outbox: Outbox, resource: str = "loan_draft") -> list[str]:
     with outbox.read() as tx:
-        return [entry.state.value for entry in reversed(store.versions(tx, resource, LOAN))]
+        return [entry.state.value for entry in reversed(query.versions(tx, resource, LOAN))]
 
 
 def cancelled(outbox: Outbox) -> None:
@@ -129,7 +129,7 @@ def test_a_fallen_position_can_be_confirmed_after_the_older_one_was_settled(outb
     put(outbox, body='{"amount":50}', waits="position_fell", **position)
     with outbox.begin() as tx:
         settlement.settle(tx, lost, "delivered", by="amina", note="in PA2", now=later(9))
-        fallen = store.versions(tx, "repayment", LOAN)[0]
+        fallen = query.versions(tx, "repayment", LOAN)[0]
         settlement.settle(tx, fallen, "resend", by="amina", note="a reversal", now=later(10))
     assert states(outbox, "repayment") == ["delivered", "ready"]
 
@@ -140,7 +140,7 @@ def test_a_version_that_waits_is_not_settled_before_the_older_one(outbox: Outbox
     lost = end(outbox, claim(outbox), State.IN_DOUBT)
     put(outbox, body='{"amount":2}')
     with outbox.begin() as tx, pytest.raises(errors.UsageError, match=f"waits for entry {lost.id}"):
-        settlement.settle(tx, store.versions(tx, "loan_draft", LOAN)[0], verb, by="amina", note="", now=later(9))
+        settlement.settle(tx, query.versions(tx, "loan_draft", LOAN)[0], verb, by="amina", note="", now=later(9))
 
 
 def test_what_a_person_deleted_in_pa2_is_not_taken_for_present_from_an_old_list(outbox: Outbox) -> None:

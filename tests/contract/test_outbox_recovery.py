@@ -10,7 +10,7 @@ import pytest
 
 import outboxes as suite
 from kiva_relay.delivery import reconciler
-from kiva_relay.outbox import binding, mirror, recovery, settlement, store
+from kiva_relay.outbox import binding, mirror, query, recovery, settlement
 from kiva_relay.outbox import witness as witnesses
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry
@@ -45,7 +45,7 @@ def take(
 
 def newest(outbox: Outbox, identity: str = LOAN, resource: str = "loan_draft") -> Entry:
     with outbox.read() as tx:
-        return store.versions(tx, resource, identity)[0]
+        return query.versions(tx, resource, identity)[0]
 
 
 def test_what_only_the_witness_knows_starts_in_doubt_once(outbox: Outbox) -> None:
@@ -99,7 +99,7 @@ def test_an_identity_that_was_settled_after_one_recovery_is_in_doubt_after_the_n
 
 
 def newest_in(tx: Any) -> Entry:
-    return store.versions(tx, "loan_draft", LOAN)[0]
+    return query.versions(tx, "loan_draft", LOAN)[0]
 
 
 def test_a_doubt_that_the_witness_saw_leave_again_is_not_settled_by_absence(outbox: Outbox) -> None:

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 import told_outbox
-from kiva_relay.outbox import store, table
+from kiva_relay.outbox import query, store, table
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.state import State
 from outboxes import migrated
@@ -31,7 +31,7 @@ def run(told: Told, capsys: pytest.CaptureFixture[str]) -> Run:
 
 def state(told: Told, entry: Entry) -> State:
     with told.outbox.read() as tx:
-        found = store.find(tx, entry.id)
+        found = query.find(tx, entry.id)
     assert found is not None
     return found.state
 
@@ -136,7 +136,7 @@ def test_a_file_without_ids_is_told(run: Run, tmp_path: Path, lines: list[str]) 
 def test_a_draft_that_was_taken_as_typed_by_mistake_goes_out_after_all(told: Told, run: Run, tmp_path: Path) -> None:
     adopt(run, listed(tmp_path, "000000875"))
     with told.outbox.read() as tx:
-        (noted,) = store.versions(tx, "loan_draft", "000000875")
+        (noted,) = query.versions(tx, "loan_draft", "000000875")
     assert run("outbox", "settle", noted.id, "--resend", "--note", "not in PA2", "--yes").code == 0
     with told.outbox.begin() as tx:
         assert store.owe(tx, owed_in_a_test("000000875"), now=told.now) is not None

@@ -9,7 +9,7 @@ import pytest
 
 import told_outbox
 from kiva_relay.cli import words
-from kiva_relay.outbox import hold, store
+from kiva_relay.outbox import hold, query
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.state import State
 from kiva_relay.outbox.store import Verdict
@@ -29,7 +29,7 @@ def run(told: Told, capsys: pytest.CaptureFixture[str]) -> Run:
 
 def state(told: Told, entry: Entry) -> State:
     with told.outbox.read() as tx:
-        found = store.find(tx, entry.id)
+        found = query.find(tx, entry.id)
     assert found is not None
     return found.state
 

@@ -16,7 +16,7 @@ from kiva_relay.delivery import breaker, outcome, reconciler
 from kiva_relay.delivery.client import Answer
 from kiva_relay.delivery.courier import Courier
 from kiva_relay.delivery.outcome import Decision, Outcome
-from kiva_relay.outbox import mirror, recovery, store, table
+from kiva_relay.outbox import mirror, query, recovery, store, table
 from kiva_relay.outbox import state as machine
 from kiva_relay.outbox.state import State
 from kiva_relay.outbox.witness import Witness
@@ -47,7 +47,7 @@ def sends_before_it_writes(patch: pytest.MonkeyPatch, _shop: Workshop) -> None:
             return False
         token = self._token(resource)
         with self._bench.outbox.engine.connect() as tx:
-            due = store.due(tx, resource, limit=1, now=self._bench.clock.now())
+            due = query.due(tx, resource, limit=1, now=self._bench.clock.now())
         answer = self._bench.client.post(f"/{resource}", (due[0].body or "").encode(), token=token.text, key="")
         batch = self._claim(resource)
         if batch is not None:

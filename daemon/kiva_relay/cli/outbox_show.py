@@ -11,7 +11,7 @@ from kiva_relay.cli import frame, words
 from kiva_relay.cli import held as holds
 from kiva_relay.cli import life as lives
 from kiva_relay.config.settings import Settings
-from kiva_relay.outbox import hold, listing, store
+from kiva_relay.outbox import hold, listing, query
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.listing import Life
 from kiva_relay.outbox.state import State
@@ -61,7 +61,7 @@ def found_by_number(tx: Connection, number: int) -> Entry:
     Raises:
         UsageError: there is none.
     """
-    entry = store.find(tx, number)
+    entry = query.find(tx, number)
     if entry is None:
         raise errors.UsageError(f"There is no entry {number} in this outbox.", hint="kiva-relay outbox list")
     return entry

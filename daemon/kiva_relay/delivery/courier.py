@@ -26,7 +26,7 @@ from kiva_relay.delivery import breaker, outcome
 from kiva_relay.delivery.client import Answer, Client
 from kiva_relay.delivery.outcome import Decision, Outcome
 from kiva_relay.delivery.token import CredentialsRefused, Token, Tokens
-from kiva_relay.outbox import binding, hold, mirror, store, table
+from kiva_relay.outbox import binding, hold, mirror, query, store, table
 from kiva_relay.outbox.database import FREE_BYTES, Outbox
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.lease import Lease
@@ -190,7 +190,7 @@ class Courier:
         with bench.outbox.begin() as tx:
             self._must_know_what_it_sent(tx)
             batch = None
-            while batch is None and (due := store.due(tx, resource, limit=self._limit(tx, resource), now=now)):
+            while batch is None and (due := query.due(tx, resource, limit=self._limit(tx, resource), now=now)):
                 batch = store.claim(
                     tx,
                     resource,
@@ -215,7 +215,7 @@ class Courier:
         Raises:
             RelayError: it was; nothing more is sent by this process.
         """
-        if self._last_attempt and not store.has_attempt(tx, self._last_attempt):
+        if self._last_attempt and not query.has_attempt(tx, self._last_attempt):
             raise errors.RelayError(
                 f"The outbox {self._bench.outbox.url} was put back to an older state while the relay ran. Nothing"
                 " more is sent; the next start takes from the witness what is missing, and holds.",

@@ -18,7 +18,7 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kiva_relay.outbox import binding, store, table, watermark
+from kiva_relay.outbox import binding, query, store, table, watermark
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.state import Actor, State
@@ -122,7 +122,7 @@ def _became(unknown: Iterable[Testimony], memory: Memory) -> dict[tuple[str, str
 def _put_down(tx: Connection, resource: str, identity: str, fate: _Fate, *, now: datetime) -> Entry | None:
     if not fate.sent:
         return None
-    before = store.was_sent(tx, resource, identity)
+    before = query.was_sent(tx, resource, identity)
     if before is None:
         before = store.put_in_doubt(tx, resource, identity, loan_id=fate.loan_id, now=now)
     elif before.state is not State.IN_DOUBT:
@@ -137,7 +137,7 @@ def _put_down(tx: Connection, resource: str, identity: str, fate: _Fate, *, now:
 
 def _send_position_again(tx: Connection, identity: str, *, now: datetime) -> None:
     """What we believe that Kiva holds is not what it took last: the present position is owed, whatever it is."""
-    versions = store.versions(tx, "repayment", identity)
+    versions = query.versions(tx, "repayment", identity)
     store.withdraw_doubted(tx, versions, now=now)
     delivered = next((entry for entry in versions if entry.state is State.DELIVERED), None)
     if delivered is not None:

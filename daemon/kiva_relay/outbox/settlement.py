@@ -10,7 +10,7 @@ from typing import Literal
 from sqlalchemy.engine import Connection
 
 from kiva_relay import errors
-from kiva_relay.outbox import act, divergence, listing, mirror, store, watermark
+from kiva_relay.outbox import act, divergence, listing, mirror, query, store, watermark
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.state import IN_FLIGHT, Actor, State
 from kiva_relay.resource.refusal import PERSON_DECIDES
@@ -41,7 +41,7 @@ def settle(tx: Connection, entry: Entry, verb: Verb, *, by: str, note: str, now:
     older = next(
         (
             each
-            for each in store.versions(tx, entry.resource, entry.identity)
+            for each in query.versions(tx, entry.resource, entry.identity)
             if each.state in IN_FLIGHT and each.id != entry.id
         ),
         None,
@@ -76,14 +76,14 @@ class Adopted:
 def adopt(tx: Connection, loan_ids: Sequence[str], *, by: str, note: str, now: datetime) -> Adopted:
     """Take loans as being in PA2 on a person's word, under any of the ids that their drafts hold."""
     owed: dict[str, list[int]] = {}
-    for entry in store.drafts(tx):
+    for entry in query.drafts(tx):
         for loan in {entry.identity, *mirror.candidates(entry)}:
             owed.setdefault(loan, []).append(entry.id)
-    at_kiva = store.drafts_at_kiva(tx)
+    at_kiva = query.drafts_at_kiva(tx)
     moved: dict[int, Entry] = {}
     noted, known, being_sent = [], [], []
     for loan in loan_ids:
-        versions = [store.find(tx, number) for number in owed.get(loan, ())]
+        versions = [query.find(tx, number) for number in owed.get(loan, ())]
         mine = [version for version in versions if version is not None]
         if any(entry.state is State.SENDING for entry in mine):
             being_sent.append(loan)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,9 +16,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kiva_relay.outbox import divergence, hold, table
+from kiva_relay.outbox import divergence, hold, query, table
 from kiva_relay.outbox import state as machine
-from kiva_relay.outbox.entry import Entry, Owed, of
+from kiva_relay.outbox.entry import Entry, Owed
 from kiva_relay.outbox.state import Actor, State
 from kiva_relay.resource import refusal
 
@@ -26,7 +26,6 @@ OLDER_IN_FLIGHT = "older_in_flight"
 AT_KIVA_ALREADY = "at_kiva_already"
 KNOWN_FROM_WITNESS = "known_from_witness"
 _DETAIL_LIMIT = 2_000
-_SENT = (*machine.IN_FLIGHT, State.DELIVERED)
 
 
 class Overtaken(Exception):
@@ -68,29 +67,13 @@ class Ending:
     detail: str | None
 
 
-def find(tx: Connection, number: int) -> Entry | None:
-    """The entry with this number."""
-    row = tx.execute(sa.select(table.entry).where(table.entry.c.id == number)).one_or_none()
-    return None if row is None else of(row)
-
-
-def versions(tx: Connection, resource: str, identity: str) -> list[Entry]:
-    """All versions of one identity, newest first."""
-    query = (
-        sa.select(table.entry)
-        .where(table.entry.c.resource == resource, table.entry.c.identity == identity)
-        .order_by(table.entry.c.version.desc())
-    )
-    return [of(row) for row in tx.execute(query)]
-
-
 def owe(tx: Connection, owed: Owed, *, now: datetime) -> Entry | None:
     """Put down what is owed for an identity now; the new entry, or None when nothing new is owed.
 
     What was delivered is never owed again by this road: for a create-once resource a difference becomes a
     divergence; a position is owed again only when it differs from the last one, or in a new period.
     """
-    known = versions(tx, owed.resource, owed.identity)
+    known = query.versions(tx, owed.resource, owed.identity)
     unsent = [entry for entry in known if entry.state in machine.UNSENT]
     in_flight = next((entry for entry in known if entry.state in machine.IN_FLIGHT), None)
     delivered = next((entry for entry in known if entry.state is State.DELIVERED), None)
@@ -121,24 +104,12 @@ def owe(tx: Connection, owed: Owed, *, now: datetime) -> Entry | None:
 def left_scope(tx: Connection, resource: str, identity: str, *, reason: str, now: datetime) -> list[Entry]:
     """Withdraw what was not sent of an identity; a draft or journal that was sent becomes a divergence."""
     withdrawn = []
-    for entry in versions(tx, resource, identity):
+    for entry in query.versions(tx, resource, identity):
         if entry.state in machine.UNSENT:
             withdrawn.append(move(tx, entry, State.WITHDRAWN, Actor.INTAKE, now=now, reason=reason))
         elif resource in table.CREATE_ONCE and entry.state in (*machine.IN_FLIGHT, State.DELIVERED):
             divergence.left_scope(tx, entry, now=now)
     return withdrawn
-
-
-def due(tx: Connection, resource: str, *, limit: int, now: datetime) -> list[Entry]:
-    """What is ready and due, the most pressing first: by the last day to publish, then by age."""
-    entry = table.entry.c
-    query = (
-        sa.select(table.entry)
-        .where(entry.resource == resource, entry.state == State.READY.value, entry.due_at <= now)
-        .where(entry.stream.not_in(hold.streams(tx)))
-        .order_by(sa.case((entry.publish_by.is_(None), 1), else_=0), entry.publish_by, entry.id)
-    )
-    return [of(row) for row in tx.execute(query.limit(limit))]
 
 
 def claim(
@@ -215,24 +186,19 @@ def end(
     return moved
 
 
-def has_attempt(tx: Connection, number: int) -> bool:
-    """Is there an attempt of this number? One that was opened is never taken away."""
-    return tx.execute(sa.select(table.attempt.c.id).where(table.attempt.c.id == number)).first() is not None
-
-
 def open_batches(tx: Connection) -> list[Batch]:
     """Batches whose attempt was never closed: their process ended while it was under way."""
-    query = sa.select(table.attempt).where(table.attempt.c.ended_at.is_(None)).order_by(table.attempt.c.id)
+    open_ = sa.select(table.attempt).where(table.attempt.c.ended_at.is_(None)).order_by(table.attempt.c.id)
     return [
-        Batch(row.batch_id, row.id, row.resource, tuple(members(tx, row.batch_id)), b"", row.started_at)
-        for row in tx.execute(query).all()
+        Batch(row.batch_id, row.id, row.resource, tuple(query.members(tx, row.batch_id)), b"", row.started_at)
+        for row in tx.execute(open_).all()
     ]
 
 
 def put_in_doubt(tx: Connection, resource: str, identity: str, *, loan_id: str, now: datetime) -> Entry:
     """Put down, in doubt, what the witness saw leave and this outbox knows nothing of; the unsent is withdrawn."""
     machine.check(None, State.IN_DOUBT, Actor.START)
-    before = versions(tx, resource, identity)
+    before = query.versions(tx, resource, identity)
     withdraw_doubted(tx, before, now=now)
     number = _insert_row(
         tx,
@@ -273,7 +239,7 @@ def explain(tx: Connection, entry: Entry, reason: str) -> Entry:
 def put_by_hand(tx: Connection, loan_id: str, *, note: str, now: datetime) -> Entry:
     """Put down a draft that a person typed into PA2 and that the MIS does not owe yet: it is never sent."""
     machine.check(None, State.DELIVERED, Actor.PERSON)
-    before = versions(tx, "loan_draft", loan_id)
+    before = query.versions(tx, "loan_draft", loan_id)
     number = _insert_row(
         tx,
         table.entry,
@@ -293,53 +259,6 @@ def put_by_hand(tx: Connection, loan_id: str, *, note: str, now: datetime) -> En
         settled_at=now,
     )
     return _inserted(tx, number)
-
-
-def drafts(tx: Connection) -> Iterator[Entry]:
-    """Loan drafts that are owed or under way, oldest first; one at a time, for their bodies hold photos."""
-    over = [state.value for state in machine.FINAL]
-    where = (table.entry.c.resource == "loan_draft", table.entry.c.state.not_in(over))
-    for number in list(tx.execute(sa.select(table.entry.c.id).where(*where).order_by(table.entry.c.id)).scalars()):
-        entry = find(tx, number)
-        if entry is not None:
-            yield entry
-
-
-def drafts_at_kiva(tx: Connection) -> set[str]:
-    """The loan ids and identities of drafts that are delivered."""
-    columns = table.entry.c
-    where = (columns.resource == "loan_draft", columns.state == State.DELIVERED.value)
-    rows = tx.execute(sa.select(columns.loan_id, columns.identity).where(*where))
-    return {one for row in rows for one in row}
-
-
-def by_hand(tx: Connection, loan_ids: Collection[str]) -> Entry | None:
-    """The draft that a person put down under one of these ids before the MIS owed it."""
-    columns = table.entry.c
-    where = (
-        columns.loan_id.in_(sorted(loan_ids)),
-        columns.resource == "loan_draft",
-        columns.origin == "person",
-        columns.state == State.DELIVERED.value,
-    )
-    row = tx.execute(sa.select(table.entry).where(*where).limit(1)).one_or_none()
-    return None if row is None else of(row)
-
-
-def was_sent(tx: Connection, resource: str, identity: str) -> Entry | None:
-    """The version of an identity that is at Kiva or may be, however we know it; None when there is none."""
-    return next((entry for entry in versions(tx, resource, identity) if entry.state in _SENT), None)
-
-
-def members(tx: Connection, batch_id: int) -> list[Entry]:
-    """The entries of a batch, in the order of the request."""
-    query = (
-        sa.select(table.entry)
-        .join(table.batch_member, table.batch_member.c.entry_id == table.entry.c.id)
-        .where(table.batch_member.c.batch_id == batch_id)
-        .order_by(table.batch_member.c.place)
-    )
-    return [of(row) for row in tx.execute(query)]
 
 
 def move(tx: Connection, entry: Entry, target: State, by: Actor, *, now: datetime, **values: Any) -> Entry:
@@ -392,7 +311,7 @@ def follow(tx: Connection, settled: Entry, *, by: Actor, now: datetime) -> Entry
     if settled.state in machine.IN_FLIGHT:
         return settled
     newer = next(
-        (entry for entry in versions(tx, settled.resource, settled.identity) if entry.waits_for == settled.id),
+        (entry for entry in query.versions(tx, settled.resource, settled.identity) if entry.waits_for == settled.id),
         None,
     )
     if newer is None or newer.state not in machine.UNSENT:
@@ -448,13 +367,13 @@ def _same(entry: Entry, owed: Owed) -> bool:
 
 def _perhaps_applied(tx: Connection, entries: Sequence[Entry]) -> bool:
     """Was any of them sent without our learning what became of it? Then Kiva may hold it, not what it last accepted."""
-    query = (
+    doubted = (
         sa.select(table.attempt.c.id)
         .join(table.batch_member, table.batch_member.c.batch_id == table.attempt.c.batch_id)
         .where(table.batch_member.c.entry_id.in_([entry.id for entry in entries]))
         .where(table.attempt.c.outcome == "in_doubt")
     )
-    return tx.execute(query.limit(1)).first() is not None
+    return tx.execute(doubted.limit(1)).first() is not None
 
 
 def _kept(tx: Connection, entry: Entry, owed: Owed, *, now: datetime) -> Entry | None:
@@ -518,7 +437,7 @@ def _first_state(owed: Owed) -> State:
 
 
 def _inserted(tx: Connection, number: int) -> Entry:
-    entry = find(tx, number)
+    entry = query.find(tx, number)
     assert entry is not None  # noqa: S101 - it was written in this transaction
     return entry
 

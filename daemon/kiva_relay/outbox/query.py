@@ -1,0 +1,96 @@
+"""What the outbox knows of its entries. Reads only; every function takes an open transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from kiva_relay.outbox import hold, table
+from kiva_relay.outbox import state as machine
+from kiva_relay.outbox.entry import Entry, of
+from kiva_relay.outbox.state import State
+
+_SENT = (*machine.IN_FLIGHT, State.DELIVERED)
+
+
+def find(tx: Connection, number: int) -> Entry | None:
+    """The entry with this number."""
+    row = tx.execute(sa.select(table.entry).where(table.entry.c.id == number)).one_or_none()
+    return None if row is None else of(row)
+
+
+def versions(tx: Connection, resource: str, identity: str) -> list[Entry]:
+    """All versions of one identity, newest first."""
+    query = (
+        sa.select(table.entry)
+        .where(table.entry.c.resource == resource, table.entry.c.identity == identity)
+        .order_by(table.entry.c.version.desc())
+    )
+    return [of(row) for row in tx.execute(query)]
+
+
+def due(tx: Connection, resource: str, *, limit: int, now: datetime) -> list[Entry]:
+    """What is ready and due, the most pressing first: by the last day to publish, then by age."""
+    entry = table.entry.c
+    query = (
+        sa.select(table.entry)
+        .where(entry.resource == resource, entry.state == State.READY.value, entry.due_at <= now)
+        .where(entry.stream.not_in(hold.streams(tx)))
+        .order_by(sa.case((entry.publish_by.is_(None), 1), else_=0), entry.publish_by, entry.id)
+    )
+    return [of(row) for row in tx.execute(query.limit(limit))]
+
+
+def has_attempt(tx: Connection, number: int) -> bool:
+    """Is there an attempt of this number? One that was opened is never taken away."""
+    return tx.execute(sa.select(table.attempt.c.id).where(table.attempt.c.id == number)).first() is not None
+
+
+def drafts(tx: Connection) -> Iterator[Entry]:
+    """Loan drafts that are owed or under way, oldest first; one at a time, for their bodies hold photos."""
+    over = [state.value for state in machine.FINAL]
+    where = (table.entry.c.resource == "loan_draft", table.entry.c.state.not_in(over))
+    for number in list(tx.execute(sa.select(table.entry.c.id).where(*where).order_by(table.entry.c.id)).scalars()):
+        entry = find(tx, number)
+        if entry is not None:
+            yield entry
+
+
+def drafts_at_kiva(tx: Connection) -> set[str]:
+    """The loan ids and identities of drafts that are delivered."""
+    columns = table.entry.c
+    where = (columns.resource == "loan_draft", columns.state == State.DELIVERED.value)
+    rows = tx.execute(sa.select(columns.loan_id, columns.identity).where(*where))
+    return {one for row in rows for one in row}
+
+
+def by_hand(tx: Connection, loan_ids: Collection[str]) -> Entry | None:
+    """The draft that a person put down under one of these ids before the MIS owed it."""
+    columns = table.entry.c
+    where = (
+        columns.loan_id.in_(sorted(loan_ids)),
+        columns.resource == "loan_draft",
+        columns.origin == "person",
+        columns.state == State.DELIVERED.value,
+    )
+    row = tx.execute(sa.select(table.entry).where(*where).limit(1)).one_or_none()
+    return None if row is None else of(row)
+
+
+def was_sent(tx: Connection, resource: str, identity: str) -> Entry | None:
+    """The version of an identity that is at Kiva or may be, however we know it; None when there is none."""
+    return next((entry for entry in versions(tx, resource, identity) if entry.state in _SENT), None)
+
+
+def members(tx: Connection, batch_id: int) -> list[Entry]:
+    """The entries of a batch, in the order of the request."""
+    query = (
+        sa.select(table.entry)
+        .join(table.batch_member, table.batch_member.c.entry_id == table.entry.c.id)
+        .where(table.batch_member.c.batch_id == batch_id)
+        .order_by(table.batch_member.c.place)
+    )
+    return [of(row) for row in tx.execute(query)]
