@@ -18,7 +18,7 @@ test: $(DEV)  ## Run the tests
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not long"
 
 test-long: $(DEV)  ## Run the tests that take minutes
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m long --timeout 900
+	$(BIN)/pytest -n 2 --dist worksteal -m long --timeout 900
 
 check: $(DEV)  ## Look at the style, the types and the direction of imports
 	$(BIN)/ruff check .

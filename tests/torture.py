@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import os
 import random
+import secrets
 import signal
 import subprocess
 import sys
@@ -109,7 +110,7 @@ def set_up(
 @contextlib.contextmanager
 def book_of(server: postgres.Server, photos: Path, *, clients: int) -> Iterator[str]:
     """A database with a book in it, to be cloned; its name."""
-    name = f"torture_book_{clients}"
+    name = f"torture_book_{clients}_{secrets.token_hex(3)}"
     with psycopg.connect(server.create_database(name)) as connection:
         fineract.create(connection)
         book.seed(connection, photos, today=date.today(), clients=clients)

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import importlib.resources
 import json
+import secrets
 from collections import Counter
 from collections.abc import Iterator
 from datetime import date, timedelta
@@ -91,7 +92,8 @@ def institution(
 ) -> Iterator[Institution]:
     engine, version = request.param
     mappings = document.load([shipped.folder("mappings") / VERSIONS[version]], parameters={"kiva_fund": KIVA_FUND})
-    url = postgres_server.create_database(f"version_{engine}_{version}".replace(".", "_"))
+    name = f"version_{engine}_{version}_{secrets.token_hex(3)}"
+    url = postgres_server.create_database(name.replace(".", "_"))
     with psycopg.connect(url) as connection:
         fineract.create(connection)
         book.seed(connection, tmp_path_factory.mktemp("photos"), today=TODAY, clients=900)

@@ -11,7 +11,7 @@ import simulated
 from simulated import Workshop
 
 EVERYDAY = 80
-SEEDS = 2_400
+SEEDS = 2_000
 AT_ONCE = 40
 
 
