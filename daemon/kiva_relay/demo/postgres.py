@@ -94,10 +94,11 @@ class Server:
         """Start the server and wait until it takes connections."""
         deadline = time.monotonic() + START_WITHIN
         while True:
+            said_before = self._log.stat().st_size if self._log.exists() else 0
             self._process = self._spawn()
             if self._became_ready(self._process, deadline):
                 return
-            said = self._log.read_text(encoding="utf-8", errors="replace")[-2000:].strip()
+            said = self._log.read_bytes()[said_before:][-2000:].decode(errors="replace").strip()
             self.stop()
             # After a kill the old server's processes need a moment to notice; all else is for a person.
             if "pre-existing shared memory block" not in said or time.monotonic() > deadline:
@@ -120,7 +121,8 @@ class Server:
         command = self._command("postgres", "-D", str(self._data), "-p", str(self.port))
         for name, value in self._settings.items():
             command += ["-c", f"{name}={value}"]
-        with self._log.open("wb") as log:
+        # Appended to: after a kill the old server's processes still write, and must not write over the new one's words.
+        with self._log.open("ab") as log:
             # A session of its own: Ctrl-C in the terminal is for the demo, which stops us in order.
             return subprocess.Popen(  # noqa: S603 - our own binary
                 command, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
