@@ -132,7 +132,7 @@ def _drafts(case: Case, found: Figures) -> None:
         if len(sent) > 1:
             found.duplicated += len(sent) - 1
             found.wrong.append(f"draft {identity} is at Kiva {len(sent)} times")
-        if not sent and (entry is None or entry.state not in ("refused", "in_doubt")):
+        if not sent and not _is_on_record(case, entry):
             found.lost += 1
             found.wrong.append(f"draft {identity} is lost: {_said(entry)}")
         if sent and sent[0] not in versions:
@@ -140,6 +140,14 @@ def _drafts(case: Case, found: Figures) -> None:
         if sent and sent[0] != versions[-1] and not _is_known_to_differ(case, identity):
             found.wrong.append(f"draft {identity} was corrected after it was sent, and nobody knows")
     found.wrong += [f"draft {identity} is at Kiva, and nobody owed it" for identity in posted]
+
+
+def _is_on_record(case: Case, entry: Any) -> bool:
+    """Does a person know, or does it wait behind a version that is in doubt? `judge` asks of each doubt whether it is one."""
+    if entry is None:
+        return False
+    older = next((each for each in case.entries if each.id == entry.waits_for), None)
+    return entry.state in ("refused", "in_doubt") or (older is not None and older.state == "in_doubt")
 
 
 def _is_known_to_differ(case: Case, identity: str) -> bool:
