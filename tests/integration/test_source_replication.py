@@ -372,7 +372,7 @@ def test_kill_9_of_the_relay_loses_nothing(mis: Streamed, step: str) -> None:
                 teller.execute("UPDATE loan SET first_name = %s WHERE id = %s", [f"Awa {number}", loan])
                 last[loan] = f"Awa {number}"
 
-    life = killable.Life(mis.folder / "config.yaml", mis.folder / "relay.log")
+    life = killable.Life(mis.folder / "config.yaml", mis.folder / "relay.log", environ={"KIVA_SECRET": "s3cr3t"})
     writer = threading.Thread(target=work)
     writer.start()
     try:
