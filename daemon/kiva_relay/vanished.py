@@ -9,7 +9,7 @@ changed ones, for a loan has more columns filled later in its life.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import orjson
@@ -93,7 +93,7 @@ def note(
             found = habit.vanished()
             habit.forget(found)
             gone |= found
-    binding.put(tx, about, orjson.dumps({kind: asdict(habit) for kind, habit in habits.items()}).decode())
+    binding.put(tx, about, orjson.dumps(habits).decode())
     if gone:
         columns = ", ".join(sorted(gone))
         params = {"columns": columns, "empty": max(gone.values()), "of": LAST}

@@ -12,17 +12,18 @@ from kiva_relay.config import settings as config
 from kiva_relay.outbox import table
 
 _NAMES = {"api_url": "kiva.api_url", "partner_id": "kiva.partner_id", "mis": "mis.url"}
+_GET = sa.select(table.meta.c.value).where(table.meta.c.name == sa.bindparam("name"))
+_PUT = sa.update(table.meta).where(table.meta.c.name == sa.bindparam("its_name"))
 
 
 def get(tx: Connection, name: str) -> str | None:
     """A fact about the outbox itself."""
-    return tx.execute(sa.select(table.meta.c.value).where(table.meta.c.name == name)).scalar()
+    return tx.execute(_GET, {"name": name}).scalar()
 
 
 def put(tx: Connection, name: str, value: str) -> None:
     """Remember a fact about the outbox itself."""
-    done = tx.execute(sa.update(table.meta).where(table.meta.c.name == name).values(value=value))
-    if done.rowcount == 0:
+    if tx.execute(_PUT, {"value": value, "its_name": name}).rowcount == 0:
         tx.execute(sa.insert(table.meta).values(name=name, value=value))
 
 

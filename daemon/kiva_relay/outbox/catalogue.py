@@ -12,6 +12,7 @@ from kiva_relay.outbox import table
 from kiva_relay.resource import body as json_body
 
 KINDS = ("activities", "locales", "locations", "themes")
+_VERSIONS = sa.select(table.catalogue.c.kind, table.catalogue.c.sha256)
 
 
 def keep(tx: Connection, kind: str, items: list[dict[str, Any]], *, now: datetime) -> bool:
@@ -35,8 +36,7 @@ def load(tx: Connection) -> dict[str, list[dict[str, Any]]]:
 
 def versions(tx: Connection) -> dict[str, str]:
     """A fingerprint of each list: to see whether they have to be loaded again."""
-    columns = table.catalogue.c
-    return {row.kind: row.sha256 for row in tx.execute(sa.select(columns.kind, columns.sha256))}
+    return {row.kind: row.sha256 for row in tx.execute(_VERSIONS)}
 
 
 def refreshed_at(tx: Connection) -> datetime | None:

@@ -62,6 +62,13 @@ class Hold:
         return REASONS[self.reason]
 
 
+_IN_FORCE = (
+    sa.select(*(table.hold.c[name] for name in Hold.__dataclass_fields__))
+    .where(table.hold.c.released_at.is_(None))
+    .order_by(table.hold.c.id)
+)
+
+
 def put(
     tx: Connection,
     what: str,
@@ -124,13 +131,7 @@ def released_after(tx: Connection, what: str, reason: str) -> int:
 
 def in_force(tx: Connection) -> list[Hold]:
     """All holds that were not released, oldest first."""
-    names = list(Hold.__dataclass_fields__)
-    query = (
-        sa.select(*(table.hold.c[name] for name in names))
-        .where(table.hold.c.released_at.is_(None))
-        .order_by(table.hold.c.id)
-    )
-    return [Hold(**row._mapping) for row in tx.execute(query)]  # noqa: SLF001 - SQLAlchemy's public name
+    return [Hold(**row._mapping) for row in tx.execute(_IN_FORCE)]  # noqa: SLF001 - SQLAlchemy's public name
 
 
 def was_ever(tx: Connection, reason: str) -> bool:

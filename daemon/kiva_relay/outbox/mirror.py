@@ -50,6 +50,12 @@ class Loan:
     currency: str | None = None
 
 
+_LOANS = sa.select(*(table.mirror.c[name] for name in Loan.__dataclass_fields__)).order_by(table.mirror.c.kiva_id)
+_BY_LOAN_ID = _LOANS.where(
+    table.mirror.c.loan_id.in_(sa.bindparam("loan_ids", expanding=True)), table.mirror.c.status.not_in(GONE)
+)
+
+
 @dataclass(frozen=True)
 class Refresh:
     """One reading of the whole list. Only a complete one proves that something is absent."""
@@ -129,8 +135,8 @@ def by_loan_id(tx: Connection, loan_ids: Collection[str]) -> dict[str, Loan]:
     found: dict[str, Loan] = {}
     ids = sorted(loan_ids)
     for start in range(0, len(ids), _CHUNK):
-        where = table.mirror.c.loan_id.in_(ids[start : start + _CHUNK])
-        for loan in _loans(tx, where, table.mirror.c.status.not_in(GONE)):
+        for row in tx.execute(_BY_LOAN_ID, {"loan_ids": ids[start : start + _CHUNK]}):
+            loan = Loan(*row)
             if loan.loan_id not in found or loan.status in EXPECTED:
                 found[loan.loan_id] = loan
     return found
@@ -169,5 +175,4 @@ def candidates(entry: Entry | Owed) -> list[str]:
 
 
 def _loans(tx: Connection, *where: sa.ColumnElement[bool]) -> list[Loan]:
-    columns = (table.mirror.c[name] for name in Loan.__dataclass_fields__)
-    return [Loan(*row) for row in tx.execute(sa.select(*columns).where(*where).order_by(table.mirror.c.kiva_id))]
+    return [Loan(*row) for row in tx.execute(_LOANS.where(*where))]

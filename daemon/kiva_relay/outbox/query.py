@@ -15,21 +15,35 @@ from kiva_relay.outbox.state import State
 
 _SENT = (*machine.IN_FLIGHT, State.DELIVERED)
 
+_entry = table.entry.c
+# What is asked for every key is made once: SQLAlchemy takes longer to make such a statement than SQLite to answer it.
+_FIND = sa.select(table.entry).where(_entry.id == sa.bindparam("number"))
+_VERSIONS = (
+    sa.select(table.entry)
+    .where(_entry.resource == sa.bindparam("resource"), _entry.identity == sa.bindparam("identity"))
+    .order_by(_entry.version.desc())
+)
+_BY_HAND = (
+    sa.select(table.entry)
+    .where(
+        _entry.loan_id.in_(sa.bindparam("loan_ids", expanding=True)),
+        _entry.resource == "loan_draft",
+        _entry.origin == "person",
+        _entry.state == State.DELIVERED.value,
+    )
+    .limit(1)
+)
+
 
 def find(tx: Connection, number: int) -> Entry | None:
     """The entry with this number."""
-    row = tx.execute(sa.select(table.entry).where(table.entry.c.id == number)).one_or_none()
+    row = tx.execute(_FIND, {"number": number}).one_or_none()
     return None if row is None else of(row)
 
 
 def versions(tx: Connection, resource: str, identity: str) -> list[Entry]:
     """All versions of one identity, newest first."""
-    query = (
-        sa.select(table.entry)
-        .where(table.entry.c.resource == resource, table.entry.c.identity == identity)
-        .order_by(table.entry.c.version.desc())
-    )
-    return [of(row) for row in tx.execute(query)]
+    return [of(row) for row in tx.execute(_VERSIONS, {"resource": resource, "identity": identity})]
 
 
 def due(tx: Connection, resource: str, *, limit: int, now: datetime) -> list[Entry]:
@@ -69,14 +83,7 @@ def drafts_at_kiva(tx: Connection) -> set[str]:
 
 def by_hand(tx: Connection, loan_ids: Collection[str]) -> Entry | None:
     """The draft that a person put down under one of these ids before the MIS owed it."""
-    columns = table.entry.c
-    where = (
-        columns.loan_id.in_(sorted(loan_ids)),
-        columns.resource == "loan_draft",
-        columns.origin == "person",
-        columns.state == State.DELIVERED.value,
-    )
-    row = tx.execute(sa.select(table.entry).where(*where).limit(1)).one_or_none()
+    row = tx.execute(_BY_HAND, {"loan_ids": sorted(loan_ids)}).one_or_none()
     return None if row is None else of(row)
 
 

@@ -27,6 +27,13 @@ AT_KIVA_ALREADY = "at_kiva_already"
 KNOWN_FROM_WITNESS = "known_from_witness"
 _DETAIL_LIMIT = 2_000
 
+_MOVE = sa.update(table.entry).where(
+    table.entry.c.id == sa.bindparam("its_id"),
+    table.entry.c.state == sa.bindparam("its_state"),
+    table.entry.c.row_version == sa.bindparam("its_row_version"),
+)
+_INSERT = {into: sa.insert(into) for into in (table.entry, table.batch, table.attempt)}
+
 
 class Overtaken(Exception):
     """Somebody else moved the entry between our look and our move; look again."""
@@ -279,16 +286,8 @@ def move(tx: Connection, entry: Entry, target: State, by: Actor, *, now: datetim
     }
     if entry.state is State.DELIVERED:
         changes["evidence"] = None
-    done = tx.execute(
-        sa.update(table.entry)
-        .where(
-            table.entry.c.id == entry.id,
-            table.entry.c.state == entry.state.value,
-            table.entry.c.row_version == entry.row_version,
-        )
-        .values(**changes)
-    )
-    if done.rowcount != 1:
+    seen = {"its_id": entry.id, "its_state": entry.state.value, "its_row_version": entry.row_version}
+    if tx.execute(_MOVE, {**changes, **seen}).rowcount != 1:
         raise Overtaken(f"entry {entry.id} is no longer {entry.state}")
     return dataclasses.replace(entry, **{**changes, "state": target})
 
@@ -443,7 +442,7 @@ def _inserted(tx: Connection, number: int) -> Entry:
 
 
 def _insert_row(tx: Connection, into: sa.Table, **values: Any) -> int:
-    key = tx.execute(sa.insert(into).values(**values)).inserted_primary_key
+    key = tx.execute(_INSERT[into], values).inserted_primary_key
     assert key is not None  # noqa: S101 - every one of these tables numbers its rows
     return int(key[0])
 

@@ -15,7 +15,25 @@ from kiva_relay.outbox.store import Overtaken
 
 _CHUNK = 500
 
+_columns = table.captured.c
 _insert = sa.insert(table.captured)
+_MARKS = sa.select(table.watermark)
+_CAPTURED = sa.select(table.captured).where(
+    _columns.stream == sa.bindparam("stream"), _columns.key.in_(sa.bindparam("keys", expanding=True))
+)
+_KEEP = sa.update(table.captured).where(
+    _columns.stream == sa.bindparam("its_stream"), _columns.key == sa.bindparam("its_key")
+)
+_SAME_IDENTITY = (
+    sa.select(_columns.key)
+    .where(
+        _columns.resource == sa.bindparam("resource"),
+        _columns.identity == sa.bindparam("identity"),
+        _columns.key != sa.bindparam("other_than"),
+        _columns.in_scope,
+    )
+    .limit(1)
+)
 
 
 @dataclass(frozen=True)
@@ -55,7 +73,7 @@ class Captured:
 
 def watermarks(tx: Connection) -> dict[str, Watermark]:
     """All watermarks, by stream."""
-    return {row.stream: Watermark(**row._mapping) for row in tx.execute(sa.select(table.watermark))}  # noqa: SLF001 - SQLAlchemy's public name
+    return {row.stream: Watermark(**row._mapping) for row in tx.execute(_MARKS)}  # noqa: SLF001 - SQLAlchemy's public name
 
 
 def begin(tx: Connection, stream: str) -> None:
@@ -125,11 +143,9 @@ def _move_walk(tx: Connection, mark: Watermark, **values: Any) -> None:
 
 def captured(tx: Connection, stream: str, keys: Collection[str]) -> dict[str, Captured]:
     """What is known of these keys."""
-    columns, wanted = table.captured.c, sorted(keys)
-    found = {}
+    wanted, found = sorted(keys), {}
     for start in range(0, len(wanted), _CHUNK):
-        where = (columns.stream == stream, columns.key.in_(wanted[start : start + _CHUNK]))
-        for row in tx.execute(sa.select(table.captured).where(*where)):
+        for row in tx.execute(_CAPTURED, {"stream": stream, "keys": wanted[start : start + _CHUNK]}):
             found[row.key] = Captured(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name
     return found
 
@@ -140,9 +156,7 @@ def keep(tx: Connection, seen: Captured, *, new: bool = False) -> None:
     if new:
         tx.execute(_insert, values)
         return
-    columns = table.captured.c
-    where = (columns.stream == seen.stream, columns.key == seen.key)
-    if tx.execute(sa.update(table.captured).where(*where).values(**values)).rowcount == 0:
+    if tx.execute(_KEEP, {**values, "its_stream": seen.stream, "its_key": seen.key}).rowcount == 0:
         tx.execute(_insert, values)
 
 
@@ -154,14 +168,8 @@ def forget(tx: Connection, stream: str, key: str) -> None:
 
 def same_identity(tx: Connection, resource: str, identity: str, *, other_than: str) -> str | None:
     """Another key, in scope, that claims the same identity."""
-    columns = table.captured.c
-    where = (
-        columns.resource == resource,
-        columns.identity == identity,
-        columns.key != other_than,
-        columns.in_scope,
-    )
-    return tx.execute(sa.select(columns.key).where(*where).limit(1)).scalar()
+    given = {"resource": resource, "identity": identity, "other_than": other_than}
+    return tx.execute(_SAME_IDENTITY, given).scalar()
 
 
 def to_read_again(tx: Connection, stream: str, *, limit: int) -> list[str]:
