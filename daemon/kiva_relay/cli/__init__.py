@@ -125,7 +125,8 @@ def _dispatch(given: list[str]) -> int:
     inner = [name.split()[1] for name in family if name != word]
     if inner and len(given) > 1 and not given[1].startswith("-") and given[1] not in inner:
         raise _unknown(given[1], inner, f"kiva-relay {word} {given[1]}")
-    result = _build(word, family)(args=given[1:], prog_name=f"kiva-relay {word}", standalone_mode=False)
+    chosen = [name for name in family if name.split() == given[:2]]
+    result = _build(word, chosen or family)(args=given[1:], prog_name=f"kiva-relay {word}", standalone_mode=False)
     return result if isinstance(result, int) else 0
 
 
