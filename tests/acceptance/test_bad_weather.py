@@ -32,6 +32,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@pytest.mark.long
 def test_an_api_that_is_down_is_waited_for(house: Institution, free_port: int) -> None:
     url = f"http://127.0.0.1:{free_port}"
     house.changes = {"kiva": {"token_url": f"{url}/oauth/token", "api_url": url}}
@@ -64,6 +65,7 @@ def test_refused_credentials_say_which_setting_and_lose_nothing(house: Instituti
     assert "another" not in log(house)
 
 
+@pytest.mark.long
 def test_a_wrong_partner_id_is_one_line_and_no_heap_of_refusals(house: Institution) -> None:
     house.changes = {"kiva": {"partner_id": "999"}}
     with house.process():
@@ -75,6 +77,7 @@ def test_a_wrong_partner_id_is_one_line_and_no_heap_of_refusals(house: Instituti
     assert not house.kiva.ledger()
 
 
+@pytest.mark.long
 def test_a_mis_that_is_down_at_the_start_is_waited_for(house: Institution, postgres_server: postgres.Server) -> None:
     name = house.url.rpartition("/")[2]
     house.connection.close()

@@ -86,6 +86,7 @@ def rests(stage: torture.Stage) -> reckoning.Figures:
     return figures
 
 
+@pytest.mark.long
 def test_nothing_is_lost_or_doubled_by_a_kill_at_any_step(stage: torture.Stage) -> None:
     new_work(stage)
     for step in ELSEWHERE:

@@ -127,6 +127,7 @@ def test_a_disk_that_fills_before_an_answer_keeps_the_answer_until_there_is_room
         rests(house)
 
 
+@pytest.mark.long
 def test_a_full_disk_ends_nothing_and_sends_nothing(house: Institution, small_disk: Path) -> None:
     house.server.state.faults.add(Fault(kind="status", on=("loans",), status=503, retry_after="1", times=4))
     with running(house, free_bytes=0) as process:
@@ -177,6 +178,7 @@ def test_a_file_that_cannot_be_written_any_more_does_not_end_the_relay(
     outbox.close()
 
 
+@pytest.mark.long
 def test_a_locked_file_is_waited_for_and_the_answer_is_not_lost(house: Institution) -> None:
     house.server.state.faults.add(Fault(kind="slow", on=("loan_draft",), seconds=1.0, times=1))
     with running(house, busy_seconds=0.2):
@@ -189,6 +191,7 @@ def test_a_locked_file_is_waited_for_and_the_answer_is_not_lost(house: Instituti
         rests(house)
 
 
+@pytest.mark.long
 def test_a_restarted_server_of_the_outbox_loses_no_answer(house: Institution, tmp_path: Path) -> None:
     with postgres.start(tmp_path / "its-own") as server:
         url = server.create_database("outbox")

@@ -274,6 +274,7 @@ def test_schema_is_json(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out)["title"] == "A mapping of kiva-relay"
 
 
+@pytest.mark.long
 def test_rehearse_sends_the_book_to_a_stand_in_and_counts_the_reasons(
     run: Run, house: Institution, good: list[str]
 ) -> None:

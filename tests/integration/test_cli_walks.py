@@ -26,6 +26,7 @@ def progress(house: Institution, stream: str = DRAFTS) -> walk.Progress | None:
         outbox.close()
 
 
+@pytest.mark.long
 def test_a_dry_run_says_what_the_first_start_would_owe_and_writes_nothing(house: Institution) -> None:
     house.changes = {"kiva": {"send": True}}
     posted = house.mis("SELECT account_no FROM m_loan WHERE loan_status_id = 300 AND loan_type_enum = 1 LIMIT 1")[0][0]

@@ -174,6 +174,7 @@ def test_an_hour_in_which_everything_is_answered_502_leaves_one_in_doubt_at_most
     assert hour.passes() <= 1
 
 
+@pytest.mark.long
 def test_the_bound_holds_after_a_release_also_when_the_clock_was_set_back(hour: Hour) -> None:
     answers_502(hour, "loan_draft")
     assert hour.passes() == 3

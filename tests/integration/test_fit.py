@@ -97,6 +97,7 @@ def test_a_column_that_holds_something_else_stops_its_mappings(house: Institutio
     assert intake.stopped == {}
 
 
+@pytest.mark.long
 def test_a_column_that_the_upgrade_emptied_holds_its_mappings_until_a_person_looked(
     house: Institution, intake: Intake, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -105,6 +105,7 @@ def test_positions_at_a_past_cut_off_are_the_sum_of_the_transactions_until_then(
     }
 
 
+@pytest.mark.long
 def test_where_kiva_gives_its_loans_but_not_its_lists_only_what_needs_them_waits(house: Institution) -> None:
     ids = expect_repayments(house)
     fault = house.kiva.fault("status", on="config", status=404, every=1)
