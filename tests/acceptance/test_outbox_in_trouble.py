@@ -100,6 +100,7 @@ def fill(disk: Path, *, leave: int = 0) -> Path:
     return stuff
 
 
+@pytest.mark.long
 def test_with_little_room_nothing_is_claimed_and_status_says_so(house: Institution, small_disk: Path) -> None:
     with running(house):  # 64 MB are to be kept free, and the disk has 32
         eventually(lambda: "The disk is almost full. Nothing is sent until there is room" in log(house))

@@ -172,6 +172,7 @@ def test_edit_puts_in_force_what_a_person_says_yes_to(house: Institution, own: P
     assert {each.name for each in own.glob("*edit*")} == set()
 
 
+@pytest.mark.long
 def test_edit_is_live_at_once(house: Institution, own: Path, good: list[str]) -> None:
     with house.process():
         eventually(lambda: len(house.sent("loan_draft")) > 0)

@@ -70,6 +70,7 @@ def test_a_sweep_without_a_relay_reads_here_and_counts_what_is_gone(house: Insti
     assert house.entries(key=str(loans[0]))[-1].state == "withdrawn"
 
 
+@pytest.mark.long
 def test_a_relay_that_runs_does_the_sweep_and_tells_what_polls_missed(house: Institution) -> None:
     """A change that no poll can show: the row is there, its place below the watermark."""
     house.changes = {"kiva": {"send": False}, "mis": {"watch": "overlap"}}

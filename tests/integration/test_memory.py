@@ -219,6 +219,7 @@ def test_an_outbox_of_an_hour_ago_is_held_and_sends_nothing_twice(kept: Kept) ->
     assert at_kiva(house) == Counter(before + waiting + later + new)
 
 
+@pytest.mark.long
 def test_a_lost_outbox_sends_nothing_twice_and_forgets_nothing(kept: Kept) -> None:
     house = kept.house
     sent = grant(house, 2)
@@ -541,6 +542,7 @@ def test_a_position_of_another_borrower_under_an_old_number_is_not_sent(kept: Ke
     assert "mis_went_back" in kept.holds()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kept", ["sqlite"], indirect=True)
 def test_a_mis_on_another_server_is_refused_until_a_person_takes_it(kept: Kept, tmp_path: Path) -> None:
     house = kept.house

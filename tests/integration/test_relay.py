@@ -243,6 +243,7 @@ def test_who_keeps_a_transaction_open_is_said_in_the_log_a_metric_and_status(
     assert f'session="{who}"' in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_a_role_with_the_grants_that_check_prints_suffices_and_cannot_write(house: Institution) -> None:
     name = f"reader_{os.getpid()}"
     house.mis(f"CREATE ROLE {name} LOGIN PASSWORD 'r'")

@@ -10,7 +10,7 @@ import pytest
 import simulated
 from simulated import Workshop
 
-EVERYDAY = 80
+EVERYDAY = 40
 SEEDS = 2_000
 AT_ONCE = 40
 

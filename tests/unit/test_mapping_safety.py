@@ -175,6 +175,7 @@ WRITTEN = [
 ]
 
 
+@pytest.mark.long
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_file_is_read_or_its_mistakes_are_told(tmp_path: Path, data: st.DataObject) -> None:
