@@ -105,9 +105,9 @@ def test_no_value_can_look_like_a_line_of_its_own() -> None:
 
 def test_warnings_of_libraries_become_lines_of_ours() -> None:
     stream = lines()
-    logging.getLogger("some.library").warning("the pool is %s", "full")
-    logging.getLogger("some.library").info("chatter")
-    logging.getLogger("some.library").log(35, "100%")
+    logging.getLogger("some.package").warning("the pool is %s", "full")
+    logging.getLogger("some.package").info("chatter")
+    logging.getLogger("some.package").log(35, "100%")
     assert stream.getvalue().splitlines() == [
         "2026-11-30T02:14:31.120Z WARNING the pool is full",
         "2026-11-30T02:14:31.120Z WARNING 100%",
@@ -117,7 +117,7 @@ def test_warnings_of_libraries_become_lines_of_ours() -> None:
 def test_configuring_twice_does_not_double_the_lines() -> None:
     lines()
     stream = lines()
-    logging.getLogger("some.library").warning("once")
+    logging.getLogger("some.package").warning("once")
     assert stream.getvalue().count("once") == 1
     log.configure()
     assert len([handler for handler in logging.getLogger().handlers if type(handler).__module__ == log.__name__]) == 1

@@ -16,7 +16,7 @@ from kiva_relay.outbox.store import Overtaken
 _CHUNK = 500
 
 _columns = table.captured.c
-_insert = sa.insert(table.captured)
+_INSERT = sa.insert(table.captured)
 _MARKS = sa.select(table.watermark)
 _CAPTURED = sa.select(table.captured).where(
     _columns.stream == sa.bindparam("stream"), _columns.key.in_(sa.bindparam("keys", expanding=True))
@@ -154,10 +154,10 @@ def keep(tx: Connection, seen: Captured, *, new: bool = False) -> None:
     """Remember what was captured of a key; `new`: nothing was."""
     values = {name: getattr(seen, name) for name in Captured.__dataclass_fields__}
     if new:
-        tx.execute(_insert, values)
+        tx.execute(_INSERT, values)
         return
     if tx.execute(_KEEP, {**values, "its_stream": seen.stream, "its_key": seen.key}).rowcount == 0:
-        tx.execute(_insert, values)
+        tx.execute(_INSERT, values)
 
 
 def forget(tx: Connection, stream: str, key: str) -> None:
