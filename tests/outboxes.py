@@ -6,11 +6,11 @@ import hashlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from kiva_relay.outbox import migration, query, store
+from kiva_relay.outbox import migration, query, sending, store
 from kiva_relay.outbox.database import Outbox, create_file
 from kiva_relay.outbox.entry import Entry, Owed
+from kiva_relay.outbox.sending import Batch, Ending, Verdict
 from kiva_relay.outbox.state import Actor, State
-from kiva_relay.outbox.store import Batch, Ending, Verdict
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 ACCEPTED = Ending("accepted", body_complete=True, status=200, detail=None)
@@ -64,14 +64,14 @@ def claim(outbox: Outbox, resource: str = "loan_draft", *, limit: int = 1, secon
     """Claim what is due."""
     with outbox.begin() as tx:
         due = query.due(tx, resource, limit=limit, now=later(seconds))
-        return store.claim(tx, resource, due, fence=1, now=later(seconds), request=lambda b: ",".join(b).encode())
+        return sending.claim(tx, resource, due, fence=1, now=later(seconds), request=lambda b: ",".join(b).encode())
 
 
 def end(outbox: Outbox, batch: Batch, ending: Ending, verdict: Verdict, *, seconds: float = 1) -> list[Entry]:
     """The answer came; the entries as they stand then."""
     with outbox.begin() as tx:
         verdicts = {entry.id: verdict for entry in batch.entries}
-        return store.end(tx, batch, ending, verdicts, by=Actor.COURIER, now=later(seconds))
+        return sending.end(tx, batch, ending, verdicts, by=Actor.COURIER, now=later(seconds))
 
 
 def states(outbox: Outbox, identity: str = "000000871", resource: str = "loan_draft") -> list[str]:

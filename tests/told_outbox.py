@@ -15,11 +15,11 @@ import sqlalchemy as sa
 
 import configuration
 from kiva_relay import cli
-from kiva_relay.outbox import mirror, query, settlement, store, table, watermark
+from kiva_relay.outbox import mirror, query, sending, settlement, store, table, watermark
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry, Owed
+from kiva_relay.outbox.sending import Ending, Verdict
 from kiva_relay.outbox.state import Actor, State
-from kiva_relay.outbox.store import Ending, Verdict
 from kiva_relay.pulse import Pulse
 from kiva_relay.resource.refusal import Refusal
 from outboxes import on_file
@@ -70,9 +70,9 @@ class Told:
         with self.outbox.begin() as tx:
             found = query.find(tx, entry.id)
             assert found is not None
-            batch = store.claim(tx, entry.resource, [found], fence=1, now=self.now, request=lambda b: b[0].encode())
+            batch = sending.claim(tx, entry.resource, [found], fence=1, now=self.now, request=lambda b: b[0].encode())
             assert batch is not None
-            return store.end(tx, batch, ending, {entry.id: verdict}, by=Actor.COURIER, now=self.now)[0]
+            return sending.end(tx, batch, ending, {entry.id: verdict}, by=Actor.COURIER, now=self.now)[0]
 
     def accept(self, entry: Entry, **receipt: str) -> Entry:
         """Kiva accepts it."""

@@ -11,8 +11,8 @@ import pytest
 from kiva_relay.delivery import reconciler
 from kiva_relay.outbox import mirror, store
 from kiva_relay.outbox.database import Outbox
+from kiva_relay.outbox.sending import Verdict
 from kiva_relay.outbox.state import State
-from kiva_relay.outbox.store import Verdict
 from outboxes import ACCEPTED, LOST, claim, end, later, lose, migrated, on_file, put, states
 
 LOAN = "000000871"

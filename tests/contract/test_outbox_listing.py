@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from kiva_relay import errors
-from kiva_relay.outbox import hold, listing, mirror, query, settlement, store
+from kiva_relay.outbox import hold, listing, mirror, query, sending, settlement, store
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.listing import Filter
+from kiva_relay.outbox.sending import Ending, Verdict
 from kiva_relay.outbox.state import Actor, State
-from kiva_relay.outbox.store import Ending, Verdict
 from kiva_relay.resource.refusal import Refusal
 from outboxes import later, migrated, on_file, owed
 
@@ -43,9 +43,9 @@ def send(outbox: Outbox, resource: str, verdict: Verdict, *, outcome: str = "acc
     ending = Ending(outcome, body_complete=True, status=200 if outcome == "accepted" else None, detail="said")
     with outbox.begin() as tx:
         due = query.due(tx, resource, limit=1, now=later(seconds))
-        batch = store.claim(tx, resource, due, fence=1, now=later(seconds), request=lambda b: b[0].encode())
+        batch = sending.claim(tx, resource, due, fence=1, now=later(seconds), request=lambda b: b[0].encode())
         assert batch is not None
-        return store.end(tx, batch, ending, {batch.entries[0].id: verdict}, by=Actor.COURIER, now=later(seconds))[0]
+        return sending.end(tx, batch, ending, {batch.entries[0].id: verdict}, by=Actor.COURIER, now=later(seconds))[0]
 
 
 def accept(outbox: Outbox, resource: str = "loan_draft", *, seconds: float = 1, **receipt: str) -> Entry:

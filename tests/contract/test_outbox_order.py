@@ -11,12 +11,12 @@ import sqlalchemy as sa
 
 from kiva_relay import errors
 from kiva_relay.delivery import reconciler
-from kiva_relay.outbox import mirror, query, settlement, store, table, watermark
+from kiva_relay.outbox import mirror, query, sending, settlement, store, table, watermark
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.mirror import Loan
+from kiva_relay.outbox.sending import Batch, Ending, Verdict
 from kiva_relay.outbox.state import Actor, State
-from kiva_relay.outbox.store import Batch, Ending, Verdict
 from kiva_relay.outbox.watermark import Captured
 from kiva_relay.resource.refusal import Refusal
 from outboxes import NOW, later, migrated, on_file, owed
@@ -48,7 +48,7 @@ def put(outbox: Outbox, identity: str = LOAN, seconds: float = 0, **changes: obj
 def claim(outbox: Outbox, resource: str = "loan_draft", *, seconds: float = 0) -> Batch:
     with outbox.begin() as tx:
         due = query.due(tx, resource, limit=1, now=later(seconds))
-        batch = store.claim(tx, resource, due, fence=1, now=later(seconds), request=lambda b: ",".join(b).encode())
+        batch = sending.claim(tx, resource, due, fence=1, now=later(seconds), request=lambda b: ",".join(b).encode())
     assert batch is not None
     return batch
 
@@ -57,7 +57,7 @@ def end(outbox: Outbox, batch: Batch, state: State, *, seconds: float = 1) -> En
     ending, verdict = ENDINGS[state]
     with outbox.begin() as tx:
         verdicts = {entry.id: verdict for entry in batch.entries}
-        return store.end(tx, batch, ending, verdicts, by=Actor.COURIER, now=later(seconds))[0]
+        return sending.end(tx, batch, ending, verdicts, by=Actor.COURIER, now=later(seconds))[0]
 
 
 def states(outbox: Outbox, resource: str = "loan_draft") -> list[str]:

@@ -15,8 +15,8 @@ from kiva_relay.outbox import witness as witnesses
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.recovery import Taken
+from kiva_relay.outbox.sending import Verdict
 from kiva_relay.outbox.state import State
-from kiva_relay.outbox.store import Verdict
 from kiva_relay.outbox.witness import Memory, Witness
 from outboxes import later, migrated, on_file
 

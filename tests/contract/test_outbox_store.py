@@ -14,8 +14,8 @@ from kiva_relay.delivery import reconciler
 from kiva_relay.outbox import hold, settlement, store, table
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry
+from kiva_relay.outbox.sending import Ending, Verdict
 from kiva_relay.outbox.state import Actor, State
-from kiva_relay.outbox.store import Ending, Verdict
 from kiva_relay.resource.refusal import Refusal
 from outboxes import (
     LOST,

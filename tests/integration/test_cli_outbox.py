@@ -11,8 +11,8 @@ import told_outbox
 from kiva_relay.cli import words
 from kiva_relay.outbox import hold, query
 from kiva_relay.outbox.entry import Entry
+from kiva_relay.outbox.sending import Verdict
 from kiva_relay.outbox.state import State
-from kiva_relay.outbox.store import Verdict
 from kiva_relay.resource.refusal import Refusal
 from told_outbox import NAME, Run, Told
 

@@ -13,8 +13,8 @@ from kiva_relay.config import settings as config
 from kiva_relay.config.kiva import Kiva
 from kiva_relay.delivery.outcome import either
 from kiva_relay.outbox.entry import Entry
+from kiva_relay.outbox.sending import Verdict
 from kiva_relay.outbox.state import State
-from kiva_relay.outbox.store import Verdict
 from kiva_relay.resource.kind import RESOURCES
 from kiva_relay.resource.refusal import Refusal
 

@@ -26,12 +26,12 @@ from kiva_relay.delivery import breaker, outcome
 from kiva_relay.delivery.client import Answer, Client
 from kiva_relay.delivery.outcome import Decision, Outcome
 from kiva_relay.delivery.token import CredentialsRefused, Token, Tokens
-from kiva_relay.outbox import binding, hold, mirror, query, store, table
+from kiva_relay.outbox import binding, hold, mirror, query, sending, store, table
 from kiva_relay.outbox.database import FREE_BYTES, Outbox
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.lease import Lease
+from kiva_relay.outbox.sending import Batch, Ending, Verdict
 from kiva_relay.outbox.state import Actor, State
-from kiva_relay.outbox.store import Batch, Ending, Verdict
 from kiva_relay.outbox.witness import Witness
 from kiva_relay.resource import window
 from kiva_relay.resource.kind import RESOURCES
@@ -191,7 +191,7 @@ class Courier:
             self._must_know_what_it_sent(tx)
             batch = None
             while batch is None and (due := query.due(tx, resource, limit=self._limit(tx, resource), now=now)):
-                batch = store.claim(
+                batch = sending.claim(
                     tx,
                     resource,
                     _may_go(tx, due, now=now) if resource == "loan_draft" else due,
@@ -248,7 +248,7 @@ class Courier:
 
         def put_back(tx: Connection) -> None:
             verdicts = dict.fromkeys((entry.id for entry in batch.entries), verdict)
-            store.end(tx, batch, ending, verdicts, by=Actor.COURIER, now=now)
+            sending.end(tx, batch, ending, verdicts, by=Actor.COURIER, now=now)
 
         self._record(put_back, attempt=batch.attempt_id, outcome=ending.outcome)
 
@@ -298,7 +298,7 @@ class Courier:
         moved: list[Entry] = []
 
         def settle(tx: Connection) -> None:
-            moved[:] = store.end(tx, batch, ending, verdicts, by=Actor.COURIER, now=now)
+            moved[:] = sending.end(tx, batch, ending, verdicts, by=Actor.COURIER, now=now)
             self._consequences(tx, batch, answer, decision, ended_as, now=now)
 
         receipt = {name: value for name, value in (given or {}).items() if name != "problems"}

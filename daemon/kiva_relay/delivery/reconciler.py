@@ -16,11 +16,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kiva_relay.outbox import mirror, store, table
+from kiva_relay.outbox import mirror, sending, store, table
 from kiva_relay.outbox.entry import Entry, of
 from kiva_relay.outbox.state import UNSENT, Actor, State
 
 MOST_REPEATS = 3
+_ENDED_BEFORE = "the process ended before"
 _NO_REPEAT = ("problem_without_loan",)
 _NOT_BY_ABSENCE = ("strange_answer", store.KNOWN_FROM_WITNESS)
 """Kiva may have taken it; or it was sent once more than this outbox knows, nobody knows when."""
@@ -40,16 +41,18 @@ def recover(tx: Connection, *, witnessed: Callable[[int], bool], now: datetime) 
     An additive attempt that the witness never heard of had not begun to send: it is ready again.
     """
     moved = []
-    for batch in store.open_batches(tx):
+    for batch in sending.open_batches(tx):
         never_left = batch.resource in table.CREATE_ONCE and not witnessed(batch.attempt_id)
         if never_left:
-            ending = store.Ending("not_processed", body_complete=False, status=None, detail="the process ended before")
-            verdict = store.Verdict(State.READY)
+            ending = sending.Ending(
+                "not_processed", body_complete=False, status=None, detail="the process ended before"
+            )
+            verdict = sending.Verdict(State.READY)
         else:
-            ending = store.Ending("in_doubt", body_complete=None, status=None, detail="the process ended")
-            verdict = store.Verdict(State.IN_DOUBT, reason="process_ended")
+            ending = sending.Ending("in_doubt", body_complete=None, status=None, detail="the process ended")
+            verdict = sending.Verdict(State.IN_DOUBT, reason="process_ended")
         verdicts = dict.fromkeys((entry.id for entry in batch.entries), verdict)
-        moved += store.end(tx, batch, ending, verdicts, by=Actor.START, now=now)
+        moved += sending.end(tx, batch, ending, verdicts, by=Actor.START, now=now)
     return moved
 
 

@@ -1,4 +1,4 @@
-"""The only file that writes entries, batches and attempts. Every move is a guarded UPDATE that fails loudly.
+"""The only file that writes entries. Every move is a guarded UPDATE that fails loudly.
 
 All functions take an open writing transaction (`Outbox.begin()`), so that a move, its attempt, its receipt and
 what follows from it are durable together or not at all.
@@ -7,71 +7,32 @@ what follows from it are durable together or not at all.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kiva_relay.outbox import divergence, hold, query, table
+from kiva_relay.outbox import divergence, query, table
 from kiva_relay.outbox import state as machine
 from kiva_relay.outbox.entry import Entry, Owed
 from kiva_relay.outbox.state import Actor, State
-from kiva_relay.resource import refusal
 
 OLDER_IN_FLIGHT = "older_in_flight"
 AT_KIVA_ALREADY = "at_kiva_already"
 KNOWN_FROM_WITNESS = "known_from_witness"
-_DETAIL_LIMIT = 2_000
 
 _MOVE = sa.update(table.entry).where(
     table.entry.c.id == sa.bindparam("its_id"),
     table.entry.c.state == sa.bindparam("its_state"),
     table.entry.c.row_version == sa.bindparam("its_row_version"),
 )
-_INSERT = {into: sa.insert(into) for into in (table.entry, table.batch, table.attempt)}
+_INSERT = sa.insert(table.entry)
 
 
 class Overtaken(Exception):
     """Somebody else moved the entry between our look and our move; look again."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What goes to Kiva in one request, with the attempt that is open for it."""
-
-    id: int
-    attempt_id: int
-    resource: str
-    entries: tuple[Entry, ...]
-    request: bytes
-    started_at: datetime
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What became of one entry of a batch."""
-
-    target: State
-    receipt: dict[str, Any] | None = None
-    refusals: tuple[refusal.Refusal, ...] = ()
-    due_at: datetime | None = None
-    batch_cap: int | None = None
-    reason: str | None = None
-    no_repeat: bool = False
-
-
-@dataclass(frozen=True)
-class Ending:
-    """What became of one attempt, as evidence: kept for ever."""
-
-    outcome: str
-    body_complete: bool | None
-    status: int | None
-    detail: str | None
 
 
 def owe(tx: Connection, owed: Owed, *, now: datetime) -> Entry | None:
@@ -119,89 +80,6 @@ def left_scope(tx: Connection, resource: str, identity: str, *, reason: str, now
     return withdrawn
 
 
-def claim(
-    tx: Connection,
-    resource: str,
-    candidates: Sequence[Entry],
-    *,
-    fence: int,
-    now: datetime,
-    request: Callable[[Sequence[str]], bytes],
-) -> Batch | None:
-    """Take candidates (read in this transaction) into one batch and open its attempt; None when nothing may go.
-
-    A hold with an allowance lets so many pass. An entry whose batch was refused as a whole goes with at most
-    `batch_cap` others that have the same cap, so that a batch is halved until the culprit stands alone.
-    """
-    passes = hold.passes(tx, resource)
-    entries = _companions(candidates)[: passes if passes is not None else len(candidates)]
-    if not entries:
-        return None
-    if passes is not None:
-        hold.use_allowance(tx, resource, len(entries))
-    content = request([entry.body or "" for entry in entries])
-    batch_id = _insert_row(tx, table.batch, resource=resource, created_at=now)
-    attempt_id = _insert_row(
-        tx,
-        table.attempt,
-        batch_id=batch_id,
-        resource=resource,
-        fence=fence,
-        request_sha256=hashlib.sha256(content).hexdigest(),
-        started_at=now,
-    )
-    moved = tuple(move(tx, entry, State.SENDING, Actor.COURIER, now=now, reason=None) for entry in entries)
-    members = [{"batch_id": batch_id, "entry_id": entry.id, "place": n} for n, entry in enumerate(moved)]
-    tx.execute(sa.insert(table.batch_member), members)
-    return Batch(batch_id, attempt_id, resource, moved, content, now)
-
-
-def end(
-    tx: Connection, batch: Batch, ending: Ending, verdicts: Mapping[int, Verdict], *, by: Actor, now: datetime
-) -> list[Entry]:
-    """Close the attempt and move every entry of its batch, in one transaction. `verdicts` is by entry id."""
-    closed = tx.execute(
-        sa.update(table.attempt)
-        .where(table.attempt.c.id == batch.attempt_id, table.attempt.c.ended_at.is_(None))
-        .values(
-            ended_at=now,
-            outcome=ending.outcome,
-            body_complete=ending.body_complete,
-            status=ending.status,
-            detail=ending.detail[:_DETAIL_LIMIT] if ending.detail else None,
-        )
-    )
-    if closed.rowcount != 1:
-        raise Overtaken(f"attempt {batch.attempt_id} was closed by somebody else")
-    moved = []
-    for entry in batch.entries:
-        verdict = verdicts[entry.id]
-        values: dict[str, Any] = {"reason": verdict.reason}
-        if verdict.target is State.DELIVERED:
-            values |= {"evidence": "receipt", "receipt": verdict.receipt}
-        if verdict.target is State.REFUSED:
-            values |= {
-                "refusals": [reason.to_json() for reason in verdict.refusals],
-                "receipt": verdict.receipt,
-            }
-        if verdict.due_at is not None:
-            values["due_at"] = verdict.due_at
-        if verdict.batch_cap is not None:
-            values["batch_cap"] = verdict.batch_cap
-        done = move(tx, entry, verdict.target, by, now=now, **values)
-        moved.append(follow(tx, done, by=by, now=now))
-    return moved
-
-
-def open_batches(tx: Connection) -> list[Batch]:
-    """Batches whose attempt was never closed: their process ended while it was under way."""
-    open_ = sa.select(table.attempt).where(table.attempt.c.ended_at.is_(None)).order_by(table.attempt.c.id)
-    return [
-        Batch(row.batch_id, row.id, row.resource, tuple(query.members(tx, row.batch_id)), b"", row.started_at)
-        for row in tx.execute(open_).all()
-    ]
-
-
 def put_in_doubt(tx: Connection, resource: str, identity: str, *, loan_id: str, now: datetime) -> Entry:
     """Put down, in doubt, what the witness saw leave and this outbox knows nothing of; the unsent is withdrawn."""
     machine.check(None, State.IN_DOUBT, Actor.START)
@@ -209,7 +87,6 @@ def put_in_doubt(tx: Connection, resource: str, identity: str, *, loan_id: str, 
     withdraw_doubted(tx, before, now=now)
     number = _insert_row(
         tx,
-        table.entry,
         resource=resource,
         identity=identity,
         version=before[0].version + 1 if before else 1,
@@ -249,7 +126,6 @@ def put_by_hand(tx: Connection, loan_id: str, *, note: str, now: datetime) -> En
     before = query.versions(tx, "loan_draft", loan_id)
     number = _insert_row(
         tx,
-        table.entry,
         resource="loan_draft",
         identity=loan_id,
         version=before[0].version + 1 if before else 1,
@@ -397,7 +273,6 @@ def _insert(tx: Connection, owed: Owed, known: Sequence[Entry], *, waits_for: in
     adopted = target is State.DELIVERED
     number = _insert_row(
         tx,
-        table.entry,
         resource=owed.resource,
         identity=owed.identity,
         version=known[0].version + 1 if known else 1,
@@ -441,17 +316,7 @@ def _inserted(tx: Connection, number: int) -> Entry:
     return entry
 
 
-def _insert_row(tx: Connection, into: sa.Table, **values: Any) -> int:
-    key = tx.execute(_INSERT[into], values).inserted_primary_key
-    assert key is not None  # noqa: S101 - every one of these tables numbers its rows
+def _insert_row(tx: Connection, **values: Any) -> int:
+    key = tx.execute(_INSERT, values).inserted_primary_key
+    assert key is not None  # noqa: S101 - the table numbers its rows
     return int(key[0])
-
-
-def _companions(due: Sequence[Entry]) -> list[Entry]:
-    """The first due entry and those that may share its request: same cap, no loan twice."""
-    chosen: dict[str, Entry] = {}
-    for entry in due:
-        cap = due[0].batch_cap
-        if entry.batch_cap == cap and (cap is None or len(chosen) < cap):
-            chosen.setdefault(entry.loan_id if entry.resource == "repayment" else str(entry.id), entry)
-    return list(chosen.values())

@@ -1,0 +1,156 @@
+"""The only file that writes batches and attempts: what goes to Kiva in one request, and what became of it.
+
+All functions take an open writing transaction (`Outbox.begin()`), as `store` does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from kiva_relay.outbox import hold, query, store, table
+from kiva_relay.outbox.entry import Entry
+from kiva_relay.outbox.state import Actor, State
+from kiva_relay.resource import refusal
+
+_DETAIL_LIMIT = 2_000
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What goes to Kiva in one request, with the attempt that is open for it."""
+
+    id: int
+    attempt_id: int
+    resource: str
+    entries: tuple[Entry, ...]
+    request: bytes
+    started_at: datetime
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one entry of a batch."""
+
+    target: State
+    receipt: dict[str, Any] | None = None
+    refusals: tuple[refusal.Refusal, ...] = ()
+    due_at: datetime | None = None
+    batch_cap: int | None = None
+    reason: str | None = None
+    no_repeat: bool = False
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What became of one attempt, as evidence: kept for ever."""
+
+    outcome: str
+    body_complete: bool | None
+    status: int | None
+    detail: str | None
+
+
+def claim(
+    tx: Connection,
+    resource: str,
+    candidates: Sequence[Entry],
+    *,
+    fence: int,
+    now: datetime,
+    request: Callable[[Sequence[str]], bytes],
+) -> Batch | None:
+    """Take candidates (read in this transaction) into one batch and open its attempt; None when nothing may go.
+
+    A hold with an allowance lets so many pass. An entry whose batch was refused as a whole goes with at most
+    `batch_cap` others that have the same cap, so that a batch is halved until the culprit stands alone.
+    """
+    passes = hold.passes(tx, resource)
+    entries = _companions(candidates)[: passes if passes is not None else len(candidates)]
+    if not entries:
+        return None
+    if passes is not None:
+        hold.use_allowance(tx, resource, len(entries))
+    content = request([entry.body or "" for entry in entries])
+    batch_id = _insert_row(tx, table.batch, resource=resource, created_at=now)
+    attempt_id = _insert_row(
+        tx,
+        table.attempt,
+        batch_id=batch_id,
+        resource=resource,
+        fence=fence,
+        request_sha256=hashlib.sha256(content).hexdigest(),
+        started_at=now,
+    )
+    moved = tuple(store.move(tx, entry, State.SENDING, Actor.COURIER, now=now, reason=None) for entry in entries)
+    members = [{"batch_id": batch_id, "entry_id": entry.id, "place": n} for n, entry in enumerate(moved)]
+    tx.execute(sa.insert(table.batch_member), members)
+    return Batch(batch_id, attempt_id, resource, moved, content, now)
+
+
+def end(
+    tx: Connection, batch: Batch, ending: Ending, verdicts: Mapping[int, Verdict], *, by: Actor, now: datetime
+) -> list[Entry]:
+    """Close the attempt and move every entry of its batch, in one transaction. `verdicts` is by entry id."""
+    closed = tx.execute(
+        sa.update(table.attempt)
+        .where(table.attempt.c.id == batch.attempt_id, table.attempt.c.ended_at.is_(None))
+        .values(
+            ended_at=now,
+            outcome=ending.outcome,
+            body_complete=ending.body_complete,
+            status=ending.status,
+            detail=ending.detail[:_DETAIL_LIMIT] if ending.detail else None,
+        )
+    )
+    if closed.rowcount != 1:
+        raise store.Overtaken(f"attempt {batch.attempt_id} was closed by somebody else")
+    moved = []
+    for entry in batch.entries:
+        verdict = verdicts[entry.id]
+        values: dict[str, Any] = {"reason": verdict.reason}
+        if verdict.target is State.DELIVERED:
+            values |= {"evidence": "receipt", "receipt": verdict.receipt}
+        if verdict.target is State.REFUSED:
+            values |= {
+                "refusals": [reason.to_json() for reason in verdict.refusals],
+                "receipt": verdict.receipt,
+            }
+        if verdict.due_at is not None:
+            values["due_at"] = verdict.due_at
+        if verdict.batch_cap is not None:
+            values["batch_cap"] = verdict.batch_cap
+        done = store.move(tx, entry, verdict.target, by, now=now, **values)
+        moved.append(store.follow(tx, done, by=by, now=now))
+    return moved
+
+
+def open_batches(tx: Connection) -> list[Batch]:
+    """Batches whose attempt was never closed: their process ended while it was under way."""
+    open_ = sa.select(table.attempt).where(table.attempt.c.ended_at.is_(None)).order_by(table.attempt.c.id)
+    return [
+        Batch(row.batch_id, row.id, row.resource, tuple(query.members(tx, row.batch_id)), b"", row.started_at)
+        for row in tx.execute(open_).all()
+    ]
+
+
+def _companions(due: Sequence[Entry]) -> list[Entry]:
+    """The first due entry and those that may share its request: same cap, no loan twice."""
+    chosen: dict[str, Entry] = {}
+    for entry in due:
+        cap = due[0].batch_cap
+        if entry.batch_cap == cap and (cap is None or len(chosen) < cap):
+            chosen.setdefault(entry.loan_id if entry.resource == "repayment" else str(entry.id), entry)
+    return list(chosen.values())
+
+
+def _insert_row(tx: Connection, into: sa.Table, **values: Any) -> int:
+    key = tx.execute(sa.insert(into), values).inserted_primary_key
+    assert key is not None  # noqa: S101 - both tables number their rows
+    return int(key[0])
