@@ -1,34 +1,29 @@
-"""From the MIS to the outbox: keys become content, content becomes what is owed, all in one transaction a page.
+"""From the MIS to the outbox: which keys to look at, in which order, and how far each stream was read.
 
-Polling, sweep, backfill and "look again" only yield keys. One loop turns keys into content, a page at a time, in a
-snapshot that is opened after the previous page was committed: snapshot order is commit order, so an old read can
-never overtake a newer one. What is new is decided by content: a hash over everything the mapper was given.
+Polling, the stream, sweep, backfill and "look again" only yield keys. One loop turns keys into content, a page at a
+time, in a snapshot that is opened after the previous page was committed: snapshot order is commit order, so an old
+read can never overtake a newer one.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import hashlib
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
-from typing import Any
-from zoneinfo import ZoneInfo
 
 import orjson
 from sqlalchemy.engine import Connection
 
-from kiva_relay import errors, fit, follow, log, meter, owing, revision, vanished
+from kiva_relay import errors, fit, follow, log, owing, pages, revision
 from kiva_relay.clock import Clock
 from kiva_relay.config import settings as config
-from kiva_relay.mapping import lookup, mapper
+from kiva_relay.mapping import lookup
 from kiva_relay.mapping.document import Mapping as Document
-from kiva_relay.outbox import binding, catalogue, hold, watermark
+from kiva_relay.outbox import binding, hold, watermark
 from kiva_relay.outbox.database import Outbox
-from kiva_relay.outbox.watermark import Captured, Watermark
+from kiva_relay.outbox.watermark import Watermark
 from kiva_relay.resource import window
 from kiva_relay.resource.kind import RESOURCES
 from kiva_relay.source.mis import Mis
@@ -36,21 +31,11 @@ from kiva_relay.source.position import Cycle
 from kiva_relay.source.reader import Content
 from kiva_relay.walking import Also, Walking
 
-PAGE = 200
 _PAGES_A_CYCLE = 5
 _VANISHED = 2
 """So many rows gone from a table's end look like a backup; one is somebody's correction."""
 
 _log = log.get("intake")
-
-
-@dataclass(frozen=True)
-class Page:
-    """Keys of one stream to look at, and why: poll, backfill, sweep or report."""
-
-    document: Document
-    keys: tuple[str, ...]
-    origin: str
 
 
 class Intake:
@@ -70,11 +55,9 @@ class Intake:
     ) -> None:
         self._following = following
         self._cannot_move: frozenset[str] = frozenset()
-        self._first_start: datetime | None = None
-        self._lists: tuple[dict[str, str], lookup.Lists] | None = None
         self._outbox, self._settings, self._clock, self._mis = outbox, settings, clock, mis
         self._documents = {document.name: document for document in documents}
-        self._stop, self._at = stop, at
+        self._stop = stop
         self._aliases = lookup.loan_ids(settings.mapping_folders)
         self._revised: set[str] = set()
         self._bound = False
@@ -82,11 +65,19 @@ class Intake:
         self._fit = fit.Fit(documents, mis, clock=clock)
         self._busy_at_start = 0.0
         self._walking = Walking(outbox, mis, clock=clock)
+        self._pages = pages.Pages(
+            outbox=outbox,
+            settings=settings,
+            clock=clock,
+            mis=mis,
+            fits=self._fit,
+            aliases=self._aliases,
+            at=at,
+        )
         self.regimes: dict[str, str] = {}
         self.horizon_age = timedelta(0)
         self.pinned_by = ""
         self.waits = False
-        self._zone = ZoneInfo(settings.mis.timezone)
 
     def cycle(self) -> int:
         """Look once at everything that may have changed; how many keys were new or different.
@@ -141,7 +132,7 @@ class Intake:
         documents = {name: one for name, one in self._documents.items() if name not in self._fit.stopped}
         report = self.report()
         streams = [document.stream for document in documents.values()]
-        routed = self._following.take(streams, cutoff=report.cutoff, most=PAGE)
+        routed = self._following.take(streams, cutoff=report.cutoff, most=pages.SIZE)
         if routed is None:
             return 0
         for name, error in routed.failed.items():
@@ -153,8 +144,8 @@ class Intake:
         for name, keys in routed.keys.items():
             with self._apart(name):
                 read: list[Content] | None = routed.contents[name]
-                for page in _pages(documents[name], [*keys], "poll"):
-                    captured += self._page(page, report, read=read)
+                for page in pages.of(documents[name], [*keys], "poll"):
+                    captured += self._pages.put_down(page, report, read=read)
                     read = None
         self._following.taken(routed, missed=self._fit.stopped)
         self._following.spent(self._mis.busy_seconds - busy)
@@ -279,9 +270,11 @@ class Intake:
             if name in quiet or name in self._fit.stopped:
                 continue
             with self._apart(name):
-                *pages, last = _pages(self._documents[name], cycle.keys[name], "poll")
-                captured += sum(self._page(page, report) for page in pages)
-                captured += self._page(last, report, also=partial(self._advance, mark=marks[name], cycle=cycle))
+                *before, last = pages.of(self._documents[name], cycle.keys[name], "poll")
+                captured += sum(self._pages.put_down(page, report) for page in before)
+                captured += self._pages.put_down(
+                    last, report, also=partial(self._advance, mark=marks[name], cycle=cycle)
+                )
         return captured
 
     def _advance(self, tx: Connection, _changed: Sequence[str], mark: Watermark, cycle: Cycle) -> None:
@@ -293,9 +286,9 @@ class Intake:
     def _look_again(self, document: Document, report: window.Report) -> int:
         """Keys whose answer may differ although no row of theirs changed."""
         with self._outbox.read() as tx:
-            keys = watermark.to_read_again(tx, document.name, limit=PAGE * _PAGES_A_CYCLE)
+            keys = watermark.to_read_again(tx, document.name, limit=pages.SIZE * _PAGES_A_CYCLE)
         origin = "report" if document.resource == "repayment" else "poll"
-        captured = sum(self._page(page, report) for page in _pages(document, keys, origin))
+        captured = sum(self._pages.put_down(page, report) for page in pages.of(document, keys, origin))
         if document.name in self._revised:
             with self._outbox.begin() as tx:
                 if revision.finish(tx, document, now=self._clock.now()):
@@ -312,9 +305,9 @@ class Intake:
                 break
 
             def read(keys: Sequence[str], origin: str, also: Also) -> int:
-                return self._page(Page(document, tuple(keys), origin), report, also=also)
+                return self._pages.put_down(pages.Page(document, tuple(keys), origin), report, also=also)
 
-            captured += self._walking.page(document, mark, limit=PAGE, read=read) + self.follow()
+            captured += self._walking.page(document, mark, limit=pages.SIZE, read=read) + self.follow()
             if self._mis.busy_seconds - self._busy_at_start > self._share:
                 break
         return captured
@@ -324,99 +317,3 @@ class Intake:
         """Seconds of the MIS that a cycle may take for walks, so that the next poll is not late."""
         mis = self._settings.mis
         return mis.poll_every.total_seconds() * float(mis.max_load) / 100
-
-    def _page(
-        self,
-        page: Page,
-        report: window.Report,
-        *,
-        read: list[Content] | None = None,
-        also: Also = lambda _tx, _changed: None,
-    ) -> int:
-        """Read a page in one snapshot, if it was not; put down in one transaction what is owed and `also`."""
-        now = self._clock.now()
-        stream = page.document.stream
-        contents = read or []
-        if read is None and page.keys:
-            contents = self._mis.read(stream, page.keys, cutoff=report.cutoff)
-        if contents:
-            self._fit.confirm(page.document)
-        self._at("read")
-        with self._outbox.begin() as tx:
-            known = watermark.captured(tx, stream.name, page.keys)
-            look = self._look(tx, page, report, now)
-            changed = [each for each in contents if self._one(tx, look, each, known.get(each.key))]
-            if page.origin != "backfill":  # old rows may never have had what is usual now
-                there = [each for each in changed if each.in_scope]
-                new, old = [x for x in there if x.key not in known], [x for x in there if x.key in known]
-                vanished.note(tx, page.document, new=new, changed=old, now=now)
-            # What was to be looked at again is no surprise.
-            also(tx, [each.key for each in changed if each.key not in known or not known[each.key].again])
-        self._at("captured")
-        meter.changes_captured.labels(stream=stream.name).inc(len(changed))
-        return len(changed)
-
-    def _look(self, tx: Connection, page: Page, report: window.Report, now: datetime) -> owing.Look:
-        versions = catalogue.versions(tx)
-        if self._lists is None or self._lists[0] != versions:
-            self._lists = (versions, lookup.Lists.of(catalogue.load(tx)))
-        walks = page.origin in ("backfill", "sweep", "leaving")
-        if self._first_start is None:
-            self._first_start = datetime.fromisoformat(binding.get(tx, "first_start") or now.isoformat())
-        return owing.Look(
-            document=page.document,
-            settings=self._settings,
-            origin=page.origin,
-            now=now,
-            today=now.astimezone(self._zone).date(),
-            report=report,
-            walk_number=watermark.watermarks(tx)[page.document.name].walk_number if walks else None,
-            lists=self._lists[1],
-            first_start=self._first_start,
-            aliases=self._aliases,
-        )
-
-    def _one(self, tx: Connection, look: owing.Look, content: Content, seen: Captured | None) -> bool:
-        """One key: whether it was new or different."""
-        in_scope = content.root is not None and content.in_scope
-        if not in_scope:
-            if seen is not None and seen.in_scope:
-                owing.leave(tx, look, seen, gone=content.root is None)
-                return True
-            return False
-        digest = _digest(content, look)
-        walked = seen.walk_number if seen is not None and look.walk_number is None else look.walk_number or 0
-        unchanged = seen is not None and seen.in_scope and seen.hash == digest and not seen.again
-        if unchanged and seen is not None and not self._to_map_again(look, seen):
-            if seen.walk_number != walked:
-                watermark.keep(tx, dataclasses.replace(seen, walk_number=walked))
-            return False
-        owing.put_down(tx, look, content, seen, digest=digest, walk_number=walked)
-        return not unchanged
-
-    @staticmethod
-    def _to_map_again(look: owing.Look, seen: Captured) -> bool:
-        """What was refused may be good now (lists and clocks change too); a backfill may reach further back."""
-        return (look.walk_number is not None and seen.refused) or (look.origin == "backfill" and seen.baselined)
-
-
-def _pages(document: Document, keys: Sequence[str], origin: str) -> Iterator[Page]:
-    for start in range(0, len(keys), PAGE):
-        yield Page(document, tuple(keys[start : start + PAGE]), origin)
-
-
-def _digest(content: Content, look: owing.Look) -> str:
-    """A fingerprint of everything the mapper is given. The cut-off counts only where the mapping reads it."""
-    document = look.document
-    cutoff = look.report.cutoff if document.stream.uses_cutoff else None
-    photos = mapper.photos(document, content, context=look.context)
-    given = [document.fingerprint, cutoff, content.root, content.related, photos]
-    return hashlib.sha256(
-        orjson.dumps(given, default=_plain, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
-    ).hexdigest()
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return hashlib.sha256(value).hexdigest()
-    return str(value)

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, timedelta, tzinfo
@@ -27,6 +25,7 @@ from kiva_relay.source import (
     failure,
     position,
     reader,
+    roots,
     route,
     schema,
     slot,
@@ -36,14 +35,11 @@ from kiva_relay.source import (
     watch,
 )
 from kiva_relay.source.pgoutput import Transaction
+from kiva_relay.source.plans import Plan, Plans
 from kiva_relay.source.position import Cycle, Horizon, Position, Snapshot
 from kiva_relay.source.reader import Content
 from kiva_relay.source.stamps import Stamps
 from kiva_relay.source.stream import CUTOFF, Stream
-from kiva_relay.source.watch import Facts, Watched
-
-_LOOK_AGAIN = 300.0
-"""Seconds for which indexes and types of the watched tables are believed to be what they were."""
 
 REST = 30.0
 """Seconds after which a stream that failed is tried again."""
@@ -51,7 +47,6 @@ REST = 30.0
 _SNAPSHOTS = 5
 _READINGS = 5
 
-_Plan = list[tuple[Watched, Facts]]
 _Answer = TypeVar("_Answer")
 
 
@@ -76,15 +71,12 @@ class Mis:
         self._engine = self.dialect.engine(self._url, password=password, statement_timeout=statement_timeout)
         self._timeout = statement_timeout
         self._zone = ZoneInfo(timezone)
-        self._watch = watch
         self._clock = clock
-        self._identity = ""
         self._done: Cycle | None = None
-        self._plans: dict[tuple[str, ...], tuple[float, tuple[Stream, ...], str, _Plan]] = {}
+        self._plans = Plans(self.dialect, asked=watch, clock=clock)
         self._pinned_since: tuple[int | None, float] = (None, 0.0)
         self._stopped: dict[str, tuple[float, Stream, errors.RelayError]] = {}
         self._shapes: dict[str, dict[str, dict[str, str]]] = {}
-        self._unsteady_tables: tuple[float, frozenset[str]] = (-math.inf, frozenset())
         self.busy_seconds = 0.0
 
     def identity(self) -> str:
@@ -138,9 +130,11 @@ class Mis:
         cx: sa.Connection,
     ) -> Cycle:
         snapshot = self.dialect.snapshot(cx)
-        plan = self._plan(cx, streams, horizon)
+        plan = self._plans.of(cx, streams, blind=horizon.blind)
         stands = {stream.name: self._position(cx, watermarks.get(stream.name)) for stream in streams}
-        until = position.following(self._server(cx), snapshot, horizon, stands.values(), stamped=watch.stamped(plan))
+        until = position.following(
+            self._plans.server(cx), snapshot, horizon, stands.values(), stamped=watch.stamped(plan)
+        )
         found = change.Found()
         for (since, seen), group in self._groups(streams, watermarks).items():
             look = change.Look(
@@ -217,7 +211,7 @@ class Mis:
     def _contents(self, cx: sa.Connection, stream: Stream, keys: Sequence[str], cutoff: date) -> list[Content]:
         page = reader.Page(cx, self.dialect, stream, self._values(stream, cutoff), self._zone_of(stream, cx))
         contents = reader.read(page, keys)
-        for _ in range(_READINGS if self._unsteady(cx, stream) else 0):
+        for _ in range(_READINGS if self._plans.unsteady(cx, stream) else 0):
             before, contents = contents, reader.read(page, keys)
             if before == contents:
                 break
@@ -230,67 +224,34 @@ class Mis:
 
     def walk(self, stream: Stream, *, after: str | None, limit: int) -> list[str]:
         """Keys in scope behind a key, in the order of the table's key; fewer than `limit` at the end."""
-        columns = [self.dialect.quoted(column) for column in stream.key]
-        values: dict[str, object] = {"kr_limit": limit}
-        behind = "1 = 1"
-        if after is not None:
-            parts = value.parts(after, len(columns))
-            if parts is None:
-                raise errors.UsageError(
-                    f"{after!r} is no key of {stream.name}; it has {errors.counted(len(columns), 'column')}."
-                )
-            names = [f"kr_after{number}" for number in range(len(columns))]
-            values |= dict(zip(names, parts, strict=True))
-            behind = self.dialect.after(columns, names)
-        listed = ", ".join(columns)
-        sql = f"SELECT {listed} FROM {self._scope(stream)} AND {behind} ORDER BY {listed} LIMIT :kr_limit"  # noqa: S608 - names come quoted, values bound
-        asked = statement.bind(sql, self._values(stream, self._today()) | values)
-        return self._asked(f"walking {stream.name}", lambda cx: [value.key(tuple(row)) for row in cx.execute(asked)])
+        values = self._values(stream, self._today())
+
+        def ask(cx: sa.Connection) -> list[str]:
+            return roots.behind(cx, self.dialect, stream, values, after=after, limit=limit)
+
+        return self._asked(f"walking {stream.name}", ask)
 
     def find(self, stream: Stream, column: str, values: Sequence[str]) -> list[str]:
         """Keys, in scope or not, of the roots whose column has one of these values, compared as text."""
-        keys = ", ".join(self.dialect.quoted(name) for name in stream.key)
         with self._snapshot(f"looking up {stream.name}") as cx:
-            present = schema.columns(cx, self.dialect, table=stream.table)
-            if column not in present:
-                raise schema.no_column(stream.table, column, present, asks=stream.name)
-            kind = self.dialect.kind(present[column])
-            compared = self.dialect.quoted(column)
-            if kind == "integer":  # what is no number is not there, and must not spoil the query
-                values = [one for one in values if one.isascii() and one.isdigit() and str(int(one)) == one]
-            elif kind != "text":
-                compared = self.dialect.as_text(compared)
-            found: dict[str, None] = {}
-            for chunk in statement.chunks((one,) for one in dict.fromkeys(values)):
-                condition, members = statement.within([compared], chunk)
-                sql = f"SELECT {keys} FROM {self.dialect.quoted(stream.table)} WHERE {condition} ORDER BY {keys}"  # noqa: S608 - as above
-                rows = cx.execute(statement.bind(sql, {}, {"kr_values": members}))
-                found |= dict.fromkeys(value.key(tuple(row)) for row in rows)
-            return list(found)
+            return roots.holding(cx, self.dialect, stream, column, values)
 
     def count(self, stream: Stream) -> int:
         """How many roots are in scope."""
-        sql = f"SELECT count(*) FROM {self._scope(stream)}"  # noqa: S608 - as above
         with self._snapshot(f"counting {stream.name}") as cx:
-            return int(cx.scalar(statement.bind(sql, self._values(stream, self._today()))) or 0)
+            return roots.count(cx, self.dialect, stream, self._values(stream, self._today()))
 
     def stamps(self, stream: Stream) -> list[Stamps]:
         """What the stamps of its tables are worth; reads each of them whole."""
         horizon = self.horizon()
         with self._snapshot(f"looking at the stamps of {stream.name}") as cx:
-            plan, zone = self._plan(cx, [stream], horizon), self._zone_of(stream, cx)
+            plan, zone = self._plans.of(cx, [stream], blind=horizon.blind), self._zone_of(stream, cx)
             return stamps.survey(cx, self.dialect, stream, plan, zone=zone, now=horizon.moment + horizon.age)
 
     def highest(self, stream: Stream) -> int | None:
         """The highest key of a stream's table, in scope or not; 0 without rows, None where keys are no numbers."""
-        if len(stream.key) > 1:
-            return None
         with self._snapshot(f"looking at {stream.name}") as cx:
-            kind = self.dialect.kind(schema.columns(cx, self.dialect, table=stream.table)[stream.key[0]])
-            if kind != "integer":
-                return None
-            sql = f"SELECT max({self.dialect.quoted(stream.key[0])}) FROM {self.dialect.quoted(stream.table)}"  # noqa: S608 - as above
-            return int(cx.scalar(statement.bind(sql, {})) or 0)
+            return roots.highest(cx, self.dialect, stream)
 
     def columns(self, source: str) -> dict[str, str]:
         """Columns of a table, or of a SELECT, and their kinds.
@@ -376,47 +337,18 @@ class Mis:
         rests = ((one, self._stopped.get(one.name)) for one in streams)
         return {one.name: rest[2] for one, rest in rests if rest and rest[0] > now and rest[1] == one}
 
-    def _unsteady(self, cx: sa.Connection, stream: Stream) -> list[str]:
-        """The tables of a stream that no snapshot holds."""
-        now = self._clock.monotonic()
-        if now - self._unsteady_tables[0] > _LOOK_AGAIN:
-            self._unsteady_tables = (now, frozenset(self.dialect.unsteady(cx)))
-        texts = " ".join([stream.table, *(one.table or one.sql or "" for one in stream.watched())])
-        return sorted(self._unsteady_tables[1].intersection(re.findall(r"\w+", texts)))
-
-    def _reason(self, cx: sa.Connection, plan: _Plan, stream: Stream, followed: watch.Followed) -> str:
-        unsteady = self._unsteady(cx, stream)
+    def _reason(self, cx: sa.Connection, plan: Plan, stream: Stream, followed: watch.Followed) -> str:
+        unsteady = self._plans.unsteady(cx, stream)
         engines = f"{', '.join(unsteady)}: an engine without snapshots, so that it is read twice" if unsteady else ""
         return "; ".join(one for one in (watch.reason(plan, stream, followed), engines) if one)
-
-    def _server(self, cx: sa.Connection) -> str:
-        # Asked anew with every plan, for another server may have taken the address.
-        if not self._identity:
-            self._identity = self.dialect.identity(cx)
-        return self._identity
-
-    def _plan(self, cx: sa.Connection, streams: Sequence[Stream], horizon: Horizon) -> _Plan:
-        names = tuple(stream.name for stream in streams)
-        now = self._clock.monotonic()
-        known = self._plans.get(names)
-        if known and known[1] == tuple(streams) and known[2] == horizon.blind and now - known[0] < _LOOK_AGAIN:
-            return known[3]
-        self._identity = ""
-        plan = []
-        for one in watch.watched(streams):
-            with failure.blamed({route.stream.name for route in one.routes}):
-                facts = schema.facts(cx, self.dialect, one, asked=self._watch, blind=horizon.blind)
-            plan.append((one, facts))
-        self._plans[names] = (now, tuple(streams), horizon.blind, plan)
-        return plan
 
     def _position(self, cx: sa.Connection, watermark: str | None) -> Position | None:
         if watermark is None:
             return None
         found = position.parse(watermark)
-        if found.server != self._server(cx):
+        if found.server != self._plans.server(cx):
             raise errors.WentBack(
-                f"The watermark was taken on {found.server}, and mis.url leads to {self._server(cx)}.",
+                f"The watermark was taken on {found.server}, and mis.url leads to {self._plans.server(cx)}.",
                 hint="kiva-relay watermark show",
             )
         return found
@@ -450,10 +382,6 @@ class Mis:
                 return self._zone
             case name:
                 return ZoneInfo(name)
-
-    def _scope(self, stream: Stream) -> str:
-        where = statement.fragment(stream.where, known={*stream.parameters, CUTOFF}) if stream.where else "1 = 1"
-        return f"{self.dialect.quoted(stream.table)} WHERE ({where})"
 
     def _age(self, horizon: Horizon, snapshot: Snapshot) -> timedelta:
         """How long the oldest transaction keeps the watermark where it is."""
