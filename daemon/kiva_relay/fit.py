@@ -12,6 +12,7 @@ from kiva_relay import errors, log, meter
 from kiva_relay.clock import Clock
 from kiva_relay.mapping import document as documents_
 from kiva_relay.mapping.document import Mapping as Document
+from kiva_relay.source import failure
 from kiva_relay.source.mis import Mis
 from kiva_relay.source.stream import ROOT
 
@@ -57,7 +58,8 @@ class Fit:
     def stop(self, name: str, error: errors.RelayError) -> None:
         """Let one stand still for a while: something failed that concerns no other."""
         if name not in self.stopped:
-            _log.error("A mapping does not fit the MIS; it stands still, the others go on", mapping=name)
+            cause = "see kiva-relay status" if isinstance(error, failure.Quoting) else str(error)
+            _log.error("A mapping does not fit the MIS; it stands still, the others go on", mapping=name, cause=cause)
         self.stopped[name] = str(error)
         self._next_look[name] = self._clock.monotonic() + TRY_AGAIN
         meter.replace(meter.stream_stopped, {(one,): 1.0 for one in self.stopped})

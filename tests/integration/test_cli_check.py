@@ -71,7 +71,7 @@ def test_servers_that_are_away_are_waited_for(check: Check) -> None:
         kiva={"token_url": "http://127.0.0.1:1/oauth/token", "api_url": "http://127.0.0.1:1"},
     )
     assert code == 3
-    assert "does not answer" in found["MIS"][0][1]
+    assert "No connection to the MIS database 127.0.0.1:1/fineract: " in found["MIS"][0][1]
     assert "kiva-relay sandbox" in found["Kiva"][0][1]
 
 
@@ -138,9 +138,51 @@ def test_the_grants_that_the_mappings_need_and_no_more(house: Institution, capsy
     assert cli.main(["check", "--grants", "--config", str(house.config)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "GRANT SELECT ON public.m_loan TO postgres;" in lines
-    assert {line.split(" ON ")[0] for line in lines[:-1]} == {"GRANT USAGE", "GRANT SELECT"}
-    assert lines[-1] == "GRANT pg_read_all_stats TO postgres;"
+    assert "GRANT SELECT ON public.m_fund TO postgres;" in lines, "which a parameter's choices come from"
+    statements = [line for line in lines if not line.startswith("--")]
+    assert {line.split(" ON ")[0] for line in statements[:-1]} == {"GRANT USAGE", "GRANT SELECT"}
+    assert statements[-1] == "GRANT pg_read_all_stats TO postgres;"
     assert not (house.folder / "outbox.db").exists()
+
+
+def test_what_is_printed_is_what_a_new_role_needs(
+    check: Check, house: Institution, capsys: pytest.CaptureFixture[str]
+) -> None:
+    house.mis("CREATE ROLE newcomer LOGIN PASSWORD 'r'")
+    house.mis("REVOKE ALL ON SCHEMA public FROM PUBLIC")
+    role = sa.make_url(house.url).set(username="newcomer", password="r").render_as_string(hide_password=False)
+    try:
+        code, found = check(mis={"url": role})
+        assert code == 1
+        assert "columns" not in found, "one error, not one of each column"
+        word, text = found["grants"][-1]
+        assert word == "error"
+        assert re.match(
+            r"newcomer may not read (\d+) of the \1 tables that the mappings name: .* and \d+ more\.\n", text
+        )
+        assert text.endswith("kiva-relay check --grants")
+        assert cli.main(["check", "--grants", "--config", str(house.config)]) == 0
+        for statement in capsys.readouterr().out.splitlines():
+            house.mis(statement)
+        code, found = check(mis={"url": role})
+        assert code == 0
+        assert found["grants"] == [("ok", "cannot write to the MIS")]
+        house.mis("REVOKE SELECT ON m_note FROM newcomer")
+        code, found = check(mis={"url": role})
+        assert "newcomer may not read 1 of the" in found["grants"][-1][1]
+        assert "name: m_note." in found["grants"][-1][1]
+        # They are printed also before the parameters are set.
+        assert check(mis={"url": role}, without="kiva_fund")[0] == 1
+        assert cli.main(["check", "--grants", "--config", str(house.config)]) == 0
+        out = capsys.readouterr().out
+        assert "GRANT SELECT ON public.m_note TO newcomer;" in out
+        assert "mistakes" not in out
+        house.mis("GRANT UPDATE (note) ON m_note TO newcomer")
+        assert "could write to m_note." in check(mis={"url": role})[1]["grants"][0][1]
+    finally:
+        house.mis("DROP OWNED BY newcomer")
+        house.mis("REVOKE pg_read_all_stats FROM newcomer")
+        house.mis("DROP ROLE newcomer")
 
 
 def test_it_says_what_a_look_costs_and_which_sql_would_better_it(
@@ -153,14 +195,20 @@ def test_it_says_what_a_look_costs_and_which_sql_would_better_it(
     try:
         _, found = check(mis={"url": reader, "watch": "overlap"})
         word, text = next(one for one in found["changes"] if "loan_draft.individual" in one[1])
-        assert word == "warning"
+        assert word == "ok", "somebody asked for it"
         assert re.search(r"noticed by overlap, \d+ ms a look", text)
-        assert "It would be better with:   GRANT pg_read_all_stats TO reader;" in text
-        assert "CREATE INDEX CONCURRENTLY ON m_loan (last_modified_on_utc);" in text
+        told = "\n".join(text for _, text in found["changes"])
+        assert told.count("stamped in the last 10 min is looked at again") == 1
+        assert told.count("CREATE INDEX CONCURRENTLY ON m_loan (last_modified_on_utc);") == 1
+        assert "GRANT" not in told, "it would change nothing"
         assert found["grants"] == [("ok", "cannot write to the MIS")]
         _, found = check(mis={"url": reader})
         word, text = next(one for one in found["changes"] if "loan_draft.individual" in one[1])
         assert (word, "noticed by xmin" in text) == ("ok", True)
+        _, found = check(mis={"url": reader, "watch": "horizon"})
+        told = "\n".join(text for _, text in found["changes"])
+        assert "no horizon for m_loan, " in told
+        assert told.count("GRANT pg_read_all_stats TO reader;") == 1
     finally:
         house.mis("DROP OWNED BY reader")
         house.mis("DROP ROLE reader")

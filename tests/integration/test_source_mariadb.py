@@ -129,6 +129,33 @@ def test_a_late_commit_is_found_where_a_naive_poller_loses_it(
         assert rows(teller, f"SELECT id FROM loan WHERE changed > '{newest}'") == []
 
 
+def test_a_role_without_any_right_is_told_its_grants(
+    server: mariadb_found.Server, database: str, teller: Cursor
+) -> None:
+    role = f"kn_{database[-12:]}"
+    who = f"'{role}'@'{server.url.host}'"
+    teller.execute(f"CREATE USER {who} IDENTIFIED BY 's@cret'")
+    plain = server.url.set(drivername="mariadb", username=role, password=None, database=database)
+    try:
+        with closing(small_mis.open_mis(str(plain), password="s@cret")) as mis:
+            with pytest.raises(errors.RelayError, match="Access denied") as caught:
+                mis.server()
+            assert caught.value.hint == "kiva-relay check --grants"
+            granted = mis.grants(["client", "loan"])
+            assert granted.read == (
+                f"GRANT SELECT ON `{database}`.`client` TO {who};",
+                f"GRANT SELECT ON `{database}`.`loan` TO {who};",
+            )
+            assert granted.see == f"GRANT PROCESS ON *.* TO {who};"
+            teller.execute(granted.read[0])
+            assert mis.unreadable(["client", "loan"]) == ["loan"]
+            teller.execute(granted.read[1])
+            assert mis.unreadable(["client", "loan"]) == []
+            assert mis.can_write() == []
+    finally:
+        teller.execute(f"DROP USER {who}")
+
+
 def test_without_the_grant_it_overlaps_and_says_which_grant(
     server: mariadb_found.Server, database: str, url: str, teller: Cursor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,13 +170,13 @@ def test_without_the_grant_it_overlaps_and_says_which_grant(
             assert cycle.regime == {"loans": "overlap"}
             assert role in cycle.reasons["loans"]
             assert mis.horizon().remedy == f"GRANT PROCESS ON *.* TO '{role}'@'{server.url.host}';"
-            assert mis.can_write(["loan", "client"]) == []
-            assert mis.grants(["loan"]) == [
-                f"GRANT SELECT ON `{database}`.`loan` TO '{role}'@'{server.url.host}';",
-                f"GRANT PROCESS ON *.* TO '{role}'@'{server.url.host}';",
-            ]
+            assert mis.can_write() == []
             teller.execute(f"GRANT UPDATE ON {database}.loan TO {role}@'{server.url.host}'")
-            assert mis.can_write(["loan", "client"]) == ["loan"]
+            assert mis.can_write() == ["loan"]
+            teller.execute(f"GRANT INSERT (id) ON {database}.client TO {role}@'{server.url.host}'")
+            assert mis.can_write() == ["client", "loan"]
+            teller.execute(f"GRANT DELETE ON {database}.* TO {role}@'{server.url.host}'")
+            assert len(mis.can_write()) > 2
         teller.execute(f"GRANT PROCESS ON *.* TO {role}@'{server.url.host}'")
         with closing(small_mis.open_mis(str(plain), password="s@cret")) as mis:
             assert mis.changes([LOANS], {"loans": None}).regime == {"loans": "horizon"}

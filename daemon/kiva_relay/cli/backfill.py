@@ -42,6 +42,12 @@ class _Tally:
     refused: int = 0
     reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
     sentences: dict[tuple[str, str], str] = field(default_factory=dict)
+    various: set[tuple[str, str]] = field(default_factory=set)
+
+    @property
+    def nothing(self) -> int:
+        """Rows of which Kiva expects nothing now."""
+        return self.rows - self.older - self.known - self.owed - self.at_kiva - self.waiting - self.refused
 
 
 def command(
@@ -148,7 +154,8 @@ def _tally(tx: Connection, name: str, known: Collection[tuple[str, str]]) -> _Ta
             for reason in map(Refusal.from_json, refusals or ()):
                 kind = (reason.code, reason.field)
                 tally.reasons[kind] += 1
-                tally.sentences.setdefault(kind, refusal.sentence(reason))
+                if tally.sentences.setdefault(kind, said := refusal.sentence(reason)) != said:
+                    tally.various.add(kind)
     return tally
 
 
@@ -158,7 +165,8 @@ def _show(tallies: Mapping[str, _Tally], *, asked: bool) -> None:
         for number, what in _parts(tally):
             frame.say(f"  {'':<26} {number:>8,}  {what}")
         for kind, number in tally.reasons.most_common(_REASONS):
-            frame.say(f"  {'':<26} {'':>8}    {number:,}  {tally.sentences[kind]}")
+            as_one = "as: " if kind in tally.various else ""
+            frame.say(f"  {'':<26} {'':>8}    {number:,}  {as_one}{tally.sentences[kind]}")
     frame.say()
     if not asked:
         frame.say("  Kiva's list of loans could not be read: what it has already is counted as owed.")
@@ -172,9 +180,10 @@ def _parts(tally: _Tally) -> Iterator[tuple[int, str]]:
     for number, what in (
         (tally.known, "in the outbox already"),
         (tally.waiting, "would wait: not complete yet, or their loan is not at Kiva"),
+        (tally.nothing, "nothing owed: Kiva expects no report of these loans now"),
         (tally.refused, "would be refused:"),
     ):
-        if number:
+        if number > 0:
             yield number, what
 
 
@@ -184,6 +193,7 @@ def _json(tally: _Tally) -> dict[str, object]:
         for (code, place), number in tally.reasons.most_common()
     ]
     counts = {
-        name: getattr(tally, name) for name in ("rows", "owed", "at_kiva", "older", "known", "waiting", "refused")
+        name: getattr(tally, name)
+        for name in ("rows", "owed", "at_kiva", "older", "known", "waiting", "nothing", "refused")
     }
     return {**counts, "reasons": reasons}

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from kiva_relay import opening
-from kiva_relay.cli import examination, frame, mappings
+from kiva_relay.cli import examination, frame, mappings, reads
 from kiva_relay.cli.finding import Finding
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
@@ -52,17 +52,32 @@ def command(
 
 
 def _print_grants(settings: Settings, *, as_json: bool) -> int:
-    """The SQL for the role of mis.url, and nothing around it, so that it can be piped; it is not run."""
+    """The SQL for the role of mis.url, which may have no right yet; it can be piped, and is not run."""
+    found, mistakes = mappings.read(settings)
+    if not found:
+        raise ConfigurationError(mistakes)
     opened = opening.open_mis(settings, clock=SystemClock())
     try:
-        statements = opened.grants(mappings.tables(mappings.load(settings)))
+        read = reads.of(found, dialect=opened.dialect.name)
+        needed = opened.grants(read.tables)
     finally:
         opened.close()
+    see = [needed.see] if needed.see else []
     if as_json:
-        frame.print_json(statements)
+        frame.print_json([*needed.read, *see])
         return 0
-    for statement in statements:
+    # A parameter that is not set yet changes no table.
+    if any(mistake.severity == "error" and not mistake.path.startswith("parameters.") for mistake in mistakes):
+        frame.say("-- The mappings have mistakes, so that tables may be missing here.   kiva-relay mapping check")
+    for unclear in read.unclear:
+        frame.say(f"-- Add the tables of {unclear}")
+    frame.say(f"-- To read the {counted(len(read.tables), 'table')} that {counted(len(found), 'mapping')} name:")
+    for statement in needed.read:
         frame.say(statement)
+    if see:
+        frame.say("-- To see whose transactions are open, no rows. Without it nothing is lost; with it less is read")
+        frame.say("-- twice, and `status` names who holds up the reading:")
+        frame.say(needed.see)
     return 0
 
 

@@ -69,16 +69,17 @@ def compare(settings: Settings, old: Mapping, new: Mapping, mis: Mis | None = No
 
 @contextlib.contextmanager
 def progress(doing: str, total: int) -> Iterator["_Advance"]:
-    """A bar on a terminal, with how long it still takes; nothing in a pipe."""
+    """A bar on a terminal, with rows a second and how long it still takes; nothing in a pipe."""
     output = frame.console(stderr=True)
     columns = (
         rich.progress.TextColumn("{task.description}"),
         rich.progress.BarColumn(),
         rich.progress.MofNCompleteColumn(),
+        rich.progress.TextColumn("{task.fields[rate]}"),
         rich.progress.TimeRemainingColumn(),
     )
     with rich.progress.Progress(*columns, console=output, transient=True, disable=not output.is_terminal) as bar:
-        yield _Advance(bar, bar.add_task(doing, total=total))
+        yield _Advance(bar, bar.add_task(doing, total=total, rate=""))
 
 
 class _Advance:
@@ -88,7 +89,8 @@ class _Advance:
         self._bar, self._task = bar, task
 
     def __call__(self, done: int, total: int | None = None) -> None:
-        self._bar.update(self._task, completed=done, total=total)
+        speed = self._bar.tasks[0].speed
+        self._bar.update(self._task, completed=done, total=total, rate=f"{speed:,.0f}/s" if speed else "")
 
 
 def _standing(settings: Settings, new: Mapping, changes: Sequence[Change]) -> tuple[int, int]:

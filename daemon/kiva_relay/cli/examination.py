@@ -9,7 +9,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from kiva_relay import errors, opening
-from kiva_relay.cli import frame, mappings, noticing
+from kiva_relay.cli import frame, mappings, noticing, reads
 from kiva_relay.cli.finding import Finding, failed
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
@@ -27,6 +27,8 @@ _NOT_FOUND = 404
 _CLOCKS_DIFFER = timedelta(seconds=5)
 _LITTLE_SPACE = 1 << 30
 _SERVICE = "kiva-relay"
+_SHOWN = 4
+_GRANTS = "What it needs, as SQL:     kiva-relay check --grants"
 
 
 # ---------------------------------------------------------------- configuration and mappings
@@ -85,11 +87,14 @@ def mis(settings: Settings, found: Sequence[Mapping]) -> Iterator[Finding]:
     opened = None
     try:
         opened = opening.open_mis(settings, clock=SystemClock())
-        yield _reached(settings, opened, found)
-        if found:
-            yield _writes(settings, opened, found)
+        tables = reads.of(found, dialect=opened.dialect.name).tables
+        yield _reached(settings, opened, tables)
+        yield _writes(settings, opened, tables)
         yield _clocks(settings, opened)
-        yield from _mappings_fit(settings, opened, found)
+        if unreadable := opened.unreadable(tables):
+            yield _unreadable(settings, unreadable, tables)
+        else:
+            yield from _mappings_fit(settings, opened, found)
     except errors.RelayError as error:
         yield failed("MIS", error)
     finally:
@@ -97,21 +102,32 @@ def mis(settings: Settings, found: Sequence[Mapping]) -> Iterator[Finding]:
             opened.close()
 
 
-def _reached(settings: Settings, opened: Mis, found: Sequence[Mapping]) -> Finding:
+def _reached(settings: Settings, opened: Mis, tables: Sequence[str]) -> Finding:
     url = sa.make_url(settings.mis.url)
-    tables = errors.counted(len(mappings.tables(found)), "table")
-    return Finding("ok", "MIS", f"{opened.server()}, {url.database}, as {url.username or 'its file'}; reads {tables}")
+    reads_ = errors.counted(len(tables), "table")
+    return Finding("ok", "MIS", f"{opened.server()}, {url.database}, as {url.username or 'its file'}; reads {reads_}")
 
 
-def _writes(settings: Settings, opened: Mis, found: Sequence[Mapping]) -> Finding:
-    writable = opened.can_write(mappings.tables(found))
+def _writes(settings: Settings, opened: Mis, tables: Sequence[str]) -> Finding:
+    writable = opened.can_write()
     if not writable:
         return Finding("ok", "grants", "cannot write to the MIS")
-    shown = ", ".join(writable[:4]) + (" and others" if len(writable) > 4 else "")  # noqa: PLR2004 - what fits a line
+    shown = _some([*(one for one in writable if one in tables), *(one for one in writable if one not in tables)])
     text = f"This role could write to {shown}. The relay never does; SELECT is enough, for a role of its own."
     if not settings.mis.url.startswith("sqlite:"):
-        text += "\nWhat it needs, as SQL:     kiva-relay check --grants"
+        text += f"\n{_GRANTS}"
     return Finding("warning", "grants", text)
+
+
+def _unreadable(settings: Settings, refused: Sequence[str], tables: Sequence[str]) -> Finding:
+    role = sa.make_url(settings.mis.url).username
+    text = f"{role} may not read {len(refused)} of the {errors.counted(len(tables), 'table')} that the mappings name:"
+    return Finding("error", "grants", f"{text} {_some(refused)}.\n{_GRANTS}")
+
+
+def _some(tables: Sequence[str]) -> str:
+    more = len(tables) - _SHOWN
+    return ", ".join(tables[:_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _clocks(settings: Settings, opened: Mis) -> Finding:

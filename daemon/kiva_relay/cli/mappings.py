@@ -2,9 +2,8 @@
 
 import contextlib
 import dataclasses
-import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from kiva_relay import opening
@@ -19,14 +18,6 @@ from kiva_relay.mapping import document, live, lookup
 from kiva_relay.mapping.document import Mapping
 from kiva_relay.outbox import catalogue
 from kiva_relay.source.mis import Mis
-
-_TABLE = re.compile(r"\b(?:FROM|JOIN)\s+([A-Za-z_][\w.]*+)(?!\s*\()", re.IGNORECASE)
-_NAMED_SELECT = re.compile(r"\b([A-Za-z_]\w*)\s+AS\s*(?:MATERIALIZED\s*)?\(", re.IGNORECASE)
-# Texts, comments, and functions whose arguments say FROM, as EXTRACT(YEAR FROM day).
-_NO_TABLE = re.compile(
-    r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/|\b(?:EXTRACT|TRIM|SUBSTRING|OVERLAY|POSITION)\s*\([^()]*\)",
-    re.IGNORECASE | re.DOTALL,
-)
 
 
 def load(settings: Settings) -> list[Mapping]:
@@ -146,24 +137,6 @@ def of_text(settings: Settings, old: Mapping, text: str) -> Mapping:
         file = Path(folder) / f"{old.name}.yaml"
         file.write_text(text, encoding="utf-8")
         return edited(settings, old, file)
-
-
-def tables(mappings: Sequence[Mapping]) -> list[str]:
-    """Every table that the mappings name, also inside a SELECT of theirs."""
-    return sorted(dict.fromkeys(table for mapping in mappings for table in _tables(mapping)))
-
-
-def _tables(mapping: Mapping) -> Iterator[str]:
-    yield mapping.stream.table
-    selects = [mapping.stream.where]
-    for relation in mapping.stream.watched():
-        if relation.table is not None:
-            yield relation.table
-        selects.append(relation.sql or "")
-    for sql in selects:
-        plain = _NO_TABLE.sub(" ", sql)
-        own = {name.casefold() for name in _NAMED_SELECT.findall(plain)}
-        yield from (name for name in _TABLE.findall(plain) if name.casefold() not in own)
 
 
 def verified(mappings: Sequence[Mapping], mis: Mis, *, known: Sequence[Mistake] = ()) -> ConfigurationError | None:

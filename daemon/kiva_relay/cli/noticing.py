@@ -24,7 +24,7 @@ def changes(settings: Settings, opened: Mis, streams: Sequence[Stream]) -> Itera
     follows = found is not None and settings.mis.watch in _FOLLOWS and not slot.lacks(found)
     followed = slot.covered(found, streams) if found is not None and follows else {}
     cycle = opened.changes(streams, {stream.name: None for stream in streams}, followed=followed)
-    yield from watching.findings(opened, streams, cycle, followed)
+    yield from watching.findings(opened, streams, cycle, followed, asked=settings.mis.watch)
     busy = opened.busy_seconds
     opened.changes(streams, dict(cycle.next), followed=followed)
     yield _cost(settings, opened.busy_seconds - busy)
@@ -42,13 +42,13 @@ def changes(settings: Settings, opened: Mis, streams: Sequence[Stream]) -> Itera
 
 def _cost(settings: Settings, busy: float) -> Finding:
     """What one look takes of the MIS's time; a look comes later where it would take more than its share."""
-    every = max(settings.mis.poll_every.total_seconds(), busy * 100 / float(settings.mis.max_load))
-    return Finding(
-        "ok",
-        _ABOUT,
-        f"a look takes {busy * 1000:,.0f} ms of the MIS's time, every {frame.length(timedelta(seconds=every))}:"
-        f" {busy / every:.1%} of it",
-    )
+    mis = settings.mis
+    every = max(mis.poll_every.total_seconds(), busy * 100 / float(mis.max_load))
+    text = f"a look takes {busy * 1000:,.0f} ms of the MIS's time, every {every:.3g} s: {busy / every:.1%} of it"
+    if every > mis.poll_every.total_seconds():
+        asked = f"{mis.poll_every.total_seconds():g} s"
+        text += f"\nNot every {asked}, as mis.poll_every says, for it keeps to mis.max_load, {mis.max_load:g} %."
+    return Finding("ok", _ABOUT, text)
 
 
 def _stream(settings: Settings, found: slot.Facts, streams: Sequence[Stream]) -> Iterator[Finding]:

@@ -23,7 +23,7 @@ def command(config: frame.Config = None, *, as_json: frame.AsJson = False) -> in
     with frame.outbox(settings) as outbox:
         with outbox.read() as tx:
             facts = situation.gather(tx, settings, now=frame.now())
-        size = outbox.path.stat().st_size if outbox.is_file else None
+        size = outbox.size()
     found = situation.findings(facts)
     if as_json:
         frame.print_json(_json(facts, found))
@@ -82,10 +82,12 @@ def _mis(facts: Facts) -> list[str]:
     stream = pulse.get("replication") or {}
     if stream.get("live"):
         lines.append(f"its stream is followed; it keeps {_megabytes(stream.get('kept') or 0)} of its log for the relay")
+        if set(regimes.values()) - {"replication"}:
+            lines.append("polled besides, until what was open before the stream was followed has ended")
     if pulse.get("horizon_age", 0.0) > _PINNED:
-        who = pulse.get("pinned_by") or "a session that cannot be seen"
+        who = pulse.get("pinned_by") or "whose, shows a grant: kiva-relay check --grants"
         age = frame.length(timedelta(seconds=pulse["horizon_age"]))
-        lines.append(f"a transaction of the MIS is open for {age}: {who}; nothing is lost by it")
+        lines.append(f"a transaction of the MIS is open for {age} ({who}); nothing is lost by it")
     for mark in facts.marks.values():
         if mark.walk is not None:
             since = "" if mark.walk_started_at is None else f", since {_moment(facts, mark.walk_started_at)}"

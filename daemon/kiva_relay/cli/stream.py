@@ -1,14 +1,17 @@
 """What the commands about the MIS's stream share: what the server has, and running the SQL that changes it."""
 
 import contextlib
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
 import psycopg
 import sqlalchemy as sa
 
 from kiva_relay import errors, opening
-from kiva_relay.cli import mappings
+from kiva_relay.cli import frame, mappings
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
 from kiva_relay.source import replication, slot
@@ -18,6 +21,8 @@ from kiva_relay.source.stream import Stream
 _LOCK_WITHIN = "5s"
 """A table that is in use is not waited for: a lock that waits would hold up everybody behind it."""
 _ENDS_WITHIN = "60s"
+_LETS_GO_WITHIN = timedelta(seconds=30)
+_LOOKS_EVERY = 0.5
 
 
 @dataclass(frozen=True)
@@ -61,8 +66,10 @@ def opened(settings: Settings) -> Iterator[Opened]:
         mis.close()
 
 
-def run(settings: Settings, statements: Sequence[str], *, admin: str | None) -> None:
-    """Run what `watch` prints, one statement after the other, as mis.url or as somebody who may.
+def run(settings: Settings, statements: Sequence[str], *, admin: str | None, command: str) -> None:
+    """Run what a command prints, one statement after the other, as mis.url or as somebody who may.
+
+    A slot that the relay still reads is waited for.
 
     Raises:
         RelayError: one was refused; those before it are done.
@@ -76,13 +83,37 @@ def run(settings: Settings, statements: Sequence[str], *, admin: str | None) -> 
             connection.execute("SELECT set_config('lock_timeout', %s, false)", [_LOCK_WITHIN])
             connection.execute("SELECT set_config('statement_timeout', %s, false)", [_ENDS_WITHIN])
             for statement in statements:
-                connection.execute(statement.encode())
+                _execute(connection, statement, patience=settings.mis.poll_every + _LETS_GO_WITHIN)
                 done += 1
     except psycopg.Error as error:
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]
         what = statements[done] if done < len(statements) else "the connection"
         raise errors.RelayError(
             f"The MIS refused after {errors.counted(done, 'statement')}: {said}. It was: {what}",
-            hint="kiva-relay watch setup --apply --admin postgresql://OWNER@HOST/DATABASE\n"
-            "or give what it prints to whoever owns the tables: kiva-relay watch setup",
+            hint=_who_may(error, statements, command),
         ) from error
+
+
+def _execute(connection: psycopg.Connection[Any], statement: str, *, patience: timedelta) -> None:
+    clock = SystemClock()
+    deadline, never = clock.monotonic() + patience.total_seconds(), threading.Event()
+    while True:
+        try:
+            connection.execute(statement.encode())
+        except psycopg.errors.ObjectInUse:
+            if clock.monotonic() > deadline:
+                raise
+            with frame.working("waiting for the relay to let go of the slot"):
+                clock.wait(never, _LOOKS_EVERY)
+        else:
+            return
+
+
+def _who_may(error: psycopg.Error, statements: Sequence[str], command: str) -> str:
+    if isinstance(error, psycopg.errors.ObjectInUse):
+        return "Somebody else reads the slot: SELECT active_pid FROM pg_replication_slots;"
+    who = "SUPERUSER" if slot.needs(statements) == "a superuser" else "OWNER"
+    return (
+        f"PGPASSWORD=… {command} --apply --admin postgresql://{who}@HOST/DATABASE\n"
+        f"or give what it prints to who may: {command}"
+    )

@@ -16,6 +16,7 @@ from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.walk import Progress
 
 _LOOKS_EVERY = 0.3
+_A_SECOND = timedelta(seconds=1)
 
 Chosen = Annotated[str | None, typer.Option("--mapping", metavar="NAME", help="Only this mapping; else all of them.")]
 
@@ -109,13 +110,15 @@ def _do_it_here(settings: Settings, began: Mapping[str, int]) -> None:
 
 def _say(name: str, progress: Progress | None) -> None:
     if progress is not None:
-        frame.say(f"  {name}   {told(progress)}")
+        frame.say(f"  {name:<26} {told(progress)}")
 
 
 def told(progress: Progress) -> str:
     """A walk in words: what was read, how fast, what was found."""
     span = (progress.at or progress.since) - progress.since
-    parts = [f"{errors.counted(progress.done, 'row')} read in {frame.length(span)} ({progress.rate:,.0f} a second)"]
+    parts = [f"{errors.counted(progress.done, 'row')} read in {frame.length(max(span, _A_SECOND))}"]
+    if span >= _A_SECOND:
+        parts[0] += f" ({progress.rate:,.0f} a second)"
     parts.append(f"{progress.found:,} new or different" if progress.found else "none new or different")
     if progress.gone:
         parts.append(f"{progress.gone:,} of them gone")
@@ -128,6 +131,6 @@ def under_way(progress: Progress) -> str:
     """A walk that is not at its end: rows, rate, time left."""
     shown = f"{progress.done:,} of {progress.total:,} rows"
     left = progress.left
-    if left is None:
+    if left is None or progress.done >= progress.total:
         return shown
-    return f"{shown}, {progress.rate:,.0f} a second, about {frame.length(max(left, timedelta(seconds=1)))} left"
+    return f"{shown}, {progress.rate:,.0f} a second, about {frame.length(max(left, _A_SECOND))} left"

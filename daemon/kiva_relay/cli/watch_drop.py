@@ -9,21 +9,22 @@ def command(
 ) -> int:
     """Print the SQL that undoes `watch setup`: a slot that nobody reads fills the MIS's disk.
 
-    A relay that runs goes on by polling; nothing is lost.
+    A relay that runs lets go of the slot at its next look and goes on by polling; nothing is lost.
     """
     settings = frame.load(config)
     with stream.opened(settings) as found:
         statements = found.drop()
     if apply:
-        stream.run(settings, statements, admin=admin)
-        for statement in statements:
-            frame.say(f"done: {statement}")
+        stream.run(settings, statements, admin=admin, command="kiva-relay watch drop")
     elif as_json:
         frame.print_json(statements)
         return 0
-    else:
-        for statement in statements:
-            frame.say(statement)
+    elif found.facts.there and found.facts.reader:
+        frame.say(f"-- Process {found.facts.reader} reads the slot; a relay lets go of it at its next look.")
+    for statement in statements:
+        frame.say(f"done: {statement}" if apply else statement)
     if not statements:
         frame.say(f"-- Nothing is there: neither publication nor slot {found.facts.name}.")
+    elif settings.mis.watch == "replication":
+        frame.say("-- mis.watch is replication in config.yaml: without a stream the relay will not start. Say auto.")
     return 0

@@ -6,11 +6,14 @@ import typer
 
 from kiva_relay import errors
 from kiva_relay.cli import frame, stream
+from kiva_relay.source import slot
 
 Admin = Annotated[
     str | None,
     typer.Option(
-        "--admin", metavar="URL", help="With --apply: as whom, postgresql://OWNER@HOST/DATABASE. Else mis.url."
+        "--admin",
+        metavar="URL",
+        help="With --apply: as whom, postgresql://WHO@HOST/DATABASE; the password in PGPASSWORD. Else mis.url.",
     ),
 ]
 Apply = Annotated[bool, typer.Option("--apply", help="Run it, instead of only printing it.")]
@@ -28,7 +31,7 @@ def command(
     with stream.opened(settings) as found:
         statements = found.setup()
         if apply:
-            stream.run(settings, statements, admin=admin)
+            stream.run(settings, statements, admin=admin, command=slot.SETUP)
             return _applied(found, statements)
     if as_json:
         frame.print_json(statements)
@@ -55,7 +58,8 @@ def _about(found: stream.Opened, statements: list[str]) -> list[str]:
     facts = found.facts
     if not statements:
         return [f"-- Nothing is missing: publication and slot {facts.name} are there."]
-    lines = [f"-- To be run in the MIS's database by an owner of its tables; {facts.role} then needs nothing more."]
+    who = slot.needs(statements)
+    lines = [f"-- To be run in the MIS's database by {who}; {facts.role} then needs nothing more."]
     if facts.wal_level != "logical":
         lines.append("-- wal_level needs a restart of PostgreSQL. The slot can only be made after it: run this again.")
     if any("IDENTITY" in statement for statement in statements):

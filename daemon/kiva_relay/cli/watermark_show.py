@@ -6,7 +6,7 @@ from kiva_relay.outbox import watermark
 from kiva_relay.outbox.watermark import Watermark
 from kiva_relay.source import position
 
-_COLUMNS = ("mapping", "read until", "how", "generation", "rows known", "reading all of it")
+_COLUMNS = ("mapping", "read until", "how", "reads again from", "generation", "rows known", "reading all of it")
 _WALKS = {"backfill": "for the first time", "sweep": "anew", "leaving": "anew, its last part"}
 
 
@@ -29,8 +29,17 @@ def command(config: frame.Config = None, *, as_json: frame.AsJson = False) -> No
 
 
 def _row(mark: Watermark, known: int, settings: Settings) -> tuple[object, ...]:
-    until = "the beginning" if mark.w is None else frame.moment(position.parse(mark.w).moment, settings)
+    until = "the beginning" if mark.w is None or mark.moved_at is None else frame.moment(mark.moved_at, settings)
     walk = "" if mark.walk is None else _WALKS[mark.walk]
     if mark.walk_after is not None:
         walk += f", after key {mark.walk_after}"
-    return mark.stream, until, mark.regime, mark.generation, known, walk
+    return mark.stream, until, mark.regime, _again_from(mark, settings), mark.generation, known, walk
+
+
+def _again_from(mark: Watermark, settings: Settings) -> str:
+    """From where the next look reads, for what was open at the last one may have ended by now."""
+    if mark.w is None or mark.regime == "scan":
+        return ""
+    place = position.parse(mark.w)
+    by_id = place.xid is not None and mark.regime in ("xmin", "replication")
+    return f"transaction {place.xid}" if by_id else frame.moment(place.moment, settings)

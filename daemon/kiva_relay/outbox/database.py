@@ -85,6 +85,13 @@ class Outbox:
         """Close all connections."""
         self.engine.dispose()
 
+    def size(self) -> int | None:
+        """Bytes of a file, with what stands in its log beside it; None for a server."""
+        if not self.is_file:
+            return None
+        files = (self.path, self.path.with_name(f"{self.path.name}-wal"))
+        return sum(file.stat().st_size for file in files if file.exists())
+
     def free_bytes(self) -> int | None:
         """How much room the disk of a file still has; None for a server, whose disk is not ours to see."""
         return shutil.disk_usage(self.path.parent).free if self.is_file else None

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from kiva_relay import errors
 from kiva_relay.source import dialect_mariadb, dialect_postgresql, dialect_sqlite
+from kiva_relay.source.grants import Grants
 from kiva_relay.source.position import Horizon, Position, Regime, Snapshot
 from kiva_relay.source.watch import Facts, Stamp, Watched
 
@@ -41,6 +42,10 @@ class Dialect(Protocol):
 
     def snapshot(self, cx: sa.Connection) -> Snapshot:
         """First in its transaction: the oldest transaction id that was still open, if there are such."""
+        ...
+
+    def holder(self, cx: sa.Connection, xid: int) -> str:
+        """The session or prepared transaction that has this transaction id, "" when none has it any more."""
         ...
 
     def went_back(self, cx: sa.Connection, position: Position) -> bool:
@@ -136,12 +141,20 @@ class Dialect(Protocol):
         """The tables that there are, for the nearest name."""
         ...
 
-    def can_write(self, cx: sa.Connection, tables: Sequence[str]) -> list[str]:
-        """Those that this role could change."""
+    def may_read(self, cx: sa.Connection, table: str) -> bool:
+        """Whether this role may read all of a table; true for one that is not there, which is another matter."""
         ...
 
-    def grants(self, cx: sa.Connection, tables: Sequence[str]) -> list[str]:
-        """Statements that give the role what it needs for these tables, and nothing else."""
+    def can_write(self, cx: sa.Connection) -> list[str]:
+        """The tables that this role could change, a column of them alone too."""
+        ...
+
+    def anyones(self, url: sa.URL) -> sa.URL:
+        """Where a role may connect to that has no right in the database of the URL yet."""
+        ...
+
+    def grants(self, cx: sa.Connection, tables: Sequence[str], *, database: str) -> Grants:
+        """What the role needs for these tables of a database, and nothing else."""
         ...
 
     def replaced(self, error: sa.exc.DBAPIError) -> bool:
@@ -150,6 +163,10 @@ class Dialect(Protocol):
 
     def cancelled(self, error: sa.exc.DBAPIError) -> bool:
         """Whether the statement took longer than it may."""
+        ...
+
+    def plain(self, error: sa.exc.DBAPIError) -> bool:
+        """Whether its words are about names only: others may quote what a row holds."""
         ...
 
     def forbidden(self, error: sa.exc.DBAPIError) -> bool:

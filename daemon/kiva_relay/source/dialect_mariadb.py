@@ -12,6 +12,7 @@ from pymysql.constants import FIELD_TYPE
 from sqlalchemy.dialects import mysql
 
 from kiva_relay.source import session_mariadb, statement, value
+from kiva_relay.source.grants import Grants
 from kiva_relay.source.position import OVERLAP, Horizon, Position, Regime, Snapshot, local
 from kiva_relay.source.session_mariadb import Code
 from kiva_relay.source.watch import Facts, Stamp, Watched
@@ -63,6 +64,7 @@ _TEXTS = {
 _TORN, _FORBIDDEN, _CANCELLED = {1412}, {1044, 1142, 1143, 1227, 1370}, {1317, 1969, 3024}
 _LOST = {0, 1040, 1045, 1049, 1053, 1152, 1158, 1159, 1160, 1161, 1203, 1205, 1226, 1698, 1927, 2002, 2003, 2006}
 _LOST |= {2013, 2014, 2055, 4031}
+_ABOUT_NAMES = {1051, 1054, 1109, 1146, 1305, 1356} | _FORBIDDEN
 _WRITES = ("INSERT", "UPDATE", "DELETE", "DROP", "ALTER")
 
 
@@ -161,6 +163,10 @@ class MariaDB:
     def snapshot(self, cx: sa.Connection) -> Snapshot:  # noqa: ARG002 - every dialect is asked alike
         """Rows do not show their transaction ids."""
         return Snapshot(None)
+
+    def holder(self, cx: sa.Connection, xid: int) -> str:  # noqa: ARG002 - every dialect is asked alike
+        """Rows do not show their transaction ids."""
+        return ""
 
     def went_back(self, cx: sa.Connection, position: Position) -> bool:
         """Whether the clock is behind the position: nothing else shows that a backup was restored."""
@@ -295,7 +301,18 @@ class MariaDB:
         asked = f"SELECT table_name FROM information_schema.tables WHERE {_HERE}"  # noqa: S608 - a constant
         return list(cx.scalars(statement.bind(asked, {"schema": None})))
 
-    def can_write(self, cx: sa.Connection, tables: Sequence[str]) -> list[str]:
+    def may_read(self, cx: sa.Connection, table: str) -> bool:
+        """By trying: information_schema does not show what may not be read."""
+        try:
+            with cx.begin_nested():
+                cx.execute(sa.text(f"SELECT * FROM {self.quoted(table)} WHERE 1 = 0"))  # noqa: S608 - quoted
+        except sa.exc.DBAPIError as error:
+            if self.lost(error):
+                raise
+            return not self.forbidden(error)
+        return True
+
+    def can_write(self, cx: sa.Connection) -> list[str]:
         """By the privileges of the role and of the role that it has taken on, whatever the session is allowed."""
         user, _, host = str(cx.scalar(sa.text("SELECT CURRENT_USER()"))).rpartition("@")
         role = cx.scalar(sa.text("SELECT CURRENT_ROLE()"))
@@ -309,18 +326,24 @@ class MariaDB:
             who,
         )
         if cx.scalar(everything):
-            return list(tables)
+            return sorted(self.tables(cx))
         some = f"SELECT table_name FROM information_schema.table_privileges WHERE {granted} AND {_HERE}"  # noqa: S608 - constants
-        writable = set(cx.scalars(statement.bind(some, {"schema": None}, who)))
-        return [table for table in tables if table.rpartition(".")[2] in writable]
+        some += f" UNION SELECT table_name FROM information_schema.column_privileges WHERE {granted} AND {_HERE}"  # noqa: S608 - constants
+        return sorted(cx.scalars(statement.bind(some, {"schema": None}, who)))
 
-    def grants(self, cx: sa.Connection, tables: Sequence[str]) -> list[str]:
-        """What the role needs, no more: the tables, and to see the transactions of others."""
+    def anyones(self, url: sa.URL) -> sa.URL:
+        """Every role may enter information_schema."""
+        return url.set(database="information_schema")
+
+    def grants(self, cx: sa.Connection, tables: Sequence[str], *, database: str) -> Grants:
+        """The tables, one by one."""
         user, _, host = str(cx.scalar(sa.text("SELECT CURRENT_USER()"))).rpartition("@")
-        who = f"'{user}'@'{host}'"
-        schema = self.quoted(str(cx.scalar(sa.text("SELECT DATABASE()"))))
+        who, schema = f"'{user}'@'{host}'", self.quoted(database)
         named = [self.quoted(table) if "." in table else f"{schema}.{self.quoted(table)}" for table in tables]
-        return [*(f"GRANT SELECT ON {table} TO {who};" for table in named), f"GRANT PROCESS ON *.* TO {who};"]
+        return Grants(
+            read=tuple(f"GRANT SELECT ON {table} TO {who};" for table in named),
+            see=f"GRANT PROCESS ON *.* TO {who};",
+        )
 
     def lost(self, error: sa.exc.DBAPIError) -> bool:
         """No connection, a server that starts or stops, no room for one more, a lock that was not given."""
@@ -333,6 +356,10 @@ class MariaDB:
     def cancelled(self, error: sa.exc.DBAPIError) -> bool:
         """The statement took too long."""
         return _number(error) in _CANCELLED
+
+    def plain(self, error: sa.exc.DBAPIError) -> bool:
+        """Names that are not there, and rights that are missing; of wrong SQL it quotes what stands behind."""
+        return _number(error) in _ABOUT_NAMES
 
     def forbidden(self, error: sa.exc.DBAPIError) -> bool:
         """The role may not read it."""

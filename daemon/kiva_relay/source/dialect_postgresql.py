@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from kiva_relay.source import session_postgresql, statement, value
+from kiva_relay.source.grants import Grants
 from kiva_relay.source.position import OVERLAP, Horizon, Position, Regime, Snapshot, local
 from kiva_relay.source.watch import Facts, Stamp, Watched
 
@@ -25,19 +26,35 @@ _FIRST_NORMAL_XID = 3
 # Every session counts, also one without a transaction id yet: it may write later with an older now(). A deny-list,
 # for background workers write too; a vacuum would pin the horizon for hours and stamps no row.
 _HORIZON = """
-SELECT count(*) FILTER (WHERE a.backend_type IS NULL) AS hidden,
-       count(*) FILTER (WHERE a.state = 'disabled') AS untracked,
+WITH sessions AS (
+  SELECT * FROM pg_stat_activity
+  WHERE  pid <> pg_backend_pid() AND datname = current_database()
+  AND    coalesce(backend_type, 'client backend') NOT IN ('autovacuum worker', 'walsender', 'parallel worker')
+), transactions AS (
+  SELECT concat('session ', pid, ' of ', usename) AS who, xact_start AS since FROM sessions
+  UNION ALL
+  SELECT concat('prepared transaction ', gid, ' of ', owner), prepared FROM pg_prepared_xacts
+  WHERE  database = current_database()
+)
+SELECT count(*) FILTER (WHERE backend_type IS NULL) AS hidden,
+       count(*) FILTER (WHERE state = 'disabled') AS untracked,
        pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS may_see,
        current_setting('track_activities') AS track,
        pg_is_in_recovery() AS standby,
        current_user AS role,
        statement_timestamp() AS clock,
-       (array_agg('session ' || a.pid || ' of ' || a.usename ORDER BY a.xact_start)
-         FILTER (WHERE a.xact_start IS NOT NULL))[1] AS oldest_of,
-       least(min(a.xact_start), (SELECT min(prepared) FROM pg_prepared_xacts), statement_timestamp()) AS oldest
-FROM   pg_stat_activity a
-WHERE  a.pid <> pg_backend_pid() AND a.datname = current_database()
-AND    coalesce(a.backend_type, 'client backend') NOT IN ('autovacuum worker', 'walsender', 'parallel worker')
+       (SELECT who FROM transactions WHERE since IS NOT NULL ORDER BY since LIMIT 1) AS oldest_of,
+       least((SELECT min(since) FROM transactions), statement_timestamp()) AS oldest
+FROM   sessions
+"""
+
+# Whoever holds a transaction id, in whatever database of the server, holds a lock on it: that needs no grant to see.
+_HOLDER = """
+SELECT coalesce((SELECT concat('session ', a.pid, ' of ', a.usename) FROM pg_stat_activity a WHERE a.pid = l.pid),
+                (SELECT concat('prepared transaction ', p.gid, ' of ', p.owner) FROM pg_prepared_xacts p
+                 WHERE p.transaction = l.transactionid))
+FROM   pg_locks l WHERE l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock' AND l.granted
+AND    l.transactionid = CAST(:xid AS xid)
 """
 
 _SNAPSHOT = """
@@ -57,6 +74,31 @@ _INDEXED = """
 SELECT a.attname
 FROM   pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
 WHERE  i.indrelid = to_regclass(:name) AND i.indisvalid AND i.indpred IS NULL
+"""
+
+# One alone of the columns counts, too.
+_WRITABLE = """
+SELECT CASE WHEN pg_table_is_visible(c.oid) THEN c.relname ELSE n.nspname || '.' || c.relname END
+FROM   pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE  c.relkind IN ('r', 'p', 'v', 'f') AND n.nspname <> 'information_schema' AND left(n.nspname, 3) <> 'pg_'
+AND    (has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')
+        OR has_any_column_privilege(c.oid, 'INSERT, UPDATE'))
+ORDER  BY 1
+"""
+
+# The search path leaves out what the role may not use yet.
+_SCHEMA_OF = """
+SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE  c.relname = :name AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+AND    n.nspname <> 'information_schema' AND left(n.nspname, 3) <> 'pg_'
+ORDER  BY pg_table_is_visible(c.oid) DESC, n.nspname <> 'public', n.nspname LIMIT 1
+"""
+
+_MAY_READ = """
+SELECT bool_or(has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'))
+FROM   pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE  c.relname = :name AND n.nspname = coalesce(nullif(:schema, ''), n.nspname)
+AND    c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname <> 'information_schema' AND left(n.nspname, 3) <> 'pg_'
 """
 
 _KINDS = {
@@ -124,6 +166,10 @@ class PostgreSQL:
         """Its xmin: every transaction below it had ended."""
         row = cx.execute(sa.text(_SNAPSHOT)).one()
         return Snapshot(int(row.xmin), pinned=row.xmin != row.xmax)
+
+    def holder(self, cx: sa.Connection, xid: int) -> str:
+        """Who holds a transaction id, whether this role may see what that session does or not."""
+        return str(cx.scalar(statement.bind(_HOLDER, {"xid": str(_xid32(xid))})) or "")
 
     def went_back(self, cx: sa.Connection, position: Position) -> bool:
         """Whether transaction ids or the clock are behind the position: a backup was restored."""
@@ -249,28 +295,36 @@ class PostgreSQL:
             )
         )
 
-    def can_write(self, cx: sa.Connection, tables: Sequence[str]) -> list[str]:
-        """By the privileges of the role, whatever the session's read-only setting says."""
-        check = "SELECT has_table_privilege(:name, 'INSERT') OR has_table_privilege(:name, 'UPDATE')"
-        check += " OR has_table_privilege(:name, 'DELETE') OR has_table_privilege(:name, 'TRUNCATE')"
-        return [table for table in tables if cx.scalar(statement.bind(check, {"name": self.quoted(table)}))]
+    def may_read(self, cx: sa.Connection, table: str) -> bool:
+        """By the privileges on the table, or on one of its name in some schema."""
+        schema, _, name = table.rpartition(".")
+        return cx.scalar(statement.bind(_MAY_READ, {"name": name, "schema": schema})) is not False
 
-    def grants(self, cx: sa.Connection, tables: Sequence[str]) -> list[str]:
-        """What the role needs, no more: the tables with their schemas, and to see the transactions of others."""
+    def can_write(self, cx: sa.Connection) -> list[str]:
+        """By the privileges of the role, whatever the session's read-only setting says."""
+        return list(cx.scalars(sa.text(_WRITABLE)))
+
+    def anyones(self, url: sa.URL) -> sa.URL:
+        """The database itself: who may connect sees its catalogue."""
+        return url
+
+    def grants(self, cx: sa.Connection, tables: Sequence[str], *, database: str) -> Grants:  # noqa: ARG002 - every dialect is asked alike
+        """The tables with their schemas, also those of a schema that the role may not look into yet."""
         role = self.quoted(str(cx.scalar(sa.text("SELECT current_user"))))
-        asked = "SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-        asked += " WHERE c.oid = to_regclass(:name)"
         schemas: dict[str, None] = {}
         named = []
         for table in tables:
-            schema = cx.scalar(statement.bind(asked, {"name": self.quoted(table)})) or "public"
-            schemas[self.quoted(str(schema))] = None
-            named.append(f"{self.quoted(str(schema))}.{self.quoted(table.rpartition('.')[2])}")
-        return [
-            *(f"GRANT USAGE ON SCHEMA {schema} TO {role};" for schema in schemas),
-            *(f"GRANT SELECT ON {table} TO {role};" for table in named),
-            f"GRANT pg_read_all_stats TO {role};",
-        ]
+            schema, _, name = table.rpartition(".")
+            schema = schema or str(cx.scalar(statement.bind(_SCHEMA_OF, {"name": name})) or "public")
+            schemas[self.quoted(schema)] = None
+            named.append(f"{self.quoted(schema)}.{self.quoted(name)}")
+        return Grants(
+            read=(
+                *(f"GRANT USAGE ON SCHEMA {schema} TO {role};" for schema in schemas),
+                *(f"GRANT SELECT ON {table} TO {role};" for table in named),
+            ),
+            see=f"GRANT pg_read_all_stats TO {role};",
+        )
 
     def lost(self, error: sa.exc.DBAPIError) -> bool:
         """No connection, a server that starts or stops, no room for one more, a standby that cancelled us."""
@@ -288,6 +342,10 @@ class PostgreSQL:
     def cancelled(self, error: sa.exc.DBAPIError) -> bool:
         """The statement took too long."""
         return getattr(error.orig, "sqlstate", None) == "57014"
+
+    def plain(self, error: sa.exc.DBAPIError) -> bool:
+        """Names that are not there, rights that are missing, SQL that is wrong."""
+        return str(getattr(error.orig, "sqlstate", None))[:2] == "42"
 
     def forbidden(self, error: sa.exc.DBAPIError) -> bool:
         """The role may not read it."""

@@ -15,6 +15,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from kiva_relay.source import value
+from kiva_relay.source.grants import Grants
 from kiva_relay.source.position import Horizon, Position, Regime, Snapshot
 from kiva_relay.source.watch import Facts, Stamp, Watched
 
@@ -64,6 +65,10 @@ class SQLite:
     def snapshot(self, cx: sa.Connection) -> Snapshot:  # noqa: ARG002 - every dialect is asked alike
         """SQLite has no transaction ids."""
         return Snapshot(None)
+
+    def holder(self, cx: sa.Connection, xid: int) -> str:  # noqa: ARG002 - every dialect is asked alike
+        """Rows do not show their transaction ids."""
+        return ""
 
     def went_back(self, cx: sa.Connection, position: Position) -> bool:  # noqa: ARG002 - every dialect is asked alike
         """Cannot be seen in a file; whole tables are compared in any case."""
@@ -164,13 +169,21 @@ class SQLite:
         """Tables and views."""
         return list(cx.scalars(sa.text("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")))
 
-    def can_write(self, cx: sa.Connection, tables: Sequence[str]) -> list[str]:  # noqa: ARG002 - every dialect is asked alike
+    def may_read(self, cx: sa.Connection, table: str) -> bool:  # noqa: ARG002 - every dialect is asked alike
+        """A file is read as a whole."""
+        return True
+
+    def can_write(self, cx: sa.Connection) -> list[str]:  # noqa: ARG002 - every dialect is asked alike
         """None: the file is opened read-only."""
         return []
 
-    def grants(self, cx: sa.Connection, tables: Sequence[str]) -> list[str]:  # noqa: ARG002 - every dialect is asked alike
+    def anyones(self, url: sa.URL) -> sa.URL:
+        """The file itself."""
+        return url
+
+    def grants(self, cx: sa.Connection, tables: Sequence[str], *, database: str) -> Grants:  # noqa: ARG002 - every dialect is asked alike
         """None: a file has permissions instead."""
-        return []
+        return Grants()
 
     def replaced(self, error: sa.exc.DBAPIError) -> bool:  # noqa: ARG002 - every dialect is asked alike
         """Cannot happen: a transaction sees one state of the file."""
@@ -179,6 +192,10 @@ class SQLite:
     def cancelled(self, error: sa.exc.DBAPIError) -> bool:  # noqa: ARG002 - every dialect is asked alike
         """There is no limit on statements."""
         return False
+
+    def plain(self, error: sa.exc.DBAPIError) -> bool:  # noqa: ARG002 - every dialect is asked alike
+        """It never quotes a value."""
+        return True
 
     def forbidden(self, error: sa.exc.DBAPIError) -> bool:  # noqa: ARG002 - every dialect is asked alike
         """A file is opened as a whole or not at all."""

@@ -16,6 +16,10 @@ class Replaced(errors.RelayError):
     """A table was truncated or altered under the snapshot; what was read with it is not believed."""
 
 
+class Quoting(errors.RelayError):
+    """What the database said, which may quote what a row holds: for a person who asks, and for no log."""
+
+
 class Blamed(Exception):
     """What failed concerns some streams only. Not told yet in words for people."""
 
@@ -62,7 +66,7 @@ def explained(
     cause = lines[0].rstrip(".") if lines else type(error.orig).__name__
     if dialect.lost(error):
         return errors.Unreachable(
-            f"The MIS database {_where(url)} does not answer: {cause}. Nothing is lost; it is asked again.",
+            f"No connection to the MIS database {_where(url)}: {cause}. Nothing is lost; it is asked again.",
             hint="Look whether it runs, and at mis.url and mis.password in config.yaml.",
         )
     if dialect.replaced(error):
@@ -72,8 +76,9 @@ def explained(
             f"The MIS ended a query while {doing}: it took longer than {timeout.total_seconds():g} s.",
             hint="An index may be missing, or raise mis.statement_timeout in config.yaml.",
         )
-    hint = f"GRANT SELECT on it to {url.username};" if dialect.forbidden(error) else "kiva-relay mapping check"
-    return errors.RelayError(f"The MIS refused a query while {doing}: {cause}.", hint=hint)
+    hint = "kiva-relay check --grants" if dialect.forbidden(error) else "kiva-relay mapping check"
+    kind = errors.RelayError if dialect.plain(error) else Quoting
+    return kind(f"The MIS refused a query while {doing}: {cause}.", hint=hint)
 
 
 def _where(url: sa.URL) -> str:

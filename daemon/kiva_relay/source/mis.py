@@ -34,6 +34,7 @@ from kiva_relay.source import (
     value,
     watch,
 )
+from kiva_relay.source.grants import Grants
 from kiva_relay.source.pgoutput import Transaction
 from kiva_relay.source.plans import Plan, Plans
 from kiva_relay.source.position import Cycle, Horizon, Position, Snapshot
@@ -68,7 +69,8 @@ class Mis:
     ) -> None:
         self._url = sa.make_url(url)
         self.dialect = dialect.of(self._url)
-        self._engine = self.dialect.engine(self._url, password=password, statement_timeout=statement_timeout)
+        self._opened = functools.partial(self.dialect.engine, password=password, statement_timeout=statement_timeout)
+        self._engine = self._opened(self._url)
         self._timeout = statement_timeout
         self._zone = ZoneInfo(timezone)
         self._clock = clock
@@ -147,13 +149,14 @@ class Mis:
                 seen=self._done.remembered if seen and self._done else {},
             )
             change.find(look, watch.only(plan, {stream.name for stream in group}, followed), found)
+        held_for, holder = self._held_up(cx, horizon, snapshot)
         return Cycle(
             keys={stream.name: list(found.keys.get(stream.name, ())) for stream in streams},
             next={stream.name: until.text() for stream in streams},
             regime={stream.name: watch.regime(plan, stream, followed) for stream in streams},
-            horizon_age=self._age(horizon, snapshot),
+            horizon_age=held_for,
             reasons={stream.name: self._reason(cx, plan, stream, followed) for stream in streams},
-            pinned_by=horizon.pinned_by,
+            pinned_by=holder,
             remembered=found.versions,
             streams=tuple(stream for stream in streams if stands[stream.name] and stream.name not in followed),
         )
@@ -272,17 +275,22 @@ class Mis:
             rows = cx.execute(statement.bind(statement.fragment(sql, known=()), {}))
             return [(value.text(row[0]), value.text(row[1] if len(row) > 1 else row[0])) for row in rows]
 
-    def can_write(self, tables: Sequence[str]) -> list[str]:
-        """Those of the tables that this role could change: it needs SELECT only."""
-        return self._once(
-            lambda cx: self.dialect.can_write(
-                cx, [table for table in dict.fromkeys(tables) if self.dialect.exists(cx, table)]
-            )
-        )
+    def can_write(self) -> list[str]:
+        """The tables that this role could change: it needs SELECT only."""
+        return self._once(self.dialect.can_write)
 
-    def grants(self, tables: Sequence[str]) -> list[str]:
-        """The SQL that gives the role of `mis.url` what it needs to read these tables, and nothing else."""
-        return self._once(lambda cx: self.dialect.grants(cx, [*dict.fromkeys(tables)]))
+    def unreadable(self, tables: Sequence[str]) -> list[str]:
+        """Those of the tables that this role may not read."""
+        return self._once(lambda cx: [table for table in tables if not self.dialect.may_read(cx, table)])
+
+    def grants(self, tables: Sequence[str]) -> Grants:
+        """The SQL that gives the role of `mis.url` what it needs to read these tables; it may have no right yet."""
+        engine = self._opened(self.dialect.anyones(self._url))
+        try:
+            with self._snapshot("asking who this role is", engine) as cx:
+                return self.dialect.grants(cx, tables, database=str(self._url.database))
+        finally:
+            engine.dispose()
 
     def went_back(self, watermark: str) -> bool:
         """Whether this is another database than the watermark's, or an older state of it."""
@@ -310,10 +318,10 @@ class Mis:
         raise AssertionError("the last snapshot answers or raises")
 
     @contextlib.contextmanager
-    def _snapshot(self, doing: str) -> Iterator[sa.Connection]:
+    def _snapshot(self, doing: str, engine: sa.Engine | None = None) -> Iterator[sa.Connection]:
         started = self._clock.monotonic()
         try:
-            with self._engine.connect() as cx, cx.begin():
+            with (engine or self._engine).connect() as cx, cx.begin():
                 yield cx
         except failure.Blamed as blamed:
             self._plans.clear()
@@ -383,11 +391,12 @@ class Mis:
             case name:
                 return ZoneInfo(name)
 
-    def _age(self, horizon: Horizon, snapshot: Snapshot) -> timedelta:
-        """How long the oldest transaction keeps the watermark where it is."""
-        if snapshot.xid is None or not horizon.blind:
-            return horizon.age
+    def _held_up(self, cx: sa.Connection, horizon: Horizon, snapshot: Snapshot) -> tuple[timedelta, str]:
+        """For how long the oldest transaction keeps the watermark where it is, and whose it is."""
         now = self._clock.monotonic()
         if self._pinned_since[0] != snapshot.xid or not snapshot.pinned:
             self._pinned_since = (snapshot.xid, now)
-        return timedelta(seconds=now - self._pinned_since[1])
+        pinned = timedelta(seconds=now - self._pinned_since[1])
+        if snapshot.xid is not None and pinned > (timedelta(0) if horizon.blind else horizon.age):
+            return pinned, self.dialect.holder(cx, snapshot.xid)
+        return (pinned if horizon.blind and snapshot.xid is not None else horizon.age), horizon.pinned_by

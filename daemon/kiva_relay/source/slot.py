@@ -239,8 +239,6 @@ def setup(found: Facts, streams: Sequence[Stream], dialect: Dialect) -> list[str
 def drop(found: Facts, dialect: Dialect) -> list[str]:
     """The SQL that takes both away again, and the identity of the tables back to their primary key."""
     statements = []
-    if found.there:
-        statements.append(f"SELECT pg_drop_replication_slot('{found.name}');")
     if found.published:
         statements.append(f"DROP PUBLICATION {dialect.quoted(found.name)};")
         statements += [
@@ -248,4 +246,12 @@ def drop(found: Facts, dialect: Dialect) -> list[str]:
             for one in sorted(found.tables.values(), key=lambda one: one.name)
             if one.whole and one.published
         ]
+    if found.there:  # last: without the publication a relay that runs lets go of it
+        statements.append(f"SELECT pg_drop_replication_slot('{found.name}');")
     return statements
+
+
+def needs(statements: Iterable[str]) -> str:
+    """Who may run them."""
+    beyond = any(word in one for one in statements for word in ("ALTER SYSTEM", "ALTER ROLE", "replication_slot"))
+    return "a superuser" if beyond else "an owner of its tables"

@@ -20,6 +20,7 @@ class Stamps:
     """Of one table: `absent` rows say nothing about when they changed; `newest` is how long ago the newest stamp is.
 
     A negative `newest` lies in the future; None: there is no stamp, or only a day. `indexes` would speed it up.
+    `further` columns say when, too; those that tell when a row was made come first.
     """
 
     origin: str
@@ -28,6 +29,7 @@ class Stamps:
     absent: int
     newest: timedelta | None
     indexes: tuple[str, ...]
+    further: tuple[str, ...]
 
 
 def survey(
@@ -65,9 +67,16 @@ def survey(
                     absent=int(absent or 0),
                     newest=now - stamp if isinstance(stamp, datetime) else None,
                     indexes=tuple(indexes),
+                    further=_further(dialect, facts, columns),
                 )
             )
     return found
+
+
+def _further(dialect: Dialect, facts: Facts, columns: tuple[str, ...]) -> tuple[str, ...]:
+    kinds = {facts.kinds[column] for column in columns}
+    alike = (name for name, code in facts.present.items() if name not in columns and dialect.stamp(code) in kinds)
+    return tuple(sorted(alike, key=lambda name: (not name.startswith("creat"), name)))
 
 
 def _picked(dialect: Dialect, columns: tuple[str, ...]) -> str:

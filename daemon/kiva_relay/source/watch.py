@@ -111,7 +111,7 @@ def choose(one: Watched, *, asked: str, whole: Regime | None, indexed: bool, bli
     if whole and asked != "horizon" and not (indexed and asked != "xmin"):
         return whole, ""
     if blind:
-        return whole or "overlap", f"no horizon for {one.origin}: {blind}"
+        return whole or "overlap", blind
     return "horizon", ""
 
 
@@ -150,7 +150,12 @@ def regime(plan: Iterable[tuple[Watched, Facts]], stream: Stream, followed: Foll
 def reason(plan: Iterable[tuple[Watched, Facts]], stream: Stream, followed: Followed | None = None) -> str:
     """Why it is not watched better, "" when it is not worse than it was asked for."""
     asked = only(plan, {stream.name}, followed)
-    reasons = [facts.reason for _, facts in asked if facts.reason]
+    reasons = [facts.reason for _, facts in asked if facts.regime == "sweep"]
+    blind: dict[str, list[str]] = {}
+    for one, facts in asked:
+        if facts.reason and facts.regime != "sweep":
+            blind.setdefault(facts.reason, []).append(one.origin)
+    reasons += [f"no horizon for {', '.join(origins)}: {why}" for why, origins in blind.items()]
     if followed and stream.name in followed:
         reasons += [f"not in the stream, so watched by {facts.regime}: {one.origin}" for one, facts in asked]
     return "; ".join(dict.fromkeys(reasons))

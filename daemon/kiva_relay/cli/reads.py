@@ -1,0 +1,40 @@
+"""Which tables the mappings read, in their SQL too."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from kiva_relay.errors import RelayError
+from kiva_relay.mapping.document import Mapping
+from kiva_relay.source import named
+
+_ROOT = "kr_root"
+
+
+@dataclass(frozen=True)
+class Reads:
+    """The tables, as the database calls them; and SQL that is not understood, quoted, with its mapping."""
+
+    tables: list[str]
+    unclear: list[str]
+
+
+def of(mappings: Sequence[Mapping], *, dialect: str) -> Reads:
+    """What these mappings read; `dialect` is the database's, by name."""
+    tables: set[str] = set()
+    unclear: dict[str, None] = {}
+    for mapping in mappings:
+        tables.add(mapping.stream.table)
+        tables.update(relation.table for relation in mapping.stream.watched() if relation.table is not None)
+        for select in _selects(mapping):
+            try:
+                tables.update(named.tables(select, dialect=dialect))
+            except RelayError as error:
+                unclear[f"{mapping.name}: {error}"] = None
+    return Reads(sorted(tables - {_ROOT}), [*unclear])
+
+
+def _selects(mapping: Mapping) -> Iterator[str]:
+    if mapping.stream.where:
+        yield f"SELECT 1 FROM {_ROOT} WHERE {mapping.stream.where}"  # noqa: S608 - it is read here, never run
+    yield from (relation.sql for relation in mapping.stream.watched() if relation.sql is not None)
+    yield from (parameter.sql for parameter in mapping.parameters if parameter.sql is not None)

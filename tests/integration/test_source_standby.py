@@ -1,0 +1,131 @@
+"""A server that repeats another one's work: its sessions say nothing about who is still at work there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import date
+from pathlib import Path
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+import mariadb_own
+import small_mis
+from institution import eventually
+from kiva_relay.demo import postgres
+from kiva_relay.source import slot
+from kiva_relay.source.position import OVERLAP
+from small_mis import LOANS, Poller
+
+pytestmark = pytest.mark.long
+
+TODAY = date(2026, 11, 30)
+
+
+@pytest.fixture
+def primary(tmp_path: Path) -> Iterator[postgres.Server]:
+    with postgres.start(tmp_path / "primary", settings={"wal_level": "logical"}) as server:
+        yield server
+
+
+@pytest.fixture
+def standby(primary: postgres.Server, tmp_path: Path) -> Iterator[postgres.Server]:
+    """Another PostgreSQL, which follows the first one."""
+    second = postgres.Server(tmp_path / "standby", settings={"hot_standby": "on"})
+    second.folder.mkdir()
+    second._data.mkdir(mode=0o700)
+    if os.geteuid() == 0:
+        os.chown(second._data, 65534, 65534)
+    copy = second._command("pg_basebackup", "-R", "-X", "stream", "-D", str(second._data), "-d", primary.url())
+    subprocess.run(copy, cwd="/", check=True, capture_output=True)
+    second.password = primary.password
+    try:
+        second.start()
+        yield second
+    finally:
+        second.stop()
+
+
+def test_a_standby_of_postgresql_is_polled_and_the_primary_is_asked_for(
+    primary: postgres.Server, standby: postgres.Server
+) -> None:
+    url = primary.create_database("mis")
+    small_mis.create(url, indexed=True)
+    there = url.replace(str(primary.port), str(standby.port))
+
+    def has(answer: object, asked: str) -> None:
+        def same() -> bool:
+            try:
+                with small_mis.connect(there) as reader:
+                    return reader.execute(asked).fetchall() == [(answer,)]
+            except psycopg.Error:  # it has not come that far
+                return False
+
+        eventually(same)
+
+    has(3, "SELECT count(*) FROM loan")
+    with closing(small_mis.open_mis(there)) as mis, small_mis.connect(url) as teller:
+        horizon = mis.horizon()
+        assert "is a standby" in horizon.blind
+        assert horizon.remedy == "Let mis.url name the primary."
+        assert horizon.age == OVERLAP
+        assert mis.changes([LOANS], {"loans": None}).regime == {"loans": "xmin"}
+        poller = Poller(mis, LOANS)
+        # Open on the primary when the standby is asked, and committed after somebody else's: it must not be passed.
+        with small_mis.connect(url) as late, late.transaction():
+            late.execute("UPDATE loan SET amount = 11 WHERE id = 1")
+            teller.execute("UPDATE loan SET amount = 22 WHERE id = 2")
+            has(22, "SELECT CAST(amount AS int) FROM loan WHERE id = 2")
+            assert poller.poll() == {"loans": ["2"]}
+        has(11, "SELECT CAST(amount AS int) FROM loan WHERE id = 1")
+        assert poller.poll() == {"loans": ["1"]}
+        assert slot.lacks(mis.slot("x", [LOANS])) == "this server is a standby; its primary has the stream"
+        teller.execute("TRUNCATE instalment")
+        teller.execute("INSERT INTO instalment VALUES (1, 1, date '2026-12-01', 99)")
+        has(99, "SELECT CAST(principal AS int) FROM instalment")
+        (content,) = mis.read(LOANS, ["1"], cutoff=TODAY)
+        assert isinstance(content.related["schedule"], list)
+        assert [row["principal"] for row in content.related["schedule"]] == [99]
+
+
+@pytest.mark.skipif(not mariadb_own.found(), reason="this machine has no binaries of MariaDB")
+def test_a_replica_of_mariadb_overlaps_and_the_primary_is_asked_for(tmp_path: Path) -> None:
+    with (
+        mariadb_own.start(tmp_path / "first", "--log-bin", "--server-id=1") as first,
+        mariadb_own.start(tmp_path / "second", "--server-id=2") as second,
+        closing(first.connect(autocommit=True)) as teller,
+        closing(second.connect(autocommit=True)) as repeater,
+    ):
+        with teller.cursor() as told, repeater.cursor() as repeats:
+            repeats.execute(
+                "CHANGE MASTER TO master_host = '127.0.0.1', master_port = %s, master_user = 'root',"
+                " master_use_gtid = slave_pos",
+                [first.port],
+            )
+            repeats.execute("START SLAVE")
+            told.execute("CREATE DATABASE mis")
+            told.execute("USE mis")
+            told.execute("CREATE TABLE loan (id int PRIMARY KEY, changed timestamp(6), KEY (changed))")
+            told.execute("INSERT INTO loan SELECT seq, now(6) FROM seq_1_to_6000")
+            eventually(
+                lambda: repeats.execute("SHOW DATABASES LIKE 'mis'") and repeats.execute("SELECT 1 FROM mis.loan")
+            )
+            repeats.execute("USE mis")
+            repeats.execute("ANALYZE TABLE loan")
+        loans = small_mis.Stream(
+            name="loans", resource="loan_draft", table="loan", key=("id",), changed_at=("changed",)
+        )
+        with closing(small_mis.open_mis(second.url("mis"))) as mis:
+            horizon = mis.horizon()
+            assert horizon.blind == "this is a replica, whose rows were stamped elsewhere"
+            assert horizon.remedy == "Let mis.url lead to the primary."
+            cycle = mis.changes([loans], {"loans": None})
+            assert cycle.regime == {"loans": "overlap"}
+            assert "replica" in cycle.reasons["loans"]
+        with closing(small_mis.open_mis(first.url("mis"))) as mis:
+            assert mis.horizon().blind == ""
+            assert sa.make_url(first.url("mis")).port == first.port
