@@ -109,7 +109,7 @@ class Intake:
             cycle, self._cannot_move = self._following.bar(cycle, followed)
         self._walking.count_missed(cycle)
         captured = self._poll(marks, cycle, report)
-        self._mis.processed(cycle)
+        self._mis.processed(cycle, but=self._fit.stopped)
         captured += self._settled()
         for name in [name for name in cycle.next if name not in self._fit.stopped]:
             with self._apart(name):
@@ -172,6 +172,12 @@ class Intake:
             raise
         except errors.RelayError as error:
             self._fit.stop(name, error)
+        except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+            # A row that nobody thought of costs its mapping, not the relay.
+            _log.exception("A page could not be put down; nothing of it was", stream=name)
+            self._fit.stop(
+                name, errors.RelayError(f"a row that is not understood ({type(error).__name__}, see the log)")
+            )
 
     def walking(self) -> bool:
         """Is a backfill or a sweep under way, so that the next cycle should follow at once?"""

@@ -18,6 +18,7 @@ surce: {table: m_loan}                                          #! 1 nearest: so
 source:
   table: m_loan
   key: id
+  changed_at_zone: Africa/Dakarr                                #! 20 nearest: Africa/Dakar
   where: fund_id = :kiva_found                                  #! 10 nearest: :kiva_fund
 parameters:
   kiva_fund: {ask: "m_fund.id of Kiva's fund"}

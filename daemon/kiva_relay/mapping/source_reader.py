@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from kiva_relay import errors
 from kiva_relay.mapping.field_reader import FieldReader
@@ -101,8 +102,23 @@ class SourceReader:
             parameters=parameters,
             relations=tuple(relations.values()),
             touched_by=touched,
-            changed_at_zone=self.text(found, "changed_at_zone", "source") or "",
+            changed_at_zone=self._zone(found),
         )
+
+    def _zone(self, found: Tree) -> str:
+        name = self.text(found, "changed_at_zone", "source") or ""
+        if name in ("", "utc", "server"):
+            return name
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            near = errors.nearest(name, available_timezones())
+            remedy = f"nearest: {', '.join(near)}" if near else "utc, server, or a name as Africa/Dakar"
+            self.report.add(
+                found.get("changed_at_zone"), "source.changed_at_zone", f'no such time zone: "{name}"', remedy=remedy
+            )
+            return ""
+        return name
 
     def keys(self, found: Tree, known: tuple[str, ...], path: str) -> None:
         """Note every key that is not known."""

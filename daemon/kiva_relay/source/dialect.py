@@ -109,6 +109,10 @@ class Dialect(Protocol):
         """SQL that is true for rows whose columns come after the bound names."""
         ...
 
+    def forms(self, parts: tuple[str, ...]) -> list[tuple[object, ...]]:
+        """The values that the texts of a key's columns may stand for, the likeliest first."""
+        ...
+
     def absent(self, column: str) -> str:
         """SQL that is true where a stamp says nothing."""
         ...

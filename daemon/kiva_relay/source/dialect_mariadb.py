@@ -222,7 +222,8 @@ class MariaDB:
         """A hash of the row's own text; one that is too long for a text is always new."""
         columns = [(f"r.{self.quoted(name)}", code) for name, code in facts.present.items()]
         nulls = ", ".join(f"{column} IS NULL" for column, _ in columns)  # which CONCAT_WS leaves out
-        texts = ", ".join(self.exact(code, column) or column for column, code in columns)
+        # As bytes: columns of two character sets do not go into one text.
+        texts = ", ".join(f"CAST({self.exact(code, column) or column} AS BINARY)" for column, code in columns)
         return f"COALESCE(MD5(CONCAT_WS(0x1F, CONCAT({nulls}), {texts})), CONCAT('new ', UUID()))"
 
     def since(
@@ -252,6 +253,10 @@ class MariaDB:
         if len(columns) == 1:
             return first
         return f"({columns[0]} >= :{names[0]} AND ({first} OR {self.after(columns[1:], names[1:])}))"
+
+    def forms(self, parts: tuple[str, ...]) -> list[tuple[object, ...]]:
+        """As text, which is read in the type of its column."""
+        return [parts]
 
     def absent(self, column: str) -> str:
         """NULL, or a zero date."""

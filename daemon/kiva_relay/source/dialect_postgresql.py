@@ -62,12 +62,18 @@ SELECT CAST(pg_snapshot_xmin(s) AS text) AS xmin, CAST(pg_snapshot_xmax(s) AS te
 FROM   pg_current_snapshot() s
 """
 
-# The catalogue as our snapshot has it, against the files that are in use: of all tables that we have looked at.
+# The catalogue as our snapshot has it, against what is there now, of all that we have looked at: a table that was
+# truncated has another file, one that was replaced is not the one of its name any more, or was not there then.
 _TORN = """
-SELECT c.relname
-FROM   pg_locks l JOIN pg_class c ON c.oid = l.relation
-WHERE  l.pid = pg_backend_pid() AND l.locktype = 'relation' AND c.relkind IN ('r', 'm') AND c.oid >= 16384
-AND    c.relfilenode <> pg_relation_filenode(c.oid) LIMIT 1
+SELECT coalesce(CAST(c.relname AS text), 'a table')
+FROM   pg_locks l LEFT JOIN pg_class c ON c.oid = l.relation LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE  l.pid = pg_backend_pid() AND l.locktype = 'relation' AND l.relation >= 16384
+AND    (c.oid IS NULL OR c.relkind IN ('r', 'p', 'm', 'v', 'f')
+        AND (c.relfilenode <> pg_relation_filenode(c.oid)
+             OR CASE WHEN has_schema_privilege(n.oid, 'USAGE')
+                     THEN to_regclass(format('%I.%I', n.nspname, c.relname)) IS DISTINCT FROM CAST(c.oid AS regclass)
+                END))
+LIMIT  1
 """
 
 _INDEXED = """
@@ -226,9 +232,9 @@ class PostgreSQL:
         """Never asked for."""
         return given
 
-    def version(self, one: Watched, facts: Facts) -> str | None:  # noqa: ARG002 - every dialect is asked alike
-        """Place and transaction id: no two versions of a row share both."""
-        if one.table is None:
+    def version(self, one: Watched, facts: Facts) -> str | None:
+        """Place and transaction id: no two versions of a row share both. Rows of views have neither."""
+        if one.table is None or facts.whole is None:
             return None
         return "CAST(r.tableoid AS text) || CAST(r.ctid AS text) || CAST(r.xmin AS text)"
 
@@ -256,6 +262,10 @@ class PostgreSQL:
     def after(self, columns: Sequence[str], names: Sequence[str]) -> str:
         """A row-value comparison, which is a range of the key's index."""
         return f"({', '.join(columns)}) > ({', '.join(':' + name for name in names)})"
+
+    def forms(self, parts: tuple[str, ...]) -> list[tuple[object, ...]]:
+        """As text, which is read in the type of its column."""
+        return [parts]
 
     def absent(self, column: str) -> str:
         """NULL."""

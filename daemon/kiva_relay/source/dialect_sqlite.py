@@ -38,11 +38,18 @@ class SQLite:
             connect_args={"timeout": statement_timeout.total_seconds()},
         )
 
-        def prepare(connection: sqlite3.Connection, _record: ConnectionPoolEntry) -> None:
+        def prepare(connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
             connection.isolation_level = None  # the driver would begin no transaction for a SELECT
+            connection.text_factory = lambda given: given.decode(errors="replace")
             connection.execute("PRAGMA query_only = ON")
+            record.info["file"] = _file(path)
+
+        def still_there(_connection: object, record: ConnectionPoolEntry, _proxy: object) -> None:
+            if record.info["file"] != _file(path):  # an export was renamed over it: this is the old one, without a name
+                raise sa.exc.DisconnectionError
 
         event.listen(made, "connect", prepare)
+        event.listen(made, "checkout", still_there)
         event.listen(made, "begin", lambda cx: cx.exec_driver_sql("BEGIN"))
         return made
 
@@ -135,6 +142,11 @@ class SQLite:
         """A row-value comparison."""
         return f"({', '.join(columns)}) > ({', '.join(':' + name for name in names)})"
 
+    def forms(self, parts: tuple[str, ...]) -> list[tuple[object, ...]]:
+        """As text, and as numbers: a column without a type holds what was put into it, and is equal to nothing else."""
+        numbers = tuple(part if (number := _number(part)) is None else number for part in parts)
+        return [parts] if numbers == parts else [numbers, parts]
+
     def absent(self, column: str) -> str:
         """NULL."""
         return f"{column} IS NULL"
@@ -193,9 +205,9 @@ class SQLite:
         """There is no limit on statements."""
         return False
 
-    def plain(self, error: sa.exc.DBAPIError) -> bool:  # noqa: ARG002 - every dialect is asked alike
-        """It never quotes a value."""
-        return True
+    def plain(self, error: sa.exc.DBAPIError) -> bool:
+        """Names that are not there."""
+        return str(error.orig).startswith("no such ")
 
     def forbidden(self, error: sa.exc.DBAPIError) -> bool:  # noqa: ARG002 - every dialect is asked alike
         """A file is opened as a whole or not at all."""
@@ -206,3 +218,17 @@ class SQLite:
         return isinstance(error.orig, sqlite3.OperationalError) and any(
             words in str(error.orig) for words in ("unable to open", "locked")
         )
+
+
+def _file(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _number(text: str) -> int | None:
+    """The number that is written so, and not otherwise."""
+    digits = text.removeprefix("-")
+    return int(text) if digits.isdecimal() and str(int(text)) == text else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, timedelta, tzinfo
 from typing import TypeVar
@@ -76,6 +76,8 @@ class Mis:
         self._clock = clock
         self._done: Cycle | None = None
         self._plans = Plans(self.dialect, asked=watch, clock=clock)
+        # Whoever answers at the address now may be another server.
+        sa.event.listen(self._engine, "connect", lambda *_: self._plans.clear())
         self._pinned_since: tuple[int | None, float] = (None, 0.0)
         self._stopped: dict[str, tuple[float, Stream, errors.RelayError]] = {}
         self._shapes: dict[str, dict[str, dict[str, str]]] = {}
@@ -161,9 +163,12 @@ class Mis:
             streams=tuple(stream for stream in streams if stands[stream.name] and stream.name not in followed),
         )
 
-    def processed(self, cycle: Cycle) -> None:
-        """Remember which row versions need no second look: call it when everything of the cycle is committed."""
-        self._done = cycle
+    def processed(self, cycle: Cycle, *, but: Collection[str] = ()) -> None:
+        """Remember which row versions need no second look: call it when everything of the cycle is committed.
+
+        Not for the streams `but`, whose pages were not put down.
+        """
+        self._done = replace(cycle, streams=tuple(one for one in cycle.streams if one.name not in but))
 
     def slot(self, name: str, streams: Sequence[Stream], *, all_of_it: bool = True) -> slot.Facts:
         """What a PostgreSQL has of the publication and slot of this name, and of the tables of the streams."""

@@ -110,7 +110,7 @@ def _roots(page: Page, keys: Sequence[str]) -> dict[str, tuple[Row, bool]]:
     where = statement.fragment(stream.where, known=page.values) if stream.where else "1 = 1"
     found: dict[str, tuple[Row, bool]] = {}
     asked = [parts for key in dict.fromkeys(keys) if (parts := value.parts(key, len(columns))) is not None]
-    for chunk in statement.chunks(asked, width=len(columns)):
+    for chunk in statement.chunks((form for parts in asked for form in dialect.forms(parts)), width=len(columns)):
         condition, members = statement.within(columns, chunk)
         rest = f"CASE WHEN ({where}) THEN 1 ELSE 0 END AS {_IN_SCOPE} FROM {table} WHERE {condition}"
         for row in page.rows(name, rest, {"kr_values": members}, of=ROOT):

@@ -39,11 +39,17 @@ def behind(
                 f"{after!r} is no key of {stream.name}; it has {errors.counted(len(columns), 'column')}."
             )
         names = [f"kr_after{number}" for number in range(len(columns))]
-        bound |= dict(zip(names, parts, strict=True))
+        bound |= dict(zip(names, dialect.forms(parts)[0], strict=True))
         condition = dialect.after(columns, names)
     listed = ", ".join(columns)
     sql = f"SELECT {listed} FROM {_scope(dialect, stream)} AND {condition} ORDER BY {listed} LIMIT :kr_limit"  # noqa: S608 - names come quoted, values bound
-    return [value.key(tuple(row)) for row in cx.execute(statement.bind(sql, bound))]
+    keys = [value.key(tuple(row)) for row in cx.execute(statement.bind(sql, bound))]
+    if after is not None and after in keys:
+        raise errors.RelayError(
+            f"{stream.name}: the key {', '.join(stream.key)} of {stream.table} has no type that would give an order.",
+            hint=f"Make it INTEGER or TEXT in {stream.table}.",
+        )
+    return keys
 
 
 def holding(cx: sa.Connection, dialect: Dialect, stream: Stream, column: str, values: Sequence[str]) -> list[str]:

@@ -74,7 +74,7 @@ def facts(cx: sa.Connection, dialect: Dialect, one: Watched, *, asked: str, blin
     regime, reason = watch.choose(one, asked=asked, whole=whole, indexed=moments and kinds.keys() <= begun, blind=blind)
     of_use = one.table is not None and (moments if regime == "xmin" else regime in ("horizon", "overlap"))
     unindexed = tuple(stamp for stamp in kinds if stamp not in begun) if of_use else ()
-    return Facts(regime=regime, kinds=kinds, reason=reason, present=present, unindexed=unindexed)
+    return Facts(regime=regime, kinds=kinds, reason=reason, present=present, whole=whole, unindexed=unindexed)
 
 
 def no_column(origin: str, column: str, present: Mapping[str, object], *, asks: str) -> errors.RelayError:

@@ -11,6 +11,7 @@ from psycopg import pq
 from psycopg.abc import AdaptContext, Buffer
 from psycopg.abc import Loader as AnyLoader
 from psycopg.adapt import Loader
+from psycopg.types.string import TextLoader
 from sqlalchemy import event
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -77,10 +78,12 @@ def engine(url: sa.URL, *, password: str | None, statement_timeout: timedelta) -
         ):
             connection.execute("SELECT set_config(%s, %s, false)", (name, value))
         connection.autocommit = False
-        for type_name in ("date", "timestamp", "timestamptz"):
+        for type_name in ("date", "timestamp", "timestamptz", "time", "timetz"):
             strict = connection.adapters.get_loader(connection.adapters.types[type_name].oid, pq.Format.TEXT)
             if strict is not None:
                 connection.adapters.register_loader(type_name, _lenient(strict))
+        for type_name in ("json", "jsonb"):  # as it is written: it may hold what no JSON of ours can
+            connection.adapters.register_loader(type_name, TextLoader)
 
     event.listen(made, "connect", prepare)
     return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, tzinfo
 from decimal import Decimal
@@ -20,7 +21,10 @@ def normal(value: object, zone: tzinfo) -> object:
     if isinstance(value, _PLAIN):
         return value
     if isinstance(value, datetime):
-        return (value if value.tzinfo else value.replace(tzinfo=zone)).astimezone(UTC)
+        try:
+            return (value if value.tzinfo else value.replace(tzinfo=zone)).astimezone(UTC)
+        except OverflowError:  # "for ever" and "never", which other zones have no day for
+            return text(value)
     if isinstance(value, float):
         return Decimal(repr(value))
     if isinstance(value, memoryview | bytearray):
@@ -70,7 +74,8 @@ def alike(value: object) -> str:
     """The same, more generous: what two databases' columns of different types or collations call equal."""
     if isinstance(value, int | Decimal) and not isinstance(value, bool):
         return format(Decimal(value).normalize(), "f")
-    folded = text(value).strip().casefold()
+    letters = unicodedata.normalize("NFKD", text(value).strip().casefold())
+    folded = "".join(letter for letter in letters if not unicodedata.combining(letter))
     if folded.isdigit():
         return folded.lstrip("0") or "0"
     return folded

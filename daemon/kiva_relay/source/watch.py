@@ -57,6 +57,8 @@ class Facts:
     reason: str = ""
     present: Mapping[str, object] = field(default_factory=dict)
     """Its columns, and their type codes."""
+    whole: Regime | None = None
+    """The regime that needs no stamp, where the database has one for this table."""
     unindexed: tuple[str, ...] = ()
     """Its stamps that no index finds, where one would help."""
 
