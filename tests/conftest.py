@@ -47,7 +47,7 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgr
 @pytest.fixture(scope="session")
 def logical_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgres.Server]:
     """Another one, which has streams of its changes to follow."""
-    settings = {"wal_level": "logical", "max_replication_slots": "60"}
+    settings = {"wal_level": "logical", "max_replication_slots": "60", "max_prepared_transactions": "5"}
     with postgres.start(tmp_path_factory.mktemp("logical"), settings=settings) as server:
         yield server
 

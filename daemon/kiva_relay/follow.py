@@ -68,11 +68,12 @@ class _Barrier:
 
 @dataclass
 class _Ours:
-    """What stood when a stream of changes was last looked at: the same connection and columns mean no gap."""
+    """What stood when a stream of changes was last looked at: the same connection, columns and files mean no gap."""
 
     session: Session | None = None
     wanted: Columns = field(default_factory=dict)
     oids: Mapping[str, int] = field(default_factory=dict)
+    files: Mapping[str, int | None] = field(default_factory=dict)
     since: dict[str, int] = field(default_factory=dict)
     """By stream, the transaction id below which transactions may have committed before it was followed."""
     barrier: _Barrier | None = None
@@ -138,11 +139,12 @@ class Follow:
             self._tail.want(wanted)
             self._tail.start()
         self._tail.want(wanted)
-        same = session is not None and session == ours.session and wanted == ours.wanted
+        files = {name: table.file for name, table in found.tables.items()}
+        same = session is not None and (session, wanted, files) == (ours.session, ours.wanted, ours.files)
         if session is not None and session != ours.session:
             self._began(session, marks)
         if not same:
-            self._ours = _Ours(session, wanted, {name: table.oid for name, table in found.tables.items()})
+            self._ours = _Ours(session, wanted, {name: table.oid for name, table in found.tables.items()}, files)
         self._stands(found, live=session is not None)
         return self._followed(found, streams, marks) if same else {}
 

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 
 from kiva_relay import log
 from kiva_relay.mapping.document import Mapping as Document
-from kiva_relay.outbox import binding, hold, table, watermark
+from kiva_relay.outbox import binding, hold, table, walk, watermark
 from kiva_relay.outbox.state import State
 
 MUCH = 0.1
@@ -52,6 +52,7 @@ def notice(tx: Connection, document: Document, *, now: datetime) -> bool:
     if before is None:
         return False
     watermark.read_again(tx, table.captured.c.stream == name, table.captured.c.in_scope)
+    _look_for_more(tx, name, now=now)
     # An edit upon an edit is measured against what waited before the first of them.
     if binding.get(tx, f"revision of {name}") is None:
         _begin(tx, document, now=now)
@@ -93,6 +94,14 @@ def _begin(tx: Connection, document: Document, *, now: datetime) -> None:
     binding.put(tx, f"revision of {document.name}", orjson.dumps(record).decode())
     if waiting:
         hold.put(tx, hold.STREAM + document.name, "mapping_examined", now=now, params={"mapping": document.name})
+
+
+def _look_for_more(tx: Connection, name: str, *, now: datetime) -> None:
+    """Rows that the edit took into scope: nothing of theirs changed, so that no poll shows them; that is no miss."""
+    watermark.walk_anew(tx, name, now=now)
+    mark = watermark.watermarks(tx)[name]
+    if mark.walk == "sweep":
+        walk.keep(tx, name, walk.Progress(mark.walk_number, "edit", since=now, total=0))
 
 
 def _stands(document: Document, period: str) -> sa.ColumnElement[bool]:

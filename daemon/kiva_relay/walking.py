@@ -93,7 +93,9 @@ class Walking:
         """How far the walk is; at its beginning the rows are counted, for a person who waits for the end."""
         with self._outbox.read() as tx:
             known = walk.of(tx, document.name)
-        if known is not None and known.number == mark.walk_number:
+        begun = known is not None and known.number == mark.walk_number
+        if known is not None and begun and known.at is not None:
             return known
+        kind = known.kind if known is not None and begun else mark.walk or "sweep"
         total, now = self._mis.count(document.stream), self._clock.now()
-        return walk.Progress(number=mark.walk_number, kind=mark.walk or "sweep", since=now, total=total)
+        return walk.Progress(number=mark.walk_number, kind=kind, since=now, total=total)

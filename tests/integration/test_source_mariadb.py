@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -15,7 +16,7 @@ from pymysql.cursors import Cursor
 import mariadb_found
 import small_mis
 from kiva_relay import errors
-from kiva_relay.source import dialect_mariadb, reader
+from kiva_relay.source import began, dialect_mariadb, reader
 from kiva_relay.source.stream import Relation, Stream
 from small_mis import Poller
 
@@ -127,6 +128,47 @@ def test_a_late_commit_is_found_where_a_naive_poller_loses_it(
         assert poller.poll()["loans"] == ["1"]
         newest = rows(teller, "SELECT changed FROM loan WHERE id = 2")[0][0]
         assert rows(teller, f"SELECT id FROM loan WHERE changed > '{newest}'") == []
+
+
+def test_a_row_whose_statement_waited_for_its_table_is_found(
+    server: mariadb_found.Server, database: str, url: str, teller: Cursor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """InnoDB lets its transaction begin behind the wait, and the row has the time of before it."""
+    monkeypatch.setattr(dialect_mariadb, "CLOCK_TOLERANCE", timedelta(0))
+    monkeypatch.setattr(began, "_WAITED", timedelta(0))
+    with (
+        closing(small_mis.open_mis(url, watch="horizon")) as mis,
+        closing(server.connect(database)) as locker,
+        closing(server.connect(database)) as other,
+    ):
+        poller = Poller(mis, LOANS)
+        poller.poll()
+        locker.cursor().execute("LOCK TABLES loan READ")
+
+        def work() -> None:
+            with other.cursor() as late:
+                late.execute("BEGIN")
+                late.execute(f"UPDATE loan SET amount = 1, changed = {NOW} WHERE id = 1")
+
+        working = threading.Thread(target=work)
+        working.start()
+        for _ in range(15):
+            teller.execute("SELECT SLEEP(0.3)")
+            poller.poll()
+        locker.cursor().execute("UNLOCK TABLES")
+        working.join()
+        for _ in range(10):
+            teller.execute("SELECT SLEEP(0.3)")
+            poller.poll()
+        other.commit()
+        stamp = rows(teller, "SELECT changed FROM loan WHERE id = 1")[0][0]
+        now = rows(teller, f"SELECT {NOW}")[0][0]
+        assert now - stamp > timedelta(seconds=6)
+        assert poller.poll() == {"loans": ["1"]}
+        for _ in range(10):  # and what was open holds nothing up any more
+            teller.execute("SELECT SLEEP(0.3)")
+            poller.poll()
+        assert mis.changes([LOANS], poller.watermarks).horizon_age < timedelta(seconds=3)
 
 
 def test_a_role_without_any_right_is_told_its_grants(

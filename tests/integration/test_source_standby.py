@@ -6,12 +6,11 @@ import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
-import sqlalchemy as sa
 
 import mariadb_own
 import small_mis
@@ -95,7 +94,7 @@ def test_a_standby_of_postgresql_is_polled_and_the_primary_is_asked_for(
 @pytest.mark.skipif(not mariadb_own.found(), reason="this machine has no binaries of MariaDB")
 def test_a_replica_of_mariadb_overlaps_and_the_primary_is_asked_for(tmp_path: Path) -> None:
     with (
-        mariadb_own.start(tmp_path / "first", "--log-bin", "--server-id=1") as first,
+        mariadb_own.start(tmp_path / "first", "--log-bin", "--server-id=1", "--performance-schema=ON") as first,
         mariadb_own.start(tmp_path / "second", "--server-id=2") as second,
         closing(first.connect(autocommit=True)) as teller,
         closing(second.connect(autocommit=True)) as repeater,
@@ -128,4 +127,18 @@ def test_a_replica_of_mariadb_overlaps_and_the_primary_is_asked_for(tmp_path: Pa
             assert "replica" in cycle.reasons["loans"]
         with closing(small_mis.open_mis(first.url("mis"))) as mis:
             assert mis.horizon().blind == ""
-            assert sa.make_url(first.url("mis")).port == first.port
+            asked = "SELECT attr_value, attr_name FROM performance_schema.session_connect_attrs"
+            assert ("kiva-relay", "program_name") in mis.choices(asked)
+
+
+@pytest.mark.skipif(not mariadb_own.found(), reason="this machine has no binaries of MariaDB")
+def test_the_abbreviation_of_a_machines_zone_is_no_zone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tunis calls its time CET and never changes its clocks; the zone of that name does."""
+    monkeypatch.setenv("TZ", "Africa/Tunis")
+    with mariadb_own.start(tmp_path / "tunis") as server:
+        with closing(server.connect(autocommit=True)) as teller, teller.cursor() as told:
+            told.execute("CREATE DATABASE mis")
+        with closing(small_mis.open_mis(server.url("mis"))) as mis:
+            zone = mis._once(mis.dialect.zone)
+        summer = datetime(2027, 7, 1, 12, tzinfo=UTC)
+        assert summer.astimezone(zone).utcoffset() == timedelta(hours=1)

@@ -13,7 +13,7 @@ from kiva_relay.source.route import Snapshot
 
 USABLE = slot.Facts(
     name="kiva_relay_sandbox_mis", role="kiva_relay", next_xid=100, wal_level="logical", keep="10GB", standbys="",
-    standby=False, may_follow=True, published=True, there=True, here=True, plugin="pgoutput", reader=None,
+    standby=False, may_follow=True, published=True, partial=False, there=True, here=True, plugin="pgoutput", reader=None,
     wal_status="reserved", kept=0,
 )  # fmt: skip
 

@@ -15,7 +15,7 @@ _ABOUT = "walk of "
 
 @dataclass(frozen=True)
 class Progress:
-    """One walk, under way or the last one.
+    """One walk, under way or the last one. `kind` is backfill, sweep, or edit: a sweep after a mapping was edited.
 
     `total` is how many rows were in scope when it began, `done` how many were read; `found` how many of them were
     not as they were known, of these `gone` those that left the scope or were deleted, and `missed` those that

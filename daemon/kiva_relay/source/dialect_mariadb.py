@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any
@@ -12,6 +13,7 @@ from pymysql.constants import FIELD_TYPE
 from sqlalchemy.dialects import mysql
 
 from kiva_relay.source import session_mariadb, statement, value
+from kiva_relay.source.began import Began
 from kiva_relay.source.grants import Grants
 from kiva_relay.source.position import OVERLAP, Horizon, Position, Regime, Snapshot, local
 from kiva_relay.source.session_mariadb import Code
@@ -34,7 +36,7 @@ _SESSIONS_OF_MYSQL = _SESSIONS.replace("time_ms / 1000", "time")
 # The start of a transaction is written in the server's own zone, whatever the session's; after clocks were put back
 # it looks too young by what they were put back by.
 _TRANSACTIONS = """
-SELECT trx_mysql_thread_id AS id,
+SELECT trx_mysql_thread_id AS id, trx_started AS started,
        TIMESTAMPDIFF(SECOND, trx_started, CONVERT_TZ(UTC_TIMESTAMP(), '+00:00', 'SYSTEM')) AS age
 FROM   information_schema.innodb_trx
 """
@@ -75,6 +77,7 @@ class MariaDB:
 
     def __init__(self) -> None:
         self._quote = mysql.dialect().identifier_preparer.quote_identifier
+        self._began = Began()
 
     def engine(self, url: sa.URL, *, password: str | None, statement_timeout: timedelta) -> sa.Engine:
         """An engine whose every transaction is one read-only snapshot."""
@@ -100,10 +103,12 @@ class MariaDB:
                 " UTC_TIMESTAMP(), CONVERT_TZ(UTC_TIMESTAMP(), '+00:00', @@global.time_zone)) AS minutes"
             )
         ).one()
-        try:
-            return ZoneInfo(row.machine if row.name == "SYSTEM" else row.name)
-        except (ZoneInfoNotFoundError, ValueError):  # an offset, or a machine's abbreviation
-            return timezone(timedelta(minutes=int(row.minutes or 0)))
+        name = str(row.machine if row.name == "SYSTEM" else row.name)
+        # Of a machine only the abbreviation is known, and CET is written where the clocks never change, too.
+        if name == "UTC" or "/" in name:
+            with contextlib.suppress(ZoneInfoNotFoundError, ValueError):
+                return ZoneInfo(name)
+        return timezone(timedelta(minutes=int(row.minutes or 0)))
 
     def horizon(self, cx: sa.Connection, *, now: datetime) -> Horizon:  # noqa: ARG002 - the server's own clock counts
         """The start of the oldest transaction or statement, less the clock tolerance; says when it cannot see them."""
@@ -120,17 +125,20 @@ class MariaDB:
                 "this is a replica, whose rows were stamped elsewhere",
                 "Let mis.url lead to the primary.",
             )
-        ages = {int(one.id): float(one.age) for one in sessions if one.command not in _RESTING}
+        running = {
+            int(one.id): clock - timedelta(seconds=max(float(one.age), 0.0))
+            for one in sessions
+            if one.command not in _RESTING
+        }
         transactions = self._transactions(cx)
         if transactions is None:
             others = "something else reads information_schema.innodb_trx all the time, which keeps it from being new"
             return Horizon(clock - OVERLAP, OVERLAP, others)
         back = max(0, int(cx.scalar(sa.text(_PUT_BACK)) or 0))
-        for thread, seconds in transactions.items():
-            ages[thread] = max(ages.get(thread, 0.0), float(seconds + back))
-        oldest, longest = max(ages.items(), key=lambda one: one[1], default=(0, 0.0))
+        began = self._began.look(clock, running, {one: age + back for one, age in transactions.items()})
+        oldest, since = min(began.items(), key=lambda one: one[1], default=(0, clock))
         # Starts are told in whole seconds.
-        age = timedelta(seconds=max(longest, 0.0) + 1) + CLOCK_TOLERANCE
+        age = clock - since + timedelta(seconds=1) + CLOCK_TOLERANCE
         user = next((str(one.user) for one in sessions if one.id == oldest), "")
         return Horizon(clock - age, age, pinned_by=f"session {oldest} of {user}" if user else "")
 
@@ -147,18 +155,18 @@ class MariaDB:
             return f"the role {user} may not see the sessions of others", f"GRANT PROCESS ON *.* TO '{user}'@'{host}';"
         return "", ""
 
-    def _transactions(self, cx: sa.Connection) -> dict[int, int] | None:
-        """Ages by session, our own among them: the server shows a copy, which is new enough when it has us in it."""
+    def _transactions(self, cx: sa.Connection) -> dict[tuple[int, str], int] | None:
+        """Ages by session and start: the server shows a copy, which is new enough when it has our own in it."""
         ours = int(cx.scalar(sa.text("SELECT CONNECTION_ID()")) or 0)
-        found: dict[int, int] = {}
+        own: list[int] = []
+        found: dict[tuple[int, str], int] = {}
         for _ in range(_LOOKS):
-            found = {}
-            for row in cx.execute(sa.text(_TRANSACTIONS)):
-                found[int(row.id)] = max(found.get(int(row.id), 0), int(row.age))
-            if found.get(ours, _STALE) < _STALE:
+            found = {(int(row.id), str(row.started)): int(row.age) for row in cx.execute(sa.text(_TRANSACTIONS))}
+            own = [found.pop(one) for one in [*found] if one[0] == ours]
+            if own and max(own) < _STALE:
                 return found
             cx.execute(sa.text("SELECT SLEEP(0.11)")).all()  # so long must nobody look at it before it is renewed
-        return found if ours in found else None
+        return found if own else None
 
     def snapshot(self, cx: sa.Connection) -> Snapshot:  # noqa: ARG002 - every dialect is asked alike
         """Rows do not show their transaction ids."""

@@ -24,7 +24,8 @@ _WRAP = 2_000_000_000
 _FIRST_NORMAL_XID = 3
 
 # Every session counts, also one without a transaction id yet: it may write later with an older now(). A deny-list,
-# for background workers write too; a vacuum would pin the horizon for hours and stamps no row.
+# for background workers write too; a vacuum would pin the horizon for hours and stamps no row. Of a prepared
+# transaction only the end of its work is told; before that it was a session.
 _HORIZON = """
 WITH sessions AS (
   SELECT * FROM pg_stat_activity
@@ -33,7 +34,7 @@ WITH sessions AS (
 ), transactions AS (
   SELECT concat('session ', pid, ' of ', usename) AS who, xact_start AS since FROM sessions
   UNION ALL
-  SELECT concat('prepared transaction ', gid, ' of ', owner), prepared FROM pg_prepared_xacts
+  SELECT concat('prepared transaction ', gid, ' of ', owner), prepared - interval '1 hour' FROM pg_prepared_xacts
   WHERE  database = current_database()
 )
 SELECT count(*) FILTER (WHERE backend_type IS NULL) AS hidden,
@@ -41,6 +42,8 @@ SELECT count(*) FILTER (WHERE backend_type IS NULL) AS hidden,
        pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS may_see,
        current_setting('track_activities') AS track,
        pg_is_in_recovery() AS standby,
+       EXISTS (SELECT FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid
+               WHERE d.datname = current_database()) AS subscribes,
        current_user AS role,
        statement_timestamp() AS clock,
        (SELECT who FROM transactions WHERE since IS NOT NULL ORDER BY since LIMIT 1) AS oldest_of,
@@ -157,6 +160,9 @@ class PostgreSQL:
         if seen.standby:
             blind = "this server is a standby, which does not see the sessions of its primary"
             remedy = "Let mis.url name the primary."
+        elif seen.subscribes:
+            blind = "rows come from another server by a subscription, and were stamped there"
+            remedy = "Let mis.url name the server that they are written on."
         elif seen.track != "on" or seen.untracked:
             blind = "track_activities is off, so that open transactions cannot be seen"
             remedy = "ALTER SYSTEM SET track_activities = on; SELECT pg_reload_conf();"

@@ -71,7 +71,7 @@ class Mis:
         self.dialect = dialect.of(self._url)
         self._opened = functools.partial(self.dialect.engine, password=password, statement_timeout=statement_timeout)
         self._engine = self._opened(self._url)
-        self._timeout = statement_timeout
+        self._timeout, self._watch = statement_timeout, watch
         self._zone = ZoneInfo(timezone)
         self._clock = clock
         self._done: Cycle | None = None
@@ -113,7 +113,7 @@ class Mis:
             Unreachable: the MIS is away.
             WentBack: a watermark belongs to another database, or this one is older.
         """
-        horizon = self.horizon()
+        horizon = self.horizon().overlapping() if self._watch == "overlap" else self.horizon()
         failed = self._resting(streams)
         while True:
             left = [stream for stream in streams if stream.name not in failed]
@@ -258,8 +258,7 @@ class Mis:
 
     def highest(self, stream: Stream) -> int | None:
         """The highest key of a stream's table, in scope or not; 0 without rows, None where keys are no numbers."""
-        with self._snapshot(f"looking at {stream.name}") as cx:
-            return roots.highest(cx, self.dialect, stream)
+        return self._asked(f"looking at {stream.name}", lambda cx: roots.highest(cx, self.dialect, stream))
 
     def columns(self, source: str) -> dict[str, str]:
         """Columns of a table, or of a SELECT, and their kinds.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Literal
 
@@ -13,6 +13,8 @@ from kiva_relay.source.stream import Stream
 
 OVERLAP = timedelta(minutes=10)
 """How far back rows are read again where nothing tells what is still open."""
+
+_LONG = timedelta(days=1)
 
 Regime = Literal["replication", "xmin", "horizon", "overlap", "scan", "sweep"]
 """How changes of a table are found; `sweep`: they are not, the nightly sweep finds them."""
@@ -80,6 +82,11 @@ class Horizon:
     remedy: str = ""
     pinned_by: str = ""
 
+    def overlapping(self) -> Horizon:
+        """At least one overlap back."""
+        age = max(self.age, OVERLAP)
+        return replace(self, moment=self.moment + self.age - age, age=age)
+
 
 @dataclass(frozen=True)
 class Cycle:
@@ -118,12 +125,16 @@ def following(
 ) -> Position:
     """Where the next cycle goes on. What was once below the horizon stays there, so the moment never goes back.
 
+    While no stamp decides (`stamped` is false) and the horizon is blind, the moment stays a day behind: who can see
+    the transactions one day may begin there.
+
     Raises:
         WentBack: the database is older than a watermark; nothing after it would be seen any more.
     """
     before = [stand for stand in stands if stand]
     xids = [stand.xid for stand in before if stand.xid is not None]
-    moment = max([horizon.moment, *(stand.moment for stand in before)])
+    behind = horizon.moment + horizon.age - _LONG if horizon.blind and not stamped else horizon.moment
+    moment = max([behind, *(stand.moment for stand in before)])
     if (snapshot.xid is not None and max(xids, default=0) > snapshot.xid) or (
         stamped and moment > horizon.moment + horizon.age
     ):

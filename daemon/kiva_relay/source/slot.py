@@ -22,6 +22,7 @@ KEEP = "10GB"
 SETUP = "kiva-relay watch setup"
 
 _LONGEST = 63
+_EVERYTHING = "publish = 'insert, update, delete, truncate'"
 
 # A snapshot's xmax follows the last id that has ended, and is no measure; age() counts from the next that is given.
 _SERVER = """
@@ -31,6 +32,8 @@ SELECT CAST(CAST(pg_snapshot_xmax(t) AS text) AS bigint) + age(CAST(pg_snapshot_
        pg_is_in_recovery() AS standby, CAST(current_user AS text) AS role,
        (SELECT rolreplication OR rolsuper FROM pg_roles WHERE rolname = current_user) AS may_follow,
        EXISTS (SELECT FROM pg_publication WHERE pubname = :name) AS published,
+       EXISTS (SELECT FROM pg_publication WHERE pubname = :name
+               AND NOT (pubinsert AND pubupdate AND pubdelete AND pubtruncate)) AS partial,
        s.slot_name IS NOT NULL AS there, CAST(s.database AS text) = current_database() AS here,
        CAST(s.plugin AS text) AS plugin, s.active_pid AS reader, s.wal_status AS wal_status,
        CASE WHEN NOT pg_is_in_recovery() THEN pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn) END AS kept
@@ -39,7 +42,8 @@ FROM   pg_current_snapshot() t LEFT JOIN pg_replication_slots s ON s.slot_name =
 
 # to_jsonb, for row filters and column lists came with PostgreSQL 15.
 _TABLES = """
-SELECT t AS asked, CAST(c.oid AS bigint) AS oid, c.relkind IN ('r', 'p') AS can_be, c.relreplident = 'f' AS whole,
+SELECT t AS asked, CAST(c.oid AS bigint) AS oid, CAST(pg_relation_filenode(c.oid) AS bigint) AS file,
+       c.relkind IN ('r', 'p') AS can_be, c.relreplident = 'f' AS whole,
        format('%I.%I', n.nspname, c.relname) AS name,
        p.tablename IS NOT NULL AND to_jsonb(p) ->> 'rowfilter' IS NULL AS published,
        ARRAY(SELECT jsonb_array_elements_text(coalesce(to_jsonb(p) -> 'attnames', '[]'))) AS columns,
@@ -60,9 +64,11 @@ class Table:
     """A watched table: whether the publication has it, and which columns the stream tells of a row that was.
 
     `columns` are those that are published, all of them when empty; `whole` means that `identity` is every column.
+    `file` is another one when it was rewritten, which no stream tells.
     """
 
     oid: int
+    file: int | None
     name: str
     can_be: bool
     published: bool
@@ -88,6 +94,7 @@ class Facts:
     standby: bool
     may_follow: bool
     published: bool
+    partial: bool
     there: bool
     here: bool
     plugin: str
@@ -124,7 +131,14 @@ def facts(cx: sa.Connection, dialect: Dialect, called: str, tables: Sequence[str
     rows = cx.execute(statement.bind(_TABLES, {"name": called, "tables": [*quoted]})) if tables else ()
     found = {
         quoted[one.asked]: Table(
-            one.oid, one.name, one.can_be, one.published, frozenset(one.columns), one.whole, frozenset(one.identity)
+            one.oid,
+            one.file,
+            one.name,
+            one.can_be,
+            one.published,
+            frozenset(one.columns),
+            one.whole,
+            frozenset(one.identity),
         )
         for one in rows
     }
@@ -140,6 +154,7 @@ def facts(cx: sa.Connection, dialect: Dialect, called: str, tables: Sequence[str
         standby=row.standby,
         may_follow=bool(row.may_follow),
         published=row.published,
+        partial=row.partial,
         there=row.there,
         here=bool(row.here),
         plugin=row.plugin or "",
@@ -159,6 +174,8 @@ def lacks(found: Facts) -> str:
         return f"wal_level of the server is {found.wal_level}; a stream needs logical"
     if not found.published:
         return f"there is no publication {found.name}"
+    if found.partial:
+        return f"the publication {found.name} leaves out inserts, updates, deletes or truncates"
     if not found.there:
         return f"there is no slot {found.name}"
     if not found.here or found.plugin != "pgoutput":
@@ -221,10 +238,12 @@ def setup(found: Facts, streams: Sequence[Stream], dialect: Dialect) -> list[str
     statements += [f"ALTER TABLE {table} REPLICA IDENTITY FULL;" for table in sorted(silent(found, streams))]
     missing = [one for one in found.tables.values() if one.can_be and not one.published]
     if not found.published:
-        options = "WITH (publish = 'insert, update, delete, truncate', publish_via_partition_root = true)"
+        options = f"WITH ({_EVERYTHING}, publish_via_partition_root = true)"
         statements.append(f"CREATE PUBLICATION {called} FOR TABLE {', '.join(tables)} {options};")
     elif missing or found.others:
         statements.append(f"ALTER PUBLICATION {called} SET TABLE {', '.join(tables)};")
+    if found.partial:
+        statements.append(f"ALTER PUBLICATION {called} SET ({_EVERYTHING});")
     if not found.may_follow:
         statements.append(f"ALTER ROLE {dialect.quoted(found.role)} REPLICATION;")
     # A slot from before its publication looks for it in the past, and never finds it.
