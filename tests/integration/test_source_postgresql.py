@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 
 import small_mis
 from kiva_relay import errors
@@ -236,6 +239,29 @@ def test_another_database_or_an_older_one_is_noticed(mis: Mis, teller: Teller) -
     for text in (other, newer):
         with pytest.raises(errors.RelayError, match=r"other|older"):
             mis.changes([LOANS], {"loans": text})
+
+
+def test_a_page_costs_a_query_a_relation_and_a_look_one_a_table(postgres_database: str) -> None:
+    small_mis.create(postgres_database, loans=400)
+    with closing(small_mis.open_mis(postgres_database)) as mis, small_mis.connect(postgres_database) as teller:
+        poller, asked = Poller(mis, LOANS), list[str]()
+        poller.poll()
+        sa.event.listen(mis._engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+
+        def queries(look: Callable[[], object]) -> dict[str, int]:
+            asked.clear()
+            look()
+            tables = Counter(re.findall(r"FROM (\w+)", statement)[0] for statement in asked if " FROM " in statement)
+            return {name: tables[name] for name in ("loan", "client", "gender", "instalment") if tables[name]}
+
+        one = dict.fromkeys(("loan", "client", "gender", "instalment"), 1)
+        assert queries(lambda: mis.read(LOANS, ["1"], cutoff=TODAY)) == one
+        assert queries(lambda: mis.read(LOANS, [str(number) for number in range(1, 301)], cutoff=TODAY)) == one
+        assert queries(poller.poll) == one
+        teller.execute("UPDATE loan SET amount = amount + 1")
+        assert queries(poller.poll) == one
+        teller.execute("UPDATE instalment SET principal = 1")
+        assert queries(poller.poll) == one | {"loan": 2}, "to route them to their roots"
 
 
 def test_without_the_grant_it_falls_back_and_says_which_grant(postgres_database: str) -> None:
