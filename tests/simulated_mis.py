@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -99,7 +99,7 @@ class SimulatedMis:
             following[stream.name] = str(self.commit)
         return Cycle(keys, following, dict.fromkeys(following, "scan"), timedelta(0))
 
-    def processed(self, cycle: Cycle) -> None:
+    def processed(self, cycle: Cycle, *, but: Collection[str] = ()) -> None:
         """Nothing is remembered."""
 
     def read(self, stream: Stream, keys: Sequence[str], *, cutoff: date) -> list[Content]:

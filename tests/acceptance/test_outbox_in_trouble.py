@@ -94,9 +94,8 @@ def entries_on(disk: Path, house: Institution) -> None:
 
 def fill(disk: Path, *, leave: int = 0) -> Path:
     stuff = disk / "stuff"
-    with stuff.open("wb") as file, contextlib.suppress(OSError):
+    with contextlib.suppress(OSError), stuff.open("wb", buffering=0) as file:
         file.write(b"x" * max(shutil.disk_usage(disk).free - leave, 0))
-        file.flush()
     return stuff
 
 

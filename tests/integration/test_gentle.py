@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from decimal import Decimal
 
-
 from kiva_relay import opening, pulse
 from kiva_relay.clock import SystemClock
 from kiva_relay.outbox import walk, watermark

@@ -284,7 +284,7 @@ def test_an_end_of_the_connection_loses_nothing(mis: Streamed, how: str, monkeyp
             mis.reconnect()
         mis.sql("DELETE FROM loan WHERE id = 2")
         eventually(lambda: relay.followed_again())
-        assert eventually(lambda: relay.name("L1") == "Before")
+        assert eventually(lambda: relay.intake.follow() is not None and relay.name("L1") == "Before")
         assert eventually(lambda: relay.intake.follow() or relay.state("L2") == "withdrawn")
         relay.following()
         mis.sql("UPDATE loan SET first_name = 'After' WHERE id = 3")
