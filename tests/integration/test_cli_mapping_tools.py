@@ -302,3 +302,13 @@ def test_rehearse_sends_the_book_to_a_stand_in_and_counts_the_reasons(
     assert f"{round(100 * photos / drafts['good'])} %: image_encoded" in out
     assert len(list(folder.glob("loan_draft*"))) == drafts["good"]
     assert folder.stat().st_mode & 0o077 == 0
+
+
+def test_rehearse_with_a_mapping_that_does_not_fit_tells_all_its_mistakes(run: Run, house: Institution) -> None:
+    house.mis("ALTER TABLE m_client RENAME COLUMN firstname TO first_names")
+    house.mis("ALTER TABLE m_client RENAME COLUMN lastname TO last_names")
+    code, _, err = run("rehearse")
+    assert code == 2
+    assert 'm_client has no column "firstname"' in err
+    assert 'm_client has no column "lastname"' in err
+    assert "nearest: first_names" in err

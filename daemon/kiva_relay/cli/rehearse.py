@@ -100,6 +100,9 @@ def _read(settings: Settings, out: Path | None) -> tuple[dict[str, _Tally], floa
     tallies: dict[str, _Tally] = {name: _Tally() for name in RESOURCES if name in settings.resources}
     mis = opening.open_mis(settings, clock=SystemClock())
     try:
+        wrong = mappings.verified(documents, mis)
+        if wrong is not None and mappings.severe(wrong.mistakes):
+            raise wrong
         for document in documents:
             _through(tallies[document.resource], document, mis, context, out)
         return tallies, mis.busy_seconds
