@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import sqlite3
 from collections.abc import Iterator
 from datetime import date
@@ -13,6 +14,7 @@ import pytest
 
 import institution
 import mariadb_found
+import postgres_found
 import streamed
 from kiva_relay import log
 from kiva_relay.demo import book, fineract, postgres
@@ -20,6 +22,9 @@ from kiva_relay.sandbox import control, server
 from kiva_relay.sandbox.config import SandboxConfig
 
 _numbers = itertools.count(1)
+
+if binaries := os.environ.get(postgres_found.VARIABLE):
+    postgres._binaries = lambda: Path(binaries)
 
 
 def pytest_report_header() -> list[str]:

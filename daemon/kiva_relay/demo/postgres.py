@@ -84,7 +84,7 @@ class Server:
         if os.geteuid() == 0:
             shutil.chown(self._data, _UNPRIVILEGED)
         command = self._command("initdb", "--pgdata", str(self._data), "--username", ROLE, "--pwfile", str(secret))
-        command += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
+        command += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"]
         done = subprocess.run(command, cwd="/", capture_output=True, check=False)  # noqa: S603 - our own binary
         secret.unlink()
         if done.returncode:
@@ -178,7 +178,7 @@ def start(folder: Path, *, settings: Mapping[str, str] | None = None) -> Iterato
 def version() -> str:
     """The version of the server in the wheel, `18.4`."""
     said = subprocess.run([str(_binaries() / "postgres"), "--version"], capture_output=True, text=True, check=True)  # noqa: S603 - our own wheel
-    return said.stdout.split()[-1]
+    return said.stdout.split()[2]
 
 
 def _binaries() -> Path:
