@@ -35,6 +35,8 @@ _PAGES_A_CYCLE = 5
 _VANISHED = 2
 """So many rows gone from a table's end look like a backup; one is somebody's correction."""
 
+_TIMELINE = "timeline of the MIS"
+
 _log = log.get("intake")
 
 
@@ -62,6 +64,7 @@ class Intake:
         self._revised: set[str] = set()
         self._bound = False
         self._look_at_keys: set[str] = set()
+        self._timeline = ""
         self._fit = fit.Fit(documents, mis, clock=clock)
         self._busy_at_start = 0.0
         self._walking = Walking(outbox, mis, clock=clock)
@@ -107,6 +110,7 @@ class Intake:
         self.regimes, self.horizon_age, self.pinned_by = dict(cycle.regime), cycle.horizon_age, cycle.pinned_by
         if self._following:
             cycle, self._cannot_move = self._following.bar(cycle, followed)
+        self._notice_timeline(cycle.timeline)
         self._walking.count_missed(cycle)
         captured = self._poll(marks, cycle, report)
         self._mis.processed(cycle, but=self._fit.stopped)
@@ -250,6 +254,20 @@ class Intake:
         watermark.begin_again(tx, stream, now=now)
         if hold.put(tx, hold.ALL, "mis_went_back", now=now, params={"stream": stream, **more}):
             _log.error("The MIS looks older than it was; it is read anew, and nothing is sent", stream=stream)
+
+    def _notice_timeline(self, timeline: str) -> None:
+        """A standby that took over may lack what was read, and give its transaction ids again: all is compared."""
+        if not timeline or timeline == self._timeline:
+            return
+        self._timeline = timeline
+        with self._outbox.begin() as tx:
+            before = binding.get(tx, _TIMELINE)
+            binding.put(tx, _TIMELINE, timeline)
+            if before is None or before == timeline:
+                return
+            for name in self._documents:
+                watermark.walk_anew(tx, name, now=self._clock.now())
+        _log.warning("The MIS is on another timeline: a standby took over, or a backup; the whole book is compared")
 
     def _notice_aliases(self, tx: Connection) -> None:
         """Loans whose ids at Kiva were written down anew are looked at again."""

@@ -14,6 +14,7 @@ import pytest
 
 import mariadb_own
 import small_mis
+import streamed
 from institution import eventually
 from kiva_relay.demo import postgres
 from kiva_relay.source import slot
@@ -31,17 +32,25 @@ def primary(tmp_path: Path) -> Iterator[postgres.Server]:
         yield server
 
 
-@pytest.fixture
-def standby(primary: postgres.Server, tmp_path: Path) -> Iterator[postgres.Server]:
-    """Another PostgreSQL, which follows the first one."""
-    second = postgres.Server(tmp_path / "standby", settings={"hot_standby": "on"})
+def copied(primary: postgres.Server, folder: Path, **settings: str) -> postgres.Server:
+    """Another PostgreSQL that begins as a copy of the first one, and follows it once it is started."""
+    second = postgres.Server(folder, settings={"hot_standby": "on", **settings})
     second.folder.mkdir()
     second._data.mkdir(mode=0o700)
     if os.geteuid() == 0:
         os.chown(second._data, 65534, 65534)
-    copy = second._command("pg_basebackup", "-R", "-X", "stream", "-D", str(second._data), "-d", primary.url())
+    copy = second._command(
+        "pg_basebackup", "-R", "-c", "fast", "-X", "stream", "-D", str(second._data), "-d", primary.url()
+    )
     subprocess.run(copy, cwd="/", check=True, capture_output=True)
     second.password = primary.password
+    return second
+
+
+@pytest.fixture
+def standby(primary: postgres.Server, tmp_path: Path) -> Iterator[postgres.Server]:
+    """Another PostgreSQL, which follows the first one."""
+    second = copied(primary, tmp_path / "standby")
     try:
         second.start()
         yield second
@@ -89,6 +98,36 @@ def test_a_standby_of_postgresql_is_polled_and_the_primary_is_asked_for(
         (content,) = mis.read(LOANS, ["1"], cutoff=TODAY)
         assert isinstance(content.related["schedule"], list)
         assert [row["principal"] for row in content.related["schedule"]] == [99]
+
+
+def test_a_standby_that_took_over_without_the_last_changes_is_compared_with_what_was_read(
+    primary: postgres.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It gives the transaction ids again that the watermark has passed: no poll shows what has them."""
+    monkeypatch.setenv("KIVA_SECRET", "s3cr3t")
+    mis = streamed.create(tmp_path, primary, "mis")
+    second = copied(primary, tmp_path / "second", primary_conninfo="")
+    with mis.intake() as relay:
+        for _ in range(3):
+            relay.intake.cycle()
+        for number in range(20):
+            mis.sql("UPDATE loan SET first_name = %s WHERE id = 1", f"Lost {number}")
+        relay.intake.cycle()
+        assert relay.name("L1") == "Lost 19"
+        mis.teller.close()
+        primary.stop()
+        second.port = primary.port
+        try:
+            second.start()
+            with psycopg.connect(mis.url, autocommit=True) as teller:
+                teller.execute("SELECT pg_promote()")
+                teller.execute("UPDATE loan SET first_name = 'Zoe' WHERE id = 2")
+                for _ in range(100):
+                    teller.execute("SELECT pg_current_xact_id()")
+            eventually(lambda: relay.followed_again() or relay.name("L2") == "Zoe")
+            assert (relay.name("L1"), relay.name("L2")) == ("Awa", "Zoe")
+        finally:
+            second.stop()
 
 
 @pytest.mark.skipif(not mariadb_own.found(), reason="this machine has no binaries of MariaDB")

@@ -61,7 +61,8 @@ AND    l.transactionid = CAST(:xid AS xid)
 """
 
 _SNAPSHOT = """
-SELECT CAST(pg_snapshot_xmin(s) AS text) AS xmin, CAST(pg_snapshot_xmax(s) AS text) AS xmax
+SELECT CAST(pg_snapshot_xmin(s) AS text) AS xmin, CAST(pg_snapshot_xmax(s) AS text) AS xmax,
+       CASE WHEN NOT pg_is_in_recovery() THEN left(pg_walfile_name(pg_current_wal_lsn()), 8) END AS timeline
 FROM   pg_current_snapshot() s
 """
 
@@ -177,7 +178,7 @@ class PostgreSQL:
     def snapshot(self, cx: sa.Connection) -> Snapshot:
         """Its xmin: every transaction below it had ended."""
         row = cx.execute(sa.text(_SNAPSHOT)).one()
-        return Snapshot(int(row.xmin), pinned=row.xmin != row.xmax)
+        return Snapshot(int(row.xmin), pinned=row.xmin != row.xmax, timeline=row.timeline or "")
 
     def holder(self, cx: sa.Connection, xid: int) -> str:
         """Who holds a transaction id, whether this role may see what that session does or not."""

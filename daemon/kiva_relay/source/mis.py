@@ -159,6 +159,7 @@ class Mis:
             horizon_age=held_for,
             reasons={stream.name: self._reason(cx, plan, stream, followed) for stream in streams},
             pinned_by=holder,
+            timeline=snapshot.timeline,
             remembered=found.versions,
             streams=tuple(stream for stream in streams if stands[stream.name] and stream.name not in followed),
         )

@@ -62,10 +62,14 @@ def parse(text: str) -> Position:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """`xid`: every transaction below it had ended (None: the database has none); `pinned`: newer ones had, too."""
+    """`xid`: every transaction below it had ended (None: the database has none); `pinned`: newer ones had, too.
+
+    `timeline` is another one after a standby took over, or a backup was recovered to a point ("" where none is told).
+    """
 
     xid: int | None
     pinned: bool = False
+    timeline: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ class Cycle:
     `keys` are root keys by stream, each once; `next` the watermark to store together with their content; `regime`
     how each stream was watched; `reasons` why it was not watched better ("" when it could not be). `failed` are
     streams that could not be looked at, with the error; they are in nothing else. `pinned_by` names the session that
-    keeps the horizon where it is.
+    keeps the horizon where it is; `timeline` is the snapshot's.
     """
 
     keys: dict[str, list[str]]
@@ -105,6 +109,7 @@ class Cycle:
     reasons: dict[str, str] = field(default_factory=dict)
     failed: dict[str, errors.RelayError] = field(default_factory=dict)
     pinned_by: str = ""
+    timeline: str = ""
     remembered: Mapping[tuple[str, str], Collection[str]] = field(default_factory=dict, repr=False)
     """Row versions above `next`, by source: what `processed()` keeps."""
     streams: tuple[Stream, ...] = field(default=(), repr=False)
