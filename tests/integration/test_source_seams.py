@@ -56,32 +56,42 @@ def test_a_prepared_transaction_holds_the_horizon_and_is_named(mis_url: str) -> 
         assert poller.poll() == {"loans": ["1"]}
 
 
+@contextmanager
+def reader(admin: psycopg.Connection[tuple[object, ...]]) -> Iterator[str]:
+    """The URL of a role that may read, and see no session of others."""
+    admin.execute("DROP ROLE IF EXISTS sees_little")
+    admin.execute("CREATE ROLE sees_little LOGIN PASSWORD 'x'")
+    admin.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO sees_little")
+    try:
+        yield f"postgresql://sees_little@{admin.info.host}:{admin.info.port}/{admin.info.dbname}"
+    finally:
+        admin.execute("DROP OWNED BY sees_little")
+        admin.execute("REVOKE pg_read_all_stats FROM sees_little")
+        admin.execute("DROP ROLE sees_little")
+
+
 def test_who_holds_a_transaction_id_needs_no_grant_to_be_seen(mis_url: str, logical_server: postgres.Server) -> None:
-    with small_mis.connect(mis_url) as admin, small_mis.connect(logical_server.url()) as elsewhere:
-        admin.execute("DROP ROLE IF EXISTS sees_little")
-        admin.execute("CREATE ROLE sees_little LOGIN PASSWORD 'x'")
-        admin.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO sees_little")
-        plain = f"postgresql://sees_little@{admin.info.host}:{admin.info.port}/{admin.info.dbname}"
-        try:
-            with closing(small_mis.open_mis(plain, password="x")) as mis:
-                poller = Poller(mis, LOANS)
-                elsewhere.execute("BEGIN")
-                elsewhere.execute("SELECT pg_current_xact_id()")
-                admin.execute("UPDATE loan SET amount = 3 WHERE id = 1")
-                poller.poll()
-                cycle = mis.changes([LOANS], poller.watermarks)
-                assert cycle.regime == {"loans": "xmin"}
-                assert cycle.pinned_by == f"session {elsewhere.info.backend_pid} of postgres", "of another database"
-                elsewhere.execute("ROLLBACK")
-                with prepared(mis_url, "of the night", "UPDATE loan SET amount = 4 WHERE id = 2"):
-                    poller.poll()
-                    admin.execute("UPDATE loan SET amount = 5 WHERE id = 1")
-                    poller.poll()
-                    pinned_by = mis.changes([LOANS], poller.watermarks).pinned_by
-                    assert pinned_by == "prepared transaction of the night of postgres"
-        finally:
-            admin.execute("DROP OWNED BY sees_little")
-            admin.execute("DROP ROLE sees_little")
+    with (
+        small_mis.connect(mis_url) as admin,
+        small_mis.connect(logical_server.url()) as elsewhere,
+        reader(admin) as plain,
+        closing(small_mis.open_mis(plain, password="x")) as mis,
+    ):
+        poller = Poller(mis, LOANS)
+        elsewhere.execute("BEGIN")
+        elsewhere.execute("SELECT pg_current_xact_id()")
+        admin.execute("UPDATE loan SET amount = 3 WHERE id = 1")
+        poller.poll()
+        cycle = mis.changes([LOANS], poller.watermarks)
+        assert cycle.regime == {"loans": "xmin"}
+        assert cycle.pinned_by == f"session {elsewhere.info.backend_pid} of postgres", "of another database"
+        elsewhere.execute("ROLLBACK")
+        with prepared(mis_url, "of the night", "UPDATE loan SET amount = 4 WHERE id = 2"):
+            poller.poll()
+            admin.execute("UPDATE loan SET amount = 5 WHERE id = 1")
+            poller.poll()
+            pinned_by = mis.changes([LOANS], poller.watermarks).pinned_by
+            assert pinned_by == "prepared transaction of the night of postgres"
 
 
 def test_rows_that_come_by_a_subscription_are_not_watched_by_their_stamps(mis_url: str) -> None:
@@ -111,27 +121,22 @@ def test_the_grant_that_makes_the_horizon_seen_begins_before_what_was_open(
     mis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dialect_postgresql, "OVERLAP", timedelta(seconds=0.2))
-    with small_mis.connect(mis_url) as admin, small_mis.connect(mis_url) as late:
-        admin.execute("DROP ROLE IF EXISTS sees_later")
-        admin.execute("CREATE ROLE sees_later LOGIN PASSWORD 'x'")
-        admin.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO sees_later")
-        plain = f"postgresql://sees_later@{admin.info.host}:{admin.info.port}/{admin.info.dbname}"
-        try:
-            with closing(small_mis.open_mis(plain, password="x")) as mis:
-                poller = Poller(mis, LOANS)
-                late.execute("BEGIN")
-                late.execute("UPDATE loan SET amount = 1, changed = now() WHERE id = 1")
-                for _ in range(4):
-                    admin.execute("SELECT pg_sleep(0.2)")
-                    poller.poll()
-                late.execute("COMMIT")
-                admin.execute("GRANT pg_read_all_stats TO sees_later")
-                assert mis.changes([LOANS], poller.watermarks).regime == {"loans": "horizon"}
-                assert "1" in poller.poll()["loans"]
-        finally:
-            admin.execute("DROP OWNED BY sees_later")
-            admin.execute("REVOKE pg_read_all_stats FROM sees_later")
-            admin.execute("DROP ROLE sees_later")
+    with (
+        small_mis.connect(mis_url) as admin,
+        small_mis.connect(mis_url) as late,
+        reader(admin) as plain,
+        closing(small_mis.open_mis(plain, password="x")) as mis,
+    ):
+        poller = Poller(mis, LOANS)
+        late.execute("BEGIN")
+        late.execute("UPDATE loan SET amount = 1, changed = now() WHERE id = 1")
+        for _ in range(4):
+            admin.execute("SELECT pg_sleep(0.2)")
+            poller.poll()
+        late.execute("COMMIT")
+        admin.execute("GRANT pg_read_all_stats TO sees_little")
+        assert mis.changes([LOANS], poller.watermarks).regime == {"loans": "horizon"}
+        assert "1" in poller.poll()["loans"]
 
 
 def test_a_publication_that_leaves_out_updates_is_not_relied_on(streamed_mis: Streamed) -> None:
