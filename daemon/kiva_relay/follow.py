@@ -139,7 +139,7 @@ class Follow:
             self._tail.want(wanted)
             self._tail.start()
         self._tail.want(wanted)
-        files = {name: table.file for name, table in found.tables.items()}
+        files = {name: table.file for name, table in found.tables.items() if table.published}
         same = session is not None and (session, wanted, files) == (ours.session, ours.wanted, ours.files)
         if session is not None and session != ours.session:
             self._began(session, marks)

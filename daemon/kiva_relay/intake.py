@@ -259,15 +259,15 @@ class Intake:
         """A standby that took over may lack what was read, and give its transaction ids again: all is compared."""
         if not timeline or timeline == self._timeline:
             return
-        self._timeline = timeline
         with self._outbox.begin() as tx:
             before = binding.get(tx, _TIMELINE)
             binding.put(tx, _TIMELINE, timeline)
-            if before is None or before == timeline:
-                return
-            for name in self._documents:
+            another = before not in (None, timeline)
+            for name in self._documents if another else ():
                 watermark.walk_anew(tx, name, now=self._clock.now())
-        _log.warning("The MIS is on another timeline: a standby took over, or a backup; the whole book is compared")
+        self._timeline = timeline
+        if another:
+            _log.warning("The MIS is on another timeline: a standby took over, or a backup; the whole book is compared")
 
     def _notice_aliases(self, tx: Connection) -> None:
         """Loans whose ids at Kiva were written down anew are looked at again."""

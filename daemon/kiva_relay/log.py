@@ -169,9 +169,11 @@ def _where(error: object) -> Mapping[str, str]:
         error = error[1]
     if not isinstance(error, BaseException):
         return {}
-    frames = traceback.extract_tb(error.__traceback__)
-    places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames)]
-    return {"error": type(error).__qualname__, "at": " < ".join(places[:6])}
+    frames = [*reversed(traceback.extract_tb(error.__traceback__))]
+    # Between the place and ours there may be a library's many.
+    told = frames[:1] + [frame for frame in frames[1:] if "kiva_relay" in Path(frame.filename).parts]
+    places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in told[:6]]
+    return {"error": type(error).__qualname__, "at": " < ".join(places)}
 
 
 def _text(_logger: object, _method: str, event: _Event) -> str:

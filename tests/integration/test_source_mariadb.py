@@ -186,9 +186,9 @@ def test_a_role_without_any_right_is_told_its_grants(
             )
             assert granted.see == f"GRANT PROCESS ON *.* TO {who};"
             teller.execute(granted.read[0])
-            assert mis.unreadable(["client", "loan"]) == ["loan"]
+            assert mis.unreadable({"client": True, "loan": False}) == ["loan"]
             teller.execute(granted.read[1])
-            assert mis.unreadable(["client", "loan"]) == []
+            assert mis.unreadable({"client": True, "loan": True}) == []
             assert mis.can_write() == []
     finally:
         teller.execute(f"DROP USER {who}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
@@ -51,7 +51,9 @@ def test_a_prepared_transaction_holds_the_horizon_and_is_named(mis_url: str) -> 
         with small_mis.connect(mis_url) as innocent:
             innocent.execute("BEGIN")
             innocent.execute("SELECT 1")
-            assert mis.changes([LOANS], poller.watermarks).pinned_by == "prepared transaction atm-batch of postgres"
+            cycle = mis.changes([LOANS], poller.watermarks)
+            assert cycle.pinned_by == "prepared transaction atm-batch of postgres"
+            assert cycle.horizon_age < timedelta(seconds=30), "nobody is told the hour that is added to be sure"
         work.execute("COMMIT PREPARED 'atm-batch'")
         assert poller.poll() == {"loans": ["1"]}
 
@@ -114,7 +116,9 @@ def test_an_overlap_that_was_asked_for_overlaps_also_where_the_horizon_can_be_se
         teller.execute("UPDATE loan SET amount = 8, changed = now() - interval '9 minutes' WHERE id = 2")
         assert poller.poll() == {"loans": ["2"]}
         assert poller.poll() == {"loans": []}
-        assert mis.changes([LOANS], poller.watermarks).horizon_age == position.OVERLAP
+        stands = position.parse(str(poller.watermarks["loans"])).moment
+        assert datetime.now(UTC) - stands >= position.OVERLAP
+        assert mis.changes([LOANS], poller.watermarks).horizon_age < timedelta(seconds=5), "nothing is open for so long"
 
 
 def test_the_grant_that_makes_the_horizon_seen_begins_before_what_was_open(
@@ -189,3 +193,34 @@ def test_rows_that_an_edited_mapping_takes_in_are_found_and_are_no_miss(streamed
             progress = walk.of(tx, "loan_draft")
         assert progress is not None
         assert (progress.kind, progress.missed, progress.total) == ("edit", 0, 3)
+
+
+def test_a_view_that_is_refreshed_does_not_keep_the_stream_from_being_followed(streamed_mis: Streamed) -> None:
+    streamed_mis.sql(
+        "CREATE MATERIALIZED VIEW totals AS SELECT loan_id, sum(principal) AS total FROM instalment GROUP BY 1"
+    )
+    file = streamed_mis.folder / "mappings" / "loan_draft.yaml"
+    file.write_text(
+        file.read_text().replace(
+            "relations:\n", "relations:\n  totals: {table: totals, match: {loan_id: id}, optional: true}\n"
+        )
+    )
+    streamed_mis.set_up()
+    with streamed_mis.intake() as relay:
+        eventually(lambda: relay.intake.cycle() == 0 and not relay.walks() and "replication" in relay.regimes())
+        for _ in range(3):
+            streamed_mis.sql("REFRESH MATERIALIZED VIEW totals")
+            relay.intake.cycle()
+        assert set(relay.regimes()) == {"replication"}
+
+
+def test_a_partitioned_table_that_is_rewritten_is_polled_once(streamed_mis: Streamed) -> None:
+    streamed_mis.sql("ALTER TABLE loan RENAME TO plain")
+    streamed_mis.sql("CREATE TABLE loan (LIKE plain INCLUDING DEFAULTS, PRIMARY KEY (id)) PARTITION BY RANGE (id)")
+    streamed_mis.sql("CREATE TABLE loan_1 PARTITION OF loan FOR VALUES FROM (0) TO (1000)")
+    streamed_mis.sql("INSERT INTO loan SELECT * FROM plain")
+    streamed_mis.set_up()
+    with streamed_mis.intake() as relay:
+        relay.following()
+        streamed_mis.sql("ALTER TABLE loan ALTER first_name TYPE varchar(30) USING 'Zoe'")
+        eventually(lambda: relay.intake.cycle() is not None and relay.name("L1") == "Zoe")

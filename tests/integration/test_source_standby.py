@@ -121,6 +121,7 @@ def test_a_standby_that_took_over_without_the_last_changes_is_compared_with_what
             second.start()
             with psycopg.connect(mis.url, autocommit=True) as teller:
                 teller.execute("SELECT pg_promote()")
+                teller.execute("CHECKPOINT")
                 teller.execute("UPDATE loan SET first_name = 'Zoe' WHERE id = 2")
                 for _ in range(100):
                     teller.execute("SELECT pg_current_xact_id()")

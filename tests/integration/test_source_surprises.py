@@ -203,12 +203,43 @@ def test_columns_without_a_type_are_keys_too(tmp_path: Path) -> None:
         ]  # fmt: skip
 
 
-def test_digits_as_text_without_a_type_are_read_and_have_no_order(tmp_path: Path) -> None:
+def test_digits_as_text_without_a_type_are_keys_and_both_together_have_no_order(tmp_path: Path) -> None:
     _export(tmp_path / "mis.db", types=False, digits="text")
     with closing(small_mis.open_mis(f"sqlite:///{tmp_path}/mis.db")) as mis:
         assert [one.root and one.root["id"] for one in mis.read(EXPORT, ["1", "4"], cutoff=TODAY)] == ["1", "4"]
+        assert mis.walk(EXPORT, after="3", limit=3) == ["4", "5"]
+        with closing(sqlite3.connect(tmp_path / "mis.db")) as teller:
+            teller.execute("INSERT INTO loan VALUES (3, 3, 100)")
+            teller.commit()
         with pytest.raises(errors.RelayError, match="has no type that would give an order"):
             mis.walk(EXPORT, after="3", limit=3)
+
+
+def test_ids_of_twenty_digits_are_text(tmp_path: Path) -> None:
+    _export(tmp_path / "mis.db", types=True)
+    with closing(sqlite3.connect(tmp_path / "mis.db")) as teller:
+        teller.execute("CREATE TABLE note (id TEXT PRIMARY KEY)")
+        teller.executemany("INSERT INTO note VALUES (?)", [("12345678901234567890",), ("98765432109876543210",)])
+        teller.commit()
+    notes = Stream(name="notes", resource="journal", table="note", key=("id",))
+    with closing(small_mis.open_mis(f"sqlite:///{tmp_path}/mis.db")) as mis:
+        assert mis.walk(notes, after="12345678901234567890", limit=3) == ["98765432109876543210"]
+        assert [one.in_scope for one in mis.read(notes, ["12345678901234567890", "7" * 5000], cutoff=TODAY)] == [
+            True,
+            False,
+        ]
+
+
+def test_a_related_row_belongs_to_the_root_that_is_written_alike_before_the_one_without_accents(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "mis.db")) as teller:
+        teller.execute("CREATE TABLE loan (id INTEGER PRIMARY KEY, client TEXT)")
+        teller.execute("CREATE TABLE client (id TEXT COLLATE NOCASE, name TEXT)")
+        teller.execute("INSERT INTO loan VALUES (1, 'jose'), (2, 'jos\N{LATIN SMALL LETTER E WITH ACUTE}')")
+        teller.execute("INSERT INTO client VALUES ('JOSE', 'Jose Alpha')")
+        teller.commit()
+    with closing(small_mis.open_mis(f"sqlite:///{tmp_path}/mis.db")) as mis:
+        contents = mis.read(EXPORT, ["1", "2"], cutoff=TODAY)
+        assert [one.related["client"] for one in contents] == [{"id": "JOSE", "name": "Jose Alpha"}, None]
 
 
 def test_text_that_is_no_utf8(tmp_path: Path) -> None:
@@ -219,3 +250,10 @@ def test_text_that_is_no_utf8(tmp_path: Path) -> None:
     with closing(small_mis.open_mis(f"sqlite:///{tmp_path}/mis.db")) as mis:
         (content,) = mis.read(EXPORT, ["2"], cutoff=TODAY)
         assert content.related["client"] == {"id": 2, "name": "Jos\N{REPLACEMENT CHARACTER}"}
+        with closing(sqlite3.connect(tmp_path / "mis.db")) as teller:
+            teller.execute("CREATE TABLE note (id TEXT)")
+            teller.execute("INSERT INTO note VALUES (CAST(X'4a6f73e9' AS TEXT))")
+            teller.commit()
+        notes = Stream(name="notes", resource="journal", table="note", key=("id",))
+        with pytest.raises(errors.RelayError, match="a key of note is no UTF-8 text"):
+            mis.walk(notes, after=None, limit=3)

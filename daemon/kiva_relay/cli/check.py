@@ -59,7 +59,7 @@ def _print_grants(settings: Settings, *, as_json: bool) -> int:
     opened = opening.open_mis(settings, clock=SystemClock())
     try:
         read = reads.of(found, dialect=opened.dialect.name)
-        needed = opened.grants(read.tables)
+        needed = opened.grants([*read.tables])
     finally:
         opened.close()
     see = [needed.see] if needed.see else []

@@ -88,11 +88,11 @@ def mis(settings: Settings, found: Sequence[Mapping]) -> Iterator[Finding]:
     try:
         opened = opening.open_mis(settings, clock=SystemClock())
         tables = reads.of(found, dialect=opened.dialect.name).tables
-        yield _reached(settings, opened, tables)
-        yield _writes(settings, opened, tables)
+        yield _reached(settings, opened, [*tables])
+        yield _writes(settings, opened, [*tables])
         yield _clocks(settings, opened)
         if unreadable := opened.unreadable(tables):
-            yield _unreadable(settings, unreadable, tables)
+            yield _unreadable(settings, unreadable, [*tables])
         else:
             yield from _mappings_fit(settings, opened, found)
     except errors.RelayError as error:

@@ -12,25 +12,26 @@ _ROOT = "kr_root"
 
 @dataclass(frozen=True)
 class Reads:
-    """The tables, as the database calls them; and SQL that is not understood, quoted, with its mapping."""
+    """The tables, as the database calls them, true for those that are read whole; and SQL that is not understood."""
 
-    tables: list[str]
+    tables: dict[str, bool]
     unclear: list[str]
 
 
 def of(mappings: Sequence[Mapping], *, dialect: str) -> Reads:
     """What these mappings read; `dialect` is the database's, by name."""
-    tables: set[str] = set()
+    whole: set[str] = set()
+    partly: set[str] = set()
     unclear: dict[str, None] = {}
     for mapping in mappings:
-        tables.add(mapping.stream.table)
-        tables.update(relation.table for relation in mapping.stream.watched() if relation.table is not None)
+        whole.add(mapping.stream.table)
+        whole.update(relation.table for relation in mapping.stream.watched() if relation.table is not None)
         for select in _selects(mapping):
             try:
-                tables.update(named.tables(select, dialect=dialect))
+                partly.update(named.tables(select, dialect=dialect))
             except RelayError as error:
                 unclear[f"{mapping.name}: {error}"] = None
-    return Reads(sorted(tables - {_ROOT}), [*unclear])
+    return Reads({name: name in whole for name in sorted((whole | partly) - {_ROOT})}, [*unclear])
 
 
 def _selects(mapping: Mapping) -> Iterator[str]:

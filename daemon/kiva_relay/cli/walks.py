@@ -129,6 +129,8 @@ def told(progress: Progress) -> str:
 
 def under_way(progress: Progress) -> str:
     """A walk that is not at its end: rows, rate, time left."""
+    if not progress.total:
+        return "its rows are being counted"
     shown = f"{progress.done:,} of {progress.total:,} rows"
     left = progress.left
     if left is None or progress.done >= progress.total:

@@ -145,8 +145,8 @@ class Dialect(Protocol):
         """The tables that there are, for the nearest name."""
         ...
 
-    def may_read(self, cx: sa.Connection, table: str) -> bool:
-        """Whether this role may read all of a table; true for one that is not there, which is another matter."""
+    def may_read(self, cx: sa.Connection, table: str, *, whole: bool) -> bool:
+        """Whether this role may read a table, or some of it; true for one that is known not to be there."""
         ...
 
     def can_write(self, cx: sa.Connection) -> list[str]:

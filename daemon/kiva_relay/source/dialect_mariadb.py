@@ -105,7 +105,7 @@ class MariaDB:
         ).one()
         name = str(row.machine if row.name == "SYSTEM" else row.name)
         # Of a machine only the abbreviation is known, and CET is written where the clocks never change, too.
-        if name == "UTC" or "/" in name:
+        if row.name != "SYSTEM" or name == "UTC" or "/" in name:
             with contextlib.suppress(ZoneInfoNotFoundError, ValueError):
                 return ZoneInfo(name)
         return timezone(timedelta(minutes=int(row.minutes or 0)))
@@ -136,11 +136,15 @@ class MariaDB:
             return Horizon(clock - OVERLAP, OVERLAP, others)
         back = max(0, int(cx.scalar(sa.text(_PUT_BACK)) or 0))
         began = self._began.look(clock, running, {one: age + back for one, age in transactions.items()})
-        oldest, since = min(began.items(), key=lambda one: one[1], default=(0, clock))
         # Starts are told in whole seconds.
-        age = clock - since + timedelta(seconds=1) + CLOCK_TOLERANCE
+        age = clock - min(began.values(), default=clock) + timedelta(seconds=1) + CLOCK_TOLERANCE
+        known = {one: clock - since for one, since in running.items()}
+        for (thread, _), seconds in transactions.items():
+            known[thread] = max(timedelta(seconds=seconds), known.get(thread, timedelta(0)))
+        oldest, open_for = max(known.items(), key=lambda one: one[1], default=(0, timedelta(0)))
         user = next((str(one.user) for one in sessions if one.id == oldest), "")
-        return Horizon(clock - age, age, pinned_by=f"session {oldest} of {user}" if user else "")
+        left = "a transaction that XA RECOVER shows" if known and not oldest else ""
+        return Horizon(clock - age, age, pinned_by=f"session {oldest} of {user}" if user else left, open_for=open_for)
 
     def _blind(self, cx: sa.Connection) -> tuple[str, str]:
         row = cx.execute(sa.text("SHOW GLOBAL VARIABLES WHERE Variable_name = 'wsrep_on'")).one_or_none()
@@ -314,11 +318,11 @@ class MariaDB:
         asked = f"SELECT table_name FROM information_schema.tables WHERE {_HERE}"  # noqa: S608 - a constant
         return list(cx.scalars(statement.bind(asked, {"schema": None})))
 
-    def may_read(self, cx: sa.Connection, table: str) -> bool:
+    def may_read(self, cx: sa.Connection, table: str, *, whole: bool) -> bool:
         """By trying: information_schema does not show what may not be read."""
         try:
             with cx.begin_nested():
-                cx.execute(sa.text(f"SELECT * FROM {self.quoted(table)} WHERE 1 = 0"))  # noqa: S608 - quoted
+                cx.execute(sa.text(f"SELECT {'*' if whole else 1} FROM {self.quoted(table)} WHERE 1 = 0"))  # noqa: S608 - quoted
         except sa.exc.DBAPIError as error:
             if self.lost(error):
                 raise

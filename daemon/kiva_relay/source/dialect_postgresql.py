@@ -32,9 +32,10 @@ WITH sessions AS (
   WHERE  pid <> pg_backend_pid() AND datname = current_database()
   AND    coalesce(backend_type, 'client backend') NOT IN ('autovacuum worker', 'walsender', 'parallel worker')
 ), transactions AS (
-  SELECT concat('session ', pid, ' of ', usename) AS who, xact_start AS since FROM sessions
+  SELECT concat('session ', pid, ' of ', usename) AS who, xact_start AS known, xact_start AS since FROM sessions
   UNION ALL
-  SELECT concat('prepared transaction ', gid, ' of ', owner), prepared - interval '1 hour' FROM pg_prepared_xacts
+  SELECT concat('prepared transaction ', gid, ' of ', owner), prepared, prepared - interval '1 hour'
+  FROM   pg_prepared_xacts
   WHERE  database = current_database()
 )
 SELECT count(*) FILTER (WHERE backend_type IS NULL) AS hidden,
@@ -46,7 +47,8 @@ SELECT count(*) FILTER (WHERE backend_type IS NULL) AS hidden,
                WHERE d.datname = current_database()) AS subscribes,
        current_user AS role,
        statement_timestamp() AS clock,
-       (SELECT who FROM transactions WHERE since IS NOT NULL ORDER BY since LIMIT 1) AS oldest_of,
+       (SELECT who FROM transactions WHERE known IS NOT NULL ORDER BY known LIMIT 1) AS oldest_of,
+       least((SELECT min(known) FROM transactions), statement_timestamp()) AS known,
        least((SELECT min(since) FROM transactions), statement_timestamp()) AS oldest
 FROM   sessions
 """
@@ -62,7 +64,7 @@ AND    l.transactionid = CAST(:xid AS xid)
 
 _SNAPSHOT = """
 SELECT CAST(pg_snapshot_xmin(s) AS text) AS xmin, CAST(pg_snapshot_xmax(s) AS text) AS xmax,
-       CASE WHEN NOT pg_is_in_recovery() THEN left(pg_walfile_name(pg_current_wal_lsn()), 8) END AS timeline
+       (SELECT CAST(timeline_id AS text) FROM pg_control_checkpoint()) AS timeline
 FROM   pg_current_snapshot() s
 """
 
@@ -105,7 +107,8 @@ ORDER  BY pg_table_is_visible(c.oid) DESC, n.nspname <> 'public', n.nspname LIMI
 """
 
 _MAY_READ = """
-SELECT bool_or(has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'))
+SELECT bool_or(has_schema_privilege(n.oid, 'USAGE') AND CASE WHEN CAST(:whole AS boolean)
+               THEN has_table_privilege(c.oid, 'SELECT') ELSE has_any_column_privilege(c.oid, 'SELECT') END)
 FROM   pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE  c.relname = :name AND n.nspname = coalesce(nullif(:schema, ''), n.nspname)
 AND    c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname <> 'information_schema' AND left(n.nspname, 3) <> 'pg_'
@@ -173,7 +176,7 @@ class PostgreSQL:
         if blind:
             return Horizon(seen.clock - OVERLAP, OVERLAP, blind, remedy)
         moment = seen.oldest - CLOCK_TOLERANCE
-        return Horizon(moment, seen.clock - moment, pinned_by=seen.oldest_of or "")
+        return Horizon(moment, seen.clock - moment, pinned_by=seen.oldest_of or "", open_for=seen.clock - seen.known)
 
     def snapshot(self, cx: sa.Connection) -> Snapshot:
         """Its xmin: every transaction below it had ended."""
@@ -312,10 +315,11 @@ class PostgreSQL:
             )
         )
 
-    def may_read(self, cx: sa.Connection, table: str) -> bool:
+    def may_read(self, cx: sa.Connection, table: str, *, whole: bool) -> bool:
         """By the privileges on the table, or on one of its name in some schema."""
         schema, _, name = table.rpartition(".")
-        return cx.scalar(statement.bind(_MAY_READ, {"name": name, "schema": schema})) is not False
+        asked = statement.bind(_MAY_READ, {"name": name, "schema": schema, "whole": whole})
+        return cx.scalar(asked) is not False
 
     def can_write(self, cx: sa.Connection) -> list[str]:
         """By the privileges of the role, whatever the session's read-only setting says."""

@@ -19,6 +19,9 @@ from kiva_relay.source.grants import Grants
 from kiva_relay.source.position import Horizon, Position, Regime, Snapshot
 from kiva_relay.source.watch import Facts, Stamp, Watched
 
+_LONGEST = 18
+"""Digits of a number that every integer column holds; longer ones are ids that were written as text."""
+
 
 class SQLite:
     """The dialect of SQLite. A file has no server, no sessions that can be seen, and no types worth asking."""
@@ -181,7 +184,7 @@ class SQLite:
         """Tables and views."""
         return list(cx.scalars(sa.text("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")))
 
-    def may_read(self, cx: sa.Connection, table: str) -> bool:  # noqa: ARG002 - every dialect is asked alike
+    def may_read(self, cx: sa.Connection, table: str, *, whole: bool) -> bool:  # noqa: ARG002 - every dialect is asked alike
         """A file is read as a whole."""
         return True
 
@@ -231,4 +234,6 @@ def _file(path: Path) -> tuple[int, int] | None:
 def _number(text: str) -> int | None:
     """The number that is written so, and not otherwise."""
     digits = text.removeprefix("-")
-    return int(text) if digits.isdecimal() and str(int(text)) == text else None
+    if len(digits) > _LONGEST or not digits.isdecimal():
+        return None
+    return int(text) if str(int(text)) == text else None

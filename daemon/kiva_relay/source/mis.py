@@ -284,9 +284,11 @@ class Mis:
         """The tables that this role could change: it needs SELECT only."""
         return self._once(self.dialect.can_write)
 
-    def unreadable(self, tables: Sequence[str]) -> list[str]:
-        """Those of the tables that this role may not read."""
-        return self._once(lambda cx: [table for table in tables if not self.dialect.may_read(cx, table)])
+    def unreadable(self, tables: Mapping[str, bool]) -> list[str]:
+        """Those of the tables that this role may not read; true for those that it has to read whole."""
+        return self._once(
+            lambda cx: [name for name, whole in tables.items() if not self.dialect.may_read(cx, name, whole=whole)]
+        )
 
     def grants(self, tables: Sequence[str]) -> Grants:
         """The SQL that gives the role of `mis.url` what it needs to read these tables; it may have no right yet."""
@@ -319,7 +321,7 @@ class Mis:
                     torn = self.dialect.torn(cx)
                 if not torn:
                     return answer
-                raise failure.Replaced(f"{torn} was emptied in the MIS again and again while {doing}.")
+                raise failure.Replaced(f"{torn} was emptied or replaced in the MIS again and again while {doing}.")
         raise AssertionError("the last snapshot answers or raises")
 
     @contextlib.contextmanager
@@ -402,6 +404,6 @@ class Mis:
         if self._pinned_since[0] != snapshot.xid or not snapshot.pinned:
             self._pinned_since = (snapshot.xid, now)
         pinned = timedelta(seconds=now - self._pinned_since[1])
-        if snapshot.xid is not None and pinned > (timedelta(0) if horizon.blind else horizon.age):
+        if snapshot.xid is not None and pinned > horizon.open_for:
             return pinned, self.dialect.holder(cx, snapshot.xid)
-        return (pinned if horizon.blind and snapshot.xid is not None else horizon.age), horizon.pinned_by
+        return horizon.open_for, horizon.pinned_by

@@ -11,6 +11,7 @@ from sqlglot.optimizer.scope import traverse_scope
 
 from kiva_relay import errors
 
+_ANYBODYS = ("dual", "information_schema", "pg_catalog")
 _SPOKEN = {"postgresql": "postgres", "mariadb": "mysql", "sqlite": "sqlite"}
 
 
@@ -31,7 +32,8 @@ def tables(sql: str, *, dialect: str) -> list[str]:
     except sqlglot.errors.SqlglotError as error:
         raise errors.RelayError(f"It is not understood: {' '.join(sql.split())[:60]} …") from error
     folds = dialect == "postgresql"
-    return sorted({_name(table, folds=folds) for table in _read(select)})
+    names = {_name(table, folds=folds) for table in _read(select)}
+    return sorted(name for name in names if name.partition(".")[0].casefold() not in _ANYBODYS)
 
 
 def _read(select: exp.Expr) -> Iterator[exp.Table]:

@@ -77,7 +77,8 @@ class Horizon:
     """A moment below which no time stamp can still appear.
 
     `age` is how far it lies behind the MIS's clock; `blind` says why it cannot be relied on ("" when it can), with
-    the `remedy`. A blind horizon lies one overlap back. `pinned_by` names the session whose transaction is oldest.
+    the `remedy`. A blind horizon lies one overlap back. `pinned_by` names the session whose transaction is oldest,
+    and `open_for` is how long that is open as far as it is known, which is no more than the `age`.
     """
 
     moment: datetime
@@ -85,6 +86,7 @@ class Horizon:
     blind: str = ""
     remedy: str = ""
     pinned_by: str = ""
+    open_for: timedelta = timedelta(0)
 
     def overlapping(self) -> Horizon:
         """At least one overlap back."""

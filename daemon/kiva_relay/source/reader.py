@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
 
@@ -174,7 +174,7 @@ class _Matching:
 
     def __init__(self, stream: Stream, relation: Relation, owners: Mapping[tuple[object, ...], list[str]]) -> None:
         self._stream, self._relation, self._owners = stream, relation, owners
-        self._alike: dict[tuple[str, ...], dict[str, None]] | None = None
+        self._folded: dict[Callable[[object], str], dict[tuple[str, ...], dict[str, None]]] = {}
 
     def owners(self, row: Row) -> Iterable[str]:
         missing = [column for column in self._relation.match if column not in row]
@@ -185,15 +185,20 @@ class _Matching:
         same = self._owners.get(tuple(value.same(one) for one in held))
         if same is not None:
             return same
-        if self._alike is None:
-            self._alike = defaultdict(dict)
+        for fold in (value.alike, value.unaccented):
+            alike = self._by(fold).get(tuple(fold(one) for one in held))
+            if alike is not None:
+                return alike
+        raise errors.RelayError(
+            f"{self._stream.name}.{self._relation.name}: the database matched rows by "
+            f"{', '.join(self._relation.match)} whose values differ from those of the root.",
+            hint="Make it a sql: relation that casts both to one type.",
+        )
+
+    def _by(self, fold: Callable[[object], str]) -> dict[tuple[str, ...], dict[str, None]]:
+        if fold not in self._folded:
+            found: dict[tuple[str, ...], dict[str, None]] = defaultdict(dict)
             for given, keys in self._owners.items():
-                self._alike[tuple(value.alike(one) for one in given)].update(dict.fromkeys(keys))
-        alike = self._alike.get(tuple(value.alike(one) for one in held))
-        if alike is None:
-            raise errors.RelayError(
-                f"{self._stream.name}.{self._relation.name}: the database matched rows by "
-                f"{', '.join(self._relation.match)} whose values differ from those of the root.",
-                hint="Make it a sql: relation that casts both to one type.",
-            )
-        return alike
+                found[tuple(fold(one) for one in given)].update(dict.fromkeys(keys))
+            self._folded[fold] = dict(found)
+        return self._folded[fold]

@@ -14,6 +14,8 @@ from kiva_relay.source import schema, statement, value
 from kiva_relay.source.dialect import Dialect
 from kiva_relay.source.stream import CUTOFF, Stream
 
+_NO_TEXT = "\N{REPLACEMENT CHARACTER}"
+
 
 def behind(
     cx: sa.Connection,
@@ -39,17 +41,34 @@ def behind(
                 f"{after!r} is no key of {stream.name}; it has {errors.counted(len(columns), 'column')}."
             )
         names = [f"kr_after{number}" for number in range(len(columns))]
-        bound |= dict(zip(names, dialect.forms(parts)[0], strict=True))
+        bound |= dict(zip(names, _stored(cx, dialect, stream, parts), strict=True))
         condition = dialect.after(columns, names)
     listed = ", ".join(columns)
     sql = f"SELECT {listed} FROM {_scope(dialect, stream)} AND {condition} ORDER BY {listed} LIMIT :kr_limit"  # noqa: S608 - names come quoted, values bound
     keys = [value.key(tuple(row)) for row in cx.execute(statement.bind(sql, bound))]
-    if after is not None and after in keys:
+    if any(_NO_TEXT in key for key in keys):
+        raise errors.RelayError(
+            f"{stream.name}: a key of {stream.table} is no UTF-8 text, so that its row is not found."
+        )
+    return keys
+
+
+def _stored(cx: sa.Connection, dialect: Dialect, stream: Stream, parts: tuple[str, ...]) -> tuple[object, ...]:
+    """The values that a key's text stands for: those that are there."""
+    forms = dialect.forms(parts)
+    if len(forms) == 1:
+        return forms[0]
+    columns, there = [dialect.quoted(column) for column in stream.key], []
+    for form in (forms, *([one] for one in forms)):
+        condition, members = statement.within(columns, form)
+        sql = f"SELECT count(*) FROM {dialect.quoted(stream.table)} WHERE {condition}"  # noqa: S608 - as above
+        there.append(int(cx.scalar(statement.bind(sql, {}, {"kr_values": members})) or 0))
+    if there[0] > 1:
         raise errors.RelayError(
             f"{stream.name}: the key {', '.join(stream.key)} of {stream.table} has no type that would give an order.",
             hint=f"Make it INTEGER or TEXT in {stream.table}.",
         )
-    return keys
+    return next((form for form, number in zip(forms, there[1:], strict=True) if number), forms[0])
 
 
 def holding(cx: sa.Connection, dialect: Dialect, stream: Stream, column: str, values: Sequence[str]) -> list[str]:

@@ -42,7 +42,9 @@ FROM   pg_current_snapshot() t LEFT JOIN pg_replication_slots s ON s.slot_name =
 
 # to_jsonb, for row filters and column lists came with PostgreSQL 15.
 _TABLES = """
-SELECT t AS asked, CAST(c.oid AS bigint) AS oid, CAST(pg_relation_filenode(c.oid) AS bigint) AS file,
+SELECT t AS asked, CAST(c.oid AS bigint) AS oid, CASE c.relkind WHEN 'p'
+            THEN (SELECT sum(CAST(pg_relation_filenode(p.relid) AS bigint)) FROM pg_partition_tree(c.oid) p)
+            ELSE CAST(pg_relation_filenode(c.oid) AS bigint) END AS file,
        c.relkind IN ('r', 'p') AS can_be, c.relreplident = 'f' AS whole,
        format('%I.%I', n.nspname, c.relname) AS name,
        p.tablename IS NOT NULL AND to_jsonb(p) ->> 'rowfilter' IS NULL AS published,
@@ -272,5 +274,7 @@ def drop(found: Facts, dialect: Dialect) -> list[str]:
 
 def needs(statements: Iterable[str]) -> str:
     """Who may run them."""
-    beyond = any(word in one for one in statements for word in ("ALTER SYSTEM", "ALTER ROLE", "replication_slot"))
-    return "a superuser" if beyond else "an owner of its tables"
+    said = " ".join(statements)
+    if "ALTER SYSTEM" in said or "ALTER ROLE" in said:
+        return "a superuser"
+    return "an owner of its tables" + (" who has REPLICATION" if "replication_slot" in said else "")

@@ -74,8 +74,13 @@ def alike(value: object) -> str:
     """The same, more generous: what two databases' columns of different types or collations call equal."""
     if isinstance(value, int | Decimal) and not isinstance(value, bool):
         return format(Decimal(value).normalize(), "f")
-    letters = unicodedata.normalize("NFKD", text(value).strip().casefold())
-    folded = "".join(letter for letter in letters if not unicodedata.combining(letter))
+    folded = text(value).strip().casefold()
     if folded.isdigit():
         return folded.lstrip("0") or "0"
     return folded
+
+
+def unaccented(value: object) -> str:
+    """The most generous: what collations call equal that do not tell é from e."""
+    letters = unicodedata.normalize("NFKD", alike(value))
+    return "".join(letter for letter in letters if not unicodedata.combining(letter))
