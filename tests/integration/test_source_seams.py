@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 
 import small_mis
 from institution import eventually
@@ -224,3 +225,21 @@ def test_a_partitioned_table_that_is_rewritten_is_polled_once(streamed_mis: Stre
         relay.following()
         streamed_mis.sql("ALTER TABLE loan ALTER first_name TYPE varchar(30) USING 'Zoe'")
         eventually(lambda: relay.intake.cycle() is not None and relay.name("L1") == "Zoe")
+
+
+def test_what_was_believed_of_a_server_ends_with_its_connection(mis_url: str) -> None:
+    """Behind the same address another server may answer: its identity and its tables are looked at anew."""
+    with closing(small_mis.open_mis(mis_url)) as mis, small_mis.connect(mis_url) as admin:
+        poller = Poller(mis, LOANS)
+        poller.poll()
+        assert mis._plans._made
+        asked = []
+        sa.event.listen(mis._engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+        poller.poll()
+        assert not any("pg_control_system" in statement for statement in asked)
+        ours = "application_name = 'kiva-relay' AND datname = current_database()"
+        admin.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {ours}")
+        mis.horizon()
+        assert not mis._plans._made
+        poller.poll()
+        assert any("pg_control_system" in statement for statement in asked)
