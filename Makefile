@@ -12,7 +12,7 @@ help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 demo: $(DEMO)  ## See it work on this machine, in a minute (FOR=5m works longer, KEEP=1 leaves it running)
-	@$(BIN)/kiva-relay demo $(if $(FOR),--for $(FOR)) $(if $(CLIENTS),--clients $(CLIENTS)) $(if $(KEEP),--keep)
+	@$(BIN)/python -m testbed.demo $(if $(FOR),--for $(FOR)) $(if $(CLIENTS),--clients $(CLIENTS)) $(if $(KEEP),--keep)
 
 test: $(DEV)  ## Run the tests
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not long"
@@ -30,13 +30,13 @@ docs: $(DEV)  ## Write the parts of the documentation that are made from the cod
 	$(BIN)/python docs/render.py
 
 simulate: $(DEV)  ## Live through thousands of simulated histories (SEED=17 tells one of them, SEEDS=9000 tries more)
-	$(BIN)/python tests/simulated.py $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),3000))
+	$(BIN)/python -m testbed.simulation.run $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),3000))
 
 torture: $(DEV)  ## Kill the relay 310 times while the network fails, and judge (15 min; ARGS="--kills 40" is shorter)
-	$(BIN)/python tests/torture.py $(ARGS)
+	$(BIN)/python -m testbed.torture.run $(ARGS)
 
 workload: $(DEV)  ## Let an MFI work on each database while relays watch it, and judge what they saw (FOR=10m RATE=50)
-	$(BIN)/python tests/workload.py $(if $(FOR),--for $(FOR)) $(if $(RATE),--rate $(RATE)) $(ARGS)
+	$(BIN)/python -m testbed.workload.run $(if $(FOR),--for $(FOR)) $(if $(RATE),--rate $(RATE)) $(ARGS)
 
 bench: $(DEV)  ## Measure what it costs
 	@set -e; for script in benchmarks/*.py; do \

@@ -31,9 +31,9 @@ import psycopg
 import sqlalchemy as sa
 
 from kiva_relay import errors
-from kiva_relay.demo import postgres
-from kiva_relay.outbox import table, walk, watermark
+from kiva_relay.outbox import scan, table, watermark
 from kiva_relay.outbox.database import Outbox
+from testbed.database import postgres
 
 _IN_MEMORY = Path("/dev/shm")
 
@@ -68,7 +68,7 @@ fields:
 """
 
 
-class Bench:
+class Context:
     """A MIS of so many loans, and a relay in front of it."""
 
     def __init__(self, folder: Path, mis: str, *, max_load: int, since: str = "first_start") -> None:
@@ -82,7 +82,7 @@ class Bench:
         kiva = {
             "environment": "sandbox",
             "partner_id": "1",
-            "client_id": "bench",
+            "client_id": "context",
             "client_secret": {"env": "KIVA_SECRET"},
         }
         settings = {
@@ -126,17 +126,17 @@ class Bench:
             lines = page.read().decode().splitlines()
         return next(float(line.split()[1]) for line in lines if line.startswith("kiva_relay_mis_query_seconds_total"))
 
-    def progress(self) -> walk.Progress | None:
-        """How far the walk is."""
+    def progress(self) -> scan.ScanProgress | None:
+        """How far the scan is."""
         with contextlib.suppress(errors.OutboxAway), self.outbox.read() as tx:
-            return walk.of(tx, "loan_draft")
+            return scan.of(tx, "loan_draft")
         return None
 
-    def walking(self) -> bool:
-        """Whether there is a walk under way, or was none yet."""
+    def scanning(self) -> bool:
+        """Whether there is a scan under way, or was none yet."""
         with contextlib.suppress(errors.OutboxAway), self.outbox.read() as tx:
             marks = watermark.watermarks(tx)
-            return not marks or any(mark.walk is not None for mark in marks.values())
+            return not marks or any(mark.scan is not None for mark in marks.values())
         return True
 
 
@@ -144,19 +144,19 @@ def _far_away() -> str:
     return f"{(datetime.now(UTC).hour + 12) % 24:02d}:00"
 
 
-def pinned(server: postgres.Server, folder: Path, *, loans: int, max_load: int, seconds: float) -> None:
+def pinned(server: postgres.PostgresServer, folder: Path, *, loans: int, max_load: int, seconds: float) -> None:
     """The first measurement."""
     url = server.create_database("pinned")
     with psycopg.connect(url, autocommit=True) as teller, psycopg.connect(url) as old:
         for sql in TABLES.format(loans=loans).split(";"):
             teller.execute(sql)
-        bench = Bench(folder / "pinned", url, max_load=max_load)
-        bench.start()
+        context = Context(folder / "pinned", url, max_load=max_load)
+        context.start()
         try:
-            _wait(lambda: not bench.walking(), bench)
+            _wait(lambda: not context.scanning(), context)
             old.execute("SELECT pg_current_xact_id()")
             teller.execute("UPDATE loan SET changed = now()")
-            share, looks, span = _looks(bench, seconds)
+            share, looks, span = _looks(context, seconds)
             servers = _active(teller)
             _say(
                 f"{loans:,} loans stamped at once, an old transaction open, max_load {max_load} %: {looks} looks in"
@@ -164,16 +164,16 @@ def pinned(server: postgres.Server, folder: Path, *, loans: int, max_load: int, 
                 f" work on the rows, too; since the start {servers:.1f} s by the server's"
             )
         finally:
-            bench.end()
-            bench.outbox.close()
+            context.end()
+            context.outbox.close()
 
 
-def _looks(bench: Bench, seconds: float) -> tuple[float, int, float]:
+def _looks(context: Context, seconds: float) -> tuple[float, int, float]:
     """From the end of one look to the end of a later one: the share of the time, how many looks, the time."""
     ends: list[tuple[float, float]] = []
     began = time.monotonic()
     while time.monotonic() - began < seconds or len(ends) < _LOOKS:
-        busy = bench.busy()
+        busy = context.busy()
         if not ends or busy != ends[-1][1]:
             ends.append((time.monotonic(), busy))
         time.sleep(0.1)
@@ -188,31 +188,31 @@ def _active(teller: psycopg.Connection[tuple[object, ...]]) -> float:
     return float(str(row[0])) / 1000 if row else 0.0
 
 
-def backfill(server: postgres.Server, folder: Path, *, loans: int, kills: int) -> None:
+def backfill(server: postgres.PostgresServer, folder: Path, *, loans: int, kills: int) -> None:
     """The third measurement."""
     url = server.create_database("backfill")
     with psycopg.connect(url, autocommit=True) as teller:
         for sql in TABLES.format(loans=loans).split(";"):
             teller.execute(sql)
-    bench = Bench(folder / "backfill", url, max_load=100)
+    context = Context(folder / "backfill", url, max_load=100)
     began, most, lost = time.monotonic(), 0.0, 0
-    bench.start()
+    context.start()
     try:
         for number in range(1, kills + 1):
-            _wait(lambda number=number: _share(bench) >= number / (kills + 1), bench)  # type: ignore[misc]
-            most = max(most, bench.memory())
-            bench.end(signal.SIGKILL)
-            before = bench.progress()
-            bench.start()
-            _wait(lambda before=before: bench.progress() != before, bench)  # type: ignore[misc]
-            after = bench.progress()
+            _wait(lambda number=number: _share(context) >= number / (kills + 1), context)  # type: ignore[misc]
+            most = max(most, context.memory())
+            context.end(signal.SIGKILL)
+            before = context.progress()
+            context.start()
+            _wait(lambda before=before: context.progress() != before, context)  # type: ignore[misc]
+            after = context.progress()
             lost += after is None or before is None or after.done < before.done
-        while bench.walking():
-            most = max(most, bench.memory())
+        while context.scanning():
+            most = max(most, context.memory())
             time.sleep(0.5)
         span = time.monotonic() - began
-        with bench.outbox.read() as tx:
-            known, found = watermark.counted(tx).get("loan_draft", 0), walk.of(tx, "loan_draft")
+        with context.outbox.read() as tx:
+            known, found = watermark.counted(tx).get("loan_draft", 0), scan.of(tx, "loan_draft")
         done = 0 if found is None else found.done
         _say(
             f"backfill of {loans:,} loans with {4 * loans:,} instalments: {span:.0f} s, {loans / span:,.0f} a second,"
@@ -220,20 +220,20 @@ def backfill(server: postgres.Server, folder: Path, *, loans: int, kills: int) -
             f" {done:,} rows read, {known:,} known in the end"
         )
     finally:
-        bench.end()
-        bench.outbox.close()
+        context.end()
+        context.outbox.close()
 
 
-def latency(server: postgres.Server, folder: Path, *, rate: float, seconds: float) -> None:
+def latency(server: postgres.PostgresServer, folder: Path, *, rate: float, seconds: float) -> None:
     """The second measurement."""
     url, loans = server.create_database("latency"), 2_000
     with psycopg.connect(url, autocommit=True) as teller:
         for sql in TABLES.format(loans=loans).split(";"):
             teller.execute(sql)
-        bench = Bench(folder / "latency", url, max_load=100, since="all")
-        bench.start()
+        context = Context(folder / "latency", url, max_load=100, since="all")
+        context.start()
         try:
-            _wait(lambda: not bench.walking(), bench)
+            _wait(lambda: not context.scanning(), context)
             committed: dict[str, float] = {}
             began = time.monotonic()
             while (passed := time.monotonic() - began) < seconds:
@@ -248,7 +248,7 @@ def latency(server: postgres.Server, folder: Path, *, rate: float, seconds: floa
                 committed[str(4 * number)] = time.time()
                 time.sleep(max(number / rate - passed, 0))
             time.sleep(3)
-            with bench.outbox.read() as tx:
+            with context.outbox.read() as tx:
                 rows = tx.execute(
                     sa.select(table.entry.c.amount, table.entry.c.created_at).order_by(table.entry.c.id.desc())
                 )
@@ -260,19 +260,19 @@ def latency(server: postgres.Server, folder: Path, *, rate: float, seconds: floa
                 f" ({len(late):,} of {len(committed):,}; of the others a newer one was read)"
             )
         finally:
-            bench.end()
-            bench.outbox.close()
+            context.end()
+            context.outbox.close()
 
 
-def _share(bench: Bench) -> float:
-    progress = bench.progress()
+def _share(context: Context) -> float:
+    progress = context.progress()
     return 0.0 if progress is None else progress.done / max(progress.total, 1)
 
 
-def _wait(question: object, bench: Bench) -> None:
+def _wait(question: object, context: Context) -> None:
     while not question():  # type: ignore[operator]
-        if bench.process is None or bench.process.poll() is not None:
-            sys.exit(f"The relay ended by itself; see {bench.log}")
+        if context.process is None or context.process.poll() is not None:
+            sys.exit(f"The relay ended by itself; see {context.log}")
         time.sleep(0.2)
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import psycopg
 
-from kiva_relay.demo import postgres
+from testbed.database import postgres
 
 LOANS = 500
 SECONDS = 30.0
@@ -132,7 +132,7 @@ def settled(one: Observed) -> bool:
     if not one.outbox.exists():
         return False
     with contextlib.closing(sqlite3.connect(one.outbox)) as outbox, contextlib.suppress(sqlite3.Error):
-        row = outbox.execute("SELECT regime, walk FROM watermark").fetchone()
+        row = outbox.execute("SELECT capture mode, scan FROM watermark").fetchone()
         return row is not None and row[1] is None and (row[0] == "replication") == (one.watch == "replication")
     return False
 

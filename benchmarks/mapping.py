@@ -21,14 +21,14 @@ import psycopg
 
 from kiva_relay import clock, errors
 from kiva_relay.config import shipped
-from kiva_relay.demo import postgres
 from kiva_relay.mapping import book, document, mapper
 from kiva_relay.mapping.lookup import Lists
-from kiva_relay.mapping.plan import Mapping
+from kiva_relay.mapping.plan import Document
 from kiva_relay.resource import body as bodies
-from kiva_relay.resource.kind import Facts
+from kiva_relay.resource.kind import CheckFacts
 from kiva_relay.source.mis import Mis
 from kiva_relay.source.reader import Content
+from testbed.database import postgres
 
 TODAY = date(2026, 11, 23)
 LOANS = 20_000
@@ -125,13 +125,13 @@ def fill(url: str, loans: int) -> None:
 
 def context() -> mapper.Context:
     """As a relay would tell the mapper."""
-    facts = Facts(today=TODAY)
+    facts = CheckFacts(today=TODAY)
     return mapper.Context(
         lists=LISTS, today=TODAY, cutoff=TODAY, timezone="Africa/Nairobi", facts=facts, photos="sha256"
     )
 
 
-def mapped(mapping: Mapping, contents: Sequence[Content]) -> int:
+def mapped(mapping: Document, contents: Sequence[Content]) -> int:
     """Bodies made and written out."""
     made = 0
     for content in contents:
@@ -142,7 +142,7 @@ def mapped(mapping: Mapping, contents: Sequence[Content]) -> int:
     return made
 
 
-def where_it_goes(mapping: Mapping, contents: Sequence[Content]) -> list[tuple[str, float]]:
+def where_it_goes(mapping: Document, contents: Sequence[Content]) -> list[tuple[str, float]]:
     """The share of each module in the time of the mapping, the largest first."""
     profile = cProfile.Profile()
     profile.runcall(mapped, mapping, contents)

@@ -4,6 +4,6 @@
 set -eu
 cd "$(dirname "$0")/.."
 compile="uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -q"
-$compile pyproject.toml --extra demo --group build -o requirements/demo.lock "$@"
+$compile pyproject.toml --group testbed --group build -o requirements/demo.lock "$@"
 $compile pyproject.toml --group build -c requirements/demo.lock -o requirements/relay.lock "$@"
-$compile pyproject.toml --extra demo --group dev -c requirements/demo.lock -o requirements/dev.lock "$@"
+$compile pyproject.toml --group testbed --group dev -c requirements/demo.lock -o requirements/dev.lock "$@"

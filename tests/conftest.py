@@ -12,14 +12,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
-import institution
-import mariadb_found
-import postgres_found
-import streamed
 from kiva_relay import log
-from kiva_relay.demo import book, fineract, postgres
 from kiva_relay.sandbox import control, server
 from kiva_relay.sandbox.config import SandboxConfig
+from testbed.database import mariadb_found, postgres, postgres_found
+from testbed.institution import book, fineract
+from testbed.rig import site, streamed
 
 _numbers = itertools.count(1)
 
@@ -43,14 +41,14 @@ def _log_goes_to_standard_error() -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgres.Server]:
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgres.PostgresServer]:
     """A PostgreSQL of our own, started out of its wheel."""
     with postgres.start(tmp_path_factory.mktemp("postgres")) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def logical_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgres.Server]:
+def logical_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgres.PostgresServer]:
     """Another one, which has streams of its changes to follow."""
     settings = {"wal_level": "logical", "max_replication_slots": "60", "max_prepared_transactions": "5"}
     with postgres.start(tmp_path_factory.mktemp("logical"), settings=settings) as server:
@@ -59,7 +57,7 @@ def logical_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgre
 
 @pytest.fixture
 def streamed_mis(
-    logical_server: postgres.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    logical_server: postgres.PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[streamed.Streamed]:
     """A small MIS on it, without publication and slot."""
     monkeypatch.setenv("KIVA_SECRET", "s3cr3t")
@@ -69,13 +67,15 @@ def streamed_mis(
 
 
 @pytest.fixture
-def postgres_database(postgres_server: postgres.Server) -> str:
+def postgres_database(postgres_server: postgres.PostgresServer) -> str:
     """The URL of a fresh, empty database."""
     return postgres_server.create_database(f"test_{next(_numbers)}")
 
 
 @pytest.fixture(scope="session")
-def book_template(postgres_server: postgres.Server, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+def book_template(
+    postgres_server: postgres.PostgresServer, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, Path]:
     """A database with a small book of today, to be cloned, and the folder of its photos."""
     photos = tmp_path_factory.mktemp("photos")
     with psycopg.connect(postgres_server.create_database("book")) as connection:
@@ -85,16 +85,14 @@ def book_template(postgres_server: postgres.Server, tmp_path_factory: pytest.Tem
 
 
 @pytest.fixture
-def mis_of_its_own(postgres_server: postgres.Server, book_template: tuple[str, Path]) -> tuple[str, Path]:
+def mis_of_its_own(postgres_server: postgres.PostgresServer, book_template: tuple[str, Path]) -> tuple[str, Path]:
     """The URL of a book that belongs to one test, and the folder of its photos."""
     name, photos = book_template
     return postgres_server.create_database(f"book_{next(_numbers)}", template=name), photos
 
 
 @pytest.fixture
-def house(
-    mis_of_its_own: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[institution.Institution]:
+def house(mis_of_its_own: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[site.Site]:
     """A MIS with a book, a stand-in for Kiva, and what is needed to put a relay between them."""
     url, photos = mis_of_its_own
     monkeypatch.setenv("KIVA_SECRET", "s3cr3t-of-the-relay")
@@ -103,4 +101,4 @@ def house(
         server.start(config=SandboxConfig()) as pa2,
         control.Sandbox(pa2.url) as kiva,
     ):
-        yield institution.Institution(tmp_path, url, photos, connection, pa2, kiva)
+        yield site.Site(tmp_path, url, photos, connection, pa2, kiva)

@@ -8,18 +8,19 @@ import socket
 import psycopg
 import pytest
 
-from institution import Institution, eventually
-from kiva_relay.demo import postgres, remark
 from kiva_relay.sandbox import server
 from kiva_relay.sandbox.config import SandboxConfig
 from kiva_relay.sandbox.control import Sandbox
+from testbed.database import postgres
+from testbed.institution import remark
+from testbed.rig.site import Site, eventually
 
 
-def log(house: Institution) -> str:
+def log(house: Site) -> str:
     return (house.folder / "daemon.log").read_text(encoding="utf-8")
 
 
-def states(house: Institution) -> set[str]:
+def states(house: Site) -> set[str]:
     if not (house.folder / "outbox.db").exists():
         return set()
     return {row.state for row in house.entries()}
@@ -33,7 +34,7 @@ def free_port() -> int:
 
 
 @pytest.mark.long
-def test_an_api_that_is_down_is_waited_for(house: Institution, free_port: int) -> None:
+def test_an_api_that_is_down_is_waited_for(house: Site, free_port: int) -> None:
     url = f"http://127.0.0.1:{free_port}"
     house.changes = {"kiva": {"token_url": f"{url}/oauth/token", "api_url": url}}
     with house.process() as process:
@@ -51,7 +52,7 @@ def test_an_api_that_is_down_is_waited_for(house: Institution, free_port: int) -
     assert "Traceback" not in log(house)
 
 
-def test_refused_credentials_say_which_setting_and_lose_nothing(house: Institution) -> None:
+def test_refused_credentials_say_which_setting_and_lose_nothing(house: Site) -> None:
     with server.start(config=SandboxConfig(client_id="relay", client_secret="another")) as pa2:
         house.changes = {"kiva": {"token_url": f"{pa2.url}/oauth/token", "api_url": pa2.url}}
         with house.process():
@@ -66,7 +67,7 @@ def test_refused_credentials_say_which_setting_and_lose_nothing(house: Instituti
 
 
 @pytest.mark.long
-def test_a_wrong_partner_id_is_one_line_and_no_heap_of_refusals(house: Institution) -> None:
+def test_a_wrong_partner_id_is_one_line_and_no_heap_of_refusals(house: Site) -> None:
     house.changes = {"kiva": {"partner_id": "999"}}
     with house.process():
         eventually(lambda: "Kiva refuses the relay itself" in log(house))
@@ -78,7 +79,7 @@ def test_a_wrong_partner_id_is_one_line_and_no_heap_of_refusals(house: Instituti
 
 
 @pytest.mark.long
-def test_a_mis_that_is_down_at_the_start_is_waited_for(house: Institution, postgres_server: postgres.Server) -> None:
+def test_a_mis_that_is_down_at_the_start_is_waited_for(house: Site, postgres_server: postgres.PostgresServer) -> None:
     name = house.url.rpartition("/")[2]
     house.connection.close()
     with psycopg.connect(postgres_server.url(), autocommit=True) as admin:
@@ -91,7 +92,7 @@ def test_a_mis_that_is_down_at_the_start_is_waited_for(house: Institution, postg
             eventually(lambda: house.kiva.ledger(resource="loan_draft"))
 
 
-def test_a_configuration_with_five_mistakes_starts_nothing(house: Institution) -> None:
+def test_a_configuration_with_five_mistakes_starts_nothing(house: Site) -> None:
     house.changes = {
         "kiva": {"columns": 4},
         "mis": {"timezone": "Dakar", "urll": "x", "poll_every": 10},
@@ -107,7 +108,7 @@ def test_a_configuration_with_five_mistakes_starts_nothing(house: Institution) -
     assert not (house.folder / "outbox.db").exists()
 
 
-def test_no_log_and_no_listing_holds_a_name_a_story_or_a_secret(house: Institution) -> None:
+def test_no_log_and_no_listing_holds_a_name_a_story_or_a_secret(house: Site) -> None:
     house.mis("UPDATE m_note SET note_type_enum = 200")
     with house.process():
         eventually(lambda: house.kiva.ledger(resource="loan_draft"))

@@ -18,7 +18,7 @@ SENTENCE = re.compile(r"^lost 0 · duplicated 0 · answers lost ([1-9][0-9]*) ·
 
 @contextlib.contextmanager
 def demo(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "kiva_relay", "demo", "--clients", "300", *options]
+    command = [sys.executable, "-m", "testbed.demo", "--clients", "300", *options]
     environment = os.environ | {"TMPDIR": str(folder), "PYTHONUNBUFFERED": "1", "KIVA_RELAY_MIS__POLL_EVERY": "1d"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as running:
         try:

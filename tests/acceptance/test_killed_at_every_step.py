@@ -13,50 +13,51 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-import killable
-import reckoning
-import torture
-from institution import eventually
-from kiva_relay.demo import postgres
 from kiva_relay.outbox import hold, table
+from testbed.database import postgres
+from testbed.rig import killable
+from testbed.rig.site import eventually
+from testbed.torture import judge, run
 
 COURIER = ("claimed", "testified", "answered", "settled")
 ELSEWHERE = ("leased", "read", "captured", "listed")
 
 
 @pytest.fixture(scope="session")
-def template(postgres_server: postgres.Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+def template(
+    postgres_server: postgres.PostgresServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, Path]]:
     photos = tmp_path_factory.mktemp("photos-of-the-killed")
-    with torture.book_of(postgres_server, photos, clients=200) as name:
+    with run.book_of(postgres_server, photos, clients=200) as name:
         yield name, photos
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.long)])
 def stage(
-    request: pytest.FixtureRequest, postgres_server: postgres.Server, template: tuple[str, Path], tmp_path: Path
-) -> Iterator[torture.Stage]:
+    request: pytest.FixtureRequest, postgres_server: postgres.PostgresServer, template: tuple[str, Path], tmp_path: Path
+) -> Iterator[run.Stage]:
     name, photos = template
     words = f"{request.param}_{abs(hash(request.node.name)) % 10**8}"
-    with torture.set_up(
+    with run.set_up(
         tmp_path / "stage", postgres_server, on=request.param, name=words, template=name, photos=photos, loans=20
     ) as stage:
         yield stage
 
 
-def killed(stage: torture.Stage, death: killable.Death) -> None:
+def killed(stage: run.Stage, death: killable.Death) -> None:
     """A life that must end at this step, and nowhere else."""
     process = killable.start(stage.life(death))
     process.join(30)
     assert process.exitcode == -signal.SIGKILL, (stage.folder / "relay.log").read_text()[-2000:]
 
 
-def open_attempt(stage: torture.Stage) -> str | None:
+def open_attempt(stage: run.Stage) -> str | None:
     """The resource whose attempt the killed process left open."""
     with stage.outbox.read() as tx:
         return tx.execute(sa.select(table.attempt.c.resource).where(table.attempt.c.ended_at.is_(None))).scalar()
 
 
-def only(stage: torture.Stage, resource: str) -> None:
+def only(stage: run.Stage, resource: str) -> None:
     """Let nothing but one resource go, as a person would."""
     now = datetime.now(UTC)
     with stage.outbox.begin() as tx:
@@ -67,27 +68,27 @@ def only(stage: torture.Stage, resource: str) -> None:
                 hold.put(tx, each, "asked", now=now, by="a test")
 
 
-def new_work(stage: torture.Stage, times: int = 2) -> None:
+def new_work(stage: run.Stage, times: int = 2) -> None:
     for _ in range(times):
         stage.branch.grant()
         stage.branch.tell()
         stage.branch.repay()
 
 
-def rests(stage: torture.Stage) -> reckoning.Figures:
+def rests(stage: run.Stage) -> judge.Figures:
     """A normal run after all of it; what the judge says."""
     with stage.outbox.begin() as tx:
         for each in table.RESOURCES:
             hold.release(tx, each, by="a test", note="", now=datetime.now(UTC))
-    figures = reckoning.Figures()
-    torture.come_to_rest(stage, figures, within=40)
+    figures = judge.Figures()
+    run.come_to_rest(stage, figures, within=40)
     assert figures.wrong == []
     assert (figures.lost, figures.duplicated, figures.older_after_newer) == (0, 0, 0)
     return figures
 
 
 @pytest.mark.long
-def test_nothing_is_lost_or_doubled_by_a_kill_at_any_step(stage: torture.Stage) -> None:
+def test_nothing_is_lost_or_doubled_by_a_kill_at_any_step(stage: run.Stage) -> None:
     new_work(stage)
     for step in ELSEWHERE:
         killed(stage, killable.Death(step))
@@ -103,7 +104,7 @@ def test_nothing_is_lost_or_doubled_by_a_kill_at_any_step(stage: torture.Stage) 
     assert min(figures.accepted[resource] for resource in table.RESOURCES) >= 3
 
 
-def test_killed_while_kiva_works_the_request_is_in_doubt_and_not_repeated(stage: torture.Stage) -> None:
+def test_killed_while_kiva_works_the_request_is_in_doubt_and_not_repeated(stage: run.Stage) -> None:
     new_work(stage)
     stage.kiva.fault("slow", on="loan_draft", seconds=3.0, late=True)
     process = killable.start(stage.life())
@@ -117,8 +118,8 @@ def test_killed_while_kiva_works_the_request_is_in_doubt_and_not_repeated(stage:
 
 
 @pytest.mark.long
-def test_under_fire_for_a_short_while(stage: torture.Stage) -> None:
-    figures = torture.run(stage, kills=6, changes=150, rate=40.0, until=60)
+def test_under_fire_for_a_short_while(stage: run.Stage) -> None:
+    figures = run.run(stage, kills=6, changes=150, rate=40.0, until=60)
     assert figures.wrong == []
     assert (figures.lost, figures.duplicated, figures.older_after_newer) == (0, 0, 0)
     assert figures.kills.total() >= 6

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import postgres_found
+from testbed.database import postgres_found
 
 TESTS = Path(__file__).parents[1]
 CAPTURE = (

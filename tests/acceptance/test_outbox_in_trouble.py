@@ -18,21 +18,20 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-import killable
-import outboxes
-from institution import Institution, eventually
 from kiva_relay import errors
-from kiva_relay.delivery.lookout import Lookout
-from kiva_relay.demo import postgres
+from kiva_relay.delivery.refresher import Refresher
 from kiva_relay.outbox import migration, table
 from kiva_relay.outbox.database import Outbox, create_file
 from kiva_relay.sandbox.fault import Fault
+from testbed.database import postgres
+from testbed.rig import killable, outboxes
+from testbed.rig.site import Site, eventually
 
 KEPT_FREE = 512 * 1024
 
 
 @contextlib.contextmanager
-def running(house: Institution, **changes: object) -> Iterator[ForkServerProcess]:
+def running(house: Site, **changes: object) -> Iterator[ForkServerProcess]:
     """The daemon as a process, stopped in order at the end."""
     life = killable.Life(house.config, house.folder / "daemon.log", environ=dict(os.environ))
     process = killable.start(dataclasses.replace(life, **changes))  # type: ignore[arg-type]
@@ -45,21 +44,21 @@ def running(house: Institution, **changes: object) -> Iterator[ForkServerProcess
         process.kill()
 
 
-def log(house: Institution) -> str:
+def log(house: Site) -> str:
     path = house.folder / "daemon.log"
     return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
-def asked(house: Institution, fault: str) -> bool:
+def asked(house: Site, fault: str) -> bool:
     """Has a request come that this fault happens to?"""
     return any(request["fault"] == fault for request in house.kiva.requests())
 
 
-def posts(house: Institution) -> int:
+def posts(house: Site) -> int:
     return sum(1 for request in house.kiva.requests() if request["on"] in ("loan_draft", "repayments", "journals"))
 
 
-def rests(house: Institution) -> None:
+def rests(house: Site) -> None:
     """Everything went out once, and nothing is in doubt."""
     eventually(lambda: house.entries(state="delivered"), within=60)
     eventually(lambda: not house.entries(state="ready") and not house.entries(state="sending"), within=60)
@@ -73,7 +72,7 @@ def rests(house: Institution) -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path, house: Institution) -> Iterator[Path]:
+def small_disk(tmp_path: Path, house: Site) -> Iterator[Path]:
     """A disk of 32 MB that the outbox lies on."""
     folder = tmp_path / "disk"
     folder.mkdir()
@@ -85,7 +84,7 @@ def small_disk(tmp_path: Path, house: Institution) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def entries_on(disk: Path, house: Institution) -> None:
+def entries_on(disk: Path, house: Site) -> None:
     """`house.entries` reads the outbox at its usual place."""
     (house.folder / "outbox.db").symlink_to(disk / "outbox.db")
     for ending in ("-wal", "-shm"):
@@ -100,7 +99,7 @@ def fill(disk: Path, *, leave: int = 0) -> Path:
 
 
 @pytest.mark.long
-def test_with_little_room_nothing_is_claimed_and_status_says_so(house: Institution, small_disk: Path) -> None:
+def test_with_little_room_nothing_is_claimed_and_status_says_so(house: Site, small_disk: Path) -> None:
     with running(house):  # 64 MB are to be kept free, and the disk has 32
         eventually(lambda: "The disk is almost full. Nothing is sent until there is room" in log(house))
         entries_on(small_disk, house)
@@ -110,9 +109,7 @@ def test_with_little_room_nothing_is_claimed_and_status_says_so(house: Instituti
         assert posts(house) == 0
 
 
-def test_a_disk_that_fills_before_an_answer_keeps_the_answer_until_there_is_room(
-    house: Institution, small_disk: Path
-) -> None:
+def test_a_disk_that_fills_before_an_answer_keeps_the_answer_until_there_is_room(house: Site, small_disk: Path) -> None:
     house.server.state.faults.add(Fault(kind="slow", on=("loan_draft",), seconds=1.5, times=1))
     with running(house, free_bytes=KEPT_FREE):
         eventually(lambda: asked(house, "slow"))
@@ -128,7 +125,7 @@ def test_a_disk_that_fills_before_an_answer_keeps_the_answer_until_there_is_room
 
 
 @pytest.mark.long
-def test_a_full_disk_ends_nothing_and_sends_nothing(house: Institution, small_disk: Path) -> None:
+def test_a_full_disk_ends_nothing_and_sends_nothing(house: Site, small_disk: Path) -> None:
     house.server.state.faults.add(Fault(kind="status", on=("loans",), status=503, retry_after="1", times=4))
     with running(house, free_bytes=0) as process:
         eventually(lambda: " ready " in log(house))
@@ -142,13 +139,13 @@ def test_a_full_disk_ends_nothing_and_sends_nothing(house: Institution, small_di
         rests(house)
 
 
-def test_a_full_disk_of_the_witness_sends_nothing(house: Institution, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_of_the_witness_sends_nothing(house: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     with house.relay() as relay:
 
         def full(**_: object) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(relay.bench.witness, "testify", full)
+        monkeypatch.setattr(relay.context.witness, "testify", full)
         relay.once()
         assert posts(house) == 0
         assert not house.entries(state="in_doubt")
@@ -179,7 +176,7 @@ def test_a_file_that_cannot_be_written_any_more_does_not_end_the_relay(
 
 
 @pytest.mark.long
-def test_a_locked_file_is_waited_for_and_the_answer_is_not_lost(house: Institution) -> None:
+def test_a_locked_file_is_waited_for_and_the_answer_is_not_lost(house: Site) -> None:
     house.server.state.faults.add(Fault(kind="slow", on=("loan_draft",), seconds=1.0, times=1))
     with running(house, busy_seconds=0.2):
         eventually(lambda: asked(house, "slow"))
@@ -192,7 +189,7 @@ def test_a_locked_file_is_waited_for_and_the_answer_is_not_lost(house: Instituti
 
 
 @pytest.mark.long
-def test_a_restarted_server_of_the_outbox_loses_no_answer(house: Institution, tmp_path: Path) -> None:
+def test_a_restarted_server_of_the_outbox_loses_no_answer(house: Site, tmp_path: Path) -> None:
     with postgres.start(tmp_path / "its-own") as server:
         url = server.create_database("outbox")
         house.changes["outbox"] = {"url": url, "witness": str(house.folder / "witness.log")}
@@ -253,26 +250,26 @@ def test_a_migration_that_is_killed_in_its_middle_is_made_again(
 
 @pytest.mark.parametrize("by", [timedelta(hours=2), timedelta(hours=-2)])
 def test_a_clock_that_is_set_settles_nothing_sooner(
-    house: Institution, by: timedelta, monkeypatch: pytest.MonkeyPatch
+    house: Site, by: timedelta, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`settle_after` measures time that passed: a lost request may still arrive, whatever a clock says."""
     house.changes["delivery"] = {"settle_after": "15m"}
     house.mis("UPDATE m_loan SET loan_status_id = 500 WHERE loan_status_id = 200")
     with house.relay() as relay:
-        lookout = Lookout(relay.bench)
+        refresher = Refresher(relay.context)
         settled: list[float] = []
         monkeypatch.setattr("kiva_relay.delivery.reconciler.settle", lambda *_, **__: settled.append(1.0) or [])
         relay.once()
         with relay.outbox.begin() as tx:
             tx.execute(sa.update(table.entry).where(table.entry.c.id == 1).values(state="in_doubt"))
-        lookout.look()
+        refresher.look()
         before = len(settled)
         now, passed = relay.time.now, relay.time.monotonic
         monkeypatch.setattr(relay.time, "now", lambda: now() + by)
-        lookout.look()
-        lookout._settle()
+        refresher.look()
+        refresher._settle()
         assert len(settled) == before
         monkeypatch.setattr(relay.time, "monotonic", lambda: passed() + 15 * 60 + 1)
         monkeypatch.setattr(relay.time, "now", lambda: now() + by + timedelta(seconds=15 * 60 + 1))
-        lookout._settle()
+        refresher._settle()
         assert len(settled) == before + 1

@@ -16,15 +16,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-import killable
-import lease_holder
-import outboxes
-import reckoning
-import torture
-from institution import eventually
 from kiva_relay import errors
-from kiva_relay.demo import postgres
 from kiva_relay.outbox import binding, table
+from testbed.database import postgres
+from testbed.rig import killable, lease_holder, outboxes
+from testbed.rig.site import eventually
+from testbed.torture import judge, run
 
 pytestmark = pytest.mark.long
 
@@ -35,19 +32,21 @@ SLACK = 2.0  # a machine that is busy with other tests; a takeover that does not
 
 
 @pytest.fixture(scope="module")
-def template(postgres_server: postgres.Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+def template(
+    postgres_server: postgres.PostgresServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, Path]]:
     photos = tmp_path_factory.mktemp("photos-of-the-pair")
-    with torture.book_of(postgres_server, photos, clients=120) as name:
+    with run.book_of(postgres_server, photos, clients=120) as name:
         yield name, photos
 
 
 @pytest.fixture
 def stage(
-    request: pytest.FixtureRequest, postgres_server: postgres.Server, template: tuple[str, Path], tmp_path: Path
-) -> Iterator[torture.Stage]:
+    request: pytest.FixtureRequest, postgres_server: postgres.PostgresServer, template: tuple[str, Path], tmp_path: Path
+) -> Iterator[run.Stage]:
     book, photos = template
     name = f"pair_{request.node.name[7:20]}"
-    with torture.set_up(
+    with run.set_up(
         tmp_path / "stage", postgres_server, on="postgresql", name=name, template=book, photos=photos, loans=20
     ) as stage:
         stage.lease = LEASE
@@ -57,7 +56,7 @@ def stage(
 class Pair:
     """Two places; in each of them a relay, begun again when it has ended."""
 
-    def __init__(self, stage: torture.Stage) -> None:
+    def __init__(self, stage: run.Stage) -> None:
         self.stage = stage
         self.logs: dict[int | None, Path] = {}
         self.places = [self._begun(), self._begun()]
@@ -98,7 +97,7 @@ class Pair:
 
 
 @pytest.fixture
-def pair(stage: torture.Stage) -> Iterator[Pair]:
+def pair(stage: run.Stage) -> Iterator[Pair]:
     pair = Pair(stage)
     yield pair
     pair.end()
@@ -114,7 +113,7 @@ def held(pair: Pair) -> tuple[int, ForkServerProcess]:
     return found
 
 
-def fences(stage: torture.Stage) -> list[int]:
+def fences(stage: run.Stage) -> list[int]:
     with stage.outbox.read() as tx:
         return list(tx.execute(sa.select(table.attempt.c.fence).order_by(table.attempt.c.id)).scalars())
 
@@ -149,7 +148,7 @@ def test_a_stopped_holder_neither_writes_nor_sends_after_its_lease(postgres_data
 
 
 @pytest.mark.timeout(300)
-def test_a_stopped_holder_wakes_up_dead_and_the_standby_takes_over_in_time(stage: torture.Stage, pair: Pair) -> None:
+def test_a_stopped_holder_wakes_up_dead_and_the_standby_takes_over_in_time(stage: run.Stage, pair: Pair) -> None:
     took = []
     for _ in range(TRIALS_OF_RELAYS):
         for _ in range(3):
@@ -172,9 +171,9 @@ def test_a_stopped_holder_wakes_up_dead_and_the_standby_takes_over_in_time(stage
 
 
 @pytest.mark.timeout(300)
-def test_a_pair_killed_stopped_and_resumed_at_random(stage: torture.Stage, pair: Pair) -> None:
+def test_a_pair_killed_stopped_and_resumed_at_random(stage: run.Stage, pair: Pair) -> None:
     dice = random.Random(7)
-    with torture.weather(stage, reckoning.Figures(), rate=20.0):
+    with run.weather(stage, judge.Figures(), rate=20.0):
         for _ in range(16):
             pair.fill()
             victim = dice.choice(pair.places)
@@ -189,10 +188,10 @@ def test_a_pair_killed_stopped_and_resumed_at_random(stage: torture.Stage, pair:
     rests(stage, pair)
 
 
-def rests(stage: torture.Stage, pair: Pair) -> None:
+def rests(stage: run.Stage, pair: Pair) -> None:
     pair.end()
-    figures = reckoning.Figures()
-    torture.come_to_rest(stage, figures, within=40)
+    figures = judge.Figures()
+    run.come_to_rest(stage, figures, within=40)
     assert figures.wrong == []
     assert (figures.lost, figures.duplicated, figures.older_after_newer) == (0, 0, 0)
     assert figures.accepted.total() > 5

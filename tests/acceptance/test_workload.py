@@ -1,4 +1,4 @@
-"""An MFI at work on each database, one relay a regime beside it, and a poller that loses what they must not lose."""
+"""An MFI at work on each database, one relay a capture mode beside it, and a poller that loses what they must not lose."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-import mariadb_own
-import workload
+from testbed.database import mariadb_own
+from testbed.workload import run
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
 
 @pytest.mark.parametrize("engine", ["postgresql", *(["mariadb"] if mariadb_own.found() else [])])
-def test_no_change_is_missed_by_any_regime(engine: str, tmp_path: Path) -> None:
-    figures = workload.run(engine, tmp_path, seconds=60, rate=50, seed=7, loans=400)
-    assert figures.missed == {regime: [] for regime in figures.missed}
+def test_no_change_is_missed_by_any_capture_mode(engine: str, tmp_path: Path) -> None:
+    figures = run.run(engine, tmp_path, seconds=60, rate=50, seed=7, loans=400)
+    assert figures.missed == {mode: [] for mode in figures.missed}
     assert figures.naive > 0
     assert figures.counts["committed"] > 2_000

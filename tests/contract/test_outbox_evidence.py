@@ -11,9 +11,9 @@ import pytest
 from kiva_relay.delivery import reconciler
 from kiva_relay.outbox import mirror, store
 from kiva_relay.outbox.database import Outbox
-from kiva_relay.outbox.sending import Verdict
+from kiva_relay.outbox.sending import EntryVerdict
 from kiva_relay.outbox.state import State
-from outboxes import ACCEPTED, LOST, claim, end, later, lose, migrated, on_file, put, states
+from testbed.rig.outboxes import ACCEPTED, LOST, claim, end, later, lose, migrated, on_file, put, states
 
 LOAN = "000000871"
 CONTROL = "000000900"
@@ -38,14 +38,14 @@ def control_sent(outbox: Outbox, *, at: float) -> None:
     put(outbox, CONTROL)
     batch = claim(outbox, seconds=at)
     assert batch is not None
-    end(outbox, batch, ACCEPTED, Verdict(State.DELIVERED, receipt={"loan_draft_uuid": "u"}), seconds=at + 1)
+    end(outbox, batch, ACCEPTED, EntryVerdict(State.DELIVERED, receipt={"loan_draft_uuid": "u"}), seconds=at + 1)
 
 
 def listed(outbox: Outbox, *loans: str, at: float, status: str = "inactive", complete: bool = True) -> None:
     """Kiva's list is read."""
     with outbox.begin() as tx:
         refresh = mirror.begin_refresh(tx, now=later(at))
-        mirror.keep(tx, refresh, [mirror.Loan(f"k{loan}", loan, "", status) for loan in loans])
+        mirror.keep(tx, refresh, [mirror.MirroredLoan(f"k{loan}", loan, "", status) for loan in loans])
         mirror.end_refresh(tx, refresh, complete=complete, listed=len(loans), detail=None, now=later(at + 1))
 
 
@@ -125,7 +125,7 @@ def test_a_strange_answer_of_success_is_never_sent_again_by_rule(outbox: Outbox)
     put(outbox)
     batch = claim(outbox)
     assert batch is not None
-    end(outbox, batch, LOST, Verdict(State.IN_DOUBT, reason="strange_answer"))
+    end(outbox, batch, LOST, EntryVerdict(State.IN_DOUBT, reason="strange_answer"))
     control_sent(outbox, at=1_000)
     listed(outbox, CONTROL, at=2_000)
     assert settle(outbox) == "in_doubt"

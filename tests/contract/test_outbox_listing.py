@@ -13,10 +13,10 @@ from kiva_relay.outbox import hold, listing, mirror, query, sending, settlement,
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.listing import Filter
-from kiva_relay.outbox.sending import Ending, Verdict
+from kiva_relay.outbox.sending import Ending, EntryVerdict
 from kiva_relay.outbox.state import Actor, State
 from kiva_relay.resource.refusal import Refusal
-from outboxes import later, migrated, on_file, owed
+from testbed.rig.outboxes import later, migrated, on_file, owed
 
 GROUP = (
     '{"activity_id":45,"entreps":[{"amount":1,"loan_id":"000000872"},{"amount":1,"loan_id":"000000873"}],'
@@ -38,7 +38,9 @@ def put(outbox: Outbox, identity: str, body: str | None = '{"amount":1}', **chan
     return entry
 
 
-def send(outbox: Outbox, resource: str, verdict: Verdict, *, outcome: str = "accepted", seconds: float = 1) -> Entry:
+def send(
+    outbox: Outbox, resource: str, verdict: EntryVerdict, *, outcome: str = "accepted", seconds: float = 1
+) -> Entry:
     """Send the first due entry of a resource; it as it stands then."""
     ending = Ending(outcome, body_complete=True, status=200 if outcome == "accepted" else None, detail="said")
     with outbox.begin() as tx:
@@ -50,21 +52,21 @@ def send(outbox: Outbox, resource: str, verdict: Verdict, *, outcome: str = "acc
 
 def accept(outbox: Outbox, resource: str = "loan_draft", *, seconds: float = 1, **receipt: str) -> Entry:
     given = receipt or {"loan_draft_uuid": "6f1c"}
-    return send(outbox, resource, Verdict(State.DELIVERED, receipt=dict(given)), seconds=seconds)
+    return send(outbox, resource, EntryVerdict(State.DELIVERED, receipt=dict(given)), seconds=seconds)
 
 
 def lose(outbox: Outbox, resource: str = "loan_draft") -> Entry:
-    return send(outbox, resource, Verdict(State.IN_DOUBT, reason="answer_lost"), outcome="in_doubt")
+    return send(outbox, resource, EntryVerdict(State.IN_DOUBT, reason="answer_lost"), outcome="in_doubt")
 
 
-def kiva_lists(outbox: Outbox, *loans: mirror.Loan) -> None:
+def kiva_lists(outbox: Outbox, *loans: mirror.MirroredLoan) -> None:
     with outbox.begin() as tx:
         refresh = mirror.begin_refresh(tx, now=later(50))
         mirror.keep(tx, refresh, loans)
         mirror.end_refresh(tx, refresh, complete=True, listed=len(loans), detail=None, now=later(51))
 
 
-def ids(page: listing.Page) -> list[str]:
+def ids(page: listing.EntryPage) -> list[str]:
     return [entry.loan_id for entry in page.entries]
 
 
@@ -207,10 +209,10 @@ def test_drafts_to_publish_stand_by_their_last_day_until_kiva_lists_them_publish
     assert "description" not in found[0].needed
     kiva_lists(
         outbox,
-        mirror.Loan("k1", "soon", "c", "fundRaising"),
-        mirror.Loan("k2", "000000873", "c", "payingBack"),
-        mirror.Loan("deleted-one", "gone", "c", "deleted"),
-        mirror.Loan("k3", "late", "c", "inactive"),
+        mirror.MirroredLoan("k1", "soon", "c", "fundRaising"),
+        mirror.MirroredLoan("k2", "000000873", "c", "payingBack"),
+        mirror.MirroredLoan("deleted-one", "gone", "c", "deleted"),
+        mirror.MirroredLoan("k3", "late", "c", "inactive"),
     )
     with outbox.read() as tx:
         assert [draft.entry.loan_id for draft in listing.to_publish(tx)] == ["late"]

@@ -14,21 +14,21 @@ from kiva_relay.delivery import reconciler
 from kiva_relay.outbox import mirror, query, sending, settlement, store, table, watermark
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry
-from kiva_relay.outbox.mirror import Loan
-from kiva_relay.outbox.sending import Batch, Ending, Verdict
+from kiva_relay.outbox.mirror import MirroredLoan
+from kiva_relay.outbox.sending import Batch, Ending, EntryVerdict
 from kiva_relay.outbox.state import Actor, State
 from kiva_relay.outbox.watermark import Captured
 from kiva_relay.resource.refusal import Refusal
-from outboxes import NOW, later, migrated, on_file, owed
+from testbed.rig.outboxes import NOW, later, migrated, on_file, owed
 
 LOAN = "000000871"
 SETTLE_AFTER = timedelta(minutes=15)
 ENDINGS = {
-    State.DELIVERED: (Ending("accepted", body_complete=True, status=200, detail=None), Verdict(State.DELIVERED)),
-    State.READY: (Ending("not_processed", body_complete=False, status=None, detail="reset"), Verdict(State.READY)),
+    State.DELIVERED: (Ending("accepted", body_complete=True, status=200, detail=None), EntryVerdict(State.DELIVERED)),
+    State.READY: (Ending("not_processed", body_complete=False, status=None, detail="reset"), EntryVerdict(State.READY)),
     State.IN_DOUBT: (
         Ending("in_doubt", body_complete=True, status=None, detail="ReadTimeout"),
-        Verdict(State.IN_DOUBT, reason="answer_lost"),
+        EntryVerdict(State.IN_DOUBT, reason="answer_lost"),
     ),
 }
 
@@ -66,10 +66,10 @@ def states(outbox: Outbox, resource: str = "loan_draft") -> list[str]:
 
 
 def cancelled(outbox: Outbox) -> None:
-    """The loan left the scope, as intake puts it down."""
+    """The loan left the scope, as capture puts it down."""
     gone = Captured(
         "loan_draft.individual", LOAN.lstrip("0"), "loan_draft", LOAN, "h", in_scope=False, baselined=False,
-        refused=False, again=False, created_at=None, walk_number=0, captured_at=NOW,
+        refused=False, again=False, created_at=None, scan_number=0, captured_at=NOW,
     )  # fmt: skip
     with outbox.begin() as tx:
         store.left_scope(tx, "loan_draft", LOAN, reason="left_scope", now=later(1))
@@ -80,7 +80,7 @@ def listed(outbox: Outbox, *loans: str, seconds: float) -> None:
     """Kiva's list, read whole at that moment."""
     with outbox.begin() as tx:
         number = mirror.begin_refresh(tx, now=later(seconds))
-        mirror.keep(tx, number, [Loan(f"k{loan}", loan, "", "inactive") for loan in loans])
+        mirror.keep(tx, number, [MirroredLoan(f"k{loan}", loan, "", "inactive") for loan in loans])
         mirror.end_refresh(tx, number, complete=True, listed=len(loans), detail=None, now=later(seconds + 1))
 
 

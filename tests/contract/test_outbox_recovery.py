@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-import outboxes as suite
 from kiva_relay.delivery import reconciler
 from kiva_relay.outbox import binding, mirror, query, recovery, settlement
 from kiva_relay.outbox import witness as witnesses
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.recovery import Taken
-from kiva_relay.outbox.sending import Verdict
+from kiva_relay.outbox.sending import EntryVerdict
 from kiva_relay.outbox.state import State
 from kiva_relay.outbox.witness import Memory, Witness
-from outboxes import later, migrated, on_file
+from testbed.rig import outboxes as suite
+from testbed.rig.outboxes import later, migrated, on_file
 
 LOAN = "000000871"
 UUID = {"loan_draft_uuid": "u"}
@@ -112,10 +112,10 @@ def test_a_doubt_that_the_witness_saw_leave_again_is_not_settled_by_absence(outb
     suite.put(outbox, "control")
     batch = suite.claim(outbox, seconds=3_600)
     assert batch is not None
-    suite.end(outbox, batch, suite.ACCEPTED, Verdict(State.DELIVERED, receipt=UUID), seconds=3_601)
+    suite.end(outbox, batch, suite.ACCEPTED, EntryVerdict(State.DELIVERED, receipt=UUID), seconds=3_601)
     with outbox.begin() as tx:
         refresh = mirror.begin_refresh(tx, now=later(7_200))
-        mirror.keep(tx, refresh, [mirror.Loan("k", "control", "", "draft")])
+        mirror.keep(tx, refresh, [mirror.MirroredLoan("k", "control", "", "draft")])
         mirror.end_refresh(tx, refresh, complete=True, listed=1, detail=None, now=later(7_201))
         settled = reconciler.settle(tx, settle_after=suite.timedelta(seconds=1), drafts_visible=True, now=later(7_202))
     assert settled == []
@@ -160,7 +160,7 @@ def send_one(outbox: Outbox, found: Witness, identity: str = LOAN) -> None:
     batch = suite.claim(outbox)
     assert batch is not None
     found.testify(outbox_id="o", attempt=batch.attempt_id, resource="loan_draft", identities=[identity])
-    suite.end(outbox, batch, suite.ACCEPTED, Verdict(State.DELIVERED, receipt=UUID))
+    suite.end(outbox, batch, suite.ACCEPTED, EntryVerdict(State.DELIVERED, receipt=UUID))
 
 
 def test_the_same_witness_is_trusted(outbox: Outbox, tmp_path: Path) -> None:
@@ -237,5 +237,5 @@ def test_what_was_published_cannot_have_been_deleted(outbox: Outbox) -> None:
 def listed(outbox: Outbox, status: str, seconds: float = 5) -> None:
     with outbox.begin() as tx:
         refresh = mirror.begin_refresh(tx, now=later(seconds))
-        mirror.keep(tx, refresh, [mirror.Loan("k", LOAN, "", status)])
+        mirror.keep(tx, refresh, [mirror.MirroredLoan("k", LOAN, "", status)])
         mirror.end_refresh(tx, refresh, complete=True, listed=1, detail=None, now=later(seconds))

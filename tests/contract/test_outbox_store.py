@@ -14,23 +14,10 @@ from kiva_relay.delivery import reconciler
 from kiva_relay.outbox import hold, settlement, store, table
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry
-from kiva_relay.outbox.sending import Ending, Verdict
+from kiva_relay.outbox.sending import Ending, EntryVerdict
 from kiva_relay.outbox.state import Actor, State
 from kiva_relay.resource.refusal import Refusal
-from outboxes import (
-    LOST,
-    NOT_SENT,
-    NOW,
-    claim,
-    deliver,
-    end,
-    later,
-    lose,
-    migrated,
-    on_file,
-    put,
-    states,
-)
+from testbed.rig.outboxes import LOST, NOT_SENT, NOW, claim, deliver, end, later, lose, migrated, on_file, put, states
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -116,7 +103,7 @@ def test_what_was_surely_not_processed_is_ready_again(outbox: Outbox) -> None:
     put(outbox)
     batch = claim(outbox)
     assert batch is not None
-    end(outbox, batch, NOT_SENT, Verdict(State.READY, due_at=later(30)))
+    end(outbox, batch, NOT_SENT, EntryVerdict(State.READY, due_at=later(30)))
     assert claim(outbox, seconds=29) is None
     assert claim(outbox, seconds=30) is not None
 
@@ -272,7 +259,7 @@ def test_a_lost_position_is_repeated_three_times_and_then_waits_for_a_person(out
         batch = claim(outbox, "repayment", seconds=repeat * 1000 + 999)
         if batch is None:
             break
-        end(outbox, batch, LOST, Verdict(State.IN_DOUBT, reason="answer_lost"), seconds=repeat * 1000)
+        end(outbox, batch, LOST, EntryVerdict(State.IN_DOUBT, reason="answer_lost"), seconds=repeat * 1000)
         settle(outbox, seconds=repeat * 1000 + 950)
     assert states(outbox, resource="repayment") == ["in_doubt"]
     with outbox.read() as tx:
@@ -285,7 +272,7 @@ def test_a_batch_that_was_refused_as_a_whole_is_halved(outbox: Outbox) -> None:
     batch = claim(outbox, "repayment", limit=10)
     assert batch is not None
     refused = Ending("refused", body_complete=True, status=400, detail="")
-    end(outbox, batch, refused, Verdict(State.READY, batch_cap=2))
+    end(outbox, batch, refused, EntryVerdict(State.READY, batch_cap=2))
     halves = [claim(outbox, "repayment", limit=10, seconds=2), claim(outbox, "repayment", limit=10, seconds=2)]
     assert [len(half.entries) for half in halves if half] == [2, 2]
 

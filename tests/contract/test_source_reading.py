@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-import mariadb_found
-import small_mis
 from kiva_relay import errors
 from kiva_relay.source import mis as source_mis
 from kiva_relay.source.dialect_postgresql import PostgreSQL
 from kiva_relay.source.mis import Mis
 from kiva_relay.source.stream import Relation, Stream
-from small_mis import Poller
+from testbed.database import mariadb_found
+from testbed.rig import small_mis
+from testbed.rig.small_mis import Poller
 
 CUTOFF = date(2026, 11, 30)
 
@@ -149,12 +149,12 @@ def test_rows_that_the_order_leaves_equal_come_in_the_same_order(world: World) -
     assert before == after
 
 
-def test_walk_find_and_count(world: World) -> None:
+def test_scan_find_and_count(world: World) -> None:
     assert world.mis.count(LOANS) == 2
-    first = world.mis.walk(LOANS, after=None, limit=1)
+    first = world.mis.scan(LOANS, after=None, limit=1)
     assert first == [N1]
-    assert world.mis.walk(LOANS, after=N1, limit=10) == [A1]
-    assert world.mis.walk(LOANS, after=A1, limit=10) == []
+    assert world.mis.scan(LOANS, after=N1, limit=10) == [A1]
+    assert world.mis.scan(LOANS, after=A1, limit=10) == []
     assert sorted(world.mis.find(LOANS, "number", ["0001", "1", "x' OR 1=1"])) == sorted([N1, S1])
     assert world.mis.find(LOANS, "client_id", ["1", "x", "²"]) == [A1]
 
@@ -233,7 +233,7 @@ KEYS = [
 
 
 @pytest.mark.parametrize(("kind", "keys", "gone"), KEYS)
-def test_keys_of_every_kind_are_found_walked_and_read(world: World, kind: str, keys: list[str], gone: str) -> None:
+def test_keys_of_every_kind_are_found_scanned_and_read(world: World, kind: str, keys: list[str], gone: str) -> None:
     """Roots without any stamp, and a change that leads to them over two hops."""
     if kind == "uuid" and not isinstance(world.mis.dialect, PostgreSQL):
         kind = "varchar(36)"
@@ -262,10 +262,10 @@ def test_keys_of_every_kind_are_found_walked_and_read(world: World, kind: str, k
         changed = key.replace("'", "''")
         world.execute(f"UPDATE office SET town = 'Dakar' WHERE code = '{changed}'")
         assert poller.poll() == {"glim": [key]}
-    walked: list[str] = []
-    while page := world.mis.walk(glim, after=walked[-1] if walked else None, limit=2):
-        walked += page
-    assert sorted(walked) == sorted(keys)
+    scanned: list[str] = []
+    while page := world.mis.scan(glim, after=scanned[-1] if scanned else None, limit=2):
+        scanned += page
+    assert sorted(scanned) == sorted(keys)
     *read, absent = world.mis.read(glim, [*keys, gone], cutoff=CUTOFF)
     assert [content.key for content in read] == keys
     towns = [content.related["office"] for content in read]

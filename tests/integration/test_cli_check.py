@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from institution import Institution
 from kiva_relay import cli
 from kiva_relay.cli import watching
+from testbed.rig.site import Site
 
 Check = Callable[..., tuple[int, dict[str, list[tuple[str, str]]]]]
 
 
 @pytest.fixture
-def check(house: Institution, capsys: pytest.CaptureFixture[str]) -> Check:
+def check(house: Site, capsys: pytest.CaptureFixture[str]) -> Check:
     def look(*, without: str = "", **changes: Any) -> tuple[int, dict[str, list[tuple[str, str]]]]:
         house.changes = changes
         config = house.config
@@ -36,7 +36,7 @@ def check(house: Institution, capsys: pytest.CaptureFixture[str]) -> Check:
     return look
 
 
-def test_a_good_beginning(check: Check, house: Institution) -> None:
+def test_a_good_beginning(check: Check, house: Site) -> None:
     code, found = check()
     assert code == 0
     assert {word for about in found.values() for word, _ in about} == {"ok", "warning", "off"}
@@ -50,7 +50,7 @@ def test_a_good_beginning(check: Check, house: Institution) -> None:
     assert house.kiva.ledger() == []
 
 
-def test_the_screen(house: Institution, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_screen(house: Site, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["check", "--config", str(house.config)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith(f"· SANDBOX, partner 123 · {house.folder}/config.yaml")
@@ -87,7 +87,7 @@ def test_credentials_that_kiva_refuses(check: Check) -> None:
     assert "kiva.client_id, kiva.client_secret and kiva.audience" in found["Kiva"][0][1]
 
 
-def test_a_missing_parameter_is_asked_for_once_with_its_choices(check: Check, house: Institution) -> None:
+def test_a_missing_parameter_is_asked_for_once_with_its_choices(check: Check, house: Site) -> None:
     code, found = check(parameters={"another": 3}, without="kiva_fund")
     assert code == 1
     assert len(found["mappings"]) == 1
@@ -97,7 +97,7 @@ def test_a_missing_parameter_is_asked_for_once_with_its_choices(check: Check, ho
     assert "6 mappings ask for it" in text
 
 
-def test_a_column_that_is_not_there(check: Check, house: Institution) -> None:
+def test_a_column_that_is_not_there(check: Check, house: Site) -> None:
     house.mis("ALTER TABLE m_client RENAME COLUMN firstname TO first_names")
     code, found = check()
     assert code == 1
@@ -105,7 +105,7 @@ def test_a_column_that_is_not_there(check: Check, house: Institution) -> None:
     assert "nearest: first_names" in found["columns"][0][1]
 
 
-def test_an_outbox_of_another_destination(check: Check, house: Institution) -> None:
+def test_an_outbox_of_another_destination(check: Check, house: Site) -> None:
     with house.relay():
         pass
     code, found = check(kiva={"partner_id": "321"})
@@ -113,7 +113,7 @@ def test_an_outbox_of_another_destination(check: Check, house: Institution) -> N
     assert "belongs to kiva.partner_id 123" in found["outbox"][0][1]
 
 
-def test_an_outbox_that_is_in_use(check: Check, house: Institution) -> None:
+def test_an_outbox_that_is_in_use(check: Check, house: Site) -> None:
     with house.relay():
         pass
     code, found = check()
@@ -121,7 +121,7 @@ def test_an_outbox_that_is_in_use(check: Check, house: Institution) -> None:
     assert "entries" in found["outbox"][0][1]
 
 
-def test_a_folder_that_must_be_made(check: Check, house: Institution) -> None:
+def test_a_folder_that_must_be_made(check: Check, house: Site) -> None:
     missing = house.folder / "var" / "outbox.db"
     code, found = check(outbox={"url": f"sqlite:///{missing}"})
     assert code == 1
@@ -134,7 +134,7 @@ def test_sending_that_is_switched_off_is_said(check: Check) -> None:
     assert found["sending"][0][0] == "off"
 
 
-def test_the_grants_that_the_mappings_need_and_no_more(house: Institution, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_grants_that_the_mappings_need_and_no_more(house: Site, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["check", "--grants", "--config", str(house.config)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "GRANT SELECT ON public.m_loan TO postgres;" in lines
@@ -146,7 +146,7 @@ def test_the_grants_that_the_mappings_need_and_no_more(house: Institution, capsy
 
 
 def test_what_is_printed_is_what_a_new_role_needs(
-    check: Check, house: Institution, capsys: pytest.CaptureFixture[str]
+    check: Check, house: Site, capsys: pytest.CaptureFixture[str]
 ) -> None:
     house.mis("CREATE ROLE newcomer LOGIN PASSWORD 'r'")
     house.mis("REVOKE ALL ON SCHEMA public FROM PUBLIC")
@@ -186,7 +186,7 @@ def test_what_is_printed_is_what_a_new_role_needs(
 
 
 def test_it_says_what_a_look_costs_and_which_sql_would_better_it(
-    check: Check, house: Institution, monkeypatch: pytest.MonkeyPatch
+    check: Check, house: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watching, "_DEAR", timedelta(0))
     house.mis("CREATE ROLE reader LOGIN PASSWORD 'r'")
@@ -214,7 +214,7 @@ def test_it_says_what_a_look_costs_and_which_sql_would_better_it(
         house.mis("DROP ROLE reader")
 
 
-def test_stamps_that_are_missing_or_of_another_clock(check: Check, house: Institution) -> None:
+def test_stamps_that_are_missing_or_of_another_clock(check: Check, house: Site) -> None:
     house.mis("ALTER TABLE m_loan ALTER last_modified_on_utc DROP NOT NULL")
     house.mis("UPDATE m_loan SET last_modified_on_utc = NULL WHERE id IN (SELECT id FROM m_loan ORDER BY id LIMIT 2)")
     house.mis("UPDATE m_client SET last_modified_on_utc = now() + interval '181 minutes' WHERE id = 1")

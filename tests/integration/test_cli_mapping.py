@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from institution import Institution
 from kiva_relay import cli
 from kiva_relay.config import shipped
-from kiva_relay.demo.branch import KIVA_FUND
 from kiva_relay.resource import body as bodies
+from testbed.institution.branch import KIVA_FUND
+from testbed.rig.site import Site
 
 Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def mapping(house: Institution, capsys: pytest.CaptureFixture[str]) -> Run:
+def mapping(house: Site, capsys: pytest.CaptureFixture[str]) -> Run:
     def run(*arguments: str) -> tuple[int, str, str]:
         code = cli.main(["mapping", *arguments, "--config", str(house.config)])
         printed = capsys.readouterr()
@@ -31,7 +31,7 @@ def mapping(house: Institution, capsys: pytest.CaptureFixture[str]) -> Run:
 
 
 @pytest.fixture
-def own(house: Institution) -> Path:
+def own(house: Site) -> Path:
     """A copy of the ready-made mappings, to be edited."""
     folder = house.folder / "mappings"
     shutil.copytree(shipped.folder("mappings") / "fineract", folder)
@@ -40,7 +40,7 @@ def own(house: Institution) -> Path:
 
 
 @pytest.fixture
-def approved(house: Institution) -> tuple[str, str]:
+def approved(house: Site) -> tuple[str, str]:
     """A loan that can be sent: its id, and its borrower's first name."""
     rows = house.mis(
         "UPDATE m_loan l SET disbursedon_date = NULL, expected_disbursedon_date = %s FROM m_client c"
@@ -158,7 +158,7 @@ def test_check_knows_the_live_columns(mapping: Run, own: Path) -> None:
 
 
 def test_check_finds_a_relation_that_is_not_unique_and_columns_that_are_null(
-    mapping: Run, own: Path, house: Institution
+    mapping: Run, own: Path, house: Site
 ) -> None:
     file = own / "loan_draft.individual.yaml"
     last = "  payment: {table: m_loan_repayment_schedule, match: {loan_id: id}, optional: true}\n"
@@ -185,7 +185,7 @@ def test_check_compares_code_tables_with_kivas_lists(mapping: Run, own: Path) ->
     assert "“Bee keping” is not one of Kiva's activities" in out
 
 
-def test_check_with_the_database_away(mapping: Run, house: Institution) -> None:
+def test_check_with_the_database_away(mapping: Run, house: Site) -> None:
     house.changes["mis"] = {"url": "postgresql://nobody@127.0.0.1:1/fineract"}
     code, out, err = mapping("check")
     assert code == 3
@@ -223,7 +223,7 @@ def test_preview_shows_the_body_and_where_it_comes_from(mapping: Run, approved: 
 
 
 def test_preview_shows_what_a_code_became_and_what_is_left_out(
-    mapping: Run, house: Institution, approved: tuple[str, str]
+    mapping: Run, house: Site, approved: tuple[str, str]
 ) -> None:
     loan, _ = approved
     house.mis(
@@ -250,7 +250,7 @@ def test_preview_shows_names_when_asked(mapping: Run, approved: tuple[str, str])
     assert f'"{first_name}"' in out
 
 
-def test_preview_is_exactly_what_is_sent(mapping: Run, house: Institution, approved: tuple[str, str]) -> None:
+def test_preview_is_exactly_what_is_sent(mapping: Run, house: Site, approved: tuple[str, str]) -> None:
     loan, _ = approved
     code, out, _ = mapping("preview", "loan_draft", "--loan", loan, "--json")
     assert code == 0
@@ -260,7 +260,7 @@ def test_preview_is_exactly_what_is_sent(mapping: Run, house: Institution, appro
     assert bodies.decode(out.encode()) == bodies.decode(json.dumps(mine[0]).encode())
 
 
-def test_preview_says_why_not(mapping: Run, house: Institution, approved: tuple[str, str]) -> None:
+def test_preview_says_why_not(mapping: Run, house: Site, approved: tuple[str, str]) -> None:
     loan, _ = approved
     house.mis(
         "UPDATE m_client SET firstname = NULL, display_name = ''"
@@ -273,14 +273,14 @@ def test_preview_says_why_not(mapping: Run, house: Institution, approved: tuple[
     assert "→ Write the name in the MIS." in out
 
 
-def test_preview_says_what_is_out_of_scope(mapping: Run, house: Institution, approved: tuple[str, str]) -> None:
+def test_preview_says_what_is_out_of_scope(mapping: Run, house: Site, approved: tuple[str, str]) -> None:
     loan, _ = approved
     house.mis("UPDATE m_loan SET loan_status_id = 500 WHERE account_no = %s", loan)
     _, out, _ = mapping("preview", "loan_draft.individual", "--loan", loan)
     assert "not in scope, so nothing would be sent" in out
 
 
-def test_preview_finds_a_loan_through_another_table(mapping: Run, house: Institution) -> None:
+def test_preview_finds_a_loan_through_another_table(mapping: Run, house: Site) -> None:
     rows = house.mis(
         "SELECT l.account_no FROM m_note n JOIN m_loan l ON l.id = n.loan_id"
         " WHERE n.note LIKE 'KIVA:%%' AND l.fund_id = %s AND l.loan_type_enum < 4 LIMIT 1",
@@ -298,7 +298,7 @@ def test_preview_of_an_unknown_loan(mapping: Run) -> None:
     assert "there is no loan 999999999 in the MIS" in err
 
 
-def test_preview_works_without_kivas_lists(mapping: Run, house: Institution, approved: tuple[str, str]) -> None:
+def test_preview_works_without_kivas_lists(mapping: Run, house: Site, approved: tuple[str, str]) -> None:
     loan, _ = approved
     house.changes["kiva"] = {"token_url": "http://127.0.0.1:1/t", "api_url": "http://127.0.0.1:1"}
     code, out, err = mapping("preview", "loan_draft", "--loan", loan)

@@ -14,17 +14,17 @@ from pathlib import Path
 
 import pytest
 
-from institution import Institution, eventually
 from kiva_relay import cli
 from kiva_relay.config import shipped
 from kiva_relay.mapping import document
+from testbed.rig.site import Site, eventually
 
 Run = Callable[..., tuple[int, str, str]]
 NAME = "loan_draft.individual"
 
 
 @pytest.fixture
-def run(house: Institution, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(house: Site, capsys: pytest.CaptureFixture[str]) -> Run:
     def command(*arguments: str) -> tuple[int, str, str]:
         code = cli.main([*arguments, "--config", str(house.config)])
         printed = capsys.readouterr()
@@ -34,7 +34,7 @@ def run(house: Institution, capsys: pytest.CaptureFixture[str]) -> Run:
 
 
 @pytest.fixture
-def own(house: Institution) -> Path:
+def own(house: Site) -> Path:
     folder = house.folder / "mappings"
     shutil.copytree(shipped.folder("mappings") / "fineract", folder)
     house.changes["mappings"] = str(folder)
@@ -42,7 +42,7 @@ def own(house: Institution) -> Path:
 
 
 @pytest.fixture
-def good(house: Institution) -> list[str]:
+def good(house: Site) -> list[str]:
     """The individual loans in scope, all made publishable; their ids."""
     house.mis(
         "UPDATE m_loan SET disbursedon_date = NULL, expected_disbursedon_date = current_date + 3"
@@ -54,7 +54,7 @@ def good(house: Institution) -> list[str]:
     return sorted(row[0] for row in rows)
 
 
-def test_diff_is_exactly_the_bodies_that_change(run: Run, house: Institution, own: Path, good: list[str]) -> None:
+def test_diff_is_exactly_the_bodies_that_change(run: Run, house: Site, own: Path, good: list[str]) -> None:
     edited = house.folder / "edited.yaml"
     text = (own / f"{NAME}.yaml").read_text()
     edited.write_text(
@@ -83,7 +83,7 @@ def test_diff_is_exactly_the_bodies_that_change(run: Run, house: Institution, ow
     assert "nothing would change" in out
 
 
-def test_diff_tells_what_comes_into_scope_and_what_leaves_it(run: Run, house: Institution, own: Path) -> None:
+def test_diff_tells_what_comes_into_scope_and_what_leaves_it(run: Run, house: Site, own: Path) -> None:
     edited = house.folder / "edited.yaml"
     text = (own / f"{NAME}.yaml").read_text()
     edited.write_text(text.replace("loan_status_id IN (200, 300)", "loan_status_id IN (300, 600)"))
@@ -98,7 +98,7 @@ def test_diff_tells_what_comes_into_scope_and_what_leaves_it(run: Run, house: In
     assert kinds.count("out_of_scope") == scope(200)
 
 
-def test_diff_with_what_is_in_force(run: Run, house: Institution, own: Path, good: list[str]) -> None:
+def test_diff_with_what_is_in_force(run: Run, house: Site, own: Path, good: list[str]) -> None:
     code, _, err = run("mapping", "diff", NAME)
     assert code == 2
     house.once()
@@ -115,7 +115,7 @@ def test_diff_with_what_is_in_force(run: Run, house: Institution, own: Path, goo
     assert "… → …" in out
 
 
-def edit(house: Institution, script: str, answers: list[str], *arguments: str) -> tuple[int, str]:
+def edit(house: Site, script: str, answers: list[str], *arguments: str) -> tuple[int, str]:
     """`mapping edit` on a terminal of its own, with an editor that does what `script` says."""
     editor = house.folder / "editor.sh"
     editor.write_text(f"#!/bin/sh\nset -e\n{script}\n")
@@ -153,7 +153,7 @@ def edit(house: Institution, script: str, answers: list[str], *arguments: str) -
     return code, printed.decode()
 
 
-def test_edit_puts_in_force_what_a_person_says_yes_to(house: Institution, own: Path, good: list[str]) -> None:
+def test_edit_puts_in_force_what_a_person_says_yes_to(house: Site, own: Path, good: list[str]) -> None:
     file = own / f"{NAME}.yaml"
     before = file.read_text()
     script = "sed -i 's/disburse_time: disbursedon_date or/theme_type_id: {text: 48, lookup: themes}\\n  disburse_time: disbursedon_date or/; s/text: 48/text: General/' $1"
@@ -173,7 +173,7 @@ def test_edit_puts_in_force_what_a_person_says_yes_to(house: Institution, own: P
 
 
 @pytest.mark.long
-def test_edit_is_live_at_once(house: Institution, own: Path, good: list[str]) -> None:
+def test_edit_is_live_at_once(house: Site, own: Path, good: list[str]) -> None:
     with house.process():
         eventually(lambda: len(house.sent("loan_draft")) > 0)
         script = "sed -i 's/disburse_time: disbursedon_date or/theme_type_id: {text: General, lookup: themes}\\n  disburse_time: disbursedon_date or/' $1"
@@ -182,7 +182,7 @@ def test_edit_is_live_at_once(house: Institution, own: Path, good: list[str]) ->
         assert "changed: loan_draft.individual" in out
 
 
-def test_edit_of_a_broken_file_changes_nothing(house: Institution, own: Path) -> None:
+def test_edit_of_a_broken_file_changes_nothing(house: Site, own: Path) -> None:
     file = own / f"{NAME}.yaml"
     before = file.read_text()
     code, out = edit(house, "sed -i 's/client.lastname/client.lastnam/' $1", ["y"])
@@ -191,15 +191,13 @@ def test_edit_of_a_broken_file_changes_nothing(house: Institution, own: Path) ->
     assert file.read_text() == before
 
 
-def test_edit_of_a_ready_made_mapping_needs_a_folder_of_ones_own(house: Institution) -> None:
+def test_edit_of_a_ready_made_mapping_needs_a_folder_of_ones_own(house: Site) -> None:
     code, out = edit(house, "true", ["n"])
     assert code == 2
     assert "is ready-made" in out
 
 
-def test_record_writes_an_example_without_names_that_passes(
-    run: Run, house: Institution, own: Path, good: list[str]
-) -> None:
+def test_record_writes_an_example_without_names_that_passes(run: Run, house: Site, own: Path, good: list[str]) -> None:
     loan = good[0]
     ((name, last),) = house.mis(
         "SELECT firstname, lastname FROM m_client WHERE id = (SELECT client_id FROM m_loan WHERE account_no = %s)", loan
@@ -231,7 +229,7 @@ def test_update_writes_what_comes_out_now(run: Run, own: Path) -> None:
     assert code == 0, out
 
 
-def test_new_begins_a_mapping_that_can_be_read(run: Run, house: Institution, tmp_path: Path) -> None:
+def test_new_begins_a_mapping_that_can_be_read(run: Run, house: Site, tmp_path: Path) -> None:
     house.mis(
         "CREATE TABLE loans (id int primary key, loan_no text, client_no text, first_name text, updated_at timestamptz, loan_amount numeric, currency text)"
     )
@@ -248,7 +246,7 @@ def test_new_begins_a_mapping_that_can_be_read(run: Run, house: Institution, tmp
 
 
 def test_new_takes_what_belongs_to_the_loan_out_of_its_neighbours(
-    run: Run, house: Institution, good: list[str], own: Path
+    run: Run, house: Site, good: list[str], own: Path
 ) -> None:
     for file in own.glob("*.yaml"):
         file.unlink()
@@ -276,9 +274,7 @@ def test_schema_is_json(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.long
-def test_rehearse_sends_the_book_to_a_stand_in_and_counts_the_reasons(
-    run: Run, house: Institution, good: list[str]
-) -> None:
+def test_rehearse_sends_the_book_to_a_stand_in_and_counts_the_reasons(run: Run, house: Site, good: list[str]) -> None:
     house.mis(
         "UPDATE m_client SET firstname = NULL, fullname = '' WHERE id = (SELECT client_id FROM m_loan WHERE account_no = %s)",
         good[0],
@@ -304,7 +300,7 @@ def test_rehearse_sends_the_book_to_a_stand_in_and_counts_the_reasons(
     assert folder.stat().st_mode & 0o077 == 0
 
 
-def test_rehearse_with_a_mapping_that_does_not_fit_tells_all_its_mistakes(run: Run, house: Institution) -> None:
+def test_rehearse_with_a_mapping_that_does_not_fit_tells_all_its_mistakes(run: Run, house: Site) -> None:
     house.mis("ALTER TABLE m_client RENAME COLUMN firstname TO first_names")
     house.mis("ALTER TABLE m_client RENAME COLUMN lastname TO last_names")
     code, _, err = run("rehearse")

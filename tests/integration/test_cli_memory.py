@@ -10,23 +10,23 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-import told_outbox
 from kiva_relay.outbox import query, store, table
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.state import State
-from outboxes import migrated
-from outboxes import owed as owed_in_a_test
-from told_outbox import Run, Told
+from testbed.rig import full_outbox
+from testbed.rig.full_outbox import Run, Told
+from testbed.rig.outboxes import migrated
+from testbed.rig.outboxes import owed as owed_in_a_test
 
 
 @pytest.fixture
 def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
-    yield from told_outbox.configured(tmp_path, monkeypatch)
+    yield from full_outbox.configured(tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def run(told: Told, capsys: pytest.CaptureFixture[str]) -> Run:
-    return told_outbox.runner(capsys)
+    return full_outbox.runner(capsys)
 
 
 def state(told: Told, entry: Entry) -> State:
@@ -73,10 +73,10 @@ def test_a_place_that_cannot_be_written_is_told(run: Run, tmp_path: Path) -> Non
 def test_on_postgresql_its_own_tool_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], postgres_database: str
 ) -> None:
-    told = told_outbox.made(tmp_path, outbox=migrated(postgres_database), url=postgres_database)
+    told = full_outbox.made(tmp_path, outbox=migrated(postgres_database), url=postgres_database)
     monkeypatch.setenv("KIVA_RELAY_CONFIG", str(told.config))
     monkeypatch.setenv("KIVA_SECRET", "s")
-    printed = told_outbox.runner(capsys)("outbox", "backup", tmp_path / "copy")
+    printed = full_outbox.runner(capsys)("outbox", "backup", tmp_path / "copy")
     told.outbox.close()
     assert printed.code == 2
     assert "pg_dump --format=custom" in printed.err
@@ -93,7 +93,7 @@ def listed(folder: Path, *lines: str) -> Path:
     return file
 
 
-def adopt(run: Run, file: Path) -> told_outbox.Printed:
+def adopt(run: Run, file: Path) -> full_outbox.Printed:
     return run("outbox", "adopt", "--csv", file, "--note", "typed by hand", "--yes")
 
 

@@ -7,24 +7,24 @@ from pathlib import Path
 
 import pytest
 
-import told_outbox
 from kiva_relay.cli import words
 from kiva_relay.outbox import hold, query
 from kiva_relay.outbox.entry import Entry
-from kiva_relay.outbox.sending import Verdict
+from kiva_relay.outbox.sending import EntryVerdict
 from kiva_relay.outbox.state import State
 from kiva_relay.resource.refusal import Refusal
-from told_outbox import NAME, Run, Told
+from testbed.rig import full_outbox
+from testbed.rig.full_outbox import NAME, Run, Told
 
 
 @pytest.fixture
 def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
-    yield from told_outbox.configured(tmp_path, monkeypatch)
+    yield from full_outbox.configured(tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def run(told: Told, capsys: pytest.CaptureFixture[str]) -> Run:
-    return told_outbox.runner(capsys)
+    return full_outbox.runner(capsys)
 
 
 def state(told: Told, entry: Entry) -> State:
@@ -130,7 +130,7 @@ def test_a_refusal_says_what_to_do(told: Told, run: Run) -> None:
 
 
 def test_kivas_own_words_are_quoted_and_its_refusal_can_be_sent_again(told: Told, run: Run) -> None:
-    said = Verdict(State.REFUSED, refusals=(Refusal("kiva_said_no", "", {"text": "location is retired"}),))
+    said = EntryVerdict(State.REFUSED, refusals=(Refusal("kiva_said_no", "", {"text": "location is retired"}),))
     entry = told.send(told.owe("000000917"), said, outcome="refused", words="location is retired")
     out = run("outbox", "show", entry.id).out
     assert "“location is retired”" in out

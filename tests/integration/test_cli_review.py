@@ -8,21 +8,21 @@ from pathlib import Path
 
 import pytest
 
-import told_outbox
 from kiva_relay.cli import frame, words
 from kiva_relay.outbox import hold
 from kiva_relay.resource.kind import RESOURCES
-from told_outbox import Run, Told
+from testbed.rig import full_outbox
+from testbed.rig.full_outbox import Run, Told
 
 
 @pytest.fixture
 def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
-    yield from told_outbox.configured(tmp_path, monkeypatch)
+    yield from full_outbox.configured(tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def run(told: Told, capsys: pytest.CaptureFixture[str]) -> Run:
-    return told_outbox.runner(capsys)
+    return full_outbox.runner(capsys)
 
 
 def test_nothing_waits(told: Told, run: Run) -> None:
@@ -107,8 +107,8 @@ def test_the_coordinator_is_told_when_nothing_can_be_sent(told: Told, run: Run) 
 
 def test_every_reason_that_the_relay_gives_has_words() -> None:
     package = Path(frame.__file__).parent.parent
-    files = [file for folder in ("outbox", "delivery") for file in (package / folder).glob("*.py")]
-    source = "".join(file.read_text() for file in [*files, package / "owing.py", package / "intake.py"])
+    files = [file for folder in ("outbox", "delivery", "capture") for file in (package / folder).glob("*.py")]
+    source = "".join(file.read_text() for file in files)
     given = set(re.findall(r'\breason="(\w+)"', source)) | {"loan_not_at_kiva", "older_in_flight", "at_kiva_already"}
     assert {"answer_lost", "process_ended"} <= given
     assert given <= words._REASONS.keys() | hold.REASONS.keys()

@@ -14,10 +14,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-import configuration
-from institution import PATIENCE, Institution, eventually
-from kiva_relay import cli, edits
+from kiva_relay import cli
 from kiva_relay.config import sample, shipped
+from kiva_relay.service import reload
+from testbed.rig import configuration
+from testbed.rig.site import PATIENCE, Site, eventually
 
 AWAY = "http://127.0.0.1:1"
 
@@ -31,7 +32,7 @@ Printed = Callable[[], str]
 
 
 @pytest.fixture
-def house(house: Institution) -> Institution:
+def house(house: Site) -> Site:
     """The same, with little to read."""
     house.changes["resources"] = ["journal"]
     return house
@@ -50,7 +51,7 @@ def printed(capsys: pytest.CaptureFixture[str]) -> Printed:
 
 
 @pytest.fixture
-def own(house: Institution) -> Path:
+def own(house: Site) -> Path:
     """A mapping of the institution's own, in place of the shipped one, to be edited."""
     folder = house.folder / "mappings"
     folder.mkdir()
@@ -60,7 +61,7 @@ def own(house: Institution) -> Path:
     return mine
 
 
-def log(house: Institution) -> str:
+def log(house: Site) -> str:
     return (house.folder / "daemon.log").read_text()
 
 
@@ -96,7 +97,7 @@ def test_every_mistake_is_told_at_once(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_a_secret_that_is_missing_is_a_wrong_configuration(
-    house: Institution, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    house: Site, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("KIVA_SECRET")
     assert cli.main(["run", "--config", str(house.config)]) == 2
@@ -104,7 +105,7 @@ def test_a_secret_that_is_missing_is_a_wrong_configuration(
 
 
 def test_a_credential_of_systemd_outside_the_service(
-    house: Institution, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    house: Site, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     house.changes["outbox"] = {"password": {"credential": "outbox-password"}}
@@ -117,7 +118,7 @@ def test_strict_belongs_to_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert "kiva-relay run --once --strict" in capsys.readouterr().err
 
 
-def test_an_outbox_of_another_partner(house: Institution) -> None:
+def test_an_outbox_of_another_partner(house: Site) -> None:
     with house.relay():
         pass
     house.changes["kiva"] = {"partner_id": "321"}
@@ -130,7 +131,7 @@ def test_an_outbox_of_another_partner(house: Institution) -> None:
 # ---------------------------------------------------------------- signals
 
 
-def test_it_runs_and_ends_when_asked_to(house: Institution) -> None:
+def test_it_runs_and_ends_when_asked_to(house: Site) -> None:
     house.changes["resources"] = ["loan_draft"]
     with house.process() as process:
         eventually(lambda: house.sent("loan_draft"))
@@ -143,7 +144,7 @@ def test_it_runs_and_ends_when_asked_to(house: Institution) -> None:
     assert "s3cr3t" not in log(house)
 
 
-def test_the_answer_under_way_is_awaited_and_a_second_signal_is_not(house: Institution) -> None:
+def test_the_answer_under_way_is_awaited_and_a_second_signal_is_not(house: Site) -> None:
     house.changes["resources"] = ["loan_draft"]
     house.kiva.fault("slow", on="loan_draft", seconds=20)
     with house.process() as process:
@@ -156,7 +157,7 @@ def test_the_answer_under_way_is_awaited_and_a_second_signal_is_not(house: Insti
     assert seconds < WELL_BEFORE_THE_GRACE
 
 
-def test_a_hangup_reloads_and_a_second_relay_is_refused(house: Institution, own: Path) -> None:
+def test_a_hangup_reloads_and_a_second_relay_is_refused(house: Site, own: Path) -> None:
     with house.process() as process:
         eventually(lambda: " ready " in log(house))
         second = house.command("run")
@@ -170,7 +171,7 @@ def test_a_hangup_reloads_and_a_second_relay_is_refused(house: Institution, own:
 # ---------------------------------------------------------------- what is away is waited for
 
 
-def test_a_mis_that_is_down_at_the_start_is_waited_for(house: Institution, printed: Printed) -> None:
+def test_a_mis_that_is_down_at_the_start_is_waited_for(house: Site, printed: Printed) -> None:
     house.changes["mis"] = {"url": "postgresql://nobody@127.0.0.1:1/fineract"}
     with house.daemon() as relay:
         eventually(lambda: "The MIS cannot be read. Nothing is lost; it is asked again" in printed())
@@ -178,7 +179,7 @@ def test_a_mis_that_is_down_at_the_start_is_waited_for(house: Institution, print
     assert printed().count("WARNING") == 1
 
 
-def test_kiva_that_is_down_is_waited_for(house: Institution, printed: Printed) -> None:
+def test_kiva_that_is_down_is_waited_for(house: Site, printed: Printed) -> None:
     house.changes["kiva"] = {"token_url": f"{AWAY}/t", "api_url": AWAY}
     with house.daemon() as relay:
         eventually(lambda: "Kiva does not answer. Nothing is lost; it is asked again" in printed())
@@ -195,7 +196,7 @@ def test_kiva_that_is_down_is_waited_for(house: Institution, printed: Printed) -
     ],
 )
 def test_kiva_that_refuses_us_is_told_with_the_setting(
-    house: Institution, printed: Printed, changes: dict[str, str], says: str
+    house: Site, printed: Printed, changes: dict[str, str], says: str
 ) -> None:
     house.changes["kiva"] = changes
     with house.daemon() as relay:
@@ -207,7 +208,7 @@ def test_kiva_that_refuses_us_is_told_with_the_setting(
 # ---------------------------------------------------------------- once
 
 
-def test_once_sends_what_is_due_and_strict_says_when_a_person_is_needed(house: Institution) -> None:
+def test_once_sends_what_is_due_and_strict_says_when_a_person_is_needed(house: Site) -> None:
     house.changes["resources"] = ["loan_draft"]
     done = house.command("run", "--once", "--strict")
     assert house.sent("loan_draft")
@@ -218,7 +219,7 @@ def test_once_sends_what_is_due_and_strict_says_when_a_person_is_needed(house: I
     assert ("a person decides" in done.stdout) is bool(refused)
 
 
-def test_once_without_kiva_says_so(house: Institution) -> None:
+def test_once_without_kiva_says_so(house: Site) -> None:
     house.changes["kiva"] = {"token_url": f"{AWAY}/t", "api_url": AWAY}
     done = house.command("run", "--once")
     assert done.returncode == 3
@@ -237,32 +238,32 @@ def spoil(mine: Path) -> None:
     mine.write_text(mine.read_text().replace("  subject: ", "  sujbect: "))
 
 
-def reload(house: Institution, *arguments: str) -> int:
+def reload_by_command(house: Site, *arguments: str) -> int:
     return cli.main(["reload", "--config", str(house.config), *arguments])
 
 
-def test_reload_puts_an_edit_into_force(house: Institution, own: Path, printed: Printed) -> None:
+def test_reload_puts_an_edit_into_force(house: Site, own: Path, printed: Printed) -> None:
     with house.daemon() as relay:
         edit(own)
-        eventually(lambda: relay.pulse.edited == ["journal.yaml"])
+        eventually(lambda: relay.heartbeat.edited == ["journal.yaml"])
         assert "reloaded" not in printed()
-        assert reload(house) == 0
+        assert reload_by_command(house) == 0
         assert "In force: 1 mapping; changed: journal." in printed()
-        assert relay.pulse.edited == []
+        assert relay.heartbeat.edited == []
         with relay.outbox.read() as tx:
-            assert edits.wanted(tx) is None
+            assert reload.wanted(tx) is None
 
 
-def test_reload_with_a_mistake_changes_nothing(house: Institution, own: Path, printed: Printed) -> None:
+def test_reload_with_a_mistake_changes_nothing(house: Site, own: Path, printed: Printed) -> None:
     good = own.read_text()
     with house.daemon() as relay:
-        eventually(lambda: relay.pulse.beats_at)
+        eventually(lambda: relay.heartbeat.beats_at)
         spoil(own)
-        assert reload(house) == 2
+        assert reload_by_command(house) == 2
         assert "sujbect" in printed()
         assert "what was in force stays in force" in printed()
         own.write_text(good.replace("client.firstname", "client.firstnam"))
-        assert reload(house) == 2
+        assert reload_by_command(house) == 2
         assert 'm_client has no column "firstnam"' in printed()
         spoil(own)
         relay.reload_asked.set()
@@ -270,27 +271,27 @@ def test_reload_with_a_mistake_changes_nothing(house: Institution, own: Path, pr
     assert "reloaded" not in printed()
 
 
-def test_reload_asks_when_an_example_does_not_pass(house: Institution, own: Path, printed: Printed) -> None:
+def test_reload_asks_when_an_example_does_not_pass(house: Site, own: Path, printed: Printed) -> None:
     (own.parent / "journal.test.yaml").write_text(
         "examples:\n  - name: nobody\n    rows: {root: {id: 1}}\n    identity: '2'\n"
     )
-    assert reload(house) == 2
+    assert reload_by_command(house) == 2
     assert "journal: nobody" in printed()
     assert "Put it in force all the same?" in printed()
 
 
-def test_reload_without_a_relay(house: Institution, printed: Printed) -> None:
+def test_reload_without_a_relay(house: Site, printed: Printed) -> None:
     assert cli.main(["migrate", "--config", str(house.config)]) == 0
-    assert reload(house) == 0
+    assert reload_by_command(house) == 0
     assert "they take effect when it starts" in printed()
 
 
-def test_reload_says_what_needs_a_restart(house: Institution, printed: Printed) -> None:
+def test_reload_says_what_needs_a_restart(house: Site, printed: Printed) -> None:
     with house.daemon() as relay:
-        eventually(lambda: relay.pulse.beats_at)
+        eventually(lambda: relay.heartbeat.beats_at)
         house.changes["kiva"] = {"columns": 3}
         house.changes["delivery"] = {"brake": 7}
-        assert reload(house) == 0
+        assert reload_by_command(house) == 0
         assert relay.settings.delivery.brake == 7
         assert relay.settings.kiva.columns == 2
     assert "Not in force yet: kiva." in printed()
@@ -298,22 +299,22 @@ def test_reload_says_what_needs_a_restart(house: Institution, printed: Printed) 
 
 
 def test_a_relay_that_does_not_answer_is_not_waited_for_long(
-    house: Institution, printed: Printed, monkeypatch: pytest.MonkeyPatch
+    house: Site, printed: Printed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kiva_relay.cli.reload._PATIENCE", timedelta(seconds=0.3))
     with house.relay() as relay:
-        relay.pulse.publish(relay.outbox, now=relay.time.now())
-        assert reload(house) == 1
+        relay.heartbeat.publish(relay.outbox, now=relay.time.now())
+        assert reload_by_command(house) == 1
         with relay.outbox.read() as tx:
-            assert edits.wanted(tx) is None
+            assert reload.wanted(tx) is None
     assert "did not answer within 0.3 s" in printed()
 
 
-def test_on_save_an_edit_takes_effect_by_itself(house: Institution, own: Path, printed: Printed) -> None:
+def test_on_save_an_edit_takes_effect_by_itself(house: Site, own: Path, printed: Printed) -> None:
     good = own.read_text()
     house.changes["reload"] = "on_save"
     with house.daemon() as relay:
-        eventually(lambda: relay.pulse.beats_at)
+        eventually(lambda: relay.heartbeat.beats_at)
         spoil(own)
         eventually(lambda: "hold mistakes" in printed())
         own.write_text(good)
@@ -330,7 +331,7 @@ def test_the_sample_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().out == sample.render()
 
 
-def test_migrate_makes_the_outbox_once(house: Institution, capsys: pytest.CaptureFixture[str]) -> None:
+def test_migrate_makes_the_outbox_once(house: Site, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["migrate", "--config", str(house.config)]) == 0
     assert "The outbox is made: schema" in capsys.readouterr().out
     assert cli.main(["migrate", "--config", str(house.config)]) == 0

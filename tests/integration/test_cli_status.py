@@ -10,20 +10,20 @@ from pathlib import Path
 
 import pytest
 
-import told_outbox
 from kiva_relay import cli
 from kiva_relay.cli import held
 from kiva_relay.outbox import hold
-from kiva_relay.pulse import Side
-from outboxes import migrated
-from told_outbox import Told
+from kiva_relay.service.heartbeat import Reachability
+from testbed.rig import full_outbox
+from testbed.rig.full_outbox import Told
+from testbed.rig.outboxes import migrated
 
 Run = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
 def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
-    made = told_outbox.made(tmp_path)
+    made = full_outbox.made(tmp_path)
     monkeypatch.setenv("KIVA_RELAY_CONFIG", str(made.config))
     monkeypatch.setenv("KIVA_SECRET", "s")
     yield made
@@ -36,7 +36,7 @@ def status(told: Told, capsys: pytest.CaptureFixture[str]) -> Run:
         capsys.readouterr()
         code = cli.main(["status", *arguments])
         printed = capsys.readouterr()
-        assert told_outbox.NAME not in printed.out
+        assert full_outbox.NAME not in printed.out
         assert printed.err == ""
         return code, printed.out
 
@@ -88,7 +88,7 @@ def test_kiva_away_is_waiting_with_its_own_words(told: Told, status: Run) -> Non
     told.owe("000000700")
     told.owe("000000701", publish_by=told.day(2))
     told.cancel("000000700")
-    away = Side(away_since=told.now - timedelta(days=1, hours=19), words='503 "upstream connect error"')
+    away = Reachability(away_since=told.now - timedelta(days=1, hours=19), words='503 "upstream connect error"')
     told.runs(kiva=away)
     told.kiva_lists()
     code, out = status()
@@ -101,7 +101,7 @@ def test_kiva_away_is_waiting_with_its_own_words(told: Told, status: Run) -> Non
 
 
 def test_the_mis_away_is_waiting(told: Told, status: Run) -> None:
-    told.runs(mis=Side(away_since=told.now - timedelta(minutes=5), words="localhost refuses connections"))
+    told.runs(mis=Reachability(away_since=told.now - timedelta(minutes=5), words="localhost refuses connections"))
     told.kiva_lists()
     code, out = status()
     assert (code, verdicts(out)) == (3, ["WAITING"])
@@ -163,7 +163,7 @@ def test_what_waits_for_a_person_is_one_note(told: Told, status: Run) -> None:
 def test_the_gravest_stands_first(told: Told, status: Run) -> None:
     told.refuse("000000917")
     told.runs(
-        kiva=Side(away_since=told.now, words="ConnectError"),
+        kiva=Reachability(away_since=told.now, words="ConnectError"),
         stopped_streams={"journal": "relations.note: m_note has no column note"},
         edited=["loan_draft.individual.yaml"],
     )
@@ -200,7 +200,7 @@ def test_for_programs(told: Told, status: Run) -> None:
 def test_an_outbox_on_postgresql(
     tmp_path: Path, postgres_database: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made = told_outbox.made(tmp_path, outbox=migrated(postgres_database), url=postgres_database)
+    made = full_outbox.made(tmp_path, outbox=migrated(postgres_database), url=postgres_database)
     monkeypatch.setenv("KIVA_RELAY_CONFIG", str(made.config))
     monkeypatch.setenv("KIVA_SECRET", "s")
     made.runs()

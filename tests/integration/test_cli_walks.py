@@ -8,26 +8,26 @@ from datetime import date
 
 import pytest
 
-from institution import Institution, eventually
 from kiva_relay import meter
-from kiva_relay.outbox import walk, watermark
+from kiva_relay.outbox import scan, watermark
 from kiva_relay.outbox.database import Outbox
+from testbed.rig.site import Site, eventually
 
 DRAFTS = "loan_draft.individual"
 REST = "UPDATE m_loan_repayment_schedule SET interest_amount = 77 WHERE installment = 1 AND loan_id = %s"
 
 
-def progress(house: Institution, stream: str = DRAFTS) -> walk.Progress | None:
+def progress(house: Site, stream: str = DRAFTS) -> scan.ScanProgress | None:
     outbox = Outbox(f"sqlite:///{house.folder / 'outbox.db'}")
     try:
         with outbox.read() as tx:
-            return walk.of(tx, stream)
+            return scan.of(tx, stream)
     finally:
         outbox.close()
 
 
 @pytest.mark.long
-def test_a_dry_run_says_what_the_first_start_would_owe_and_writes_nothing(house: Institution) -> None:
+def test_a_dry_run_says_what_the_first_start_would_owe_and_writes_nothing(house: Site) -> None:
     house.changes = {"kiva": {"send": True}}
     posted = house.mis("SELECT account_no FROM m_loan WHERE loan_status_id = 300 AND loan_type_enum = 1 LIMIT 1")[0][0]
     house.kiva.seed_loans([{"internal_loan_id": posted, "status": "fundRaising"}])
@@ -55,7 +55,7 @@ def test_a_dry_run_says_what_the_first_start_would_owe_and_writes_nothing(house:
     assert len(ready - owed) == again["owed"]
 
 
-def test_a_sweep_without_a_relay_reads_here_and_counts_what_is_gone(house: Institution) -> None:
+def test_a_sweep_without_a_relay_reads_here_and_counts_what_is_gone(house: Site) -> None:
     house.changes = {"kiva": {"send": False}}
     house.once()
     loans = [int(row.key) for row in house.entries(resource="loan_draft", stream=DRAFTS, state="ready")]
@@ -71,7 +71,7 @@ def test_a_sweep_without_a_relay_reads_here_and_counts_what_is_gone(house: Insti
 
 
 @pytest.mark.long
-def test_a_relay_that_runs_does_the_sweep_and_tells_what_polls_missed(house: Institution) -> None:
+def test_a_relay_that_runs_does_the_sweep_and_tells_what_polls_missed(house: Site) -> None:
     """A change that no poll can show: the row is there, its place below the watermark."""
     house.changes = {"kiva": {"send": False}, "mis": {"watch": "overlap"}}
     missed = meter.sweep_found.labels(stream=DRAFTS, what="missed")._value
@@ -79,7 +79,7 @@ def test_a_relay_that_runs_does_the_sweep_and_tells_what_polls_missed(house: Ins
     with house.daemon() as relay:
         eventually(lambda: house.entries(resource="loan_draft", state="ready"))
         loan = house.entries(resource="loan_draft", stream=DRAFTS, state="ready")[0]
-        eventually(lambda: relay.pulse.regimes.get(DRAFTS) and not relay.reading.intake().walking())
+        eventually(lambda: relay.heartbeat.modes.get(DRAFTS) and not relay.reading.capture().scanning())
         house.mis(REST, int(loan.key))  # no stamp is set
         done = house.command("sweep", "--mapping", DRAFTS)
         assert done.returncode == 0, done.stderr
@@ -91,17 +91,17 @@ def test_a_relay_that_runs_does_the_sweep_and_tells_what_polls_missed(house: Ins
     assert (found.found, found.missed) == (1, 1)
 
 
-def test_a_change_that_the_sweep_only_saw_first_is_no_miss(house: Institution) -> None:
+def test_a_change_that_the_sweep_only_saw_first_is_no_miss(house: Site) -> None:
     house.changes = {"kiva": {"send": False}, "mis": {"watch": "overlap"}}
     house.once()
     loan = house.entries(resource="loan_draft", stream=DRAFTS, state="ready")[0]
     missed = meter.sweep_found.labels(stream=DRAFTS, what="missed")._value
     before = missed.get()
     with house.relay() as relay:
-        intake = relay.reading.intake()
-        intake.cycle()
-        changes = intake._mis.changes
-        intake.sweep()
+        capture = relay.reading.capture()
+        capture.cycle()
+        changes = capture._mis.changes
+        capture.sweep()
 
         def late(*asked: object, **more: object) -> object:
             """The row changes after the poll has looked, and before the sweep does."""
@@ -109,26 +109,26 @@ def test_a_change_that_the_sweep_only_saw_first_is_no_miss(house: Institution) -
             house.mis(REST.replace("SET", "SET last_modified_on_utc = now(),"), int(loan.key))
             return cycle
 
-        intake._mis.changes = late  # type: ignore[assignment,method-assign]
-        intake.cycle()
-        intake._mis.changes = changes  # type: ignore[method-assign]
-        assert intake._walking._suspects[DRAFTS] == {loan.key}
-        intake.cycle()
+        capture._mis.changes = late  # type: ignore[assignment,method-assign]
+        capture.cycle()
+        capture._mis.changes = changes  # type: ignore[method-assign]
+        assert capture._scanning._suspects[DRAFTS] == {loan.key}
+        capture.cycle()
     assert missed.get() == before
 
 
-def test_a_walk_that_is_begun_anew_while_a_page_is_read_loses_none_of_its_keys(house: Institution) -> None:
+def test_a_scan_that_is_begun_anew_while_a_page_is_read_loses_none_of_its_keys(house: Site) -> None:
     house.changes = {"kiva": {"send": False}}
     house.once()
     with house.relay() as relay:
         with relay.outbox.begin() as tx:
             mark = watermark.watermarks(tx)[DRAFTS]
-            watermark.start_walk(tx, DRAFTS, "sweep", now=relay.time.now())
+            watermark.start_scan(tx, DRAFTS, "sweep", now=relay.time.now())
         with relay.outbox.begin() as tx, pytest.raises(Exception, match="moved by somebody else"):
-            watermark.walked(tx, replace(mark, walk="sweep"), "999", now=relay.time.now())
+            watermark.scanned(tx, replace(mark, scan="sweep"), "999", now=relay.time.now())
 
 
-def test_there_is_no_mapping_of_that_name(house: Institution) -> None:
+def test_there_is_no_mapping_of_that_name(house: Site) -> None:
     done = house.command("sweep", "--mapping", "loan_draft.individul")
     assert done.returncode == 2
     assert "Did you mean: loan_draft.individual" in done.stderr

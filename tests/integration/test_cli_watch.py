@@ -12,12 +12,13 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from institution import eventually
-from kiva_relay import cli, errors, pulse
+from kiva_relay import cli, errors
 from kiva_relay.cli import stream
 from kiva_relay.clock import SystemClock
+from kiva_relay.service import heartbeat
 from kiva_relay.source import replication
-from streamed import Streamed
+from testbed.rig.site import eventually
+from testbed.rig.streamed import Streamed
 
 Command = Callable[..., tuple[int, str]]
 
@@ -94,7 +95,7 @@ def test_apply_runs_it_and_drop_undoes_it(streamed_mis: Streamed, command: Comma
 
 def test_drop_waits_until_the_relay_that_runs_lets_go(streamed_mis: Streamed, command: Command) -> None:
     streamed_mis.set_up()
-    with streamed_mis.intake() as relay:
+    with streamed_mis.capture() as relay:
         relay.following()
         said = command("watch", "drop")[1]
         assert re.match(r"-- Process \d+ reads the slot; a relay lets go of it at its next look\.\n", said)
@@ -103,11 +104,11 @@ def test_drop_waits_until_the_relay_that_runs_lets_go(streamed_mis: Streamed, co
         dropping.start()
         eventually(lambda: not streamed_mis.sql("SELECT FROM pg_publication WHERE pubname = %s", streamed_mis.name))
         assert streamed_mis.active()
-        relay.intake.cycle()
+        relay.capture.cycle()
         dropping.join(20)
         assert gone[0][0] == 0, gone
         assert not streamed_mis.active()
-        assert set(relay.intake.regimes.values()) == {"xmin"}
+        assert set(relay.capture.modes.values()) == {"xmin"}
         assert not relay.follow.standing.live
 
 
@@ -168,14 +169,14 @@ def test_check_says_the_way_what_it_costs_and_what_would_better_it(streamed_mis:
 
 def test_status_says_when_the_stream_is_followed_and_when_it_is_not(streamed_mis: Streamed, command: Command) -> None:
     streamed_mis.set_up()
-    with streamed_mis.intake() as relay:
+    with streamed_mis.capture() as relay:
         relay.following()
-        told = pulse.Pulse(SystemClock().now(), "1", 1, replication=asdict(relay.follow.standing))
+        told = heartbeat.Heartbeat(SystemClock().now(), "1", 1, replication=asdict(relay.follow.standing))
         told.mis.good(SystemClock().now())
         told.publish(relay.outbox, now=SystemClock().now())
         assert "its stream is followed" in command("status")[1]
         streamed_mis.drop_slot()
-        eventually(lambda: relay.intake.cycle() is not None and not relay.follow.standing.live)
+        eventually(lambda: relay.capture.cycle() is not None and not relay.follow.standing.live)
         told.replication = asdict(relay.follow.standing)
         told.publish(relay.outbox, now=SystemClock().now())
         said = command("status")[1]
@@ -185,9 +186,9 @@ def test_status_says_when_the_stream_is_followed_and_when_it_is_not(streamed_mis
 
 
 def test_an_installation_without_a_stream_hears_nothing_of_it(streamed_mis: Streamed, command: Command) -> None:
-    with streamed_mis.intake() as relay:
-        relay.intake.cycle()
-        told = pulse.Pulse(SystemClock().now(), "1", 1, replication=asdict(relay.follow.standing))
+    with streamed_mis.capture() as relay:
+        relay.capture.cycle()
+        told = heartbeat.Heartbeat(SystemClock().now(), "1", 1, replication=asdict(relay.follow.standing))
         told.publish(relay.outbox, now=SystemClock().now())
         assert "stream" not in command("status")[1]
 
@@ -196,5 +197,5 @@ def test_another_database_than_postgresql_refuses_replication(streamed_mis: Stre
     mis = streamed_mis.settings.mis.model_copy(update={"url": "sqlite:///x.db", "watch": "replication"})
     settings = streamed_mis.settings.model_copy(update={"mis": mis})
     changed = Streamed(**{**streamed_mis.__dict__, "settings": settings})
-    with pytest.raises(errors.UsageError, match="only PostgreSQL has"), changed.intake():
+    with pytest.raises(errors.UsageError, match="only PostgreSQL has"), changed.capture():
         pass

@@ -8,20 +8,23 @@ import psycopg
 import pytest
 from PIL import Image
 
-from demo_mis import CUTOFF, DERIVED_IS_WRONG, TODAY, fill
-from kiva_relay.demo import owed, remark
-from kiva_relay.demo.branch import BRANCHES, KIVA_FUND, PURPOSES
-from kiva_relay.demo.fineract import Status
+from testbed.institution import remark
+from testbed.institution.branch import BRANCHES, KIVA_FUND, PURPOSES
+from testbed.institution.fineract import Status
+from testbed.judge import expected
+from testbed.rig.small_book import CUTOFF, DERIVED_IS_WRONG, TODAY, fill
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kiva_relay.demo import postgres
-    from kiva_relay.demo.owed import Owed
+    from testbed.database import postgres
+    from testbed.judge.expected import Expected
 
 
 @pytest.fixture(scope="module")
-def mis(postgres_server: postgres.Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[psycopg.Connection]:
+def mis(
+    postgres_server: postgres.PostgresServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[psycopg.Connection]:
     url = postgres_server.create_database("demo_book")
     fill(url, tmp_path_factory.mktemp("photos"), clients=1200)
     with psycopg.connect(url, autocommit=True) as connection:
@@ -29,8 +32,8 @@ def mis(postgres_server: postgres.Server, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="module")
-def what_is_owed(mis: psycopg.Connection) -> Owed:
-    return owed.expected(mis, fund_id=KIVA_FUND, cutoff=CUTOFF, today=TODAY)
+def what_is_owed(mis: psycopg.Connection) -> Expected:
+    return expected.expected(mis, fund_id=KIVA_FUND, cutoff=CUTOFF, today=TODAY)
 
 
 def all_of(mis: psycopg.Connection, query: str) -> list[tuple[Any, ...]]:
@@ -99,7 +102,7 @@ def test_ids_go_on_after_the_loaded_ones(mis: psycopg.Connection) -> None:
     assert inserted == (4,)
 
 
-def test_the_same_seed_makes_the_same_book(postgres_server: postgres.Server, tmp_path: Path) -> None:
+def test_the_same_seed_makes_the_same_book(postgres_server: postgres.PostgresServer, tmp_path: Path) -> None:
     seen = []
     for name in ("demo_once", "demo_twice"):
         url = postgres_server.create_database(name)
@@ -111,7 +114,7 @@ def test_the_same_seed_makes_the_same_book(postgres_server: postgres.Server, tmp
 
 
 def test_positions_of_today_are_what_fineract_itself_derives(mis: psycopg.Connection) -> None:
-    today = owed.expected(mis, fund_id=KIVA_FUND, cutoff=TODAY, today=TODAY)
+    today = expected.expected(mis, fund_id=KIVA_FUND, cutoff=TODAY, today=TODAY)
     derived = """
         SELECT coalesce(g.account_number, l.account_no), sum(principal_repaid_derived), sum(principal_disbursed_derived)
         FROM m_loan l LEFT JOIN glim_accounts g ON g.id = l.glim_id
@@ -120,13 +123,13 @@ def test_positions_of_today_are_what_fineract_itself_derives(mis: psycopg.Connec
     assert {(p.identity, p.repaid, p.principal) for p in today.positions.values()} == set(all_of(mis, derived))
 
 
-def test_the_cutoff_makes_a_difference(mis: psycopg.Connection, what_is_owed: Owed) -> None:
-    today = owed.expected(mis, fund_id=KIVA_FUND, cutoff=TODAY, today=TODAY)
+def test_the_cutoff_makes_a_difference(mis: psycopg.Connection, what_is_owed: Expected) -> None:
+    today = expected.expected(mis, fund_id=KIVA_FUND, cutoff=TODAY, today=TODAY)
     moved = [i for i, position in today.positions.items() if what_is_owed.positions[i].repaid != position.repaid]
     assert moved
 
 
-def test_drafts_add_up(what_is_owed: Owed) -> None:
+def test_drafts_add_up(what_is_owed: Expected) -> None:
     assert {draft.kind for draft in what_is_owed.drafts.values()} == {1, 2, 3, 4}
     for draft in what_is_owed.drafts.values():
         assert draft.schedule_principal == draft.principal
@@ -139,7 +142,7 @@ def test_drafts_add_up(what_is_owed: Owed) -> None:
     assert {draft.purpose for draft in what_is_owed.drafts.values()} <= {*PURPOSES, None}
 
 
-def test_internal_remarks_are_not_among_the_notes_for_kiva(mis: psycopg.Connection, what_is_owed: Owed) -> None:
+def test_internal_remarks_are_not_among_the_notes_for_kiva(mis: psycopg.Connection, what_is_owed: Expected) -> None:
     assert what_is_owed.notes
     assert what_is_owed.internal_notes
     everything = [row[0] for row in all_of(mis, "SELECT note FROM m_note")]

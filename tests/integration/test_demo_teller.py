@@ -11,18 +11,19 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from demo_mis import CUTOFF, DERIVED_IS_WRONG, TODAY, fill
-from kiva_relay.demo import owed, till
-from kiva_relay.demo.branch import KIVA_FUND
-from kiva_relay.demo.fineract import Status
-from kiva_relay.demo.loan import Stamp
-from kiva_relay.demo.teller import Act, Teller
+from testbed.institution import till
+from testbed.institution.branch import KIVA_FUND
+from testbed.institution.fineract import Status
+from testbed.institution.loan import Stamp
+from testbed.institution.teller import Action, Teller
+from testbed.judge import expected
+from testbed.rig.small_book import CUTOFF, DERIVED_IS_WRONG, TODAY, fill
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from kiva_relay.demo import postgres
+    from testbed.database import postgres
 
 NUMBERS = itertools.count(1)
 NOON = datetime(2026, 11, 16, 12, tzinfo=UTC)
@@ -42,13 +43,13 @@ class Noon:
 
 
 @pytest.fixture(scope="module")
-def template(postgres_server: postgres.Server, tmp_path_factory: pytest.TempPathFactory) -> str:
+def template(postgres_server: postgres.PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> str:
     fill(postgres_server.create_database("demo_teller"), tmp_path_factory.mktemp("photos"))
     return "demo_teller"
 
 
 @pytest.fixture
-def mis(postgres_server: postgres.Server, template: str) -> Iterator[psycopg.Connection]:
+def mis(postgres_server: postgres.PostgresServer, template: str) -> Iterator[psycopg.Connection]:
     url = postgres_server.create_database(f"mis_{next(NUMBERS)}", template)
     with psycopg.connect(url, autocommit=True) as connection:
         yield connection
@@ -64,11 +65,11 @@ def rows(mis: psycopg.Connection, query: str, **asked: Any) -> list[dict[str, An
         return cursor.execute(query.encode(), asked).fetchall()
 
 
-def loan_of(mis: psycopg.Connection, act: Act) -> dict[str, Any]:
+def loan_of(mis: psycopg.Connection, act: Action) -> dict[str, Any]:
     return rows(mis, "SELECT * FROM m_loan WHERE id = %(id)s", id=act.loans[0])[0]
 
 
-def done(act: Act | None) -> Act:
+def done(act: Action | None) -> Action:
     assert act is not None
     return act
 
@@ -81,10 +82,10 @@ def all_rows_hold(mis: psycopg.Connection) -> Iterator[None]:
 
 @pytest.mark.parametrize("kind", ["individual", "jlg", "group", "glim"])
 def test_a_granted_loan_is_owed_at_once(mis: psycopg.Connection, teller: Teller, kind: str) -> None:
-    grant: Callable[[], Act | None] = getattr(teller, f"grant_{kind}")
+    grant: Callable[[], Action | None] = getattr(teller, f"grant_{kind}")
     with all_rows_hold(mis):
         act = done(grant())
-    draft = owed.expected(mis, fund_id=KIVA_FUND, cutoff=CUTOFF, today=TODAY).drafts[act.identity]
+    draft = expected.expected(mis, fund_id=KIVA_FUND, cutoff=CUTOFF, today=TODAY).drafts[act.identity]
     assert draft.created_at == NOON
     assert draft.schedule_principal == draft.principal
     if kind in {"individual", "jlg"}:
@@ -121,7 +122,7 @@ def test_disbursal_on_another_day_makes_the_schedule_anew(mis: psycopg.Connectio
 def test_a_rejected_loan_leaves_the_scope(mis: psycopg.Connection, teller: Teller) -> None:
     act = done(teller.reject())
     assert loan_of(mis, act)["loan_status_id"] == Status.REJECTED
-    assert act.identity not in owed.expected(mis, fund_id=KIVA_FUND, cutoff=CUTOFF, today=TODAY).drafts
+    assert act.identity not in expected.expected(mis, fund_id=KIVA_FUND, cutoff=CUTOFF, today=TODAY).drafts
 
 
 def test_a_reversal_changes_the_row_itself(mis: psycopg.Connection, teller: Teller) -> None:
@@ -178,7 +179,7 @@ def test_a_late_entry_replays_what_follows_and_moves_external_ids(mis: psycopg.C
 
 
 def test_an_action_is_seen_when_the_caller_commits(
-    mis: psycopg.Connection, teller: Teller, postgres_server: postgres.Server
+    mis: psycopg.Connection, teller: Teller, postgres_server: postgres.PostgresServer
 ) -> None:
     with psycopg.connect(postgres_server.url(mis.info.dbname), autocommit=True) as onlooker:
         query = "SELECT count(*) AS n FROM m_loan"
@@ -204,15 +205,15 @@ def test_another_photo_moves_no_stamp(mis: psycopg.Connection, teller: Teller) -
 
 def test_internal_and_marked_notes_are_both_loan_notes(mis: psycopg.Connection, teller: Teller) -> None:
     marked, internal = done(teller.note_for_kiva()), done(teller.note_internally())
-    notes = owed.expected(mis, fund_id=KIVA_FUND, cutoff=CUTOFF, today=TODAY).notes
+    notes = expected.expected(mis, fund_id=KIVA_FUND, cutoff=CUTOFF, today=TODAY).notes
     assert notes[marked.detail].identity == marked.identity
     assert internal.detail not in notes
 
 
 def test_three_tellers_at_once_leave_a_book_that_adds_up(
-    mis: psycopg.Connection, postgres_server: postgres.Server, tmp_path: Path
+    mis: psycopg.Connection, postgres_server: postgres.PostgresServer, tmp_path: Path
 ) -> None:
-    url, acts, failures = postgres_server.url(mis.info.dbname), list[Act](), list[Exception]()
+    url, acts, failures = postgres_server.url(mis.info.dbname), list[Action](), list[Exception]()
 
     def work(number: int) -> None:
         try:

@@ -7,8 +7,9 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from kiva_relay import exporter, log, meter
+from kiva_relay import log, meter
 from kiva_relay.errors import RelayError
+from kiva_relay.service import http
 
 
 @pytest.fixture
@@ -17,13 +18,13 @@ def missing() -> list[str]:
 
 
 @pytest.fixture
-def server(missing: list[str]) -> Iterator[exporter.Server]:
-    server = exporter.start("127.0.0.1:0", missing=lambda: missing)
+def server(missing: list[str]) -> Iterator[http.HttpServer]:
+    server = http.start("127.0.0.1:0", missing=lambda: missing)
     yield server
     server.close()
 
 
-def test_prometheus_reads_our_numbers(server: exporter.Server) -> None:
+def test_prometheus_reads_our_numbers(server: http.HttpServer) -> None:
     meter.last_success.labels("repayment").set(1_796_000_000)
     answer = httpx.get(f"{server.url}/metrics")
     assert answer.headers["content-type"].startswith("text/plain")
@@ -32,13 +33,13 @@ def test_prometheus_reads_our_numbers(server: exporter.Server) -> None:
     assert "kiva_relay_attempts_open" in samples
 
 
-def test_openmetrics_is_spoken_too(server: exporter.Server) -> None:
+def test_openmetrics_is_spoken_too(server: http.HttpServer) -> None:
     answer = httpx.get(f"{server.url}/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
     assert answer.headers["content-type"].startswith("application/openmetrics-text")
     assert answer.text.endswith("# EOF\n")
 
 
-def test_ready_says_what_is_missing(server: exporter.Server, missing: list[str]) -> None:
+def test_ready_says_what_is_missing(server: http.HttpServer, missing: list[str]) -> None:
     assert (httpx.get(f"{server.url}/readyz").status_code, httpx.get(f"{server.url}/readyz").text) == (200, "ready\n")
     missing.append("the MIS is not reachable")
     answer = httpx.get(f"{server.url}/readyz")
@@ -46,7 +47,7 @@ def test_ready_says_what_is_missing(server: exporter.Server, missing: list[str])
     assert httpx.get(f"{server.url}/healthz").status_code == 200
 
 
-def test_a_head_has_no_body_and_other_pages_are_not_there(server: exporter.Server) -> None:
+def test_a_head_has_no_body_and_other_pages_are_not_there(server: http.HttpServer) -> None:
     assert httpx.head(f"{server.url}/healthz").text == ""
     assert httpx.get(f"{server.url}/").status_code == 404
     assert httpx.post(f"{server.url}/metrics").status_code == 501
@@ -57,7 +58,7 @@ def test_a_page_that_cannot_be_made_is_one_line_in_the_log(capsys: pytest.Captur
         raise LookupError("Awa Ndiaye")
 
     log.configure()  # another test may have sent the log elsewhere
-    server = exporter.start("127.0.0.1:0", missing=broken)
+    server = http.start("127.0.0.1:0", missing=broken)
     with pytest.raises(httpx.RemoteProtocolError):
         httpx.get(f"{server.url}/readyz")
     server.close()
@@ -66,16 +67,16 @@ def test_a_page_that_cannot_be_made_is_one_line_in_the_log(capsys: pytest.Captur
     assert "Awa" not in line
 
 
-def test_a_port_that_is_taken_is_told(server: exporter.Server) -> None:
+def test_a_port_that_is_taken_is_told(server: http.HttpServer) -> None:
     listen = server.url.removeprefix("http://")
     with pytest.raises(RelayError, match=rf"nothing can listen on {listen}: Address already in use") as wrong:
-        exporter.start(listen, missing=list)
+        http.start(listen, missing=list)
     assert wrong.value.hint is not None
     assert "metrics.listen: off" in wrong.value.hint
 
 
 def test_the_port_is_given_back() -> None:
-    server = exporter.start("127.0.0.1:0", missing=list)
+    server = http.start("127.0.0.1:0", missing=list)
     server.close()
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -84,7 +85,7 @@ def test_the_port_is_given_back() -> None:
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="this Python knows no IPv6")
 def test_ipv6() -> None:
-    server = exporter.start("[::1]:0", missing=list)
+    server = http.start("[::1]:0", missing=list)
     assert server.url.startswith("http://[::1]:")
     assert httpx.get(f"{server.url}/healthz").text == "running\n"
     server.close()

@@ -13,30 +13,30 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from busy_branch import Branch
-from institution import Institution, eventually
-from kiva_relay import opening
 from kiva_relay.config import loader
 from kiva_relay.delivery.courier import Courier
-from kiva_relay.delivery.lookout import Lookout
+from kiva_relay.delivery.refresher import Refresher
 from kiva_relay.outbox import hold
-from kiva_relay.relay import Relay
 from kiva_relay.sandbox import control, server
 from kiva_relay.sandbox.config import SandboxConfig
 from kiva_relay.sandbox.fault import TARGETS, Fault
-from set_clock import SetClock
+from kiva_relay.service import opening
+from kiva_relay.service.relay import Relay
+from testbed.rig.set_clock import SetClock
+from testbed.rig.site import Site, eventually
+from testbed.torture.branch import Branch
 
 DRAFTS = 150
 
 
 @contextlib.contextmanager
-def an_institution(url: str, photos: Path, folder: Path, *, visible: bool) -> Iterator[Institution]:
+def an_institution(url: str, photos: Path, folder: Path, *, visible: bool) -> Iterator[Site]:
     with (
         psycopg.connect(url, autocommit=True) as connection,
         server.start(config=SandboxConfig(drafts_visible=visible)) as pa2,
         control.Sandbox(pa2.url) as kiva,
     ):
-        house = Institution(folder, url, photos, connection, pa2, kiva)
+        house = Site(folder, url, photos, connection, pa2, kiva)
         house.changes = {
             "loan_drafts": {"since": date.today()},
             "journals": {"since": date.today(), "batch": 1},
@@ -51,31 +51,31 @@ def house(
     mis_of_its_own: tuple[str, Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Institution]:
+) -> Iterator[Site]:
     monkeypatch.setenv("KIVA_SECRET", "s3cr3t-of-the-relay")
     with an_institution(*mis_of_its_own, tmp_path, visible=request.param) as house:
         yield house
 
 
-def two_in_a_hundred(house: Institution) -> None:
+def two_in_a_hundred(house: Site) -> None:
     faults = house.server.state.faults
     for kind, seed in (("drop_before", 3), ("drop_after", 4)):
         faults.add(Fault(kind=kind, on=("loan_draft",), probability=0.02, seed=seed))  # type: ignore[arg-type]
 
 
-def loan_ids(house: Institution) -> Counter[str]:
+def loan_ids(house: Site) -> Counter[str]:
     return Counter(body["entreps"][0]["loan_id"] for body in house.sent("loan_draft"))
 
 
-def open_drafts(house: Institution) -> list[str]:
+def open_drafts(house: Site) -> list[str]:
     return [row.state for row in house.entries(resource="loan_draft") if row.state in ("ready", "sending", "in_doubt")]
 
 
-def all_captured(house: Institution, branch: Branch) -> bool:
+def all_captured(house: Site, branch: Branch) -> bool:
     return branch.drafts.keys() <= {row.loan_id for row in house.entries(resource="loan_draft")}
 
 
-def settled(house: Institution, branch: Branch) -> bool:
+def settled(house: Site, branch: Branch) -> bool:
     """Is nothing open any more? As long as something is, the branch goes on: absence is proven by a later draft."""
     if not open_drafts(house):
         return all_captured(house, branch)
@@ -86,7 +86,7 @@ def settled(house: Institution, branch: Branch) -> bool:
 
 @pytest.mark.long
 @pytest.mark.timeout(400)
-def test_two_in_a_hundred_lost_before_and_two_after(house: Institution) -> None:
+def test_two_in_a_hundred_lost_before_and_two_after(house: Site) -> None:
     branch = Branch(house.connection, house.photos, loans=5)
     while len(branch.drafts) < DRAFTS:
         branch.grant()
@@ -126,22 +126,22 @@ def test_two_in_a_hundred_lost_before_and_two_after(house: Institution) -> None:
 class Hour:
     """A relay that is moved by hand, while nobody's time passes: an hour of it takes a second or two."""
 
-    house: Institution
+    house: Site
     relay: Relay
     time: SetClock
 
     def __post_init__(self) -> None:
-        self.lookout = Lookout(self.relay.bench)
-        self.courier = Courier(self.relay.bench, stop=threading.Event())
-        self.lookout.look()
-        while self.relay.reading.intake().cycle() or self.relay.reading.intake().walking():
+        self.refresher = Refresher(self.relay.context)
+        self.courier = Courier(self.relay.context, stop=threading.Event())
+        self.refresher.look()
+        while self.relay.reading.capture().cycle() or self.relay.reading.capture().scanning():
             pass
 
     def passes(self, step: float = 20.0) -> int:
         """An hour; how many drafts are in doubt after it."""
         for _ in range(int(3600 / step)):
             self.courier.deliver()
-            self.lookout.look()
+            self.refresher.look()
             self.time.passes(step)
         return len(self.house.entries(resource="loan_draft", state="in_doubt"))
 

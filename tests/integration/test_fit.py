@@ -6,28 +6,28 @@ from collections.abc import Iterator
 
 import pytest
 
-from institution import Institution
-from kiva_relay import fit, vanished
-from kiva_relay.demo.branch import KIVA_FUND
-from kiva_relay.intake import Intake
+from kiva_relay.capture import fit, vanished
+from kiva_relay.capture.cycle import Capture
 from kiva_relay.outbox import hold
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.source import mis as source_mis
+from testbed.institution.branch import KIVA_FUND
+from testbed.rig.site import Site
 
 DRAFTS = "loan_draft.individual"
 
 
 @pytest.fixture
-def intake(house: Institution, monkeypatch: pytest.MonkeyPatch) -> Iterator[Intake]:
-    """An intake that has read everything and never rests after a failure."""
+def capture(house: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Capture]:
+    """An capture that has read everything and never rests after a failure."""
     monkeypatch.setattr(source_mis, "REST", 0.0)
     monkeypatch.setattr(fit, "TRY_AGAIN", 0.0)
     with house.relay() as relay:
         relay.once()
-        yield relay.reading.intake()
+        yield relay.reading.capture()
 
 
-def loan(house: Institution) -> str:
+def loan(house: Site) -> str:
     """A loan whose draft is on record."""
     drafts = {row.loan_id for row in house.entries(resource="loan_draft")}
     rows = house.mis(
@@ -36,11 +36,11 @@ def loan(house: Institution) -> str:
     return next(row[0] for row in rows if row[0] in drafts)
 
 
-def entries(house: Institution, resource: str, loan_id: str) -> int:
+def entries(house: Site, resource: str, loan_id: str) -> int:
     return len(house.entries(resource=resource, loan_id=loan_id))
 
 
-def write_note(house: Institution, loan_id: str) -> None:
+def write_note(house: Site, loan_id: str) -> None:
     house.mis(
         "INSERT INTO m_note (loan_id, note_type_enum, note, created_on_utc, last_modified_on_utc, created_by,"
         " last_modified_by) SELECT id, 200, 'KIVA: She doubled her stall.', now(), now(), 1, 1 FROM m_loan"
@@ -49,66 +49,64 @@ def write_note(house: Institution, loan_id: str) -> None:
     )
 
 
-def test_a_column_that_vanished_stops_its_mappings_and_no_other_until_it_is_back(
-    house: Institution, intake: Intake
-) -> None:
+def test_a_column_that_vanished_stops_its_mappings_and_no_other_until_it_is_back(house: Site, capture: Capture) -> None:
     mine = loan(house)
     journals, drafts = entries(house, "journal", mine), entries(house, "loan_draft", mine)
     house.mis("ALTER TABLE m_loan_repayment_schedule RENAME COLUMN interest_amount TO interest")
     house.mis("UPDATE m_loan SET approved_principal = approved_principal + 1 WHERE account_no = %s", mine)
     write_note(house, mine)
-    intake.cycle()
-    assert "interest_amount" in intake.stopped[DRAFTS]
-    assert not {name for name in intake.stopped if not name.startswith("loan_draft")}
+    capture.cycle()
+    assert "interest_amount" in capture.stopped[DRAFTS]
+    assert not {name for name in capture.stopped if not name.startswith("loan_draft")}
     assert (entries(house, "journal", mine), entries(house, "loan_draft", mine)) == (journals + 1, drafts)
-    assert intake.cycle() == 0
-    assert not intake.walking()
+    assert capture.cycle() == 0
+    assert not capture.scanning()
     house.mis("ALTER TABLE m_loan_repayment_schedule RENAME COLUMN interest TO interest_amount")
-    assert intake.cycle() >= 1
-    assert intake.stopped == {}
-    assert intake.cycle() == 0
+    assert capture.cycle() >= 1
+    assert capture.stopped == {}
+    assert capture.cycle() == 0
 
 
-def test_a_table_that_vanished_stops_only_the_mapping_that_reads_it(house: Institution, intake: Intake) -> None:
+def test_a_table_that_vanished_stops_only_the_mapping_that_reads_it(house: Site, capture: Capture) -> None:
     mine = loan(house)
     house.mis("ALTER TABLE m_note RENAME TO m_remark")
     house.mis("UPDATE m_loan SET principal_repaid_derived = principal_repaid_derived WHERE account_no = %s", mine)
-    assert intake.cycle() == 0
-    assert set(intake.stopped) == {"journal"}
-    assert "m_note" in intake.stopped["journal"]
+    assert capture.cycle() == 0
+    assert set(capture.stopped) == {"journal"}
+    assert "m_note" in capture.stopped["journal"]
     house.mis("ALTER TABLE m_remark RENAME TO m_note")
     write_note(house, mine)
     journals = entries(house, "journal", mine)
-    intake.cycle()
-    assert intake.stopped == {}
+    capture.cycle()
+    assert capture.stopped == {}
     assert entries(house, "journal", mine) == journals + 1
 
 
-def test_a_column_that_holds_something_else_stops_its_mappings(house: Institution, intake: Intake) -> None:
+def test_a_column_that_holds_something_else_stops_its_mappings(house: Site, capture: Capture) -> None:
     house.mis("ALTER TABLE m_loan_repayment_schedule ALTER COLUMN interest_amount TYPE text")
     house.mis("UPDATE m_loan SET approved_principal = approved_principal + 1 WHERE account_no = %s", loan(house))
-    intake.cycle()
-    assert "schedule.interest_amount was number and is text now" in intake.stopped[DRAFTS]
+    capture.cycle()
+    assert "schedule.interest_amount was number and is text now" in capture.stopped[DRAFTS]
     house.mis(
         "ALTER TABLE m_loan_repayment_schedule ALTER COLUMN interest_amount TYPE numeric(19, 6)"
         " USING interest_amount::numeric"
     )
-    intake.cycle()
-    assert intake.stopped == {}
+    capture.cycle()
+    assert capture.stopped == {}
 
 
 @pytest.mark.long
 def test_a_column_that_the_upgrade_emptied_holds_its_mappings_until_a_person_looked(
-    house: Institution, intake: Intake, monkeypatch: pytest.MonkeyPatch
+    house: Site, capture: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(vanished, "ENOUGH", 10)
     monkeypatch.setattr(vanished, "LAST", 8)
     for _ in range(2):  # what is usual
         house.mis("UPDATE m_loan SET approved_principal = approved_principal + 1")
-        intake.cycle()
+        capture.cycle()
     assert held(house) == []
     house.mis("UPDATE m_loan SET loanpurpose_cv_id = NULL")
-    intake.cycle()
+    capture.cycle()
     assert f"stream:{DRAFTS}" in held(house)
     told = house.command("status").stdout
     assert "suddenly empty" in told
@@ -118,11 +116,11 @@ def test_a_column_that_the_upgrade_emptied_holds_its_mappings_until_a_person_loo
         == 0
     )
     house.mis("UPDATE m_loan SET approved_principal = approved_principal + 1")
-    intake.cycle()
+    capture.cycle()
     assert f"stream:{DRAFTS}" not in held(house)
 
 
-def held(house: Institution) -> list[str]:
+def held(house: Site) -> list[str]:
     """What is held because values vanished."""
     outbox = Outbox(f"sqlite:///{house.folder / 'outbox.db'}")
     try:

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from decimal import Decimal
 
-from kiva_relay import opening, pulse
 from kiva_relay.clock import SystemClock
-from kiva_relay.outbox import walk, watermark
-from kiva_relay.reading import Reading
-from streamed import Streamed
+from kiva_relay.outbox import scan, watermark
+from kiva_relay.service import heartbeat, opening
+from kiva_relay.service.capture_loop import CaptureLoop
+from testbed.rig.streamed import Streamed
 
 SLOWER = 50
 SHARE = Decimal(2)
@@ -35,12 +35,12 @@ class Slow(SystemClock):
 
 
 @contextmanager
-def reading(mis: Streamed, clock: Slow) -> Iterator[Reading]:
+def reading(mis: Streamed, clock: Slow) -> Iterator[CaptureLoop]:
     changed = mis.settings.mis.model_copy(update={"max_load": SHARE, "watch": "poll"})
     settings = mis.settings.model_copy(update={"mis": changed})
     with closing(opening.open_outbox(settings)) as outbox:
-        told = pulse.Pulse(clock.now(), "1", 1)
-        made = Reading(settings, opening.load_documents(settings), outbox=outbox, time=clock,
+        told = heartbeat.Heartbeat(clock.now(), "1", 1)
+        made = CaptureLoop(settings, opening.load_documents(settings), outbox=outbox, time=clock,
                        stop=threading.Event(), told=told, at=lambda _name: None)  # fmt: skip
         try:
             yield made
@@ -48,7 +48,7 @@ def reading(mis: Streamed, clock: Slow) -> Iterator[Reading]:
             made.close()
 
 
-def taken(made: Reading) -> float:
+def taken(made: CaptureLoop) -> float:
     """Seconds for which the MIS was kept busy."""
     assert made._mis is not None
     return made._mis.busy_seconds
@@ -58,17 +58,17 @@ def test_a_backfill_leaves_the_mis_its_time_and_says_how_far_it_is(streamed_mis:
     streamed_mis.sql(
         "INSERT INTO loan (id, account, client, amount) SELECT n, 'L' || n, 'C' || n, 100 FROM generate_series(4, 1500) n"
     )
-    clock, told = Slow(), list[walk.Progress]()
+    clock, told = Slow(), list[scan.ScanProgress]()
     with reading(streamed_mis, clock) as made:
 
         def look() -> None:
             with made._outbox.read() as tx:
-                progress = walk.of(tx, "loan_draft")
+                progress = scan.of(tx, "loan_draft")
                 marks = watermark.watermarks(tx)
-            if progress is not None and marks["loan_draft"].walk is not None:
+            if progress is not None and marks["loan_draft"].scan is not None:
                 told.append(progress)
 
-        made.until_walked(look)
+        made.until_scanned(look)
         busy, passed = taken(made), clock.monotonic() + made._rest()
         assert busy > 10 * SAVED, "it would be within what was saved up"
         assert busy <= passed * float(SHARE) / 100 + SAVED
@@ -86,7 +86,7 @@ def test_polls_behind_an_old_transaction_after_every_loan_was_stamped_leave_the_
     )
     clock = Slow()
     with reading(streamed_mis, clock) as made, streamed_mis.another() as old:
-        made.until_walked(lambda: None)
+        made.until_scanned(lambda: None)
         old.execute("BEGIN")
         old.execute("SELECT pg_current_xact_id()")
         streamed_mis.sql("UPDATE loan SET changed = now(), first_name = 'Zoe'")
@@ -95,5 +95,5 @@ def test_polls_behind_an_old_transaction_after_every_loan_was_stamped_leave_the_
         busy, passed = taken(made) - before, clock.monotonic() + made._rest() - since
         assert busy > 10 * SAVED
         assert busy <= passed * float(SHARE) / 100 + SAVED
-        assert made.intake().pinned_by == f"session {old.info.backend_pid} of postgres"
+        assert made.capture().pinned_by == f"session {old.info.backend_pid} of postgres"
         old.execute("ROLLBACK")

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-import outboxes
-from institution import eventually
 from kiva_relay import errors
 from kiva_relay.clock import SystemClock
 from kiva_relay.outbox import lease, table
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.lease import Lease
-from set_clock import SetClock
+from testbed.rig import outboxes
+from testbed.rig.set_clock import SetClock
+from testbed.rig.site import eventually
 
 WHOLE = (lease.DURATION + lease.MARGIN).total_seconds()
 

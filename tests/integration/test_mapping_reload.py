@@ -11,14 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from institution import Institution, eventually
-from kiva_relay import edits, revision
+from kiva_relay.capture import revision
 from kiva_relay.config import shipped
-from kiva_relay.demo import owed
-from kiva_relay.demo.branch import KIVA_FUND
 from kiva_relay.mapping.book import KINDS
 from kiva_relay.outbox import hold
-from kiva_relay.relay import Relay
+from kiva_relay.service import reload
+from kiva_relay.service.relay import Relay
+from testbed.institution.branch import KIVA_FUND
+from testbed.judge import expected
+from testbed.rig.site import Site, eventually
 
 NAME = "loan_draft.individual"
 MODES = ("on_save", "on_command")
@@ -27,7 +28,7 @@ FIFTY = [pytest.param(mode, 50, marks=pytest.mark.long) for mode in MODES]
 
 
 @pytest.fixture
-def own(house: Institution) -> Path:
+def own(house: Site) -> Path:
     folder = house.folder / "mappings"
     shutil.copytree(shipped.folder("mappings") / "fineract", folder)
     house.changes["mappings"] = str(folder)
@@ -49,19 +50,19 @@ def broken(text: str, rng: random.Random) -> str:
     return text.replace("client.lastname", rng.choice(["client.lastname | trimm", "klient.lastname", "'a' ~ : b"]))
 
 
-def ask(relay: Relay) -> edits.Result:
+def ask(relay: Relay) -> reload.ReloadResult:
     with relay.outbox.begin() as tx:
-        asked = edits.ask(tx, now=relay.time.now())
+        asked = reload.ask(tx, now=relay.time.now())
 
-    def answer() -> edits.Result | None:
+    def answer() -> reload.ReloadResult | None:
         with relay.outbox.read() as tx:
-            return edits.answered(tx, asked)
+            return reload.answered(tx, asked)
 
     return eventually(answer)
 
 
 @pytest.mark.parametrize(("mode", "number_of_edits"), [*TRIED, *FIFTY])
-def test_many_edits_under_load(house: Institution, own: Path, mode: str, number_of_edits: int) -> None:
+def test_many_edits_under_load(house: Site, own: Path, mode: str, number_of_edits: int) -> None:
     house.changes["reload"] = mode
     house.changes["mis"] = {"poll_every": "100ms"}
     file = own / f"{NAME}.yaml"
@@ -97,7 +98,7 @@ def test_many_edits_under_load(house: Institution, own: Path, mode: str, number_
 
         def everything_sent() -> bool:
             in_force()
-            owed_now = owed.expected(house.connection, fund_id=KIVA_FUND, cutoff=date.today(), today=date.today())
+            owed_now = expected.expected(house.connection, fund_id=KIVA_FUND, cutoff=date.today(), today=date.today())
             sent = {loan for record in house.kiva.ledger(resource="loan_draft") for loan in record["loan_ids"]}
             return owed_now.drafts.keys() <= sent | {row.identity for row in house.entries(state="refused")}
 
@@ -108,7 +109,7 @@ def test_many_edits_under_load(house: Institution, own: Path, mode: str, number_
     assert {int(use.removeprefix("use ")) for use in uses} <= set(good)
 
 
-def waiting(house: Institution) -> list[str]:
+def waiting(house: Site) -> list[str]:
     """Let every individual draft wait for its time; their identities."""
     house.mis(
         "UPDATE m_loan SET disbursedon_date = NULL, expected_disbursedon_date = %s"
@@ -118,14 +119,14 @@ def waiting(house: Institution) -> list[str]:
     house.changes["delivery"] = {"hold_for": "1h"}
     house.changes["loan_drafts"] = {"since": "all"}
     with house.relay() as relay:
-        relay.bench.settings = relay.settings.model_copy(update={"first_start": "hold"})
+        relay.context.settings = relay.settings.model_copy(update={"first_start": "hold"})
         with relay.outbox.begin() as tx:
             hold.put(tx, hold.ALL, "asked", now=relay.time.now())
         relay.once()
     return [row.identity for row in house.entries(stream=NAME, state="ready")]
 
 
-def test_an_edit_that_changes_much_of_what_waits_is_held(house: Institution, own: Path) -> None:
+def test_an_edit_that_changes_much_of_what_waits_is_held(house: Site, own: Path) -> None:
     before = waiting(house)
     assert len(before) > 5
     file = own / f"{NAME}.yaml"
@@ -144,7 +145,7 @@ def test_an_edit_that_changes_much_of_what_waits_is_held(house: Institution, own
     assert house.sent("loan_draft") == []
 
 
-def test_an_edit_that_changes_little_or_that_a_person_has_seen_is_not_held(house: Institution, own: Path) -> None:
+def test_an_edit_that_changes_little_or_that_a_person_has_seen_is_not_held(house: Site, own: Path) -> None:
     before = waiting(house)
     file = own / f"{NAME}.yaml"
     original = file.read_text()
@@ -164,9 +165,7 @@ def test_an_edit_that_changes_little_or_that_a_person_has_seen_is_not_held(house
     assert all('"loanuse":"use 2"' in row.body for row in house.entries(stream=NAME, state="ready"))
 
 
-def test_a_refused_loan_goes_out_when_the_mapping_is_corrected_and_nothing_else_again(
-    house: Institution, own: Path
-) -> None:
+def test_a_refused_loan_goes_out_when_the_mapping_is_corrected_and_nothing_else_again(house: Site, own: Path) -> None:
     file = own / f"{NAME}.yaml"
     original = file.read_text()
     file.write_text(original.replace("choose: {Female: female,", "choose: {Weiblich: female,"))
@@ -183,7 +182,7 @@ def test_a_refused_loan_goes_out_when_the_mapping_is_corrected_and_nothing_else_
     assert max(Counter(drafts).values()) == 1
 
 
-def test_a_mapping_that_vanishes_from_the_disk_stays_in_force(house: Institution, own: Path) -> None:
+def test_a_mapping_that_vanishes_from_the_disk_stays_in_force(house: Site, own: Path) -> None:
     house.changes["reload"] = "on_save"
     file = own / f"{NAME}.yaml"
     with house.daemon() as relay:
@@ -199,7 +198,7 @@ def test_a_mapping_that_vanishes_from_the_disk_stays_in_force(house: Institution
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_an_edit_that_does_not_fit_the_database_changes_nothing(house: Institution, own: Path, mode: str) -> None:
+def test_an_edit_that_does_not_fit_the_database_changes_nothing(house: Site, own: Path, mode: str) -> None:
     house.changes["reload"] = mode
     file = own / f"{NAME}.yaml"
     before = file.read_text()
@@ -220,7 +219,7 @@ def test_an_edit_that_does_not_fit_the_database_changes_nothing(house: Instituti
         file.write_text(before)
 
 
-def test_an_id_typed_by_hand_is_matched_by_the_csv(house: Institution, own: Path) -> None:
+def test_an_id_typed_by_hand_is_matched_by_the_csv(house: Site, own: Path) -> None:
     rows = house.mis(
         "SELECT account_no FROM m_loan WHERE fund_id = %s AND loan_status_id = 300 AND loan_type_enum = 1 ORDER BY id",
         KIVA_FUND,

@@ -20,12 +20,13 @@ import pytest
 import sqlalchemy as sa
 from psycopg import sql
 
-from institution import Institution, eventually
 from kiva_relay import cli, errors
-from kiva_relay.demo import book, fineract, postgres
-from kiva_relay.demo.branch import KIVA_FUND
 from kiva_relay.outbox import hold, table
 from kiva_relay.outbox.database import Outbox
+from testbed.database import postgres
+from testbed.institution import book, fineract
+from testbed.institution.branch import KIVA_FUND
+from testbed.rig.site import Site, eventually
 
 Run = Callable[..., tuple[int, str]]
 
@@ -34,9 +35,9 @@ Run = Callable[..., tuple[int, str]]
 class Kept:
     """The outbox of a house, which can be put away and put back."""
 
-    house: Institution
+    house: Site
     url: str
-    server: postgres.Server
+    server: postgres.PostgresServer
     run: Run
 
     def back_up(self) -> None:
@@ -97,12 +98,12 @@ class Kept:
         return self.url.rpartition("/")[2]
 
 
-def copy(server: postgres.Server, name: str, new: str) -> None:
+def copy(server: postgres.PostgresServer, name: str, new: str) -> None:
     """A copy of a database under another name."""
     server.create_database(new, template=name)
 
 
-def drop(server: postgres.Server, name: str) -> None:
+def drop(server: postgres.PostgresServer, name: str) -> None:
     """Drop a database, whoever is connected."""
     with psycopg.connect(server.url(), autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
@@ -126,9 +127,9 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.long)])
 def kept(
     request: pytest.FixtureRequest,
-    house: Institution,
+    house: Site,
     run: Run,
-    postgres_server: postgres.Server,
+    postgres_server: postgres.PostgresServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Kept:
     """A house on one of the two databases, whose relay began today: only what is new is owed."""
@@ -144,7 +145,7 @@ def kept(
     return Kept(house, url, postgres_server, run)
 
 
-def grant(house: Institution, number: int, seed: int = 1) -> list[str]:
+def grant(house: Site, number: int, seed: int = 1) -> list[str]:
     """Loans of single borrowers that Kiva finances; their ids."""
     teller = house.teller(seed)
     granted: list[str] = []
@@ -155,7 +156,7 @@ def grant(house: Institution, number: int, seed: int = 1) -> list[str]:
     return granted
 
 
-def at_kiva(house: Institution) -> Counter[str]:
+def at_kiva(house: Site) -> Counter[str]:
     """How often each draft is at Kiva."""
     return Counter(body["entreps"][0]["loan_id"] for body in house.sent("loan_draft"))
 
@@ -265,7 +266,7 @@ def test_a_position_that_an_older_outbox_forgot_is_corrected(kept: Kept) -> None
     assert house.positions()[loan] == first
 
 
-def repay(house: Institution, key: int) -> int:
+def repay(house: Site, key: int) -> int:
     """A repayment of 7; the transaction's number."""
     query = (
         "INSERT INTO m_loan_transaction (loan_id, office_id, is_reversed, transaction_type_enum, transaction_date,"
@@ -313,7 +314,7 @@ class PowerCut(BaseException):
     """The process ends here."""
 
 
-def dies_at(house: Institution, step: str) -> None:
+def dies_at(house: Site, step: str) -> None:
     """Run once, and end at a step as if by kill -9."""
     with house.relay() as relay:
 
@@ -426,7 +427,7 @@ def copies(kept: Kept) -> Iterator[Callable[[str], None]]:
     house.connection.close()
 
 
-def disconnected(server: postgres.Server, name: str) -> None:
+def disconnected(server: postgres.PostgresServer, name: str) -> None:
     """Nobody is connected to a database any more."""
     with psycopg.connect(server.url(), autocommit=True) as connection:
         connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
@@ -488,7 +489,7 @@ def test_a_mis_that_is_restored_while_the_relay_runs_is_held(kept: Kept, copies:
         copies("restore")
         grant(house, 2, seed=77)
         eventually(lambda: "mis_went_back" in kept.holds())
-        eventually(lambda: not kept.rows(sa.select(table.watermark).where(table.watermark.c.walk.is_not(None))))
+        eventually(lambda: not kept.rows(sa.select(table.watermark).where(table.watermark.c.scan.is_not(None))))
     assert at_kiva(house) == Counter(first)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kiva_relay import notify
+from kiva_relay.service import systemd
 
 
 @pytest.fixture(params=["a socket file", "a socket without a file"])
@@ -23,11 +23,14 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[so
 @pytest.mark.parametrize(
     ("tell", "told"),
     [
-        (lambda environ: notify.ready("waiting for\nthe MIS", environ=environ), b"READY=1\nSTATUS=waiting for the MIS"),
-        (lambda environ: notify.status("sending", environ=environ), b"STATUS=sending"),
-        (lambda environ: notify.alive(environ=environ), b"WATCHDOG=1"),
-        (lambda environ: notify.reloading(environ=environ), b"RELOADING=1"),
-        (lambda environ: notify.stopping("1 answer", environ=environ), b"STOPPING=1\nSTATUS=1 answer"),
+        (
+            lambda environ: systemd.ready("waiting for\nthe MIS", environ=environ),
+            b"READY=1\nSTATUS=waiting for the MIS",
+        ),
+        (lambda environ: systemd.status("sending", environ=environ), b"STATUS=sending"),
+        (lambda environ: systemd.alive(environ=environ), b"WATCHDOG=1"),
+        (lambda environ: systemd.reloading(environ=environ), b"RELOADING=1"),
+        (lambda environ: systemd.stopping("1 answer", environ=environ), b"STOPPING=1\nSTATUS=1 answer"),
     ],
 )
 def test_systemd_is_told(
@@ -39,21 +42,21 @@ def test_systemd_is_told(
 
 
 def test_nobody_to_tell_is_no_error(tmp_path: Path) -> None:
-    assert not notify.alive(environ={})
-    assert not notify.alive(environ={"NOTIFY_SOCKET": str(tmp_path / "nobody")})
-    assert not notify.alive(environ={"NOTIFY_SOCKET": "vsock:1:2"})
+    assert not systemd.alive(environ={})
+    assert not systemd.alive(environ={"NOTIFY_SOCKET": str(tmp_path / "nobody")})
+    assert not systemd.alive(environ={"NOTIFY_SOCKET": "vsock:1:2"})
 
 
 def test_a_manager_that_does_not_read_holds_nobody_up(tmp_path: Path) -> None:
     environ = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(environ["NOTIFY_SOCKET"])
-        while notify.alive(environ=environ):
+        while systemd.alive(environ=environ):
             pass
 
 
 def test_how_often_the_watchdog_wants_to_hear_us() -> None:
-    assert notify.watchdog(environ={"WATCHDOG_USEC": "300000000"}) == timedelta(seconds=300)
-    assert notify.watchdog(environ={"WATCHDOG_USEC": "300000000", "WATCHDOG_PID": str(os.getpid())}) is not None
-    assert notify.watchdog(environ={"WATCHDOG_USEC": "300000000", "WATCHDOG_PID": "1"}) is None
-    assert notify.watchdog(environ={}) is None
+    assert systemd.watchdog(environ={"WATCHDOG_USEC": "300000000"}) == timedelta(seconds=300)
+    assert systemd.watchdog(environ={"WATCHDOG_USEC": "300000000", "WATCHDOG_PID": str(os.getpid())}) is not None
+    assert systemd.watchdog(environ={"WATCHDOG_USEC": "300000000", "WATCHDOG_PID": "1"}) is None
+    assert systemd.watchdog(environ={}) is None

@@ -12,15 +12,16 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from institution import Institution, eventually
-from kiva_relay import errors, meter, reading
-from kiva_relay.demo import owed
-from kiva_relay.demo.branch import KIVA_FUND
+from kiva_relay import errors, meter
+from kiva_relay.service import capture_loop
+from testbed.institution.branch import KIVA_FUND
+from testbed.judge import expected
+from testbed.rig.site import Site, eventually
 
 FUND = KIVA_FUND
 
 
-def expect_repayments(house: Institution, share: int = 1) -> list[str]:
+def expect_repayments(house: Site, share: int = 1) -> list[str]:
     """Let Kiva expect a report from every so-many-th active loan; their ids."""
     rows = house.mis(
         "SELECT account_no FROM m_loan WHERE fund_id = %s AND loan_status_id IN (300, 600, 601) AND loan_type_enum < 4"
@@ -32,7 +33,7 @@ def expect_repayments(house: Institution, share: int = 1) -> list[str]:
     return ids
 
 
-def test_a_second_run_sends_nothing(house: Institution) -> None:
+def test_a_second_run_sends_nothing(house: Site) -> None:
     expect_repayments(house, share=2)
     first = house.once()
     assert first.captured > 50
@@ -43,7 +44,7 @@ def test_a_second_run_sends_nothing(house: Institution) -> None:
     assert house.kiva.state()["records"] == before
 
 
-def test_what_kiva_has_already_is_adopted_and_not_sent(house: Institution) -> None:
+def test_what_kiva_has_already_is_adopted_and_not_sent(house: Site) -> None:
     drafts = house.mis(
         "SELECT account_no FROM m_loan WHERE fund_id = %s AND loan_status_id IN (200, 300) AND loan_type_enum = 1"
         " ORDER BY id DESC LIMIT 9",
@@ -57,9 +58,9 @@ def test_what_kiva_has_already_is_adopted_and_not_sent(house: Institution) -> No
     assert not {body["entreps"][0]["loan_id"] for body in house.sent("loan_draft")} & ids
 
 
-def test_every_draft_says_what_the_mis_says(house: Institution) -> None:
+def test_every_draft_says_what_the_mis_says(house: Site) -> None:
     house.once()
-    theirs = owed.expected(house.connection, fund_id=FUND, cutoff=date.today(), today=date.today()).drafts
+    theirs = expected.expected(house.connection, fund_id=FUND, cutoff=date.today(), today=date.today()).drafts
     sent = house.sent("loan_draft")
     assert len(sent) > 5
     for body in sent:
@@ -72,7 +73,7 @@ def test_every_draft_says_what_the_mis_says(house: Institution) -> None:
         assert "None" not in str(body)
 
 
-def test_positions_equal_what_the_mis_derives_for_today(house: Institution) -> None:
+def test_positions_equal_what_the_mis_derives_for_today(house: Site) -> None:
     ids = expect_repayments(house)
     house.once()
     derived = house.mis("SELECT account_no, principal_repaid_derived FROM m_loan WHERE fund_id = %s", FUND)
@@ -83,7 +84,7 @@ def test_positions_equal_what_the_mis_derives_for_today(house: Institution) -> N
     assert not waiting
 
 
-def test_positions_at_a_past_cut_off_are_the_sum_of_the_transactions_until_then(house: Institution) -> None:
+def test_positions_at_a_past_cut_off_are_the_sum_of_the_transactions_until_then(house: Site) -> None:
     cutoff = date.today().replace(day=1) - timedelta(days=1)
     ids = expect_repayments(house)
     house.changes = {"repayments": {"cutoff": cutoff}}
@@ -106,7 +107,7 @@ def test_positions_at_a_past_cut_off_are_the_sum_of_the_transactions_until_then(
 
 
 @pytest.mark.long
-def test_where_kiva_gives_its_loans_but_not_its_lists_only_what_needs_them_waits(house: Institution) -> None:
+def test_where_kiva_gives_its_loans_but_not_its_lists_only_what_needs_them_waits(house: Site) -> None:
     ids = expect_repayments(house)
     fault = house.kiva.fault("status", on="config", status=404, every=1)
     house.once()
@@ -124,7 +125,7 @@ def test_where_kiva_gives_its_loans_but_not_its_lists_only_what_needs_them_waits
     assert "not given yet" not in house.command("status").stdout
 
 
-def test_changes_arrive_while_it_runs(house: Institution) -> None:
+def test_changes_arrive_while_it_runs(house: Site) -> None:
     ids = expect_repayments(house)
     teller = house.teller()
     with house.daemon():
@@ -146,16 +147,16 @@ def kiva_only(act: object) -> str | None:
     return getattr(act, "identity", None) if getattr(act, "kiva", False) else None
 
 
-def active(house: Institution, loan: str) -> bool:
+def active(house: Site, loan: str) -> bool:
     rows = house.mis("SELECT 1 FROM m_loan WHERE account_no = %s AND loan_status_id = 300", loan)
     return bool(rows)
 
 
-def journals(house: Institution) -> list[dict[str, str]]:
+def journals(house: Site) -> list[dict[str, str]]:
     return [item for call in house.sent("journal") for item in call]
 
 
-def repay(house: Institution, loan: str, principal: Decimal) -> None:
+def repay(house: Site, loan: str, principal: Decimal) -> None:
     """Post a repayment as Fineract does: a transaction, and the loan's derived sum, in one transaction."""
     with house.connection.transaction():
         house.mis(
@@ -170,7 +171,7 @@ def repay(house: Institution, loan: str, principal: Decimal) -> None:
         )
 
 
-def note(house: Institution, loan: str, text: str) -> None:
+def note(house: Site, loan: str, text: str) -> None:
     house.mis(
         "INSERT INTO m_note (loan_id, client_id, note_type_enum, note, created_by, created_on_utc, last_modified_by,"
         " last_modified_on_utc) SELECT id, client_id, 200, %s, 1, now(), 1, now() FROM m_loan WHERE account_no = %s",
@@ -179,7 +180,7 @@ def note(house: Institution, loan: str, text: str) -> None:
     )
 
 
-def test_a_draft_that_waits_follows_its_correction_and_its_rejection(house: Institution) -> None:
+def test_a_draft_that_waits_follows_its_correction_and_its_rejection(house: Site) -> None:
     house.once()
     with house.relay() as relay:
         loans = [
@@ -196,9 +197,9 @@ def test_a_draft_that_waits_follows_its_correction_and_its_rejection(house: Inst
             loans,
         )
         relay.stop.set()  # capture only
-        intake = relay.reading.intake()
+        capture = relay.reading.capture()
         relay.stop.clear()
-        intake.cycle()
+        capture.cycle()
         assert {row.state for row in house.entries() if row.loan_id in loans} >= {"ready"}
         corrected, rejected = loans
         house.mis("UPDATE m_loan_repayment_schedule SET interest_amount = 123 WHERE loan_id ="
@@ -211,7 +212,7 @@ def test_a_draft_that_waits_follows_its_correction_and_its_rejection(house: Inst
     assert [row.state for row in house.entries(loan_id=rejected)][-1] == "withdrawn"
 
 
-def test_a_loan_that_cannot_be_mapped_is_on_record_and_holds_nobody_up(house: Institution) -> None:
+def test_a_loan_that_cannot_be_mapped_is_on_record_and_holds_nobody_up(house: Site) -> None:
     house.mis("UPDATE m_client SET firstname = NULL, fullname = NULL WHERE id IN"
               " (SELECT client_id FROM m_loan WHERE fund_id = %s AND loan_status_id = 300 AND loan_type_enum = 1)",
               FUND)  # fmt: skip
@@ -222,7 +223,7 @@ def test_a_loan_that_cannot_be_mapped_is_on_record_and_holds_nobody_up(house: In
     assert house.sent("loan_draft")
 
 
-def test_the_outbox_of_another_destination_is_refused(house: Institution) -> None:
+def test_the_outbox_of_another_destination_is_refused(house: Site) -> None:
     house.once()
     house.changes = {"kiva": {"partner_id": "124"}}
     with pytest.raises(errors.OutboxRefused, match=r"belongs to kiva\.partner_id 123"), house.relay():
@@ -230,9 +231,9 @@ def test_the_outbox_of_another_destination_is_refused(house: Institution) -> Non
 
 
 def test_who_keeps_a_transaction_open_is_said_in_the_log_a_metric_and_status(
-    house: Institution, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    house: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(reading, "_PINNED_FOR_LONG", 6.0)  # seconds; five are the tolerance of clocks
+    monkeypatch.setattr(capture_loop, "_PINNED_FOR_LONG", 6.0)  # seconds; five are the tolerance of clocks
     with psycopg.connect(house.url) as old, house.daemon():
         old.execute("SELECT 1")
         who = f"session {old.info.backend_pid} of postgres"
@@ -244,7 +245,7 @@ def test_who_keeps_a_transaction_open_is_said_in_the_log_a_metric_and_status(
 
 
 @pytest.mark.long
-def test_a_role_with_the_grants_that_check_prints_suffices_and_cannot_write(house: Institution) -> None:
+def test_a_role_with_the_grants_that_check_prints_suffices_and_cannot_write(house: Site) -> None:
     name = f"reader_{os.getpid()}"
     house.mis(f"CREATE ROLE {name} LOGIN PASSWORD 'r'")
     house.mis("REVOKE ALL ON SCHEMA public FROM public")

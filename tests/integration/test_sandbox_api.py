@@ -10,26 +10,26 @@ import pytest
 from kiva_relay.sandbox import server
 from kiva_relay.sandbox.config import SandboxConfig
 from kiva_relay.sandbox.control import Sandbox
-from partner_caller import SCOPES, Caller, draft_body
+from testbed.rig.partner_caller import SCOPES, Caller, draft_body
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 @pytest.fixture
-def running() -> Iterator[server.Server]:
+def running() -> Iterator[server.SandboxServer]:
     with server.start() as one:
         yield one
 
 
 @pytest.fixture
-def sandbox(running: server.Server) -> Iterator[Sandbox]:
+def sandbox(running: server.SandboxServer) -> Iterator[Sandbox]:
     with Sandbox(running.url) as one:
         yield one
 
 
 @pytest.fixture
-def caller(running: server.Server) -> Iterator[Caller]:
+def caller(running: server.SandboxServer) -> Iterator[Caller]:
     with Caller(running.url) as one:
         yield one
 
@@ -233,7 +233,7 @@ def test_kivas_lists(caller: Caller) -> None:
     assert caller.http.get("/v3/partner/123/config/sectors").status_code == 404
 
 
-def test_twenty_thousand_records_are_read_by_the_page(running: server.Server, sandbox: Sandbox) -> None:
+def test_twenty_thousand_records_are_read_by_the_page(running: server.SandboxServer, sandbox: Sandbox) -> None:
     sandbox.seed_loans({"internal_loan_id": f"A-{number}"} for number in range(20_000))
     page = httpx.get(f"{running.url}/sandbox/loans?limit=10", timeout=5).json()
     assert len(page["loans"]) == 10

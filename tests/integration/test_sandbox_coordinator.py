@@ -7,14 +7,14 @@ import httpx
 import pytest
 
 from kiva_relay.sandbox import server
-from kiva_relay.sandbox.config import Pace, SandboxConfig
+from kiva_relay.sandbox.config import Delays, SandboxConfig
 from kiva_relay.sandbox.control import Sandbox
-from partner_caller import Caller
+from testbed.rig.partner_caller import Caller
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PACE = Pace(publish_after=timedelta(hours=1), fund_after=timedelta(hours=2))
+PACE = Delays(publish_after=timedelta(hours=1), fund_after=timedelta(hours=2))
 
 
 def open_sandbox(config: SandboxConfig) -> Iterator[tuple[Sandbox, Caller]]:

@@ -10,7 +10,7 @@ import pytest
 
 from kiva_relay.sandbox import server
 from kiva_relay.sandbox.control import Sandbox
-from partner_caller import Caller, draft_body
+from testbed.rig.partner_caller import Caller, draft_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,7 +12,7 @@ from kiva_relay import errors
 from kiva_relay.sandbox import server
 from kiva_relay.sandbox.config import SandboxConfig
 from kiva_relay.sandbox.control import Sandbox
-from partner_caller import Caller
+from testbed.rig.partner_caller import Caller
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

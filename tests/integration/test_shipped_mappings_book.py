@@ -16,18 +16,17 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-import mariadb_book
-import mariadb_found
 from kiva_relay import clock
 from kiva_relay.config import shipped
-from kiva_relay.demo import book, fineract, postgres, remark
 from kiva_relay.mapping import document, mapper, survey
 from kiva_relay.mapping.lookup import Lists
-from kiva_relay.mapping.plan import Mapping
+from kiva_relay.mapping.plan import Document
 from kiva_relay.resource import refusal
-from kiva_relay.resource.kind import RESOURCES, Facts
+from kiva_relay.resource.kind import RESOURCES, CheckFacts
 from kiva_relay.source.mis import Mis
 from kiva_relay.source.reader import Content
+from testbed.database import mariadb_found, postgres
+from testbed.institution import book, fineract, mariadb_book, remark
 
 TODAY = date(2026, 11, 23)
 ONE_PERSON = "loan_draft.individual"
@@ -39,13 +38,13 @@ class Institution:
 
     mis: Mis
     url: str
-    mappings: dict[str, Mapping]
+    mappings: dict[str, Document]
     lists: Lists
     photos: Path
 
     def contents(self, name: str, *, cutoff: date = TODAY) -> list[Content]:
         stream = self.mappings[name].stream
-        return self.mis.read(stream, self.mis.walk(stream, after=None, limit=100_000), cutoff=cutoff)
+        return self.mis.read(stream, self.mis.scan(stream, after=None, limit=100_000), cutoff=cutoff)
 
     def mapped(self, name: str, *, cutoff: date = TODAY) -> list[mapper.Mapped]:
         context = mapper.Context(
@@ -53,7 +52,7 @@ class Institution:
             today=TODAY,
             cutoff=cutoff,
             timezone="UTC",
-            facts=Facts(today=TODAY, columns=3),
+            facts=CheckFacts(today=TODAY, columns=3),
             photos="sha256",
             photo_folders=(self.photos,),
         )
@@ -63,7 +62,7 @@ class Institution:
 
 @pytest.fixture(scope="module", params=["postgresql", *(["mariadb"] if mariadb_found.server() else [])])
 def institution(
-    request: pytest.FixtureRequest, postgres_server: postgres.Server, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, postgres_server: postgres.PostgresServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Institution]:
     """The same book in both databases; `url` is always PostgreSQL's, to compare with."""
     url = postgres_server.create_database(f"shipped_mappings_{request.param}")
@@ -134,11 +133,11 @@ def test_loans_of_every_status_are_a_body_that_passes_or_a_reason(institution: I
         where=mapping.stream.where.replace("loan_status_id IN (200, 300)", every),
     )
     everything = dataclasses.replace(mapping, stream=stream)
-    facts = Facts(today=TODAY, columns=3)
+    facts = CheckFacts(today=TODAY, columns=3)
     context = mapper.Context(
         lists=institution.lists, today=TODAY, cutoff=TODAY, timezone="UTC", facts=facts, photos="sha256"
     )
-    keys = institution.mis.walk(stream, after=None, limit=100_000)
+    keys = institution.mis.scan(stream, after=None, limit=100_000)
     contents = institution.mis.read(stream, keys, cutoff=TODAY)
     assert len(contents) >= len(institution.contents(name))
     for content in contents:
@@ -155,7 +154,12 @@ def test_loans_of_every_status_are_a_body_that_passes_or_a_reason(institution: I
 
 def test_a_survey_says_what_the_rows_say(institution: Institution) -> None:
     context = mapper.Context(
-        lists=institution.lists, today=TODAY, cutoff=TODAY, timezone="UTC", facts=Facts(today=TODAY), photos="sha256"
+        lists=institution.lists,
+        today=TODAY,
+        cutoff=TODAY,
+        timezone="UTC",
+        facts=CheckFacts(today=TODAY),
+        photos="sha256",
     )
     found = survey.look(institution.mappings[ONE_PERSON], institution.mis, context=context)
     assert all(mistake.severity == "warning" for mistake in found)
@@ -212,7 +216,7 @@ def test_only_marked_notes_leave(institution: Institution) -> None:
 def test_a_photo_goes_along_upright_and_bare(institution: Institution) -> None:
     mapping = institution.mappings[ONE_PERSON]
     content = next(each for each in institution.contents(ONE_PERSON) if each.related["photo"] is not None)
-    facts = Facts(today=TODAY)
+    facts = CheckFacts(today=TODAY)
     context = mapper.Context(
         lists=institution.lists,
         today=TODAY,

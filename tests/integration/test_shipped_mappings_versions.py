@@ -16,29 +16,27 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-import mariadb_book
-import mariadb_found
-import old_fineract
 from kiva_relay import clock
 from kiva_relay.config import shipped
-from kiva_relay.demo import book, fineract, postgres
-from kiva_relay.demo.branch import KIVA_FUND
-from kiva_relay.demo.fineract import Kind, Status
 from kiva_relay.mapping import book as books
 from kiva_relay.mapping import document, mapper
 from kiva_relay.mapping.lookup import Lists
 from kiva_relay.mapping.mapper import Mapped
-from kiva_relay.mapping.plan import Mapping
+from kiva_relay.mapping.plan import Document
 from kiva_relay.resource import refusal
-from kiva_relay.resource.kind import RESOURCES, Facts
+from kiva_relay.resource.kind import RESOURCES, CheckFacts
 from kiva_relay.source.mis import Mis
+from testbed.database import mariadb_found, postgres
+from testbed.institution import book, fineract, mariadb_book, old_fineract
+from testbed.institution.branch import KIVA_FUND
+from testbed.institution.fineract import Kind, Status
 
 TODAY = date(2026, 11, 23)
 VERSIONS = {"1.6": "fineract-1.6", "upgraded": "fineract", "1.8": "fineract"}
 ENGINES = ["postgresql", *(["mariadb"] if mariadb_found.server() else [])]
 CATALOGUE = json.loads(importlib.resources.files("kiva_relay.sandbox").joinpath("catalogue.json").read_text("utf-8"))
 LISTS = Lists.of({kind: CATALOGUE[kind] for kind in ("activities", "themes", "locations", "locales")})
-FACTS = Facts(today=TODAY, columns=3)
+FACTS = CheckFacts(today=TODAY, columns=3)
 SCOPE = "loan_status_id IN (200, 300)"
 EVERY = f"loan_status_id IN ({', '.join(str(int(status)) for status in Status)})"
 
@@ -65,7 +63,7 @@ class Institution:
     """A MIS of one version in one engine, and the mappings for it; `emptied` are the columns that were."""
 
     mis: Mis
-    mappings: dict[str, Mapping]
+    mappings: dict[str, Document]
     emptied: list[str]
 
     def mapped(self, name: str, *, today: date = TODAY) -> list[Mapped]:
@@ -88,7 +86,7 @@ TRIED = [
 
 @pytest.fixture(scope="module", params=TRIED)
 def institution(
-    request: pytest.FixtureRequest, postgres_server: postgres.Server, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, postgres_server: postgres.PostgresServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Institution]:
     engine, version = request.param
     mappings = document.load([shipped.folder("mappings") / VERSIONS[version]], parameters={"kiva_fund": KIVA_FUND})

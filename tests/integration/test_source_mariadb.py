@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from pymysql.cursors import Cursor
 
-import mariadb_found
-import small_mis
 from kiva_relay import errors
 from kiva_relay.source import began, dialect_mariadb, reader
 from kiva_relay.source.stream import Relation, Stream
-from small_mis import Poller
+from testbed.database import mariadb_found
+from testbed.rig import small_mis
+from testbed.rig.small_mis import Poller
 
 TODAY = date(2026, 11, 30)
 
@@ -92,13 +92,13 @@ def test_auto_reads_small_tables_as_a_whole_and_large_ones_by_stamp(
 ) -> None:
     with closing(small_mis.open_mis(url)) as mis:
         assert mis.server().startswith(("MariaDB 1", "MySQL 8"))
-        assert mis.changes([LOANS], {"loans": None}).regime == {"loans": "scan"}
+        assert mis.changes([LOANS], {"loans": None}).mode == {"loans": "compare"}
     monkeypatch.setattr(dialect_mariadb, "_SMALL", -1)
     with closing(small_mis.open_mis(url)) as mis:
-        assert mis.changes([LOANS], {"loans": None}).regime == {"loans": "horizon"}
+        assert mis.changes([LOANS], {"loans": None}).mode == {"loans": "horizon"}
         bare = replace(LOANS, changed_at=(), relations=())
         cycle = mis.changes([bare], {"loans": None})
-        assert (cycle.regime, "wait for the sweep" in cycle.reasons["loans"]) == ({"loans": "sweep"}, True)
+        assert (cycle.mode, "wait for the sweep" in cycle.reasons["loans"]) == ({"loans": "sweep"}, True)
 
 
 def test_a_late_commit_is_found_where_a_naive_poller_loses_it(
@@ -205,7 +205,7 @@ def test_without_the_grant_it_overlaps_and_says_which_grant(
         plain = server.url.set(drivername="mariadb", username=role, password=None, database=database)
         with closing(small_mis.open_mis(str(plain), password="s@cret")) as mis:
             cycle = mis.changes([LOANS], {"loans": None})
-            assert cycle.regime == {"loans": "overlap"}
+            assert cycle.mode == {"loans": "overlap"}
             assert role in cycle.reasons["loans"]
             assert mis.horizon().remedy == f"GRANT PROCESS ON *.* TO '{role}'@'{server.url.host}';"
             assert mis.can_write() == []
@@ -217,7 +217,7 @@ def test_without_the_grant_it_overlaps_and_says_which_grant(
             assert len(mis.can_write()) > 2
         teller.execute(f"GRANT PROCESS ON *.* TO {role}@'{server.url.host}'")
         with closing(small_mis.open_mis(str(plain), password="s@cret")) as mis:
-            assert mis.changes([LOANS], {"loans": None}).regime == {"loans": "horizon"}
+            assert mis.changes([LOANS], {"loans": None}).mode == {"loans": "horizon"}
         with (
             closing(small_mis.open_mis(str(plain), password="wrong")) as mis,
             pytest.raises(errors.Unreachable, match="Access denied") as caught,
@@ -273,7 +273,7 @@ def test_a_table_that_is_truncated_under_the_snapshot_is_read_again(
     read = reader.read
     cut = []
 
-    def interrupted(page: reader.Page, keys: list[str]) -> list[reader.Content]:
+    def interrupted(page: reader.RowPage, keys: list[str]) -> list[reader.Content]:
         if not cut:
             cut.append(True)
             teller.execute("TRUNCATE instalment")
@@ -293,7 +293,7 @@ def test_a_table_without_snapshots_is_said_and_read_twice(
     teller.execute("ALTER TABLE instalment ENGINE = MyISAM")
     read, readings = reader.read, []
 
-    def interrupted(page: reader.Page, keys: list[str]) -> list[reader.Content]:
+    def interrupted(page: reader.RowPage, keys: list[str]) -> list[reader.Content]:
         contents = read(page, keys)
         readings.append(contents)
         if len(readings) == 1:  # schedules are regenerated: deleted, inserted again
@@ -347,11 +347,11 @@ def test_many_keys_are_read_with_one_query_a_relation(url: str, teller: Cursor) 
     pairs = Stream(name="pairs", resource="journal", table="pair", key=("a", "b"))
     with closing(small_mis.open_mis(url)) as mis:
         keys: list[str] = []
-        while page := mis.walk(pairs, after=keys[-1] if keys else None, limit=700):
+        while page := mis.scan(pairs, after=keys[-1] if keys else None, limit=700):
             keys += page
         assert len(set(keys)) == len(keys) == 3000
         assert [content.key for content in mis.read(pairs, keys, cutoff=TODAY)] == keys
-        keys = mis.walk(LOANS, after=None, limit=5000)
+        keys = mis.scan(LOANS, after=None, limit=5000)
         assert all(content.related["client"] for content in mis.read(LOANS, keys, cutoff=TODAY))
 
 

@@ -14,28 +14,28 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-import small_mis
 from kiva_relay import errors
-from kiva_relay.demo import postgres
 from kiva_relay.source import dialect_postgresql, position, reader, watch
 from kiva_relay.source.mis import Mis
 from kiva_relay.source.stream import Relation, Stream
-from small_mis import LOANS, Poller
+from testbed.database import postgres
+from testbed.rig import small_mis
+from testbed.rig.small_mis import LOANS, Poller
 
 TODAY = date(2026, 11, 30)
 Teller = psycopg.Connection[tuple[object, ...]]
 
 
 @pytest.fixture(params=["xmin", "horizon"])
-def regime(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     # Without it, rows of the last seconds are read again in any case, and these tests would prove nothing.
     monkeypatch.setattr(dialect_postgresql, "CLOCK_TOLERANCE", timedelta(0))
     return str(request.param)
 
 
 @pytest.fixture
-def mis(postgres_database: str, regime: str) -> Iterator[Mis]:
-    small_mis.create(postgres_database, indexed=regime == "horizon")
+def mis(postgres_database: str, mode: str) -> Iterator[Mis]:
+    small_mis.create(postgres_database, indexed=mode == "horizon")
     with closing(small_mis.open_mis(postgres_database)) as mis:
         yield mis
 
@@ -60,8 +60,8 @@ class Naive:
         return [row[0] for row in rows]
 
 
-def test_auto_uses_the_horizon_where_stamps_are_indexed_and_else_xmin(mis: Mis, regime: str) -> None:
-    assert mis.changes([LOANS], {"loans": None}).regime == {"loans": regime}
+def test_auto_uses_the_horizon_where_stamps_are_indexed_and_else_xmin(mis: Mis, mode: str) -> None:
+    assert mis.changes([LOANS], {"loans": None}).mode == {"loans": mode}
 
 
 def test_a_late_commit_is_found_where_a_naive_poller_loses_it(mis: Mis, teller: Teller, postgres_database: str) -> None:
@@ -220,7 +220,7 @@ def test_a_watermark_too_old_for_the_width_of_a_transaction_id_means_everything(
     assert stands.xid is not None
     ahead = position.Position(stands.server, stands.xid + 2**32, stands.moment)
     dialect = dialect_postgresql.PostgreSQL()
-    facts = watch.Facts("xmin", {})
+    facts = watch.TableFacts("xmin", {})
     one = watch.Watched(("table", "loan"), "loan", "loan", sql=None, routes=(), stamps=())
     sql, _ = dialect.since(one, facts, at=stands, now=ahead, zones=[], prefix="p")
     assert sql == "TRUE"
@@ -273,7 +273,7 @@ def test_without_the_grant_it_falls_back_and_says_which_grant(postgres_database:
         plain = f"postgresql://relay_without@{admin.info.host}:{admin.info.port}/{admin.info.dbname}"
         with closing(small_mis.open_mis(plain, password="it's @secret")) as mis:
             cycle = mis.changes([LOANS], {"loans": None})
-            assert cycle.regime == {"loans": "xmin"}
+            assert cycle.mode == {"loans": "xmin"}
             assert "relay_without" in cycle.reasons["loans"]
             assert mis.horizon().remedy == "GRANT pg_read_all_stats TO relay_without;"
             assert mis.can_write() == []
@@ -284,7 +284,7 @@ def test_without_the_grant_it_falls_back_and_says_which_grant(postgres_database:
             admin.execute("UPDATE loan SET amount = 7 WHERE id = 1")  # not stamped: only xmin can see it
             assert poller.poll() == {"loans": ["1"]}
             admin.execute("GRANT pg_read_all_stats TO relay_without")
-            assert mis.changes([LOANS], {"loans": None}).regime == {"loans": "horizon"}
+            assert mis.changes([LOANS], {"loans": None}).mode == {"loans": "horizon"}
         admin.execute("DROP OWNED BY relay_without")
         admin.execute("REVOKE pg_read_all_stats FROM relay_without")
         admin.execute("DROP ROLE relay_without")
@@ -298,7 +298,7 @@ def test_a_session_that_hides_its_transactions_ends_the_trust_in_the_horizon(pos
         with hidden.transaction():
             hidden.execute("UPDATE loan SET changed = now() WHERE id = 1")
             assert "track_activities" in mis.horizon().blind
-            assert mis.changes([LOANS], {"loans": None}).regime == {"loans": "xmin"}
+            assert mis.changes([LOANS], {"loans": None}).mode == {"loans": "xmin"}
 
 
 def test_overlap_reads_the_last_minutes_again_but_gives_each_row_version_once(postgres_database: str) -> None:
@@ -311,7 +311,7 @@ def test_overlap_reads_the_last_minutes_again_but_gives_each_row_version_once(po
         teller.execute("UPDATE loan SET changed = now() - interval '5 minutes' WHERE id = 1")
         assert "1" in poller.poll()["loans"]
         assert poller.poll() == {"loans": []}
-        assert mis.changes([LOANS], poller.watermarks).regime == {"loans": "overlap"}
+        assert mis.changes([LOANS], poller.watermarks).mode == {"loans": "overlap"}
 
 
 def test_stamps_of_several_columns_and_without_a_zone(postgres_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -431,7 +431,7 @@ def test_a_table_that_is_truncated_under_the_snapshot_is_read_again(
     read, cut = reader.read, []
     with small_mis.connect(postgres_database) as teller, closing(small_mis.open_mis(postgres_database)) as mis:
 
-        def interrupted(page: reader.Page, keys: list[str]) -> list[reader.Content]:
+        def interrupted(page: reader.RowPage, keys: list[str]) -> list[reader.Content]:
             if not cut:
                 cut.append(True)
                 teller.execute("TRUNCATE instalment")

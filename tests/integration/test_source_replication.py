@@ -13,13 +13,13 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-import killable
-from institution import eventually
-from kiva_relay import follow
-from kiva_relay import relay as relay_
+from kiva_relay.capture import follow
 from kiva_relay.outbox import table
+from kiva_relay.service import relay as relay_
 from kiva_relay.source import pgoutput, replication, slot
-from streamed import Streamed, Turned
+from testbed.rig import killable
+from testbed.rig.site import eventually
+from testbed.rig.streamed import Streamed, Turned
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def mis(streamed_mis: Streamed) -> Streamed:
 
 @pytest.fixture
 def relay(mis: Streamed) -> Iterator[Turned]:
-    with mis.intake() as relay:
+    with mis.capture() as relay:
         relay.following()
         yield relay
 
@@ -101,7 +101,7 @@ def test_what_was_rolled_back_never_comes_and_a_savepoint_does(mis: Streamed, re
 
 def test_a_table_that_is_emptied_is_compared_whole(mis: Streamed, relay: Turned) -> None:
     mis.sql("TRUNCATE instalment")
-    eventually(lambda: not relay.intake.follow() and relay.intake.cycle() and relay.state("L1") == "refused")
+    eventually(lambda: not relay.capture.follow() and relay.capture.cycle() and relay.state("L1") == "refused")
 
 
 def test_a_large_transaction_comes_whole_in_pages(mis: Streamed, relay: Turned) -> None:
@@ -116,7 +116,7 @@ def test_of_too_many_rows_the_table_is_compared_instead(
 ) -> None:
     monkeypatch.setattr(pgoutput, "MOST_ROWS", 2)
     mis.sql("UPDATE loan SET first_name = 'Coumba'")
-    eventually(lambda: not relay.intake.follow() and relay.intake.cycle() and relay.name("L3") == "Coumba")
+    eventually(lambda: not relay.capture.follow() and relay.capture.cycle() and relay.name("L3") == "Coumba")
 
 
 def test_what_is_committed_and_not_yet_to_be_seen_is_waited_for(mis: Streamed, relay: Turned) -> None:
@@ -130,7 +130,7 @@ def test_what_is_committed_and_not_yet_to_be_seen_is_waited_for(mis: Streamed, r
             update = "UPDATE loan SET first_name = 'Seen late' WHERE id = 1"
             waits = threading.Thread(target=lambda: other.execute(update))
             waits.start()
-            eventually(lambda: not relay.intake.follow() and relay.intake.waits)
+            eventually(lambda: not relay.capture.follow() and relay.capture.waits)
             assert relay.quiet(0.2) == 0
             before = mis.confirmed()
             # What is committed behind it, and can be seen, does not wait for it.
@@ -156,11 +156,11 @@ def test_what_other_databases_write_is_not_kept_for_us(mis: Streamed, relay: Tur
         row = other.execute("SELECT pg_current_wal_flush_lsn() - '0/0'").fetchone()
         other.execute("DROP TABLE elsewhere")
     assert row is not None
-    eventually(lambda: relay.intake.cycle() == 0 and mis.confirmed() >= row[0])
+    eventually(lambda: relay.capture.cycle() == 0 and mis.confirmed() >= row[0])
 
 
 def test_nothing_is_confirmed_before_it_is_in_the_outbox(mis: Streamed) -> None:
-    with mis.intake() as relay:
+    with mis.capture() as relay:
         relay.following()
         relay.follow.settle()
         eventually(lambda: mis.active())
@@ -169,9 +169,9 @@ def test_nothing_is_confirmed_before_it_is_in_the_outbox(mis: Streamed) -> None:
         eventually(lambda: relay.follow._tail and relay.follow._tail.pending())
         relay.follow.settle()
     # Ended before it was put down: it comes again.
-    with mis.intake() as relay:
+    with mis.capture() as relay:
         for _ in range(3):
-            relay.intake.regimes = {"loan_draft": "replication"}
+            relay.capture.modes = {"loan_draft": "replication"}
             relay.follow.look(relay.streams, {})
             if eventually(lambda: relay.follow._tail and relay.follow._tail.session):
                 break
@@ -185,12 +185,12 @@ def test_w_moves_only_when_the_stream_has_passed_its_snapshot(mis: Streamed, rel
     before = relay.stands()
     take, relay.follow.take = relay.follow.take, lambda *_, **__: None  # type: ignore[method-assign]
     for _ in range(4):
-        relay.intake.cycle()
+        relay.capture.cycle()
     held = relay.stands()
     relay.follow.take = take  # type: ignore[method-assign]
     assert relay.followed() == 1
-    relay.intake.cycle()
-    eventually(lambda: not relay.intake.cycle() and relay.stands() != held)
+    relay.capture.cycle()
+    eventually(lambda: not relay.capture.cycle() and relay.stands() != held)
     assert before["loan_draft"] is not None
     # Polling from the W that was held finds what the stream had not passed.
     assert relay.mis.changes(relay.streams, held).keys["loan_draft"] == ["1"]
@@ -198,52 +198,52 @@ def test_w_moves_only_when_the_stream_has_passed_its_snapshot(mis: Streamed, rel
 
 
 def test_polling_goes_on_until_every_transaction_from_before_the_stream_has_ended(mis: Streamed) -> None:
-    with mis.another() as old, mis.intake() as relay:
+    with mis.another() as old, mis.capture() as relay:
         with old.transaction():
             old.execute("UPDATE loan SET first_name = 'Old' WHERE id = 1")
             for _ in range(5):
-                relay.intake.cycle()
+                relay.capture.cycle()
                 relay.news.wait(0.1)
             assert relay.follow.standing.live
-            assert set(relay.regimes()) == {"xmin"}
+            assert set(relay.modes()) == {"xmin"}
         assert relay.followed() == 1
         relay.following()
         assert relay.name("L1") == "Old"
 
 
 def test_nothing_falls_between_the_stream_and_polling(mis: Streamed) -> None:
-    with mis.another() as late, mis.intake() as relay:
+    with mis.another() as late, mis.capture() as relay:
         relay.following()
         with late.transaction():
             late.execute("UPDATE loan SET first_name = 'Late' WHERE id = 1")
             for name in ("Awa 2", "Awa 3"):
                 mis.sql("UPDATE loan SET first_name = %s WHERE id = 2", name)
                 assert relay.followed() == 1
-                relay.intake.cycle()
+                relay.capture.cycle()
             mis.drop_slot()
             mis.sql("UPDATE loan SET first_name = 'Polled' WHERE id = 3")
-            eventually(lambda: relay.intake.cycle() and set(relay.regimes()) == {"xmin"})
-        eventually(lambda: relay.intake.cycle() and relay.name("L1") == "Late")
+            eventually(lambda: relay.capture.cycle() and set(relay.modes()) == {"xmin"})
+        eventually(lambda: relay.capture.cycle() and relay.name("L1") == "Late")
         assert (relay.name("L2"), relay.name("L3")) == ("Awa 3", "Polled")
         assert relay.follow.standing.why == f"there is no slot {mis.name}"
         assert relay.follow.standing.made
 
 
 def test_what_was_deleted_while_there_was_no_slot_is_found_when_there_is_one_again(mis: Streamed) -> None:
-    with mis.intake() as relay:
+    with mis.capture() as relay:
         relay.following()
         mis.drop_slot()
         mis.set_up()
         mis.sql("SELECT pg_drop_replication_slot(%s)", mis.name)
         mis.sql("DELETE FROM loan WHERE id = 2")
         mis.set_up()
-        eventually(lambda: relay.intake.cycle() is not None and relay.state("L2") == "withdrawn")
+        eventually(lambda: relay.capture.cycle() is not None and relay.state("L2") == "withdrawn")
         relay.following()
-        assert not relay.walks()
+        assert not relay.scans()
 
 
 def test_a_slot_that_the_server_gave_up_is_said_and_made_good_by_a_sweep(mis: Streamed) -> None:
-    with mis.intake() as relay:
+    with mis.capture() as relay:
         relay.following()
         relay.follow.settle()
     mis.sql("UPDATE loan SET first_name = 'Fatou' WHERE id = 1")
@@ -260,10 +260,10 @@ def test_a_slot_that_the_server_gave_up_is_said_and_made_good_by_a_sweep(mis: St
     finally:
         mis.sql("ALTER SYSTEM RESET max_slot_wal_keep_size")
         mis.sql("SELECT pg_reload_conf()")
-    with mis.intake() as relay:
-        eventually(lambda: relay.intake.cycle() is not None and relay.state("L2") == "withdrawn")
+    with mis.capture() as relay:
+        eventually(lambda: relay.capture.cycle() is not None and relay.state("L2") == "withdrawn")
         assert relay.name("L1") == "Fatou"
-        assert set(relay.regimes()) == {"xmin"}
+        assert set(relay.modes()) == {"xmin"}
         assert "lost" in relay.follow.standing.why
         # Made anew, it is followed again.
         mis.set_up()
@@ -273,7 +273,7 @@ def test_a_slot_that_the_server_gave_up_is_said_and_made_good_by_a_sweep(mis: St
 @pytest.mark.parametrize("how", ["connection", "restart", "kill -9"])
 def test_an_end_of_the_connection_loses_nothing(mis: Streamed, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replication, "_PATIENCE", 0.2)  # the server that stops waits for us: nobody confirms here
-    with mis.intake() as relay:
+    with mis.capture() as relay:
         relay.following()
         mis.sql("UPDATE loan SET first_name = 'Before' WHERE id = 1")
         if how == "connection":
@@ -284,8 +284,8 @@ def test_an_end_of_the_connection_loses_nothing(mis: Streamed, how: str, monkeyp
             mis.reconnect()
         mis.sql("DELETE FROM loan WHERE id = 2")
         eventually(lambda: relay.followed_again())
-        assert eventually(lambda: relay.intake.follow() is not None and relay.name("L1") == "Before")
-        assert eventually(lambda: relay.intake.follow() or relay.state("L2") == "withdrawn")
+        assert eventually(lambda: relay.capture.follow() is not None and relay.name("L1") == "Before")
+        assert eventually(lambda: relay.capture.follow() or relay.state("L2") == "withdrawn")
         relay.following()
         mis.sql("UPDATE loan SET first_name = 'After' WHERE id = 3")
         assert relay.followed() == 1
@@ -293,27 +293,27 @@ def test_an_end_of_the_connection_loses_nothing(mis: Streamed, how: str, monkeyp
 
 def test_the_daemon_is_woken_by_the_stream(mis: Streamed) -> None:
     with mis.daemon() as daemon:
-        eventually(lambda: daemon.pulse.regimes == {"journal": "replication", "loan_draft": "replication"})
+        eventually(lambda: daemon.heartbeat.modes == {"journal": "replication", "loan_draft": "replication"})
         seldom = daemon.settings.mis.model_copy(update={"poll_every": timedelta(minutes=10)})
         daemon.settings = daemon.settings.model_copy(update={"mis": seldom})
-        moved = daemon.pulse.mis.last_good
-        eventually(lambda: daemon.pulse.mis.last_good != moved)  # the last cycle for ten minutes
+        moved = daemon.heartbeat.mis.last_good
+        eventually(lambda: daemon.heartbeat.mis.last_good != moved)  # the last cycle for ten minutes
         mis.sql("INSERT INTO loan (id, account, client, amount) VALUES (9, 'L9', 'C9', 50)")
         eventually(lambda: _entries(daemon, "L9"))
-        assert daemon.pulse.replication["live"]
+        assert daemon.heartbeat.replication["live"]
 
 
 def test_without_a_slot_auto_polls_in_silence_and_replication_is_refused(mis: Streamed) -> None:
     mis.sql("SELECT pg_drop_replication_slot(%s)", mis.name)
     mis.sql(f"DROP PUBLICATION {mis.name}")
-    with mis.intake() as relay:
-        relay.intake.cycle()
-        assert set(relay.regimes()) == {"xmin"}
+    with mis.capture() as relay:
+        relay.capture.cycle()
+        assert set(relay.modes()) == {"xmin"}
         assert not relay.follow.standing.made
     required = mis.settings.model_copy(update={"mis": mis.settings.mis.model_copy(update={"watch": "replication"})})
-    with replace(mis, settings=required).intake() as relay:
+    with replace(mis, settings=required).capture() as relay:
         with pytest.raises(follow.NoStream, match="there is no publication") as refused:
-            relay.intake.cycle()
+            relay.capture.cycle()
     assert refused.value.hint == "kiva-relay watch setup"
     assert not mis.sql("SELECT FROM pg_replication_slots WHERE slot_name = %s", mis.name)
 
@@ -321,9 +321,9 @@ def test_without_a_slot_auto_polls_in_silence_and_replication_is_refused(mis: St
 def test_a_role_needs_select_and_replication_and_nothing_else(mis: Streamed) -> None:
     plain = mis.as_role("plain_reader")
     try:
-        with plain.intake() as relay:
-            relay.intake.cycle()
-            assert set(relay.regimes()) == {"xmin"}
+        with plain.capture() as relay:
+            relay.capture.cycle()
+            assert set(relay.modes()) == {"xmin"}
             assert relay.follow.standing.why == "the role plain_reader lacks REPLICATION"
             plain.set_up()  # as an owner: it grants what is missing
             relay.following()
@@ -340,7 +340,7 @@ def test_a_catalogue_that_may_not_be_read_does_not_stop_the_polling(
 ) -> None:
     monkeypatch.setattr(slot, "_SERVER", "SELECT secret FROM pg_replication_slots")
     mis.sql("UPDATE loan SET first_name = 'Fatou' WHERE id = 1")
-    eventually(lambda: relay.intake.cycle() and set(relay.regimes()) == {"xmin"})
+    eventually(lambda: relay.capture.cycle() and set(relay.modes()) == {"xmin"})
     assert relay.name("L1") == "Fatou"
     assert "secret" in relay.follow.standing.why
 
@@ -348,13 +348,13 @@ def test_a_catalogue_that_may_not_be_read_does_not_stop_the_polling(
 def test_a_table_that_is_not_published_is_polled_beside_the_stream(mis: Streamed, relay: Turned) -> None:
     mis.sql(f"ALTER PUBLICATION {mis.name} DROP TABLE instalment")
     mis.sql("UPDATE instalment SET interest = 8 WHERE loan_id = 1")
-    eventually(lambda: relay.intake.cycle() and relay.interest("L1") == [8])
+    eventually(lambda: relay.capture.cycle() and relay.interest("L1") == [8])
     relay.following()
     mis.sql("UPDATE loan SET first_name = 'By stream' WHERE id = 2")
     assert relay.followed() == 1
     mis.sql("UPDATE instalment SET interest = 9 WHERE loan_id = 1")
     assert relay.quiet(0.2) == 0
-    assert eventually(relay.intake.cycle) == 1
+    assert eventually(relay.capture.cycle) == 1
     assert relay.interest("L1") == [9]
 
 
@@ -383,7 +383,7 @@ def test_kill_9_of_the_relay_loses_nothing(mis: Streamed, step: str) -> None:
     finally:
         stop.set()
         writer.join()
-    with mis.intake() as relay:
+    with mis.capture() as relay:
         relay.following()
         assert {loan: relay.name(f"L{loan}") for loan in last} == last
 

@@ -10,17 +10,19 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-import small_mis
-from institution import eventually
-from kiva_relay.demo import postgres
-from kiva_relay.outbox import walk
+from kiva_relay.outbox import scan
 from kiva_relay.source import dialect_postgresql, position, slot
-from small_mis import LOANS, Poller
-from streamed import Streamed
+from testbed.database import postgres
+from testbed.rig import small_mis
+from testbed.rig.site import eventually
+from testbed.rig.small_mis import LOANS, Poller
+from testbed.rig.streamed import Streamed
 
 
 @pytest.fixture
-def mis_url(logical_server: postgres.Server, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def mis_url(
+    logical_server: postgres.PostgresServer, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> str:
     monkeypatch.setattr(dialect_postgresql, "CLOCK_TOLERANCE", timedelta(0))
     url = logical_server.create_database(f"seams_{abs(hash(request.node.name))}")
     small_mis.create(url, indexed=True)
@@ -73,7 +75,9 @@ def reader(admin: psycopg.Connection[tuple[object, ...]]) -> Iterator[str]:
         admin.execute("DROP ROLE sees_little")
 
 
-def test_who_holds_a_transaction_id_needs_no_grant_to_be_seen(mis_url: str, logical_server: postgres.Server) -> None:
+def test_who_holds_a_transaction_id_needs_no_grant_to_be_seen(
+    mis_url: str, logical_server: postgres.PostgresServer
+) -> None:
     with (
         small_mis.connect(mis_url) as admin,
         small_mis.connect(logical_server.url()) as elsewhere,
@@ -86,7 +90,7 @@ def test_who_holds_a_transaction_id_needs_no_grant_to_be_seen(mis_url: str, logi
         admin.execute("UPDATE loan SET amount = 3 WHERE id = 1")
         poller.poll()
         cycle = mis.changes([LOANS], poller.watermarks)
-        assert cycle.regime == {"loans": "xmin"}
+        assert cycle.mode == {"loans": "xmin"}
         assert cycle.pinned_by == f"session {elsewhere.info.backend_pid} of postgres", "of another database"
         elsewhere.execute("ROLLBACK")
         with prepared(mis_url, "of the night", "UPDATE loan SET amount = 4 WHERE id = 2"):
@@ -99,11 +103,11 @@ def test_who_holds_a_transaction_id_needs_no_grant_to_be_seen(mis_url: str, logi
 
 def test_rows_that_come_by_a_subscription_are_not_watched_by_their_stamps(mis_url: str) -> None:
     with closing(small_mis.open_mis(mis_url)) as mis, small_mis.connect(mis_url) as admin:
-        assert mis.changes([LOANS], {"loans": None}).regime == {"loans": "horizon"}
+        assert mis.changes([LOANS], {"loans": None}).mode == {"loans": "horizon"}
         admin.execute("CREATE SUBSCRIPTION of_head_office CONNECTION 'dbname=x' PUBLICATION p WITH (connect = false)")
         try:
             cycle = mis.changes([LOANS], {"loans": None})
-            assert cycle.regime == {"loans": "xmin"}
+            assert cycle.mode == {"loans": "xmin"}
             assert "by a subscription" in cycle.reasons["loans"]
         finally:
             admin.execute("ALTER SUBSCRIPTION of_head_office SET (slot_name = NONE)")
@@ -140,21 +144,21 @@ def test_the_grant_that_makes_the_horizon_seen_begins_before_what_was_open(
             poller.poll()
         late.execute("COMMIT")
         admin.execute("GRANT pg_read_all_stats TO sees_little")
-        assert mis.changes([LOANS], poller.watermarks).regime == {"loans": "horizon"}
+        assert mis.changes([LOANS], poller.watermarks).mode == {"loans": "horizon"}
         assert "1" in poller.poll()["loans"]
 
 
 def test_a_publication_that_leaves_out_updates_is_not_relied_on(streamed_mis: Streamed) -> None:
     streamed_mis.set_up()
     streamed_mis.sql(f"ALTER PUBLICATION {streamed_mis.name} SET (publish = 'insert')")
-    with streamed_mis.intake() as relay:
+    with streamed_mis.capture() as relay:
         for _ in range(3):
-            relay.intake.cycle()
+            relay.capture.cycle()
         assert "leaves out inserts, updates, deletes or truncates" in relay.follow.standing.why
         streamed_mis.sql("UPDATE loan SET first_name = 'Zoe' WHERE id = 1")
-        relay.intake.cycle()
+        relay.capture.cycle()
         assert relay.name("L1") == "Zoe"
-        streams = [document.stream for document in relay.intake._documents.values()]
+        streams = [document.stream for document in relay.capture._documents.values()]
         found = relay.mis.slot(streamed_mis.name, streams)
         (statement,) = [one for one in slot.setup(found, streams, relay.mis.dialect) if "PUBLICATION" in one]
         streamed_mis.sql(statement)
@@ -163,12 +167,12 @@ def test_a_publication_that_leaves_out_updates_is_not_relied_on(streamed_mis: St
 
 def test_a_table_that_is_rewritten_is_polled_once_although_the_stream_is_followed(streamed_mis: Streamed) -> None:
     streamed_mis.set_up()
-    with streamed_mis.intake() as relay:
+    with streamed_mis.capture() as relay:
         relay.following()
         streamed_mis.sql("ALTER TABLE loan ALTER first_name TYPE varchar(30) USING 'Zoe'")
 
         def seen() -> bool:
-            relay.intake.cycle()
+            relay.capture.cycle()
             relay.quiet(0.1)
             return relay.name("L1") == "Zoe"
 
@@ -178,20 +182,20 @@ def test_a_table_that_is_rewritten_is_polled_once_although_the_stream_is_followe
 
 def test_rows_that_an_edited_mapping_takes_in_are_found_and_are_no_miss(streamed_mis: Streamed) -> None:
     streamed_mis.sql("UPDATE loan SET status = 'asked' WHERE id = 2")
-    with streamed_mis.intake() as relay:
+    with streamed_mis.capture() as relay:
         for _ in range(4):
-            relay.intake.cycle()
+            relay.capture.cycle()
         with relay.outbox.read() as tx:
-            assert walk.of(tx, "loan_draft").total == 2  # type: ignore[union-attr]
+            assert scan.of(tx, "loan_draft").total == 2  # type: ignore[union-attr]
     file = streamed_mis.folder / "mappings" / "loan_draft.yaml"
     file.write_text(file.read_text().replace("status = 'approved'", "\"status IN ('approved', 'asked')\""))
-    with streamed_mis.intake() as relay:
+    with streamed_mis.capture() as relay:
         for _ in range(6):
-            relay.intake.cycle()
+            relay.capture.cycle()
         assert relay.state("L2") == "ready"
-        assert not relay.intake.walking()
+        assert not relay.capture.scanning()
         with relay.outbox.read() as tx:
-            progress = walk.of(tx, "loan_draft")
+            progress = scan.of(tx, "loan_draft")
         assert progress is not None
         assert (progress.kind, progress.missed, progress.total) == ("edit", 0, 3)
 
@@ -207,12 +211,12 @@ def test_a_view_that_is_refreshed_does_not_keep_the_stream_from_being_followed(s
         )
     )
     streamed_mis.set_up()
-    with streamed_mis.intake() as relay:
-        eventually(lambda: relay.intake.cycle() == 0 and not relay.walks() and "replication" in relay.regimes())
+    with streamed_mis.capture() as relay:
+        eventually(lambda: relay.capture.cycle() == 0 and not relay.scans() and "replication" in relay.modes())
         for _ in range(3):
             streamed_mis.sql("REFRESH MATERIALIZED VIEW totals")
-            relay.intake.cycle()
-        assert set(relay.regimes()) == {"replication"}
+            relay.capture.cycle()
+        assert set(relay.modes()) == {"replication"}
 
 
 def test_a_partitioned_table_that_is_rewritten_is_polled_once(streamed_mis: Streamed) -> None:
@@ -221,10 +225,10 @@ def test_a_partitioned_table_that_is_rewritten_is_polled_once(streamed_mis: Stre
     streamed_mis.sql("CREATE TABLE loan_1 PARTITION OF loan FOR VALUES FROM (0) TO (1000)")
     streamed_mis.sql("INSERT INTO loan SELECT * FROM plain")
     streamed_mis.set_up()
-    with streamed_mis.intake() as relay:
+    with streamed_mis.capture() as relay:
         relay.following()
         streamed_mis.sql("ALTER TABLE loan ALTER first_name TYPE varchar(30) USING 'Zoe'")
-        eventually(lambda: relay.intake.cycle() is not None and relay.name("L1") == "Zoe")
+        eventually(lambda: relay.capture.cycle() is not None and relay.name("L1") == "Zoe")
 
 
 def test_what_was_believed_of_a_server_ends_with_its_connection(mis_url: str) -> None:

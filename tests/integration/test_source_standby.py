@@ -12,14 +12,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
-import mariadb_own
-import small_mis
-import streamed
-from institution import eventually
-from kiva_relay.demo import postgres
 from kiva_relay.source import slot
 from kiva_relay.source.position import OVERLAP
-from small_mis import LOANS, Poller
+from testbed.database import mariadb_own, postgres
+from testbed.rig import small_mis, streamed
+from testbed.rig.site import eventually
+from testbed.rig.small_mis import LOANS, Poller
 
 pytestmark = pytest.mark.long
 
@@ -27,14 +25,14 @@ TODAY = date(2026, 11, 30)
 
 
 @pytest.fixture
-def primary(tmp_path: Path) -> Iterator[postgres.Server]:
+def primary(tmp_path: Path) -> Iterator[postgres.PostgresServer]:
     with postgres.start(tmp_path / "primary", settings={"wal_level": "logical"}) as server:
         yield server
 
 
-def copied(primary: postgres.Server, folder: Path, **settings: str) -> postgres.Server:
+def copied(primary: postgres.PostgresServer, folder: Path, **settings: str) -> postgres.PostgresServer:
     """Another PostgreSQL that begins as a copy of the first one, and follows it once it is started."""
-    second = postgres.Server(folder, settings={"hot_standby": "on", **settings})
+    second = postgres.PostgresServer(folder, settings={"hot_standby": "on", **settings})
     second.folder.mkdir()
     second._data.mkdir(mode=0o700)
     if os.geteuid() == 0:
@@ -48,7 +46,7 @@ def copied(primary: postgres.Server, folder: Path, **settings: str) -> postgres.
 
 
 @pytest.fixture
-def standby(primary: postgres.Server, tmp_path: Path) -> Iterator[postgres.Server]:
+def standby(primary: postgres.PostgresServer, tmp_path: Path) -> Iterator[postgres.PostgresServer]:
     """Another PostgreSQL, which follows the first one."""
     second = copied(primary, tmp_path / "standby")
     try:
@@ -59,7 +57,7 @@ def standby(primary: postgres.Server, tmp_path: Path) -> Iterator[postgres.Serve
 
 
 def test_a_standby_of_postgresql_is_polled_and_the_primary_is_asked_for(
-    primary: postgres.Server, standby: postgres.Server
+    primary: postgres.PostgresServer, standby: postgres.PostgresServer
 ) -> None:
     url = primary.create_database("mis")
     small_mis.create(url, indexed=True)
@@ -81,7 +79,7 @@ def test_a_standby_of_postgresql_is_polled_and_the_primary_is_asked_for(
         assert "is a standby" in horizon.blind
         assert horizon.remedy == "Let mis.url name the primary."
         assert horizon.age == OVERLAP
-        assert mis.changes([LOANS], {"loans": None}).regime == {"loans": "xmin"}
+        assert mis.changes([LOANS], {"loans": None}).mode == {"loans": "xmin"}
         poller = Poller(mis, LOANS)
         # Open on the primary when the standby is asked, and committed after somebody else's: it must not be passed.
         with small_mis.connect(url) as late, late.transaction():
@@ -101,18 +99,18 @@ def test_a_standby_of_postgresql_is_polled_and_the_primary_is_asked_for(
 
 
 def test_a_standby_that_took_over_without_the_last_changes_is_compared_with_what_was_read(
-    primary: postgres.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    primary: postgres.PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It gives the transaction ids again that the watermark has passed: no poll shows what has them."""
     monkeypatch.setenv("KIVA_SECRET", "s3cr3t")
     mis = streamed.create(tmp_path, primary, "mis")
     second = copied(primary, tmp_path / "second", primary_conninfo="")
-    with mis.intake() as relay:
+    with mis.capture() as relay:
         for _ in range(3):
-            relay.intake.cycle()
+            relay.capture.cycle()
         for number in range(20):
             mis.sql("UPDATE loan SET first_name = %s WHERE id = 1", f"Lost {number}")
-        relay.intake.cycle()
+        relay.capture.cycle()
         assert relay.name("L1") == "Lost 19"
         mis.teller.close()
         primary.stop()
@@ -163,7 +161,7 @@ def test_a_replica_of_mariadb_overlaps_and_the_primary_is_asked_for(tmp_path: Pa
             assert horizon.blind == "this is a replica, whose rows were stamped elsewhere"
             assert horizon.remedy == "Let mis.url lead to the primary."
             cycle = mis.changes([loans], {"loans": None})
-            assert cycle.regime == {"loans": "overlap"}
+            assert cycle.mode == {"loans": "overlap"}
             assert "replica" in cycle.reasons["loans"]
         with closing(small_mis.open_mis(first.url("mis"))) as mis:
             assert mis.horizon().blind == ""

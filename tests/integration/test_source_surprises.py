@@ -12,12 +12,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
-import small_mis
-from institution import eventually
-from kiva_relay import errors, pages
+from kiva_relay import errors
+from kiva_relay.capture import page
 from kiva_relay.source.stream import Relation, Stream
-from small_mis import LOANS, Poller
-from streamed import Streamed
+from testbed.rig import small_mis
+from testbed.rig.site import eventually
+from testbed.rig.small_mis import LOANS, Poller
+from testbed.rig.streamed import Streamed
 
 TODAY = date(2026, 11, 30)
 PLAIN = Stream(name="loans", resource="loan_draft", table="loan", key=("id",))
@@ -46,37 +47,37 @@ def test_moments_that_another_zone_has_no_day_for(postgres_database: str, zone: 
 def test_an_accident_with_one_row_costs_its_mapping_and_not_the_relay(
     streamed_mis: Streamed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    digest = pages._digest
+    digest = page._digest
 
     def bad(content: object, look: object) -> str:
         if look.document.name == "loan_draft":  # type: ignore[attr-defined]
             raise OverflowError("date value out of range")
         return digest(content, look)  # type: ignore[arg-type]
 
-    with streamed_mis.intake() as relay:
+    with streamed_mis.capture() as relay:
         for _ in range(3):
-            relay.intake.cycle()
-        monkeypatch.setattr(pages, "_digest", bad)
+            relay.capture.cycle()
+        monkeypatch.setattr(page, "_digest", bad)
         streamed_mis.sql("UPDATE loan SET first_name = 'Zoe' WHERE id = 1")
         streamed_mis.sql("INSERT INTO note (id, account, body) VALUES (1, 'L1', 'KIVA: x')")
-        relay.intake.cycle()
-        assert relay.intake.stopped == {"loan_draft": "a row that is not understood (OverflowError, see the log)"}
-        monkeypatch.setattr(pages, "_digest", digest)
-        relay.intake._fit._next_look.clear()
-        relay.intake.cycle()
-        assert relay.intake.stopped == {}
+        relay.capture.cycle()
+        assert relay.capture.stopped == {"loan_draft": "a row that is not understood (OverflowError, see the log)"}
+        monkeypatch.setattr(page, "_digest", digest)
+        relay.capture._fit._next_look.clear()
+        relay.capture.cycle()
+        assert relay.capture.stopped == {}
         assert relay.name("L1") == "Zoe"
 
 
 def test_what_a_page_that_failed_did_not_put_down_is_found_again_while_an_old_transaction_pins_w(
     streamed_mis: Streamed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with streamed_mis.intake() as relay, streamed_mis.another() as old:
+    with streamed_mis.capture() as relay, streamed_mis.another() as old:
         for _ in range(4):
-            relay.intake.cycle()
+            relay.capture.cycle()
         old.execute("BEGIN")
         old.execute("SELECT pg_current_xact_id()")
-        relay.intake.cycle()
+        relay.capture.cycle()
         streamed_mis.sql("UPDATE loan SET first_name = 'Zoe' WHERE id = 1")
         read = relay.mis.read
 
@@ -86,11 +87,11 @@ def test_what_a_page_that_failed_did_not_put_down_is_found_again_while_an_old_tr
             return read(stream, keys, cutoff=cutoff)
 
         monkeypatch.setattr(relay.mis, "read", interrupted)
-        relay.intake.cycle()
-        assert set(relay.intake.stopped) == {"loan_draft"}
+        relay.capture.cycle()
+        assert set(relay.capture.stopped) == {"loan_draft"}
         monkeypatch.setattr(relay.mis, "read", read)
-        relay.intake._fit._next_look.clear()  # as a reload does, or a poll that is rare
-        relay.intake.cycle()
+        relay.capture._fit._next_look.clear()  # as a reload does, or a poll that is rare
+        relay.capture.cycle()
         assert relay.name("L1") == "Zoe"
         old.execute("ROLLBACK")
 
@@ -195,8 +196,8 @@ def test_a_file_that_was_renamed_over_the_old_one_is_read(tmp_path: Path) -> Non
 def test_columns_without_a_type_are_keys_too(tmp_path: Path) -> None:
     _export(tmp_path / "mis.db", types=False)
     with closing(small_mis.open_mis(f"sqlite:///{tmp_path}/mis.db")) as mis:
-        assert mis.walk(EXPORT, after=None, limit=3) == ["1", "2", "3"]
-        assert mis.walk(EXPORT, after="3", limit=3) == ["4", "5"]
+        assert mis.scan(EXPORT, after=None, limit=3) == ["1", "2", "3"]
+        assert mis.scan(EXPORT, after="3", limit=3) == ["4", "5"]
         contents = mis.read(EXPORT, ["1", "4"], cutoff=TODAY)
         assert [(one.root and one.root["id"], one.related["client"]) for one in contents] == [
             (1, {"id": 1, "name": "Awa 1"}), (4, {"id": 4, "name": "Awa 4"}),
@@ -207,12 +208,12 @@ def test_digits_as_text_without_a_type_are_keys_and_both_together_have_no_order(
     _export(tmp_path / "mis.db", types=False, digits="text")
     with closing(small_mis.open_mis(f"sqlite:///{tmp_path}/mis.db")) as mis:
         assert [one.root and one.root["id"] for one in mis.read(EXPORT, ["1", "4"], cutoff=TODAY)] == ["1", "4"]
-        assert mis.walk(EXPORT, after="3", limit=3) == ["4", "5"]
+        assert mis.scan(EXPORT, after="3", limit=3) == ["4", "5"]
         with closing(sqlite3.connect(tmp_path / "mis.db")) as teller:
             teller.execute("INSERT INTO loan VALUES (3, 3, 100)")
             teller.commit()
         with pytest.raises(errors.RelayError, match="has no type that would give an order"):
-            mis.walk(EXPORT, after="3", limit=3)
+            mis.scan(EXPORT, after="3", limit=3)
 
 
 def test_ids_of_twenty_digits_are_text(tmp_path: Path) -> None:
@@ -223,7 +224,7 @@ def test_ids_of_twenty_digits_are_text(tmp_path: Path) -> None:
         teller.commit()
     notes = Stream(name="notes", resource="journal", table="note", key=("id",))
     with closing(small_mis.open_mis(f"sqlite:///{tmp_path}/mis.db")) as mis:
-        assert mis.walk(notes, after="12345678901234567890", limit=3) == ["98765432109876543210"]
+        assert mis.scan(notes, after="12345678901234567890", limit=3) == ["98765432109876543210"]
         assert [one.in_scope for one in mis.read(notes, ["12345678901234567890", "7" * 5000], cutoff=TODAY)] == [
             True,
             False,
@@ -256,4 +257,4 @@ def test_text_that_is_no_utf8(tmp_path: Path) -> None:
             teller.commit()
         notes = Stream(name="notes", resource="journal", table="note", key=("id",))
         with pytest.raises(errors.RelayError, match="a key of note is no UTF-8 text"):
-            mis.walk(notes, after=None, limit=3)
+            mis.scan(notes, after=None, limit=3)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-import simulated
-from simulated import Workshop
+from testbed.simulation import run
+from testbed.simulation.run import Workshop
 
 EVERYDAY = 40
 SEEDS = 2_000
@@ -17,7 +17,7 @@ AT_ONCE = 40
 
 @pytest.fixture(scope="module")
 def shop() -> Iterator[Workshop]:
-    with simulated.workshop() as opened:
+    with run.workshop() as opened:
         yield opened
 
 
@@ -29,14 +29,14 @@ def _seeds() -> Iterator[Any]:
 @pytest.mark.parametrize("first", list(_seeds()))
 def test_the_promise_is_kept_in_every_history(first: int, shop: Workshop) -> None:
     for seed in range(first, first + AT_ONCE):
-        wrong = simulated.tried(seed, shop)
+        wrong = run.tried(seed, shop)
         assert wrong is None, f"make simulate SEED={seed}\n" + "\n".join(wrong.steps)
 
 
 def test_a_seed_tells_the_same_history_twice(shop: Workshop) -> None:
     told = []
     for _ in range(2):
-        history = simulated.History(7, shop)
+        history = run.History(7, shop)
         history.run()
         history.end()
         told.append((history.steps, history.kiva.ledger))

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-import simulated
 from kiva_relay.delivery import breaker, outcome, reconciler
 from kiva_relay.delivery.client import Answer
 from kiva_relay.delivery.courier import Courier
@@ -20,7 +19,8 @@ from kiva_relay.outbox import mirror, query, recovery, store, table
 from kiva_relay.outbox import state as machine
 from kiva_relay.outbox.state import State
 from kiva_relay.outbox.witness import Witness
-from simulated import Mood, Workshop
+from testbed.simulation import run
+from testbed.simulation.run import Mood, Workshop
 
 pytestmark = pytest.mark.long
 
@@ -35,7 +35,7 @@ Break = Callable[[pytest.MonkeyPatch, Workshop], None]
 
 @pytest.fixture
 def shop() -> Iterator[Workshop]:
-    with simulated.workshop() as opened:
+    with run.workshop() as opened:
         yield opened
 
 
@@ -46,9 +46,9 @@ def sends_before_it_writes(patch: pytest.MonkeyPatch, _shop: Workshop) -> None:
         if not self._something_due(resource) or not self._may_send(resource):
             return False
         token = self._token(resource)
-        with self._bench.outbox.engine.connect() as tx:
-            due = query.due(tx, resource, limit=1, now=self._bench.clock.now())
-        answer = self._bench.client.post(f"/{resource}", (due[0].body or "").encode(), token=token.text, key="")
+        with self._context.outbox.engine.connect() as tx:
+            due = query.due(tx, resource, limit=1, now=self._context.clock.now())
+        answer = self._context.client.post(f"/{resource}", (due[0].body or "").encode(), token=token.text, key="")
         batch = self._claim(resource)
         if batch is not None:
             self._settle(batch, answer, token)
@@ -153,7 +153,7 @@ RULES: dict[str, tuple[Break, Mood]] = {
             kills=0,
             switch=0,
             steps=30,
-            actors={"courier": 4, "intake": 5, "lookout": 6, "institution": 6, "time": 6},
+            actors={"courier": 4, "capture": 5, "refresher": 6, "institution": 6, "time": 6},
         ),
     ),
     "adopt": (does_not_look_before_it_sends, DRAFTS),
@@ -168,7 +168,7 @@ MOST_SEEDS = 150
 def test_a_history_goes_wrong_without(rule: str, shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     breaks, mood = RULES[rule]
     breaks(monkeypatch, shop)
-    found = next((wrong for seed in range(MOST_SEEDS) if (wrong := simulated.tried(seed, shop, mood=mood))), None)
+    found = next((wrong for seed in range(MOST_SEEDS) if (wrong := run.tried(seed, shop, mood=mood))), None)
     assert found is not None, f"{MOST_SEEDS} histories went well although: {breaks.__doc__}"
     print(f"seed {found.seed}:\n" + "\n".join(found.steps))  # noqa: T201 - `pytest -rP` shows the history
 
@@ -178,7 +178,7 @@ OUTAGE = dataclasses.replace(DRAFTS, trouble=1, faults={"status 502": 1}, kills=
 
 def doubts_after_an_outage(shop: Workshop) -> int:
     """Sixty drafts wait, and for an hour Kiva's gateway answers 502 to whatever is posted, though it lists its loans."""
-    history = simulated.History(1, shop, OUTAGE)
+    history = run.History(1, shop, OUTAGE)
     history.begin()
     for _ in range(60):
         history.mis.open_loan()

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-import configuration
 from kiva_relay import cli
 from kiva_relay.cli import frame
 from kiva_relay.config import loader
 from kiva_relay.config.settings import Settings
 from kiva_relay.errors import UsageError
+from testbed.rig import configuration
 
 NOW = datetime(2026, 12, 1, 9, 0, tzinfo=UTC)
 

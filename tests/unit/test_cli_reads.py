@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-import mapping_file
 from kiva_relay import errors
 from kiva_relay.cli import reads
 from kiva_relay.source import named
+from testbed.rig import mapping_file
 
 SQL = """\
 relations:

@@ -11,21 +11,21 @@ from typing import Any
 
 import pytest
 
-from kiva_relay.demo import judge
-from kiva_relay.demo.branch import BRANCHES
-from kiva_relay.demo.chronicle import Chronicle
-from kiva_relay.demo.judge import Case
-from kiva_relay.demo.owed import Borrower, Draft, Note, Owed, Position
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.state import State
 from kiva_relay.resource import body as json_body
 from kiva_relay.sandbox import catalogue
+from testbed.institution.branch import BRANCHES
+from testbed.judge import judge
+from testbed.judge.expected import Borrower, Expected, ExpectedDraft, ExpectedNote, ExpectedPosition
+from testbed.judge.history import History
+from testbed.judge.judge import Case
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
 LIVESTOCK = next(one["activity_id"] for one in catalogue.lists()["activities"] if one["activity"] == "Livestock")
 
 
-def draft(identity: str, **changes: Any) -> Draft:
+def draft(identity: str, **changes: Any) -> ExpectedDraft:
     values: dict[str, Any] = {
         "identity": identity,
         "kind": 1,
@@ -43,7 +43,7 @@ def draft(identity: str, **changes: Any) -> Draft:
         "purpose": "Elevage",
         "publishable": True,
     }
-    return Draft(**(values | changes))
+    return ExpectedDraft(**(values | changes))
 
 
 def draft_body(identity: str) -> dict[str, Any]:
@@ -87,20 +87,23 @@ def text(body: Any) -> str:
 def case() -> Case:
     """A day on which everything went well: a draft sent, one adopted, a position sent twice over, a note, a doubt."""
     sent, typed = draft("A-1"), draft("A-2")
-    owed = Owed(
+    owed = Expected(
         drafts={"A-1": sent, "A-2": typed},
-        positions={"A-1": Position("A-1", Decimal("500.000000"), Decimal(250000))},
-        notes={"7": Note("7", "A-1", NOW, "She bought a sheep."), "8": Note("8", "A-2", NOW, "Her stall doubled.")},
+        positions={"A-1": ExpectedPosition("A-1", Decimal("500.000000"), Decimal(250000))},
+        notes={
+            "7": ExpectedNote("7", "A-1", NOW, "She bought a sheep."),
+            "8": ExpectedNote("8", "A-2", NOW, "Her stall doubled."),
+        },
         internal_notes=3,
     )
-    chronicle = Chronicle()
-    chronicle.note(owed.drafts)
+    history = History()
+    history.note(owed.drafts)
     first, second = {"loan_id": "A-1", "amount": Decimal(100)}, {"loan_id": "A-1", "amount": Decimal("500.00")}
     news = {"internal_loan_id": "A-1", "subject": "News", "body": "She bought a sheep."}
     doubtful = {"internal_loan_id": "A-2", "subject": "News", "body": "Her stall doubled."}
     return Case(
         owed=owed,
-        chronicle=chronicle,
+        history=history,
         since=date(2026, 11, 1),
         ledger=[
             record(1, "loan_draft", draft_body("A-1"), loan_draft_uuid="u-1"),
@@ -278,7 +281,7 @@ def _without(case: Case, *numbers: int) -> Case:
 
 def test_what_was_true_when_it_was_sent_is_good(case: Case) -> None:
     corrected = draft("A-1", principal=Decimal(300000), disbursal=date(2026, 11, 22))
-    case.chronicle.note({"A-1": corrected})
+    case.history.note({"A-1": corrected})
     drafts = dict(case.owed.drafts) | {"A-1": corrected}
     owed = dataclasses.replace(case.owed, drafts=drafts)
     assert judge.judge(dataclasses.replace(case, owed=owed)).differences == []
@@ -319,7 +322,7 @@ def test_a_refusal_counts_only_when_the_mis_bears_it_out(case: Case) -> None:
 
 def test_a_position_that_fell_waits_for_a_person(case: Case) -> None:
     fell = _with(_without(case, 3), 4, state=State.WAITING, evidence=None, reason="position_fell", amount="50")
-    owed = dataclasses.replace(case.owed, positions={"A-1": Position("A-1", Decimal(50), Decimal(250000))})
+    owed = dataclasses.replace(case.owed, positions={"A-1": ExpectedPosition("A-1", Decimal(50), Decimal(250000))})
     verdict = judge.judge(dataclasses.replace(fell, owed=owed))
     assert verdict.differences == []
     assert [one.id for one in verdict.waiting] == [4]

@@ -6,8 +6,8 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kiva_relay.demo import loan, schedule
-from kiva_relay.demo.schedule import Movement
+from testbed.institution import loan, schedule
+from testbed.institution.schedule import Movement
 
 START = date(2026, 1, 31)
 

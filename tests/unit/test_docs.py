@@ -16,8 +16,6 @@ import sqlalchemy as sa
 import typer
 from ruamel.yaml import YAML
 
-import configuration
-import yaml_text
 from kiva_relay import cli, errors, meter
 from kiva_relay.cli import words
 from kiva_relay.config import loader, settings
@@ -28,6 +26,7 @@ from kiva_relay.mapping.function import FUNCTIONS
 from kiva_relay.outbox import hold, state, table
 from kiva_relay.resource import refusal
 from kiva_relay.source import dialect
+from testbed.rig import configuration, yaml_text
 
 ROOT = Path(__file__).parents[2]
 TO_RENDER = "run: make docs"

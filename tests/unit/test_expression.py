@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kiva_relay.mapping import engine, expression, function
 from kiva_relay.mapping.function import FUNCTIONS, Refused, Run
-from kiva_relay.mapping.lookup import Lists, Table
+from kiva_relay.mapping.lookup import Lists, LookupTable
 
 LOANS = [{"currency": "XOF", "purpose": None}, {"currency": "XOF", "purpose": "Elevage"}]
 NAMES: dict[str, Any] = {
@@ -180,7 +180,7 @@ def test_an_unknown_code_is_refused_unless_something_stands_in_for_it() -> None:
 
 
 def test_a_name_without_translation_may_be_one_of_kivas_already(tmp_path: Any) -> None:
-    table = Table("activities.csv", tmp_path, {"elevage": "Livestock"})
+    table = LookupTable("activities.csv", tmp_path, {"elevage": "Livestock"})
     lists = Lists.of(
         {"activities": [{"activity": "Livestock", "activity_id": 79}, {"activity": "Pigs", "activity_id": 81}]}
     )

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-import configuration
 from kiva_relay.config import loader
 from kiva_relay.errors import ConfigurationError, Mistake, UsageError
+from testbed.rig import configuration
 
 FIVE_MISTAKES = """\
 kiva:

@@ -11,7 +11,7 @@ from kiva_relay.mapping.field_reader import LONG_FORM
 from kiva_relay.mapping.function import FUNCTIONS
 from kiva_relay.mapping.lookup import REFUSALS
 from kiva_relay.mapping.source_reader import RELATION, SOURCE
-from kiva_relay.mapping.tree import Report
+from kiva_relay.mapping.tree import MistakeReport
 
 DOCS = Path(__file__).parents[2] / "docs" / "mapping.md"
 TEXT = DOCS.read_text("utf-8")
@@ -24,7 +24,7 @@ def test_every_block_loads(tmp_path: Path, block: str) -> None:
     file = tmp_path / "mapping.yaml"
     file.write_text(block, "utf-8")
     if block.startswith(FILE):
-        report = Report(file)
+        report = MistakeReport(file)
         assert trap.read(file, report) is not None
         assert report.mistakes == []
         return

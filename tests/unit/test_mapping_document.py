@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kiva_relay.errors import ConfigurationError, Mistake
-from mapping_file import DRAFT, changed, load
+from testbed.rig.mapping_file import DRAFT, changed, load
 
 
 def mistakes(folder: Path, text: str, **parameters: object) -> list[Mistake]:

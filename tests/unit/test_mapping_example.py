@@ -6,7 +6,7 @@ import pytest
 
 from kiva_relay.errors import ConfigurationError
 from kiva_relay.mapping import example
-from mapping_file import DRAFT, load
+from testbed.rig.mapping_file import DRAFT, load
 
 EXAMPLES = """\
 today: 2026-11-23
@@ -28,7 +28,7 @@ examples:
 """
 
 
-def run(folder: Path, text: str) -> list[example.Result]:
+def run(folder: Path, text: str) -> list[example.ExampleResult]:
     (folder / "loan_draft.test.yaml").write_text(text, "utf-8")
     return example.run(load(folder, DRAFT))
 

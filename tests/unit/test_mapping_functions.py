@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
-import mapping_file
 from kiva_relay.mapping import expression, function, name, operation
 from kiva_relay.mapping.function import FUNCTIONS, WORLD, Refused, Run
-from kiva_relay.mapping.lookup import Table
+from kiva_relay.mapping.lookup import LookupTable
+from testbed.rig import mapping_file
 
 RUN = Run(
     lists=mapping_file.LISTS,
-    tables={"activities.csv": Table("activities.csv", Path(), {"elevage": "Livestock"})},
+    tables={"activities.csv": LookupTable("activities.csv", Path(), {"elevage": "Livestock"})},
     timezone="Africa/Dakar",
 )
 EXAMPLES = [(source, given) for each in FUNCTIONS.values() for source, given in each.examples]

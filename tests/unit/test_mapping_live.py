@@ -10,7 +10,7 @@ import pytest
 from kiva_relay.errors import ConfigurationError, RelayError, Unreachable
 from kiva_relay.mapping import document, live
 from kiva_relay.mapping.plan import Parameter
-from mapping_file import DRAFT, changed, load
+from testbed.rig.mapping_file import DRAFT, changed, load
 
 SCHEMA = {
     "m_loan": {

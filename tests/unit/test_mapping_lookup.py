@@ -6,7 +6,7 @@ import pytest
 
 from kiva_relay.mapping import lookup
 from kiva_relay.mapping.lookup import Lists, ListsUnknown, Unknown
-from mapping_file import LISTS
+from testbed.rig.mapping_file import LISTS
 
 
 @pytest.mark.parametrize(

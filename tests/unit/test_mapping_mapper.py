@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from kiva_relay.mapping import mapper
 from kiva_relay.mapping.lookup import Lists
-from kiva_relay.mapping.plan import Mapping
+from kiva_relay.mapping.plan import Document
 from kiva_relay.resource import body as bodies
-from kiva_relay.resource.kind import Facts
+from kiva_relay.resource.kind import CheckFacts
 from kiva_relay.source.reader import Content
-from mapping_file import DRAFT, TODAY, changed, context, load
+from testbed.rig.mapping_file import DRAFT, TODAY, changed, context, load
 
 ROOT = {
     "id": 871,
@@ -235,26 +235,26 @@ checks: {principal: lent}
 """
 
 
-def position(folder: Path, facts: Facts, **row: Any) -> mapper.Mapped:
+def position(folder: Path, facts: CheckFacts, **row: Any) -> mapper.Mapped:
     root = {"id": 1, "account_no": "1", "client_no": "9", "repaid": Decimal("40.000000"), "lent": Decimal("100.000000")}
     given = Content("1", in_scope=True, root=root | row, related={})
     return mapper.apply(load(folder, REPAYMENT, name="repayment"), given, context=context(facts=facts))
 
 
 def test_a_position_is_on_the_basis_that_was_agreed(tmp_path: Path) -> None:
-    repaid = position(tmp_path, Facts(today=TODAY))
+    repaid = position(tmp_path, CheckFacts(today=TODAY))
     assert repaid.body == {"loan_id": "1", "amount": Decimal("40.00")}
     assert (repaid.client_id, repaid.bounds) == ("9", {"principal": Decimal(100)})
     assert bodies.encode(repaid.body) == b'{"amount":40.00,"loan_id":"1"}'
-    outstanding = position(tmp_path, Facts(today=TODAY, columns=3, basis="principal_outstanding"))
+    outstanding = position(tmp_path, CheckFacts(today=TODAY, columns=3, basis="principal_outstanding"))
     assert outstanding.body == {"loan_id": "1", "client_id": "9", "amount": Decimal("60.00")}
-    unknown = position(tmp_path, Facts(today=TODAY, basis="principal_outstanding"), lent=None)
+    unknown = position(tmp_path, CheckFacts(today=TODAY, basis="principal_outstanding"), lent=None)
     assert codes(unknown) == [("principal_unknown", "amount")]
 
 
 def test_what_a_person_decides_is_no_refusal_of_the_mapping(tmp_path: Path) -> None:
-    assert position(tmp_path, Facts(today=TODAY), repaid=Decimal(101)).body is not None
-    assert codes(position(tmp_path, Facts(today=TODAY), repaid=Decimal(-1))) == [("amount_negative", "amount")]
+    assert position(tmp_path, CheckFacts(today=TODAY), repaid=Decimal(101)).body is not None
+    assert codes(position(tmp_path, CheckFacts(today=TODAY), repaid=Decimal(-1))) == [("amount_negative", "amount")]
 
 
 anything = st.one_of(
@@ -271,13 +271,13 @@ anything = st.one_of(
 
 
 @pytest.fixture(scope="module")
-def draft(tmp_path_factory: pytest.TempPathFactory) -> Mapping:
+def draft(tmp_path_factory: pytest.TempPathFactory) -> Document:
     return load(tmp_path_factory.mktemp("draft"), DRAFT)
 
 
 @settings(max_examples=200, deadline=None)
 @given(data=st.data())
-def test_whatever_the_row_holds_nothing_is_raised(draft: Mapping, data: st.DataObject) -> None:
+def test_whatever_the_row_holds_nothing_is_raised(draft: Document, data: st.DataObject) -> None:
     root = {name: data.draw(anything) for name in ROOT}
     related = {
         "client": data.draw(st.none() | st.fixed_dictionaries(dict.fromkeys(RELATED["client"], anything)) | anything),

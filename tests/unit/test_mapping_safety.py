@@ -11,14 +11,14 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-import mapping_file
 from kiva_relay import errors
 from kiva_relay.config import shipped
 from kiva_relay.errors import ConfigurationError
 from kiva_relay.mapping import document, engine, expression, lookup, trap
 from kiva_relay.mapping.expression import Wrong
 from kiva_relay.mapping.function import Refused, Run
-from kiva_relay.mapping.tree import Report
+from kiva_relay.mapping.tree import MistakeReport
+from testbed.rig import mapping_file
 
 ESCAPES = [
     "''.__class__.__mro__[1].__subclasses__()",
@@ -216,6 +216,6 @@ def test_any_file_is_read_or_its_mistakes_are_told(tmp_path: Path, data: st.Data
 def test_any_bytes_are_a_file_or_a_mistake(tmp_path: Path, data: bytes) -> None:
     file = tmp_path / "x.yaml"
     file.write_bytes(data)
-    report = Report(file)
+    report = MistakeReport(file)
     assert trap.read(file, report) is not None or report.mistakes
     document.read(file, folders=[tmp_path], parameters={})

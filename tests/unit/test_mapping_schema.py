@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-import json_schema
 from kiva_relay.mapping import document, function, schema
 from kiva_relay.mapping.field_reader import LONG_FORM, STEPS
 from kiva_relay.resource.kind import RESOURCES
+from testbed.rig import json_schema
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "mapping.md").read_text("utf-8")

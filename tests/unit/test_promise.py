@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-import promise
 from kiva_relay.outbox import state as machine
 from kiva_relay.outbox.state import Actor, State
-from promise_world import RULES, Arrow, Case
+from testbed.model import promise
+from testbed.model.world import RULES, Arrow, Case
 
 
 def events(**often: int) -> tuple[tuple[str, int], ...]:

@@ -9,11 +9,11 @@ import pytest
 
 from kiva_relay.mapping import lookup
 from kiva_relay.resource import field, loan_draft, refusal
-from kiva_relay.resource.kind import RESOURCES, Facts
+from kiva_relay.resource.kind import RESOURCES, CheckFacts
 from kiva_relay.resource.refusal import Refusal
 
 TODAY = date(2026, 11, 23)
-FACTS = Facts(today=TODAY)
+FACTS = CheckFacts(today=TODAY)
 
 
 def entrep(number: int = 1, **changes: Any) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def draft(*entreps: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return body | changes
 
 
-def codes(body: dict[str, Any], resource: str = "loan_draft", facts: Facts = FACTS) -> list[tuple[str, str]]:
+def codes(body: dict[str, Any], resource: str = "loan_draft", facts: CheckFacts = FACTS) -> list[tuple[str, str]]:
     return [(each.code, each.field) for each in RESOURCES[resource].check(body, facts)]
 
 
@@ -90,8 +90,10 @@ def test_the_last_day_is_the_last_that_is_taken() -> None:
     body = draft(disburse_time="2026-11-01")
     last = loan_draft.publish_by(body)
     assert last == date(2026, 11, 30)
-    assert codes(body, facts=Facts(today=last)) == []
-    assert codes(body, facts=Facts(today=last + timedelta(days=1))) == [("disbursed_too_long_ago", "disburse_time")]
+    assert codes(body, facts=CheckFacts(today=last)) == []
+    assert codes(body, facts=CheckFacts(today=last + timedelta(days=1))) == [
+        ("disbursed_too_long_ago", "disburse_time")
+    ]
     assert loan_draft.publish_by({}) is None
 
 
@@ -124,13 +126,13 @@ def test_what_the_coordinator_still_has_to_add() -> None:
 )
 def test_positions_on_both_bases(basis: str, amount: int, previous: int | None, expected: list[str]) -> None:
     before = None if previous is None else Decimal(previous)
-    facts = Facts(today=TODAY, basis=basis, principal=Decimal(100), previous=before)
+    facts = CheckFacts(today=TODAY, basis=basis, principal=Decimal(100), previous=before)
     found = codes({"loan_id": "L1", "amount": Decimal(amount)}, "repayment", facts)
     assert [code for code, _ in found] == expected
 
 
 def test_a_position_is_turned_without_losing_its_digits() -> None:
-    facts = Facts(today=TODAY, columns=3, basis="principal_outstanding", principal=Decimal("100.000000"))
+    facts = CheckFacts(today=TODAY, columns=3, basis="principal_outstanding", principal=Decimal("100.000000"))
     sent = RESOURCES["repayment"].complete({"loan_id": "1", "client_id": "9", "amount": Decimal("40.10")}, facts)
     assert sent == {"loan_id": "1", "client_id": "9", "amount": Decimal("59.90")}
     assert str(sent["amount"]) == "59.90"
@@ -139,7 +141,7 @@ def test_a_position_is_turned_without_losing_its_digits() -> None:
 def test_the_client_goes_along_on_three_columns_only() -> None:
     body = {"internal_loan_id": "1", "internal_client_id": "9", "subject": "News", "body": "Good."}
     journal = RESOURCES["journal"]
-    assert journal.complete(body, Facts(today=TODAY, columns=3)) == body
+    assert journal.complete(body, CheckFacts(today=TODAY, columns=3)) == body
     assert "internal_client_id" not in journal.complete(body, FACTS)
     assert codes({"internal_loan_id": "1"}, "journal") == [("missing", "subject"), ("missing", "body")]
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from kiva_relay.sandbox import publishing
-from partner_caller import draft_body
+from testbed.rig.partner_caller import draft_body
 
 TODAY = date(2026, 11, 23)
 

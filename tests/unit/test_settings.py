@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-import configuration
 from kiva_relay.config import loader, settings, shipped
 from kiva_relay.config.kiva import ENVIRONMENTS
 from kiva_relay.config.settings import Settings
+from testbed.rig import configuration
 
 
 def load(folder: Path, *more: str, text: str = configuration.WRITTEN) -> Settings:

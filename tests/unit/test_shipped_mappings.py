@@ -8,7 +8,7 @@ import pytest
 from kiva_relay.config import shipped
 from kiva_relay.errors import ConfigurationError
 from kiva_relay.mapping import document, example, lookup
-from kiva_relay.mapping.plan import Mapping
+from kiva_relay.mapping.plan import Document
 
 FOLDER = shipped.folder("mappings") / "fineract"
 MAPPINGS = document.load([FOLDER], parameters={"kiva_fund": 2})
@@ -44,20 +44,20 @@ def test_there_are_six() -> None:
 
 
 @pytest.mark.parametrize("mapping", ALL)
-def test_each_has_examples_and_they_pass(mapping: Mapping) -> None:
+def test_each_has_examples_and_they_pass(mapping: Document) -> None:
     results = example.run(mapping)
     assert results
     assert [result.diff for result in results if not result.passed] == []
 
 
 @pytest.mark.parametrize("mapping", ALL)
-def test_none_has_a_warning(mapping: Mapping) -> None:
+def test_none_has_a_warning(mapping: Document) -> None:
     # An unwatched table inside a sql: would be one.
     assert mapping.warnings == ()
 
 
 @pytest.mark.parametrize("mapping", MAPPINGS, ids=lambda mapping: mapping.name)
-def test_none_knows_an_id_of_one_institution(mapping: Mapping) -> None:
+def test_none_knows_an_id_of_one_institution(mapping: Document) -> None:
     assert ":kiva_fund" in mapping.stream.where
     assert mapping.stream.parameters == {"kiva_fund": 2}
     assert not re.search(r"(?:fund_id|_cv_id)\s*(?:=|IN)\s*\(?\d", mapping.file.read_text("utf-8"))

@@ -7,11 +7,11 @@ from typing import Any, cast
 
 import pytest
 
-from kiva_relay import follow
+from kiva_relay.capture import follow
 from kiva_relay.source import pgoutput, slot
-from kiva_relay.source.route import Snapshot
+from kiva_relay.source.route import VisibleTransactions
 
-USABLE = slot.Facts(
+USABLE = slot.SlotFacts(
     name="kiva_relay_sandbox_mis", role="kiva_relay", next_xid=100, wal_level="logical", keep="10GB", standbys="",
     standby=False, may_follow=True, published=True, partial=False, there=True, here=True, plugin="pgoutput", reader=None,
     wal_status="reserved", kept=0,
@@ -33,7 +33,7 @@ USABLE = slot.Facts(
     ],
 )
 def test_a_snapshot_sees_what_was_committed_before_it(snapshot: str, xid32: int, seen: bool) -> None:  # noqa: FBT001 - a table's column
-    assert Snapshot.parse(snapshot).sees(xid32) is seen
+    assert VisibleTransactions.parse(snapshot).sees(xid32) is seen
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ class _Clock:
 
 def test_reading_may_run_ahead_and_then_waits_until_its_share_is_kept() -> None:
     clock, nothing = _Clock(), cast("Any", None)
-    following = follow.Follow(
+    following = follow.StreamFollower(
         mis=nothing, outbox=nothing, clock=cast("Any", clock), url="postgresql://h/d", password=None, name="n",
         required=False, share=0.05, news=lambda: None,
     )  # fmt: skip

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kiva_relay.config import sample, settings
-from kiva_relay.config.database import Outbox
+from kiva_relay.config.database import OutboxSettings
 
 SYSTEMD = Path(__file__).parents[2] / "systemd"
 UNIT = SYSTEMD / "kiva-relay.service"
@@ -68,7 +68,7 @@ def test_state_is_private_and_the_witness_has_a_folder_of_its_own() -> None:
     assert values("StateDirectory") == ["kiva-relay kiva-relay-witness"]
     assert values("StateDirectoryMode") == ["0700"]
     assert values("User") == ["kiva-relay"]
-    outbox = Outbox()
+    outbox = OutboxSettings()
     assert outbox.file == Path("/var/lib/kiva-relay/outbox.db")
     assert outbox.witness.is_relative_to("/var/lib/kiva-relay-witness")
 

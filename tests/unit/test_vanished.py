@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from kiva_relay import vanished
-from kiva_relay.vanished import _Habit
+from kiva_relay.capture import vanished
+from kiva_relay.capture.vanished import _Habit
 
 
 def learnt(rows: int = 80, columns: tuple[str, ...] = ("name", "story")) -> _Habit:

@@ -23,7 +23,6 @@ from kiva_relay import __version__
 from kiva_relay.errors import RelayError, UsageError, nearest
 
 COMMANDS: Mapping[str, str] = {
-    "demo": "See it work: an MIS, a stand-in for Kiva and the relay, on this machine",
     "config sample": "Print the complete configuration, each setting explained",
     "check": "Look at everything the relay needs, change nothing",
     "mapping list": "The mappings, and what each reads and makes",
@@ -62,7 +61,6 @@ COMMANDS: Mapping[str, str] = {
 _MAP = """\
 kiva-relay {version}: sends loans, repayments and journals from your MIS to Kiva, once each
 
-  see it work       demo
   before it runs    config sample · check · mapping · rehearse · sandbox
   while it runs     status     is it working?          review    what waits for the coordinator?
                     outbox     one thing: where is it, why?      outbox list|show

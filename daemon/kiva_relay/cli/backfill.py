@@ -15,14 +15,14 @@ import typer
 from sqlalchemy.engine import Connection
 
 from kiva_relay import log
-from kiva_relay.cli import comparison, frame, mappings, walks
+from kiva_relay.cli import comparison, frame, mappings, scans
 from kiva_relay.config.settings import Settings
 from kiva_relay.errors import UsageError, counted
-from kiva_relay.outbox import binding, mirror, table, walk
+from kiva_relay.outbox import binding, mirror, scan, table
 from kiva_relay.outbox.state import State
-from kiva_relay.relay import Relay
 from kiva_relay.resource import refusal
 from kiva_relay.resource.refusal import Refusal
+from kiva_relay.service.relay import Relay
 
 _REASONS = 12
 
@@ -53,7 +53,7 @@ class _Tally:
 def command(
     config: frame.Config = None,
     *,
-    mapping: walks.Chosen = None,
+    mapping: scans.Chosen = None,
     dry_run: DryRun = False,
     note: frame.Note = "",
     yes: frame.Yes = False,
@@ -66,7 +66,7 @@ def command(
     where it was. With --dry-run: what would be owed, what Kiva has already, what would be refused and why.
     """
     settings = frame.load(config)
-    names = walks.chosen(settings, mapping)
+    names = scans.chosen(settings, mapping)
     if dry_run:
         return _would(settings, names, as_json=as_json)
     if as_json:
@@ -78,7 +78,7 @@ def command(
     if not frame.agreed("Read the whole book in?", yes=yes):
         frame.say("Nothing was changed.")
         return 0
-    return walks.go(settings, "backfill", names, note=note)
+    return scans.go(settings, "backfill", names, note=note)
 
 
 def _would(settings: Settings, names: Collection[str], *, as_json: bool) -> int:
@@ -97,7 +97,7 @@ def _would(settings: Settings, names: Collection[str], *, as_json: bool) -> int:
 
                 def told() -> None:
                     with reader.outbox.read() as tx:
-                        under_way = [one for one in (walk.of(tx, name) for name in names) if one is not None]
+                        under_way = [one for one in (scan.of(tx, name) for name in names) if one is not None]
                     advance(sum(one.done for one in under_way), sum(one.total for one in under_way))
 
                 reader.capture(told)

@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from kiva_relay import opening
 from kiva_relay.cli import examination, frame, mappings, reads
 from kiva_relay.cli.finding import Finding
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
 from kiva_relay.errors import ConfigurationError, counted
+from kiva_relay.service import opening
 
 _ABOUT = 15
 

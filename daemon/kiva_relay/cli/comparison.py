@@ -8,17 +8,18 @@ from zoneinfo import ZoneInfo
 
 import rich.progress
 
-from kiva_relay import opening, owing
+from kiva_relay.capture import owed
 from kiva_relay.cli import frame, mappings
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
 from kiva_relay.errors import RelayError, UsageError, counted
 from kiva_relay.mapping import book, lookup, mapper
-from kiva_relay.mapping.book import KINDS, Change, Difference
-from kiva_relay.mapping.plan import Mapping
+from kiva_relay.mapping.book import KINDS, Change, MappingDifference
+from kiva_relay.mapping.plan import Document
 from kiva_relay.outbox import listing
 from kiva_relay.outbox.state import State
 from kiva_relay.resource import window
+from kiva_relay.service import opening
 from kiva_relay.source.mis import Mis
 
 _SAMPLES = 3
@@ -31,7 +32,7 @@ _SENT = (State.DELIVERED, State.SENDING, State.IN_DOUBT)
 class Compared:
     """A difference, and where the loans that it concerns stand: waiting to be sent, or at Kiva."""
 
-    difference: Difference
+    difference: MappingDifference
     waiting: int
     sent: int
 
@@ -46,12 +47,10 @@ def context(settings: Settings, *, quiet: bool = False) -> mapper.Context:
         if not quiet:
             frame.notice(f"Kiva's lists are not known: {error}")
     today = now.astimezone(ZoneInfo(settings.mis.timezone)).date()
-    return owing.context(
-        settings, lists=lists, today=today, cutoff=window.report(settings, now).cutoff, photos="sha256"
-    )
+    return owed.context(settings, lists=lists, today=today, cutoff=window.report(settings, now).cutoff, photos="sha256")
 
 
-def compare(settings: Settings, old: Mapping, new: Mapping, mis: Mis | None = None) -> Compared:
+def compare(settings: Settings, old: Document, new: Document, mis: Mis | None = None) -> Compared:
     """Both versions over the whole book, with progress.
 
     Raises:
@@ -93,7 +92,7 @@ class _Advance:
         self._bar.update(self._task, completed=done, total=total, rate=f"{speed:,.0f}/s" if speed else "")
 
 
-def _standing(settings: Settings, new: Mapping, changes: Sequence[Change]) -> tuple[int, int]:
+def _standing(settings: Settings, new: Document, changes: Sequence[Change]) -> tuple[int, int]:
     """How many of the loans wait to be sent, and how many are at Kiva; none without an outbox."""
     identities = {change.identity for change in changes}
     with contextlib.suppress(UsageError), frame.outbox(settings) as outbox, outbox.read() as tx:
@@ -102,7 +101,7 @@ def _standing(settings: Settings, new: Mapping, changes: Sequence[Change]) -> tu
     return 0, 0
 
 
-def show(compared: Compared, new: Mapping, *, everything: bool = False, show_names: bool = False) -> None:
+def show(compared: Compared, new: Document, *, everything: bool = False, show_names: bool = False) -> None:
     """The difference in words: how many, which fields, where they stand, and some of them."""
     found = compared.difference
     kinds = Counter(change.kind for change in found.changes)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from kiva_relay import errors, opening
+from kiva_relay import errors
 from kiva_relay.cli import frame, mappings, noticing, reads
 from kiva_relay.cli.finding import Finding, failed
 from kiva_relay.clock import SystemClock
@@ -17,9 +17,10 @@ from kiva_relay.delivery import mirror
 from kiva_relay.delivery.client import Client
 from kiva_relay.delivery.token import SCOPES, Token, Tokens
 from kiva_relay.mapping import example
-from kiva_relay.mapping.document import Mapping
+from kiva_relay.mapping.document import Document
 from kiva_relay.outbox import binding, migration, table
 from kiva_relay.outbox.database import Outbox
+from kiva_relay.service import opening
 from kiva_relay.source.mis import Mis
 
 _OK = 200
@@ -47,7 +48,7 @@ def configuration(settings: Settings) -> Iterator[Finding]:
             yield failed("secrets", error)
 
 
-def documents(found: Sequence[Mapping]) -> Iterator[Finding]:
+def documents(found: Sequence[Document]) -> Iterator[Finding]:
     """The mappings and the examples beside them."""
     if not found:
         yield Finding(
@@ -82,7 +83,7 @@ def documents(found: Sequence[Mapping]) -> Iterator[Finding]:
 # ---------------------------------------------------------------- the MIS
 
 
-def mis(settings: Settings, found: Sequence[Mapping]) -> Iterator[Finding]:
+def mis(settings: Settings, found: Sequence[Document]) -> Iterator[Finding]:
     """The MIS: reached, read, not written; its clock; how changes are noticed; the mappings against its columns."""
     opened = None
     try:
@@ -142,7 +143,7 @@ def _clocks(settings: Settings, opened: Mis) -> Finding:
     return Finding("ok", "clocks", text)
 
 
-def _mappings_fit(settings: Settings, opened: Mis, found: Sequence[Mapping]) -> Iterator[Finding]:
+def _mappings_fit(settings: Settings, opened: Mis, found: Sequence[Document]) -> Iterator[Finding]:
     wrong = mappings.verified(found, opened)
     if wrong is not None:
         severe = any(mistake.severity == "error" for mistake in wrong.mistakes)

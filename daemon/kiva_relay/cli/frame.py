@@ -95,7 +95,7 @@ def outbox(settings: Settings) -> Iterator[Outbox]:
     Raises:
         UsageError: there is none yet, it belongs to the service, or it is of another version.
     """
-    from kiva_relay import opening  # noqa: PLC0415 - it brings the whole daemon with it
+    from kiva_relay.service import opening  # noqa: PLC0415 - it brings the whole daemon with it
 
     opened = None
     try:

@@ -4,15 +4,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from kiva_relay import errors, opening
+from kiva_relay import errors
 from kiva_relay.cli import comparison, frame, mappings
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
 from kiva_relay.errors import ConfigurationError, Mistake, RelayError, Unreachable, counted
 from kiva_relay.mapping import lookup, mapper, survey
-from kiva_relay.mapping.document import Mapping
+from kiva_relay.mapping.document import Document
 from kiva_relay.mapping.plan import Leaf
 from kiva_relay.resource import refusal
+from kiva_relay.service import opening
 from kiva_relay.source.mis import Mis
 
 
@@ -49,7 +50,7 @@ def _files(mistakes: Sequence[Mistake]) -> set[Path]:
     return {mistake.file for mistake in mistakes if mistake.severity == "error"}
 
 
-def _live(settings: Settings, found: Sequence[Mapping], known: Sequence[Mistake]) -> list[Mistake]:
+def _live(settings: Settings, found: Sequence[Document], known: Sequence[Mistake]) -> list[Mistake]:
     """The mistakes, with those of the columns and, where these are right, what the rows in scope say."""
     mis = opening.open_mis(settings, clock=SystemClock())
     try:
@@ -66,12 +67,12 @@ def _live(settings: Settings, found: Sequence[Mapping], known: Sequence[Mistake]
         mis.close()
 
 
-def _answered(mapping: Mapping) -> bool:
+def _answered(mapping: Document) -> bool:
     """Whether the configuration says all that the mapping asks for; what it does not say is told once for all files."""
     return all(parameter.name in mapping.stream.parameters for parameter in mapping.parameters)
 
 
-def _rows(mapping: Mapping, mis: Mis, context: mapper.Context) -> list[Mistake]:
+def _rows(mapping: Document, mis: Mis, context: mapper.Context) -> list[Mistake]:
     try:
         return survey.look(mapping, mis, context=context)
     except Unreachable:
@@ -80,7 +81,7 @@ def _rows(mapping: Mapping, mis: Mis, context: mapper.Context) -> list[Mistake]:
         return [Mistake(mapping.file, 0, 0, "source", str(reason))]
 
 
-def _names(settings: Settings, found: Sequence[Mapping]) -> Iterator[Mistake]:
+def _names(settings: Settings, found: Sequence[Document]) -> Iterator[Mistake]:
     """Names that the mappings and their code tables give to Kiva, and that are on none of Kiva's lists."""
     if not any(leaf.functions for mapping in found for leaf in mapping.leaves()):
         return
@@ -98,7 +99,7 @@ def _names(settings: Settings, found: Sequence[Mapping]) -> Iterator[Mistake]:
                     yield mistake
 
 
-def _leaf(mapping: Mapping, leaf: Leaf, lists: lookup.Lists) -> Iterator[Mistake]:
+def _leaf(mapping: Document, leaf: Leaf, lists: lookup.Lists) -> Iterator[Mistake]:
     """A field whose last steps are `translate: TABLE` and `lookup: LIST`, or fixed words and `lookup: LIST`."""
     steps = {step.function: step.arguments for step in leaf.steps}
     if "lookup" not in steps:

@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from kiva_relay import revision
+from kiva_relay.capture import revision
 from kiva_relay.cli import comparison, frame, mappings
 from kiva_relay.config.settings import Settings
 from kiva_relay.errors import UsageError
-from kiva_relay.mapping.plan import Mapping
+from kiva_relay.mapping.plan import Document
 
 
 def command(
@@ -56,7 +56,7 @@ def command(
     return 1 if compared.difference.changes else 0
 
 
-def _both(settings: Settings, name: str, other: Path | None) -> tuple[Mapping, Mapping]:
+def _both(settings: Settings, name: str, other: Path | None) -> tuple[Document, Document]:
     """The mapping as it was, and as it would be."""
     if other is not None:
         old = mappings.one(name, mappings.load(settings))

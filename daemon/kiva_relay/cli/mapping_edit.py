@@ -13,14 +13,15 @@ from typing import Annotated
 
 import typer
 
-from kiva_relay import opening, revision
+from kiva_relay.capture import revision
 from kiva_relay.cli import comparison, frame, mappings, reload
 from kiva_relay.clock import SystemClock
 from kiva_relay.config import shipped
 from kiva_relay.config.settings import Settings
 from kiva_relay.errors import ConfigurationError, RelayError, UsageError, counted
 from kiva_relay.mapping import example
-from kiva_relay.mapping.plan import Mapping
+from kiva_relay.mapping.plan import Document
+from kiva_relay.service import opening
 
 _EDITORS = ("sensible-editor", "nano", "vi")
 
@@ -72,7 +73,7 @@ def command(
             return _in_force(settings, new)
 
 
-def _target(settings: Settings, old: Mapping) -> Path:
+def _target(settings: Settings, old: Document) -> Path:
     """Where the edited file goes: in place of the old one, or into a folder of one's own beside the ready-made set."""
     ready_made = shipped.folder("mappings")
     if not old.file.resolve().is_relative_to(ready_made.resolve()):
@@ -110,7 +111,7 @@ def _edit(copy: Path) -> None:
         raise UsageError(f"The editor ended with exit code {done.returncode}; nothing changed.")
 
 
-def _examined(settings: Settings, old: Mapping, copy: Path, *, show_names: bool) -> Mapping | None:
+def _examined(settings: Settings, old: Document, copy: Path, *, show_names: bool) -> Document | None:
     """Check, examples and difference, each said; None when it cannot be put into force."""
     new, known = mappings.read_copy(settings, old, copy)
     if new is None:
@@ -137,11 +138,11 @@ def _examined(settings: Settings, old: Mapping, copy: Path, *, show_names: bool)
     return None if bad else new
 
 
-def _say(wrong: ConfigurationError, copy: Path, old: Mapping) -> None:
+def _say(wrong: ConfigurationError, copy: Path, old: Document) -> None:
     frame.say(str(wrong).replace(str(copy), str(old.file)))
 
 
-def _examples(new: Mapping, old: Mapping) -> None:
+def _examples(new: Document, old: Document) -> None:
     results = example.run(new, file=old.examples)
     passed = sum(result.passed for result in results)
     frame.say(f"  examples   {passed} of {counted(len(results), 'example')} pass")
@@ -189,7 +190,7 @@ def _put(copy: Path, target: Path, *, like: Path) -> None:
         os.close(folder)
 
 
-def _in_force(settings: Settings, new: Mapping) -> int:
+def _in_force(settings: Settings, new: Document) -> int:
     """The running relay takes it at once; it need not ask again what this person has just seen."""
     try:
         with frame.outbox(settings) as outbox:

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from kiva_relay import opening
 from kiva_relay.cli import frame
 from kiva_relay.clock import SystemClock
 from kiva_relay.errors import RelayError, Unreachable, UsageError
 from kiva_relay.mapping import draft
+from kiva_relay.service import opening
 from kiva_relay.source.mis import Mis
 
 

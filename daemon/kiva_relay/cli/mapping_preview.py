@@ -9,17 +9,18 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from kiva_relay import opening, owing
+from kiva_relay.capture import owed
 from kiva_relay.cli import frame, mappings
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
 from kiva_relay.delivery import batch
 from kiva_relay.errors import RelayError, UsageError, counted
 from kiva_relay.mapping import lookup, mapper
-from kiva_relay.mapping.document import Mapping as Document
+from kiva_relay.mapping.document import Document
 from kiva_relay.mapping.mapper import Mapped
 from kiva_relay.resource import body as bodies
 from kiva_relay.resource import loan_draft, refusal, window
+from kiva_relay.service import opening
 from kiva_relay.source.mis import Mis
 from kiva_relay.source.reader import Content
 
@@ -109,7 +110,7 @@ def _context(settings: Settings, *, quiet: bool) -> mapper.Context:
         if not quiet:
             frame.notice(f"Kiva's lists are not known: {error}")
     today = now.astimezone(ZoneInfo(settings.mis.timezone)).date()
-    return owing.context(settings, lists=lists, today=today, cutoff=window.report(settings, now).cutoff)
+    return owed.context(settings, lists=lists, today=today, cutoff=window.report(settings, now).cutoff)
 
 
 def _of(
@@ -117,12 +118,12 @@ def _of(
 ) -> Iterator[_Shown]:
     stream = document.stream
     if loan is None:
-        keys = [key] if key is not None else mis.walk(stream, after=None, limit=1)
+        keys = [key] if key is not None else mis.scan(stream, after=None, limit=1)
         yield from _mapped(mis, document, context, keys)
         return
     keys = _by_identity(mis, document, loan)
     found = [one for one in _mapped(mis, document, context, keys) if _is(one.mapped, loan)]
-    yield from found or _by_walking(mis, document, context, loan)
+    yield from found or _by_scanning(mis, document, context, loan)
 
 
 def _is(mapped: Mapped, loan: str) -> bool:
@@ -136,10 +137,10 @@ def _by_identity(mis: Mis, document: Document, loan: str) -> list[str]:
     return list(dict.fromkeys(key for column in columns for key in mis.find(document.stream, column, [loan])))
 
 
-def _by_walking(mis: Mis, document: Document, context: mapper.Context, loan: str) -> Iterator[_Shown]:
+def _by_scanning(mis: Mis, document: Document, context: mapper.Context, loan: str) -> Iterator[_Shown]:
     """Every key in scope, until one is of that loan: where a mapping finds the loan id in another table."""
     after = None
-    while keys := mis.walk(document.stream, after=after, limit=_PAGE):
+    while keys := mis.scan(document.stream, after=after, limit=_PAGE):
         found = [one for one in _mapped(mis, document, context, keys) if one.mapped.loan_id == loan]
         if found:
             yield from found

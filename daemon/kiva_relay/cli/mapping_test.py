@@ -10,7 +10,7 @@ from kiva_relay.cli import comparison, frame, mapping_preview, mappings
 from kiva_relay.config.settings import Settings
 from kiva_relay.errors import UsageError, counted
 from kiva_relay.mapping import example, record
-from kiva_relay.mapping.plan import Mapping
+from kiva_relay.mapping.plan import Document
 
 
 def command(
@@ -59,7 +59,7 @@ def command(
     return 1 if failures else 0
 
 
-def _update(failing: Sequence[Mapping], *, yes: bool) -> int:
+def _update(failing: Sequence[Document], *, yes: bool) -> int:
     """Expect what comes out now, when a person says that it is right."""
     written = [(mapping.examples, record.updated(mapping)) for mapping in failing]
     if not frame.agreed(f"Is what was found (+) right? It is written into {counted(len(written), 'file')}.", yes=yes):
@@ -71,7 +71,7 @@ def _update(failing: Sequence[Mapping], *, yes: bool) -> int:
     return 0
 
 
-def _record(settings: Settings, chosen: Sequence[Mapping], loan: str | None) -> int:
+def _record(settings: Settings, chosen: Sequence[Document], loan: str | None) -> int:
     """One more example, from a live row."""
     if loan is None:
         raise UsageError(

@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from kiva_relay import opening
 from kiva_relay.cli import frame
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
@@ -15,12 +14,13 @@ from kiva_relay.delivery.client import Client
 from kiva_relay.delivery.token import Tokens
 from kiva_relay.errors import ConfigurationError, Mistake, RelayError, UsageError, nearest
 from kiva_relay.mapping import document, live, lookup
-from kiva_relay.mapping.document import Mapping
+from kiva_relay.mapping.document import Document
 from kiva_relay.outbox import catalogue
+from kiva_relay.service import opening
 from kiva_relay.source.mis import Mis
 
 
-def load(settings: Settings) -> list[Mapping]:
+def load(settings: Settings) -> list[Document]:
     """All mappings; a parameter that is missing is told with the choices that the database knows.
 
     Raises:
@@ -32,7 +32,7 @@ def load(settings: Settings) -> list[Mapping]:
     return found
 
 
-def read(settings: Settings) -> tuple[list[Mapping], list[Mistake]]:
+def read(settings: Settings) -> tuple[list[Document], list[Mistake]]:
     """All mappings, also what can be read of those with mistakes; and the mistakes and warnings of all files."""
     found, mistakes = document.read_all(
         settings.mapping_folders, parameters=settings.parameters, resources=settings.resources
@@ -58,7 +58,7 @@ def _first(mistakes: Sequence[Mistake]) -> Mistake:
     return dataclasses.replace(mistakes[0], message=f"{mistakes[0].message} {len(mistakes)} mappings ask for it.")
 
 
-def _with_choices(settings: Settings, found: Sequence[Mapping], mistakes: list[Mistake]) -> list[Mistake]:
+def _with_choices(settings: Settings, found: Sequence[Document], mistakes: list[Mistake]) -> list[Mistake]:
     """The same mistakes with the choices; unchanged when the database is away."""
     try:
         mis = opening.open_mis(settings, clock=SystemClock())
@@ -72,7 +72,7 @@ def _with_choices(settings: Settings, found: Sequence[Mapping], mistakes: list[M
         mis.close()
 
 
-def named(name: str, mappings: Sequence[Mapping]) -> list[Mapping]:
+def named(name: str, mappings: Sequence[Document]) -> list[Document]:
     """All mappings of the resource, or the one of that name (or file, where a resource is called the same).
 
     Raises:
@@ -91,7 +91,7 @@ def named(name: str, mappings: Sequence[Mapping]) -> list[Mapping]:
     raise UsageError(f"There is no mapping {name}.", hint=f"Nearest: {', '.join(close)}")
 
 
-def one(name: str, mappings: Sequence[Mapping]) -> Mapping:
+def one(name: str, mappings: Sequence[Document]) -> Document:
     """The mapping of that name (or file), or the only one of that resource.
 
     Raises:
@@ -105,7 +105,7 @@ def one(name: str, mappings: Sequence[Mapping]) -> Mapping:
     return found[0]
 
 
-def edited(settings: Settings, old: Mapping, file: Path) -> Mapping:
+def edited(settings: Settings, old: Document, file: Path) -> Document:
     """An edited copy of a mapping, as it would be in its place: with the code tables and examples of the original.
 
     Raises:
@@ -117,7 +117,7 @@ def edited(settings: Settings, old: Mapping, file: Path) -> Mapping:
     return mapping
 
 
-def read_copy(settings: Settings, old: Mapping, file: Path) -> tuple[Mapping | None, list[Mistake]]:
+def read_copy(settings: Settings, old: Document, file: Path) -> tuple[Document | None, list[Mistake]]:
     """The same with its mistakes; what can be read of it, when there are some."""
     folders = settings.mapping_folders
     mapping, mistakes = document.read(file, folders=folders, parameters=settings.parameters, name=old.name)
@@ -131,7 +131,7 @@ def severe(mistakes: Sequence[Mistake]) -> bool:
     return any(mistake.severity == "error" for mistake in mistakes)
 
 
-def of_text(settings: Settings, old: Mapping, text: str) -> Mapping:
+def of_text(settings: Settings, old: Document, text: str) -> Document:
     """The same of a text."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"{old.name}.yaml"
@@ -139,7 +139,7 @@ def of_text(settings: Settings, old: Mapping, text: str) -> Mapping:
         return edited(settings, old, file)
 
 
-def verified(mappings: Sequence[Mapping], mis: Mis, *, known: Sequence[Mistake] = ()) -> ConfigurationError | None:
+def verified(mappings: Sequence[Document], mis: Mis, *, known: Sequence[Mistake] = ()) -> ConfigurationError | None:
     """What the live database does not have or does not take, beside the mistakes that are known; None when all is good.
 
     Raises:

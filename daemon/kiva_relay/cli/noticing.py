@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
-from kiva_relay import errors, follow, opening
+from kiva_relay import errors
+from kiva_relay.capture import follow
 from kiva_relay.cli import frame, watching
 from kiva_relay.cli.finding import Finding
 from kiva_relay.config.settings import Settings
+from kiva_relay.service import opening
 from kiva_relay.source import slot
 from kiva_relay.source.mis import Mis
 from kiva_relay.source.stream import Stream
@@ -51,7 +53,7 @@ def _cost(settings: Settings, busy: float) -> Finding:
     return Finding("ok", _ABOUT, text)
 
 
-def _stream(settings: Settings, found: slot.Facts, streams: Sequence[Stream]) -> Iterator[Finding]:
+def _stream(settings: Settings, found: slot.SlotFacts, streams: Sequence[Stream]) -> Iterator[Finding]:
     lacks = slot.lacks(found)
     if found.there and settings.mis.watch not in _FOLLOWS:
         yield Finding(
@@ -71,7 +73,7 @@ def _stream(settings: Settings, found: slot.Facts, streams: Sequence[Stream]) ->
         yield from _followed(found, streams)
 
 
-def _followed(found: slot.Facts, streams: Sequence[Stream]) -> Iterator[Finding]:
+def _followed(found: slot.SlotFacts, streams: Sequence[Stream]) -> Iterator[Finding]:
     """How the slot is, and which tables it does not tell everything of."""
     reader = f"read by process {found.reader}" if found.reader else "nobody reads it now"
     text = f"slot {found.name}: {reader}; the server keeps {_megabytes(found.kept)} of its log for it"

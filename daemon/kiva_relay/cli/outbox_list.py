@@ -15,7 +15,7 @@ from kiva_relay.config.mismatch import Mismatch
 from kiva_relay.config.settings import Settings
 from kiva_relay.outbox import listing
 from kiva_relay.outbox.entry import Entry
-from kiva_relay.outbox.listing import Filter, Page
+from kiva_relay.outbox.listing import EntryPage, Filter
 
 _FEW = 50
 _COLUMNS = ("loan", "n°", "what", "state", "since", "amount", "why")
@@ -111,7 +111,7 @@ def table(entries: list[Entry], settings: Settings) -> None:
     frame.table(_COLUMNS, rows(entries, settings), right=("n°", "amount"))
 
 
-def _show(page: Page, settings: Settings, *, loan: str | None, meant: list[str]) -> None:
+def _show(page: EntryPage, settings: Settings, *, loan: str | None, meant: list[str]) -> None:
     if not page.total:
         if loan is not None:
             frame.say(f"The outbox knows nothing of loan {loan}.")
@@ -129,7 +129,7 @@ def _show(page: Page, settings: Settings, *, loan: str | None, meant: list[str])
     frame.say(f"One of them, whole:   sudo kiva-relay outbox show {first.id}")
 
 
-def _write_csv(page: Page) -> None:
+def _write_csv(page: EntryPage) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(_CSV)
     for entry in page.entries:

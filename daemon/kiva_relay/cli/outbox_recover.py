@@ -10,7 +10,7 @@ from kiva_relay.outbox import hold, listing, store
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.listing import Filter
 from kiva_relay.outbox.state import State
-from kiva_relay.relay import Relay
+from kiva_relay.service.relay import Relay
 
 _SHOWN = 20
 

@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 from kiva_relay import errors
 from kiva_relay.cli import frame, words
 from kiva_relay.cli import held as holds
-from kiva_relay.cli import life as lives
+from kiva_relay.cli import history as lives
 from kiva_relay.config.settings import Settings
 from kiva_relay.outbox import hold, listing, query
 from kiva_relay.outbox.entry import Entry
@@ -113,7 +113,7 @@ def _title(entry: Entry, settings: Settings) -> str:
     return " · ".join(parts)
 
 
-def _print_events(events: list[lives.Event], settings: Settings, *, numbers: bool = False) -> None:
+def _print_events(events: list[lives.HistoryEvent], settings: Settings, *, numbers: bool = False) -> None:
     for event in events:
         number = f"n° {event.number:<7}" if numbers else ""
         frame.say(f"  {frame.moment(event.at, settings):>18}   {number}{event.text}")

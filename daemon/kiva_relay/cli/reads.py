@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from kiva_relay.errors import RelayError
-from kiva_relay.mapping.document import Mapping
+from kiva_relay.mapping.document import Document
 from kiva_relay.source import named
 
 _ROOT = "kr_root"
@@ -18,7 +18,7 @@ class Reads:
     unclear: list[str]
 
 
-def of(mappings: Sequence[Mapping], *, dialect: str) -> Reads:
+def of(mappings: Sequence[Document], *, dialect: str) -> Reads:
     """What these mappings read; `dialect` is the database's, by name."""
     whole: set[str] = set()
     partly: set[str] = set()
@@ -34,7 +34,7 @@ def of(mappings: Sequence[Mapping], *, dialect: str) -> Reads:
     return Reads({name: name in whole for name in sorted((whole | partly) - {_ROOT})}, [*unclear])
 
 
-def _selects(mapping: Mapping) -> Iterator[str]:
+def _selects(mapping: Document) -> Iterator[str]:
     if mapping.stream.where:
         yield f"SELECT 1 FROM {_ROOT} WHERE {mapping.stream.where}"  # noqa: S608 - it is read here, never run
     yield from (relation.sql for relation in mapping.stream.watched() if relation.sql is not None)

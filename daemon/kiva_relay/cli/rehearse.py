@@ -13,23 +13,24 @@ from typing import Annotated, Any, TextIO, cast
 
 import typer
 
-from kiva_relay import log, opening
+from kiva_relay import log
 from kiva_relay.cli import comparison, frame, mappings
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.secret import Secret
 from kiva_relay.config.settings import Settings
 from kiva_relay.errors import UsageError, counted
 from kiva_relay.mapping import book, mapper
-from kiva_relay.mapping.plan import Mapping as Document
+from kiva_relay.mapping.plan import Document
 from kiva_relay.outbox import listing
 from kiva_relay.outbox.state import State
-from kiva_relay.relay import Relay
 from kiva_relay.resource import body as bodies
 from kiva_relay.resource import refusal
 from kiva_relay.resource.kind import RESOURCES
 from kiva_relay.resource.refusal import Refusal
 from kiva_relay.sandbox import server
-from kiva_relay.sandbox.config import Pace, SandboxConfig
+from kiva_relay.sandbox.config import Delays, SandboxConfig
+from kiva_relay.service import opening
+from kiva_relay.service.relay import Relay
 from kiva_relay.source.mis import Mis
 
 _IDS = 3
@@ -167,7 +168,7 @@ def _write(out: Path, name: str, key: str, body: Mapping[str, Any]) -> None:
 def _send(settings: Settings) -> dict[str, dict[str, int]]:
     """The real relay with an outbox of its own towards the stand-in; of each resource how many reached which state."""
     log.configure("text", stream=cast("TextIO", _Silence()))
-    pace = Pace(publish_after=timedelta(0), fund_after=timedelta(0))
+    pace = Delays(publish_after=timedelta(0), fund_after=timedelta(0))
     with (
         tempfile.TemporaryDirectory(prefix="kiva-relay-rehearse-") as folder,
         server.start(config=SandboxConfig(partner=settings.kiva.partner_id, coordinator=pace)) as pa2,

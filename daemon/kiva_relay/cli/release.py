@@ -5,13 +5,14 @@ from typing import Annotated
 import typer
 from sqlalchemy.engine import Connection
 
-from kiva_relay import errors, pulse
-from kiva_relay.cli import frame, held, situation, words
+from kiva_relay import errors
+from kiva_relay.cli import frame, health, held, words
 from kiva_relay.cli.hold import What
 from kiva_relay.config.settings import RESOURCES, Settings
 from kiva_relay.outbox import act, hold, listing
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.listing import Filter, Kept
+from kiva_relay.service import heartbeat
 
 _SHOWN = 10
 
@@ -47,7 +48,7 @@ def command(
         with outbox.begin() as tx:
             released = _release(tx, chosen, concerned, note=note, limit=limit)
             left = listing.held(tx)
-            runs = situation.is_alive(pulse.read(tx), frame.now())
+            runs = health.is_alive(heartbeat.read(tx), frame.now())
     if as_json:
         frame.print_json({"released": chosen, "limit": limit, "holds": released, "still_held": left})
         return 0

@@ -3,15 +3,15 @@
 import threading
 from datetime import datetime, timedelta
 
-from kiva_relay import edits, opening, pulse
 from kiva_relay.cli import frame, mappings
 from kiva_relay.clock import Clock, SystemClock
 from kiva_relay.config.settings import Settings
 from kiva_relay.errors import ConfigurationError, RelayError, counted
 from kiva_relay.mapping import example
-from kiva_relay.mapping.document import Mapping
+from kiva_relay.mapping.document import Document
 from kiva_relay.outbox import act
 from kiva_relay.outbox.database import Outbox
+from kiva_relay.service import heartbeat, opening, reload
 
 _SHOWN = 5
 _PATIENCE = timedelta(seconds=10)
@@ -41,7 +41,7 @@ def command(config: frame.Config = None, *, yes: frame.Yes = False) -> int:
         return ask(outbox, SystemClock())
 
 
-def _checked(config: frame.Config) -> tuple[Settings, list[Mapping]]:
+def _checked(config: frame.Config) -> tuple[Settings, list[Document]]:
     """The settings and mappings as they are written, checked also against the live database where it answers."""
     try:
         settings = frame.load(config)
@@ -52,7 +52,7 @@ def _checked(config: frame.Config) -> tuple[Settings, list[Mapping]]:
     return settings, found
 
 
-def _fitting(settings: Settings) -> list[Mapping]:
+def _fitting(settings: Settings) -> list[Document]:
     """The mappings, when neither the files nor the live database, where it answers, say a mistake."""
     found, mistakes = mappings.read(settings)
     mis = opening.open_mis(settings, clock=SystemClock())
@@ -71,22 +71,22 @@ def _fitting(settings: Settings) -> list[Mapping]:
 def ask(outbox: Outbox, clock: Clock) -> int:
     """Ask the running relay, and wait for what it says."""
     with outbox.begin() as tx:
-        told = pulse.read(tx)
+        told = heartbeat.read(tx)
         if told is None or clock.now() - datetime.fromisoformat(told["beats_at"]) > _PULSE_IS_OLD:
             frame.say("The files are good. No relay is running: they take effect when it starts.")
             return 0
-        asked = edits.ask(tx, now=clock.now())
+        asked = reload.ask(tx, now=clock.now())
         act.record(tx, by=frame.person(), verb="reload", about=[], note="", now=clock.now())
     deadline = clock.monotonic() + _PATIENCE.total_seconds()
     while clock.monotonic() < deadline:
         with outbox.read() as tx:
-            result = edits.answered(tx, asked)
+            result = reload.answered(tx, asked)
         if result is not None:
             frame.say(result.text)
             return 0 if result.ok else 2
         clock.wait(threading.Event(), _LOOKS_EVERY)
     with outbox.begin() as tx:
-        edits.withdraw(tx, asked)
+        reload.withdraw(tx, asked)
     raise RelayError(
         f"The relay did not answer within {frame.length(_PATIENCE)}. What was in force stays in force.",
         hint="kiva-relay status",

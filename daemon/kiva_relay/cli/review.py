@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from kiva_relay.cli import chore, frame, situation, words
-from kiva_relay.cli.chore import Chore
-from kiva_relay.cli.situation import Facts
+from kiva_relay.cli import frame, health, task, words
+from kiva_relay.cli.health import Health
+from kiva_relay.cli.task import Task
 from kiva_relay.outbox import listing
 from kiva_relay.outbox.state import State
 
@@ -15,8 +15,8 @@ def command(config: frame.Config = None, *, as_json: frame.AsJson = False) -> No
     """What waits for the coordinator? Drafts, follow-ups, doubts and changes; what to do, and by when."""
     settings = frame.load(config)
     with frame.outbox(settings) as outbox, outbox.read() as tx:
-        facts = situation.gather(tx, settings, now=frame.now())
-        found = chore.chores(tx, facts)
+        facts = health.gather(tx, settings, now=frame.now())
+        found = task.tasks(tx, facts)
         midnight = datetime.combine(facts.today, time(), tzinfo=ZoneInfo(settings.mis.timezone))
         yesterday = listing.delivered(tx, since=midnight - timedelta(days=1), until=midnight)
     if as_json:
@@ -41,8 +41,8 @@ def command(config: frame.Config = None, *, as_json: frame.AsJson = False) -> No
         frame.say(line)
 
 
-def _show(found: list[Chore]) -> None:
-    for when in chore.When:
+def _show(found: list[Task]) -> None:
+    for when in task.When:
         mine = [(number, one) for number, one in enumerate(found, start=1) if one.when is when]
         if not mine:
             continue
@@ -54,14 +54,14 @@ def _show(found: list[Chore]) -> None:
         frame.say()
 
 
-def _rest(facts: Facts, found: list[Chore], yesterday: dict[str, int]) -> Iterator[str]:
+def _rest(facts: Health, found: list[Task], yesterday: dict[str, int]) -> Iterator[str]:
     """What does not wait for her: so that silence is never mistaken for peace."""
     if not found:
         yield "Nothing waits for you."
     if not facts.alive:
         yield "The relay is not running: please tell the administrator. Nothing is lost, nothing was sent twice."
-    elif facts.pulse is not None and facts.pulse["kiva"].get("away_since"):
-        away = situation.beat(facts.pulse["kiva"], "away_since", facts.now)
+    elif facts.heartbeat is not None and facts.heartbeat["kiva"].get("away_since"):
+        away = health.beat(facts.heartbeat["kiva"], "away_since", facts.now)
         since = frame.moment(away, facts.settings, at=facts.now)
         yield f"Kiva has not answered since {since}. What waits is sent by itself; nothing is lost."
     if facts.held:
@@ -75,7 +75,7 @@ def _rest(facts: Facts, found: list[Chore], yesterday: dict[str, int]) -> Iterat
         for resource, states in facts.counts.items()
         if (count := states[State.READY] + states[State.SENDING] - facts.held.get(resource, 0)) > 0
     }
-    last = (facts.pulse or {}).get("mis", {}).get("last_good")
+    last = (facts.heartbeat or {}).get("mis", {}).get("last_good")
     until = f" up to {frame.moment(datetime.fromisoformat(last), facts.settings, at=facts.now)}" if last else ""
     said = f" (yesterday: {words.counted(yesterday)})" if yesterday else ""
     if under_way:
@@ -86,6 +86,6 @@ def _rest(facts: Facts, found: list[Chore], yesterday: dict[str, int]) -> Iterat
         yield ""
         yield "For the administrator"
         yield f"  one of them, and what to type:     sudo kiva-relay outbox show {found[0].entries[0].id}"
-        done = next((each.entries[0].id for each in found if each.kind in chore.ENDED_BY_DONE), None)
+        done = next((each.entries[0].id for each in found if each.kind in task.ENDED_BY_DONE), None)
         if done is not None:
             yield f"  when the coordinator says “done”:  sudo kiva-relay review done {done}"

@@ -10,11 +10,12 @@ from typing import Annotated
 import sqlalchemy as sa
 import typer
 
-from kiva_relay import __version__, errors, log, relay
+from kiva_relay import __version__, errors, log
 from kiva_relay.cli import frame, mappings
 from kiva_relay.config.settings import Settings
 from kiva_relay.outbox import hold, table
 from kiva_relay.outbox.state import State
+from kiva_relay.service import relay
 
 _log = log.get("relay")
 
@@ -103,7 +104,7 @@ def _once(daemon: relay.Relay, *, strict: bool) -> int:
         found = {"entry": waiting_person, "hold": len(holds)}
         need = " and ".join(errors.counted(number, noun) for noun, number in found.items() if number)
         frame.say(f"{need}: a person decides.     kiva-relay status")
-    words = daemon.bench.destination.last_words
-    if daemon.bench.destination.down_since is not None:
+    words = daemon.context.destination.last_words
+    if daemon.context.destination.down_since is not None:
         raise errors.Unreachable(f"Kiva does not answer: {words}. Nothing is lost.", hint="Run it again later.")
     return 1 if strict and (waiting_person or holds) else 0

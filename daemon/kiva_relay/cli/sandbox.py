@@ -15,7 +15,7 @@ from kiva_relay.config.mismatch import Mismatch
 from kiva_relay.config.settings import Settings
 from kiva_relay.errors import UsageError
 from kiva_relay.sandbox import fault, server
-from kiva_relay.sandbox.config import PARTNER, Pace, SandboxConfig
+from kiva_relay.sandbox.config import PARTNER, Delays, SandboxConfig
 
 _USUAL = "127.0.0.1:8765"
 
@@ -56,7 +56,7 @@ def command(
         client_id=settings.kiva.client_id if settings else None,
         client_secret=settings.kiva.client_secret.reveal() if settings else None,
         ledger=ledger,
-        coordinator=Pace(
+        coordinator=Delays(
             publish_after=_length("--publish-after", publish_after),
             fund_after=_length("--fund-after", fund_after),
         ),

@@ -3,8 +3,8 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from kiva_relay.cli import frame, situation, walks
-from kiva_relay.cli.situation import Facts, Finding, Verdict
+from kiva_relay.cli import frame, health, scans
+from kiva_relay.cli.health import Health, HealthFinding, Verdict
 from kiva_relay.outbox import catalogue
 from kiva_relay.outbox.state import State
 
@@ -22,34 +22,36 @@ def command(config: frame.Config = None, *, as_json: frame.AsJson = False) -> in
     settings = frame.load(config)
     with frame.outbox(settings) as outbox:
         with outbox.read() as tx:
-            facts = situation.gather(tx, settings, now=frame.now())
+            facts = health.gather(tx, settings, now=frame.now())
         size = outbox.size()
-    found = situation.findings(facts)
+    found = health.findings(facts)
     if as_json:
         frame.print_json(_json(facts, found))
     else:
         frame.header(settings)
         _show(facts, found, size=size)
-    return situation.EXIT_CODES[situation.verdict(found)]
+    return health.EXIT_CODES[health.verdict(found)]
 
 
-def _show(facts: Facts, found: list[Finding], *, size: int | None) -> None:
+def _show(facts: Health, found: list[HealthFinding], *, size: int | None) -> None:
     for finding in found:
         frame.verdict(finding.verdict.name, "\n".join([finding.sentence, *finding.further]))
     frame.say()
     frame.table(_COLUMNS, [_row(facts, resource) for resource in facts.settings.resources], right=_COLUMNS[1:])
     frame.say()
-    for name, lines in (("Deadlines", situation.deadlines(facts)), ("MIS", _mis(facts)), ("Kiva", _kiva(facts))):
+    for name, lines in (("Deadlines", health.deadlines(facts)), ("MIS", _mis(facts)), ("Kiva", _kiva(facts))):
         for number, line in enumerate(lines):
             frame.say(f"  {name if number == 0 else '':<{_ABOUT}}{line}")
-    if facts.alive and facts.pulse is not None:
-        started = situation.beat(facts.pulse, "started_at", facts.now)
-        frame.say(f"  {'Relay':<{_ABOUT}}running for {frame.length(facts.now - started)}, process {facts.pulse['pid']}")
+    if facts.alive and facts.heartbeat is not None:
+        started = health.beat(facts.heartbeat, "started_at", facts.now)
+        frame.say(
+            f"  {'Relay':<{_ABOUT}}running for {frame.length(facts.now - started)}, process {facts.heartbeat['pid']}"
+        )
     place = facts.settings.outbox.url if size is None else f"{_megabytes(size)}, {facts.settings.outbox.file}"
     frame.say(f"  {'Outbox':<{_ABOUT}}{place}")
 
 
-def _row(facts: Facts, resource: str) -> list[object]:
+def _row(facts: Health, resource: str) -> list[object]:
     states, held = facts.counts[resource], facts.held.get(resource, 0)
     waiting = states[State.READY] + states[State.WAITING] + states[State.SENDING] - held
     return [
@@ -63,41 +65,41 @@ def _row(facts: Facts, resource: str) -> list[object]:
     ]
 
 
-def _mis(facts: Facts) -> list[str]:
-    told = (facts.pulse or {}).get("mis") or {}
+def _mis(facts: Health) -> list[str]:
+    told = (facts.heartbeat or {}).get("mis") or {}
     lines = []
     if told.get("last_good"):
-        lines.append(f"read {frame.length(facts.now - situation.beat(told, 'last_good', facts.now))} ago")
+        lines.append(f"read {frame.length(facts.now - health.beat(told, 'last_good', facts.now))} ago")
     elif facts.marks:
         moved = [mark.moved_at for mark in facts.marks.values() if mark.moved_at]
         lines.append(f"last change read {_moment(facts, max(moved))}" if moved else "not read yet")
     else:
         lines.append("not read yet")
-    regimes = (facts.pulse or {}).get("regimes") or {}
-    if regimes:
-        kinds = sorted(set(regimes.values()))
-        names = {kind: [stream for stream in sorted(regimes) if regimes[stream] == kind] for kind in kinds}
+    modes = (facts.heartbeat or {}).get("modes") or {}
+    if modes:
+        kinds = sorted(set(modes.values()))
+        names = {kind: [stream for stream in sorted(modes) if modes[stream] == kind] for kind in kinds}
         lines[0] += ", " + ", ".join(f"watched by {kind}: {' '.join(names[kind])}" for kind in kinds)
-    pulse = facts.pulse or {}
-    stream = pulse.get("replication") or {}
+    heartbeat = facts.heartbeat or {}
+    stream = heartbeat.get("replication") or {}
     if stream.get("live"):
         lines.append(f"its stream is followed; it keeps {_megabytes(stream.get('kept') or 0)} of its log for the relay")
-        if set(regimes.values()) - {"replication"}:
+        if set(modes.values()) - {"replication"}:
             lines.append("polled besides, until what was open before the stream was followed has ended")
-    if pulse.get("horizon_age", 0.0) > _PINNED:
-        who = pulse.get("pinned_by") or "whose, shows a grant: kiva-relay check --grants"
-        age = frame.length(timedelta(seconds=pulse["horizon_age"]))
+    if heartbeat.get("horizon_age", 0.0) > _PINNED:
+        who = heartbeat.get("pinned_by") or "whose, shows a grant: kiva-relay check --grants"
+        age = frame.length(timedelta(seconds=heartbeat["horizon_age"]))
         lines.append(f"a transaction of the MIS is open for {age} ({who}); nothing is lost by it")
     for mark in facts.marks.values():
-        if mark.walk is not None:
-            since = "" if mark.walk_started_at is None else f", since {_moment(facts, mark.walk_started_at)}"
-            progress = facts.walks.get(mark.stream)
-            how_far = "" if progress is None else f": {walks.under_way(progress)}"
-            lines.append(f"{mark.walk} of {mark.stream} under way{since}{how_far}")
+        if mark.scan is not None:
+            since = "" if mark.scan_started_at is None else f", since {_moment(facts, mark.scan_started_at)}"
+            progress = facts.scans.get(mark.stream)
+            how_far = "" if progress is None else f": {scans.under_way(progress)}"
+            lines.append(f"{mark.scan} of {mark.stream} under way{since}{how_far}")
     return lines
 
 
-def _kiva(facts: Facts) -> list[str]:
+def _kiva(facts: Health) -> list[str]:
     if facts.refresh is None:
         return ["its list of loans was not read whole yet"]
     lines = [f"its list of loans was read whole {frame.length(facts.now - facts.refresh.started_at)} ago"]
@@ -106,7 +108,7 @@ def _kiva(facts: Facts) -> list[str]:
     return lines
 
 
-def _moment(facts: Facts, when: datetime) -> str:
+def _moment(facts: Health, when: datetime) -> str:
     return frame.moment(when, facts.settings, at=facts.now)
 
 
@@ -114,9 +116,9 @@ def _megabytes(size: int) -> str:
     return f"{size / 1_000_000:,.1f} MB"
 
 
-def _json(facts: Facts, found: list[Finding]) -> dict[str, Any]:
+def _json(facts: Health, found: list[HealthFinding]) -> dict[str, Any]:
     return {
-        "verdict": situation.verdict(found).name,
+        "verdict": health.verdict(found).name,
         "findings": [
             {"verdict": one.verdict.name, "sentence": one.sentence, "further": one.further}
             for one in found
@@ -126,7 +128,7 @@ def _json(facts: Facts, found: list[Finding]) -> dict[str, Any]:
         "partner_id": facts.settings.kiva.partner_id,
         "at": facts.now,
         "running": facts.alive,
-        "pulse": facts.pulse,
+        "heartbeat": facts.heartbeat,
         "resources": {
             resource: {
                 "states": {state.value: facts.counts[resource][state] for state in State},
@@ -151,15 +153,15 @@ def _json(facts: Facts, found: list[Finding]) -> dict[str, Any]:
             for kept in facts.kept
         ],
         "in_doubt": [entry.id for entry in facts.doubts],
-        "deadlines": situation.deadlines(facts),
+        "deadlines": health.deadlines(facts),
         "report": {"period": facts.report.period, "open": facts.report.is_open, "closes": facts.report.closes},
         "mirror_read_at": None if facts.refresh is None else facts.refresh.started_at,
         "streams": {
             name: {
-                "regime": mark.regime,
+                "mode": mark.mode,
                 "moved_at": mark.moved_at,
-                "walk": mark.walk,
-                "progress": facts.walks.get(name),
+                "scan": mark.scan,
+                "progress": facts.scans.get(name),
             }
             for name, mark in facts.marks.items()
         },

@@ -10,10 +10,11 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 
-from kiva_relay import errors, opening
+from kiva_relay import errors
 from kiva_relay.cli import frame, mappings
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
+from kiva_relay.service import opening
 from kiva_relay.source import replication, slot
 from kiva_relay.source.mis import Mis
 from kiva_relay.source.stream import Stream
@@ -30,7 +31,7 @@ class Opened:
     """The MIS, what it has of a stream, and for which mappings."""
 
     mis: Mis
-    facts: slot.Facts
+    facts: slot.SlotFacts
     streams: list[Stream]
 
     def setup(self) -> list[str]:

@@ -1,15 +1,15 @@
 """`kiva-relay sweep`: compare the whole book with what is known of it, now instead of in the night."""
 
-from kiva_relay.cli import frame, walks
+from kiva_relay.cli import frame, scans
 
 
-def command(config: frame.Config = None, *, mapping: walks.Chosen = None, note: frame.Note = "") -> int:
+def command(config: frame.Config = None, *, mapping: scans.Chosen = None, note: frame.Note = "") -> int:
     """Read every row that the mappings cover, and compare it with what was read before: also what no stamp shows.
 
     The running relay does it, as gently as mis.max_load says; without one, this command does, and sends nothing.
     Interrupted, it goes on where it was. Exit code: 0 when it came to its end.
     """
     settings = frame.load(config)
-    names = walks.chosen(settings, mapping)
+    names = scans.chosen(settings, mapping)
     frame.header(settings)
-    return walks.go(settings, "sweep", names, note=note)
+    return scans.go(settings, "sweep", names, note=note)

@@ -37,18 +37,18 @@ def findings(mis: Mis, streams: Sequence[Stream], cycle: Cycle, followed: Follow
         if stream.name in cycle.failed:
             yield Finding("error", "changes", f"{stream.name}: {cycle.failed[stream.name]}\nkiva-relay mapping check")
             continue
-        regime, reason = cycle.regime[stream.name], cycle.reasons.get(stream.name, "")
+        mode, reason = cycle.mode[stream.name], cycle.reasons.get(stream.name, "")
         cost, stamps = _cost(mis, stream, cycle, followed), mis.stamps(stream)
-        yield _watched(mis, stream, regime, reason, cost, asked=asked)
+        yield _watched(mis, stream, mode, reason, cost, asked=asked)
         indexes = [sql for one in stamps for sql in one.indexes] if cost > _DEAR else []
         # With xmin the grant is of use only where an index is, or will be; what was asked for stays.
-        grant = asked != "overlap" and (regime == "overlap" or "horizon" in reason or indexes)
+        grant = asked != "overlap" and (mode == "overlap" or "horizon" in reason or indexes)
         better |= dict.fromkeys([*([horizon.remedy] if horizon.remedy and grant else []), *indexes])
         for one in stamps:
-            if one.regime in _BY_STAMP and (one.origin, one.columns) not in told:
+            if one.mode in _BY_STAMP and (one.origin, one.columns) not in told:
                 told.add((one.origin, one.columns))
                 yield from _stamps(one, stream)
-    overlaps = [name for name, regime in cycle.regime.items() if regime == "overlap"]
+    overlaps = [name for name, mode in cycle.mode.items() if mode == "overlap"]
     if overlaps:
         yield _overlap(asked)
     if better:
@@ -65,11 +65,11 @@ def _cost(mis: Mis, stream: Stream, cycle: Cycle, followed: Followed) -> timedel
     return timedelta(seconds=mis.busy_seconds - before)
 
 
-def _watched(mis: Mis, stream: Stream, regime: str, reason: str, cost: timedelta, *, asked: str) -> Finding:
-    worse: Literal["ok", "warning"] = "warning" if regime in ("overlap", "sweep") and regime != asked else "ok"
+def _watched(mis: Mis, stream: Stream, mode: str, reason: str, cost: timedelta, *, asked: str) -> Finding:
+    worse: Literal["ok", "warning"] = "warning" if mode in ("overlap", "sweep") and mode != asked else "ok"
     milliseconds = cost / timedelta(milliseconds=1)
     line = (
-        f"{stream.name}: {mis.count(stream):,} in scope; changes are noticed by {regime}, {milliseconds:,.0f} ms a look"
+        f"{stream.name}: {mis.count(stream):,} in scope; changes are noticed by {mode}, {milliseconds:,.0f} ms a look"
     )
     return Finding(worse, "changes", "\n".join(filter(None, (line, reason))))
 

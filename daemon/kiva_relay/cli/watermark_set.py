@@ -4,11 +4,12 @@ from typing import Annotated
 
 import typer
 
-from kiva_relay import errors, opening
+from kiva_relay import errors
 from kiva_relay.cli import frame, words
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
 from kiva_relay.outbox import act, binding, hold, watermark
+from kiva_relay.service import opening
 
 Mapping = Annotated[str | None, typer.Option("--mapping", metavar="NAME", help="Only this mapping; else all of them.")]
 

@@ -30,16 +30,16 @@ def command(config: frame.Config = None, *, as_json: frame.AsJson = False) -> No
 
 def _row(mark: Watermark, known: int, settings: Settings) -> tuple[object, ...]:
     until = "the beginning" if mark.w is None or mark.moved_at is None else frame.moment(mark.moved_at, settings)
-    walk = "" if mark.walk is None else _WALKS[mark.walk]
-    if mark.walk_after is not None:
-        walk += f", after key {mark.walk_after}"
-    return mark.stream, until, mark.regime, _again_from(mark, settings), mark.generation, known, walk
+    scan = "" if mark.scan is None else _WALKS[mark.scan]
+    if mark.scan_after is not None:
+        scan += f", after key {mark.scan_after}"
+    return mark.stream, until, mark.mode, _again_from(mark, settings), mark.generation, known, scan
 
 
 def _again_from(mark: Watermark, settings: Settings) -> str:
     """From where the next look reads, for what was open at the last one may have ended by now."""
-    if mark.w is None or mark.regime == "scan":
+    if mark.w is None or mark.mode == "compare":
         return ""
     place = position.parse(mark.w)
-    by_id = place.xid is not None and mark.regime in ("xmin", "replication")
+    by_id = place.xid is not None and mark.mode in ("xmin", "replication")
     return f"transaction {place.xid}" if by_id else frame.moment(place.moment, settings)

@@ -17,7 +17,7 @@ WITNESS = Path("/var/lib/kiva-relay-witness")
 STATE = Path("/var/lib/kiva-relay")
 
 
-class Database(Section):
+class DatabaseSettings(Section):
     """A database by its URL; a password in the URL becomes `password`, so that no URL holds one."""
 
     @model_validator(mode="before")
@@ -42,7 +42,7 @@ class Database(Section):
         return url
 
 
-class Mis(Database):
+class MisSettings(DatabaseSettings):
     """The MIS: the database that holds the loans. The relay only reads it."""
 
     url: Annotated[str, PlainValidator(value.database("postgresql", "mariadb", "mysql", "sqlite"))] = setting(
@@ -105,7 +105,7 @@ class Mis(Database):
     )
 
 
-class Outbox(Database):
+class OutboxSettings(DatabaseSettings):
     """The outbox: the relay's own database. Never among the tables of the MIS."""
 
     url: Annotated[str, PlainValidator(value.database("sqlite", "postgresql"))] = setting(

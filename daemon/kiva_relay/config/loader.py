@@ -21,7 +21,7 @@ from kiva_relay.config import secret, settings, tree
 from kiva_relay.config.mismatch import Mismatch, found
 from kiva_relay.config.secret import Secret
 from kiva_relay.config.settings import Settings
-from kiva_relay.config.tree import Origin, Steps, Tree
+from kiva_relay.config.tree import ConfigTree, Origin, Steps
 from kiva_relay.errors import ConfigurationError, Mistake, UsageError, nearest
 
 USUAL_PLACE = Path("/etc/kiva-relay/config.yaml")
@@ -121,7 +121,7 @@ def _forbidden(file: Path) -> UsageError:
     )
 
 
-def _lay_over(written: Tree, *, environ: Mapping[str, str], overrides: Mapping[str, str]) -> None:
+def _lay_over(written: ConfigTree, *, environ: Mapping[str, str], overrides: Mapping[str, str]) -> None:
     """Lay the environment, then the command line, over what the file says."""
     named_by_secrets = set(_variables(written.data))
     for variable in sorted(environ):
@@ -167,7 +167,7 @@ def _open_sections(model: type[BaseModel], data: dict[str, Any]) -> None:
             _open_sections(inner, data[name])
 
 
-def _mistake(detail: ErrorDetails, written: Tree) -> Mistake:
+def _mistake(detail: ErrorDetails, written: ConfigTree) -> Mistake:
     path = detail["loc"]
     unknown = detail["type"] == "extra_forbidden"
     message, remedy = _sentences(detail)
@@ -262,7 +262,7 @@ def _field(path: Steps) -> FieldInfo | None:
     return model.model_fields.get(str(path[-1])) if model else None
 
 
-def _finish(read: Settings, written: Tree) -> Settings:
+def _finish(read: Settings, written: ConfigTree) -> Settings:
     """Tell each secret which setting holds it, and note what works but should be better."""
     warnings = []
     groups = {}
@@ -286,7 +286,7 @@ _SECRETS = tuple(
 )
 
 
-def _literal(group: str, name: str, written: Tree) -> Mistake | None:
+def _literal(group: str, name: str, written: ConfigTree) -> Mistake | None:
     """Warn of a secret that stands in the file; one that the environment gave stands in none."""
     path = (group, name) if (group, name) in written.values else (group, "url")
     place = written.origin(path)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, PlainValidator, PrivateAttr, ValidationIn
 from pydantic.fields import FieldInfo
 
 from kiva_relay.config import value
-from kiva_relay.config.database import Mis, Outbox
+from kiva_relay.config.database import MisSettings, OutboxSettings
 from kiva_relay.config.kiva import Kiva
 from kiva_relay.config.mismatch import Mismatch, found
 from kiva_relay.config.repayments import MonthDay, Repayments
@@ -116,7 +116,7 @@ class Settings(Section):
     """All settings."""
 
     kiva: Kiva = section(Kiva, required=True)
-    mis: Mis = section(Mis, required=True)
+    mis: MisSettings = section(MisSettings, required=True)
     mappings: Annotated[tuple[str, ...], PlainValidator(value.folders)] = setting(
         does=(
             "What becomes what: fineract is ready-made; a folder of your own may stand beside it, as in "
@@ -147,7 +147,7 @@ class Settings(Section):
         example="hold",
     )
     delivery: Delivery = section(Delivery)
-    outbox: Outbox = section(Outbox)
+    outbox: OutboxSettings = section(OutboxSettings)
     mirror: Mirror = section(Mirror)
     reload: Literal["on_command", "on_save"] = setting(
         "on_command",
@@ -186,7 +186,7 @@ class Settings(Section):
     @field_validator("repayments")
     @classmethod
     def _fill_timezone(cls, repayments: Repayments, info: ValidationInfo) -> Repayments:
-        mis: Mis | None = info.data.get("mis")
+        mis: MisSettings | None = info.data.get("mis")
         if mis is None or repayments.timezone:
             return repayments
         return repayments.model_copy(update={"timezone": mis.timezone})

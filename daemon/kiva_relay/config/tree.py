@@ -50,7 +50,7 @@ class Origin:
 
 
 @dataclass
-class Tree:
+class ConfigTree:
     """What a file holds; `keys` and `values` tell where, by path: `("kiva", "columns")`."""
 
     file: Path
@@ -84,9 +84,9 @@ class Tree:
             known[path] = origin
 
 
-def read(text: str, file: Path) -> Tree:
+def read(text: str, file: Path) -> ConfigTree:
     """Read one YAML document; `data` is None when a broken line leaves nothing to look at."""
-    tree = Tree(file)
+    tree = ConfigTree(file)
     text = _without_tabs(text, tree)
     try:
         node = YAML(pure=True).compose(text)
@@ -106,7 +106,7 @@ def scalar(text: str) -> Any:
     return text if tree.mistakes else (tree.data or text if tree.data == {} else tree.data)
 
 
-def _plain(node: Node, path: Steps, tree: Tree, around: tuple[int, ...]) -> Any:
+def _plain(node: Node, path: Steps, tree: ConfigTree, around: tuple[int, ...]) -> Any:
     tree.values[path] = _at(node, tree.file)
     if id(node) in around:
         tree.mistakes.append(_mistake(tree, path, "holds itself, by an alias", "write it out"))
@@ -122,7 +122,7 @@ def _plain(node: Node, path: Steps, tree: Tree, around: tuple[int, ...]) -> Any:
     raise TypeError(node)
 
 
-def _mapping(node: MappingNode, path: Steps, tree: Tree, around: tuple[int, ...]) -> dict[str, Any]:
+def _mapping(node: MappingNode, path: Steps, tree: ConfigTree, around: tuple[int, ...]) -> dict[str, Any]:
     data: dict[str, Any] = {}
     for key, value in node.value:
         name = key.value if isinstance(key, ScalarNode) else "?"
@@ -171,7 +171,7 @@ def _integer(digits: str) -> int:
     return int(digits, 0) if re.match(r"[-+]?0[xob]", digits) else int(digits)
 
 
-def _without_tabs(text: str, tree: Tree) -> str:
+def _without_tabs(text: str, tree: ConfigTree) -> str:
     """The text with a guess in place of each tab that indents, so that the rest can be looked at, too."""
     lines: list[str] = []
     before = ""
@@ -203,7 +203,7 @@ def _broken(error: MarkedYAMLError, file: Path) -> Mistake:
     return Mistake(file, line, column, "YAML", f"this is not YAML: {problem}", remedy)
 
 
-def _mistake(tree: Tree, path: Steps, message: str, remedy: str) -> Mistake:
+def _mistake(tree: ConfigTree, path: Steps, message: str, remedy: str) -> Mistake:
     place = tree.origin(path)
     return Mistake(tree.file, place.line, place.column, dotted(path), message, remedy)
 

@@ -13,7 +13,7 @@ from kiva_relay.config import settings as config
 from kiva_relay.config.kiva import Kiva
 from kiva_relay.delivery.outcome import either
 from kiva_relay.outbox.entry import Entry
-from kiva_relay.outbox.sending import Verdict
+from kiva_relay.outbox.sending import EntryVerdict
 from kiva_relay.outbox.state import State
 from kiva_relay.resource.kind import RESOURCES
 from kiva_relay.resource.refusal import Refusal
@@ -60,7 +60,7 @@ def receipt(resource: str, said: Any) -> dict[str, Any] | None:
     return {name: value for name, value in kept.items() if value is not None} | _problems(said)
 
 
-def accepted(entries: Sequence[Entry], given: Mapping[str, Any]) -> dict[int, Verdict] | None:
+def accepted(entries: Sequence[Entry], given: Mapping[str, Any]) -> dict[int, EntryVerdict] | None:
     """The verdict on each entry of an accepted request; None when a problem cannot be laid at one entry's door.
 
     A 200 can carry problems of single loans: an error means that Kiva did not take that loan, a warning that it
@@ -79,19 +79,19 @@ def accepted(entries: Sequence[Entry], given: Mapping[str, Any]) -> dict[int, Ve
         mine = common | ({"problems": problems} if problems else {})
         errors = [problem for problem in problems if str(problem.get("severity", "error")).lower() == "error"]
         if errors:
-            verdicts[entry.id] = Verdict(State.REFUSED, receipt=mine, refusals=tuple(map(_said_no, errors)))
+            verdicts[entry.id] = EntryVerdict(State.REFUSED, receipt=mine, refusals=tuple(map(_said_no, errors)))
         else:
-            verdicts[entry.id] = Verdict(State.DELIVERED, receipt=mine)
+            verdicts[entry.id] = EntryVerdict(State.DELIVERED, receipt=mine)
     return verdicts
 
 
-def refused(entries: Sequence[Entry], *, status: int, words: str) -> dict[int, Verdict]:
+def refused(entries: Sequence[Entry], *, status: int, words: str) -> dict[int, EntryVerdict]:
     """Kiva judged the body. One entry is refused; a batch is halved, so that the others need not wait for it."""
     if len(entries) == 1:
         params = {"text": words[:500], "status": str(status)}
-        return {entries[0].id: Verdict(State.REFUSED, refusals=(Refusal("kiva_said_no", "", params),))}
+        return {entries[0].id: EntryVerdict(State.REFUSED, refusals=(Refusal("kiva_said_no", "", params),))}
     cap = len(entries) // 2
-    return {entry.id: Verdict(State.READY, batch_cap=cap) for entry in entries}
+    return {entry.id: EntryVerdict(State.READY, batch_cap=cap) for entry in entries}
 
 
 def _problems(said: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from kiva_relay.outbox import binding, hold, mirror, query, sending, store, tabl
 from kiva_relay.outbox.database import FREE_BYTES, Outbox
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.lease import Lease
-from kiva_relay.outbox.sending import Batch, Ending, Verdict
+from kiva_relay.outbox.sending import Batch, Ending, EntryVerdict
 from kiva_relay.outbox.state import Actor, State
 from kiva_relay.outbox.witness import Witness
 from kiva_relay.resource import window
@@ -49,7 +49,7 @@ _log = log.get("delivery")
 
 
 @dataclass
-class Bench:
+class DeliveryContext:
     """What the courier works with. Opened by the relay, shared by nobody else but `destination` and `tokens`."""
 
     outbox: Outbox
@@ -83,8 +83,10 @@ class Bench:
 class Courier:
     """The one who sends. `at` is called with the name of each step boundary; tests end the process there."""
 
-    def __init__(self, bench: Bench, *, stop: threading.Event, at: Callable[[str], None] = lambda _name: None) -> None:
-        self._bench, self._stop, self._at = bench, stop, at
+    def __init__(
+        self, context: DeliveryContext, *, stop: threading.Event, at: Callable[[str], None] = lambda _name: None
+    ) -> None:
+        self._context, self._stop, self._at = context, stop, at
         self._new_token_tried: set[str] = set()
         self._fault_until: dict[str, datetime] = {}
         self._outbox_id = ""
@@ -92,7 +94,7 @@ class Courier:
 
     def deliver(self) -> int:
         """Send all that is due and may go; how many requests were made. Stops claiming at once when asked to."""
-        resources = [resource for resource in ORDER if resource in self._bench.settings.resources]
+        resources = [resource for resource in ORDER if resource in self._context.settings.resources]
         requests = 0
         while sent := sum(self._turn(resource) for resource in resources):
             requests += sent
@@ -127,33 +129,33 @@ class Courier:
         due = (
             columns.resource == resource,
             columns.state == State.READY.value,
-            columns.due_at <= self._bench.clock.now(),
+            columns.due_at <= self._context.clock.now(),
         )
-        with self._bench.outbox.read() as tx:
+        with self._context.outbox.read() as tx:
             if hold.passes(tx, resource) == 0 and not self._may_try_fault(tx, resource):
                 return False
             return tx.execute(sa.select(columns.id).where(*due).limit(1)).first() is not None
 
     def _may_send(self, resource: str) -> bool:
-        bench = self._bench
-        if not bench.settings.kiva.send or bench.destination.pause() or not bench.has_room():
+        context = self._context
+        if not context.settings.kiva.send or context.destination.pause() or not context.has_room():
             return False
-        if resource == "repayment" and not window.report(bench.settings, bench.clock.now()).is_open:
+        if resource == "repayment" and not window.report(context.settings, context.clock.now()).is_open:
             return False
-        with bench.outbox.read() as tx:
-            if resource == "loan_draft" and mirror.last_complete(tx, started_after=bench.started_at) is None:
+        with context.outbox.read() as tx:
+            if resource == "loan_draft" and mirror.last_complete(tx, started_after=context.started_at) is None:
                 return False
             _doubts, last = breaker.doubts_in_a_row(tx, resource)
-        harmless = bench.destination.last_harmless_success
+        harmless = context.destination.last_harmless_success
         return last is None or (harmless is not None and harmless > last)
 
     def _token(self, resource: str) -> Token | None:
-        bench, now = self._bench, self._bench.clock.now()
+        context, now = self._context, self._context.clock.now()
         try:
-            token = bench.tokens.current()
+            token = context.tokens.current()
         except CredentialsRefused as error:
-            bench.destination.asked_to_wait(None)
-            with bench.outbox.begin() as tx:
+            context.destination.asked_to_wait(None)
+            with context.outbox.begin() as tx:
                 if hold.put(
                     tx,
                     hold.ALL,
@@ -164,14 +166,14 @@ class Courier:
                     _log.error("The token was refused. Nothing is lost", hint=error.hint)
             return None
         except errors.Unreachable as error:
-            bench.destination.unreachable(str(error))
+            context.destination.unreachable(str(error))
             return None
         missing = sorted({RESOURCES[resource].scope, _READS} - token.scopes)
-        with bench.outbox.begin() as tx:
+        with context.outbox.begin() as tx:
             if missing:
                 if hold.put(tx, resource, "scope_missing", now=now, params={"scope": " ".join(missing)}):
                     _log.error("The token does not grant a permission", resource=resource, scope=" ".join(missing))
-                bench.tokens.refuse(token)
+                context.tokens.refuse(token)
                 self._fault_until[resource] = now + _TRY_AGAIN_AFTER_FAULT
                 return None
             hold.release(tx, resource, by=hold.RELAY, note="granted", now=now, reason="scope_missing")
@@ -183,11 +185,11 @@ class Courier:
         """Is the only thing that holds the resource a fault of its own, and is it time to try again?"""
         holds = [held for held in hold.in_force(tx) if held.what in (hold.ALL, resource)]
         own = all(held.what == resource and held.reason in hold.LIFTED_BY_ITSELF for held in holds)
-        return own and self._bench.clock.now() >= self._fault_until.get(resource, self._bench.started_at)
+        return own and self._context.clock.now() >= self._fault_until.get(resource, self._context.started_at)
 
     def _claim(self, resource: str) -> Batch | None:
-        bench, now = self._bench, self._bench.clock.now()
-        with bench.outbox.begin() as tx:
+        context, now = self._context, self._context.clock.now()
+        with context.outbox.begin() as tx:
             self._must_know_what_it_sent(tx)
             batch = None
             while batch is None and (due := query.due(tx, resource, limit=self._limit(tx, resource), now=now)):
@@ -195,9 +197,9 @@ class Courier:
                     tx,
                     resource,
                     _may_go(tx, due, now=now) if resource == "loan_draft" else due,
-                    fence=bench.lease.fence,
+                    fence=context.lease.fence,
                     now=now,
-                    request=lambda bodies: batches.request(resource, bodies, bench.settings.kiva),
+                    request=lambda bodies: batches.request(resource, bodies, context.settings.kiva),
                 )
                 if batch is None and hold.passes(tx, resource) == 0:
                     break
@@ -207,7 +209,7 @@ class Courier:
 
     def _limit(self, tx: Connection, resource: str) -> int:
         """The size of a batch; one alone while the last answer of an additive resource was lost."""
-        return 1 if breaker.doubts_in_a_row(tx, resource)[0] else batches.limit(resource, self._bench.settings)
+        return 1 if breaker.doubts_in_a_row(tx, resource)[0] else batches.limit(resource, self._context.settings)
 
     def _must_know_what_it_sent(self, tx: Connection) -> None:
         """An outbox that lacks what we wrote into it was put back while we ran: the next start sees how far.
@@ -217,7 +219,7 @@ class Courier:
         """
         if self._last_attempt and not query.has_attempt(tx, self._last_attempt):
             raise errors.RelayError(
-                f"The outbox {self._bench.outbox.url} was put back to an older state while the relay ran. Nothing"
+                f"The outbox {self._context.outbox.url} was put back to an older state while the relay ran. Nothing"
                 " more is sent; the next start takes from the witness what is missing, and holds.",
                 hint="sudo systemctl restart kiva-relay\nsudo kiva-relay status",
             )
@@ -225,7 +227,7 @@ class Courier:
     def _testify(self, batch: Batch) -> bool:
         """Tell the witness; false when that is impossible: then nothing was sent, and nothing is."""
         try:
-            self._bench.witness.testify(
+            self._context.witness.testify(
                 outbox_id=self._outbox_id,
                 attempt=batch.attempt_id,
                 resource=batch.resource,
@@ -242,8 +244,8 @@ class Courier:
 
     def _put_back(self, batch: Batch, words: str) -> None:
         """Not a byte has left: it is ready again, a little later."""
-        now = self._bench.clock.now()
-        verdict = Verdict(State.READY, due_at=now + _WITNESS_AWAY_FOR)
+        now = self._context.clock.now()
+        verdict = EntryVerdict(State.READY, due_at=now + _WITNESS_AWAY_FOR)
         ending = Ending(Outcome.NOT_PROCESSED, body_complete=False, status=None, detail=words)
 
         def put_back(tx: Connection) -> None:
@@ -256,15 +258,15 @@ class Courier:
         """Write down what became of an attempt. While that is impossible, nothing else is sent."""
         while True:
             try:
-                with self._bench.outbox.begin() as tx:
+                with self._context.outbox.begin() as tx:
                     write(tx)
             except errors.Unreachable as error:
                 _log.error("An answer cannot be stored; nothing else is sent until it is", cause=str(error), **told)
-                self._bench.clock.wait(threading.Event(), _CANNOT_RECORD_WAIT_SECONDS)
+                self._context.clock.wait(threading.Event(), _CANNOT_RECORD_WAIT_SECONDS)
             else:
                 return
 
-    def _tell_witness(self, batch: Batch, verdicts: Mapping[int, Verdict]) -> None:
+    def _tell_witness(self, batch: Batch, verdicts: Mapping[int, EntryVerdict]) -> None:
         """What the answer decided, for an outbox that may be restored; where this fails, that one is in doubt."""
         ended: dict[str, dict[str, Any] | None] = {}
         for entry in batch.entries:
@@ -275,19 +277,19 @@ class Courier:
             elif verdict.target is not State.IN_DOUBT:
                 ended[entry.identity] = None
         try:
-            self._bench.witness.ended(outbox_id=self._outbox_id, attempt=batch.attempt_id, ended=ended)
+            self._context.witness.ended(outbox_id=self._outbox_id, attempt=batch.attempt_id, ended=ended)
         except OSError as error:
             _log.warning("The witness could not be told what became of it", attempt=batch.attempt_id, cause=str(error))
 
     def _send(self, batch: Batch, token: Token) -> Answer:
-        kiva = self._bench.settings.kiva
-        self._bench.lease.still_held()
+        kiva = self._context.settings.kiva
+        self._context.lease.still_held()
         key = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self._outbox_id}/{batch.attempt_id}"))
-        return self._bench.client.post(batches.path(batch.resource, kiva), batch.request, token=token.text, key=key)
+        return self._context.client.post(batches.path(batch.resource, kiva), batch.request, token=token.text, key=key)
 
     def _settle(self, batch: Batch, answer: Answer, token: Token) -> None:
         """Write down what became of it. While that is impossible, nothing else is sent."""
-        now = self._bench.clock.now()
+        now = self._context.clock.now()
         given = batches.receipt(batch.resource, answer.json)
         decision = outcome.decide(answer, shape=given is not None, now=now)
         verdicts, ended_as = self._verdicts(batch, answer, decision, given, token)
@@ -313,34 +315,34 @@ class Courier:
         decision: Decision,
         given: Mapping[str, object] | None,
         token: Token,
-    ) -> tuple[Mapping[int, Verdict], str]:
+    ) -> tuple[Mapping[int, EntryVerdict], str]:
         match decision.outcome:
             case Outcome.ACCEPTED:
                 verdicts = batches.accepted(batch.entries, given or {})
                 if verdicts is not None:
                     return verdicts, Outcome.ACCEPTED
-                doubt = Verdict(State.IN_DOUBT, reason="problem_without_loan")
+                doubt = EntryVerdict(State.IN_DOUBT, reason="problem_without_loan")
                 return dict.fromkeys((entry.id for entry in batch.entries), doubt), Outcome.IN_DOUBT
             case Outcome.REFUSED:
                 assert answer.status is not None  # noqa: S101 - a refusal is a status
                 return batches.refused(batch.entries, status=answer.status, words=answer.words), Outcome.REFUSED
             case Outcome.NOT_PROCESSED:
-                verdict = Verdict(State.READY, due_at=self._when_again(batch.resource, answer, decision, token))
+                verdict = EntryVerdict(State.READY, due_at=self._when_again(batch.resource, answer, decision, token))
             case Outcome.IN_DOUBT:
-                verdict = Verdict(
+                verdict = EntryVerdict(
                     State.IN_DOUBT, reason="answer_lost" if not decision.success_seen else "strange_answer"
                 )
         return dict.fromkeys((entry.id for entry in batch.entries), verdict), decision.outcome
 
     def _when_again(self, resource: str, answer: Answer, decision: Decision, token: Token) -> datetime:
         """When to try again what was surely not processed; remembers what it says of the destination."""
-        bench, now = self._bench, self._bench.clock.now()
+        context, now = self._context, self._context.clock.now()
         if decision.unreachable:
-            return bench.destination.unreachable(answer.words)
+            return context.destination.unreachable(answer.words)
         if not decision.blame:
-            return bench.destination.asked_to_wait(decision.retry_after)
+            return context.destination.asked_to_wait(decision.retry_after)
         if answer.status in outcome.JUDGES_OUR_TOKEN and resource not in self._new_token_tried:
-            bench.tokens.refuse(token)
+            context.tokens.refuse(token)
             self._new_token_tried.add(resource)
         else:
             self._fault_until[resource] = now + _TRY_AGAIN_AFTER_FAULT
@@ -361,7 +363,7 @@ class Courier:
         if not decision.blame:
             self._new_token_tried.discard(resource)
         elif resource in self._fault_until and self._fault_until[resource] > now:
-            params = {"status": str(answer.status), "path": batches.path(resource, self._bench.settings.kiva)}
+            params = {"status": str(answer.status), "path": batches.path(resource, self._context.settings.kiva)}
             hold.put(tx, resource, "destination_fault", now=now, params=params)
         if ended_as == Outcome.IN_DOUBT and breaker.doubts_in_a_row(tx, resource)[0] >= breaker.MOST_DOUBTS:
             hold.put(tx, resource, "many_in_doubt", now=now)
@@ -371,7 +373,7 @@ class Courier:
     def _report(self, batch: Batch, moved: list[Entry], answer: Answer, ended_as: str) -> None:
         meter.deliveries.labels(resource=batch.resource, outcome=ended_as).inc(len(moved))
         if ended_as == Outcome.ACCEPTED:
-            meter.last_success.labels(resource=batch.resource).set(self._bench.clock.now().timestamp())
+            meter.last_success.labels(resource=batch.resource).set(self._context.clock.now().timestamp())
         say = _log.info if ended_as == Outcome.ACCEPTED else _log.warning
         say(
             _SENTENCES[ended_as],

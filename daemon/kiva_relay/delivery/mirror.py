@@ -15,7 +15,7 @@ from kiva_relay.delivery.client import Answer, Client
 from kiva_relay.delivery.outcome import either
 from kiva_relay.delivery.token import Token
 from kiva_relay.outbox.catalogue import KINDS
-from kiva_relay.outbox.mirror import Loan
+from kiva_relay.outbox.mirror import MirroredLoan
 
 STATUSES = (
     "inactive", "reviewed", "issue", "issue_revising", "issue_approving", "fundRaising", "raised", "payingBack",
@@ -42,7 +42,7 @@ class NotGiven(errors.RelayError):
         self.answer = answer
 
 
-def loans(client: Client, kiva: Kiva, token: Token) -> list[Loan]:
+def loans(client: Client, kiva: Kiva, token: Token) -> list[MirroredLoan]:
     """Every loan of the partner, in every status.
 
     A status whose count has changed meanwhile is read again: a loan that moved back would else have been missed.
@@ -51,7 +51,7 @@ def loans(client: Client, kiva: Kiva, token: Token) -> list[Loan]:
         Incomplete: the counts do not come to agree.
         NotGiven: Kiva refused, or did not answer.
     """
-    by_status: dict[str, dict[str, Loan]] = {}
+    by_status: dict[str, dict[str, MirroredLoan]] = {}
     changed = list(STATUSES)
     for _ in range(_READINGS):
         for status in changed:
@@ -78,7 +78,7 @@ def lists(client: Client, kiva: Kiva, token: Token) -> dict[str, list[dict[str, 
     return given
 
 
-def _in_status(client: Client, kiva: Kiva, token: Token, status: str) -> dict[str, Loan]:
+def _in_status(client: Client, kiva: Kiva, token: Token, status: str) -> dict[str, MirroredLoan]:
     rows = [row for said in _pages(client, kiva, token, status) for row in said.get("data") or ()]
     return {loan.kiva_id: loan for loan in (_loan(row, status) for row in rows)}
 
@@ -102,10 +102,10 @@ def _pages(client: Client, kiva: Kiva, token: Token, status: str, *, limit: int 
             return
 
 
-def _loan(row: dict[str, Any], status: str) -> Loan:
+def _loan(row: dict[str, Any], status: str) -> MirroredLoan:
     """Read leniently: both spellings, numbers or strings; names and places are left where they are."""
     amount = either(row, "loan_local_price", "loanLocalPrice")
-    return Loan(
+    return MirroredLoan(
         kiva_id=str(either(row, "kiva_id", "kivaId", "uuid") or ""),
         loan_id=str(either(row, "internal_loan_id", "internalLoanId") or ""),
         client_id=str(either(row, "internal_client_id", "internalClientId") or ""),

@@ -47,10 +47,10 @@ def recover(tx: Connection, *, witnessed: Callable[[int], bool], now: datetime) 
             ending = sending.Ending(
                 "not_processed", body_complete=False, status=None, detail="the process ended before"
             )
-            verdict = sending.Verdict(State.READY)
+            verdict = sending.EntryVerdict(State.READY)
         else:
             ending = sending.Ending("in_doubt", body_complete=None, status=None, detail="the process ended")
-            verdict = sending.Verdict(State.IN_DOUBT, reason="process_ended")
+            verdict = sending.EntryVerdict(State.IN_DOUBT, reason="process_ended")
         verdicts = dict.fromkeys((entry.id for entry in batch.entries), verdict)
         moved += sending.end(tx, batch, ending, verdicts, by=Actor.START, now=now)
     return moved

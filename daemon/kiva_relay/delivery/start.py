@@ -6,7 +6,7 @@ from sqlalchemy.engine import Connection
 
 from kiva_relay import log
 from kiva_relay.delivery import reconciler
-from kiva_relay.delivery.courier import Bench
+from kiva_relay.delivery.courier import DeliveryContext
 from kiva_relay.outbox import binding, hold, recovery
 from kiva_relay.outbox.state import State
 from kiva_relay.outbox.witness import Memory
@@ -14,15 +14,15 @@ from kiva_relay.outbox.witness import Memory
 _log = log.get("delivery")
 
 
-def recover(bench: Bench) -> recovery.Taken | None:
+def recover(context: DeliveryContext) -> recovery.Taken | None:
     """What was being sent when the last process ended is in doubt, and what only the witness knows as well.
 
     An outbox that is behind its witness, and one whose witness is not the one that it had, is held.
     """
-    memory = bench.witness.memory()
-    with bench.outbox.begin() as tx:
-        now = bench.clock.now()
-        trusted, missing = recovery.is_trusted(tx, bench.outbox, bench.witness, memory)
+    memory = context.witness.memory()
+    with context.outbox.begin() as tx:
+        now = context.clock.now()
+        trusted, missing = recovery.is_trusted(tx, context.outbox, context.witness, memory)
         own = memory.attempts_of(binding.get(tx, "outbox_id") or "")
         moved = reconciler.recover(tx, witnessed=lambda attempt: not trusted or attempt in own, now=now)
         taken = recovery.take(tx, memory, now=now)
@@ -36,8 +36,8 @@ def recover(bench: Bench) -> recovery.Taken | None:
             }
             hold.put(tx, hold.ALL, "restored_outbox", now=now, params=params)
         elif missing:
-            hold.put(tx, hold.ALL, "witness_missing", now=now, params={"file": str(bench.witness.path)})
-        _first_start(tx, bench, memory)
+            hold.put(tx, hold.ALL, "witness_missing", now=now, params={"file": str(context.witness.path)})
+        _first_start(tx, context, memory)
     for entry in moved:
         if entry.state is State.IN_DOUBT:
             _log.warning(
@@ -57,21 +57,21 @@ def recover(bench: Bench) -> recovery.Taken | None:
     return taken
 
 
-def _first_start(tx: Connection, bench: Bench, memory: Memory) -> None:
+def _first_start(tx: Connection, context: DeliveryContext, memory: Memory) -> None:
     """Since when things are owed: also a lost outbox must not take for old what its predecessor still had to send."""
     known = binding.get(tx, "first_start")
     if known is None:
-        known = memory.first_start or bench.clock.now().isoformat()
+        known = memory.first_start or context.clock.now().isoformat()
         binding.put(tx, "first_start", known)
     if memory.first_start is None:
-        bench.witness.started_first(known)
+        context.witness.started_first(known)
 
 
-def hold_what_must_wait(bench: Bench) -> None:
+def hold_what_must_wait(context: DeliveryContext) -> None:
     """A new outbox towards Kiva's own hosts sends nothing until a person has looked."""
-    with bench.outbox.begin() as tx:
-        if not bench.settings.first_start_holds or binding.get(tx, "first_start_seen") is not None:
+    with context.outbox.begin() as tx:
+        if not context.settings.first_start_holds or binding.get(tx, "first_start_seen") is not None:
             return
         binding.put(tx, "first_start_seen", "yes")
-        hold.put(tx, hold.ALL, "first_start", now=bench.clock.now())
-        hold.put(tx, "repayment", "first_report", now=bench.clock.now())
+        hold.put(tx, hold.ALL, "first_start", now=context.clock.now())
+        hold.put(tx, "repayment", "first_report", now=context.clock.now())

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 
 from kiva_relay.mapping import mapper
 from kiva_relay.mapping.mapper import Context, Mapped
-from kiva_relay.mapping.plan import Mapping as Plans
+from kiva_relay.mapping.plan import Document
 from kiva_relay.resource import body as bodies
 from kiva_relay.source.reader import Content
 from kiva_relay.source.stream import Stream
@@ -18,10 +18,10 @@ from kiva_relay.source.stream import Stream
 PAGE = 500
 
 
-class Database(Protocol):
+class BookDatabase(Protocol):
     """What is asked of the MIS here; `source.mis.Mis` answers it."""
 
-    def walk(self, stream: Stream, *, after: str | None, limit: int) -> list[str]:
+    def scan(self, stream: Stream, *, after: str | None, limit: int) -> list[str]:
         """Keys in scope behind a key, in the order of the table's key."""
         ...
 
@@ -31,7 +31,7 @@ class Database(Protocol):
 
 
 def contents(
-    stream: Stream, mis: Database, *, cutoff: date, limit: int | None = None, page: int = PAGE
+    stream: Stream, mis: BookDatabase, *, cutoff: date, limit: int | None = None, page: int = PAGE
 ) -> Iterator[list[Content]]:
     """Everything in scope, page by page; at most `limit` rows.
 
@@ -39,7 +39,7 @@ def contents(
     """
     after, left = None, limit
     while left is None or left > 0:
-        keys = mis.walk(stream, after=after, limit=page if left is None else min(page, left))
+        keys = mis.scan(stream, after=after, limit=page if left is None else min(page, left))
         if not keys:
             return
         yield mis.read(stream, keys, cutoff=cutoff)
@@ -73,7 +73,7 @@ class Change:
 
 
 @dataclass
-class Difference:
+class MappingDifference:
     """What an edit changes over the book. `rows` is how many were compared."""
 
     rows: int = 0
@@ -90,13 +90,18 @@ class Difference:
 
 
 def difference(
-    old: Plans, new: Plans, mis: Database, *, context: Context, progress: Callable[[int], None] = lambda _rows: None
-) -> Difference:
+    old: Document,
+    new: Document,
+    mis: BookDatabase,
+    *,
+    context: Context,
+    progress: Callable[[int], None] = lambda _rows: None,
+) -> MappingDifference:
     """Compare what two versions of a mapping make of the present book: exactly the loans whose outcome differs.
 
     `progress` is told how many rows were compared. Raises RelayError when the database refuses a query.
     """
-    found = Difference()
+    found = MappingDifference()
     again = old.stream != new.stream
     touched = None if again else _touched(old, new)
     for page in contents(old.stream, mis, cutoff=context.cutoff):
@@ -123,27 +128,29 @@ def difference(
     return found
 
 
-def _compare(found: Difference, old: tuple[Plans, Content], new: tuple[Plans, Content], context: Context) -> None:
+def _compare(
+    found: MappingDifference, old: tuple[Document, Content], new: tuple[Document, Content], context: Context
+) -> None:
     before, after = _outcome(*old, context), _outcome(*new, context)
     change = _change(old[1].key, before, after)
     if change is not None:
         found.changes.append(change)
 
 
-def _touched(old: Plans, new: Plans) -> set[str] | None:
+def _touched(old: Document, new: Document) -> set[str] | None:
     """The fields that the edit touched, where nothing else of the mapping was: then only those need comparing first."""
     if (old.identity, old.when, old.checks, old.tables) != (new.identity, new.when, new.checks, new.tables):
         return None
     return {name for name in old.fields.keys() | new.fields.keys() if old.fields.get(name) != new.fields.get(name)}
 
 
-def _differ(old: Plans, new: Plans, content: Content, touched: set[str], context: Context) -> bool:
+def _differ(old: Document, new: Document, content: Content, touched: set[str], context: Context) -> bool:
     """Do the fields that the edit touched come to something else for this row?"""
     before = mapper.some(old, content, context=context, fields=touched)
     return before != mapper.some(new, content, context=context, fields=touched)
 
 
-def _outcome(mapping: Plans, content: Content, context: Context) -> Mapped | None:
+def _outcome(mapping: Document, content: Content, context: Context) -> Mapped | None:
     return mapper.apply(mapping, content, context=context) if content.in_scope else None
 
 

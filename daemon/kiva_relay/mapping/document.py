@@ -15,14 +15,14 @@ from kiva_relay.errors import ConfigurationError, Mistake
 from kiva_relay.mapping import expression, live, lookup, trap
 from kiva_relay.mapping.field_reader import FieldReader
 from kiva_relay.mapping.live import verify
-from kiva_relay.mapping.plan import Mapping, Parameter
+from kiva_relay.mapping.plan import Document, Parameter
 from kiva_relay.mapping.scope import Scope
 from kiva_relay.mapping.source_reader import SourceReader
-from kiva_relay.mapping.tree import Report, Tree
+from kiva_relay.mapping.tree import MappingTree, MistakeReport
 from kiva_relay.resource.kind import RESOURCES
 from kiva_relay.source.stream import Relation
 
-__all__ = ["FORMAT", "Mapping", "files", "load", "read", "verify"]
+__all__ = ["FORMAT", "Document", "files", "load", "read", "verify"]
 
 # The version of what a fingerprint is made of. It moves when the same file would give other bodies.
 FORMAT = 1
@@ -58,8 +58,8 @@ def load(
     *,
     parameters: Values[str, Any],
     resources: Collection[str] = tuple(RESOURCES),
-    mis: live.Database | None = None,
-) -> list[Mapping]:
+    mis: live.LiveDatabase | None = None,
+) -> list[Document]:
     """All mappings of the folders for the given resources.
 
     `parameters` are the values of config.yaml; with `mis` at hand a missing one is asked for with its choices.
@@ -76,15 +76,15 @@ def read_all(
     *,
     parameters: Values[str, Any],
     resources: Collection[str] = tuple(RESOURCES),
-    mis: live.Database | None = None,
-) -> tuple[list[Mapping], list[Mistake]]:
+    mis: live.LiveDatabase | None = None,
+) -> tuple[list[Document], list[Mistake]]:
     """The same, with the mistakes: what can be read of a file that holds some is good for being looked at, only."""
     mistakes = [
         Mistake(folder, 0, 0, "mappings", "is no folder", "correct `mappings:` in config.yaml")
         for folder in folders
         if not folder.is_dir()
     ]
-    found: list[Mapping] = []
+    found: list[Document] = []
     for file in files(folders):
         mapping, its = read(file, folders=folders, parameters=parameters)
         if mapping is not None and mapping.resource not in resources:
@@ -97,18 +97,18 @@ def read_all(
 
 def read(
     file: Path, *, folders: Sequence[Path], parameters: Values[str, Any], name: str | None = None
-) -> tuple[Mapping | None, list[Mistake]]:
+) -> tuple[Document | None, list[Mistake]]:
     """One file: the mapping, and its mistakes. None when it names no resource that is known.
 
     With a mistake among them the mapping is good for one thing: being compared with the live database.
 
     A mapping is called like its file, unless `name` says otherwise: an edited copy of it.
     """
-    report = Report(file)
+    report = MistakeReport(file)
     found = trap.read(file, report)
     mapping = None
     if found is not None:
-        mapping = _Document(file, found, report, folders=folders, values=parameters, name=name or _name(file)).mapping()
+        mapping = _Reader(file, found, report, folders=folders, values=parameters, name=name or _name(file)).mapping()
     return mapping, report.quoted()
 
 
@@ -117,17 +117,17 @@ def _name(file: Path) -> str:
 
 
 @dataclass
-class _Document:
+class _Reader:
     """One file on its way to a mapping."""
 
     file: Path
-    found: Tree
-    report: Report
+    found: MappingTree
+    report: MistakeReport
     folders: Sequence[Path]
     values: Values[str, Any]
     name: str
 
-    def mapping(self) -> Mapping | None:
+    def mapping(self) -> Document | None:
         if self.found.kind != "map":
             self.report.add(self.found, self.file.name, f"expected a mapping, found a {self.found.kind}")
             return None
@@ -168,7 +168,7 @@ class _Document:
         self._marked(resource, stream.where, origin)
         self._clash(relations)
         tables = self._tables(fields)
-        return Mapping(
+        return Document(
             name=self.name,
             file=self.file,
             resource=resource,
@@ -199,7 +199,7 @@ class _Document:
             return None
         return value.text
 
-    def _section(self, key: str, *, required: bool = False) -> Tree | None:
+    def _section(self, key: str, *, required: bool = False) -> MappingTree | None:
         value = self.found.get(key)
         if value is None or value.null:
             if required:
@@ -244,7 +244,9 @@ class _Document:
             names.append(item.text)
         return tuple(names)
 
-    def _required(self, resource: str, plans: Values[str, Any], left: tuple[str, ...], body: Tree | None) -> None:
+    def _required(
+        self, resource: str, plans: Values[str, Any], left: tuple[str, ...], body: MappingTree | None
+    ) -> None:
         for field in RESOURCES[resource].fields:
             missing = field.required and field.name not in plans and body is not None
             # A field with a mistake of its own is not missing as well.
@@ -252,7 +254,7 @@ class _Document:
                 where = "the coordinator cannot add it" if field.name in left else "is missing"
                 self.report.add(body, f"fields.{field.name}", f"{where}: {field.doc}")
 
-    def _marked(self, resource: str, where: str, origin: Tree) -> None:
+    def _marked(self, resource: str, where: str, origin: MappingTree) -> None:
         # Staff write about borrowers in notes: only those that somebody marked may leave the institution.
         if resource == "journal" and "like '" not in where.lower():
             message = "every note would be sent to Kiva, internal remarks about borrowers too"
@@ -266,7 +268,7 @@ class _Document:
             if name.text in ("root", "row", "position") and name.text in relations:
                 self.report.add(name, f"relations.{name.text}", f'"{name.text}" has a meaning of its own already')
 
-    def _tables(self, fields: FieldReader) -> dict[str, lookup.Table]:
+    def _tables(self, fields: FieldReader) -> dict[str, lookup.LookupTable]:
         tables = {}
         for name, (at, path) in fields.tables.items():
             try:
@@ -285,10 +287,10 @@ class _Document:
 
 
 def _fingerprint(
-    found: Tree,
+    found: MappingTree,
     declared: tuple[Parameter, ...],
     values: Values[str, object],
-    tables: Values[str, lookup.Table],
+    tables: Values[str, lookup.LookupTable],
 ) -> str:
     """Of what the file means, not of its bytes: a comment or another order of the fields changes nothing."""
     meant = {
@@ -300,7 +302,7 @@ def _fingerprint(
     return f"{FORMAT}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
-def _meant(found: Tree) -> Any:
+def _meant(found: MappingTree) -> Any:
     if found.kind == "map":
         return {name.text: _meant(value) for name, value in found.entries}
     return [_meant(item) for item in found.items] if found.kind == "list" else [found.type, found.text]

@@ -16,9 +16,9 @@ import orjson
 from kiva_relay.errors import ConfigurationError, Mistake
 from kiva_relay.mapping import mapper, trap, tree
 from kiva_relay.mapping.lookup import Lists
-from kiva_relay.mapping.plan import Mapping as Plans
-from kiva_relay.mapping.tree import Report, Tree
-from kiva_relay.resource.kind import Facts
+from kiva_relay.mapping.plan import Document
+from kiva_relay.mapping.tree import MappingTree, MistakeReport
+from kiva_relay.resource.kind import CheckFacts
 from kiva_relay.resource.refusal import Refusal
 from kiva_relay.source.reader import Content
 
@@ -42,7 +42,7 @@ EXPECTATIONS = ("body", "has", "refused", "warnings", "waiting", "identity", "cr
 
 
 @dataclass(frozen=True)
-class Result:
+class ExampleResult:
     """One example: whether it passed, and else what was expected (`-`) and what was found (`+`)."""
 
     name: str
@@ -51,7 +51,7 @@ class Result:
     line: int = 0
 
 
-def run(mapping: Plans, *, file: Path | None = None) -> list[Result]:
+def run(mapping: Document, *, file: Path | None = None) -> list[ExampleResult]:
     """Run the examples that stand beside a mapping, or those of `file`; none without a file.
 
     Raises ConfigurationError for a file that cannot be read.
@@ -65,9 +65,9 @@ def run(mapping: Plans, *, file: Path | None = None) -> list[Result]:
     return [outcome(mapping, shared, example) for example in (examples.items if examples else ())]
 
 
-def tree_of(file: Path) -> Tree:
+def tree_of(file: Path) -> MappingTree:
     """The file of examples as a tree; raises ConfigurationError with all its mistakes."""
-    report = Report(file)
+    report = MistakeReport(file)
     found = trap.read(file, report)
     if found is not None and found.kind != "map":
         report.add(found, file.name, "expected `rows:` and `examples:`")
@@ -86,7 +86,7 @@ def tree_of(file: Path) -> Tree:
     return found
 
 
-def mapped(mapping: Plans, shared: Mapping[str, Any], example: Tree) -> mapper.Mapped:
+def mapped(mapping: Document, shared: Mapping[str, Any], example: MappingTree) -> mapper.Mapped:
     """What comes of an example's rows; `shared` is what applies to all of the file."""
     mine: dict[str, Any] = tree.plain(example)
     own: dict[str, Any] = {key: mine[key] for key in ("today", "cutoff", "lists") if key in mine}
@@ -94,7 +94,7 @@ def mapped(mapping: Plans, shared: Mapping[str, Any], example: Tree) -> mapper.M
     return mapper.apply(mapping, content, context=_context({**shared, **own}))
 
 
-def outcome(mapping: Plans, shared: Mapping[str, Any], example: Tree) -> Result:
+def outcome(mapping: Document, shared: Mapping[str, Any], example: MappingTree) -> ExampleResult:
     """Run one example."""
     mine: dict[str, Any] = tree.plain(example)
     came = mapped(mapping, shared, example)
@@ -105,7 +105,7 @@ def outcome(mapping: Plans, shared: Mapping[str, Any], example: Tree) -> Result:
     found = _found(came, expected)
     wanted, got = _text(expected), _text(found)
     diff = "\n".join(difflib.unified_diff(wanted, got, "expected", "found", lineterm="", n=2))
-    return Result(str(mine.get("name", "")), passed=wanted == got, diff=diff, line=example.line)
+    return ExampleResult(str(mine.get("name", "")), passed=wanted == got, diff=diff, line=example.line)
 
 
 def _found(mapped: mapper.Mapped, expected: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def _at(body: Any, path: str) -> Any:
 
 def _context(shared: Mapping[str, Any]) -> mapper.Context:
     today = shared.get("today", date(2026, 1, 1))
-    facts = Facts(
+    facts = CheckFacts(
         today=today,
         columns=shared.get("columns", 2),
         basis=shared.get("basis", "cumulative_principal"),
@@ -179,7 +179,7 @@ def _pairs(given: Mapping[str, Any], kind: str) -> list[tuple[str, Any]]:
     return list(names.items()) if isinstance(names, Mapping) else [(name, name) for name in names]
 
 
-def _content(mapping: Plans, shared: Mapping[str, Any], mine: Mapping[str, Any]) -> Content:
+def _content(mapping: Document, shared: Mapping[str, Any], mine: Mapping[str, Any]) -> Content:
     """The rows of an example: its own laid over the shared ones; a column that is not given is NULL."""
     columns: dict[str, set[str]] = {}
     for column in mapping.columns:

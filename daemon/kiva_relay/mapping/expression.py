@@ -174,7 +174,7 @@ _FORBIDDEN: dict[type[nodes.Node], tuple[str, str]] = {
 
 
 class _Used:
-    """Walks over a parsed expression: refuses what is not allowed, and notes names and functions."""
+    """Scans over a parsed expression: refuses what is not allowed, and notes names and functions."""
 
     def __init__(self, source: str) -> None:
         self.source = source

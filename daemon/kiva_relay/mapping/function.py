@@ -41,7 +41,7 @@ class Run:
     """
 
     lists: lookup.Lists = field(default_factory=lookup.Lists)
-    tables: Mapping[str, lookup.Table] = field(default_factory=dict)
+    tables: Mapping[str, lookup.LookupTable] = field(default_factory=dict)
     timezone: str = "UTC"
     photos: Literal["sha256", "bytes"] = "sha256"
     photo_folders: tuple[Path, ...] = ()

@@ -8,8 +8,7 @@ from typing import Protocol
 from kiva_relay import errors
 from kiva_relay.errors import Mistake, RelayError, Unreachable
 from kiva_relay.mapping import tree
-from kiva_relay.mapping.plan import Column, Parameter
-from kiva_relay.mapping.plan import Mapping as Plans
+from kiva_relay.mapping.plan import Column, Document, Parameter
 from kiva_relay.resource.field import EXPECTED, Kind
 from kiva_relay.source.stream import Relation
 
@@ -24,7 +23,7 @@ _FIT: dict[Kind, tuple[str, ...]] = {
 }
 
 
-class Database(Protocol):
+class LiveDatabase(Protocol):
     """What is asked of the MIS here; `source.mis.Mis` answers it."""
 
     def columns(self, relation: str, /) -> Mapping[str, str]:
@@ -36,7 +35,7 @@ class Database(Protocol):
         ...
 
 
-def verify(mapping: Plans, mis: Database) -> list[Mistake]:
+def verify(mapping: Document, mis: LiveDatabase) -> list[Mistake]:
     """Every column and every SELECT of the mapping that the live database does not have or does not take.
 
     Raises Unreachable when the database is away.
@@ -50,7 +49,7 @@ def verify(mapping: Plans, mis: Database) -> list[Mistake]:
     return sorted({each.quoting(lines) for each in mistakes})
 
 
-def choices(parameter: Parameter, mis: Database) -> list[str]:
+def choices(parameter: Parameter, mis: LiveDatabase) -> list[str]:
     """What can be written for a parameter, from the database: `3 Kiva`."""
     try:
         return [f"{value} {name}" for value, name in mis.choices(parameter.sql)] if parameter.sql else []
@@ -60,13 +59,13 @@ def choices(parameter: Parameter, mis: Database) -> list[str]:
         return []
 
 
-def asked(mistakes: Iterable[Mistake], parameters: Iterable[Parameter], mis: Database) -> list[Mistake]:
+def asked(mistakes: Iterable[Mistake], parameters: Iterable[Parameter], mis: LiveDatabase) -> list[Mistake]:
     """The mistakes again, those about a missing parameter with the choices that the database knows."""
     known = {f"parameters.{parameter.name}": parameter for parameter in parameters}
     return [_with_choices(mistake, known.get(mistake.path), mis) for mistake in mistakes]
 
 
-def _with_choices(mistake: Mistake, parameter: Parameter | None, mis: Database) -> Mistake:
+def _with_choices(mistake: Mistake, parameter: Parameter | None, mis: LiveDatabase) -> Mistake:
     found = choices(parameter, mis) if parameter is not None else []
     if not found:
         return mistake
@@ -74,7 +73,7 @@ def _with_choices(mistake: Mistake, parameter: Parameter | None, mis: Database) 
     return Mistake(mistake.file, mistake.line, mistake.column, mistake.path, mistake.message, remedy, mistake.severity)
 
 
-def _owners(mapping: Plans, mis: Database) -> tuple[dict[str, Mapping[str, str]], list[Mistake]]:
+def _owners(mapping: Document, mis: LiveDatabase) -> tuple[dict[str, Mapping[str, str]], list[Mistake]]:
     stream = mapping.stream
     live: dict[str, Mapping[str, str]] = {}
     mistakes: list[Mistake] = []
@@ -101,7 +100,7 @@ def _owners(mapping: Plans, mis: Database) -> tuple[dict[str, Mapping[str, str]]
     return live, mistakes
 
 
-def _related(mapping: Plans) -> Iterator[tuple[str, Relation, str]]:
+def _related(mapping: Document) -> Iterator[tuple[str, Relation, str]]:
     """Each relation and each table that is only watched: what columns call it, itself, where it stands."""
     for relation in mapping.stream.relations:
         yield relation.name, relation, f"relations.{relation.name}"
@@ -110,7 +109,7 @@ def _related(mapping: Plans) -> Iterator[tuple[str, Relation, str]]:
         yield touched.name or place, touched, f"source.{place}"
 
 
-def _column(mapping: Plans, column: Column, live: Mapping[str, str]) -> list[Mistake]:
+def _column(mapping: Document, column: Column, live: Mapping[str, str]) -> list[Mistake]:
     table = _table(mapping, column.owner)
     if column.name not in live:
         near = errors.nearest(column.name, live)
@@ -126,14 +125,14 @@ def _column(mapping: Plans, column: Column, live: Mapping[str, str]) -> list[Mis
     return [Mistake(mapping.file, column.line, column.column, column.path, message)]
 
 
-def _table(mapping: Plans, owner: str) -> str:
+def _table(mapping: Document, owner: str) -> str:
     if not owner:
         return mapping.stream.table
     named = {name: relation.table or f"the sql of {name}" for name, relation, _ in _related(mapping)}
     return named.get(owner, owner)
 
 
-def _clashes(mapping: Plans, live: Mapping[str, str]) -> list[Mistake]:
+def _clashes(mapping: Document, live: Mapping[str, str]) -> list[Mistake]:
     """A relation that is called like a column of the root table would hide it."""
     return [
         Mistake(

@@ -110,7 +110,7 @@ def _fold(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Table:
+class LookupTable:
     """A code table: what the MIS says, and what Kiva should get. `file` is the last folder's that has it."""
 
     name: str
@@ -122,7 +122,7 @@ class Table:
         return self.rows.get(_fold(value))
 
 
-def table(name: str, folders: Sequence[Path]) -> Table | None:
+def table(name: str, folders: Sequence[Path]) -> LookupTable | None:
     """The code table `lookup/NAME` of the folders: the rows of a later folder win. None when no folder has it.
 
     Raises ConfigurationError with every line that is not `what the MIS says,what Kiva gets`.
@@ -143,7 +143,7 @@ def table(name: str, folders: Sequence[Path]) -> Table | None:
         rows.update(mine)
     if mistakes:
         raise errors.ConfigurationError(mistakes)
-    return Table(name=name, file=files[-1], rows=rows)
+    return LookupTable(name=name, file=files[-1], rows=rows)
 
 
 def loan_ids(folders: Sequence[Path]) -> dict[str, str]:

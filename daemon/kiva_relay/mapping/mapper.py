@@ -16,13 +16,12 @@ from kiva_relay.mapping import function, shape
 from kiva_relay.mapping.expression import Expression
 from kiva_relay.mapping.function import Refused, Run
 from kiva_relay.mapping.lookup import REFUSALS, Lists, ListsUnknown
-from kiva_relay.mapping.plan import LEAVE_OUT, REFUSE, Each, Items, Leaf, Parts, Plan
-from kiva_relay.mapping.plan import Mapping as Plans
+from kiva_relay.mapping.plan import LEAVE_OUT, REFUSE, Document, Each, Items, Leaf, Parts, Plan
 from kiva_relay.mapping.wording import Wording
 from kiva_relay.resource import body as bodies
 from kiva_relay.resource import contact
 from kiva_relay.resource import field as fields
-from kiva_relay.resource.kind import RESOURCES, Facts
+from kiva_relay.resource.kind import RESOURCES, CheckFacts
 from kiva_relay.resource.refusal import PERSON_DECIDES, Refusal
 from kiva_relay.source.reader import Content
 
@@ -68,7 +67,7 @@ class Context:
     today: date
     cutoff: date
     timezone: str
-    facts: Facts
+    facts: CheckFacts
     photos: Literal["sha256", "bytes"] = "bytes"
     photo_folders: tuple[Path, ...] = ()
 
@@ -97,7 +96,7 @@ class Mapped:
     stages: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
 
-def photos(mapping: Plans, content: Content, *, context: Context) -> list[str]:
+def photos(mapping: Document, content: Content, *, context: Context) -> list[str]:
     """The fingerprints of the photos that a body would hold: files that change without a row changing."""
     if content.root is None or not any("image" in leaf.functions for leaf in mapping.leaves()):
         return []
@@ -105,14 +104,14 @@ def photos(mapping: Plans, content: Content, *, context: Context) -> list[str]:
     return work.photos()
 
 
-def apply(mapping: Plans, content: Content, *, context: Context, origins: bool = False) -> Mapped:
+def apply(mapping: Document, content: Content, *, context: Context, origins: bool = False) -> Mapped:
     """Map one row and all that belongs to it; `origins` says for each field where it came from."""
     if content.root is None:
         return Mapped()
     return _Work(mapping, content, context, traced=origins).mapped()
 
 
-def some(mapping: Plans, content: Content, *, context: Context, fields: Collection[str]) -> object:
+def some(mapping: Document, content: Content, *, context: Context, fields: Collection[str]) -> object:
     """What these fields alone come to, values and reasons: equal when two mappings differ elsewhere only."""
     if content.root is None:
         return None
@@ -122,7 +121,7 @@ def some(mapping: Plans, content: Content, *, context: Context, fields: Collecti
 class _Work:
     """One row under way: what was computed so far, and every reason against it."""
 
-    def __init__(self, mapping: Plans, content: Content, context: Context, *, traced: bool = False) -> None:
+    def __init__(self, mapping: Document, content: Content, context: Context, *, traced: bool = False) -> None:
         self.mapping = mapping
         self.content = content
         self.context = context

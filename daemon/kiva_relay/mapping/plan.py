@@ -11,7 +11,7 @@ from typing import Any
 
 from kiva_relay.errors import Mistake
 from kiva_relay.mapping.expression import Expression
-from kiva_relay.mapping.lookup import Table
+from kiva_relay.mapping.lookup import LookupTable
 from kiva_relay.mapping.wording import Wording
 from kiva_relay.resource.field import Kind
 from kiva_relay.source.stream import Stream
@@ -106,7 +106,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Mapping:
+class Document:
     """One mapping file, ready to be applied.
 
     `fingerprint` changes with everything that could change a body: the file, its parameters, its code tables.
@@ -126,7 +126,7 @@ class Mapping:
     checks: Mapped[str, Expression] = field(default_factory=dict)
     left_to_the_coordinator: tuple[str, ...] = ()
     parameters: tuple[Parameter, ...] = ()
-    tables: Mapped[str, Table] = field(default_factory=dict)
+    tables: Mapped[str, LookupTable] = field(default_factory=dict)
     columns: tuple[Column, ...] = ()
     places: Mapped[str, tuple[int, int]] = field(default_factory=dict)
     warnings: tuple[Mistake, ...] = ()

@@ -15,7 +15,7 @@ from kiva_relay.errors import UsageError
 from kiva_relay.mapping import example, mapper, tree
 from kiva_relay.mapping.lookup import Lists
 from kiva_relay.mapping.mapper import Context, Mapped
-from kiva_relay.mapping.plan import Mapping as Plans
+from kiva_relay.mapping.plan import Document
 from kiva_relay.source.reader import Content
 
 # Fields that are a person's own; columns that become one of them are masked.
@@ -24,7 +24,7 @@ PERSONAL = ("first_name", "last_name", "group_name", "description", "loanuse", "
 _LISTED = {"activity_id": "activities", "theme_type_id": "themes", "location": "locations", "currency": "currencies"}
 
 
-def recorded(mapping: Plans, content: Content, *, context: Context, name: str) -> str:
+def recorded(mapping: Document, content: Content, *, context: Context, name: str) -> str:
     """One example as it stands in a file: the columns that the mapping reads, masked, and what comes of them."""
     masked = _masked(mapping, content)
     mapped = mapper.apply(mapping, masked, context=dataclasses.replace(context, photos="sha256"))
@@ -54,7 +54,7 @@ def append(file: Path, text: str, *, context: Context) -> str:
     return before.rstrip("\n") + "\n" + text
 
 
-def updated(mapping: Plans) -> str:
+def updated(mapping: Document) -> str:
     """The examples' file with what comes of each row now in place of what was expected.
 
     Raises UsageError for an example that is written on one line.
@@ -84,7 +84,7 @@ def updated(mapping: Plans) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _end(lines: list[str], name: tree.Tree) -> int:
+def _end(lines: list[str], name: tree.MappingTree) -> int:
     """The number of lines up to the end of the value that begins beside `name`."""
     end = name.line
     for number in range(name.line, len(lines)):
@@ -104,7 +104,7 @@ def _expected(mapped: Mapped) -> dict[str, Any]:
     return {"refused": sorted(f"{reason.code} {reason.field}".strip() for reason in mapped.refusals)}
 
 
-def _masked(mapping: Plans, content: Content) -> Content:
+def _masked(mapping: Document, content: Content) -> Content:
     named: dict[str, set[str]] = {}
     personal: set[tuple[str, str]] = set()
     photos: set[tuple[str, str]] = set()

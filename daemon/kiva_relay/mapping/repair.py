@@ -13,7 +13,7 @@ from ruamel.yaml.error import MarkedYAMLError
 
 from kiva_relay.errors import Mistake
 from kiva_relay.mapping import rewrite
-from kiva_relay.mapping.tree import Report
+from kiva_relay.mapping.tree import MistakeReport
 
 _LINE = re.compile(r"^(?P<head>\s*(?:-\s+)*)(?P<key>[\w.\-]+):\s+(?P<value>.*\S)\s*$")
 _KEY = re.compile(r"^(?P<head>\s*(?:-\s+)*)(?P<key>[\w.\-]+):(?:\s|$)")
@@ -23,7 +23,7 @@ _CUT = re.compile(r":\s+(?P<words>[^\s,{}\[\]'\"][^,{}\[\]'\"]*\s(?P<hash>#)[^,{
 _STEP = 2
 
 
-def blanks(lines: list[str], report: Report) -> None:
+def blanks(lines: list[str], report: MistakeReport) -> None:
     """Replace tabs and other blanks that are none, at the beginning of lines, by as many blanks as were meant."""
     levels: dict[int, int] = {}
     for number, line in enumerate(lines, start=1):
@@ -43,7 +43,7 @@ def blanks(lines: list[str], report: Report) -> None:
         lines[number - 1] = " " * at + line.lstrip()
 
 
-def cut_by_comments(lines: list[str], report: Report) -> None:
+def cut_by_comments(lines: list[str], report: MistakeReport) -> None:
     """`{text: a # b}`: the bracket is closed by a comment, and YAML would blame the line below."""
     for number, line in enumerate(lines, start=1):
         match = _LINE.match(line)
@@ -60,7 +60,7 @@ def cut_by_comments(lines: list[str], report: Report) -> None:
         _tell(report, (number, column), match["key"], message, instead)
 
 
-def mended(lines: list[str], mistake: MarkedYAMLError, report: Report) -> bool:
+def mended(lines: list[str], mistake: MarkedYAMLError, report: MistakeReport) -> bool:
     """Explain what YAML could not read, and let it read on; False when the line cannot be found."""
     problem, context = str(mistake.problem), str(mistake.context)
     at, since = _place(mistake.problem_mark), _place(mistake.context_mark)
@@ -85,7 +85,7 @@ def _place(mark: object) -> tuple[int, int]:
     return line + 1, column + 1
 
 
-def _bracket(lines: list[str], number: int, column: int, report: Report) -> bool:
+def _bracket(lines: list[str], number: int, column: int, report: MistakeReport) -> bool:
     """`{a: b` without its end."""
     match = _free(lines, number, report)
     if match is None or match["value"][0] not in "{[" or not rewrite.brackets(match["value"]):
@@ -99,7 +99,7 @@ def _bracket(lines: list[str], number: int, column: int, report: Report) -> bool
     return _tell(report, (number, column), match["key"], f"{opened} is opened and not closed", instead)
 
 
-def _too_many(lines: list[str], number: int, column: int, report: Report) -> bool:
+def _too_many(lines: list[str], number: int, column: int, report: MistakeReport) -> bool:
     """`{a: b}}`."""
     match = _free(lines, number, report)
     if match is None:
@@ -113,7 +113,7 @@ def _too_many(lines: list[str], number: int, column: int, report: Report) -> boo
     )
 
 
-def _no_key(lines: list[str], number: int, column: int, report: Report) -> bool:
+def _no_key(lines: list[str], number: int, column: int, report: MistakeReport) -> bool:
     """`key:value`, `key value`, or a line that was cut."""
     line = lines[number - 1]
     for shape, message in ((_TIGHT, 'a blank is missing behind the ":"'), (_BARE, 'a ":" is missing behind the name')):
@@ -127,7 +127,7 @@ def _no_key(lines: list[str], number: int, column: int, report: Report) -> bool:
     return _tell(report, (number, column), line.strip(), message, "complete the line, or delete it")
 
 
-def _open_quotes(lines: list[str], first: int, last: int, report: Report) -> bool:
+def _open_quotes(lines: list[str], first: int, last: int, report: MistakeReport) -> bool:
     """A value whose quotes end lines below, at the next quotes that somebody wrote."""
     for number in range(max(first, 1), min(last, len(lines)) + 1):
         match = _free(lines, number, report)
@@ -151,7 +151,7 @@ def _goes_on(lines: list[str], number: int, quote: str) -> bool:
     return bool(following.strip()) and not _KEY.match(following) and quote in following
 
 
-def _below_a_comment(lines: list[str], number: int, column: int, report: Report) -> bool:
+def _below_a_comment(lines: list[str], number: int, column: int, report: MistakeReport) -> bool:
     """A text of several lines that ends at the ` #` of the line above."""
     above = lines[number - 2] if number > 1 else ""
     if " #" not in above or _KEY.match(lines[number - 1]):
@@ -162,7 +162,7 @@ def _below_a_comment(lines: list[str], number: int, column: int, report: Report)
     return _tell(report, (number, column), key, message, "take the comment out of the text")
 
 
-def _shifted(lines: list[str], number: int, column: int, problem: str, report: Report) -> bool:
+def _shifted(lines: list[str], number: int, column: int, problem: str, report: MistakeReport) -> bool:
     """A line that begins too far to the left or to the right."""
     match = _KEY.match(lines[number - 1]) if 0 < number <= len(lines) else None
     first_colon = match is not None and column == match.end("key") + 1 and "mapping values" in problem
@@ -186,7 +186,7 @@ def _shifted(lines: list[str], number: int, column: int, problem: str, report: R
     return _tell(report, (number, there + 1), match["key"], message, instead)
 
 
-def _value(lines: list[str], number: int, column: int, problem: str, report: Report) -> bool:
+def _value(lines: list[str], number: int, column: int, problem: str, report: MistakeReport) -> bool:
     """A value that YAML takes for something else."""
     match = _free(lines, number, report)
     if match is None:
@@ -206,25 +206,25 @@ def _explained(problem: str, key: str, value: str) -> tuple[str, str]:
     return f"YAML cannot read this ({problem})", rewrite.meant(key, value)
 
 
-def _unknown(number: int, column: int, problem: str, report: Report) -> bool:
+def _unknown(number: int, column: int, problem: str, report: MistakeReport) -> bool:
     instead = "correct this and run it again: there may be more mistakes behind it"
     _tell(report, (number, column), "", f"is no YAML: {problem}", instead)
     return False
 
 
-def _free(lines: list[str], number: int, report: Report) -> re.Match[str] | None:
+def _free(lines: list[str], number: int, report: MistakeReport) -> re.Match[str] | None:
     """The line as `key: value`; None when it is none, or was replaced already."""
     if not 0 < number <= len(lines) or number in report.broken:
         return None
     return _LINE.match(lines[number - 1])
 
 
-def _replace(lines: list[str], number: int, match: re.Match[str], report: Report) -> None:
+def _replace(lines: list[str], number: int, match: re.Match[str], report: MistakeReport) -> None:
     report.broken.add(number)
     lines[number - 1] = f'{match["head"]}{match["key"]}: "?"'
 
 
-def _tell(report: Report, at: tuple[int, int], key: str, message: str, instead: str) -> bool:
+def _tell(report: MistakeReport, at: tuple[int, int], key: str, message: str, instead: str) -> bool:
     report.mistakes.append(Mistake(report.file, *at, key, message, instead))
     return True
 

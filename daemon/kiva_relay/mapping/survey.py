@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping
 from kiva_relay.errors import Mistake, counted
 from kiva_relay.mapping import book, mapper, tree
 from kiva_relay.mapping.mapper import Context
-from kiva_relay.mapping.plan import Column
-from kiva_relay.mapping.plan import Mapping as Plans
+from kiva_relay.mapping.plan import Column, Document
 from kiva_relay.resource import refusal
 from kiva_relay.resource.kind import RESOURCES
 from kiva_relay.resource.refusal import Refusal
@@ -26,7 +25,7 @@ _IDS = 3
 _SAID = ("missing", "name_empty", "relation_missing", "relation_not_unique")
 
 
-def look(mapping: Plans, mis: book.Database, *, context: Context, sample: int = SAMPLE) -> list[Mistake]:
+def look(mapping: Document, mis: book.BookDatabase, *, context: Context, sample: int = SAMPLE) -> list[Mistake]:
     """What the rows in scope say about a mapping: mistakes, and warnings with how many rows each concerns.
 
     Raises RelayError when the database does not answer.
@@ -58,7 +57,7 @@ def look(mapping: Plans, mis: book.Database, *, context: Context, sample: int = 
     return [mistake.quoting(lines) for mistake in found]
 
 
-def _direct(mapping: Plans) -> list[Column]:
+def _direct(mapping: Document) -> list[Column]:
     """Columns that become a field as they are, each once."""
     return list({(each.owner, each.name, each.path): each for each in mapping.columns if each.kind}.values())
 
@@ -70,7 +69,7 @@ def _is_null(column: Column, content: Content) -> bool:
     return row is not None and row.get(column.name) is None
 
 
-def _nulls(mapping: Plans, nulls: Counter[Column], scope: str) -> Iterator[Mistake]:
+def _nulls(mapping: Document, nulls: Counter[Column], scope: str) -> Iterator[Mistake]:
     required = {leaf.name for leaf in mapping.leaves() if leaf.required} | _needed(mapping)
     for column, number in nulls.items():
         name = column.path.removesuffix(".from").rpartition(".")[2]
@@ -80,13 +79,13 @@ def _nulls(mapping: Plans, nulls: Counter[Column], scope: str) -> Iterator[Mista
         yield Mistake(mapping.file, column.line, column.column, column.path, message, severity="warning")
 
 
-def _needed(mapping: Plans) -> set[str]:
+def _needed(mapping: Document) -> set[str]:
     """Fields without which a body is refused."""
     fields = RESOURCES[mapping.resource].fields
     return {each.name for field in fields for each in (field, *field.fields) if each.required}
 
 
-def _relations(mapping: Plans, several: Counter[str], lacking: Counter[str], scope: str) -> Iterator[Mistake]:
+def _relations(mapping: Document, several: Counter[str], lacking: Counter[str], scope: str) -> Iterator[Mistake]:
     for relation in mapping.stream.relations:
         path = f"relations.{relation.name}"
         line, column = mapping.places.get(path, (0, 0))
@@ -100,7 +99,7 @@ def _relations(mapping: Plans, several: Counter[str], lacking: Counter[str], sco
 
 
 def _told(
-    mapping: Plans, told: Mapping[tuple[str, str, str], list[tuple[str, Refusal]]], scope: str
+    mapping: Document, told: Mapping[tuple[str, str, str], list[tuple[str, Refusal]]], scope: str
 ) -> Iterator[Mistake]:
     """Each reason with how many rows it concerns, and the first of them as the example."""
     places = _places(mapping)
@@ -117,7 +116,7 @@ def _told(
         yield Mistake(mapping.file, 0, 0, "fields", message, "kiva-relay rehearse", severity="warning")
 
 
-def _places(mapping: Plans) -> dict[str, tuple[int, int]]:
+def _places(mapping: Document) -> dict[str, tuple[int, int]]:
     """Where each field stands: its own column, or one that a part of it reads."""
     found: dict[str, tuple[int, int]] = {}
     for column in mapping.columns:

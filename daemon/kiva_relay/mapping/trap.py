@@ -18,7 +18,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from kiva_relay.errors import Mistake
 from kiva_relay.mapping import repair, rewrite, tree
-from kiva_relay.mapping.tree import Report, Tree
+from kiva_relay.mapping.tree import MappingTree, MistakeReport
 
 # The longest of the ready-made mappings has 4 kB.
 SIZE_LIMIT = 256 * 1024
@@ -33,7 +33,7 @@ READ_AGAIN = 1024 * 1024
 _SWITCHES = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 
 
-def read(file: Path, report: Report) -> Tree | None:
+def read(file: Path, report: MistakeReport) -> MappingTree | None:
     """The file as a tree; None when nothing of it can be read. Mistakes go into `report`."""
     text = _text(file, report)
     if text is None:
@@ -72,7 +72,7 @@ def read(file: Path, report: Report) -> Tree | None:
     return None
 
 
-def _text(file: Path, report: Report) -> str | None:
+def _text(file: Path, report: MistakeReport) -> str | None:
     """What stands in the file; None when it is no text, or longer than any mapping."""
     try:
         with file.open("rb") as stream:
@@ -90,7 +90,7 @@ def _text(file: Path, report: Report) -> str | None:
     return None
 
 
-def _anchored(text: str, report: Report) -> bool:
+def _anchored(text: str, report: MistakeReport) -> bool:
     """Whether YAML's anchors are used: with them a few lines can mean a million, or themselves."""
     if "&" not in text:  # parsing costs as much again as reading the file
         return False
@@ -105,7 +105,7 @@ def _anchored(text: str, report: Report) -> bool:
     return bool(places)
 
 
-def switch(scalar: Tree) -> str | None:
+def switch(scalar: MappingTree) -> str | None:
     """`true` or `false` for `yes`, `no` and their like, which are words in YAML 1.2; None for anything else."""
     return None if scalar.quoted else _SWITCHES.get(scalar.text.lower())
 
@@ -122,7 +122,7 @@ def _deep(lines: list[str]) -> bool:
     return False
 
 
-def _look(found: Tree, lines: list[str], report: Report) -> None:
+def _look(found: MappingTree, lines: list[str], report: MistakeReport) -> None:
     """The traps that YAML does not notice: it reads something else than what was written."""
     for each in found.walk():
         if each.kind != "map":
@@ -133,7 +133,7 @@ def _look(found: Tree, lines: list[str], report: Report) -> None:
         _commented(each, lines, report)
 
 
-def _place(found: Tree, report: Report) -> None:
+def _place(found: MappingTree, report: MistakeReport) -> None:
     """Say of each trap where in the document it stands, now that there is a document."""
     paths = {(name.line, name.text): path for path, name in found.places()}
     report.mistakes = [
@@ -141,8 +141,8 @@ def _place(found: Tree, report: Report) -> None:
     ]
 
 
-def _doubled(each: Tree, report: Report) -> None:
-    seen: dict[Any, Tree] = {}
+def _doubled(each: MappingTree, report: MistakeReport) -> None:
+    seen: dict[Any, MappingTree] = {}
     for name, _ in each.entries:
         if name.text in seen:
             remedy = f"the first one stands on line {seen[name.text].line}; delete one of them"
@@ -150,7 +150,7 @@ def _doubled(each: Tree, report: Report) -> None:
         seen[name.text] = name
 
 
-def _split(each: Tree, report: Report) -> None:
+def _split(each: MappingTree, report: MistakeReport) -> None:
     entries = list(each.entries)
     for number, (name, value) in enumerate(entries):
         # What follows without a value of its own was the rest of this one, behind a comma.
@@ -172,7 +172,7 @@ def _split(each: Tree, report: Report) -> None:
         report.broken.add(value.line)
 
 
-def _commented(each: Tree, lines: list[str], report: Report) -> None:
+def _commented(each: MappingTree, lines: list[str], report: MistakeReport) -> None:
     for name, value in each.entries:
         if value.kind != "scalar" or value.quoted or value.null or name.text != "text":
             continue

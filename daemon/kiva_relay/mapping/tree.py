@@ -19,7 +19,7 @@ _OTHER_ENDS = re.compile("[\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 
 @dataclass(frozen=True)
-class Tree:
+class MappingTree:
     """One value of the file. `line` and `column` count from 1.
 
     A scalar keeps its `text` as written and whether it was `quoted`; `type` is what YAML takes it for (`str`, `int`,
@@ -33,19 +33,19 @@ class Tree:
     text: str = ""
     quoted: bool = False
     flow: bool = False
-    entries: tuple[tuple[Tree, Tree], ...] = ()
-    items: tuple[Tree, ...] = ()
+    entries: tuple[tuple[MappingTree, MappingTree], ...] = ()
+    items: tuple[MappingTree, ...] = ()
 
     @property
     def null(self) -> bool:
         """Nothing stands there, or `null`."""
         return self.kind == "scalar" and self.type == "null"
 
-    def get(self, key: str) -> Tree | None:
+    def get(self, key: str) -> MappingTree | None:
         """The value of a key; None without it."""
         return next((value for name, value in self.entries if name.text == key), None)
 
-    def walk(self) -> Iterator[Tree]:
+    def walk(self) -> Iterator[MappingTree]:
         """This value and all below it."""
         yield self
         for name, value in self.entries:
@@ -54,7 +54,7 @@ class Tree:
         for item in self.items:
             yield from item.walk()
 
-    def places(self, at: str = "") -> Iterator[tuple[str, Tree]]:
+    def places(self, at: str = "") -> Iterator[tuple[str, MappingTree]]:
         """Every key with its place in the document: `fields.entreps[0].gender`."""
         for name, value in self.entries:
             path = f"{at}.{name.text}" if at else name.text
@@ -71,7 +71,7 @@ def lines(text: str) -> list[str]:
 
 
 @dataclass
-class Report:
+class MistakeReport:
     """The mistakes of one file, gathered while it is read; `text` is what stood in it.
 
     `broken` are the lines whose value is not what was written, `moved` those that begin elsewhere than written.
@@ -85,7 +85,7 @@ class Report:
 
     def add(
         self,
-        at: Tree | None,
+        at: MappingTree | None,
         path: str,
         message: str,
         *,
@@ -103,25 +103,25 @@ class Report:
         return [each.quoting(written) if each.file == self.file else each for each in self.mistakes]
 
 
-def of(node: Any) -> Tree:
+def of(node: Any) -> MappingTree:
     """The tree of a node of ruamel.yaml's composer."""
     line, column = node.start_mark.line + 1, node.start_mark.column + 1
     match node:
         case MappingNode():
             entries = tuple((of(key), of(value)) for key, value in node.value)
-            return Tree("map", line, column, flow=bool(node.flow_style), entries=entries)
+            return MappingTree("map", line, column, flow=bool(node.flow_style), entries=entries)
         case SequenceNode():
             items = tuple(of(item) for item in node.value)
-            return Tree("list", line, column, flow=bool(node.flow_style), items=items)
+            return MappingTree("list", line, column, flow=bool(node.flow_style), items=items)
         case ScalarNode():
             quoted = node.style in ("'", '"')
             kind = str(node.tag).removeprefix(_TAG)
-            return Tree("scalar", line, column, type=kind, text=str(node.value), quoted=quoted)
+            return MappingTree("scalar", line, column, type=kind, text=str(node.value), quoted=quoted)
         case _:
             raise TypeError(f"YAML gave a {type(node).__name__}")
 
 
-def plain(tree: Tree) -> Any:
+def plain(tree: MappingTree) -> Any:
     """The value as Python's: numbers with a point are Decimal, moments aware when they say their zone."""
     if tree.kind == "map":
         return {_key(name): plain(value) for name, value in tree.entries}
@@ -130,11 +130,11 @@ def plain(tree: Tree) -> Any:
     return _scalar(tree)
 
 
-def _key(tree: Tree) -> Any:
+def _key(tree: MappingTree) -> Any:
     return plain(tree) if tree.kind == "scalar" else tree.text
 
 
-def _scalar(tree: Tree) -> Any:
+def _scalar(tree: MappingTree) -> Any:
     """What YAML takes it for, as Python's; what cannot be that after all (30 February, infinity) stays its text."""
     text = tree.text
     try:

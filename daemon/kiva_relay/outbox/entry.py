@@ -1,4 +1,4 @@
-"""One thing owed to Kiva: a row of the outbox, and what intake hands over to make one."""
+"""One thing owed to Kiva: a row of the outbox, and what capture hands over to make one."""
 
 from __future__ import annotations
 

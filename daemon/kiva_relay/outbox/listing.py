@@ -19,7 +19,7 @@ from kiva_relay.outbox.hold import Hold
 from kiva_relay.outbox.state import FINAL, State
 from kiva_relay.resource import body as json_body
 from kiva_relay.resource import loan_draft, refusal
-from kiva_relay.resource.kind import Facts
+from kiva_relay.resource.kind import CheckFacts
 
 OPEN = tuple(state for state in State if state not in FINAL)
 _PRESSING = (State.IN_DOUBT, State.REFUSED, State.SENDING, State.WAITING, State.READY)
@@ -43,7 +43,7 @@ class Filter:
 
 
 @dataclass(frozen=True)
-class Page:
+class EntryPage:
     """The entries that are shown, and how many there are."""
 
     entries: list[Entry]
@@ -129,14 +129,14 @@ class Unpublished:
     warnings: list[refusal.Refusal]
 
 
-def entries(tx: Connection, chosen: Filter, *, limit: int | None = None) -> Page:
+def entries(tx: Connection, chosen: Filter, *, limit: int | None = None) -> EntryPage:
     """Entries, the most pressing state first and the oldest first in it; what is settled, the newest first."""
     where = _where(tx, chosen)
     total = tx.execute(sa.select(sa.func.count()).select_from(table.entry).where(*where)).scalar_one()
     pressing = sa.case({state.value: place for place, state in enumerate(_PRESSING)}, value=_columns.state, else_=9)
     age = sa.case((_columns.settled_at.is_(None), _columns.id), else_=-_columns.id)
     rows = tx.execute(sa.select(*_LIGHT).where(*where).order_by(pressing, age).limit(limit))
-    return Page([of(row) for row in rows], total)
+    return EntryPage([of(row) for row in rows], total)
 
 
 def of_loan(tx: Connection, loan: str) -> list[Entry]:
@@ -407,6 +407,6 @@ def _unpublished(tx: Connection, entry: Entry) -> Unpublished | None:
     loans = mirror.by_loan_id(tx, ids).values() if ids else ()
     if any(loan.status in mirror.PUBLISHED for loan in loans):
         return None
-    facts = Facts(today=entry.created_at.date(), left=loan_draft.CONSENT)
+    facts = CheckFacts(today=entry.created_at.date(), left=loan_draft.CONSENT)
     told = [each for each in loan_draft.warn(written, facts) if each.code != "needed_to_publish"]
     return Unpublished(entry, loan_draft.still_needed(written), told)

@@ -1,4 +1,4 @@
-"""What Kiva says it has: the rows of `GET /loans`, kept; filled by delivery, read by intake and the courier."""
+"""What Kiva says it has: the rows of `GET /loans`, kept; filled by delivery, read by capture and the courier."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _CHUNK = 500
 
 
 @dataclass(frozen=True)
-class Loan:
+class MirroredLoan:
     """A loan as Kiva lists it. Ids are exactly as Kiva spells them; the amount is Decimal text."""
 
     kiva_id: str
@@ -50,7 +50,9 @@ class Loan:
     currency: str | None = None
 
 
-_LOANS = sa.select(*(table.mirror.c[name] for name in Loan.__dataclass_fields__)).order_by(table.mirror.c.kiva_id)
+_LOANS = sa.select(*(table.mirror.c[name] for name in MirroredLoan.__dataclass_fields__)).order_by(
+    table.mirror.c.kiva_id
+)
 _BY_LOAN_ID = _LOANS.where(
     table.mirror.c.loan_id.in_(sa.bindparam("loan_ids", expanding=True)), table.mirror.c.status.not_in(GONE)
 )
@@ -72,7 +74,7 @@ def begin_refresh(tx: Connection, *, now: datetime) -> int:
     return int(key[0])
 
 
-def keep(tx: Connection, refresh: int, loans: Iterable[Loan]) -> None:
+def keep(tx: Connection, refresh: int, loans: Iterable[MirroredLoan]) -> None:
     """Store what a refresh listed: the first sighting of a kiva_id stays, the rest is as Kiva says now."""
     known = set(tx.execute(sa.select(table.mirror.c.kiva_id)).scalars())
     for loan in loans:
@@ -130,24 +132,24 @@ def last_complete(tx: Connection, *, started_after: datetime | None = None) -> R
     return None if row is None else Refresh(*row)
 
 
-def by_loan_id(tx: Connection, loan_ids: Collection[str]) -> dict[str, Loan]:
+def by_loan_id(tx: Connection, loan_ids: Collection[str]) -> dict[str, MirroredLoan]:
     """Loans that Kiva has under these ids (exact spelling); where several share an id, the one in the later stage."""
-    found: dict[str, Loan] = {}
+    found: dict[str, MirroredLoan] = {}
     ids = sorted(loan_ids)
     for start in range(0, len(ids), _CHUNK):
         for row in tx.execute(_BY_LOAN_ID, {"loan_ids": ids[start : start + _CHUNK]}):
-            loan = Loan(*row)
+            loan = MirroredLoan(*row)
             if loan.loan_id not in found or loan.status in EXPECTED:
                 found[loan.loan_id] = loan
     return found
 
 
-def expected(tx: Connection) -> dict[str, Loan]:
+def expected(tx: Connection) -> dict[str, MirroredLoan]:
     """The loans for which Kiva expects a repayment report, by Kiva's spelling of the loan id."""
     return {loan.loan_id: loan for loan in _loans(tx, table.mirror.c.status.in_(EXPECTED))}
 
 
-def sighting(tx: Connection, loan_ids: Sequence[str], *, not_before: datetime) -> Loan | None:
+def sighting(tx: Connection, loan_ids: Sequence[str], *, not_before: datetime) -> MirroredLoan | None:
     """A loan under one of these ids that was not in the last complete reading before the moment given.
 
     A loan that was listed before proves nothing about a later attempt: it may be an older one with the same id.
@@ -174,5 +176,5 @@ def candidates(entry: Entry | Owed) -> list[str]:
     return list(dict.fromkeys(ids))
 
 
-def _loans(tx: Connection, *where: sa.ColumnElement[bool]) -> list[Loan]:
-    return [Loan(*row) for row in tx.execute(_LOANS.where(*where))]
+def _loans(tx: Connection, *where: sa.ColumnElement[bool]) -> list[MirroredLoan]:
+    return [MirroredLoan(*row) for row in tx.execute(_LOANS.where(*where))]

@@ -35,7 +35,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class EntryVerdict:
     """What became of one entry of a batch."""
 
     target: State
@@ -95,7 +95,7 @@ def claim(
 
 
 def end(
-    tx: Connection, batch: Batch, ending: Ending, verdicts: Mapping[int, Verdict], *, by: Actor, now: datetime
+    tx: Connection, batch: Batch, ending: Ending, verdicts: Mapping[int, EntryVerdict], *, by: Actor, now: datetime
 ) -> list[Entry]:
     """Close the attempt and move every entry of its batch, in one transaction. `verdicts` is by entry id."""
     closed = tx.execute(

@@ -15,7 +15,7 @@ class State(StrEnum):
     """Where an entry is."""
 
     READY = "ready"  # the courier sends it when it is due
-    WAITING = "waiting"  # intake or the mirror makes it ready when `reason` is gone
+    WAITING = "waiting"  # capture or the mirror makes it ready when `reason` is gone
     REFUSED = "refused"  # the mapping, our checks or Kiva said no; a newer version replaces it
     SENDING = "sending"  # an attempt is open; the courier ends it, or the next start
     IN_DOUBT = "in_doubt"  # sent, and the answer was lost; evidence or a person settles it
@@ -28,7 +28,7 @@ class State(StrEnum):
 class Actor(StrEnum):
     """Who moves an entry."""
 
-    INTAKE = "intake"
+    INTAKE = "capture"
     COURIER = "courier"
     RECONCILER = "reconciler"
     START = "start"

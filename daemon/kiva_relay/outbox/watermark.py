@@ -38,17 +38,17 @@ _SAME_IDENTITY = (
 
 @dataclass(frozen=True)
 class Watermark:
-    """Where a stream is. `w` is the source's own text; a walk is a backfill or a sweep, key by key."""
+    """Where a stream is. `w` is the source's own text; a scan is a backfill or a sweep, key by key."""
 
     stream: str
     generation: int
     w: str | None
-    regime: str | None
+    mode: str | None
     moved_at: datetime | None
-    walk: str | None
-    walk_number: int
-    walk_after: str | None
-    walk_started_at: datetime | None
+    scan: str | None
+    scan_number: int
+    scan_after: str | None
+    scan_started_at: datetime | None
     backfilled_at: datetime | None
     swept_at: datetime | None
 
@@ -67,7 +67,7 @@ class Captured:
     refused: bool
     again: bool
     created_at: str | None
-    walk_number: int
+    scan_number: int
     captured_at: datetime
 
 
@@ -77,16 +77,16 @@ def watermarks(tx: Connection) -> dict[str, Watermark]:
 
 
 def begin(tx: Connection, stream: str) -> None:
-    """Make a stream known: nothing read yet, its backfill to be walked."""
-    tx.execute(sa.insert(table.watermark).values(stream=stream, walk="backfill", walk_number=1))
+    """Make a stream known: nothing read yet, its backfill to be scanned."""
+    tx.execute(sa.insert(table.watermark).values(stream=stream, scan="backfill", scan_number=1))
 
 
-def advance(tx: Connection, mark: Watermark, w: str, *, regime: str, now: datetime) -> None:
+def advance(tx: Connection, mark: Watermark, w: str, *, mode: str, now: datetime) -> None:
     """Move W, if it still stands where `mark` saw it."""
     columns = table.watermark.c
     here = columns.w.is_(None) if mark.w is None else columns.w == mark.w
     where = (columns.stream == mark.stream, columns.generation == mark.generation, here)
-    _guarded(tx, sa.update(table.watermark).where(*where).values(w=w, regime=regime, moved_at=now))
+    _guarded(tx, sa.update(table.watermark).where(*where).values(w=w, mode=mode, moved_at=now))
 
 
 def begin_again(tx: Connection, stream: str, *, now: datetime) -> None:
@@ -94,50 +94,50 @@ def begin_again(tx: Connection, stream: str, *, now: datetime) -> None:
     columns = table.watermark.c
     values = {"generation": columns.generation + 1, "w": None, "moved_at": None}
     _guarded(tx, sa.update(table.watermark).where(columns.stream == stream).values(**values))
-    start_walk(tx, stream, "sweep", now=now)
+    start_scan(tx, stream, "sweep", now=now)
 
 
-def start_walk(tx: Connection, stream: str, kind: str, *, now: datetime) -> None:
+def start_scan(tx: Connection, stream: str, kind: str, *, now: datetime) -> None:
     """Begin a sweep (or a backfill anew): all keys, from the first."""
     columns = table.watermark.c
     values = {
-        "walk": kind,
-        "walk_number": columns.walk_number + 1,
-        "walk_after": None,
-        "walk_started_at": now,
+        "scan": kind,
+        "scan_number": columns.scan_number + 1,
+        "scan_after": None,
+        "scan_started_at": now,
     }
     _guarded(tx, sa.update(table.watermark).where(columns.stream == stream).values(**values))
 
 
-def walk_anew(tx: Connection, stream: str, *, now: datetime) -> None:
-    """All keys are looked at from the first, also by a walk that is under way; one that has not begun will do."""
+def scan_anew(tx: Connection, stream: str, *, now: datetime) -> None:
+    """All keys are looked at from the first, also by a scan that is under way; one that has not begun will do."""
     mark = watermarks(tx)[stream]
-    if mark.walk in (None, "leaving") or mark.walk_after is not None:
-        start_walk(tx, stream, "backfill" if mark.backfilled_at is None else "sweep", now=now)
+    if mark.scan in (None, "leaving") or mark.scan_after is not None:
+        start_scan(tx, stream, "backfill" if mark.backfilled_at is None else "sweep", now=now)
 
 
-def walked(tx: Connection, mark: Watermark, after: str, *, now: datetime) -> None:
-    """Remember how far the walk has come."""
-    _move_walk(tx, mark, walk_after=after, walk_started_at=mark.walk_started_at or now)
+def scanned(tx: Connection, mark: Watermark, after: str, *, now: datetime) -> None:
+    """Remember how far the scan has come."""
+    _move_scan(tx, mark, scan_after=after, scan_started_at=mark.scan_started_at or now)
 
 
 def start_leaving(tx: Connection, mark: Watermark) -> None:
-    """The walk has met every key in scope; now those that were in scope and were not met."""
-    _move_walk(tx, mark, walk="leaving", walk_after=None)
+    """The scan has met every key in scope; now those that were in scope and were not met."""
+    _move_scan(tx, mark, scan="leaving", scan_after=None)
 
 
-def end_walk(tx: Connection, mark: Watermark, *, now: datetime) -> None:
-    """The walk has seen every key."""
-    values: dict[str, Any] = {"walk": None, "walk_after": None, "swept_at": now}
+def end_scan(tx: Connection, mark: Watermark, *, now: datetime) -> None:
+    """The scan has seen every key."""
+    values: dict[str, Any] = {"scan": None, "scan_after": None, "swept_at": now}
     if mark.backfilled_at is None:
         values["backfilled_at"] = now
-    _move_walk(tx, mark, **values)
+    _move_scan(tx, mark, **values)
 
 
-def _move_walk(tx: Connection, mark: Watermark, **values: Any) -> None:
-    """Move a walk, unless a person began another one meanwhile: its first keys would be skipped."""
+def _move_scan(tx: Connection, mark: Watermark, **values: Any) -> None:
+    """Move a scan, unless a person began another one meanwhile: its first keys would be skipped."""
     columns = table.watermark.c
-    where = (columns.stream == mark.stream, columns.walk_number == mark.walk_number)
+    where = (columns.stream == mark.stream, columns.scan_number == mark.scan_number)
     _guarded(tx, sa.update(table.watermark).where(*where).values(**values))
 
 
@@ -211,12 +211,12 @@ def read_identities_again(tx: Connection, resource: str, identities: Iterable[st
     return marked
 
 
-def not_walked(tx: Connection, mark: Watermark, *, limit: int) -> list[str]:
-    """Keys believed in scope that this walk has not met: they left the scope or are gone."""
+def not_scanned(tx: Connection, mark: Watermark, *, limit: int) -> list[str]:
+    """Keys believed in scope that this scan has not met: they left the scope or are gone."""
     columns = table.captured.c
-    where = [columns.stream == mark.stream, columns.in_scope, columns.walk_number < mark.walk_number]
-    if mark.walk_after is not None:
-        where.append(columns.key > mark.walk_after)
+    where = [columns.stream == mark.stream, columns.in_scope, columns.scan_number < mark.scan_number]
+    if mark.scan_after is not None:
+        where.append(columns.key > mark.scan_after)
     return list(tx.execute(sa.select(columns.key).where(*where).order_by(columns.key).limit(limit)).scalars())
 
 

@@ -36,7 +36,7 @@ class Field:
 
 
 @dataclass(frozen=True)
-class Facts:
+class CheckFacts:
     """What a check may know beside the body.
 
     `today` is the date in the MIS's zone; `columns` PA2's upload format (2 or 3); `basis` how positions are

@@ -7,7 +7,7 @@ from typing import Any
 
 from kiva_relay.resource import contact, field
 from kiva_relay.resource.body import Body
-from kiva_relay.resource.field import Facts, Field
+from kiva_relay.resource.field import CheckFacts, Field
 from kiva_relay.resource.refusal import Refusal
 from kiva_relay.resource.repayment import THREE_COLUMNS
 
@@ -22,13 +22,13 @@ FIELDS = (
 )
 
 
-def check(body: Mapping[str, Any], facts: Facts) -> list[Refusal]:
+def check(body: Mapping[str, Any], facts: CheckFacts) -> list[Refusal]:
     """What Kiva would not take."""
     found = field.problems(FIELDS, body)
     return found + [each for name, text in _texts(body) for each in contact.refusals(text, name, facts.contacts)]
 
 
-def warn(body: Mapping[str, Any], facts: Facts) -> list[Refusal]:
+def warn(body: Mapping[str, Any], facts: CheckFacts) -> list[Refusal]:
     """What is sent, and a person should look at before it is published."""
     del facts
     return [each for name, text in _texts(body) for each in contact.warnings(text, name)]
@@ -45,7 +45,7 @@ def shown(body: Mapping[str, Any]) -> tuple[str, str]:
     return str(body.get("internal_loan_id") or ""), str(body.get("internal_client_id") or "")
 
 
-def complete(body: Body, facts: Facts) -> Body:
+def complete(body: Body, facts: CheckFacts) -> Body:
     """The body as sent: with the client's id on three columns only."""
     if facts.columns == THREE_COLUMNS:
         return body

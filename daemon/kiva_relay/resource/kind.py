@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from kiva_relay.resource import journal, loan_draft, repayment
 from kiva_relay.resource.body import Body
-from kiva_relay.resource.field import Facts, Field
+from kiva_relay.resource.field import CheckFacts, Field
 from kiva_relay.resource.refusal import Refusal
 
-__all__ = ["RESOURCES", "Facts", "Field", "Resource"]
+__all__ = ["RESOURCES", "CheckFacts", "Field", "Resource"]
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Resource:
     batch_limit: int
     scope: str
     fields: tuple[Field, ...]
-    check: Callable[[Mapping[str, Any], Facts], list[Refusal]]
-    warn: Callable[[Mapping[str, Any], Facts], list[Refusal]]
-    complete: Callable[[Body, Facts], Body]
+    check: Callable[[Mapping[str, Any], CheckFacts], list[Refusal]]
+    warn: Callable[[Mapping[str, Any], CheckFacts], list[Refusal]]
+    complete: Callable[[Body, CheckFacts], Body]
     shown: Callable[[Mapping[str, Any]], tuple[str, str]]
 
 

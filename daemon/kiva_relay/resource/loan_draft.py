@@ -9,7 +9,7 @@ from typing import Any
 
 from kiva_relay.resource import contact, field
 from kiva_relay.resource.body import Body
-from kiva_relay.resource.field import Facts, Field
+from kiva_relay.resource.field import CheckFacts, Field
 from kiva_relay.resource.refusal import Refusal
 
 PATH = "loan_draft"
@@ -76,7 +76,7 @@ FIELDS = (
 )
 
 
-def check(body: Mapping[str, Any], facts: Facts) -> list[Refusal]:
+def check(body: Mapping[str, Any], facts: CheckFacts) -> list[Refusal]:
     """What PA2 would refuse when the coordinator publishes it, said before it is sent."""
     return [
         *field.problems(FIELDS, body),
@@ -88,7 +88,7 @@ def check(body: Mapping[str, Any], facts: Facts) -> list[Refusal]:
     ]
 
 
-def warn(body: Mapping[str, Any], facts: Facts) -> list[Refusal]:
+def warn(body: Mapping[str, Any], facts: CheckFacts) -> list[Refusal]:
     """What is sent all the same, and PA2 or the coordinator will ask about."""
     return [
         *_consent(body, facts),
@@ -118,7 +118,7 @@ def shown(body: Mapping[str, Any]) -> tuple[str, str]:
     return str(loan_id), str(client_id)
 
 
-def complete(body: Body, facts: Facts) -> Body:
+def complete(body: Body, facts: CheckFacts) -> Body:
     """A draft is sent as it was mapped, whatever the partner's settings."""
     del facts
     return body
@@ -143,7 +143,7 @@ def _texts(body: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield name, body[name]
 
 
-def _consent(body: Mapping[str, Any], facts: Facts) -> list[Refusal]:
+def _consent(body: Mapping[str, Any], facts: CheckFacts) -> list[Refusal]:
     signed = body.get("client_waiver_signed")
     if signed is None:
         return [] if "client_waiver_signed" in facts.left else [Refusal("waiver_not_given", "client_waiver_signed")]

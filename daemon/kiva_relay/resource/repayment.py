@@ -8,7 +8,7 @@ from typing import Any
 
 from kiva_relay.resource import field
 from kiva_relay.resource.body import Body
-from kiva_relay.resource.field import Facts, Field
+from kiva_relay.resource.field import CheckFacts, Field
 from kiva_relay.resource.refusal import Refusal
 
 PATH = "repayments"
@@ -30,7 +30,7 @@ FIELDS = (
 )
 
 
-def check(body: Mapping[str, Any], facts: Facts) -> list[Refusal]:
+def check(body: Mapping[str, Any], facts: CheckFacts) -> list[Refusal]:
     """What must not go into the report without a person. `body` is as sent: on the basis of `facts`."""
     amount = body.get("amount")
     if amount is None and facts.basis == OUTSTANDING and facts.principal is None:
@@ -41,7 +41,7 @@ def check(body: Mapping[str, Any], facts: Facts) -> list[Refusal]:
     return found + _bounds(_repaid(Decimal(amount or 0), facts), facts)
 
 
-def warn(body: Mapping[str, Any], facts: Facts) -> list[Refusal]:
+def warn(body: Mapping[str, Any], facts: CheckFacts) -> list[Refusal]:
     """Nothing: what a person has to look at in a position keeps it from being sent."""
     del body, facts
     return []
@@ -52,7 +52,7 @@ def shown(body: Mapping[str, Any]) -> tuple[str, str]:
     return str(body.get("loan_id") or ""), str(body.get("client_id") or "")
 
 
-def complete(body: Body, facts: Facts) -> Body:
+def complete(body: Body, facts: CheckFacts) -> Body:
     """The body as sent: on the basis agreed with Kiva, and with the client's id on three columns only."""
     sent = dict(body)
     if facts.columns != THREE_COLUMNS:
@@ -70,13 +70,13 @@ def _scaled(amount: Decimal, like: Decimal | int) -> Decimal:
     return amount.quantize(Decimal(1).scaleb(exponent)) if isinstance(exponent, int) and exponent <= 0 else amount
 
 
-def _repaid(amount: Decimal, facts: Facts) -> Decimal:
+def _repaid(amount: Decimal, facts: CheckFacts) -> Decimal:
     if facts.basis == OUTSTANDING and facts.principal is not None:
         return facts.principal - amount
     return amount
 
 
-def _bounds(repaid: Decimal, facts: Facts) -> list[Refusal]:
+def _bounds(repaid: Decimal, facts: CheckFacts) -> list[Refusal]:
     found = []
     if repaid < 0:
         found.append(Refusal("amount_negative", "amount", {"value": f"{repaid:f}"}))

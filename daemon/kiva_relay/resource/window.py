@@ -18,7 +18,7 @@ LAST_LOOK = timedelta(hours=6)
 
 
 @dataclass(frozen=True)
-class Day:
+class WindowDay:
     """A day of the month and a time of day; the 31st of a shorter month is its last day."""
 
     day: int
@@ -31,7 +31,7 @@ class Day:
 
 
 @dataclass(frozen=True)
-class Report:
+class RepaymentReport:
     """What is owed now. `period` is YYYY-MM of the cut-off; without a window it is always open."""
 
     period: str
@@ -47,7 +47,7 @@ class Report:
         return f"{self.period} {self.cutoff} {self.stage}"
 
 
-def report(settings: config.Settings, now: datetime) -> Report:
+def report(settings: config.Settings, now: datetime) -> RepaymentReport:
     """The repayment report of a moment, by the settings.
 
     Nothing is begun so late that its answer might come after the close.
@@ -56,8 +56,8 @@ def report(settings: config.Settings, now: datetime) -> Report:
     windowed = chosen.when == "window"
     return current(
         now,
-        opens=Day(chosen.opens_on.day, chosen.opens_on.at) if windowed else None,
-        closes=Day(chosen.closes_on.day, chosen.closes_on.at) if windowed else None,
+        opens=WindowDay(chosen.opens_on.day, chosen.opens_on.at) if windowed else None,
+        closes=WindowDay(chosen.closes_on.day, chosen.closes_on.at) if windowed else None,
         zone=ZoneInfo(chosen.timezone),
         mis_zone=ZoneInfo(settings.mis.timezone),
         cutoff=chosen.cutoff,
@@ -68,13 +68,13 @@ def report(settings: config.Settings, now: datetime) -> Report:
 def current(
     now: datetime,
     *,
-    opens: Day | None,
-    closes: Day | None,
+    opens: WindowDay | None,
+    closes: WindowDay | None,
     zone: ZoneInfo,
     mis_zone: ZoneInfo,
     cutoff: str | date,
     margin: timedelta = timedelta(0),
-) -> Report:
+) -> RepaymentReport:
     """The report at a moment. `cutoff` is `end_of_previous_month`, `today` or a date, in the MIS's zone.
 
     Without `opens` and `closes` there is no window. `margin` is how long before its close nothing new is
@@ -87,9 +87,9 @@ def current(
         day = today if cutoff == "today" else today.replace(day=1) - timedelta(days=1)
     period = f"{day:%Y-%m}"
     if opens is None or closes is None:
-        return Report(period, day, is_open=True)
+        return RepaymentReport(period, day, is_open=True)
     local = now.astimezone(zone)
     start, end = (moment.on(local.year, local.month, zone) for moment in (opens, closes))
     is_open = start <= now < end - margin
     stage = "closed" if not is_open else "last look" if now >= end - LAST_LOOK else "open"
-    return Report(period, day, is_open=is_open, opens=start, closes=end, stage=stage)
+    return RepaymentReport(period, day, is_open=is_open, opens=start, closes=end, stage=stage)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from kiva_relay import errors
 from kiva_relay.sandbox import fault, server
-from kiva_relay.sandbox.config import AUDIENCE, PARTNER, SCOPES, Pace, SandboxConfig
+from kiva_relay.sandbox.config import AUDIENCE, PARTNER, SCOPES, Delays, SandboxConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--coordinator",
         type=_pace,
-        default=Pace(),
+        default=Delays(),
         metavar="publish_after=5s,fund_after=10s",
         help="publishes drafts and funds loans after these times; without it only on request",
     )
@@ -83,14 +83,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _pace(text: str) -> Pace:
+def _pace(text: str) -> Delays:
     times: dict[str, timedelta] = {}
     for part in filter(None, text.split(",")):
         name, _, duration = part.partition("=")
         if name not in ("publish_after", "fund_after"):
             raise argparse.ArgumentTypeError(f"{name!r} is not one of publish_after, fund_after")
         times[name] = _duration(duration)
-    return Pace(**times)
+    return Delays(**times)
 
 
 def _duration(text: str) -> timedelta:

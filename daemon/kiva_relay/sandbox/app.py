@@ -11,7 +11,7 @@ from kiva_relay.sandbox.control_api import ControlApi
 from kiva_relay.sandbox.exchange import Exchange
 
 if TYPE_CHECKING:
-    from kiva_relay.sandbox.state import State
+    from kiva_relay.sandbox.state import SandboxState
 
 _CALLS = (
     ("POST", "/oauth/token", "token"),
@@ -25,7 +25,7 @@ _CALLS = (
 )
 
 
-def create(state: State) -> Starlette:
+def create(state: SandboxState) -> Starlette:
     """The application. It needs `wire.Protocol` below it to be able to end connections."""
     kiva = [Route(path, Exchange(state, on), methods=[method]) for method, path, on in _CALLS]
     # Last, so that a call to a path that does not exist is in the request log too.

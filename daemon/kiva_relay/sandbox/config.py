@@ -15,7 +15,7 @@ PARTNER = "123"
 
 
 @dataclass(frozen=True)
-class Pace:
+class Delays:
     """How fast the coordinator works.
 
     Attributes:
@@ -53,7 +53,7 @@ class SandboxConfig:
     scopes: tuple[str, ...] = SCOPES
     token_life: timedelta = timedelta(seconds=43_199)
     ledger: Path | None = None
-    coordinator: Pace = Pace()
+    coordinator: Delays = Delays()
     drafts_visible: bool = False
     listing_lag: timedelta = timedelta(0)
     spelling: Literal["snake", "camel"] = "snake"

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from kiva_relay.sandbox.loan import Loan
-    from kiva_relay.sandbox.state import State
+    from kiva_relay.sandbox.loan import SandboxLoan
+    from kiva_relay.sandbox.state import SandboxState
 
 PAGE = 1_000
 
@@ -27,7 +27,7 @@ PAGE = 1_000
 class ControlApi:
     """The endpoints under /sandbox/. They need no token, and answer this machine only."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: SandboxState) -> None:
         self._state = state
 
     def routes(self) -> list[Route]:
@@ -123,7 +123,7 @@ class ControlApi:
     async def _seed(self, request: Request) -> object:
         state = self._state
         given = (await _document(request))["loans"]
-        loans: list[Loan] = []
+        loans: list[SandboxLoan] = []
         first = state.loans.next_kiva_id()
         for number, fields in enumerate(given, first):
             loans.append(loan.seeded(fields, kiva_id=number, at=state.now()))

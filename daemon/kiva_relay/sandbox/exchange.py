@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 from starlette.requests import ClientDisconnect, Request
 
-from kiva_relay.sandbox import answer, body, partner_api
-from kiva_relay.sandbox.request_log import Entry
+from kiva_relay.sandbox import body, partner_api, reply
+from kiva_relay.sandbox.request_log import LoggedCall
 from kiva_relay.sandbox.wire import Wire
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
-    from kiva_relay.sandbox.answer import Answer
     from kiva_relay.sandbox.fault import Fault
     from kiva_relay.sandbox.partner_api import Call
-    from kiva_relay.sandbox.state import State
+    from kiva_relay.sandbox.reply import Reply
+    from kiva_relay.sandbox.state import SandboxState
 
 _HTML = "text/html; charset=utf-8"
 _GARBAGE = "<!doctype html><html><head><title>Welcome</title></head><body>Please sign in.</body></html>"
@@ -28,7 +28,7 @@ _APPLIED = ("drop_after", "cut_answer", "slow")
 class Exchange:
     """The ASGI application of one kind of call."""
 
-    def __init__(self, state: State, on: str) -> None:
+    def __init__(self, state: SandboxState, on: str) -> None:
         self._state = state
         self._on = on
 
@@ -42,7 +42,7 @@ class Exchange:
         finally:
             entry.seconds = round(time.monotonic() - began, 6)
 
-    async def _serve(self, request: Request, wire: Wire, entry: Entry) -> None:
+    async def _serve(self, request: Request, wire: Wire, entry: LoggedCall) -> None:
         state = self._state
         fault = state.faults.in_body(self._on)
         if fault is not None:
@@ -74,13 +74,13 @@ class Exchange:
         takes_effect = fault.applied or fault.kind in (*_APPLIED, "revoke_tokens")
         await self._finish(wire, entry, self._apply(call) if takes_effect else None, fault)
 
-    def _apply(self, call: Call) -> Answer:
+    def _apply(self, call: Call) -> Reply:
         try:
             return partner_api.HANDLERS[self._on](self._state, call)
         except body.Malformed as why:
-            return answer.refused(400, "bad_request", str(why))
+            return reply.refused(400, "bad_request", str(why))
 
-    async def _finish(self, wire: Wire, entry: Entry, applied: Answer | None, fault: Fault | None) -> None:
+    async def _finish(self, wire: Wire, entry: LoggedCall, applied: Reply | None, fault: Fault | None) -> None:
         """Answer, or not, and write down which."""
         record = applied.record if applied is not None else None
         entry.record = record.number if record is not None else 0
@@ -91,7 +91,7 @@ class Exchange:
                 told = entry.outcome == "answered" and (fault is None or fault.kind not in ("status", "garbage"))
                 self._state.ledger.answered(record, "answered" if told else "answer_lost")
 
-    async def _answer(self, wire: Wire, entry: Entry, applied: Answer | None, fault: Fault | None) -> str:
+    async def _answer(self, wire: Wire, entry: LoggedCall, applied: Reply | None, fault: Fault | None) -> str:
         kind = fault.kind if fault is not None else ""
         if fault is not None and kind == "drop_after":
             await wire.abort(reset=fault.reset)
@@ -110,13 +110,13 @@ class Exchange:
         entry.status = sent.status
         return "answered"
 
-    async def _drop(self, wire: Wire, entry: Entry, fault: Fault, outcome: str) -> None:
+    async def _drop(self, wire: Wire, entry: LoggedCall, fault: Fault, outcome: str) -> None:
         entry.fault = fault.kind
         entry.outcome = outcome
         await wire.abort(reset=fault.reset)
 
-    def _arrived(self, request: Request) -> Entry:
-        entry = Entry(
+    def _arrived(self, request: Request) -> LoggedCall:
+        entry = LoggedCall(
             number=self._state.requests.next_number(),
             time=self._state.now(),
             on=self._on,
@@ -129,7 +129,7 @@ class Exchange:
         return entry
 
 
-def _call(request: Request, raw: bytes, entry: Entry) -> Call:
+def _call(request: Request, raw: bytes, entry: LoggedCall) -> Call:
     return partner_api.Call(
         number=entry.number,
         base=str(request.base_url).rstrip("/"),
@@ -140,7 +140,7 @@ def _call(request: Request, raw: bytes, entry: Entry) -> Call:
     )
 
 
-def _instead(fault: Fault) -> Answer:
+def _instead(fault: Fault) -> Reply:
     """The answer that a fault gives in place of Kiva's."""
     if fault.kind == "garbage":
         return _text(200, fault.body or _GARBAGE)
@@ -148,10 +148,10 @@ def _instead(fault: Fault) -> Answer:
     headers = (("retry-after", fault.retry_after),) if fault.retry_after else ()
     if fault.body:
         return _text(status, fault.body, headers)
-    plain = answer.refused(status, "asked_for", f"The sandbox was asked to answer {status}")
-    return answer.Answer(status, plain.body, headers=headers)
+    plain = reply.refused(status, "asked_for", f"The sandbox was asked to answer {status}")
+    return reply.Reply(status, plain.body, headers=headers)
 
 
-def _text(status: int, text: str, headers: tuple[tuple[str, str], ...] = ()) -> Answer:
-    content_type = _HTML if text.lstrip().startswith("<") else answer.JSON
-    return answer.Answer(status, text.encode(), content_type, headers)
+def _text(status: int, text: str, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
+    content_type = _HTML if text.lstrip().startswith("<") else reply.JSON
+    return reply.Reply(status, text.encode(), content_type, headers)

@@ -31,7 +31,7 @@ _UNITS_PER_DOLLAR: Mapping[str, int | str] = {
 
 
 @dataclass(slots=True)
-class Loan:
+class SandboxLoan:
     """One loan at Kiva, or a draft of one.
 
     Attributes:
@@ -95,21 +95,21 @@ class Loan:
         }
 
 
-class Loans:
+class SandboxLoans:
     """All loans, found by status, by the MIS's id, by draft."""
 
     def __init__(self, file: EventFile | None) -> None:
         self._file = file
         self._next_kiva_id = _FIRST_KIVA_ID
-        self._all: dict[int, Loan] = {}
-        self._by_status: dict[str, dict[int, Loan]] = {}
-        self._by_loan_id: dict[str, list[Loan]] = {}
-        self._by_uuid: dict[str, Loan] = {}
+        self._all: dict[int, SandboxLoan] = {}
+        self._by_status: dict[str, dict[int, SandboxLoan]] = {}
+        self._by_loan_id: dict[str, list[SandboxLoan]] = {}
+        self._by_uuid: dict[str, SandboxLoan] = {}
 
     def __len__(self) -> int:
         return len(self._all)
 
-    def __iter__(self) -> Iterator[Loan]:
+    def __iter__(self) -> Iterator[SandboxLoan]:
         return iter(list(self._all.values()))
 
     def counts(self) -> dict[str, int]:
@@ -120,13 +120,13 @@ class Loans:
         """A number that no loan had, deleted ones included."""
         return self._next_kiva_id
 
-    def put(self, loan: Loan) -> None:
+    def put(self, loan: SandboxLoan) -> None:
         """Add a loan, or keep what changed of it."""
         self._place(loan)
         if self._file is not None:
             self._file.append({"event": "loan", **loan.document()})
 
-    def remove(self, loan: Loan) -> None:
+    def remove(self, loan: SandboxLoan) -> None:
         """Delete it without trace, as PA2 does with a draft."""
         self._take_out(loan)
         if self._file is not None:
@@ -139,23 +139,23 @@ class Loans:
             fields["since"] = datetime.fromisoformat(fields["since"])
             fields["created"] = datetime.fromisoformat(fields["created"])
             fields["refused"] = tuple(fields["refused"])
-            self._place(Loan(**fields))
+            self._place(SandboxLoan(**fields))
         elif event["event"] == "loan_removed":
             self._take_out(self._all[event["kiva_id"]])
 
-    def named(self, internal_loan_id: str) -> list[Loan]:
+    def named(self, internal_loan_id: str) -> list[SandboxLoan]:
         """Every loan and draft with the MIS's id, the oldest first."""
         return list(self._by_loan_id.get(internal_loan_id, ()))
 
-    def draft(self, draft_uuid: str) -> Loan | None:
+    def draft(self, draft_uuid: str) -> SandboxLoan | None:
         """The loan that a draft became, or the draft."""
         return self._by_uuid.get(draft_uuid)
 
-    def numbered(self, kiva_id: int) -> Loan | None:
+    def numbered(self, kiva_id: int) -> SandboxLoan | None:
         """The loan with Kiva's own number."""
         return self._all.get(kiva_id)
 
-    def listed(self, status: str, query: str, *, until: datetime, drafts: bool) -> list[Loan]:
+    def listed(self, status: str, query: str, *, until: datetime, drafts: bool) -> list[SandboxLoan]:
         """What `GET /loans` finds among the loans created up to `until`, the newest first.
 
         The newest come first as in PA2, so a loan that appears while somebody pages moves the others on.
@@ -169,7 +169,7 @@ class Loans:
             if found[kiva_id].created <= until and _matches(found[kiva_id], query.casefold())
         ]
 
-    def _place(self, loan: Loan) -> None:
+    def _place(self, loan: SandboxLoan) -> None:
         known = self._all.get(loan.kiva_id)
         if known is not None:
             self._take_out(known)
@@ -179,7 +179,7 @@ class Loans:
         self._by_loan_id.setdefault(loan.internal_loan_id, []).append(loan)
         self._by_uuid[loan.uuid] = loan
 
-    def _take_out(self, loan: Loan) -> None:
+    def _take_out(self, loan: SandboxLoan) -> None:
         del self._all[loan.kiva_id]
         for loans in self._by_status.values():
             loans.pop(loan.kiva_id, None)
@@ -187,13 +187,13 @@ class Loans:
         self._by_uuid.pop(loan.uuid, None)
 
 
-def from_draft(body: Mapping[str, Any], *, kiva_id: int, at: datetime, record: int) -> Loan:
+def from_draft(body: Mapping[str, Any], *, kiva_id: int, at: datetime, record: int) -> SandboxLoan:
     """The loan that a draft's body describes; it is known by `internal_loan_id`, else by its borrower's."""
     entreps = body.get("entreps") or []
     first: Mapping[str, Any] = entreps[0] if entreps else {}
     amounts = [Decimal(str(entrep["amount"])) for entrep in entreps if entrep.get("amount") is not None]
     person = f"{first.get('first_name') or ''} {first.get('last_name') or ''}".strip()
-    return Loan(
+    return SandboxLoan(
         kiva_id=kiva_id,
         uuid=str(uuid.uuid4()),
         internal_loan_id=body.get("internal_loan_id") or first.get("loan_id") or "",
@@ -210,7 +210,7 @@ def from_draft(body: Mapping[str, Any], *, kiva_id: int, at: datetime, record: i
     )
 
 
-def seeded(fields: Mapping[str, Any], *, kiva_id: int, at: datetime) -> Loan:
+def seeded(fields: Mapping[str, Any], *, kiva_id: int, at: datetime) -> SandboxLoan:
     """A loan that Kiva had before; only `internal_loan_id` is needed.
 
     Raises:
@@ -238,7 +238,7 @@ def seeded(fields: Mapping[str, Any], *, kiva_id: int, at: datetime) -> Loan:
         "since": at - age,
         "created": at - age,
     }
-    return Loan(**(defaults | given))
+    return SandboxLoan(**(defaults | given))
 
 
 _SEEDABLE = frozenset((
@@ -247,7 +247,7 @@ _SEEDABLE = frozenset((
 ))  # fmt: skip
 
 
-def _matches(loan: Loan, query: str) -> bool:
+def _matches(loan: SandboxLoan, query: str) -> bool:
     if not query:
         return True
     texts = (loan.internal_loan_id, loan.internal_client_id, loan.name)

@@ -10,13 +10,13 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
-from kiva_relay.sandbox import answer, body, catalogue, ledger, loan
+from kiva_relay.sandbox import body, catalogue, ledger, loan, reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from kiva_relay.sandbox.answer import Answer
-    from kiva_relay.sandbox.state import State
+    from kiva_relay.sandbox.reply import Reply
+    from kiva_relay.sandbox.state import SandboxState
 
 MOST_LOANS = 300
 
@@ -60,7 +60,7 @@ class Call:
             return ()
 
 
-def token(state: State, call: Call) -> Answer:
+def token(state: SandboxState, call: Call) -> Reply:
     """`POST /oauth/token`: client credentials, form-encoded."""
     form = {name: values[-1] for name, values in parse_qs(call.raw.decode("utf-8", "replace")).items()}
     config = state.config
@@ -75,7 +75,7 @@ def token(state: State, call: Call) -> Answer:
     asked = form.get("scope", "").split() or eligible
     granted = [scope for scope in asked if scope in eligible]
     name = state.tokens.issue(frozenset(granted), expires=state.now() + config.token_life)
-    return answer.good({
+    return reply.good({
         "access_token": name,
         "scope": " ".join(granted),
         "iss": f"{call.base}/",
@@ -86,7 +86,7 @@ def token(state: State, call: Call) -> Answer:
     })  # fmt: skip
 
 
-def loan_draft(state: State, call: Call) -> Answer:
+def loan_draft(state: SandboxState, call: Call) -> Reply:
     """`POST /v3/partner/{partner}/loan_draft`: one loan. Nothing is compared with what came before."""
     refusal = _refusal(state, call, "create:loan_draft")
     if refusal is not None:
@@ -98,10 +98,10 @@ def loan_draft(state: State, call: Call) -> Answer:
     record = _accept(state, call, "loan_draft", receipt)
     state.loans.put(draft)
     state.coordinator.expect(draft)
-    return answer.good(answer.spelled(receipt, state.config.spelling), record=record)
+    return reply.good(reply.spelled(receipt, state.config.spelling), record=record)
 
 
-def repayments(state: State, call: Call) -> Answer:
+def repayments(state: SandboxState, call: Call) -> Reply:
     """`POST /v3/partner/{partner}/repayments`: positions, each booked or answered with a problem."""
     refusal = _refusal(state, call, "create:repayment")
     if refusal is not None:
@@ -117,10 +117,10 @@ def repayments(state: State, call: Call) -> Answer:
         "problems": problems,
     }
     record = _accept(state, call, "repayment", receipt)
-    return answer.good(_receipt(state, receipt), record=record)
+    return reply.good(_receipt(state, receipt), record=record)
 
 
-def journals(state: State, call: Call) -> Answer:
+def journals(state: SandboxState, call: Call) -> Reply:
     """`POST /v3/partner/{partner}/journals`, or `/v3/partners/…`: waits at `confirm_url` for a person."""
     refusal = _refusal(state, call, "create:journal_update")
     if refusal is not None:
@@ -134,23 +134,23 @@ def journals(state: State, call: Call) -> Answer:
         "confirm_url": f"{call.base}/pa2/journals/{archive}/confirm",
     }
     record = _accept(state, call, "journal", receipt)
-    return answer.good(_receipt(state, receipt), status=201, record=record)
+    return reply.good(_receipt(state, receipt), status=201, record=record)
 
 
-def loans(state: State, call: Call) -> Answer:
+def loans(state: SandboxState, call: Call) -> Reply:
     """`GET /v3/partner/{partner}/loans`: one status, a page at a time, the newest loans first."""
     refusal = _refusal(state, call, "read:loans")
     if refusal is not None:
         return refusal
     status = call.query.get("status", "")
     if not status:
-        return answer.refused(400, "bad_request", "status: is required")
+        return reply.refused(400, "bad_request", "status: is required")
     try:
         offset, limit = int(call.query.get("offset", 0)), int(call.query.get("limit", 20))
     except ValueError:
-        return answer.refused(400, "bad_request", "offset, limit: expected whole numbers")
+        return reply.refused(400, "bad_request", "offset, limit: expected whole numbers")
     if offset < 0 or not 1 <= limit <= MOST_LOANS:
-        return answer.refused(400, "bad_request", f"expected offset from 0 and limit from 1 to {MOST_LOANS}")
+        return reply.refused(400, "bad_request", f"expected offset from 0 and limit from 1 to {MOST_LOANS}")
     now = state.now()
     state.coordinator.work(now)
     found = state.loans.listed(
@@ -160,10 +160,10 @@ def loans(state: State, call: Call) -> Answer:
         drafts=state.config.drafts_visible,
     )
     rows = [one.row(state.config.partner) for one in found[offset : offset + limit]]
-    return answer.good(answer.spelled({"total_records": len(found), "data": rows}, state.config.spelling))
+    return reply.good(reply.spelled({"total_records": len(found), "data": rows}, state.config.spelling))
 
 
-def config(state: State, call: Call) -> Answer:
+def config(state: SandboxState, call: Call) -> Reply:
     """`GET /v3/partner/{partner}/config/{name}`: one of Kiva's lists. Any good token may read it."""
     refusal = _refusal(state, call, "")
     if refusal is not None:
@@ -172,7 +172,7 @@ def config(state: State, call: Call) -> Answer:
     if name not in catalogue.NAMES:
         return unknown_path(state, call)
     items = catalogue.lists()[name]
-    return answer.good({
+    return reply.good({
         "as_of_date_time": f"{state.now():%Y-%m-%dT%H:%M:%SZ}",
         name: items,
         "code": _SUCCESS,
@@ -180,12 +180,12 @@ def config(state: State, call: Call) -> Answer:
     })  # fmt: skip
 
 
-def unknown_path(state: State, call: Call) -> Answer:  # noqa: ARG001 - the shape of every call's function
+def unknown_path(state: SandboxState, call: Call) -> Reply:  # noqa: ARG001 - the shape of every call's function
     """Anything else, and every path of another partner."""
-    return answer.refused(404, "not_found", "No such resource")
+    return reply.refused(404, "not_found", "No such resource")
 
 
-HANDLERS: Mapping[str, Callable[[State, Call], Answer]] = {
+HANDLERS: Mapping[str, Callable[[SandboxState, Call], Reply]] = {
     "token": token,
     "loan_draft": loan_draft,
     "repayments": repayments,
@@ -196,22 +196,22 @@ HANDLERS: Mapping[str, Callable[[State, Call], Answer]] = {
 }
 
 
-def _refusal(state: State, call: Call, scope: str) -> Answer | None:
+def _refusal(state: SandboxState, call: Call, scope: str) -> Reply | None:
     """Why the call is not looked at: no good token, another partner's path, a scope that is missing."""
     authorization = call.headers.get("authorization", "")
     without_token = state.tokens.refusal(authorization, "", now=state.now())
     if without_token is not None:
         status, message = without_token
-        return answer.refused(status, "unauthorized" if status == 401 else "forbidden", message)  # noqa: PLR2004 - HTTP
+        return reply.refused(status, "unauthorized" if status == 401 else "forbidden", message)  # noqa: PLR2004 - HTTP
     if call.place["partner"] != state.config.partner:
         return unknown_path(state, call)
     without_scope = state.tokens.refusal(authorization, scope, now=state.now())
     if without_scope is not None:
-        return answer.refused(without_scope[0], "forbidden", without_scope[1])
-    if scope.startswith("create:") and not call.headers.get("content-type", "").startswith(answer.JSON):
-        return answer.refused(415, "unsupported_media_type", f"Expected Content-Type {answer.JSON}")
+        return reply.refused(without_scope[0], "forbidden", without_scope[1])
+    if scope.startswith("create:") and not call.headers.get("content-type", "").startswith(reply.JSON):
+        return reply.refused(415, "unsupported_media_type", f"Expected Content-Type {reply.JSON}")
     if scope and state.faults.forbids(scope):
-        return answer.refused(403, "forbidden", f"Insufficient scope for this resource: {scope} is missing")
+        return reply.refused(403, "forbidden", f"Insufficient scope for this resource: {scope} is missing")
     return None
 
 
@@ -219,12 +219,12 @@ def _is(expected: str | None, found: str) -> bool:
     return expected is None or secrets.compare_digest(expected.encode(), found.encode())
 
 
-def _no_token(status: int, error: str, description: str) -> Answer:
+def _no_token(status: int, error: str, description: str) -> Reply:
     document = {"error": error, "error_description": description}
-    return answer.good(document, status=status)
+    return reply.good(document, status=status)
 
 
-def _accept(state: State, call: Call, resource: str, receipt: Mapping[str, Any]) -> ledger.Record:
+def _accept(state: SandboxState, call: Call, resource: str, receipt: Mapping[str, Any]) -> ledger.Record:
     record = ledger.Record(
         number=state.ledger.next_number(),
         request=call.number,
@@ -238,12 +238,12 @@ def _accept(state: State, call: Call, resource: str, receipt: Mapping[str, Any])
     return record
 
 
-def _receipt(state: State, receipt: Mapping[str, Any]) -> Any:
-    spelled = answer.spelled(dict(receipt), state.config.spelling)
+def _receipt(state: SandboxState, receipt: Mapping[str, Any]) -> Any:
+    spelled = reply.spelled(dict(receipt), state.config.spelling)
     return [spelled] if state.config.receipts == "list" else spelled
 
 
-def _problems(state: State, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _problems(state: SandboxState, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """What is wrong with single positions. The codes are invented: Kiva publishes none."""
     problems: list[dict[str, Any]] = []
     met: set[str] = set()

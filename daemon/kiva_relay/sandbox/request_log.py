@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Entry:
+class LoggedCall:
     """One call.
 
     Attributes:
@@ -54,7 +54,7 @@ class RequestLog:
 
     def __init__(self) -> None:
         self._first = 1
-        self.entries: list[Entry] = []
+        self.entries: list[LoggedCall] = []
 
     def start_after(self, number: int) -> None:
         """Numbers up to this one were given before a restart."""
@@ -64,7 +64,7 @@ class RequestLog:
         """The number of the next call."""
         return self._first + len(self.entries)
 
-    def after(self, number: int, *, limit: int) -> list[Entry]:
+    def after(self, number: int, *, limit: int) -> list[LoggedCall]:
         """At most `limit` calls after `number`, oldest first."""
         begin = max(0, number - self._first + 1)
         return self.entries[begin : begin + limit]

@@ -16,7 +16,7 @@ from kiva_relay import clock as clocks
 from kiva_relay import errors
 from kiva_relay.sandbox import app
 from kiva_relay.sandbox.config import SandboxConfig
-from kiva_relay.sandbox.state import State
+from kiva_relay.sandbox.state import SandboxState
 from kiva_relay.sandbox.wire import Protocol
 
 if TYPE_CHECKING:
@@ -32,10 +32,10 @@ _STARTS_WITHIN = 10.0
 _LAST_CALLS_WITHIN = 5
 
 
-class Server:
+class SandboxServer:
     """A stand-in that runs in a thread of this process. Close it, or use it as a context manager."""
 
-    def __init__(self, listener: socket.socket, state: State) -> None:
+    def __init__(self, listener: socket.socket, state: SandboxState) -> None:
         self.state = state
         self.url = _url(listener)
         ready = threading.Event()
@@ -64,7 +64,7 @@ class Server:
 
 def start(
     listen: str = "127.0.0.1:0", *, config: SandboxConfig | None = None, clock: clocks.Clock | None = None
-) -> Server:
+) -> SandboxServer:
     """Start a stand-in in a thread; it answers when this returns.
 
     Args:
@@ -75,7 +75,7 @@ def start(
     Raises:
         UsageError: The address is not one of this machine, or taken; the ledger cannot be opened.
     """
-    return Server(*_open(listen, config, clock))
+    return SandboxServer(*_open(listen, config, clock))
 
 
 def run(listen: str, *, config: SandboxConfig, faults: tuple[Fault, ...] = (), ready: Callable[[str], None]) -> None:
@@ -110,7 +110,7 @@ def run(listen: str, *, config: SandboxConfig, faults: tuple[Fault, ...] = (), r
 class _Uvicorn(uvicorn.Server):
     """uvicorn, stopped by a call in place of a signal, and at once."""
 
-    def __init__(self, state: State, *, ready: Callable[[], None]) -> None:
+    def __init__(self, state: SandboxState, *, ready: Callable[[], None]) -> None:
         super().__init__(
             uvicorn.Config(
                 app.create(state),
@@ -153,10 +153,10 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
-def _open(listen: str, config: SandboxConfig | None, clock: clocks.Clock | None) -> tuple[socket.socket, State]:
+def _open(listen: str, config: SandboxConfig | None, clock: clocks.Clock | None) -> tuple[socket.socket, SandboxState]:
     listener = _bind(listen)
     try:
-        return listener, State(config or SandboxConfig(), clock or clocks.SystemClock())
+        return listener, SandboxState(config or SandboxConfig(), clock or clocks.SystemClock())
     except BaseException:
         listener.close()
         raise

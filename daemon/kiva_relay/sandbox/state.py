@@ -6,20 +6,20 @@ import asyncio
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from kiva_relay.sandbox.coordinator import Coordinator
 from kiva_relay.sandbox.event_file import EventFile
 from kiva_relay.sandbox.fault import Faults
 from kiva_relay.sandbox.ledger import Ledger
-from kiva_relay.sandbox.loan import Loans
+from kiva_relay.sandbox.lifecycle import Lifecycle
+from kiva_relay.sandbox.loan import SandboxLoans
 from kiva_relay.sandbox.request_log import RequestLog
-from kiva_relay.sandbox.token import Tokens
+from kiva_relay.sandbox.token import IssuedTokens
 
 if TYPE_CHECKING:
     from kiva_relay.clock import Clock
     from kiva_relay.sandbox.config import SandboxConfig
 
 
-class State:
+class SandboxState:
     """Held open for as long as the server runs; touched by its event loop only.
 
     Raises:
@@ -32,13 +32,13 @@ class State:
         self._ahead = timedelta(0)
         self._file = EventFile(config.ledger) if config.ledger is not None else None
         self.ledger = Ledger(self._file)
-        self.loans = Loans(self._file)
-        self.tokens = Tokens()
+        self.loans = SandboxLoans(self._file)
+        self.tokens = IssuedTokens()
         self.faults = Faults()
         self.requests = RequestLog()
         self.stopping = asyncio.Event()
         self._replay()
-        self.coordinator = Coordinator(self.loans, self.ledger, config.coordinator)
+        self.coordinator = Lifecycle(self.loans, self.ledger, config.coordinator)
 
     def now(self) -> datetime:
         """The hour at Kiva, UTC: the clock's, and what it was put forward."""

@@ -11,18 +11,18 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Token:
+class IssuedToken:
     """What one token may do, and until when."""
 
     scopes: frozenset[str]
     expires: datetime
 
 
-class Tokens:
+class IssuedTokens:
     """The tokens given out since the start; a restart forgets them, so that clients meet a 401."""
 
     def __init__(self) -> None:
-        self._live: dict[str, Token] = {}
+        self._live: dict[str, IssuedToken] = {}
         self._revoked: dict[str, int] = {}
 
     def __len__(self) -> int:
@@ -31,7 +31,7 @@ class Tokens:
     def issue(self, scopes: frozenset[str], *, expires: datetime) -> str:
         """A new token."""
         name = secrets.token_urlsafe(48)
-        self._live[name] = Token(scopes, expires)
+        self._live[name] = IssuedToken(scopes, expires)
         return name
 
     def revoke_all(self, status: int) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
-    from kiva_relay.sandbox.answer import Answer
+    from kiva_relay.sandbox.reply import Reply
 
 # Closing with it makes the kernel send RST and forget what was not delivered.
 _RESET = struct.pack("ii", 1, 0)
@@ -36,7 +36,7 @@ class Wire:
         self._receive = receive
         self._send = send
 
-    async def answer(self, answer: Answer) -> bool:
+    async def answer(self, answer: Reply) -> bool:
         """Send an answer; false when the caller has hung up and nobody reads it."""
         if self._transport.is_closing():
             return False
@@ -44,7 +44,7 @@ class Wire:
         await self._send({"type": "http.response.body", "body": answer.body})
         return True
 
-    async def cut(self, answer: Answer) -> None:
+    async def cut(self, answer: Reply) -> None:
         """Send the headers and half of the body, then end the connection."""
         await self._begin(answer)
         half = answer.body[: len(answer.body) // 2]
@@ -60,7 +60,7 @@ class Wire:
         self._transport.abort()
         await self._gone()
 
-    async def _begin(self, answer: Answer) -> None:
+    async def _begin(self, answer: Reply) -> None:
         length = str(len(answer.body))
         headers = (("content-type", answer.content_type), ("content-length", length), *answer.headers)
         await self._send({

@@ -14,7 +14,7 @@ from kiva_relay.source import failure, schema, statement, value, watch
 from kiva_relay.source.dialect import Dialect
 from kiva_relay.source.position import Position
 from kiva_relay.source.stream import ROOT, Relation, Stream, path
-from kiva_relay.source.watch import Facts, Route, Watched
+from kiva_relay.source.watch import Route, TableFacts, Watched
 
 _AT_ONCE = 2_000
 """Rows held in memory while a change query is read."""
@@ -29,7 +29,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Look:
+class ChangeQuery:
     """Everything that a look at the tables needs besides the tables.
 
     `since` is where the streams stand, `until` where they will stand; `values` are the parameters to bind, by
@@ -45,14 +45,14 @@ class Look:
     seen: Mapping[tuple[str, str], Collection[str]]
 
 
-def find(look: Look, plan: Iterable[tuple[Watched, Facts]], found: Found) -> None:
+def find(look: ChangeQuery, plan: Iterable[tuple[Watched, TableFacts]], found: Found) -> None:
     """Add to `found` what changed between the positions.
 
     Raises:
         Blamed: a table cannot be asked; names the streams that need it.
     """
     for one, facts in plan:
-        if facts.regime == "sweep":
+        if facts.mode == "sweep":
             continue
         with failure.blamed({route.stream.name for route in one.routes}):
             changed = _changed(look, one, facts, found.versions.setdefault(one.source, set()))
@@ -63,7 +63,9 @@ def find(look: Look, plan: Iterable[tuple[Watched, Facts]], found: Found) -> Non
                 )
 
 
-def _changed(look: Look, one: Watched, facts: Facts, versions: set[str]) -> list[dict[tuple[object, ...], None]]:
+def _changed(
+    look: ChangeQuery, one: Watched, facts: TableFacts, versions: set[str]
+) -> list[dict[tuple[object, ...], None]]:
     """The routes' values out of each changed row, each once; the versions that stay above the next position."""
     routes: list[dict[tuple[object, ...], None]] = [{} for _ in one.routes]
     columns = one.columns
@@ -84,7 +86,7 @@ def _changed(look: Look, one: Watched, facts: Facts, versions: set[str]) -> list
     return routes
 
 
-def _rows(look: Look, one: Watched, facts: Facts) -> Iterable[tuple[str, bool, Sequence[object]]]:
+def _rows(look: ChangeQuery, one: Watched, facts: TableFacts) -> Iterable[tuple[str, bool, Sequence[object]]]:
     dialect = look.dialect
     streams = {route.stream.name: route.stream for route in one.routes}
     zones = list(dict.fromkeys(look.zones[name] for name in streams))

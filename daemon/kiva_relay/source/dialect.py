@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from kiva_relay import errors
 from kiva_relay.source import dialect_mariadb, dialect_postgresql, dialect_sqlite
 from kiva_relay.source.grants import Grants
-from kiva_relay.source.position import Horizon, Position, Regime, Snapshot
-from kiva_relay.source.watch import Facts, Stamp, Watched
+from kiva_relay.source.position import CaptureMode, Horizon, Position, Snapshot
+from kiva_relay.source.watch import Stamp, TableFacts, Watched
 
 
 class Dialect(Protocol):
@@ -56,8 +56,8 @@ class Dialect(Protocol):
         """Whether there is such a table or view."""
         ...
 
-    def whole(self, cx: sa.Connection, table: str) -> Regime | None:
-        """The regime that finds its changes without any stamp, if there is one."""
+    def whole(self, cx: sa.Connection, table: str) -> CaptureMode | None:
+        """The capture mode that finds its changes without any stamp, if there is one."""
         ...
 
     def indexed(self, cx: sa.Connection, table: str) -> set[str]:
@@ -92,12 +92,12 @@ class Dialect(Protocol):
         """What `exact` gave, as the number that is stored."""
         ...
 
-    def version(self, one: Watched, facts: Facts) -> str | None:
+    def version(self, one: Watched, facts: TableFacts) -> str | None:
         """SQL for a text that is another one for each version of each row `r`; None: the row is its version."""
         ...
 
     def since(
-        self, one: Watched, facts: Facts, *, at: Position, now: Position, zones: Sequence[tzinfo], prefix: str
+        self, one: Watched, facts: TableFacts, *, at: Position, now: Position, zones: Sequence[tzinfo], prefix: str
     ) -> tuple[str, Mapping[str, object]]:
         """SQL that is true for rows `r` changed at or after `at`, with values to bind, whose names begin with prefix.
 

@@ -15,9 +15,9 @@ from sqlalchemy.dialects import mysql
 from kiva_relay.source import session_mariadb, statement, value
 from kiva_relay.source.began import Began
 from kiva_relay.source.grants import Grants
-from kiva_relay.source.position import OVERLAP, Horizon, Position, Regime, Snapshot, local
+from kiva_relay.source.position import OVERLAP, CaptureMode, Horizon, Position, Snapshot, local
 from kiva_relay.source.session_mariadb import Code
-from kiva_relay.source.watch import Facts, Stamp, Watched
+from kiva_relay.source.watch import Stamp, TableFacts, Watched
 
 CLOCK_TOLERANCE = timedelta(seconds=5)
 """How far the clocks of the MIS's application servers, which stamp the rows, may lie behind the database's."""
@@ -189,11 +189,11 @@ class MariaDB:
         asked = f"SELECT 1 FROM information_schema.tables WHERE {_NAMED}"  # noqa: S608 - a constant
         return cx.scalar(statement.bind(asked, _name(table))) is not None
 
-    def whole(self, cx: sa.Connection, table: str) -> Regime | None:
+    def whole(self, cx: sa.Connection, table: str) -> CaptureMode | None:
         """Small tables are read as a whole: so a stamp that is missing, or was not set, does not matter."""
         asked = f"SELECT table_rows FROM information_schema.tables WHERE {_NAMED} AND table_type = 'BASE TABLE'"  # noqa: S608 - a constant
         rows = cx.scalar(statement.bind(asked, _name(table)))
-        return "scan" if rows is not None and rows <= _SMALL else None
+        return "compare" if rows is not None and rows <= _SMALL else None
 
     def unsteady(self, cx: sa.Connection) -> set[str]:
         """Tables of MyISAM and its like: a snapshot does not hold them."""
@@ -230,7 +230,7 @@ class MariaDB:
         """TIMESTAMP is a moment, DATETIME has no zone."""
         return _STAMPS.get(type_code.type) if isinstance(type_code, Code) else None
 
-    def version(self, one: Watched, facts: Facts) -> str | None:  # noqa: ARG002 - every dialect is asked alike
+    def version(self, one: Watched, facts: TableFacts) -> str | None:  # noqa: ARG002 - every dialect is asked alike
         """A hash of the row's own text; one that is too long for a text is always new."""
         columns = [(f"r.{self.quoted(name)}", code) for name, code in facts.present.items()]
         nulls = ", ".join(f"{column} IS NULL" for column, _ in columns)  # which CONCAT_WS leaves out
@@ -239,10 +239,10 @@ class MariaDB:
         return f"COALESCE(MD5(CONCAT_WS(0x1F, CONCAT({nulls}), {texts})), CONCAT('new ', UUID()))"
 
     def since(
-        self, one: Watched, facts: Facts, *, at: Position, now: Position, zones: Sequence[tzinfo], prefix: str
+        self, one: Watched, facts: TableFacts, *, at: Position, now: Position, zones: Sequence[tzinfo], prefix: str
     ) -> tuple[str, Mapping[str, object]]:
         """By whole seconds, for a column may hold no fractions. A zero date counts as none."""
-        if facts.regime == "scan":
+        if facts.mode == "compare":
             return "1", {}
         values: dict[str, object] = {}
         lists = []

@@ -12,8 +12,8 @@ from sqlalchemy.dialects import postgresql
 
 from kiva_relay.source import session_postgresql, statement, value
 from kiva_relay.source.grants import Grants
-from kiva_relay.source.position import OVERLAP, Horizon, Position, Regime, Snapshot, local
-from kiva_relay.source.watch import Facts, Stamp, Watched
+from kiva_relay.source.position import OVERLAP, CaptureMode, Horizon, Position, Snapshot, local
+from kiva_relay.source.watch import Stamp, TableFacts, Watched
 
 CLOCK_TOLERANCE = timedelta(seconds=5)
 """How far the clocks of the MIS's application servers, which stamp the rows, may lie behind the database's."""
@@ -202,7 +202,7 @@ class PostgreSQL:
         """Whether the name leads to a table or view on the search path, or in the schema it names."""
         return cx.scalar(statement.bind("SELECT to_regclass(:name)", {"name": self.quoted(table)})) is not None
 
-    def whole(self, cx: sa.Connection, table: str) -> Regime | None:
+    def whole(self, cx: sa.Connection, table: str) -> CaptureMode | None:
         """By transaction id, which rows of tables carry and those of views do not."""
         asked = statement.bind(
             "SELECT relkind IN ('r', 'p', 'm') FROM pg_class WHERE oid = to_regclass(:name)",
@@ -242,17 +242,17 @@ class PostgreSQL:
         """Never asked for."""
         return given
 
-    def version(self, one: Watched, facts: Facts) -> str | None:
+    def version(self, one: Watched, facts: TableFacts) -> str | None:
         """Place and transaction id: no two versions of a row share both. Rows of views have neither."""
         if one.table is None or facts.whole is None:
             return None
         return "CAST(r.tableoid AS text) || CAST(r.ctid AS text) || CAST(r.xmin AS text)"
 
     def since(
-        self, one: Watched, facts: Facts, *, at: Position, now: Position, zones: Sequence[tzinfo], prefix: str
+        self, one: Watched, facts: TableFacts, *, at: Position, now: Position, zones: Sequence[tzinfo], prefix: str
     ) -> tuple[str, Mapping[str, object]]:
         """By age of the transaction id, which is right over its wrap, and for rows written in a savepoint."""
-        if facts.regime == "xmin":
+        if facts.mode == "xmin":
             if at.xid is None or now.xid is None or now.xid - at.xid > _WRAP:
                 return "TRUE", {}
             return f"age(r.xmin) <= (SELECT age(CAST(:{prefix}xid AS xid)))", {f"{prefix}xid": str(_xid32(at.xid))}

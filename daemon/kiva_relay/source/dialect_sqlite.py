@@ -16,8 +16,8 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from kiva_relay.source import value
 from kiva_relay.source.grants import Grants
-from kiva_relay.source.position import Horizon, Position, Regime, Snapshot
-from kiva_relay.source.watch import Facts, Stamp, Watched
+from kiva_relay.source.position import CaptureMode, Horizon, Position, Snapshot
+from kiva_relay.source.watch import Stamp, TableFacts, Watched
 
 _LONGEST = 18
 """Digits of a number that every integer column holds; longer ones are ids that were written as text."""
@@ -88,9 +88,9 @@ class SQLite:
         """Whether there is such a table or view."""
         return table.casefold() in {name.casefold() for name in self.tables(cx)}
 
-    def whole(self, cx: sa.Connection, table: str) -> Regime | None:  # noqa: ARG002 - every dialect is asked alike
+    def whole(self, cx: sa.Connection, table: str) -> CaptureMode | None:  # noqa: ARG002 - every dialect is asked alike
         """Every row is read and compared."""
-        return "scan"
+        return "compare"
 
     def indexed(self, cx: sa.Connection, table: str) -> set[str]:  # noqa: ARG002 - every dialect is asked alike
         """No index is used."""
@@ -124,14 +124,14 @@ class SQLite:
         """Never asked for."""
         return given
 
-    def version(self, one: Watched, facts: Facts) -> str | None:  # noqa: ARG002 - every dialect is asked alike
+    def version(self, one: Watched, facts: TableFacts) -> str | None:  # noqa: ARG002 - every dialect is asked alike
         """The row is its own version."""
         return None
 
     def since(
         self,
         one: Watched,  # noqa: ARG002 - every dialect is asked alike
-        facts: Facts,  # noqa: ARG002
+        facts: TableFacts,  # noqa: ARG002
         *,
         at: Position,  # noqa: ARG002
         now: Position,  # noqa: ARG002

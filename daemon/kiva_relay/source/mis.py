@@ -141,7 +141,7 @@ class Mis:
         )
         found = change.Found()
         for (since, seen), group in self._groups(streams, watermarks).items():
-            look = change.Look(
+            look = change.ChangeQuery(
                 cx=cx,
                 dialect=self.dialect,
                 since=position.parse(since),
@@ -155,7 +155,7 @@ class Mis:
         return Cycle(
             keys={stream.name: list(found.keys.get(stream.name, ())) for stream in streams},
             next={stream.name: until.text() for stream in streams},
-            regime={stream.name: watch.regime(plan, stream, followed) for stream in streams},
+            mode={stream.name: watch.mode(plan, stream, followed) for stream in streams},
             horizon_age=held_for,
             reasons={stream.name: self._reason(cx, plan, stream, followed) for stream in streams},
             pinned_by=holder,
@@ -171,7 +171,7 @@ class Mis:
         """
         self._done = replace(cycle, streams=tuple(one for one in cycle.streams if one.name not in but))
 
-    def slot(self, name: str, streams: Sequence[Stream], *, all_of_it: bool = True) -> slot.Facts:
+    def slot(self, name: str, streams: Sequence[Stream], *, all_of_it: bool = True) -> slot.SlotFacts:
         """What a PostgreSQL has of the publication and slot of this name, and of the tables of the streams."""
         tables = dict.fromkeys(one.table for one in watch.watched(streams) if one.table is not None)
         return self._once(lambda cx: slot.facts(cx, self.dialect, name, [*tables], all_of_it=all_of_it))
@@ -218,7 +218,7 @@ class Mis:
         return self._asked(f"reading {stream.name}", lambda cx: self._contents(cx, stream, keys, cutoff))
 
     def _contents(self, cx: sa.Connection, stream: Stream, keys: Sequence[str], cutoff: date) -> list[Content]:
-        page = reader.Page(cx, self.dialect, stream, self._values(stream, cutoff), self._zone_of(stream, cx))
+        page = reader.RowPage(cx, self.dialect, stream, self._values(stream, cutoff), self._zone_of(stream, cx))
         contents = reader.read(page, keys)
         for _ in range(_READINGS if self._plans.unsteady(cx, stream) else 0):
             before, contents = contents, reader.read(page, keys)
@@ -231,14 +231,14 @@ class Mis:
         """Names and kinds of the columns that `read` last met, by relation: what the mapping has to fit."""
         return {name: dict(columns) for name, columns in self._shapes.get(stream.name, {}).items()}
 
-    def walk(self, stream: Stream, *, after: str | None, limit: int) -> list[str]:
+    def scan(self, stream: Stream, *, after: str | None, limit: int) -> list[str]:
         """Keys in scope behind a key, in the order of the table's key; fewer than `limit` at the end."""
         values = self._values(stream, self._today())
 
         def ask(cx: sa.Connection) -> list[str]:
             return roots.behind(cx, self.dialect, stream, values, after=after, limit=limit)
 
-        return self._asked(f"walking {stream.name}", ask)
+        return self._asked(f"scanning {stream.name}", ask)
 
     def find(self, stream: Stream, column: str, values: Sequence[str]) -> list[str]:
         """Keys, in scope or not, of the roots whose column has one of these values, compared as text."""

@@ -12,12 +12,12 @@ from kiva_relay.clock import Clock
 from kiva_relay.source import failure, schema, watch
 from kiva_relay.source.dialect import Dialect
 from kiva_relay.source.stream import Stream
-from kiva_relay.source.watch import Facts, Watched
+from kiva_relay.source.watch import TableFacts, Watched
 
 _LOOK_AGAIN = 300.0
 """Seconds for which indexes, types and engines of the watched tables are believed to be what they were."""
 
-Plan = list[tuple[Watched, Facts]]
+Plan = list[tuple[Watched, TableFacts]]
 
 
 class Plans:

@@ -1,4 +1,4 @@
-"""How far a stream has been read: a place in the MIS's own order of things, good for every regime at once."""
+"""How far a stream has been read: a place in the MIS's own order of things, good for every capture mode at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OVERLAP = timedelta(minutes=10)
 
 _LONG = timedelta(days=1)
 
-Regime = Literal["replication", "xmin", "horizon", "overlap", "scan", "sweep"]
+CaptureMode = Literal["replication", "xmin", "horizon", "overlap", "compare", "sweep"]
 """How changes of a table are found; `sweep`: they are not, the nightly sweep finds them."""
 
 
@@ -98,7 +98,7 @@ class Horizon:
 class Cycle:
     """One look at what changed.
 
-    `keys` are root keys by stream, each once; `next` the watermark to store together with their content; `regime`
+    `keys` are root keys by stream, each once; `next` the watermark to store together with their content; `capture mode`
     how each stream was watched; `reasons` why it was not watched better ("" when it could not be). `failed` are
     streams that could not be looked at, with the error; they are in nothing else. `pinned_by` names the session that
     keeps the horizon where it is; `timeline` is the snapshot's.
@@ -106,7 +106,7 @@ class Cycle:
 
     keys: dict[str, list[str]]
     next: dict[str, str]
-    regime: dict[str, str]
+    mode: dict[str, str]
     horizon_age: timedelta
     reasons: dict[str, str] = field(default_factory=dict)
     failed: dict[str, errors.RelayError] = field(default_factory=dict)

@@ -40,7 +40,7 @@ class Content:
 
 
 @dataclass(frozen=True)
-class Page:
+class RowPage:
     """What a page is read with: an open snapshot, the values to bind, how times without a zone are meant."""
 
     cx: sa.Connection
@@ -82,7 +82,7 @@ class Page:
             }
 
 
-def read(page: Page, keys: Sequence[str]) -> list[Content]:
+def read(page: RowPage, keys: Sequence[str]) -> list[Content]:
     """One content for each key, in their order, also for those that are gone."""
     roots = _roots(page, keys)
     # By key and parent, the rows that the next relation may be matched through.
@@ -102,7 +102,7 @@ def read(page: Page, keys: Sequence[str]) -> list[Content]:
     ]
 
 
-def _roots(page: Page, keys: Sequence[str]) -> dict[str, tuple[Row, bool]]:
+def _roots(page: RowPage, keys: Sequence[str]) -> dict[str, tuple[Row, bool]]:
     stream, dialect = page.stream, page.dialect
     table = dialect.quoted(stream.table)
     name = table.rpartition(".")[2]  # not aliased: `where` may name it
@@ -119,7 +119,7 @@ def _roots(page: Page, keys: Sequence[str]) -> dict[str, tuple[Row, bool]]:
     return found
 
 
-def _related(page: Page, relation: Relation, met: Mapping[str, Mapping[str, list[Row]]]) -> dict[str, list[Row]]:
+def _related(page: RowPage, relation: Relation, met: Mapping[str, Mapping[str, list[Row]]]) -> dict[str, list[Row]]:
     """The relation's rows by root key, in their order."""
     owners: dict[tuple[object, ...], list[str]] = defaultdict(list)
     values: dict[tuple[object, ...], tuple[object, ...]] = {}

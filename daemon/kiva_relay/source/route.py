@@ -37,7 +37,7 @@ class Routed:
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class VisibleTransactions:
     """What `pg_current_snapshot()` says: all below `xmin` had ended, of those below `xmax` all but `running`."""
 
     xmin: int
@@ -45,7 +45,7 @@ class Snapshot:
     running: frozenset[int]
 
     @classmethod
-    def parse(cls, text: str) -> Snapshot:
+    def parse(cls, text: str) -> VisibleTransactions:
         """Read `100:104:100,102`."""
         xmin, xmax, running = text.split(":")
         return cls(int(xmin), int(xmax), frozenset(map(int, filter(None, running.split(",")))))
@@ -82,7 +82,7 @@ def route(
     Raises:
         Blamed: a stream cannot be asked.
     """
-    snapshot = Snapshot.parse(str(cx.scalar(sa.text("SELECT CAST(pg_current_snapshot() AS text)"))))
+    snapshot = VisibleTransactions.parse(str(cx.scalar(sa.text("SELECT CAST(pg_current_snapshot() AS text)"))))
     routed = Routed()
     for one in transactions:
         (routed.done if snapshot.sees(one.xid) else routed.waiting).append(one)

@@ -10,7 +10,7 @@ from kiva_relay import errors
 from kiva_relay.source import statement, watch
 from kiva_relay.source.dialect import Dialect
 from kiva_relay.source.stream import CUTOFF
-from kiva_relay.source.watch import Facts, Stamp, Watched
+from kiva_relay.source.watch import Stamp, TableFacts, Watched
 
 
 def rows_of(dialect: Dialect, *, table: str | None, sql: str | None, known: Iterable[str] | None = None) -> str:
@@ -46,7 +46,7 @@ def columns(
     return dict(dialect.described(cx.execute(statement.bind(text, nulls)).cursor))
 
 
-def facts(cx: sa.Connection, dialect: Dialect, one: Watched, *, asked: str, blind: str) -> Facts:
+def facts(cx: sa.Connection, dialect: Dialect, one: Watched, *, asked: str, blind: str) -> TableFacts:
     """How a watched table is asked.
 
     Raises:
@@ -71,10 +71,10 @@ def facts(cx: sa.Connection, dialect: Dialect, one: Watched, *, asked: str, blin
     begun = set() if one.table is None else dialect.indexed(cx, one.table)
     # A stamp without a zone would need a clock that nobody vouches for: only an explicit `watch: horizon` uses it.
     moments = one.table is not None and set(kinds.values()) == {"moment"}
-    regime, reason = watch.choose(one, asked=asked, whole=whole, indexed=moments and kinds.keys() <= begun, blind=blind)
-    of_use = one.table is not None and (moments if regime == "xmin" else regime in ("horizon", "overlap"))
+    mode, reason = watch.choose(one, asked=asked, whole=whole, indexed=moments and kinds.keys() <= begun, blind=blind)
+    of_use = one.table is not None and (moments if mode == "xmin" else mode in ("horizon", "overlap"))
     unindexed = tuple(stamp for stamp in kinds if stamp not in begun) if of_use else ()
-    return Facts(regime=regime, kinds=kinds, reason=reason, present=present, whole=whole, unindexed=unindexed)
+    return TableFacts(mode=mode, kinds=kinds, reason=reason, present=present, whole=whole, unindexed=unindexed)
 
 
 def no_column(origin: str, column: str, present: Mapping[str, object], *, asks: str) -> errors.RelayError:

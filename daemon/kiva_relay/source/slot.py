@@ -62,7 +62,7 @@ _PUBLISHED = "SELECT format('%I.%I', schemaname, tablename) FROM pg_publication_
 
 
 @dataclass(frozen=True)
-class Table:
+class PublishedTable:
     """A watched table: whether the publication has it, and which columns the stream tells of a row that was.
 
     `columns` are those that are published, all of them when empty; `whole` means that `identity` is every column.
@@ -84,7 +84,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Facts:
+class SlotFacts:
     """What the server says. `kept`: bytes of WAL that it keeps for the slot; `next_xid`: of the next transaction."""
 
     name: str
@@ -103,7 +103,7 @@ class Facts:
     reader: int | None
     wal_status: str
     kept: int | None
-    tables: Mapping[str, Table] = field(default_factory=dict)
+    tables: Mapping[str, PublishedTable] = field(default_factory=dict)
     others: tuple[str, ...] = ()
     """Tables of the publication that no mapping names."""
 
@@ -124,7 +124,7 @@ def name(database: str, environment: str) -> str:
     return plain[:_LONGEST]
 
 
-def facts(cx: sa.Connection, dialect: Dialect, called: str, tables: Sequence[str], *, all_of_it: bool) -> Facts:
+def facts(cx: sa.Connection, dialect: Dialect, called: str, tables: Sequence[str], *, all_of_it: bool) -> SlotFacts:
     """Look at the server, and at these tables; at them only where there is a slot, or when `all_of_it` is wanted."""
     row = cx.execute(statement.bind(_SERVER, {"name": called})).one()
     if not row.there and not all_of_it:
@@ -132,7 +132,7 @@ def facts(cx: sa.Connection, dialect: Dialect, called: str, tables: Sequence[str
     quoted = {dialect.quoted(table): table for table in tables}
     rows = cx.execute(statement.bind(_TABLES, {"name": called, "tables": [*quoted]})) if tables else ()
     found = {
-        quoted[one.asked]: Table(
+        quoted[one.asked]: PublishedTable(
             one.oid,
             one.file,
             one.name,
@@ -146,7 +146,7 @@ def facts(cx: sa.Connection, dialect: Dialect, called: str, tables: Sequence[str
     }
     known = {one.name for one in found.values()}
     published = cx.execute(statement.bind(_PUBLISHED, {"name": called})).scalars()
-    return Facts(
+    return SlotFacts(
         name=called,
         role=row.role,
         next_xid=int(row.next_xid),
@@ -168,7 +168,7 @@ def facts(cx: sa.Connection, dialect: Dialect, called: str, tables: Sequence[str
     )
 
 
-def lacks(found: Facts) -> str:
+def lacks(found: SlotFacts) -> str:
     """Why there is no stream to follow, "" when there is one."""
     if found.standby:
         return "this server is a standby; its primary has the stream"
@@ -191,7 +191,7 @@ def lacks(found: Facts) -> str:
     return ""
 
 
-def covered(found: Facts, streams: Sequence[Stream]) -> dict[str, frozenset[str]]:
+def covered(found: SlotFacts, streams: Sequence[Stream]) -> dict[str, frozenset[str]]:
     """By stream, those of its tables whose changes the stream tells; the others are polled."""
     tables: dict[str, set[str]] = {}
     for one in watch.watched(streams):
@@ -206,7 +206,7 @@ def covered(found: Facts, streams: Sequence[Stream]) -> dict[str, frozenset[str]
     return {stream: frozenset(names) for stream, names in tables.items() if names}
 
 
-def wanted(found: Facts, streams: Sequence[Stream]) -> Columns:
+def wanted(found: SlotFacts, streams: Sequence[Stream]) -> Columns:
     """The columns that lead from a changed row to a root, by the oid of the table."""
     return {
         found.tables[one.table].oid: one.columns
@@ -215,7 +215,7 @@ def wanted(found: Facts, streams: Sequence[Stream]) -> Columns:
     }
 
 
-def silent(found: Facts, streams: Sequence[Stream]) -> dict[str, tuple[str, ...]]:
+def silent(found: SlotFacts, streams: Sequence[Stream]) -> dict[str, tuple[str, ...]]:
     """Tables whose deleted and moved rows the stream does not tell well enough, and the columns that it would need."""
     lacking = {}
     for one in watch.watched(streams):
@@ -225,7 +225,7 @@ def silent(found: Facts, streams: Sequence[Stream]) -> dict[str, tuple[str, ...]
     return lacking
 
 
-def setup(found: Facts, streams: Sequence[Stream], dialect: Dialect) -> list[str]:
+def setup(found: SlotFacts, streams: Sequence[Stream], dialect: Dialect) -> list[str]:
     """The SQL that makes publication and slot, or brings them up to date; for an owner of the tables.
 
     A table without an identity must get one before it is published: else the MIS's own UPDATEs on it would fail.
@@ -257,7 +257,7 @@ def setup(found: Facts, streams: Sequence[Stream], dialect: Dialect) -> list[str
     return statements
 
 
-def drop(found: Facts, dialect: Dialect) -> list[str]:
+def drop(found: SlotFacts, dialect: Dialect) -> list[str]:
     """The SQL that takes both away again, and the identity of the tables back to their primary key."""
     statements = []
     if found.published:

@@ -10,9 +10,9 @@ import sqlalchemy as sa
 
 from kiva_relay.source import schema, statement, value
 from kiva_relay.source.dialect import Dialect
-from kiva_relay.source.position import Regime
+from kiva_relay.source.position import CaptureMode
 from kiva_relay.source.stream import Stream
-from kiva_relay.source.watch import Facts, Watched
+from kiva_relay.source.watch import TableFacts, Watched
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Stamps:
 
     origin: str
     columns: tuple[str, ...]
-    regime: Regime
+    mode: CaptureMode
     absent: int
     newest: timedelta | None
     indexes: tuple[str, ...]
@@ -36,7 +36,7 @@ def survey(
     cx: sa.Connection,
     dialect: Dialect,
     stream: Stream,
-    plan: Iterable[tuple[Watched, Facts]],
+    plan: Iterable[tuple[Watched, TableFacts]],
     *,
     zone: tzinfo,
     now: datetime,
@@ -63,7 +63,7 @@ def survey(
                 Stamps(
                     origin=one.origin,
                     columns=columns,
-                    regime=facts.regime,
+                    mode=facts.mode,
                     absent=int(absent or 0),
                     newest=now - stamp if isinstance(stamp, datetime) else None,
                     indexes=tuple(indexes),
@@ -73,7 +73,7 @@ def survey(
     return found
 
 
-def _further(dialect: Dialect, facts: Facts, columns: tuple[str, ...]) -> tuple[str, ...]:
+def _further(dialect: Dialect, facts: TableFacts, columns: tuple[str, ...]) -> tuple[str, ...]:
     kinds = {facts.kinds[column] for column in columns}
     alike = (name for name, code in facts.present.items() if name not in columns and dialect.stamp(code) in kinds)
     return tuple(sorted(alike, key=lambda name: (not name.startswith("creat"), name)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from kiva_relay.source import stream as streams_
-from kiva_relay.source.position import Regime
+from kiva_relay.source.position import CaptureMode
 from kiva_relay.source.stream import Relation, Stream
 
 Stamp = Literal["moment", "naive", "day"]
@@ -49,16 +49,16 @@ class Watched:
 
 
 @dataclass(frozen=True)
-class Facts:
+class TableFacts:
     """How a watched table is asked, of what kind its stamps are, and what kept it from being asked better."""
 
-    regime: Regime
+    mode: CaptureMode
     kinds: Mapping[str, Stamp]
     reason: str = ""
     present: Mapping[str, object] = field(default_factory=dict)
     """Its columns, and their type codes."""
-    whole: Regime | None = None
-    """The regime that needs no stamp, where the database has one for this table."""
+    whole: CaptureMode | None = None
+    """The capture mode that needs no stamp, where the database has one for this table."""
     unindexed: tuple[str, ...] = ()
     """Its stamps that no index finds, where one would help."""
 
@@ -95,13 +95,15 @@ def watched(streams: Sequence[Stream]) -> list[Watched]:
     ]
 
 
-def choose(one: Watched, *, asked: str, whole: Regime | None, indexed: bool, blind: str) -> tuple[Regime, str]:
-    """The best regime for a table (horizon with an index and the grant, else xmin, else overlap), and what it lacks.
+def choose(
+    one: Watched, *, asked: str, whole: CaptureMode | None, indexed: bool, blind: str
+) -> tuple[CaptureMode, str]:
+    """The best capture mode for a table (horizon with index and grant, else xmin, else overlap), and what it lacks.
 
     Args:
         one: the table.
         asked: `mis.watch`.
-        whole: the regime that needs no stamp, where the database has one for this table.
+        whole: the capture mode that needs no stamp, where the database has one for this table.
         indexed: whether all its stamps are moments that an index finds.
         blind: why the horizon cannot be relied on, "" when it can.
     """
@@ -122,8 +124,8 @@ Followed = Mapping[str, frozenset[str]]
 
 
 def only(
-    plan: Iterable[tuple[Watched, Facts]], streams: Collection[str], followed: Followed | None = None
-) -> list[tuple[Watched, Facts]]:
+    plan: Iterable[tuple[Watched, TableFacts]], streams: Collection[str], followed: Followed | None = None
+) -> list[tuple[Watched, TableFacts]]:
     """The part of a plan that concerns these streams, without what is followed."""
     mine = []
     for one, facts in plan:
@@ -137,35 +139,35 @@ def only(
     return mine
 
 
-def regime(plan: Iterable[tuple[Watched, Facts]], stream: Stream, followed: Followed | None = None) -> Regime:
+def mode(plan: Iterable[tuple[Watched, TableFacts]], stream: Stream, followed: Followed | None = None) -> CaptureMode:
     """What to call the way in which a stream is watched: the one that promises least, of its tables' ways."""
     if followed and stream.name in followed:
         return "replication"
     mine = only(plan, {stream.name})
-    used = {facts.regime for _, facts in mine}
-    if "horizon" in used and all(facts.regime == "horizon" for one, facts in mine if one.stamps):
+    used = {facts.mode for _, facts in mine}
+    if "horizon" in used and all(facts.mode == "horizon" for one, facts in mine if one.stamps):
         return "horizon"
-    order: tuple[Regime, ...] = ("overlap", "scan", "xmin", "horizon")
+    order: tuple[CaptureMode, ...] = ("overlap", "compare", "xmin", "horizon")
     return next((one for one in order if one in used), "sweep")
 
 
-def reason(plan: Iterable[tuple[Watched, Facts]], stream: Stream, followed: Followed | None = None) -> str:
+def reason(plan: Iterable[tuple[Watched, TableFacts]], stream: Stream, followed: Followed | None = None) -> str:
     """Why it is not watched better, "" when it is not worse than it was asked for."""
     asked = only(plan, {stream.name}, followed)
-    reasons = [facts.reason for _, facts in asked if facts.regime == "sweep"]
+    reasons = [facts.reason for _, facts in asked if facts.mode == "sweep"]
     blind: dict[str, list[str]] = {}
     for one, facts in asked:
-        if facts.reason and facts.regime != "sweep":
+        if facts.reason and facts.mode != "sweep":
             blind.setdefault(facts.reason, []).append(one.origin)
     reasons += [f"no horizon for {', '.join(origins)}: {why}" for why, origins in blind.items()]
     if followed and stream.name in followed:
-        reasons += [f"not in the stream, so watched by {facts.regime}: {one.origin}" for one, facts in asked]
+        reasons += [f"not in the stream, so watched by {facts.mode}: {one.origin}" for one, facts in asked]
     return "; ".join(dict.fromkeys(reasons))
 
 
-def stamped(plan: Iterable[tuple[Watched, Facts]]) -> bool:
+def stamped(plan: Iterable[tuple[Watched, TableFacts]]) -> bool:
     """Whether a clock decides about any table."""
-    return any(facts.regime in {"horizon", "overlap"} for _, facts in plan)
+    return any(facts.mode in {"horizon", "overlap"} for _, facts in plan)
 
 
 def steps(route: Route) -> list[Relation]:

@@ -1,0 +1,1 @@
+"""From changed keys to what is owed to Kiva."""

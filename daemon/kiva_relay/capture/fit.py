@@ -1,0 +1,125 @@
+"""Which mappings fit the MIS as it is now: one that does not stands still, alone, until it fits again.
+
+Upgrades of a MIS drop columns and change types. A row that is mapped meanwhile would be refused, or be sent with a
+value that means something else; a stream that stands still misses nothing, for its watermark stands still too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from kiva_relay import errors, log, meter
+from kiva_relay.clock import Clock
+from kiva_relay.mapping import document as documents_
+from kiva_relay.mapping.document import Document
+from kiva_relay.source import failure
+from kiva_relay.source.mis import Mis
+from kiva_relay.source.stream import ROOT
+
+LOOK_AGAIN = 300.0
+"""Seconds for which a mapping that fits is believed to."""
+
+TRY_AGAIN = 30.0
+"""Seconds after which one that does not fit is tried again."""
+
+_LIKE = {"integer": "number", "datetime": "date", "boolean": "number"}
+
+_log = log.get("fit")
+
+
+class DoesNotFit(errors.RelayError):
+    """A column that the mapping reads is gone, or holds something else than before."""
+
+
+class Fit:
+    """The mappings in force, and those of them that stand still: `stopped`, by name, with the reason."""
+
+    def __init__(self, documents: Iterable[Document], mis: Mis, *, clock: Clock) -> None:
+        self._documents = {document.name: document for document in documents}
+        self._mis, self._clock = mis, clock
+        self._next_look: dict[str, float] = {}
+        self._shapes: dict[str, Mapping[str, Mapping[str, str]]] = {}
+        self._kinds: dict[str, dict[tuple[str, str], str]] = {}
+        self.stopped: dict[str, str] = {}
+
+    def those_that_fit(self) -> list[Document]:
+        """The mappings to read in this cycle; those that were not looked at for long are looked at now.
+
+        Raises:
+            Unreachable: the MIS is away.
+        """
+        live = _Live(self._mis)
+        for name in self._documents:
+            if self._clock.monotonic() >= self._next_look.get(name, 0.0):
+                self._look(name, live)
+        meter.replace(meter.stream_stopped, {(name,): 1.0 for name in self.stopped})
+        return [document for name, document in self._documents.items() if name not in self.stopped]
+
+    def stop(self, name: str, error: errors.RelayError) -> None:
+        """Let one stand still for a while: something failed that concerns no other."""
+        if name not in self.stopped:
+            cause = "see kiva-relay status" if isinstance(error, failure.Quoting) else str(error)
+            _log.error("A mapping does not fit the MIS; it stands still, the others go on", mapping=name, cause=cause)
+        self.stopped[name] = str(error)
+        self._next_look[name] = self._clock.monotonic() + TRY_AGAIN
+        meter.replace(meter.stream_stopped, {(one,): 1.0 for one in self.stopped})
+
+    def confirm(self, document: Document) -> None:
+        """After a page was read, before it is mapped: are its columns those that were looked at?
+
+        Raises:
+            DoesNotFit: they are not, and the mapping does not fit what they are now.
+        """
+        shape = self._mis.shape(document.stream)
+        if shape == self._shapes.get(document.name):
+            return
+        if error := self._mistake(document, _Live(self._mis)):
+            raise DoesNotFit(error, hint="kiva-relay mapping check")
+        self._shapes[document.name] = shape
+
+    def _look(self, name: str, live: _Live) -> None:
+        if error := self._mistake(self._documents[name], live):
+            self.stop(name, DoesNotFit(error))
+            return
+        if self.stopped.pop(name, None) is not None:
+            _log.info("The mapping fits again; what it missed is read now", mapping=name)
+        self._next_look[name] = self._clock.monotonic() + LOOK_AGAIN
+
+    def _mistake(self, document: Document, live: _Live) -> str:
+        """What keeps a mapping from being read, "" when nothing does."""
+        mistakes = [one for one in documents_.verify(document, live) if one.severity == "error"]
+        if mistakes:
+            return f"{mistakes[0].path}: {mistakes[0].message}"
+        kinds = _of_columns(document, live)
+        before = self._kinds.setdefault(document.name, kinds)
+        for column, kind in kinds.items():
+            was = before.get(column, kind)
+            if _LIKE.get(was, was) != _LIKE.get(kind, kind):
+                name = ".".join(part for part in column if part)
+                return f"{name} was {was} and is {kind} now; look whether the mapping still means the same, then reload"
+        return ""
+
+
+class _Live:
+    """The columns of the MIS as they are at this moment: each table and SELECT is asked once, whoever reads it."""
+
+    def __init__(self, mis: Mis) -> None:
+        self._mis = mis
+        self._known: dict[str, Mapping[str, str]] = {}
+
+    def columns(self, source: str, /) -> Mapping[str, str]:
+        if source not in self._known:
+            self._known[source] = self._mis.columns(source)
+        return self._known[source]
+
+    def choices(self, sql: str, /) -> Sequence[tuple[str, str]]:
+        return self._mis.choices(sql)
+
+
+def _of_columns(document: Document, live: _Live) -> dict[tuple[str, str], str]:
+    """What the columns that the mapping reads hold, by owner and name."""
+    stream = document.stream
+    sources = {ROOT: stream.table} | {each.name: each.table or each.sql or "" for each in stream.relations}
+    columns = {owner: live.columns(source) for owner, source in sources.items()}
+    used = {(column.owner or ROOT, column.name) for column in document.columns}
+    return {(owner, name): columns[owner][name] for owner, name in sorted(used) if name in columns.get(owner, {})}

@@ -1,0 +1,288 @@
+"""The MIS's stream of changes beside its polling: when it may be relied on, and what follows from each of its ends.
+
+Keys come by the stream within milliseconds, W stays what it is for polling: everything committed below it has been
+read. So polling can take over at any moment. A table is not polled while the stream tells its changes; then W moves
+to a snapshot's place once everything that was written until after this snapshot has come by the stream and is in the
+outbox. Deletes are no matter of W; where the stream may have missed some, the whole book is compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from kiva_relay import errors, log, meter
+from kiva_relay.capture.pace import Pace
+from kiva_relay.clock import Clock
+from kiva_relay.outbox import binding, watermark
+from kiva_relay.outbox.database import Outbox
+from kiva_relay.outbox.watermark import Watermark
+from kiva_relay.source import position, slot
+from kiva_relay.source.mis import Mis
+from kiva_relay.source.pgoutput import Columns
+from kiva_relay.source.position import Cycle
+from kiva_relay.source.replication import Session, Tail
+from kiva_relay.source.route import Routed
+from kiva_relay.source.stream import Stream
+from kiva_relay.source.watch import Followed
+
+MUCH_KEPT = 1 << 30
+"""Bytes that the MIS keeps for the slot from which on a person should know."""
+
+SPAN = 600.0
+"""Seconds over which reading by the stream keeps to `mis.max_load`: within them it may run ahead, so as not to wait."""
+
+_CONFIRM_EVERY = 1.0
+_NAME = "replication"
+
+_log = log.get("follow")
+
+
+class NoStream(errors.UsageError):
+    """`mis.watch` is replication, and the MIS has no stream for us."""
+
+
+@dataclass(frozen=True)
+class StreamHealth:
+    """How it is with the stream: followed now, or why not; what the MIS keeps for it. `made`: somebody wants it."""
+
+    live: bool = False
+    made: bool = False
+    why: str = ""
+    kept: int | None = None
+    wal_status: str = ""
+
+
+@dataclass(frozen=True)
+class _Barrier:
+    """Where W may move when the stream has passed a place."""
+
+    place: int
+    following: Mapping[str, str]
+
+
+@dataclass
+class _Ours:
+    """What stood when a stream of changes was last looked at: the same connection, columns and files mean no gap."""
+
+    session: Session | None = None
+    wanted: Columns = field(default_factory=dict)
+    oids: Mapping[str, int] = field(default_factory=dict)
+    files: Mapping[str, int | None] = field(default_factory=dict)
+    since: dict[str, int] = field(default_factory=dict)
+    """By stream, the transaction id below which transactions may have committed before it was followed."""
+    barrier: _Barrier | None = None
+
+
+class StreamFollower:
+    """Follows the stream of one MIS. Used by the capture's thread; `news` is called in another, when something came."""
+
+    def __init__(
+        self,
+        *,
+        mis: Mis,
+        outbox: Outbox,
+        clock: Clock,
+        url: str,
+        password: str | None,
+        name: str,
+        required: bool,
+        share: float,
+        news: Callable[[], None],
+    ) -> None:
+        self._mis, self._outbox, self._clock = mis, outbox, clock
+        self._url, self._password, self._name, self._news = sa.make_url(url), password, name, news
+        self._required = required
+        self._tail: Tail | None = None
+        self._ours = _Ours()
+        self._anew: set[str] = set()
+        self._confirmed_at = -_CONFIRM_EVERY
+        self._pace = Pace(share, saved_for=SPAN, clock=clock)
+        self.standing = StreamHealth()
+
+    def close(self) -> None:
+        """Stop following; the slot keeps everything until the next start."""
+        if self._tail is not None:
+            self._tail.close()
+
+    # ---------------------------------------------------------------- before a cycle, and after its look
+
+    def look(self, streams: Sequence[Stream], marks: Mapping[str, Watermark]) -> Followed:
+        """Which tables of which streams need not be polled in this cycle.
+
+        Raises:
+            NoStream: it must be followed, and the MIS has none.
+            Unreachable: the MIS is away.
+        """
+        ours = self._ours
+        session = None if self._tail is None else self._tail.session
+        try:
+            found = self._mis.slot(self._name, streams, all_of_it=False)
+        except errors.Unreachable:
+            raise
+        except errors.RelayError as error:  # a catalogue that this role may not read must not stop the polling
+            self._without(str(error), None, marks)
+            return {}
+        lacks = slot.lacks(found)
+        if lacks:
+            self._without(lacks, found, marks)
+            return {}
+        self._required = False  # from now on a lost one is a matter of falling back, not of the configuration
+        wanted = slot.wanted(found, streams)
+        if self._tail is None:
+            self._tail = Tail(self._url, password=self._password, name=self._name, news=self._news)
+            self._tail.want(wanted)
+            self._tail.start()
+        self._tail.want(wanted)
+        files = {name: table.file for name, table in found.tables.items() if table.published}
+        same = session is not None and (session, wanted, files) == (ours.session, ours.wanted, ours.files)
+        if session is not None and session != ours.session:
+            self._began(session, marks)
+        if not same:
+            self._ours = _Ours(session, wanted, {name: table.oid for name, table in found.tables.items()}, files)
+        self._stands(found, live=session is not None)
+        return self._followed(found, streams, marks) if same else {}
+
+    def _followed(self, found: slot.SlotFacts, streams: Sequence[Stream], marks: Mapping[str, Watermark]) -> Followed:
+        """Streams that were polled up to a place behind which everything comes by the stream."""
+        since, names = self._ours.since, {stream.name for stream in streams}
+        for name in since.keys() - names:
+            del since[name]
+        followed = {}
+        for name, tables in slot.covered(found, streams).items():
+            since.setdefault(name, found.next_xid)
+            w = marks[name].w if name in marks else None
+            xid = None if w is None else position.parse(w).xid
+            if xid is not None and xid >= since[name]:
+                followed[name] = tables
+        return followed
+
+    def bar(self, cycle: Cycle, followed: Followed) -> tuple[Cycle, frozenset[str]]:
+        """The cycle with the W to which followed streams may move by now, and those that cannot move yet."""
+        ours = self._ours
+        names = frozenset(followed) & cycle.next.keys()
+        barrier = ours.barrier
+        passed: Mapping[str, str] = {}
+        if barrier is not None and self._tail is not None and self._tail.reached(ours.session) >= barrier.place:
+            passed, barrier = barrier.following, None
+        if barrier is None and names:
+            barrier = _Barrier(self._mis.written(), {name: cycle.next[name] for name in names})
+        ours.barrier = barrier
+        moves = {name: passed[name] for name in names if name in passed}
+        return replace(cycle, next={**cycle.next, **moves}), names - moves.keys()
+
+    # ---------------------------------------------------------------- what the stream brings
+
+    def pause(self) -> float:
+        """Seconds to wait before the next page, so that the MIS's time taken stays the share that it may be."""
+        return self._pace.wait()
+
+    def spent(self, seconds: float) -> None:
+        """Reading what the stream brought kept the MIS busy for so long."""
+        self._pace.spent(seconds)
+
+    def take(self, streams: Sequence[Stream], *, cutoff: date, most: int) -> Routed | None:
+        """Root keys of what was committed since, as far as it can be seen, and the content of the first `most`.
+
+        None when there is nothing.
+        """
+        tail = self._tail
+        if tail is None:
+            return None
+        if not (pending := tail.pending()):
+            if tail.asks:
+                self.settle()
+            return None
+        return self._mis.follow(streams, pending, oids=self._ours.oids, cutoff=cutoff, most=most)
+
+    def taken(self, routed: Routed, *, missed: Collection[str]) -> None:
+        """What was seen is in the outbox, but for the streams in `missed`, which are polled and compared anew."""
+        if self._tail is None or not routed.done:
+            return
+        for name in missed:
+            if self._ours.since.pop(name, None) is not None:
+                self._ours.barrier = None
+        self._anew |= routed.anew | set(missed)
+        self._tail.done(routed.done)
+        if self._clock.monotonic() - self._confirmed_at >= _CONFIRM_EVERY:
+            self.settle()
+
+    def settle(self) -> None:
+        """Write down how far the stream came, then confirm it to the server: never the other way round."""
+        self._confirmed_at = self._clock.monotonic()
+        place = 0 if self._tail is None else self._tail.reached(self._ours.session)
+        if self._tail is None or not place:
+            return
+        with self._outbox.read() as tx:
+            stored = self._stored(tx)
+        if self._anew or stored is None or place > stored:
+            with self._outbox.begin() as tx:
+                self._scan_anew(tx, self._anew)
+                self._store(tx, max(place, stored or 0))
+            self._anew = set()
+        self._tail.confirm(place)
+
+    # ---------------------------------------------------------------- its beginnings and ends
+
+    def _began(self, session: Session, marks: Mapping[str, Watermark]) -> None:
+        """A connection: where the server begins behind what we have, a part is missing, and all is compared."""
+        with self._outbox.read() as tx:
+            stored = self._stored(tx)
+        if stored is not None and session.began <= stored:
+            return
+        with self._outbox.begin() as tx:
+            self._scan_anew(tx, marks)
+            self._store(tx, session.began)
+        if stored is not None:
+            _log.warning("The slot begins behind what was read; the whole book is compared", slot=self._name)
+
+    def _without(self, lacks: str, found: slot.SlotFacts | None, marks: Mapping[str, Watermark]) -> None:
+        """There is no stream (any more): polling goes on from W; what it cannot find is found by a sweep."""
+        if self._required:
+            raise NoStream(f"mis.watch is replication, but {lacks}.", hint=slot.SETUP)
+        if self._tail is not None:
+            self._tail.close()
+            self._tail = None
+        self._ours = _Ours()
+        with self._outbox.read() as tx:
+            stored = self._stored(tx)
+        if stored is not None:
+            with self._outbox.begin() as tx:
+                self._scan_anew(tx, marks)
+                binding.remove(tx, _NAME)
+        self._stands(found, live=False, why=lacks, had_one=stored is not None)
+
+    def _stands(self, found: slot.SlotFacts | None, *, live: bool, why: str = "", had_one: bool = False) -> None:
+        error = "" if self._tail is None else self._tail.error
+        before = self.standing
+        made = (found is not None and found.made) or had_one or (before.made and not live)
+        kept, status = (None, "") if found is None else (found.kept, found.wal_status)
+        self.standing = StreamHealth(
+            live, made, why or ("" if live else error or "it is being connected"), kept, status
+        )
+        if why and made and before.why != why:
+            _log.error("The stream of the MIS cannot be followed; it is polled, nothing is lost", cause=why)
+        if status == "unreserved" and before.wal_status != "unreserved":
+            _log.error("The MIS is about to drop what its slot keeps for us", slot=self._name, bytes=kept)
+        meter.replication_live.set(float(live))
+        meter.replication_kept_bytes.set(kept or 0)
+
+    def _scan_anew(self, tx: Connection, names: Collection[str]) -> None:
+        known = watermark.watermarks(tx)
+        for name in names:
+            if name in known:
+                watermark.scan_anew(tx, name, now=self._clock.now())
+
+    def _stored(self, tx: Connection) -> int | None:
+        """How far this slot was read, durably."""
+        text = binding.get(tx, _NAME)
+        told = {} if text is None else orjson.loads(text)
+        return int(told["place"]) if told.get("slot") == self._name else None
+
+    def _store(self, tx: Connection, place: int) -> None:
+        binding.put(tx, _NAME, orjson.dumps({"slot": self._name, "place": str(place)}).decode())

@@ -1,0 +1,125 @@
+"""What a configuration names, opened: its outbox, its MIS, its mappings. For the daemon and for the commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import sqlalchemy as sa
+
+from kiva_relay import clock, errors
+from kiva_relay.capture import follow
+from kiva_relay.config import settings as config
+from kiva_relay.mapping import document
+from kiva_relay.mapping.document import Document
+from kiva_relay.outbox import migration
+from kiva_relay.outbox.database import Outbox, create_file
+from kiva_relay.source import slot
+from kiva_relay.source.mis import Mis
+
+
+def open_outbox(settings: config.Settings, *, create: bool = True) -> Outbox:
+    """Open the outbox of a configuration; the daemon makes it and brings a file up to date, a command only looks.
+
+    Raises:
+        OutboxRefused: its schema is another version's.
+        UsageError: there is none yet, or it cannot be read by this user.
+    """
+    outbox = Outbox(settings.outbox.url, password=settings.outbox.password)
+    if outbox.is_file:
+        if create:
+            create_file(outbox.path)
+        elif not outbox.path.exists():
+            raise errors.UsageError(
+                f"There is no outbox at {outbox.path} yet: no relay ever ran with {settings.file}.",
+                hint="kiva-relay check    and then: kiva-relay run",
+            )
+    with outbox.read() as tx:
+        empty = migration.present(tx) is None
+    if create and (outbox.is_file or empty):
+        migration.upgrade(outbox)
+    else:
+        migration.check(outbox)
+    return outbox
+
+
+def open_mis(settings: config.Settings, *, clock: clock.Clock) -> Mis:
+    """The MIS of a configuration."""
+    mis = settings.mis
+    return Mis(
+        mis.url,
+        password=None if mis.password is None else mis.password.reveal(),
+        timezone=mis.timezone,
+        statement_timeout=mis.statement_timeout,
+        watch=mis.watch,
+        clock=clock,
+    )
+
+
+def open_follow(
+    settings: config.Settings, mis: Mis, outbox: Outbox, *, clock: clock.Clock, news: Callable[[], None]
+) -> follow.StreamFollower | None:
+    """What follows the stream of a configuration's MIS; None where none is wanted, or the database has none."""
+    chosen = settings.mis
+    if not chosen.url.startswith("postgresql:") or chosen.watch not in ("auto", "replication"):
+        if chosen.watch == "replication":
+            raise errors.UsageError(
+                f"mis.watch is replication, which only PostgreSQL has; found {chosen.url.partition(':')[0]}://.",
+                hint="Write watch: auto in config.yaml; nothing is lost by it.",
+            )
+        return None
+    return follow.StreamFollower(
+        mis=mis,
+        outbox=outbox,
+        clock=clock,
+        url=chosen.url,
+        password=None if chosen.password is None else chosen.password.reveal(),
+        name=stream_name(settings),
+        required=chosen.watch == "replication",
+        share=float(chosen.max_load) / 100,
+        news=news,
+    )
+
+
+def stream_name(settings: config.Settings) -> str:
+    """What slot and publication of a configuration are called."""
+    return slot.name(sa.make_url(settings.mis.url).database or "", settings.kiva.environment)
+
+
+def load_documents(settings: config.Settings) -> list[Document]:
+    """The mappings of a configuration.
+
+    Raises:
+        ConfigurationError: all their mistakes at once.
+    """
+    return document.load(settings.mapping_folders, parameters=settings.parameters, resources=settings.resources)
+
+
+def must_fit(settings: config.Settings, documents: Sequence[Document], *, clock: clock.Clock) -> None:
+    """Compare mappings with the live database before they come into force; while it is away, that waits.
+
+    Raises:
+        ConfigurationError: a column or a SELECT that the database does not have or does not take.
+    """
+    mis = open_mis(settings, clock=clock)
+    try:
+        mistakes = [mistake for each in documents for mistake in document.verify(each, mis)]
+    except errors.RelayError:  # it is away, or refuses us: the loops say so
+        return
+    finally:
+        mis.close()
+    if any(mistake.severity == "error" for mistake in mistakes):
+        raise errors.ConfigurationError(mistakes)
+
+
+def last_sweep_hour(settings: config.Settings, now: datetime) -> datetime:
+    """The last of the sweep's hours that has come."""
+    zone = ZoneInfo(settings.mis.timezone)
+    today = now.astimezone(zone).date()
+    hours = [
+        datetime.combine(day, hour, tzinfo=zone)
+        for day in (today - timedelta(days=1), today)
+        for hour in settings.mis.sweep_at
+    ]
+    return max((hour for hour in hours if hour <= now), default=now - timedelta(days=2))

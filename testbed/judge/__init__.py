@@ -1,0 +1,1 @@
+"""Compares what the MIS owes, what the outbox says, and what Kiva holds."""

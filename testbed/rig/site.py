@@ -1,0 +1,212 @@
+"""An institution for tests: a MIS with a book in it, a stand-in for Kiva, and a relay between the two."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+import unittest.mock
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import sqlalchemy as sa
+
+from kiva_relay.config import loader
+from kiva_relay.config.settings import Settings
+from kiva_relay.mapping.document import Document
+from kiva_relay.outbox import table
+from kiva_relay.sandbox.control import Sandbox
+from kiva_relay.sandbox.server import SandboxServer
+from kiva_relay.service.opening import load_documents
+from kiva_relay.service.relay import Relay, Summary
+from testbed.institution import branch
+from testbed.institution.teller import Teller
+from testbed.rig import yaml_text
+
+PATIENCE = 30.0
+
+
+@dataclass
+class Site:
+    """What a test works with. `connection` commits each statement by itself."""
+
+    folder: Path
+    url: str
+    photos: Path
+    connection: psycopg.Connection[Any]
+    server: SandboxServer
+    kiva: Sandbox
+    changes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def config(self) -> Path:
+        """The configuration file, written anew from what the test changed."""
+        path = self.folder / "config.yaml"
+        path.write_text(yaml_text.of(self._settings()), encoding="utf-8")
+        return path
+
+    def teller(self, seed: int = 1) -> Teller:
+        """Somebody at work in the MIS."""
+        return Teller(self.connection, random.Random(seed), today=date.today(), photos=self.photos)
+
+    @contextlib.contextmanager
+    def relay(self) -> Iterator[Relay]:
+        """A relay in this process, opened."""
+        settings = loader.load(self.config, environ={})
+        relay = Relay(settings, documents(settings))
+        relay.open()
+        try:
+            yield relay
+        finally:
+            relay.close()
+
+    def once(self) -> Summary:
+        """Capture and deliver until nothing is due."""
+        with self.relay() as relay:
+            return relay.once()
+
+    @contextlib.contextmanager
+    def daemon(self) -> Iterator[Relay]:
+        """A relay that runs in threads of this process, all of which have ended when it is over."""
+        patience = unittest.mock.patch("kiva_relay.service.relay._READERS_STOP_WITHIN", PATIENCE)
+        with patience, self.relay() as relay:
+            failed: list[BaseException] = []
+
+            def run() -> None:
+                try:
+                    relay.run()
+                except BaseException as error:
+                    failed.append(error)
+
+            thread = threading.Thread(target=run)
+            thread.start()
+            try:
+                yield relay
+            finally:
+                relay.stop.set()
+                thread.join()
+            if failed:
+                raise failed[0]
+
+    @contextlib.contextmanager
+    def process(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """The daemon as a process of its own; its output is in `daemon.log`."""
+        with (self.folder / "daemon.log").open("a") as log:
+            command = [sys.executable, "-m", "kiva_relay", "run", "--config", str(self.config), *arguments]
+            process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, text=True)
+            try:
+                yield process
+            finally:
+                if process.poll() is None:
+                    process.send_signal(signal.SIGTERM)
+                process.wait(PATIENCE)
+
+    def command(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        """A command of the administrator's, in a pipe."""
+        return subprocess.run(
+            [sys.executable, "-m", "kiva_relay", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE * 2,
+            env={**os.environ, "KIVA_RELAY_CONFIG": str(self.config), **environ},
+            check=False,
+        )
+
+    def mis(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """A statement in the MIS; its rows, if it gives some."""
+        cursor = self.connection.execute(sql, values)
+        return cursor.fetchall() if cursor.description else []
+
+    def entries(self, **where: str) -> list[sa.Row[Any]]:
+        """Rows of the outbox."""
+        engine = sa.create_engine(f"sqlite:///{self.folder / 'outbox.db'}")
+        try:
+            with engine.connect() as tx:
+                conditions = [table.entry.c[name] == value for name, value in where.items()]
+                return list(tx.execute(sa.select(table.entry).where(*conditions).order_by(table.entry.c.id)))
+        finally:
+            engine.dispose()
+
+    def sent(self, resource: str, loan_id: str = "") -> list[Any]:
+        """The bodies that Kiva accepted, oldest first."""
+        return [record["body"] for record in self.kiva.ledger(resource=resource, loan_id=loan_id)]
+
+    def positions(self) -> dict[str, Decimal]:
+        """The last position that Kiva took of each loan."""
+        calls = self.sent("repayment")
+        rows = itertools.chain.from_iterable(body["repayments"] for body in calls)
+        return {row["loan_id"]: Decimal(row["amount"]) for row in rows}
+
+    def _settings(self) -> dict[str, Any]:
+        settings: dict[str, Any] = {
+            "kiva": {
+                "environment": "sandbox",
+                "partner_id": "123",
+                "client_id": "relay",
+                "client_secret": {"env": "KIVA_SECRET"},
+                "token_url": f"{self.server.url}/oauth/token",
+                "api_url": self.server.url,
+            },
+            "mis": {
+                "url": self.url,
+                "timezone": "Africa/Dakar",
+                "poll_every": "200ms",
+                "max_load": 100,
+                "photos": str(self.photos),
+            },
+            "mappings": "fineract",
+            "parameters": {"kiva_fund": branch.KIVA_FUND},
+            "outbox": {"url": f"sqlite:///{self.folder / 'outbox.db'}"},
+            "loan_drafts": {"since": "all"},
+            "journals": {"since": "all"},
+            "repayments": {"when": "continuous", "cutoff": "today"},
+            "delivery": {"hold_for": "0", "brake": 1000, "settle_after": "1s"},
+            "mirror": {"refresh_every": "1s"},
+            "metrics": {"listen": "off"},
+        }
+        return _merged(settings, self.changes)
+
+
+def _merged(into: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(into)
+    for name, value in changes.items():
+        inner = merged.get(name)
+        merged[name] = _merged(inner, value) if isinstance(inner, dict) and isinstance(value, Mapping) else value
+    return merged
+
+
+_ready_made: dict[str, list[Document]] = {}
+
+
+def documents(settings: Settings) -> list[Document]:
+    """The mappings of a configuration; the ready-made ones are read once, for reading takes longer than many a test."""
+    told = f"{settings.parameters} {settings.resources}"
+    if settings.mappings != ("fineract",):
+        return load_documents(settings)
+    if told not in _ready_made:
+        _ready_made[told] = load_documents(settings)
+    return _ready_made[told]
+
+
+def eventually(question: Callable[[], Any], *, within: float = PATIENCE) -> Any:
+    """The first true answer to a question that is asked again and again; fails loudly when none comes in time."""
+    deadline = time.monotonic() + within
+    pause = threading.Event()
+    while True:
+        answer = question()
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            raise AssertionError(f"no true answer within {within:g} s; the last one was {answer!r}")
+        pause.wait(0.05)

@@ -1,0 +1,1 @@
+"""The real relay, killed again and again while the network fails."""

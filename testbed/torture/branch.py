@@ -1,0 +1,122 @@
+"""A branch at work, fast: repayments, loans, corrections and notes, each committed, and what was ever true of each."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from testbed.institution.branch import KIVA_FUND
+from testbed.institution.teller import Teller
+
+_PAYING = """
+    SELECT account_no FROM m_loan
+    WHERE fund_id = %s AND loan_status_id = 300 AND loan_type_enum IN (1, 3) AND principal_outstanding_derived > 5000
+    ORDER BY id LIMIT %s
+"""
+_REPAY = """
+    INSERT INTO m_loan_transaction (loan_id, office_id, is_reversed, transaction_type_enum, transaction_date, amount,
+        principal_portion_derived, submitted_on_date, created_by, created_on_utc, last_modified_by,
+        last_modified_on_utc)
+    SELECT id, 1, false, 2, current_date, 1, 1, current_date, 1, now(), 1, now() FROM m_loan WHERE account_no = %s
+"""
+_NOTE = """
+    INSERT INTO m_note (loan_id, client_id, note_type_enum, note, created_by, created_on_utc, last_modified_by,
+        last_modified_on_utc) SELECT id, client_id, 200, %s, 1, now(), 1, now() FROM m_loan WHERE account_no = %s
+"""
+_CORRECT = """
+    UPDATE m_loan_repayment_schedule SET interest_amount = %s, last_modified_on_utc = now()
+    WHERE installment = 1 AND loan_id = (SELECT id FROM m_loan WHERE account_no = %s)
+"""
+
+
+@dataclass
+class Branch:
+    """Writes, and remembers. Used by one thread.
+
+    `paying` loans get repayments: their position only grows. `drafts` has every interest of the first instalment
+    that each new loan ever had, in order; `notes` the loan of each text that was marked for Kiva. `changes` counts
+    committed rows by kind.
+    """
+
+    connection: psycopg.Connection[Any]
+    photos: Path
+    seed: int = 1
+    loans: int = 60
+    paying: list[str] = field(default_factory=list)
+    drafts: dict[str, list[Decimal]] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+    changes: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self._dice = random.Random(self.seed)
+        self._number = 0
+        self._teller = Teller(self.connection, self._dice, today=date.today(), photos=self.photos, kiva_share=1.0)
+        self.paying = [row[0] for row in self.connection.execute(_PAYING, [KIVA_FUND, self.loans])]
+
+    def work(self) -> None:
+        """One transaction of some kind; one in fifty of them is rolled back, and never was."""
+        often: dict[Callable[[], None], int] = {
+            self.repay: 88,
+            self.tell: 5,
+            self.remark: 3,
+            self.grant: 2,
+            self.correct: 2,
+        }
+        if self._dice.random() < 0.02:
+            with self.connection.transaction(force_rollback=True):
+                self.connection.execute(_REPAY, [self._dice.choice(self.paying)])
+            return
+        self._dice.choices(list(often), list(often.values()))[0]()
+
+    def repay(self) -> None:
+        """One unit of principal of one to three loans, in one transaction."""
+        loans = self._dice.sample(self.paying, self._dice.choice([1, 1, 1, 3]))
+        with self.connection.transaction():
+            for loan in loans:
+                self.connection.execute(_REPAY, [loan])
+        self.changes["transaction"] += len(loans)
+
+    def grant(self) -> None:
+        """A new loan of one person, entered and approved."""
+        first = Decimal(self._next())
+        with self.connection.transaction():
+            act = self._teller.grant_individual()
+            if act is None:
+                return
+            self.connection.execute(_CORRECT, [first, act.identity])
+        self.drafts[act.identity] = [first]
+        self.changes["loan"] += 1
+
+    def correct(self) -> None:
+        """Another interest of a new loan: before it was sent it replaces it, after that it is a divergence."""
+        if not self.drafts:
+            return
+        loan, interest = self._dice.choice(list(self.drafts)[-20:]), Decimal(self._next())
+        self.connection.execute(_CORRECT, [interest, loan])
+        self.drafts[loan].append(interest)
+        self.changes["schedule"] += 1
+
+    def tell(self) -> None:
+        """A note for Kiva's lenders."""
+        loan, text = self._dice.choice([*self.paying, *list(self.drafts)[-5:]]), f"Story {self._next()} of a good year."
+        self.connection.execute(_NOTE, [f"KIVA: {text}", loan])
+        self.notes[text] = loan
+        self.changes["note"] += 1
+
+    def remark(self) -> None:
+        """A note that is nobody else's business."""
+        loan = self._dice.choice(self.paying)
+        self.connection.execute(_NOTE, [f"Remark {self._next()}: asks for delay, do not call before noon", loan])
+        self.changes["note"] += 1
+
+    def _next(self) -> int:
+        self._number += 1
+        return self._number

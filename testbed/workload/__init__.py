@@ -1,0 +1,1 @@
+"""Capture under load: an institution at work on each database, and what each capture mode saw of it."""
