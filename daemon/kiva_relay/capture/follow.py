@@ -21,6 +21,7 @@ from kiva_relay.capture.pace import Pace
 from kiva_relay.clock import Clock
 from kiva_relay.outbox import binding, watermark
 from kiva_relay.outbox.database import Outbox
+from kiva_relay.outbox.heartbeat import StreamHealth
 from kiva_relay.outbox.watermark import Watermark
 from kiva_relay.source import position, slot
 from kiva_relay.source.mis import Mis
@@ -45,17 +46,6 @@ _log = log.get("follow")
 
 class NoStream(errors.UsageError):
     """`mis.watch` is replication, and the MIS has no stream for us."""
-
-
-@dataclass(frozen=True)
-class StreamHealth:
-    """How it is with the stream: followed now, or why not; what the MIS keeps for it. `made`: somebody wants it."""
-
-    live: bool = False
-    made: bool = False
-    why: str = ""
-    kept: int | None = None
-    wal_status: str = ""
 
 
 @dataclass(frozen=True)
