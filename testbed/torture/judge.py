@@ -21,9 +21,9 @@ import sqlalchemy as sa
 from kiva_relay.outbox import binding, hold, table
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.resource import body as json_body
-from kiva_relay.sandbox.control import Sandbox
 from testbed.institution.branch import KIVA_FUND
 from testbed.judge import expected
+from testbed.kiva.control import Sandbox
 from testbed.torture.branch import Branch
 
 _LOSES_AN_ANSWER = ("answer_lost", "answer_cut", "dropped_before", "dropped_in_body", "caller_left", "open")

@@ -374,8 +374,6 @@ def test_a_sandbox_that_knows_the_configuration(tmp_path: Path) -> None:
     ("option", "value", "says"),
     [
         ("--publish-after", "5", "write 5s"),
-        ("--fault", "{", "--fault"),
-        ("--fault", '{"kind": "drop_aftr"}', "drop_after"),
         ("--listen", "8765", "expected ADDRESS:PORT"),
     ],
 )
