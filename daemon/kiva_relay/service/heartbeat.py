@@ -10,16 +10,14 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kiva_relay import meter
-from kiva_relay.outbox import binding, hold, mirror, table
+from kiva_relay.outbox import hold, meta, mirror, table
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.state import State
 
-NAME = "heartbeat"
 _SAID_AGAIN_AFTER = timedelta(hours=1)
 
 
@@ -70,21 +68,20 @@ class Heartbeat:
         """Write the heartbeat to the outbox, and set the gauges from what the outbox holds."""
         self.beats_at = now
         with outbox.begin() as tx:
-            binding.put(tx, NAME, orjson.dumps(asdict(self)).decode())
+            meta.HEARTBEAT.put(tx, asdict(self))
         with outbox.read() as tx:
             set_gauges(tx, now=now)
 
 
 def read(tx: Connection) -> dict[str, Any] | None:
     """The last heartbeat, as JSON; None when no relay ever ran on this outbox, or the last one stopped in order."""
-    text = binding.get(tx, NAME)
-    return None if text is None else orjson.loads(text)
+    return meta.HEARTBEAT.get(tx)
 
 
 def forget(outbox: Outbox) -> None:
     """Stopped in good order: no heartbeat."""
     with outbox.begin() as tx:
-        binding.remove(tx, NAME)
+        meta.HEARTBEAT.remove(tx)
 
 
 def set_gauges(tx: Connection, *, now: datetime) -> None:
