@@ -14,9 +14,9 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.engine import Connection
 
-from kiva_relay.outbox import binding
+from kiva_relay.outbox import meta
 
-_NAME = "heartbeat"
+_FACT = meta.text("heartbeat")
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ _stored = TypeAdapter(Heartbeat)
 
 def write(tx: Connection, beat: Heartbeat) -> None:
     """Replace the heartbeat by this one."""
-    binding.put(tx, _NAME, orjson.dumps(beat).decode())
+    _FACT.put(tx, orjson.dumps(beat).decode())
 
 
 def read(tx: Connection) -> Heartbeat | None:
@@ -109,7 +109,7 @@ def read(tx: Connection) -> Heartbeat | None:
 
     One that another version of the relay wrote, and that lacks what this one needs, counts as none.
     """
-    text = binding.get(tx, _NAME)
+    text = _FACT.get(tx)
     if text is None:
         return None
     try:
@@ -120,4 +120,4 @@ def read(tx: Connection) -> Heartbeat | None:
 
 def forget(tx: Connection) -> None:
     """The relay stopped in good order: no heartbeat."""
-    binding.remove(tx, _NAME)
+    _FACT.remove(tx)

@@ -29,6 +29,7 @@ from kiva_relay.outbox import heartbeat as beats
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.heartbeat import Heartbeat, Reachability
 from kiva_relay.outbox.lease import Lease
+from kiva_relay.outbox.meta import ReloadResult
 from kiva_relay.outbox.state import State
 from kiva_relay.outbox.witness import Witness
 from kiva_relay.service import heartbeat, http, opening, reload, systemd
@@ -310,7 +311,7 @@ class Relay:
         systemd.ready("ready")
         self._publish()
         with contextlib.suppress(errors.OutboxAway), self.outbox.begin() as tx:
-            reload.answer(tx, reload.ReloadResult(self.time.now(), ok=ok, text=text, asked=asked or ""))
+            reload.answer(tx, ReloadResult(self.time.now(), ok=ok, text=text, asked=asked or ""))
 
     def _must_all_be_there(self, documents: Sequence[Document]) -> None:
         """A file that vanished while somebody saves is no decision; a mapping goes out of force by a command."""
