@@ -123,7 +123,7 @@ class Continuity:
             _log.warning("The MIS is on another timeline: a standby took over, or a backup; the whole book is compared")
 
     def _begin_again(self, tx: Connection, stream: str, **more: int) -> None:
-        """Read a stream again from its beginning. The hold names the `stream`, and the keys `highest` now and `was` then."""
+        """Read a stream from its beginning. The hold names the `stream`, and its highest keys: now and as it `was`."""
         now = self._clock.now()
         watermark.begin_again(tx, stream, now=now)
         if hold.put(tx, hold.ALL, "mis_went_back", now=now, params={"stream": stream, **more}):
