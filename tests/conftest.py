@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import sqlite3
+import threading
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -16,6 +18,7 @@ import institution
 import mariadb_found
 import postgres_found
 import streamed
+import temporary
 from kiva_relay import log
 from kiva_relay.demo import book, fineract, postgres
 from kiva_relay.sandbox import control, server
@@ -25,6 +28,15 @@ _numbers = itertools.count(1)
 
 if binaries := os.environ.get(postgres_found.VARIABLE):
     postgres._binaries = lambda: Path(binaries)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin a run that ends in order, whoever ends it, in a folder of our own, whoever was here before us."""
+    temporary.be_ours(config)
+    if threading.current_thread() is threading.main_thread():
+        # SIGTERM runs no `finally`: what a test has started would stay. Ctrl-C is in order already.
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.default_int_handler)
 
 
 def pytest_report_header() -> list[str]:
