@@ -55,13 +55,14 @@ class Capture:
         stop: threading.Event,
         at: Callable[[str], None] = lambda _name: None,
         following: follow.StreamFollower | None = None,
+        aliases: Mapping[str, str] | None = None,
     ) -> None:
         self._following = following
         self._cannot_move: frozenset[str] = frozenset()
         self._outbox, self._settings, self._clock, self._mis = outbox, settings, clock, mis
         self._documents = {document.name: document for document in documents}
         self._stop = stop
-        self._aliases = lookup.loan_ids(settings.mapping_folders)
+        self._aliases = lookup.loan_ids(settings.mapping_folders) if aliases is None else dict(aliases)
         self._revised: set[str] = set()
         self._bound = False
         self._look_at_keys: set[str] = set()
