@@ -80,7 +80,7 @@ class Site:
     @contextlib.contextmanager
     def daemon(self) -> Iterator[Relay]:
         """A relay that runs in threads of this process, all of which have ended when it is over."""
-        patience = unittest.mock.patch("kiva_relay.service.relay._READERS_STOP_WITHIN", PATIENCE)
+        patience = unittest.mock.patch("kiva_relay.service.threads._READERS_STOP_WITHIN", PATIENCE)
         with patience, self.relay() as relay:
             failed: list[BaseException] = []
 

@@ -57,11 +57,12 @@ class Capture:
         stop: threading.Event,
         at: Callable[[str], None] = lambda _name: None,
         following: follow.StreamFollower | None = None,
+        aliases: Mapping[str, str] | None = None,
     ) -> None:
         self._outbox, self._settings, self._clock, self._mis = outbox, settings, clock, mis
         self._documents = {document.name: document for document in documents}
         self._stop, self._following = stop, following
-        self._aliases = lookup.loan_ids(settings.mapping_folders)
+        self._aliases = lookup.loan_ids(settings.mapping_folders) if aliases is None else dict(aliases)
         self._revised: set[str] = set()
         self._is_bound = False
         self._busy_at_start = 0.0

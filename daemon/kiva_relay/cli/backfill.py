@@ -94,13 +94,10 @@ def _would(settings: Settings, names: Collection[str], *, as_json: bool) -> int:
                 with reader.outbox.begin() as tx:
                     meta.FIRST_START.put(tx, first_start)
             with comparison.progress("reading", 0) as advance:
-
-                def told() -> None:
+                for _ in reader.scan():
                     with reader.outbox.read() as tx:
                         under_way = [one for one in (scan.of(tx, name) for name in names) if one is not None]
                     advance(sum(one.done for one in under_way), sum(one.total for one in under_way))
-
-                reader.capture(told)
             with reader.outbox.read() as tx:
                 tallies = {name: _tally(tx, name, known) for name in names}
                 asked = mirror.last_complete(tx) is not None

@@ -46,6 +46,24 @@ EXIT_CODES: Mapping[Verdict, int] = {
 """0: nothing stands still. 1: a person has to act. 3: a server did not answer; it is asked again by itself."""
 
 
+_LOOPS = {
+    "capture": "reading the MIS",
+    "courier": "sending to Kiva",
+    "refresher": "reading Kiva's lists",
+    "heartbeat": "its heartbeat",
+    "purge": "deleting old bodies",
+    "reload": "noticing a reload",
+}
+_JOBS = {
+    "poll": "looking at the MIS",
+    "sweep": "comparing the whole book",
+    "lists": "reading Kiva's lists",
+    "purge": "deleting old bodies",
+    "heartbeat": "the sign of life",
+    "reload": "looking for a reload",
+}
+
+
 @dataclass(frozen=True)
 class HealthFinding:
     """Something that differs from normal: a sentence, and lines below it (what follows, what to type)."""
@@ -139,6 +157,7 @@ def findings(facts: Health) -> list[HealthFinding]:
     """What differs from normal, the gravest first; one that says OK when nothing does."""
     looks: tuple[Callable[[Health], Iterator[HealthFinding]], ...] = (
         _relay,
+        _stuck,
         _room,
         _streams,
         _holds,
@@ -149,6 +168,7 @@ def findings(facts: Health) -> list[HealthFinding]:
         _shadow,
         _persons,
         _edited,
+        _late,
     )
     found = [finding for look in looks for finding in look(facts)]
     return sorted(found, key=lambda finding: -finding.verdict) or [_good(facts)]
@@ -195,6 +215,21 @@ def _room(facts: Health) -> Iterator[HealthFinding]:
             "See the disks:     df -h",
         ),
     )
+
+
+def _stuck(facts: Health) -> Iterator[HealthFinding]:
+    if not facts.alive or facts.heartbeat is None:
+        return
+    for loop, why in facts.heartbeat.stuck.items():
+        yield HealthFinding(
+            Verdict.STOPPED,
+            f"The relay does not get on with {_LOOPS.get(loop, loop)}: {why}. Nothing is lost.",
+            (
+                "It tries again by itself.",
+                "What happened:     sudo journalctl -u kiva-relay -n 50",
+                "Start it again:    sudo systemctl restart kiva-relay",
+            ),
+        )
 
 
 def _streams(facts: Health) -> Iterator[HealthFinding]:
@@ -361,6 +396,23 @@ def _edited(facts: Health) -> Iterator[HealthFinding]:
             f"Changed on disk and not in force: {words.joined(edited)}. The version before goes on.",
             ("Put it in force:   sudo kiva-relay reload",),
         )
+
+
+def _late(facts: Health) -> Iterator[HealthFinding]:
+    """A job of the schedule whose work does not begin, or does not end."""
+    if not facts.alive or facts.heartbeat is None:
+        return
+    for job in facts.heartbeat.jobs:
+        if job.overdue > 0:
+            ran = "has not run since the relay started"
+            if job.last_run is not None:
+                ran = f"last ran {_moment(facts, job.last_run)}" + (f", and failed ({job.error})" if job.error else "")
+            yield HealthFinding(
+                Verdict.NOTE,
+                f"The job {job.name} ({_JOBS.get(job.name, job.name)}) is late by"
+                f" {frame.length(timedelta(seconds=job.overdue))}. Nothing is lost.",
+                (f"It {ran}.", "What happened:     sudo journalctl -u kiva-relay -n 50"),
+            )
 
 
 def _good(facts: Health) -> HealthFinding:

@@ -94,13 +94,10 @@ def _do_it_here(settings: Settings, began: Mapping[str, int]) -> None:
     reader.open()
     try:
         with comparison.progress("reading", 0) as advance:
-
-            def told() -> None:
+            for _ in reader.scan():
                 with reader.outbox.read() as tx:
                     scans = [one for one in (scan.of(tx, name) for name in began) if one is not None]
                 advance(sum(one.done for one in scans), sum(one.total for one in scans))
-
-            reader.capture(told)
         with reader.outbox.read() as tx:
             ended = {name: scan.of(tx, name) for name in began}
     finally:

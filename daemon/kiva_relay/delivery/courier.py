@@ -94,11 +94,14 @@ class Courier:
 
     def deliver(self) -> int:
         """Send all that is due and may go; how many requests were made. Stops claiming at once when asked to."""
-        resources = [resource for resource in ORDER if resource in self._context.settings.resources]
         requests = 0
-        while sent := sum(self._turn(resource) for resource in resources):
+        while sent := self.round():
             requests += sent
         return requests
+
+    def round(self) -> int:
+        """Send some of what is due, of each resource; how many requests were made."""
+        return sum(self._turn(resource) for resource in ORDER if resource in self._context.settings.resources)
 
     def _turn(self, resource: str) -> int:
         """Some requests of one resource, so that a heap of drafts does not keep the others waiting."""

@@ -39,6 +39,10 @@ class Refresher:
         self._clocks_differ_by: float | None = None
         self._settles_from = 0.0
 
+    def ask(self) -> None:
+        """Read Kiva's lists at the next look, or as soon as Kiva may be asked."""
+        self._next = None
+
     def look(self) -> bool:
         """Look if it is time, or if something waits for a look; true when the list of loans was read whole."""
         context = self._context

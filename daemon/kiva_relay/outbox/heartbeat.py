@@ -77,6 +77,7 @@ class Heartbeat:
     when that cannot be seen.
     `replication`: the MIS's stream of changes; None where the relay follows none.
     `edited`: names of files that differ from what is in force. `no_room`: which disk is full, empty when none is.
+    `stuck`: by loop of the relay, what has kept it from getting on for ten minutes.
     `jobs`: those of the schedule.
     """
 
@@ -93,6 +94,7 @@ class Heartbeat:
     replication: StreamHealth | None = None
     edited: tuple[str, ...] = ()
     no_room: str = ""
+    stuck: Mapping[str, str] = field(default_factory=dict)
     jobs: tuple[JobHealth, ...] = ()
 
 
