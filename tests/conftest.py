@@ -17,7 +17,7 @@ from kiva_relay.sandbox import control, server
 from kiva_relay.sandbox.config import SandboxConfig
 from testbed.database import mariadb_found, postgres, postgres_found
 from testbed.institution import book, fineract
-from testbed.rig import site, streamed
+from testbed.rig import outboxes, site, streamed
 
 _numbers = itertools.count(1)
 
@@ -70,6 +70,19 @@ def streamed_mis(
 def postgres_database(postgres_server: postgres.PostgresServer) -> str:
     """The URL of a fresh, empty database."""
     return postgres_server.create_database(f"test_{next(_numbers)}")
+
+
+@pytest.fixture(scope="session")
+def outbox_template(postgres_server: postgres.PostgresServer) -> str:
+    """A database that was migrated once, to be cloned: its name."""
+    outboxes.migrated(postgres_server.create_database("outbox")).close()
+    return "outbox"
+
+
+@pytest.fixture
+def postgres_outbox(postgres_server: postgres.PostgresServer, outbox_template: str) -> str:
+    """The URL of a fresh outbox with its tables."""
+    return postgres_server.create_database(f"outbox_{next(_numbers)}", template=outbox_template)
 
 
 @pytest.fixture(scope="session")

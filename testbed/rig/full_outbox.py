@@ -122,7 +122,7 @@ class Told:
     def runs(self, *, ago: timedelta = timedelta(seconds=2), **changes: object) -> Heartbeat:
         """The relay gives a sign of life."""
         beat = self.now - ago
-        told = Heartbeat(started_at=self.now - timedelta(days=9), version="0.1.0", pid=4711)
+        told = Heartbeat(started_at=self.now - timedelta(days=9), version="0.2.0", pid=4711)
         told.mis.good(beat)
         told.kiva.good(beat)
         for name, value in changes.items():
