@@ -21,7 +21,7 @@ from kiva_relay import log, meter
 from kiva_relay.config import settings as config
 from kiva_relay.mapping import lookup, mapper
 from kiva_relay.mapping.document import Document
-from kiva_relay.outbox import divergence, hold, meta, mirror, query, store, table, watermark
+from kiva_relay.outbox import adoption, divergence, hold, meta, mirror, query, store, table, watermark
 from kiva_relay.outbox.entry import Entry, Owed
 from kiva_relay.outbox.state import State
 from kiva_relay.outbox.watermark import Captured
@@ -198,11 +198,8 @@ def _adopted(tx: Connection, look: CaptureContext, owed: Owed) -> Owed:
     So is what a person typed into PA2, and said so before the MIS owed it.
     """
     ids = [each for loan_id in mirror.candidates(owed) for each in look.ids(loan_id)]
-    loan = next(iter(mirror.by_loan_id(tx, ids).values()), None)
-    if loan is not None:
-        return _with(owed, adopted={"kiva_id": loan.kiva_id, "status": loan.status})
-    typed = query.by_hand(tx, ids)
-    return owed if typed is None else _with(owed, adopted={"note": (typed.receipt or {}).get("note", "")})
+    found = adoption.found(tx, {owed.identity: ids}).get(owed.identity)
+    return owed if found is None else _with(owed, adopted=found.receipt)
 
 
 def _after_its_loan(tx: Connection, look: CaptureContext, owed: Owed) -> Owed:
