@@ -19,7 +19,7 @@ from testbed.database import mariadb_found, postgres, postgres_found
 from testbed.institution import book, fineract
 from testbed.kiva import control, server
 from testbed.kiva.config import KivaConfig
-from testbed.rig import site, streamed, temporary
+from testbed.rig import outboxes, site, streamed, temporary
 
 _numbers = itertools.count(1)
 
@@ -81,6 +81,19 @@ def streamed_mis(
 def postgres_database(postgres_server: postgres.PostgresServer) -> str:
     """The URL of a fresh, empty database."""
     return postgres_server.create_database(f"test_{next(_numbers)}")
+
+
+@pytest.fixture(scope="session")
+def outbox_template(postgres_server: postgres.PostgresServer) -> str:
+    """A database that was migrated once, to be cloned: its name."""
+    outboxes.migrated(postgres_server.create_database("outbox")).close()
+    return "outbox"
+
+
+@pytest.fixture
+def postgres_outbox(postgres_server: postgres.PostgresServer, outbox_template: str) -> str:
+    """The URL of a fresh outbox with its tables."""
+    return postgres_server.create_database(f"outbox_{next(_numbers)}", template=outbox_template)
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from kiva_relay import errors, log
 from kiva_relay.config import loader
-from kiva_relay.delivery import courier
+from kiva_relay.delivery import context
 from kiva_relay.outbox import database, lease
 from kiva_relay.service import opening, relay
 
@@ -82,7 +82,7 @@ def run(life: Life) -> None:
     if life.lease is not None:
         lease.DURATION, lease.MARGIN = timedelta(seconds=life.lease), timedelta(seconds=life.lease / 5)
     if life.free_bytes is not None:
-        courier.FREE_BYTES = life.free_bytes
+        context.FREE_BYTES = life.free_bytes
     if life.busy_seconds is not None:
         database.BUSY_TIMEOUT_SECONDS = life.busy_seconds  # type: ignore[assignment]  # a whole number of them in earnest
     daemon = relay.Relay(settings, opening.load_documents(settings), at=_end_at(life.death))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,14 +21,24 @@ NOT_SENT = Ending("not_processed", body_complete=False, status=None, detail="Con
 
 
 def on_file(folder: Path) -> Outbox:
-    """A fresh outbox in a SQLite file."""
+    """A fresh outbox in a SQLite file: a copy of one that was migrated once a process."""
     path = folder / "outbox.db"
     create_file(path)
-    return migrated(f"sqlite:///{path}")
+    path.write_bytes(_migrated_file())
+    return Outbox(f"sqlite:///{path}")
+
+
+@functools.cache
+def _migrated_file() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "outbox.db"
+        create_file(path)
+        migrated(f"sqlite:///{path}").close()
+        return path.read_bytes()
 
 
 def migrated(url: str) -> Outbox:
-    """An outbox with its tables."""
+    """An outbox whose tables Alembic makes now."""
     outbox = Outbox(url)
     migration.upgrade(outbox)
     return outbox

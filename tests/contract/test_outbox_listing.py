@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import date
-from pathlib import Path
 
 import pytest
 
@@ -16,19 +14,12 @@ from kiva_relay.outbox.listing import Filter
 from kiva_relay.outbox.sending import Ending, EntryVerdict
 from kiva_relay.outbox.state import Actor, State
 from kiva_relay.resource.refusal import Refusal
-from testbed.rig.outboxes import later, migrated, on_file, owed
+from testbed.rig.outboxes import later, owed
 
 GROUP = (
     '{"activity_id":45,"entreps":[{"amount":1,"loan_id":"000000872"},{"amount":1,"loan_id":"000000873"}],'
     '"internal_loan_id":"G-12"}'
 )
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Outbox]:
-    opened = on_file(tmp_path) if request.param == "sqlite" else migrated(request.getfixturevalue("postgres_database"))
-    yield opened
-    opened.close()
 
 
 def put(outbox: Outbox, identity: str, body: str | None = '{"amount":1}', **changes: object) -> Entry:

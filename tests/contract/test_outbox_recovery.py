@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +18,10 @@ from kiva_relay.outbox.sending import EntryVerdict
 from kiva_relay.outbox.state import State
 from kiva_relay.outbox.witness import Memory, Witness
 from testbed.rig import outboxes as suite
-from testbed.rig.outboxes import later, migrated, on_file
+from testbed.rig.outboxes import later
 
 LOAN = "000000871"
 UUID = {"loan_draft_uuid": "u"}
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Outbox]:
-    opened = on_file(tmp_path) if request.param == "sqlite" else migrated(request.getfixturevalue("postgres_database"))
-    yield opened
-    opened.close()
 
 
 def told(attempt: int, *identities: str, outbox: str = "lost", resource: str = "loan_draft") -> witnesses.Testimony:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from kiva_relay.delivery import start
-from kiva_relay.delivery.courier import Courier, DeliveryContext
+from kiva_relay.delivery.context import DeliveryContext
+from kiva_relay.delivery.courier import Courier
 from kiva_relay.delivery.refresher import Refresher
 from kiva_relay.outbox import sending
 from kiva_relay.service.reload import InForce

@@ -9,7 +9,7 @@ from functools import partial
 
 from kiva_relay import __version__, errors, log
 from kiva_relay.config import settings as config
-from kiva_relay.delivery.courier import DeliveryContext
+from kiva_relay.delivery.context import DeliveryContext
 from kiva_relay.outbox import lease, store
 from kiva_relay.outbox.heartbeat import Heartbeat, Reachability
 from kiva_relay.service import heartbeat, http, reload, systemd
