@@ -23,7 +23,7 @@ from kiva_relay.cli import words
 from kiva_relay.config import sample, settings
 from kiva_relay.delivery import outcome
 from kiva_relay.mapping import function
-from kiva_relay.outbox import hold, state, table
+from kiva_relay.outbox import reason, state, table
 from kiva_relay.outbox.state import State
 from kiva_relay.resource import refusal
 
@@ -94,12 +94,12 @@ def outcomes() -> str:
 
 
 def holds() -> str:
-    """Every reason for a hold, and whether it goes away by itself."""
+    """Every reason for a hold, who lifts it, and how grave it is."""
     rows = [
-        (f"`{code}`", sentence, "the relay itself" if code in hold.LIFTED_BY_ITSELF else "a person, with `release`")
-        for code, sentence in hold.REASONS.items()
+        (f"`{code}`", why.words, why.lifter.value, "may send twice: look first" if why.grave else "")
+        for code, why in reason.REASONS.items()
     ]
-    return _table(("reason", "in words", "lifted by"), rows)
+    return _table(("reason", "held, because", "lifted by", "released without a look"), rows)
 
 
 def indexes() -> str:
@@ -188,7 +188,7 @@ def commands() -> str:
 
 def reasons() -> str:
     """The codes that stand in `reason` of an entry."""
-    return _table(("code", "in words"), [(f"`{code}`", text) for code, text in words._REASONS.items()])  # noqa: SLF001 - the one list of them
+    return _table(("code", "in words"), [(f"`{code}`", text) for code, text in words.REASONS.items()])
 
 
 def refusals() -> str:

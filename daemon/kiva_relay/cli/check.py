@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
-from kiva_relay.cli import examination, frame, mappings, reads
-from kiva_relay.cli.finding import Finding
+from kiva_relay.cli import check_surroundings, frame, mappings
+from kiva_relay.cli.check_finding import CheckFinding
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
 from kiva_relay.errors import ConfigurationError, counted
+from kiva_relay.mapping.tables import read_by
 from kiva_relay.service import opening
 
 _ABOUT = 15
@@ -58,7 +59,7 @@ def _print_grants(settings: Settings, *, as_json: bool) -> int:
         raise ConfigurationError(mistakes)
     opened = opening.open_mis(settings, clock=SystemClock())
     try:
-        read = reads.of(found, dialect=opened.dialect.name)
+        read = read_by(found, dialect=opened.dialect.name)
         needed = opened.grants([*read.tables])
     finally:
         opened.close()
@@ -81,20 +82,20 @@ def _print_grants(settings: Settings, *, as_json: bool) -> int:
     return 0
 
 
-def _findings(settings: Settings) -> Iterator[Finding]:
-    yield from examination.configuration(settings)
+def _findings(settings: Settings) -> Iterator[CheckFinding]:
+    yield from check_surroundings.configuration(settings)
     try:
         found = mappings.load(settings)
     except ConfigurationError as error:
-        yield Finding("error", "mappings", str(error))
+        yield CheckFinding("error", "mappings", str(error))
         found = []
     else:
-        yield from examination.documents(found)
+        yield from check_surroundings.documents(found)
     with frame.working("asking the MIS"):
-        yield from examination.mis(settings, found)
+        yield from check_surroundings.mis(settings, found)
     with frame.working("asking Kiva"):
-        yield from examination.kiva(settings)
-    yield from examination.outbox(settings)
+        yield from check_surroundings.kiva(settings)
+    yield from check_surroundings.outbox(settings)
 
 
 def _what_next(settings: Settings, code: int) -> str:

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import typer
 
 from kiva_relay import errors
-from kiva_relay.cli import frame, words
+from kiva_relay.cli import figure, frame, words
 from kiva_relay.config import duration
 from kiva_relay.config.mismatch import Mismatch
 from kiva_relay.config.settings import Settings
@@ -18,7 +18,7 @@ from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.listing import EntryPage, Filter
 
 _FEW = 50
-_COLUMNS = ("loan", "n°", "what", "state", "since", "amount", "why")
+_COLUMNS = ("loan", "#", "what", "state", "since", "amount", "why")
 _CSV = ("loan_id", "client_id", "number", "resource", "state", "changed_at", "amount", "currency", "publish_by", "why")
 
 Resource = Annotated[str | None, typer.Option("--resource", metavar="NAME", help="loan_draft, repayment or journal.")]
@@ -92,14 +92,15 @@ def chosen_by(
 
 def rows(entries: list[Entry], settings: Settings) -> list[list[object]]:
     """One line an entry, the loan id first."""
+    now = frame.now()
     return [
         [
             entry.loan_id,
             entry.id,
             words.noun(entry.resource),
             words.spoken(entry.state),
-            frame.moment(entry.changed_at, settings),
-            frame.amount(entry.amount, entry.currency),
+            figure.moment(entry.changed_at, settings, at=now),
+            figure.amount(entry.amount, entry.currency),
             words.why(entry),
         ]
         for entry in entries
@@ -108,7 +109,7 @@ def rows(entries: list[Entry], settings: Settings) -> list[list[object]]:
 
 def table(entries: list[Entry], settings: Settings) -> None:
     """Print entries, one line each."""
-    frame.table(_COLUMNS, rows(entries, settings), right=("n°", "amount"))
+    frame.table(_COLUMNS, rows(entries, settings), right=("#", "amount"))
 
 
 def _show(page: EntryPage, settings: Settings, *, loan: str | None, meant: list[str]) -> None:

@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from kiva_relay import errors
-from kiva_relay.cli import frame, held, words
+from kiva_relay.cli import frame, hold_words, words
 from kiva_relay.config.settings import Settings
 from kiva_relay.outbox import hold, listing, store
 from kiva_relay.outbox.database import Outbox
@@ -59,12 +59,12 @@ def _show(outbox: Outbox, settings: Settings, *, runs: bool, as_json: bool) -> i
         frame.verdict("OK", "The outbox has everything that its witness knows. Nothing was sent twice.")
         return 0
     for one in holds:
-        frame.verdict("STOPPED", "\n".join([f"{one.sentence.capitalize()}.", *held.known(one, {})]))
+        frame.verdict("STOPPED", "\n".join([f"{words.capital(one.why.words)}.", *hold_words.known(one)]))
     frame.say()
     if known:
         frame.say(f"Please look in PA2: {errors.counted(len(known), 'thing')} that may be there, or may not:")
         for entry in known[:_SHOWN]:
-            frame.say(f"  {entry.loan_id}   n° {entry.id}   {words.noun(entry.resource)}")
+            frame.say(f"  {words.name(entry)}   {words.noun(entry.resource)}")
         if len(known) > _SHOWN:
             frame.say(f"  and {len(known) - _SHOWN:,} more")
         frame.say("  the list:          sudo kiva-relay outbox list --state in_doubt --csv")

@@ -6,8 +6,7 @@ import typer
 from sqlalchemy.engine import Connection
 
 from kiva_relay import errors
-from kiva_relay.cli import frame, outbox_list, words
-from kiva_relay.cli.outbox_show import found_by_number
+from kiva_relay.cli import frame, named_entry, outbox_list, words
 from kiva_relay.config.settings import Settings
 from kiva_relay.outbox import listing, settlement, store
 from kiva_relay.outbox.database import Outbox
@@ -71,7 +70,7 @@ def command(
         frame.print_json([words.entry_json(entry) for entry in settled])
         return 0
     for entry in settled:
-        frame.say(f"  {entry.loan_id}   n° {entry.id}   {_became(entry, verb)}")
+        frame.say(f"  {words.name(entry)}   {_became(entry, verb)}")
     frame.say()
     frame.say(
         f"Written down with your name and note. It can be settled again: sudo kiva-relay outbox show {settled[0].id}"
@@ -99,7 +98,7 @@ def _verb(*, delivered: bool, resend: bool, discard: bool) -> Verb:
 
 def _chosen(tx: Connection, numbers: list[int], filtered: Filter, *, filters: bool) -> list[Entry]:
     """Those that were numbered, and those that the filter finds and a person may settle."""
-    chosen = {number: found_by_number(tx, number) for number in numbers}
+    chosen = {number: named_entry.by_number(tx, number) for number in numbers}
     if filters:
         page = listing.entries(tx, filtered)
         if page.total > _MOST:
@@ -142,7 +141,7 @@ def _settle(outbox: Outbox, chosen: list[Entry], verb: Verb, *, note: str) -> li
 
 def _as_shown(tx: Connection, entry: Entry) -> Entry:
     """The entry with its body, if it is still as the person saw it."""
-    present = found_by_number(tx, entry.id)
+    present = named_entry.by_number(tx, entry.id)
     if present.row_version != entry.row_version:
         raise store.Overtaken(f"entry {entry.id} is no longer {entry.state}")
     return present

@@ -3,7 +3,7 @@
 import threading
 from datetime import datetime, timedelta
 
-from kiva_relay.cli import frame, mappings
+from kiva_relay.cli import figure, frame, mappings
 from kiva_relay.clock import Clock, SystemClock
 from kiva_relay.config.settings import Settings
 from kiva_relay.errors import ConfigurationError, RelayError, counted
@@ -88,6 +88,6 @@ def ask(outbox: Outbox, clock: Clock) -> int:
     with outbox.begin() as tx:
         reload.withdraw(tx, asked)
     raise RelayError(
-        f"The relay did not answer within {frame.length(_PATIENCE)}. What was in force stays in force.",
+        f"The relay did not answer within {figure.length(_PATIENCE)}. What was in force stays in force.",
         hint="kiva-relay status",
     )

@@ -5,8 +5,7 @@ from typing import Annotated
 import typer
 
 from kiva_relay import errors
-from kiva_relay.cli import frame, words
-from kiva_relay.cli.outbox_show import found_by_number
+from kiva_relay.cli import frame, named_entry, words
 from kiva_relay.outbox import settlement, store
 from kiva_relay.outbox.entry import Entry
 
@@ -22,7 +21,7 @@ def command(
     try:
         with frame.outbox(settings) as outbox, outbox.begin() as tx:
             for number in dict.fromkeys(numbers):
-                entry = found_by_number(tx, number)
+                entry = named_entry.by_number(tx, number)
                 whole = settlement.done(tx, entry, by=frame.person(), note=note, now=frame.now())
                 done.append((entry, whole))
     except store.Overtaken as error:
@@ -35,5 +34,5 @@ def command(
     frame.header(settings)
     for entry, whole in done:
         said = "done, off the list" if whole else "the change in the MIS is marked as seen; the rest stays on the list"
-        frame.say(f"  {entry.loan_id}   n° {entry.id}   {words.noun(entry.resource)}: {said}")
+        frame.say(f"  {words.name(entry)}   {words.noun(entry.resource)}: {said}")
     return 0

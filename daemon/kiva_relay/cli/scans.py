@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 
 from kiva_relay import errors, log
-from kiva_relay.cli import comparison, frame, health, mappings
+from kiva_relay.account import heartbeat
+from kiva_relay.cli import comparison, figure, frame, mappings
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
 from kiva_relay.outbox import act, scan, watermark
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.scan import ScanProgress
-from kiva_relay.service import heartbeat, relay
+from kiva_relay.service import relay
 
 _LOOKS_EVERY = 0.3
 _A_SECOND = timedelta(seconds=1)
@@ -43,7 +44,7 @@ def go(settings: Settings, kind: str, names: Sequence[str], *, note: str) -> int
     with frame.outbox(settings) as outbox:
         began = _begin(outbox, kind, names, note=note)
         with outbox.read() as tx:
-            alive = health.is_alive(heartbeat.read(tx), frame.now())
+            alive = heartbeat.is_alive(tx, frame.now())
     try:
         if alive:
             with frame.outbox(settings) as outbox:
@@ -117,7 +118,7 @@ def _say(name: str, progress: ScanProgress | None) -> None:
 def told(progress: ScanProgress) -> str:
     """A scan in words: what was read, how fast, what was found."""
     span = (progress.at or progress.since) - progress.since
-    parts = [f"{errors.counted(progress.done, 'row')} read in {frame.length(max(span, _A_SECOND))}"]
+    parts = [f"{errors.counted(progress.done, 'row')} read in {figure.length(max(span, _A_SECOND))}"]
     if span >= _A_SECOND:
         parts[0] += f" ({progress.rate:,.0f} a second)"
     parts.append(f"{progress.found:,} new or different" if progress.found else "none new or different")
@@ -136,4 +137,4 @@ def under_way(progress: ScanProgress) -> str:
     left = progress.left
     if left is None or progress.done >= progress.total:
         return shown
-    return f"{shown}, {progress.rate:,.0f} a second, about {frame.length(max(left, _A_SECOND))} left"
+    return f"{shown}, {progress.rate:,.0f} a second, about {figure.length(max(left, _A_SECOND))} left"

@@ -30,6 +30,7 @@ from kiva_relay.outbox import binding, hold, mirror, query, sending, store, tabl
 from kiva_relay.outbox.database import FREE_BYTES, Outbox
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.lease import Lease
+from kiva_relay.outbox.reason import Lifter
 from kiva_relay.outbox.sending import Batch, Ending, EntryVerdict
 from kiva_relay.outbox.state import Actor, State
 from kiva_relay.outbox.witness import Witness
@@ -184,7 +185,7 @@ class Courier:
     def _may_try_fault(self, tx: Connection, resource: str) -> bool:
         """Is the only thing that holds the resource a fault of its own, and is it time to try again?"""
         holds = [held for held in hold.in_force(tx) if held.what in (hold.ALL, resource)]
-        own = all(held.what == resource and held.reason in hold.LIFTED_BY_ITSELF for held in holds)
+        own = all(held.what == resource and held.why.lifter is Lifter.KIVA for held in holds)
         return own and self._context.clock.now() >= self._fault_until.get(resource, self._context.started_at)
 
     def _claim(self, resource: str) -> Batch | None:
