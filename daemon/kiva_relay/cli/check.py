@@ -24,10 +24,10 @@ def command(
     as_json: frame.AsJson = False,
     override: frame.Override = None,
 ) -> int:
-    """Look at everything the relay needs: settings, mappings, MIS, Kiva, outbox. Change nothing.
+    """Check everything the relay needs: settings, mappings, MIS, Kiva, outbox. Change nothing.
 
-    Exit codes: 0 good (warnings are good), 1 an error that needs a person, 2 the configuration is wrong,
-    3 nothing is wrong but that a server did not answer.
+    Exit codes: 0 good, perhaps with warnings; 1 an error that needs a person; 2 the configuration is wrong;
+    3 all that is wrong is that a server did not answer.
     """
     settings = frame.load(config, override)
     if grants:
@@ -76,8 +76,8 @@ def _print_grants(settings: Settings, *, as_json: bool) -> int:
     for statement in needed.read:
         frame.say(statement)
     if see:
-        frame.say("-- To see whose transactions are open, no rows. Without it nothing is lost; with it less is read")
-        frame.say("-- twice, and `status` names who holds up the reading:")
+        frame.say("-- To see whose transactions are open, no rows. Without it nothing is lost; with it fewer rows")
+        frame.say("-- are read twice, and `status` names who holds up the reading:")
         frame.say(needed.see)
     return 0
 
@@ -100,7 +100,7 @@ def _findings(settings: Settings) -> Iterator[CheckFinding]:
 
 def _what_next(settings: Settings, code: int) -> str:
     if code == 1:
-        return "Correct what is marked as error, and run it again."
+        return "Correct what is marked as error, and run this again."
     if code:
         return "It can start: a server that is away is waited for.     kiva-relay run"
     held = " The first things to be sent wait for a person." if settings.first_start_holds else ""

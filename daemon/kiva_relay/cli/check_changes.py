@@ -128,7 +128,7 @@ def _stamps(one: Stamps, stream: Stream) -> Iterator[CheckFinding]:
             "stamps",
             f"{name}: the newest stamp lies {figure.length(-one.newest)} in the future, read in the zone {zone}."
             " In a wrong zone changes are found late, or by the sweep only."
-            "\nsource: {changed_at_zone: utc}   or server, or a name as Africa/Dakar",
+            "\nsource: {changed_at_zone: utc}   or server, or a name like Africa/Dakar",
         )
 
 
@@ -139,7 +139,7 @@ def _cost(settings: Settings, busy: float) -> CheckFinding:
     text = f"a look takes {busy * 1000:,.0f} ms of the MIS's time, every {every:.3g} s: {busy / every:.1%} of it"
     if every > mis.poll_every.total_seconds():
         asked = f"{mis.poll_every.total_seconds():g} s"
-        text += f"\nNot every {asked}, as mis.poll_every says, for it keeps to mis.max_load, {mis.max_load:g} %."
+        text += f"\nNot every {asked}, as mis.poll_every says, because it keeps to mis.max_load, {mis.max_load:g} %."
     return CheckFinding("ok", _ABOUT, text)
 
 
@@ -150,21 +150,21 @@ def _stream(settings: Settings, found: slot.SlotFacts, streams: Sequence[Stream]
             "warning",
             _ABOUT,
             f"The slot {found.name} is there and mis.watch is {settings.mis.watch}: nobody reads it, and the server"
-            f" keeps its log for it ({figure.megabytes(found.kept)} by now).\nkiva-relay watch drop",
+            f" keeps its log for it ({figure.megabytes(found.kept)} so far).\nkiva-relay watch drop",
         )
     elif lacks and settings.mis.watch == "replication":
         yield CheckFinding("error", _ABOUT, f"mis.watch is replication, but {lacks}.\n{slot.SETUP}")
     elif lacks and found.made:
-        yield CheckFinding("warning", _ABOUT, f"It is polled, for {lacks}. Nothing is lost.\n{slot.SETUP}")
+        yield CheckFinding("warning", _ABOUT, f"It is polled, because {lacks}. Nothing is lost.\n{slot.SETUP}")
     elif lacks and settings.mis.watch == "auto":
-        text = "By PostgreSQL's stream they would come within milliseconds, deletes too. What it takes, as SQL:"
+        text = "By PostgreSQL's stream they would come within milliseconds, deletes included. What that takes, as SQL:"
         yield CheckFinding("off", _ABOUT, f"{text}\n{slot.SETUP}")
     elif not lacks and settings.mis.watch in _FOLLOWS:
         yield from _followed(found, streams)
 
 
 def _followed(found: slot.SlotFacts, streams: Sequence[Stream]) -> Iterator[CheckFinding]:
-    """How the slot is, and which tables it does not tell everything of."""
+    """How the slot is, and which tables it does not say everything about."""
     reader = f"read by process {found.reader}" if found.reader else "nobody reads it now"
     text = f"slot {found.name}: {reader}; the server keeps {figure.megabytes(found.kept)} of its log for it"
     grave = slot.is_much(found.kept, found.wal_status)

@@ -40,9 +40,9 @@ def _by_state(known: History, settings: Settings, *, kept: Sequence[Hold], now: 
         case State.READY:
             yield from _ready(entry, settings, kept=kept, now=now)
         case State.SENDING:
-            yield "It is being sent", "The answer is awaited. Nothing can be changed until it is there."
+            yield "It is being sent", "Its answer is awaited. Nothing can be changed until then."
         case State.DELIVERED:
-            yield from _delivered(entry)
+            yield from _delivered(known)
         case State.DISCARDED:
             yield "It does not go out", "If that was a mistake:"
             yield "", _settle(entry, "resend", "…")
@@ -71,7 +71,10 @@ def _doubt(known: History, settings: Settings, *, now: datetime) -> Iterator[Lin
     yield "", f"it is not there       {_settle(entry, 'resend', 'not in PA2')}"
     yield "", f"it must not go out    {_settle(entry, 'discard', '…')}"
     if entry.resource == "loan_draft":
-        yield "By itself", "If the coordinator publishes it, the relay sees that at its next look and settles it alone."
+        yield (
+            "By itself",
+            "If the coordinator publishes it, the relay sees that at its next look, and settles it alone.",
+        )
     else:
         yield "If nobody decides", "it stays as it is, and is not sent."
 
@@ -94,21 +97,27 @@ def _waiting(entry: Entry) -> Iterator[Line]:
         yield "Leave it out", _settle(entry, "discard", "…")
         yield "If nobody decides", "it is not sent, and Kiva bills the loan as if it were repaid on schedule."
     else:
-        yield "By itself", "It goes when that is gone. Nothing is lost, nothing needs you."
+        yield "By itself", "It goes as soon as that has changed. Nothing is lost, nothing needs you."
 
 
 def _ready(entry: Entry, settings: Settings, *, kept: Sequence[Hold], now: datetime) -> Iterator[Line]:
     for held in kept:
-        yield "It is held", hold_words.sentence(held, settings, now=now)
-        yield "", hold_words.release(held.what) if not held.why.lifts_itself else "The relay lifts this by itself."
+        yield "Why it waits", hold_words.sentence(held, settings, now=now)
+        yield (
+            "",
+            hold_words.release(held.what)
+            if not held.why.lifts_itself
+            else "Nothing to release: the relay lifts this by itself.",
+        )
     if not kept:
         yield "By itself", f"It is sent, once, when it is due: {figure.moment(entry.due_at, settings, at=now)}."
     yield "Typed into PA2", _settle(entry, "delivered", "typed by hand")
     yield "It must not go out", _settle(entry, "discard", "…")
 
 
-def _delivered(entry: Entry) -> Iterator[Line]:
-    receipt = entry.receipt or {}
+def _delivered(known: History) -> Iterator[Line]:
+    entry, receipt = known.entry, known.entry.receipt or {}
+    cancelled = any(one.kind == "left_scope" and one.ended_at is None for one in known.divergences)
     yield "How we know", words.why(entry)
     for name, value in sorted(receipt.items()):
         if name not in ("problems", "note"):
@@ -116,7 +125,7 @@ def _delivered(entry: Entry) -> Iterator[Line]:
     for problem in receipt.get("problems", ()):
         said = problem.get("details") or problem.get("message") or problem.get("code")
         yield "Kiva's own words", f"{problem.get('severity', 'problem')}: “{said}”"
-    if entry.resource != "repayment":
+    if entry.resource != "repayment" and not cancelled:
         yield "Deleted in PA2?", f"To send what the MIS says now:   {_settle(entry, 'resend', 'deleted in PA2')}"
 
 
@@ -129,7 +138,7 @@ def _more(known: History, before: Entry | None) -> Iterator[Line]:
             yield "Cancelled in the MIS", f"Delete it in {PLACES[entry.resource]}, then:"
         for one in divergence.fields:
             yield "Changed in the MIS", words.difference(one, entry.currency)
-        yield "When dealt with", f"sudo kiva-relay review done {entry.id}"
+        yield "When it is done", f"sudo kiva-relay review done {entry.id}"
     if before is not None and entry.resource == "repayment" and before.id != entry.id:
         yield "Before", f"{figure.amount(before.amount, before.currency)} (#{before.id}, report of {before.period})"
     if entry.publish_by is not None and entry.done_at is None:

@@ -39,7 +39,7 @@ from kiva_relay.outbox.database import Outbox
 Config = Annotated[
     Path | None,
     typer.Option(
-        "--config", metavar="FILE", help="The configuration. Else KIVA_RELAY_CONFIG, /etc/kiva-relay/config.yaml."
+        "--config", metavar="FILE", help="The configuration; else KIVA_RELAY_CONFIG, else /etc/kiva-relay/config.yaml."
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
@@ -48,7 +48,7 @@ Note = Annotated[str, typer.Option("--note", metavar="TEXT", help="Why, for the 
 Loan = Annotated[str | None, typer.Option("--loan", metavar="ID", help="The loan id, as PA2 shows it.")]
 Override = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="A setting for this time only, as mis.poll_every=5s."),
+    typer.Option("--set", metavar="KEY=VALUE", help="A setting for this run only, like mis.poll_every=5s."),
 ]
 
 STYLES: Mapping[str, str] = {
@@ -243,7 +243,9 @@ def agreed(question: str, *, yes: bool) -> bool:
     if yes:
         return True
     if not sys.stdin.isatty():
-        raise UsageError(f"{question}  Nobody is there to answer; nothing was done.", hint="Say yes beforehand: --yes")
+        raise UsageError(
+            f"{question}  There is nobody to answer; nothing was done.", hint="To say yes beforehand: --yes"
+        )
     sys.stdout.write(f"{question} [y/N] ")
     sys.stdout.flush()
     return sys.stdin.readline().strip().lower() in _YES

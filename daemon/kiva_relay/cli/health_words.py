@@ -179,7 +179,7 @@ def _for_persons(one: finding.ForPersons) -> Said:
     if one.refused:
         parts.append(f"{one.refused:,} refused")
     return f"For a person: {words.joined(parts)}. Nothing is lost, nothing was sent twice.", (
-        "None of these is sent until somebody has looked.",
+        "None of this is sent until somebody has looked.",
         words.to_type("The list", "sudo kiva-relay review"),
     )
 

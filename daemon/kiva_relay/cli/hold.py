@@ -11,7 +11,7 @@ What = Annotated[str, typer.Argument(metavar="WHAT", help="all, loan_draft, repa
 
 
 def command(what: What, config: frame.Config = None, *, note: frame.Note = "", as_json: frame.AsJson = False) -> int:
-    """Stop sending something. The MIS is still read, nothing is lost; `release` sends what was held."""
+    """Stop sending something. The MIS is still being read, nothing is lost; `release` sends what was held."""
     note = words.why_is_said(note)
     settings = frame.load(config)
     with frame.outbox(settings) as outbox, outbox.begin() as tx:
@@ -28,9 +28,9 @@ def command(what: What, config: frame.Config = None, *, note: frame.Note = "", a
     name = words.capital(hold_words.named(chosen))
     frame.verdict(
         "HELD",
-        f"{name}: {'held' if fresh else 'was held already'}. Nothing is lost.\n"
-        f"Ready, and kept back: {words.counted(kept.ready)}. What is being sent at this moment is finished.\n"
-        "The MIS is still read. None of it is sent until somebody releases it:\n"
+        f"{name}: {'held' if fresh else 'already held'}. Nothing is lost.\n"
+        f"Ready, and kept back: {words.counted(kept.ready)}. A request that is under way is still completed.\n"
+        "The MIS is still being read. None of it is sent until somebody releases it:\n"
         f"{hold_words.release(chosen)}",
     )
     return 0

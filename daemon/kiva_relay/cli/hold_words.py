@@ -24,7 +24,7 @@ _FOLLOWS = {
 def held(one: HeldBack, settings: Settings, *, now: datetime) -> tuple[str, list[str]]:
     """The sentence, and the lines below it."""
     kept, present = one.kept, one.kept.hold
-    lines = [f"Ready, and kept back: {words.counted(kept.ready)}. Nothing is lost; the MIS is still read."]
+    lines = [f"Ready, and kept back: {words.counted(kept.ready)}. Nothing is lost; the MIS is still being read."]
     if one.adopted:
         lines.append(f"At Kiva already, under the same loan id, and so not sent: {words.counted(one.adopted)}.")
     lines += known(present)

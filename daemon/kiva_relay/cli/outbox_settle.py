@@ -19,8 +19,8 @@ _MOST = 500
 
 _FOLLOWS: dict[Verb, str] = {
     "delivered": "The relay takes {them} as being at Kiva, and never sends {them}.",
-    "resend": "The relay sends {them} again. What Kiva has all the same, it then has twice: look in PA2 first.",
-    "discard": "The relay does not send {them}. Another word of yours can change that later.",
+    "resend": "The relay sends {them} again. What Kiva does have, it will then have twice: look in PA2 first.",
+    "discard": "The relay does not send {them}. You can change that later.",
 }
 
 Numbers = Annotated[list[int] | None, typer.Argument(metavar="[ID…]", help="The entries' numbers.")]
@@ -44,7 +44,7 @@ def command(
     yes: frame.Yes = False,
     as_json: frame.AsJson = False,
 ) -> int:
-    """Decide about entries, by their numbers or by a filter. All of them or, if one cannot be, none."""
+    """Decide about entries, by their numbers or by a filter: about all of them or, if one cannot be settled, none."""
     verb = _verb(delivered=delivered, resend=resend, discard=discard)
     if not numbers and not any((resource, state, reason, loan)):
         raise errors.UsageError(
@@ -58,7 +58,7 @@ def command(
         with outbox.read() as tx:
             chosen = _chosen(tx, numbers or [], filtered, filters=any((resource, state, reason, loan)))
         if not chosen:
-            raise errors.UsageError("No entry is like that. Nothing was changed.", hint="kiva-relay outbox list")
+            raise errors.UsageError("No entry matches. Nothing was changed.", hint="kiva-relay outbox list")
         if not as_json:
             frame.header(settings)
             _show(chosen, verb, settings)
@@ -72,9 +72,7 @@ def command(
     for entry in settled:
         frame.say(f"  {words.name(entry)}   {_became(entry, verb)}")
     frame.say()
-    frame.say(
-        f"Written down with your name and note. It can be settled again: sudo kiva-relay outbox show {settled[0].id}"
-    )
+    frame.say(f"Recorded with your name and note. It can be settled again: sudo kiva-relay outbox show {settled[0].id}")
     return 0
 
 
@@ -103,7 +101,7 @@ def _chosen(tx: Connection, numbers: list[int], filtered: Filter, *, filters: bo
         page = listing.entries(tx, filtered)
         if page.total > _MOST:
             raise errors.UsageError(
-                f"That is {page.total:,} entries; at most {_MOST} are settled at once. Nothing was changed.",
+                f"That is {page.total:,} entries; at most {_MOST} can be settled at once. Nothing was changed.",
                 hint="Choose more narrowly: --loan, --state, --reason, --resource",
             )
         movable = [entry for entry in page.entries if entry.state in listing.OPEN or filtered.states]
@@ -132,7 +130,7 @@ def _settle(outbox: Outbox, chosen: list[Entry], verb: Verb, *, note: str) -> li
     except errors.UsageError as error:
         if len(chosen) == 1:
             raise
-        raise errors.UsageError(f"{error} Nothing was changed, also of the others.", hint=error.hint) from error
+        raise errors.UsageError(f"{error} Nothing was changed, nor any of the others.", hint=error.hint) from error
     except store.Overtaken as error:
         raise errors.UsageError(
             "The relay moved one of them while you were looking. Nothing was changed.", hint=frame.with_sudo()

@@ -24,6 +24,11 @@ _LIFTED: Mapping[Lifter, str] = {
     Lifter.COMPARISON: "the relay is comparing all rows with the edited mapping, and lifts it when it has",
 }
 
+_INSTEAD: Mapping[Lifter, str] = {
+    Lifter.KIVA: "kiva-relay check       shows what Kiva says",
+    Lifter.COMPARISON: "kiva-relay status      shows how far it is",
+}
+
 Limit = Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="Let N go; the rest stays held.")]
 Anyway = Annotated[bool, typer.Option("--anyway", help="Also what the relay would lift itself, before it is sure.")]
 
@@ -48,7 +53,7 @@ def command(
         with outbox.read() as tx:
             chosen = hold_words.target(what, listing.streams(tx))
             plan = release.plan(listing.kept_back(tx), chosen, anyway=anyway)
-            _must_be_possible(tx, what, chosen, plan, limit=limit)
+            _must_be_possible(tx, settings, what, chosen, plan, limit=limit)
         if not as_json:
             frame.header(settings)
             _show(outbox, settings, chosen, plan, limit=limit)
@@ -68,14 +73,15 @@ def command(
     return 0
 
 
-def _must_be_possible(tx: Connection, written: str, chosen: str, plan: ReleasePlan, *, limit: int | None) -> None:
+def _must_be_possible(
+    tx: Connection, settings: Settings, written: str, chosen: str, plan: ReleasePlan, *, limit: int | None
+) -> None:
     if not plan.go and plan.stay:
-        why = plan.stay[0].hold.why
-        again = f"sudo kiva-relay release {chosen} --anyway"
+        lifter = plan.stay[0].hold.why.lifter
         raise errors.UsageError(
-            f"{words.capital(hold_words.named(chosen))}: {why.words}. Nothing to release:"
-            f" {_LIFTED[why.lifter]}. Nothing was released.",
-            hint=f'{_instead(why.lifter)}\nTo release it all the same:   {again} --note "…"',
+            f"{hold_words.sentence(plan.stay[0].hold, settings, now=frame.now())} Nobody has to release it:"
+            f" {_LIFTED[lifter]}. Nothing was released.",
+            hint=f"{_INSTEAD[lifter]}\nTo release it all the same:   {hold_words.release(chosen, more=' --anyway')}",
         )
     if not plan.go:
         others = sorted({one.what for one in hold.in_force(tx) if not one.why.lifts_itself})
@@ -89,10 +95,6 @@ def _must_be_possible(tx: Connection, written: str, chosen: str, plan: ReleasePl
             f"--limit counts entries of a resource; {written} is a mapping. Nothing was released.",
             hint=hold_words.release(chosen),
         )
-
-
-def _instead(lifter: Lifter) -> str:
-    return "kiva-relay check" if lifter is Lifter.KIVA else "kiva-relay status      shows how far it is"
 
 
 def _show(outbox: Outbox, settings: Settings, chosen: str, plan: ReleasePlan, *, limit: int | None) -> None:
@@ -113,7 +115,7 @@ def _show(outbox: Outbox, settings: Settings, chosen: str, plan: ReleasePlan, *,
         page = listing.entries(tx, chosen_filter, limit=min(limit or _SHOWN, _SHOWN))
     frame.say()
     if not page.total:
-        frame.say("  Nothing is ready at present. What comes later goes without asking.")
+        frame.say("  Nothing is ready now. What comes later goes without asking.")
     for entry in page.entries:
         money = figure.amount(entry.amount, entry.currency)
         frame.say(f"  {words.name(entry)}   {words.noun(entry.resource)}   {money}".rstrip())

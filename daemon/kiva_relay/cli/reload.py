@@ -31,7 +31,7 @@ def command(config: frame.Config = None, *, yes: frame.Yes = False) -> int:
     ]
     if failures:
         more = [f"and {len(failures) - _SHOWN} more"] if len(failures) > _SHOWN else []
-        said = f"{counted(len(failures), 'example')} do not pass any more."
+        said = f"{counted(len(failures), 'example')} no longer pass."
         frame.verdict("NOTE", "\n".join([said, *failures[:_SHOWN], *more]))
         frame.say("        kiva-relay mapping test      shows what differs")
         if not frame.agreed("Put it in force all the same?", yes=yes):
@@ -71,8 +71,8 @@ def _fitting(settings: Settings) -> list[Document]:
 def ask(outbox: Outbox, clock: Clock) -> int:
     """Ask the running relay, and wait for what it says."""
     with outbox.begin() as tx:
-        told = heartbeat.read(tx)
-        if told is None or clock.now() - datetime.fromisoformat(told["beats_at"]) > _PULSE_IS_OLD:
+        last = heartbeat.read(tx)
+        if last is None or clock.now() - datetime.fromisoformat(last["beats_at"]) > _PULSE_IS_OLD:
             frame.say("The files are good. No relay is running: they take effect when it starts.")
             return 0
         asked = reload.ask(tx, now=clock.now())

@@ -9,7 +9,7 @@ from kiva_relay.cli import frame, named_entry, words
 from kiva_relay.outbox import settlement, store
 from kiva_relay.outbox.entry import Entry
 
-Numbers = Annotated[list[int], typer.Argument(metavar="ID…", help="The numbers (n°) that review shows.")]
+Numbers = Annotated[list[int], typer.Argument(metavar="ID…", help="The numbers (#) that review shows.")]
 
 
 def command(
@@ -22,17 +22,19 @@ def command(
         with frame.outbox(settings) as outbox, outbox.begin() as tx:
             for number in dict.fromkeys(numbers):
                 entry = named_entry.by_number(tx, number)
-                whole = settlement.done(tx, entry, by=frame.person(), note=note, now=frame.now())
-                done.append((entry, whole))
+                complete = settlement.done(tx, entry, by=frame.person(), note=note, now=frame.now())
+                done.append((entry, complete))
     except store.Overtaken as error:
         raise errors.UsageError(
             "The relay moved one of them just now. Nothing was changed.", hint=frame.with_sudo()
         ) from error
     if as_json:
-        frame.print_json([{"number": entry.id, "loan_id": entry.loan_id, "done": whole} for entry, whole in done])
+        frame.print_json([{"number": entry.id, "loan_id": entry.loan_id, "done": complete} for entry, complete in done])
         return 0
     frame.header(settings)
-    for entry, whole in done:
-        said = "done, off the list" if whole else "the change in the MIS is marked as seen; the rest stays on the list"
+    for entry, complete in done:
+        said = (
+            "done, off the list" if complete else "the change in the MIS is marked as seen; the rest stays on the list"
+        )
         frame.say(f"  {words.name(entry)}   {words.noun(entry.resource)}: {said}")
     return 0

@@ -94,7 +94,8 @@ def rest(one: Rest, facts: Situation, *, tasks: bool) -> Iterator[str]:
         verb = "waits for its loan" if one.journals_waiting == 1 else "wait for their loans"
         yield f"{_number(one.journals_waiting, 'follow-up')} {verb} to be published. Nothing to do."
     if one.under_way:
-        yield f"On their way by themselves: {words.counted(one.under_way)}."
+        when = "when Kiva answers" if one.kiva_away_since is not None else "by itself"
+        yield f"To be sent {when if one.running else 'when the relay runs'}: {words.counted(one.under_way)}."
     if one.running:
         last = one.delivered_until
         until = "" if last is None else f" up to {figure.moment(last, facts.settings, at=facts.now)}"
@@ -135,7 +136,7 @@ def _too_old(one: task.TooOldToPublish) -> Said:
     return f"{_number(len(one.entries), 'draft')} that can no longer be published", [
         *(_line(entry, f"the last day was {_day(entry)}") for entry in one.entries),
         "PA2 takes loans disbursed less than 30 days ago. Delete what is still a draft; what is published is fine.",
-        f"In both cases: {_tell(one.entries[0], 'is done')}",
+        f"Either way, {_lower(_tell(one.entries[0], 'is done'))}",
     ]
 
 
@@ -194,7 +195,7 @@ def _correct(one: task.CorrectRefused) -> Said:
 def _with_day(draft: Unpublished) -> str:
     entry = draft.entry
     text = f"{words.name(entry)}   by {_day(entry)}"
-    asked = [_ASKED_IN_PA2.get(field, field) for field in draft.needed]
+    asked = dict.fromkeys(_ASKED_IN_PA2.get(field, field.rpartition(".")[2]) for field in draft.needed)
     return f"{text}   still to add in PA2: {', '.join(asked)}" if asked else text
 
 
@@ -206,6 +207,10 @@ def _warnings(draft: Unpublished, *, named: bool = False) -> Iterator[str]:
 
 def _tell(entry: Entry, what: str) -> str:
     return f"Tell the administrator: “{words.number(entry.id)} {what}”."
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
 
 
 def _line(entry: Entry, more: str = "") -> str:

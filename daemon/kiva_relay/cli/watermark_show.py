@@ -9,7 +9,7 @@ from kiva_relay.outbox.watermark import Watermark
 from kiva_relay.source import position
 
 _COLUMNS = ("mapping", "read until", "how", "reads again from", "generation", "rows known", "reading all of it")
-_WALKS = {"backfill": "for the first time", "sweep": "anew", "leaving": "anew, its last part"}
+_SCANS = {"backfill": "for the first time", "sweep": "again", "leaving": "again, its last part"}
 
 
 def command(config: frame.Config = None, *, as_json: frame.AsJson = False) -> None:
@@ -26,23 +26,23 @@ def command(config: frame.Config = None, *, as_json: frame.AsJson = False) -> No
     rows = [_row(marks[name], known.get(name, 0), settings, now=now) for name in sorted(marks)]
     frame.table(_COLUMNS, rows, right=("generation", "rows known"))
     if not rows:
-        frame.say("  Nothing was read yet.")
+        frame.say("  Nothing has been read yet.")
     frame.say()
-    frame.say('Read all of it anew, from the beginning:   sudo kiva-relay watermark set --note "…"')
+    frame.say('Read all of it again, from the beginning:   sudo kiva-relay watermark set --note "…"')
 
 
 def _row(mark: Watermark, known: int, settings: Settings, *, now: datetime) -> tuple[object, ...]:
     until = (
         "the beginning" if mark.w is None or mark.moved_at is None else figure.moment(mark.moved_at, settings, at=now)
     )
-    scan = "" if mark.scan is None else _WALKS[mark.scan]
+    scan = "" if mark.scan is None else _SCANS[mark.scan]
     if mark.scan_after is not None:
         scan += f", after key {mark.scan_after}"
     return mark.stream, until, mark.mode, _again_from(mark, settings, now=now), mark.generation, known, scan
 
 
 def _again_from(mark: Watermark, settings: Settings, *, now: datetime) -> str:
-    """From where the next look reads, for what was open at the last one may have ended by now."""
+    """Where the next look begins: what was open at the last one may have ended since."""
     if mark.w is None or mark.mode == "compare":
         return ""
     place = position.parse(mark.w)

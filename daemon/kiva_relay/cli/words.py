@@ -150,7 +150,7 @@ def difference(one: Mapping[str, str], currency: str | None) -> str:
     """`amount   sent: 250 000 XOF   now in the MIS: 300 000 XOF`; of a name only that it differs."""
     field = one["field"]
     if is_personal(field):
-        return f"{field} is another one in the MIS now"
+        return f"{field} is different in the MIS now"
     is_amount = _last(field) == "amount"
     was, now_is = (
         figure.amount(one[side], currency) if is_amount else one[side] or "(nothing)" for side in ("was", "is")

@@ -68,7 +68,7 @@ REASONS: Mapping[str, Reason] = {
         known=(
             "Last attempt in the outbox: {outbox}; in the witness: {witness}. Was a backup put back?",
             "Taken from the witness: {delivered} delivered; {in_doubt} in doubt, for a person.",
-            "{positions} positions are sent again; that does no harm.",
+            "Positions that are sent again, which does no harm: {positions}.",
             "What persons decided since the backup was made is lost: it has to be decided again.",
         ),
         look=(("What stays open", "sudo kiva-relay outbox recover"),),
@@ -82,7 +82,7 @@ REASONS: Mapping[str, Reason] = {
             "Was the outbox restored on a new machine? Then only PA2 knows what it lacks.",
         ),
         look=(
-            ("Take drafts that are there", 'sudo kiva-relay outbox adopt --csv in-pa2.csv --note "seen in PA2"'),
+            ("Drafts in PA2", 'sudo kiva-relay outbox adopt --csv in-pa2.csv --note "seen in PA2"'),
             ("What stays open", "sudo kiva-relay outbox recover"),
         ),
     ),
@@ -95,8 +95,8 @@ REASONS: Mapping[str, Reason] = {
         ),
         look=(
             ("How far that is", "sudo kiva-relay watermark show"),
-            ("What Kiva has and the MIS lost, or has under another row", "sudo kiva-relay review"),
-            ("When it is complete", 'sudo kiva-relay watermark set --note "complete"'),
+            ("Lost in the MIS", "sudo kiva-relay review"),
+            ("When complete", 'sudo kiva-relay watermark set --note "complete"'),
         ),
     ),
     "mapping_examined": Reason(
