@@ -50,7 +50,7 @@ def pages() -> list[Path]:
 
 
 def rendered(text: str) -> str:
-    """A page with its rendered parts written anew."""
+    """A page with its rendered parts written again."""
     return _PART.sub(lambda part: f"{part[1]}\n{PARTS[part[2]]().strip()}\n\n{part[3]}", text)
 
 
@@ -128,6 +128,7 @@ _TABLES: Mapping[str, str] = {
     "meta": "facts about the outbox itself: destination, MIS, its own id, the relay's heartbeat",
     "lease": "who is the active relay, with a fence that grows with each holder",
     "watermark": "how far each mapping has read the MIS, and the scan (backfill, sweep) that is under way",
+    "scan": "how far the latest scan of each mapping is, and what it found",
     "captured": "each key that was seen, with the hash of its content; nothing personal",
     "entry": "one row for each thing owed to Kiva, in each of its versions",
     "batch": "one row for each request",
@@ -247,7 +248,7 @@ def stale() -> Iterator[Path]:
 
 
 def main() -> int:
-    """Write every stale page anew, and name it."""
+    """Write every stale page again, and name it."""
     for page in stale():
         page.write_text(rendered(page.read_text(encoding="utf-8")), encoding="utf-8")
         sys.stdout.write(f"{page.relative_to(ROOT)}\n")

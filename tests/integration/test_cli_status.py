@@ -12,8 +12,8 @@ import pytest
 
 from kiva_relay import cli
 from kiva_relay.outbox import hold
+from kiva_relay.outbox.heartbeat import Reachability
 from kiva_relay.outbox.reason import REASONS
-from kiva_relay.service.heartbeat import Reachability
 from testbed.rig import full_outbox
 from testbed.rig.full_outbox import Told
 from testbed.rig.outboxes import migrated

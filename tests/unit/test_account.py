@@ -12,13 +12,13 @@ import pytest
 from kiva_relay.account import copies, deadline, finding, health, release, task
 from kiva_relay.account.copies import Copies, Possible
 from kiva_relay.account.finding import HealthFinding, Verdict
-from kiva_relay.account.heartbeat import ALIVE_FOR, LastHeartbeat, ServerHealth, StreamStanding
 from kiva_relay.account.situation import Situation
 from kiva_relay.account.task import Task, When
 from kiva_relay.cli import frame, health_words, hold_words, task_words
 from kiva_relay.config.settings import Settings
 from kiva_relay.outbox import history, listing, mirror
 from kiva_relay.outbox.entry import Entry
+from kiva_relay.outbox.heartbeat import ALIVE_FOR, Heartbeat, JobHealth, Reachability, StreamHealth
 from kiva_relay.outbox.hold import Hold
 from kiva_relay.outbox.listing import Kept
 from kiva_relay.outbox.reason import REASONS, Lifter
@@ -40,16 +40,17 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
         return frame.load(configuration.write(tmp_path_factory.mktemp("account")))
 
 
-def beating(**changes: Any) -> LastHeartbeat:
-    good = ServerHealth(last_good=NOW - timedelta(seconds=2))
+def beating(**changes: Any) -> Heartbeat:
+    good = Reachability(last_good=NOW - timedelta(seconds=2))
     values: dict[str, Any] = {
         "beats_at": NOW - timedelta(seconds=2),
         "started_at": NOW - timedelta(hours=1),
         "pid": 4711,
+        "version": "0.1.0",
         "mis": good,
         "kiva": good,
     }
-    return LastHeartbeat(**values | changes)
+    return Heartbeat(**values | changes)
 
 
 @pytest.fixture
@@ -131,8 +132,8 @@ def test_what_is_under_way_is_normal_and_says_when_it_goes(good: Situation) -> N
     assert late.due is None
 
 
-AWAY = ServerHealth(last_good=NOW - 9 * MINUTE, away_since=NOW - 5 * MINUTE, words="503")
-MADE = StreamStanding(made=True, live=True)
+AWAY = Reachability(last_good=NOW - 9 * MINUTE, away_since=NOW - 5 * MINUTE, words="503")
+MADE = StreamHealth(made=True, live=True)
 OLD = NOW - timedelta(days=9)
 
 DIFFERENT: list[tuple[str, Verdict, dict[str, Any]]] = [
@@ -142,11 +143,12 @@ DIFFERENT: list[tuple[str, Verdict, dict[str, Any]]] = [
     ("mapping_unfit", Verdict.STOPPED, {"heartbeat": beating(stopped_streams={"journal": "no column note"})}),
     ("kiva_away", Verdict.WAITING, {"heartbeat": beating(kiva=AWAY)}),
     ("mis_away", Verdict.WAITING, {"heartbeat": beating(mis=AWAY)}),
-    ("mis_not_read_yet", Verdict.NOTE, {"heartbeat": beating(mis=ServerHealth())}),
-    ("stream_broken", Verdict.NOTE, {"heartbeat": beating(stream=replace(MADE, live=False))}),
-    ("stream_piles", Verdict.NOTE, {"heartbeat": beating(stream=replace(MADE, kept=slot.MUCH_KEPT + 1))}),
-    ("stream_piles", Verdict.NOTE, {"heartbeat": beating(stream=replace(MADE, wal_status="unreserved"))}),
+    ("mis_not_read_yet", Verdict.NOTE, {"heartbeat": beating(mis=Reachability())}),
+    ("stream_broken", Verdict.NOTE, {"heartbeat": beating(replication=replace(MADE, live=False))}),
+    ("stream_piles", Verdict.NOTE, {"heartbeat": beating(replication=replace(MADE, kept=slot.MUCH_KEPT + 1))}),
+    ("stream_piles", Verdict.NOTE, {"heartbeat": beating(replication=replace(MADE, wal_status="unreserved"))}),
     ("list_old", Verdict.NOTE, {"heartbeat": beating(started_at=OLD - MINUTE), "refresh": mirror.Refresh(1, OLD, OLD)}),
+    ("job_late", Verdict.NOTE, {"heartbeat": beating(jobs=(JobHealth("sweep"), JobHealth("purge", overdue=90.0)))}),
     ("for_persons", Verdict.NOTE, {"doubts": (entry(),)}),
     ("for_persons", Verdict.NOTE, {"refused": (entry(),)}),
     ("for_persons", Verdict.NOTE, {"decisions": (entry(),)}),

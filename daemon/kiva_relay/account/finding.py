@@ -144,6 +144,18 @@ class SendingSwitchedOff:
 
 
 @dataclass(frozen=True)
+class JobLate:
+    """A job of the schedule that did not run when it should have. `error` is how it ended last, empty when well."""
+
+    code: ClassVar = "job_late"
+    verdict: ClassVar = Verdict.NOTE
+    job: str
+    by: timedelta
+    last_run: datetime | None
+    error: str
+
+
+@dataclass(frozen=True)
 class ForPersons:
     """What waits for a person. `doubts` are the numbers of entries; the rest are counts."""
 
@@ -191,6 +203,7 @@ HealthFinding = (
     | ListBeingRead
     | ListOld
     | SendingSwitchedOff
+    | JobLate
     | ForPersons
     | EditedNotInForce
     | AllDelivered

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
 
 from kiva_relay.account import finding
 from kiva_relay.account.finding import HealthFinding, Verdict
@@ -36,6 +37,7 @@ def findings(facts: Situation) -> list[HealthFinding]:
         _stream,
         _list,
         _sending,
+        _jobs,
         _persons,
         _edited,
     )
@@ -101,13 +103,13 @@ def _mis(facts: Situation) -> Iterator[HealthFinding]:
 
 def _stream(facts: Situation) -> Iterator[HealthFinding]:
     """The MIS's stream of changes, where somebody made one: broken off, or filling the MIS's disk."""
-    if facts.running is None or not facts.running.stream.made:
+    stream = None if facts.running is None else facts.running.replication
+    if facts.running is None or stream is None or not stream.made:
         return
-    stream = facts.running.stream
     if not stream.live and facts.running.mis.away_since is None:
         yield finding.StreamBroken(stream.why)
     if slot.is_much(stream.kept, stream.wal_status):
-        yield finding.StreamPiles(stream.kept)
+        yield finding.StreamPiles(stream.kept or 0)
 
 
 def _list(facts: Situation) -> Iterator[HealthFinding]:
@@ -135,6 +137,13 @@ def _persons(facts: Situation) -> Iterator[HealthFinding]:
             divergences=len(facts.divergences),
             refused=len(facts.refused),
         )
+
+
+def _jobs(facts: Situation) -> Iterator[HealthFinding]:
+    if facts.running is not None:
+        for job in facts.running.jobs:
+            if job.overdue > 0:
+                yield finding.JobLate(job.name, timedelta(seconds=job.overdue), last_run=job.last_run, error=job.error)
 
 
 def _edited(facts: Situation) -> Iterator[HealthFinding]:

@@ -10,11 +10,10 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy.engine import Connection
 
-from kiva_relay.account import heartbeat
-from kiva_relay.account.heartbeat import LastHeartbeat
 from kiva_relay.config.settings import Settings
-from kiva_relay.outbox import catalogue, history, listing, mirror, scan, watermark
+from kiva_relay.outbox import catalogue, heartbeat, history, listing, mirror, scan, watermark
 from kiva_relay.outbox.entry import Entry
+from kiva_relay.outbox.heartbeat import Heartbeat
 from kiva_relay.outbox.state import State
 from kiva_relay.resource import window
 
@@ -31,7 +30,7 @@ class Situation:
 
     settings: Settings
     now: datetime
-    heartbeat: LastHeartbeat | None
+    heartbeat: Heartbeat | None
     counts: Mapping[str, Counter[State]]
     held: Mapping[str, int]
     kept: tuple[listing.Kept, ...]
@@ -54,7 +53,7 @@ class Situation:
     report: window.RepaymentReport
 
     @property
-    def running(self) -> LastHeartbeat | None:
+    def running(self) -> Heartbeat | None:
         """The heartbeat of a relay that runs now; None when none does."""
         return self.heartbeat if self.heartbeat is not None and self.heartbeat.is_alive(self.now) else None
 

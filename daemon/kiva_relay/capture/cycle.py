@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 
-import orjson
 from sqlalchemy.engine import Connection
 
 from kiva_relay import errors, log
@@ -23,7 +22,7 @@ from kiva_relay.clock import Clock
 from kiva_relay.config import settings as config
 from kiva_relay.mapping import lookup
 from kiva_relay.mapping.document import Document
-from kiva_relay.outbox import binding, hold, watermark
+from kiva_relay.outbox import binding, hold, meta, watermark
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.watermark import Watermark
 from kiva_relay.resource import window
@@ -36,7 +35,6 @@ _PAGES_A_CYCLE = 5
 _VANISHED = 2
 """So many rows gone from a table's end look like a backup; one is somebody's correction."""
 
-_TIMELINE = "timeline of the MIS"
 
 _log = log.get("capture")
 
@@ -212,8 +210,8 @@ class Capture:
         identity = self._mis.identity()
         with self._outbox.begin() as tx:
             binding.bind_mis(tx, identity, self._settings)
-            if binding.get(tx, "first_start") is None:
-                binding.put(tx, "first_start", self._clock.now().isoformat())
+            if meta.FIRST_START.get(tx) is None:
+                meta.FIRST_START.put(tx, self._clock.now())
             known = watermark.watermarks(tx)
             for name in self._documents:
                 if name not in known:
@@ -265,8 +263,8 @@ class Capture:
         if not timeline or timeline == self._timeline:
             return
         with self._outbox.begin() as tx:
-            before = binding.get(tx, _TIMELINE)
-            binding.put(tx, _TIMELINE, timeline)
+            before = meta.TIMELINE.get(tx)
+            meta.TIMELINE.put(tx, timeline)
             another = before not in (None, timeline)
             for name in self._documents if another else ():
                 watermark.scan_anew(tx, name, now=self._clock.now())
@@ -276,9 +274,9 @@ class Capture:
 
     def _notice_aliases(self, tx: Connection) -> None:
         """Loans whose ids at Kiva were written down anew are looked at again."""
-        stored = orjson.loads(binding.get(tx, "loan ids") or "{}")
+        stored = meta.ALIASES.get(tx) or {}
         if stored != self._aliases:
-            binding.put(tx, "loan ids", orjson.dumps(self._aliases).decode())
+            meta.ALIASES.put(tx, dict(self._aliases))
             changed = {pair[1] for pair in stored.items() ^ self._aliases.items()}
             for resource in RESOURCES:
                 watermark.read_identities_again(tx, resource, changed)

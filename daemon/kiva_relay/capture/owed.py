@@ -21,7 +21,7 @@ from kiva_relay import log, meter
 from kiva_relay.config import settings as config
 from kiva_relay.mapping import lookup, mapper
 from kiva_relay.mapping.document import Document
-from kiva_relay.outbox import binding, divergence, hold, mirror, query, store, table, watermark
+from kiva_relay.outbox import divergence, hold, meta, mirror, query, store, table, watermark
 from kiva_relay.outbox.entry import Entry, Owed
 from kiva_relay.outbox.state import State
 from kiva_relay.outbox.watermark import Captured
@@ -95,8 +95,8 @@ def turn(
     if not now_open.is_open:
         withdraw_positions(tx, reason=CLOSED, now=now)
     expected = {(aliases or {}).get(loan_id, loan_id) for loan_id in mirror.expected(tx)}
-    if binding.get(tx, "report") != now_open.stamp:
-        binding.put(tx, "report", now_open.stamp)
+    if meta.REPORT.get(tx) != now_open.stamp:
+        meta.REPORT.put(tx, now_open.stamp)
         owed = expected
     else:
         owed = expected - _reported(tx, now_open.period)

@@ -9,15 +9,14 @@ changed ones, for a loan has more columns filled later in its life.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
-import orjson
 from sqlalchemy.engine import Connection
 
 from kiva_relay import log
 from kiva_relay.mapping.document import Document
-from kiva_relay.outbox import binding, hold
+from kiva_relay.outbox import hold, meta
 from kiva_relay.source.reader import Content
 from kiva_relay.source.stream import ROOT
 
@@ -82,8 +81,7 @@ def note(
     """Count what a page captured, and hold the stream when values vanished."""
     if not new and not changed:
         return
-    about = f"filled {document.name}"
-    stored = orjson.loads(binding.get(tx, about) or "{}")
+    stored = meta.habits(document.name).get(tx) or {}
     habits: dict[str, _Habit] = {}
     gone: dict[str, int] = {}
     for kind, contents in (("new", new), ("changed", changed)):
@@ -93,7 +91,7 @@ def note(
             found = habit.vanished()
             habit.forget(found)
             gone |= found
-    binding.put(tx, about, orjson.dumps(habits).decode())
+    meta.habits(document.name).put(tx, {kind: asdict(habit) for kind, habit in habits.items()})
     if gone:
         columns = ", ".join(sorted(gone))
         params = {"columns": columns, "empty": max(gone.values()), "of": LAST}

@@ -47,6 +47,8 @@ def said(one: HealthFinding, facts: Situation) -> Said:  # noqa: C901, PLR0912 -
             return _list_old(one)
         case finding.SendingSwitchedOff():
             return _sending_switched_off(facts)
+        case finding.JobLate():
+            return _job_late(one, facts)
         case finding.ForPersons():
             return _for_persons(one)
         case finding.EditedNotInForce():
@@ -162,6 +164,17 @@ def _sending_switched_off(facts: Situation) -> Said:
     return "kiva.send is false: everything is read, mapped and shown, and nothing is sent. Nothing is lost.", (
         f"To send, write kiva: {{send: true}} in {facts.settings.file}, then:",
         words.to_type("Restart", "sudo systemctl restart kiva-relay"),
+    )
+
+
+def _job_late(one: finding.JobLate, facts: Situation) -> Said:
+    last = "It has not run since the relay started"
+    if one.last_run is not None:
+        last = f"It last ran at {_moment(facts, one.last_run)}"
+    ended = f", and ended with {one.error}" if one.error else ""
+    return f"The job “{one.job}” is {figure.length(one.by)} late. Nothing is lost.", (
+        f"{last}{ended}. It is tried again by itself.",
+        words.to_type("What happened", "sudo journalctl -u kiva-relay -n 50"),
     )
 
 

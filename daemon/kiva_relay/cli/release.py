@@ -7,12 +7,12 @@ import typer
 from sqlalchemy.engine import Connection
 
 from kiva_relay import errors
-from kiva_relay.account import heartbeat, release
+from kiva_relay.account import release
 from kiva_relay.account.release import ReleasePlan
 from kiva_relay.cli import figure, frame, hold_words, words
 from kiva_relay.cli.hold import What
 from kiva_relay.config.settings import RESOURCES, Settings
-from kiva_relay.outbox import act, hold, listing
+from kiva_relay.outbox import act, heartbeat, hold, listing
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.listing import Filter, Kept
 from kiva_relay.outbox.reason import Lifter
@@ -64,7 +64,7 @@ def command(
         with outbox.begin() as tx:
             released = _release(tx, chosen, plan.go, note=note, limit=limit)
             left = listing.held(tx)
-            runs = heartbeat.is_alive(tx, frame.now())
+            runs = heartbeat.is_running(tx, frame.now())
     if as_json:
         stays = sorted(kept.hold.reason for kept in plan.stay)
         frame.print_json({"released": chosen, "limit": limit, "holds": released, "stay": stays, "still_held": left})

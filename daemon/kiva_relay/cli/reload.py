@@ -1,7 +1,7 @@
 """`kiva-relay reload`: checks the edited files, then asks the running relay to put them into force."""
 
 import threading
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from kiva_relay.cli import figure, frame, mappings
 from kiva_relay.clock import Clock, SystemClock
@@ -9,14 +9,13 @@ from kiva_relay.config.settings import Settings
 from kiva_relay.errors import ConfigurationError, RelayError, counted
 from kiva_relay.mapping import example
 from kiva_relay.mapping.document import Document
-from kiva_relay.outbox import act
+from kiva_relay.outbox import act, heartbeat
 from kiva_relay.outbox.database import Outbox
-from kiva_relay.service import heartbeat, opening, reload
+from kiva_relay.service import opening, reload
 
 _SHOWN = 5
 _PATIENCE = timedelta(seconds=10)
 _LOOKS_EVERY = 0.1
-_PULSE_IS_OLD = timedelta(seconds=30)
 
 
 def command(config: frame.Config = None, *, yes: frame.Yes = False) -> int:
@@ -71,8 +70,7 @@ def _fitting(settings: Settings) -> list[Document]:
 def ask(outbox: Outbox, clock: Clock) -> int:
     """Ask the running relay, and wait for what it says."""
     with outbox.begin() as tx:
-        last = heartbeat.read(tx)
-        if last is None or clock.now() - datetime.fromisoformat(last["beats_at"]) > _PULSE_IS_OLD:
+        if not heartbeat.is_running(tx, clock.now()):
             frame.say("The files are good. No relay is running: they take effect when it starts.")
             return 0
         asked = reload.ask(tx, now=clock.now())

@@ -8,11 +8,10 @@ from typing import Annotated
 import typer
 
 from kiva_relay import errors, log
-from kiva_relay.account import heartbeat
 from kiva_relay.cli import comparison, figure, frame, mappings
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
-from kiva_relay.outbox import act, scan, watermark
+from kiva_relay.outbox import act, heartbeat, scan, watermark
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.scan import ScanProgress
 from kiva_relay.service import relay
@@ -44,7 +43,7 @@ def go(settings: Settings, kind: str, names: Sequence[str], *, note: str) -> int
     with frame.outbox(settings) as outbox:
         began = _begin(outbox, kind, names, note=note)
         with outbox.read() as tx:
-            alive = heartbeat.is_alive(tx, frame.now())
+            alive = heartbeat.is_running(tx, frame.now())
     try:
         if alive:
             with frame.outbox(settings) as outbox:

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from kiva_relay.account import deadline, finding, health, heartbeat, situation
+from kiva_relay.account import deadline, finding, health, situation
 from kiva_relay.account.finding import HealthFinding, Verdict
-from kiva_relay.account.heartbeat import LastHeartbeat
 from kiva_relay.account.situation import Situation
 from kiva_relay.cli import figure, frame, health_words, scans
 from kiva_relay.outbox import catalogue
+from kiva_relay.outbox.heartbeat import Heartbeat
 from kiva_relay.outbox.state import State
 
 _COLUMNS = ("", "waiting", "in doubt", "refused", "held", "delivered today", "this month")
@@ -27,11 +27,10 @@ def command(config: frame.Config = None, *, as_json: frame.AsJson = False) -> in
     with frame.outbox(settings) as outbox:
         with outbox.read() as tx:
             facts = situation.gather(tx, settings, now=frame.now())
-            stored = heartbeat.stored_form(tx)
         size = outbox.size()
     found = health.findings(facts)
     if as_json:
-        frame.print_json(_json(facts, found) | {"heartbeat": stored})
+        frame.print_json(_json(facts, found))
     else:
         frame.header(settings)
         _show(facts, found, size=size)
@@ -74,8 +73,8 @@ def _mis(facts: Situation) -> Iterator[str]:
     last = facts.heartbeat
     modes = _modes(last) if last is not None else ""
     yield f"{_read(facts)}{modes}"
-    if last is not None and last.stream.live:
-        yield f"its stream is followed; it keeps {figure.megabytes(last.stream.kept)} of its log for the relay"
+    if last is not None and last.replication is not None and last.replication.live:
+        yield f"its stream is followed; it keeps {figure.megabytes(last.replication.kept)} of its log for the relay"
         if set(last.modes.values()) - {"replication"}:
             yield "also polled, until the transactions that were open before the stream was followed have ended"
     if last is not None and last.horizon_age > _PINNED:
@@ -97,7 +96,7 @@ def _read(facts: Situation) -> str:
     return f"last change read {_moment(facts, max(moved))}" if moved else "not read yet"
 
 
-def _modes(last: LastHeartbeat) -> str:
+def _modes(last: Heartbeat) -> str:
     """In which way each mapping notices changes: `, watched by xmin: a b, watched by sweep: c`."""
     kinds: dict[str, list[str]] = {}
     for stream in sorted(last.modes):
@@ -126,6 +125,7 @@ def _json(facts: Situation, found: Sequence[HealthFinding]) -> dict[str, Any]:
         "partner_id": facts.settings.kiva.partner_id,
         "at": facts.now,
         "running": facts.running is not None,
+        "heartbeat": facts.heartbeat,
         "resources": {
             resource: {
                 "states": {state.value: facts.counts[resource][state] for state in State},
