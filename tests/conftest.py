@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import sqlite3
+import threading
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -17,12 +19,21 @@ from testbed.database import mariadb_found, postgres, postgres_found
 from testbed.institution import book, fineract
 from testbed.kiva import control, server
 from testbed.kiva.config import KivaConfig
-from testbed.rig import site, streamed
+from testbed.rig import site, streamed, temporary
 
 _numbers = itertools.count(1)
 
 if binaries := os.environ.get(postgres_found.VARIABLE):
     postgres._binaries = lambda: Path(binaries)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin a run that ends in order, whoever ends it, in a folder of our own, whoever was here before us."""
+    temporary.be_ours(config)
+    if threading.current_thread() is threading.main_thread():
+        # SIGTERM runs no `finally`: what a test has started would stay. Ctrl-C is in order already.
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.default_int_handler)
 
 
 def pytest_report_header() -> list[str]:

@@ -75,6 +75,7 @@ def run(life: Life) -> None:
         os.dup2(log_file.fileno(), 1)
         os.dup2(log_file.fileno(), 2)
     faulthandler.register(signal.SIGUSR1)
+    threading.Thread(target=_end_with_the_test, daemon=True).start()
     os.environ.update(life.environ)
     settings = loader.load(life.config, environ={})
     log.configure(settings.log.format, stream=sys.stdout)
@@ -99,6 +100,13 @@ def run(life: Life) -> None:
         os._exit(error.exit_code)
     sys.stdout.flush()
     os._exit(0)  # the process belongs to the server that forked it: its own endings are not ours to run
+
+
+def _end_with_the_test() -> None:
+    """The server that forks us outlives the test that asked for us, when that is killed; we would, too."""
+    if test := multiprocessing.parent_process():
+        test.join()
+        os._exit(1)
 
 
 def _end_at(death: Death | None) -> Callable[[str], None]:

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from kiva_relay.capture import owed
+from kiva_relay.capture.context import mapper_context
 from kiva_relay.cli import figure, frame, mappings
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
@@ -110,7 +110,7 @@ def _context(settings: Settings, *, quiet: bool) -> mapper.Context:
         if not quiet:
             frame.notice(f"Kiva's lists are not known: {error}")
     today = now.astimezone(ZoneInfo(settings.mis.timezone)).date()
-    return owed.context(settings, lists=lists, today=today, cutoff=window.report(settings, now).cutoff)
+    return mapper_context(settings, lists=lists, today=today, cutoff=window.report(settings, now).cutoff)
 
 
 def _of(

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, Literal
 
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
-
-from kiva_relay.errors import Mistake
 
 _TAG = "tag:yaml.org,2002:"
 _OTHER_ENDS = re.compile("[\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 
 @dataclass(frozen=True)
-class MappingTree:
+class YamlTree:
     """One value of the file. `line` and `column` count from 1.
 
-    A scalar keeps its `text` as written and whether it was `quoted`; `type` is what YAML takes it for (`str`, `int`,
-    `float`, `bool`, `null`, `timestamp`). A map keeps its entries in order, doubled keys too.
+    A scalar keeps its `text` as written and whether it was `quoted`; `type` is what YAML 1.2 takes it for (`str`,
+    `int`, `float`, `bool`, `null`, `timestamp`). A map keeps its entries in order, and a key that is written twice.
     """
 
     kind: Literal["scalar", "map", "list"]
@@ -33,28 +30,28 @@ class MappingTree:
     text: str = ""
     quoted: bool = False
     flow: bool = False
-    entries: tuple[tuple[MappingTree, MappingTree], ...] = ()
-    items: tuple[MappingTree, ...] = ()
+    entries: tuple[tuple[YamlTree, YamlTree], ...] = ()
+    items: tuple[YamlTree, ...] = ()
 
     @property
     def null(self) -> bool:
         """Nothing stands there, or `null`."""
         return self.kind == "scalar" and self.type == "null"
 
-    def get(self, key: str) -> MappingTree | None:
+    def get(self, key: str) -> YamlTree | None:
         """The value of a key; None without it."""
         return next((value for name, value in self.entries if name.text == key), None)
 
-    def walk(self) -> Iterator[MappingTree]:
-        """This value and all below it."""
-        yield self
+    def maps(self, at: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], YamlTree]]:
+        """This value and all below it that are maps, each with the keys that lead to it."""
+        if self.kind == "map":
+            yield at, self
         for name, value in self.entries:
-            yield from name.walk()
-            yield from value.walk()
+            yield from value.maps((*at, name.text))
         for item in self.items:
-            yield from item.walk()
+            yield from item.maps(at)
 
-    def places(self, at: str = "") -> Iterator[tuple[str, MappingTree]]:
+    def places(self, at: str = "") -> Iterator[tuple[str, YamlTree]]:
         """Every key with its place in the document: `fields.entreps[0].gender`."""
         for name, value in self.entries:
             path = f"{at}.{name.text}" if at else name.text
@@ -70,58 +67,25 @@ def lines(text: str) -> list[str]:
     return found[:-1] if found[-1] == "" else found
 
 
-@dataclass
-class MistakeReport:
-    """The mistakes of one file, gathered while it is read; `text` is what stood in it.
-
-    `broken` are the lines whose value is not what was written, `moved` those that begin elsewhere than written.
-    """
-
-    file: Path
-    text: str = ""
-    mistakes: list[Mistake] = field(default_factory=list)
-    broken: set[int] = field(default_factory=set)
-    moved: set[int] = field(default_factory=set)
-
-    def add(
-        self,
-        at: MappingTree | None,
-        path: str,
-        message: str,
-        *,
-        remedy: str = "",
-        offset: int = 0,
-        severity: Literal["error", "warning"] = "error",
-    ) -> None:
-        """Note a mistake; `offset` is how many letters behind the beginning of the value it is."""
-        line, column = (at.line, at.column + offset) if at else (0, 0)
-        self.mistakes.append(Mistake(self.file, line, column, path, message, remedy, severity))
-
-    def quoted(self) -> list[Mistake]:
-        """The mistakes, each with its line as it stands in the file; those of a code table are not in it."""
-        written = lines(self.text)
-        return [each.quoting(written) if each.file == self.file else each for each in self.mistakes]
-
-
-def of(node: Any) -> MappingTree:
+def of(node: Any) -> YamlTree:
     """The tree of a node of ruamel.yaml's composer."""
     line, column = node.start_mark.line + 1, node.start_mark.column + 1
     match node:
         case MappingNode():
             entries = tuple((of(key), of(value)) for key, value in node.value)
-            return MappingTree("map", line, column, flow=bool(node.flow_style), entries=entries)
+            return YamlTree("map", line, column, flow=bool(node.flow_style), entries=entries)
         case SequenceNode():
             items = tuple(of(item) for item in node.value)
-            return MappingTree("list", line, column, flow=bool(node.flow_style), items=items)
+            return YamlTree("list", line, column, flow=bool(node.flow_style), items=items)
         case ScalarNode():
             quoted = node.style in ("'", '"')
             kind = str(node.tag).removeprefix(_TAG)
-            return MappingTree("scalar", line, column, type=kind, text=str(node.value), quoted=quoted)
+            return YamlTree("scalar", line, column, type=kind, text=str(node.value), quoted=quoted)
         case _:
             raise TypeError(f"YAML gave a {type(node).__name__}")
 
 
-def plain(tree: MappingTree) -> Any:
+def plain(tree: YamlTree) -> Any:
     """The value as Python's: numbers with a point are Decimal, moments aware when they say their zone."""
     if tree.kind == "map":
         return {_key(name): plain(value) for name, value in tree.entries}
@@ -130,11 +94,11 @@ def plain(tree: MappingTree) -> Any:
     return _scalar(tree)
 
 
-def _key(tree: MappingTree) -> Any:
+def _key(tree: YamlTree) -> Any:
     return plain(tree) if tree.kind == "scalar" else tree.text
 
 
-def _scalar(tree: MappingTree) -> Any:
+def _scalar(tree: YamlTree) -> Any:
     """What YAML takes it for, as Python's; what cannot be that after all (30 February, infinity) stays its text."""
     text = tree.text
     try:

@@ -1,0 +1,58 @@
+"""What the outbox and Kiva's list say about one key: read in the transaction that will write what is owed for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from kiva_relay.capture import another_row, owed
+from kiva_relay.capture.context import CaptureContext
+from kiva_relay.capture.owed import KeyFacts, MappedKey
+from kiva_relay.outbox import mirror, query, watermark
+from kiva_relay.outbox.state import State
+
+
+def read(tx: Connection, look: CaptureContext, row: MappedKey) -> KeyFacts:
+    """All that `owed.decide` needs to know about a mapped key; what it need not know is not asked for."""
+    resource, identity = look.document.resource, row.mapped.identity
+    if identity is None:
+        return of_kiva(tx, look, row, KeyFacts())
+    sent = None
+    if not another_row.is_surely_the_same(row.seen, row.mapped):
+        sent = query.was_sent(tx, resource, identity)
+    other_key = watermark.same_identity(tx, resource, identity, other_than=row.key)
+    facts = of_kiva(tx, look, row, KeyFacts(sent=sent, other_key=other_key))
+    if resource == "repayment" and facts.at_kiva and row.mapped.body is not None:
+        facts = replace(facts, previous=_previous(tx, identity))
+    return facts
+
+
+def of_kiva(tx: Connection, look: CaptureContext, row: MappedKey, facts: KeyFacts) -> KeyFacts:
+    """The same facts, with what Kiva lists."""
+    resource = look.document.resource
+    if resource == "journal" and row.mapped.body is None:
+        return facts
+    ids = owed.ids_to_look_up(look, row, facts)
+    if resource == "loan_draft":
+        return replace(facts, adopted=_adopted(tx, ids))
+    return replace(facts, at_kiva=mirror.by_loan_id(tx, ids))
+
+
+def _adopted(tx: Connection, ids: Sequence[str]) -> Mapping[str, Any] | None:
+    """How we know that Kiva has a draft, under any of its ids: it lists the loan, or a person typed it into PA2."""
+    loan = next(iter(mirror.by_loan_id(tx, ids).values()), None)
+    if loan is not None:
+        return {"kiva_id": loan.kiva_id, "status": loan.status}
+    typed = query.by_hand(tx, ids)
+    return None if typed is None else {"note": (typed.receipt or {}).get("note", "")}
+
+
+def _previous(tx: Connection, identity: str) -> Decimal | None:
+    """The position that Kiva took last."""
+    delivered = (entry for entry in query.versions(tx, "repayment", identity) if entry.state is State.DELIVERED)
+    last = next(delivered, None)
+    return Decimal(last.amount) if last is not None and last.amount is not None else None
