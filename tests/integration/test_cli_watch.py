@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from kiva_relay import cli, errors
-from kiva_relay.cli import stream
+from kiva_relay.cli import watched_mis
 from kiva_relay.clock import SystemClock
 from kiva_relay.outbox import heartbeat
 from kiva_relay.outbox.heartbeat import Heartbeat, Reachability
@@ -115,7 +115,7 @@ def test_drop_waits_until_the_relay_that_runs_lets_go(streamed_mis: Streamed, co
 def test_a_slot_that_somebody_else_reads_is_named(
     streamed_mis: Streamed, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "_LETS_GO_WITHIN", timedelta(0))
+    monkeypatch.setattr(watched_mis, "_LETS_GO_WITHIN", timedelta(0))
     streamed_mis.set_up()
     other = replication.Tail(sa.make_url(streamed_mis.url), password=None, name=streamed_mis.name, news=lambda: None)
     other.start()

@@ -109,7 +109,7 @@ def _once(daemon: relay.Relay, *, strict: bool) -> int:
         f" · delivered in all {counts.get(State.DELIVERED, 0):,} · due now {summary.due:,}"
     )
     for held in holds:
-        frame.verdict("HELD", f"{held.what}: {held.sentence}")
+        frame.verdict("HELD", f"{held.what}: {held.why.words}")
     if waiting_person or holds:
         found = {"entry": waiting_person, "hold": len(holds)}
         need = " and ".join(errors.counted(number, noun) for noun, number in found.items() if number)

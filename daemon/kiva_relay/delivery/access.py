@@ -19,6 +19,7 @@ from kiva_relay.delivery.outcome import JUDGES_OUR_TOKEN
 from kiva_relay.delivery.token import CredentialsRefused, Token
 from kiva_relay.outbox import hold
 from kiva_relay.outbox.hold import Hold
+from kiva_relay.outbox.reason import Lifter
 from kiva_relay.resource.kind import RESOURCES
 
 READS = "read:loans"
@@ -64,7 +65,7 @@ def missing(resource: str, granted: Collection[str]) -> list[str]:
 def may_try(holds: Sequence[Hold], resource: str, *, now: datetime, not_before: datetime) -> bool:
     """Is a resource held by nothing but a fault that may be over, and is it time to try again?"""
     mine = [held for held in holds if held.what in (hold.ALL, resource)]
-    own = all(held.what == resource and held.reason in hold.LIFTED_BY_ITSELF for held in mine)
+    own = all(held.what == resource and held.why.lifter is Lifter.KIVA for held in mine)
     return own and now >= not_before
 
 

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.engine import Connection
 
 from kiva_relay.outbox import meta
+
+ALIVE_FOR = timedelta(seconds=30)
+"""A relay whose last heartbeat is older is not running."""
 
 _FACT = meta.text("heartbeat")
 
@@ -97,6 +100,10 @@ class Heartbeat:
     stuck: Mapping[str, str] = field(default_factory=dict)
     jobs: tuple[JobHealth, ...] = ()
 
+    def is_alive(self, now: datetime) -> bool:
+        """Was it written just now?"""
+        return now - self.beats_at < ALIVE_FOR
+
 
 _stored = TypeAdapter(Heartbeat)
 
@@ -118,6 +125,12 @@ def read(tx: Connection) -> Heartbeat | None:
         return _stored.validate_json(text)
     except ValidationError:
         return None
+
+
+def is_running(tx: Connection, now: datetime) -> bool:
+    """Does a relay run on this outbox?"""
+    beat = read(tx)
+    return beat is not None and beat.is_alive(now)
 
 
 def forget(tx: Connection) -> None:

@@ -10,7 +10,7 @@ from typing import Literal
 from sqlalchemy.engine import Connection
 
 from kiva_relay import errors
-from kiva_relay.outbox import act, adoption, divergence, listing, mirror, query, store, watermark
+from kiva_relay.outbox import act, adoption, divergence, history, mirror, query, store, watermark
 from kiva_relay.outbox.adoption import Heard
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.state import IN_FLIGHT, Actor, State
@@ -107,7 +107,7 @@ def done(tx: Connection, entry: Entry, *, by: str, note: str, now: datetime) -> 
     Raises:
         UsageError: nobody has to do anything about it, or what is to be done is to settle it.
     """
-    gravest = next((open_.kind for open_ in listing.open_divergences(tx, entry.id)), None)
+    gravest = next((open_.kind for open_ in history.open_divergences(tx, entry.id)), None)
     if gravest is None and (entry.state not in _DEALT_WITH or entry.done_at is not None):
         settles = entry.state is State.IN_DOUBT or entry.reason in PERSON_DECIDES
         raise errors.UsageError(

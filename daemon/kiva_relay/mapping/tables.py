@@ -11,14 +11,14 @@ _ROOT = "kr_root"
 
 
 @dataclass(frozen=True)
-class Reads:
+class TablesRead:
     """The tables, as the database calls them, true for those that are read whole; and SQL that is not understood."""
 
     tables: dict[str, bool]
     unclear: list[str]
 
 
-def of(mappings: Sequence[Document], *, dialect: str) -> Reads:
+def read_by(mappings: Sequence[Document], *, dialect: str) -> TablesRead:
     """What these mappings read; `dialect` is the database's, by name."""
     whole: set[str] = set()
     partly: set[str] = set()
@@ -31,7 +31,7 @@ def of(mappings: Sequence[Document], *, dialect: str) -> Reads:
                 partly.update(named.tables(select, dialect=dialect))
             except RelayError as error:
                 unclear[f"{mapping.name}: {error}"] = None
-    return Reads({name: name in whole for name in sorted((whole | partly) - {_ROOT})}, [*unclear])
+    return TablesRead({name: name in whole for name in sorted((whole | partly) - {_ROOT})}, [*unclear])
 
 
 def _selects(mapping: Document) -> Iterator[str]:

@@ -1,14 +1,15 @@
-"""The life of an entry as a person reads it: what happened, oldest first, and what it comes to."""
+"""The history of an entry in words: what happened, oldest first, and what it comes to."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from kiva_relay.account.copies import Copies, Possible
 from kiva_relay.cli import words
 from kiva_relay.outbox.entry import Entry
-from kiva_relay.outbox.listing import Act, Attempt, Divergence, Life
+from kiva_relay.outbox.history import Act, Attempt, Divergence, History
 from kiva_relay.outbox.state import State
 
 _LONGEST = 200
@@ -17,7 +18,7 @@ _ORIGINS = {
     "backfill": "seen in the MIS when the whole book was read",
     "sweep": "found in the MIS by the sweep",
     "report": "computed for the report",
-    "person": "noted as typed into PA2 by hand, before the MIS owed it",
+    "person": "recorded as typed into PA2 by hand, before the MIS owed it",
     "witness": "known from the witness only: it was sent before the outbox was restored",
 }
 _OUTCOMES = {
@@ -42,47 +43,37 @@ class HistoryEvent:
     text: str
 
 
-def events(life: Life) -> list[HistoryEvent]:
+def events(history: History) -> list[HistoryEvent]:
     """What happened to one entry, oldest first."""
-    entry = life.entry
-    told = [(entry.created_at, _made(entry))]
-    if entry.refusals and not life.attempts:
+    entry = history.entry
+    found = [(entry.created_at, _made(entry))]
+    if entry.refusals and not history.attempts:
         codes = words.joined(dict.fromkeys(reason.code for reason in entry.reasons))
-        told.append((entry.created_at, f"refused before it was sent: {codes}"))
-    for attempt in life.attempts:
-        told += _tried(attempt)
-    told += [(act.at, _done(act)) for act in life.acts]
-    for divergence in life.divergences:
-        told += _diverged(divergence)
-    told += _looked(life)
+        found.append((entry.created_at, f"refused before it was sent: {codes}"))
+    for attempt in history.attempts:
+        found += _tried(attempt)
+    found += [(act.at, _done(act)) for act in history.acts]
+    for divergence in history.divergences:
+        found += _diverged(divergence)
+    found += _looked(history)
     if entry.settled_at is not None:
-        told += [(entry.settled_at, text) for text in _settled(life)]
+        found += [(entry.settled_at, text) for text in _settled(history)]
     if entry.done_at is not None:
-        told.append((entry.done_at, "the coordinator has dealt with it"))
-    return [HistoryEvent(at, entry.id, text) for at, text in sorted(told, key=lambda one: one[0])]
+        found.append((entry.done_at, "the coordinator has dealt with it"))
+    return [HistoryEvent(at, entry.id, text) for at, text in sorted(found, key=lambda one: one[0])]
 
 
-def comes_to(lives: Sequence[Life]) -> list[str]:
-    """Of one loan's drafts or journals: how often it can be at Kiva, in a sentence or two."""
-    said = []
-    for resource in ("loan_draft", "journal"):
-        mine = [life for life in lives if life.entry.resource == resource]
-        tried = sorted((one for life in mine for one in life.attempts), key=lambda one: one.id)
-        accepted = [one for one in tried if one.outcome == "accepted"]
-        lost = [one for one in tried if one.outcome == "in_doubt"]
-        noun = words.noun(resource)
-        if resource == "journal" and len({life.entry.identity for life in mine}) > 1:
-            continue
-        if len(accepted) + len(lost) > 1:
-            said.append(
-                f"More than one {noun} is possible: Kiva may have taken one whose answer was lost. If there are two in"
-                " PA2, keep the newest and delete the other."
-            )
-        elif accepted:
-            said.append(f"This {noun} was sent once by the relay. Another one was not made by it (typed by hand?).")
-        elif mine and not lost:
-            said.append(f"The relay has sent no {noun} of this loan. One in PA2 was not made by it (typed by hand?).")
-    return said
+def comes_to(one: Copies) -> str:
+    """How often a loan's draft or journal can be at Kiva, in a sentence or two."""
+    noun = words.noun(one.resource)
+    return {
+        Possible.SEVERAL: f"More than one {noun} is possible: Kiva may have taken one whose answer was lost."
+        " If there are two in PA2, keep the newest and delete the other.",
+        Possible.ONE: f"This {noun} was sent once by the relay. If there is another one, the relay did not make it"
+        " (typed by hand?).",
+        Possible.NONE: f"The relay has sent no {noun} of this loan. If there is one in PA2, the relay did not make it"
+        " (typed by hand?).",
+    }[one.possible]
 
 
 def _made(entry: Entry) -> str:
@@ -117,20 +108,20 @@ def _diverged(divergence: Divergence) -> Iterator[tuple[datetime, str]]:
         yield divergence.ended_at, f"no longer open: {divergence.ended_by}"
 
 
-def _looked(life: Life) -> Iterator[tuple[datetime, str]]:
-    """What Kiva's list said of a doubt that stands."""
-    if life.entry.state is not State.IN_DOUBT or life.entry.resource != "loan_draft" or life.looked_at is None:
+def _looked(history: History) -> Iterator[tuple[datetime, str]]:
+    """What Kiva's list said of an open doubt."""
+    if history.entry.state is not State.IN_DOUBT or history.entry.resource != "loan_draft" or history.looked_at is None:
         return
-    last = max((one.started_at for one in life.attempts), default=life.entry.created_at)
-    if life.looked_at > last:
+    last = max((one.started_at for one in history.attempts), default=history.entry.created_at)
+    if history.looked_at > last:
         yield (
-            life.looked_at,
+            history.looked_at,
             "looked for at Kiva: not listed. That proves nothing: a draft need not be listed before it is published",
         )
 
 
-def _settled(life: Life) -> Iterator[str]:
-    entry = life.entry
+def _settled(history: History) -> Iterator[str]:
+    entry = history.entry
     if entry.state in _SETTLED:
         yield _SETTLED[entry.state] + (
             f": {words.reason(entry.reason)}" if entry.reason not in (None, "person") else ""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kiva_relay import errors
-from kiva_relay.cli import reads
+from kiva_relay.mapping import tables
 from kiva_relay.source import named
 from testbed.rig import mapping_file
 
@@ -25,7 +25,7 @@ relations:
 
 def test_tables_inside_a_select(tmp_path: Path) -> None:
     text = mapping_file.changed("relations:\n", SQL)
-    found = reads.of([mapping_file.load(tmp_path, text)], dialect="postgresql")
+    found = tables.read_by([mapping_file.load(tmp_path, text)], dialect="postgresql")
     assert found.unclear == []
     assert found.tables == {
         "books.ledger": False, "m_client": True, "m_code_value": True, "m_loan": True, "m_loan_repayment_schedule": True,
@@ -35,7 +35,7 @@ def test_tables_inside_a_select(tmp_path: Path) -> None:
 
 def test_sql_that_is_not_understood_is_said(tmp_path: Path) -> None:
     text = mapping_file.changed("relations:\n", SQL.replace("WITH recent AS (", "WITH recent AS (("))
-    found = reads.of([mapping_file.load(tmp_path, text)], dialect="postgresql")
+    found = tables.read_by([mapping_file.load(tmp_path, text)], dialect="postgresql")
     assert "m_loan" in found.tables
     assert len(found.unclear) == 1
     assert "WITH recent AS ((SELECT" in found.unclear[0]

@@ -1,4 +1,4 @@
-"""What the commands about the MIS's stream share: what the server has, and running the SQL that changes it."""
+"""The MIS as `watch setup` and `watch drop` see it: what it has of a stream, and running the SQL that changes it."""
 
 import contextlib
 import threading
@@ -27,7 +27,7 @@ _LOOKS_EVERY = 0.5
 
 
 @dataclass(frozen=True)
-class Opened:
+class WatchedMis:
     """The MIS, what it has of a stream, and for which mappings."""
 
     mis: Mis
@@ -48,7 +48,7 @@ class Opened:
 
 
 @contextlib.contextmanager
-def opened(settings: Settings) -> Iterator[Opened]:
+def opened(settings: Settings) -> Iterator[WatchedMis]:
     """Look at the MIS.
 
     Raises:
@@ -62,7 +62,7 @@ def opened(settings: Settings) -> Iterator[Opened]:
     streams = [mapping.stream for mapping in mappings.load(settings)]
     mis = opening.open_mis(settings, clock=SystemClock())
     try:
-        yield Opened(mis, mis.slot(opening.stream_name(settings), streams), streams)
+        yield WatchedMis(mis, mis.slot(opening.stream_name(settings), streams), streams)
     finally:
         mis.close()
 

@@ -7,7 +7,7 @@ from kiva_relay import errors
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckFinding:
     """One line of `check`: a word (ok, warning, error, off), what it is about, and sentences, remedies indented.
 
     `unreachable` marks an error that may be over by itself.
@@ -19,7 +19,7 @@ class Finding:
     unreachable: bool = False
 
 
-def failed(about: str, error: errors.RelayError) -> Finding:
+def failed(about: str, error: errors.RelayError) -> CheckFinding:
     """A finding out of an error, with what to type next."""
     text = str(error) + "".join(f"\n{line}" for line in (error.hint or "").splitlines())
-    return Finding("error", about, text, unreachable=isinstance(error, errors.Unreachable))
+    return CheckFinding("error", about, text, unreachable=isinstance(error, errors.Unreachable))
