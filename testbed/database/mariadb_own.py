@@ -16,6 +16,8 @@ from typing import Any
 import pymysql
 import sqlalchemy as sa
 
+from testbed.rig import patience
+
 _BINARIES = ("mariadbd", "mariadb-install-db")
 _STARTS_WITHIN = 60.0
 
@@ -46,7 +48,7 @@ class Server:
         command += ["--user=root"] if os.geteuid() == 0 else []
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        deadline = time.monotonic() + _STARTS_WITHIN
+        deadline = time.monotonic() + patience.seconds(_STARTS_WITHIN)
         while True:
             try:
                 self.connect(connect_timeout=3).close()
@@ -61,7 +63,7 @@ class Server:
         """Stop it, or kill it."""
         if self._process is not None:
             self._process.send_signal(how)
-            self._process.wait(60)
+            self._process.wait(patience.seconds(60))
             self._process = None
 
     def restart(self) -> None:

@@ -23,6 +23,7 @@ import psycopg
 from psycopg import sql
 
 from kiva_relay.errors import RelayError
+from testbed.rig import patience
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -92,7 +93,7 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start the server and wait until it takes connections."""
-        deadline = time.monotonic() + START_WITHIN
+        deadline = time.monotonic() + patience.seconds(START_WITHIN)
         while True:
             said_before = self._log.stat().st_size if self._log.exists() else 0
             self._process = self._spawn()
@@ -145,7 +146,7 @@ class PostgresServer:
             return
         self._process.send_signal(how)
         try:
-            self._process.wait(20)
+            self._process.wait(patience.seconds(20))
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

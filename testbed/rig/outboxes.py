@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,7 +24,8 @@ def on_file(folder: Path) -> Outbox:
     """A fresh outbox in a SQLite file."""
     path = folder / "outbox.db"
     create_file(path)
-    return migrated(f"sqlite:///{path}")
+    path.write_bytes(_migrated_file())
+    return Outbox(f"sqlite:///{path}")
 
 
 def migrated(url: str) -> Outbox:
@@ -30,6 +33,16 @@ def migrated(url: str) -> Outbox:
     outbox = Outbox(url)
     migration.upgrade(outbox)
     return outbox
+
+
+@functools.cache
+def _migrated_file() -> bytes:
+    """What Alembic makes: once for all tests of a process, because it takes longer than most of them."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "outbox.db"
+        create_file(path)
+        migrated(f"sqlite:///{path}").close()
+        return path.read_bytes()
 
 
 def later(seconds: float) -> datetime:

@@ -27,7 +27,7 @@ from kiva_relay.outbox.database import Outbox
 from kiva_relay.service import opening, relay
 from kiva_relay.source.mis import Mis
 from testbed.database.postgres import PostgresServer
-from testbed.rig.site import eventually
+from testbed.rig.patience import eventually
 from testbed.simulation.mis import write_mappings
 
 TABLES = """

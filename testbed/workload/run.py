@@ -36,7 +36,7 @@ from kiva_relay.config import duration
 from kiva_relay.outbox import table, watermark
 from kiva_relay.outbox.database import Outbox
 from testbed.database import mariadb_own, postgres
-from testbed.rig import killable, yaml_text
+from testbed.rig import killable, patience, yaml_text
 from testbed.workload.branch import MAPPING, Branch, Seen
 
 _IN_MEMORY = Path("/dev/shm")
@@ -206,7 +206,7 @@ class Watcher:
     def stop(self) -> None:
         if self.process is not None:
             self.process.terminate()
-            self.process.join(20)
+            self.process.join(patience.seconds(20))
         self.outbox.close()
 
 
@@ -498,9 +498,9 @@ def _part(ordered: Sequence[float], percent: int) -> float:
 
 
 def _until(question: Callable[[], bool], *, within: float, what: str) -> None:
-    deadline = time.monotonic() + within
+    deadline = patience.Deadline(within)
     while not question():
-        assert time.monotonic() < deadline, f"{what} took longer than {within:g} s"
+        assert not deadline.over, f"{what} took longer than {within:g} s of a quick machine"
         time.sleep(0.1)
 
 

@@ -19,8 +19,8 @@ import sqlalchemy as sa
 from kiva_relay import errors
 from kiva_relay.outbox import binding, table
 from testbed.database import postgres
-from testbed.rig import killable, lease_holder, outboxes
-from testbed.rig.site import eventually
+from testbed.rig import killable, lease_holder, outboxes, patience
+from testbed.rig.patience import eventually
 from testbed.torture import judge, run
 
 pytestmark = pytest.mark.long
@@ -134,7 +134,7 @@ def test_a_stopped_holder_neither_writes_nor_sends_after_its_lease(postgres_data
             eventually(lambda last=last: int(sent.read_text().split()[-1].replace("-", "0")) > int(last))
             with contextlib.suppress(ProcessLookupError):
                 os.kill(holder.pid, signal.SIGCONT)
-            holder.join(10)
+            patience.joined(holder)
             assert holder.exitcode == -signal.SIGALRM
             holder = standby
     finally:
@@ -162,10 +162,10 @@ def test_a_stopped_holder_wakes_up_dead_and_the_standby_takes_over_in_time(stage
         took.append(time.monotonic() - began)
         sent = len(stage.kiva.requests())
         os.kill(process.pid, signal.SIGCONT)
-        process.join(10)
+        patience.joined(process)
         assert process.exitcode == -signal.SIGALRM
         assert len(stage.kiva.requests()) >= sent
-    assert max(took) < LEASE * 1.2 + SLACK
+    assert max(took) < LEASE * 1.2 + patience.seconds(SLACK)
     assert fences(stage) == sorted(fences(stage))
     rests(stage, pair)
 

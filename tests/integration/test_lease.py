@@ -18,8 +18,8 @@ from kiva_relay.outbox import lease, table
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.lease import Lease
 from testbed.rig import outboxes
+from testbed.rig.patience import eventually
 from testbed.rig.set_clock import SetClock
-from testbed.rig.site import eventually
 
 WHOLE = (lease.DURATION + lease.MARGIN).total_seconds()
 

@@ -19,7 +19,8 @@ from kiva_relay.service import reload
 from kiva_relay.service.relay import Relay
 from testbed.institution.branch import KIVA_FUND
 from testbed.judge import expected
-from testbed.rig.site import Site, eventually
+from testbed.rig.patience import eventually
+from testbed.rig.site import Site
 
 NAME = "loan_draft.individual"
 MODES = ("on_save", "on_command")

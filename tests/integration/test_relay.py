@@ -16,7 +16,8 @@ from kiva_relay import errors, meter
 from kiva_relay.service import capture_loop
 from testbed.institution.branch import KIVA_FUND
 from testbed.judge import expected
-from testbed.rig.site import Site, eventually
+from testbed.rig.patience import eventually
+from testbed.rig.site import Site
 
 FUND = KIVA_FUND
 

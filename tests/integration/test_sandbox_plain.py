@@ -13,7 +13,7 @@ from kiva_relay.sandbox import server
 from kiva_relay.sandbox.config import Delays, SandboxConfig
 from testbed.kiva.control import Sandbox
 from testbed.rig.partner_caller import Caller, draft_body
-from testbed.rig.site import eventually
+from testbed.rig.patience import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

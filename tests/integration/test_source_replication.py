@@ -17,8 +17,8 @@ from kiva_relay.capture import follow
 from kiva_relay.outbox import table
 from kiva_relay.service import relay as relay_
 from kiva_relay.source import pgoutput, replication, slot
-from testbed.rig import killable
-from testbed.rig.site import eventually
+from testbed.rig import killable, patience
+from testbed.rig.patience import eventually
 from testbed.rig.streamed import Streamed, Turned
 
 
@@ -378,7 +378,7 @@ def test_kill_9_of_the_relay_loses_nothing(mis: Streamed, step: str) -> None:
     try:
         for nth in (3, 20):
             process = killable.start(replace(life, death=killable.Death(step, nth)))
-            process.join(60)
+            patience.joined(process, within=60)
             assert process.exitcode == -signal.SIGKILL, (mis.folder / "relay.log").read_text()[-2000:]
     finally:
         stop.set()

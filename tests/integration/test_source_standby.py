@@ -16,7 +16,7 @@ from kiva_relay.source import slot
 from kiva_relay.source.position import OVERLAP
 from testbed.database import mariadb_own, postgres
 from testbed.rig import small_mis, streamed
-from testbed.rig.site import eventually
+from testbed.rig.patience import eventually
 from testbed.rig.small_mis import LOANS, Poller
 
 pytestmark = pytest.mark.long

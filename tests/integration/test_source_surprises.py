@@ -15,8 +15,8 @@ import pytest
 from kiva_relay import errors
 from kiva_relay.capture import page
 from kiva_relay.source.stream import Relation, Stream
-from testbed.rig import small_mis
-from testbed.rig.site import eventually
+from testbed.rig import patience, small_mis
+from testbed.rig.patience import eventually
 from testbed.rig.small_mis import LOANS, Poller
 from testbed.rig.streamed import Streamed
 
@@ -137,7 +137,7 @@ def test_a_table_that_is_replaced_while_it_is_waited_for_is_not_believed_to_be_e
         waits = "SELECT count(*) FROM pg_locks WHERE NOT granted"
         eventually(lambda: work.execute(waits).fetchone() == (1,))
         work.execute("COMMIT")
-        reading.join(20)
+        patience.joined(reading)
         assert [(one.key, one.in_scope, len(one.related["schedule"])) for one in read] == [
             ("1", True, 2),
             ("2", True, 2),
