@@ -22,8 +22,8 @@ from testbed.rig import patience, site, streamed
 
 _numbers = itertools.count(1)
 
-if binaries := os.environ.get(postgres_found.VARIABLE):
-    postgres._binaries = lambda: Path(binaries)
+if os.environ.get(postgres_found.VARIABLE):
+    postgres._binaries = lambda: Path(os.environ[postgres_found.VARIABLE])
 
 
 # How long an example may take says nothing about us, only about the machine.

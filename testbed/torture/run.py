@@ -59,7 +59,7 @@ FAULTS: tuple[dict[str, Any], ...] = (
     {"kind": "garbage", "on": "post", "applied": True},
     {"kind": "drop_before", "on": "loans"},
 )
-_GATEWAY_AWAY = {"kind": "status", "on": "any", "status": 502, "every": 1}
+_GATEWAY_AWAY: dict[str, Any] = {"kind": "status", "on": "any", "status": 502, "every": 1}
 
 
 @dataclass

@@ -46,11 +46,12 @@ _PATIENCE = 600.0
 ZONE = "Africa/Nairobi"
 """Not UTC, so that a clock read in the wrong zone shows."""
 
+_STAMPS: tuple[Seen, ...] = ("stamp",)
 SEEN_BY: Mapping[str, Collection[Seen]] = {
     "xmin": ("stamp", "row"),
     "compare": ("stamp", "row"),
-    "horizon": ("stamp",),
-    "overlap": ("stamp",),
+    "horizon": _STAMPS,
+    "overlap": _STAMPS,
     "replication": ("stamp", "row", "nothing"),
 }
 """What each capture mode sees without the sweep."""
@@ -487,7 +488,7 @@ def _scanning(each: Watcher) -> bool:
 
 def _lost_by(naive: Naive, loans: Mapping[int, Loan | None], branch: Branch) -> int:
     """Loans whose own row was stamped, and whose content the naive poller does not have."""
-    hidden = branch.log.hidden(("stamp",))
+    hidden = branch.log.hidden(_STAMPS)
     return sum(
         1 for loan, should in loans.items() if should and loan not in hidden and naive.tokens.get(loan) != should[2]
     )

@@ -258,7 +258,12 @@ def test_a_clock_that_is_set_settles_nothing_sooner(
     with house.relay() as relay:
         refresher = Refresher(relay.context)
         settled: list[float] = []
-        monkeypatch.setattr("kiva_relay.delivery.reconciler.settle", lambda *_, **__: settled.append(1.0) or [])
+
+        def settle(*_: object, **__: object) -> list[object]:
+            settled.append(1.0)
+            return []
+
+        monkeypatch.setattr("kiva_relay.delivery.reconciler.settle", settle)
         relay.once()
         with relay.outbox.begin() as tx:
             tx.execute(sa.update(table.entry).where(table.entry.c.id == 1).values(state="in_doubt"))

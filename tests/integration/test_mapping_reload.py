@@ -59,7 +59,8 @@ def ask(relay: Relay) -> reload.ReloadResult:
         with relay.outbox.read() as tx:
             return reload.answered(tx, asked)
 
-    return eventually(answer)
+    found: reload.ReloadResult = eventually(answer)
+    return found
 
 
 @pytest.mark.parametrize(("mode", "number_of_edits"), [*TRIED, *FIFTY])

@@ -229,7 +229,9 @@ def test_a_photo_goes_along_upright_and_bare(institution: Institution) -> None:
     photos = mapper.photos(mapping, content, context=context)
     assert len(photos) == 1
     assert photos[0].startswith("sha256:")
-    location = Path(str(content.related["photo"]["location"]))
+    photo = content.related["photo"]
+    assert isinstance(photo, dict)
+    location = Path(str(photo["location"]))
     location.write_bytes(location.read_bytes() + b"\0")
     assert mapper.photos(mapping, content, context=context) != photos
     body = mapper.apply(mapping, content, context=context).body

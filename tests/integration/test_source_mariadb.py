@@ -111,7 +111,7 @@ def test_a_late_commit_is_found_where_a_naive_poller_loses_it(
         late = other.cursor()
         late.execute("BEGIN")
         late.execute(f"UPDATE loan SET amount = 1, changed = {NOW} - INTERVAL 30 SECOND WHERE id = 1")
-        session = other.thread_id()
+        session = other.thread_id()  # type: ignore[no-untyped-call] # as the driver has it
         naive = rows(teller, f"SELECT {NOW}")[0][0]
         deadline = patience.Deadline()
         while True:  # until the open transaction is what keeps the horizon back
@@ -271,7 +271,7 @@ def test_a_table_that_is_truncated_under_the_snapshot_is_read_again(
     url: str, teller: Cursor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = reader.read
-    cut = []
+    cut: list[object] = []
 
     def interrupted(page: reader.RowPage, keys: list[str]) -> list[reader.Content]:
         if not cut:
