@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
+import hypothesis
 import psycopg
 import pytest
 
@@ -19,12 +20,28 @@ from testbed.database import mariadb_found, postgres, postgres_found
 from testbed.institution import book, fineract
 from testbed.kiva import control, server
 from testbed.kiva.config import KivaConfig
-from testbed.rig import outboxes, site, streamed, temporary
+from testbed.rig import outboxes, patience, site, streamed, temporary
 
 _numbers = itertools.count(1)
 
-if binaries := os.environ.get(postgres_found.VARIABLE):
-    postgres._binaries = lambda: Path(binaries)
+if os.environ.get(postgres_found.VARIABLE):
+    postgres._binaries = lambda: Path(os.environ[postgres_found.VARIABLE])
+
+
+# How long an example may take says nothing about us, only about the machine.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
+
+
+@pytest.hookimpl(tryfirst=True, wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Let a test take longer on a machine that is slower or busier."""
+    own = item.get_closest_marker("timeout")
+    quick = own.args[0] if own is not None else item.config.getoption("timeout") or item.config.getini("timeout")
+    item.add_marker(pytest.mark.timeout(patience.seconds(float(quick))), append=False)
+    return (yield)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -37,8 +54,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header() -> list[str]:
-    """Which MIS databases the run tries."""
+    """Which MIS databases the run tries, and how patient it is with the machine."""
     return [
+        f"patience: {patience.factor():.1f} × (slowness {patience.slowness():.1f}, busyness {patience.busyness():.1f})",
         f"PostgreSQL: {postgres.version()}",
         f"SQLite: {sqlite3.sqlite_version}",
         f"MariaDB: {mariadb_found.told()}",

@@ -17,6 +17,7 @@ import pymysql
 import sqlalchemy as sa
 
 from testbed.database import leash
+from testbed.rig import patience
 
 _BINARIES = ("mariadbd", "mariadb-install-db")
 _STARTS_WITHIN = 60.0
@@ -57,7 +58,7 @@ class Server:
         command += ["--user=root"] if os.geteuid() == 0 else []
         with (self.folder / "server.log").open("ab") as log:
             self._leash = leash.Leash(command, log=log, how=signal.SIGTERM, remove=[self.data])
-        deadline = time.monotonic() + _STARTS_WITHIN
+        deadline = time.monotonic() + patience.seconds(_STARTS_WITHIN)
         while True:
             try:
                 self.connect(connect_timeout=3).close()
@@ -75,7 +76,7 @@ class Server:
         process = self._leash.process
         process.send_signal(how)
         try:
-            process.wait(_STOPS_WITHIN)
+            process.wait(patience.seconds(_STOPS_WITHIN))
         finally:
             process.kill()  # nothing happens when it has ended
             process.wait()

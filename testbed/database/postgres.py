@@ -24,6 +24,7 @@ from psycopg import sql
 
 from kiva_relay.errors import RelayError
 from testbed.database import ground, leash
+from testbed.rig import patience
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -132,7 +133,7 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start the server and wait until it takes connections."""
-        deadline = time.monotonic() + START_WITHIN
+        deadline = time.monotonic() + patience.seconds(START_WITHIN)
         while True:
             said_before = self._log.stat().st_size if self._log.exists() else 0
             self._leash = self._spawn()
@@ -189,7 +190,7 @@ class PostgresServer:
         process = self._leash.process
         process.send_signal(how)
         try:
-            process.wait(20)
+            process.wait(patience.seconds(20))
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -34,6 +34,7 @@ from testbed.judge import expected
 from testbed.judge.expected import ExpectedDraft
 from testbed.judge.history import History
 from testbed.kiva.control import Sandbox
+from testbed.rig import patience
 
 ZONE = "Africa/Dakar"
 """Where the institution is; its clocks show UTC."""
@@ -123,7 +124,7 @@ class Process:
             return
         self._leash.process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._leash.process.wait(_STOPS_WITHIN)
+            self._leash.process.wait(patience.seconds(_STOPS_WITHIN))
         self.kill()
 
 
@@ -244,7 +245,7 @@ def _kiva(folder: Path) -> tuple[str, ...]:
 def _started(kiva: Process) -> str:
     """Start the stand-in; its URL, which it prints when it answers."""
     kiva.start()
-    deadline = time.monotonic() + _STARTS_WITHIN
+    deadline = time.monotonic() + patience.seconds(_STARTS_WITHIN)
     while time.monotonic() < deadline:
         kiva.check()
         words = kiva.log.read_text(encoding="utf-8").split()

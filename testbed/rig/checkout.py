@@ -73,8 +73,10 @@ def python_for_everybody() -> Path | None:
 
 def _answers(python: Path, question: str, user: pwd.struct_passwd) -> bool:
     command: Sequence[str] = [str(python), "-I", "-c", question]
-    as_whom = {"user": user.pw_uid, "group": user.pw_gid}
     try:
-        return not subprocess.run(command, check=False, capture_output=True, extra_groups=(), **as_whom).returncode
+        tried = subprocess.run(
+            command, check=False, capture_output=True, user=user.pw_uid, group=user.pw_gid, extra_groups=()
+        )
     except OSError:
         return False
+    return not tried.returncode

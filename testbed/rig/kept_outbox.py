@@ -26,6 +26,7 @@ from kiva_relay.outbox import (
     meta,
     mirror,
     query,
+    reason,
     scan,
     sending,
     settlement,
@@ -38,7 +39,7 @@ from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.mirror import MirroredLoan
 from kiva_relay.outbox.scan import ScanProgress
 from kiva_relay.outbox.sending import Ending, EntryVerdict
-from kiva_relay.outbox.state import State
+from kiva_relay.outbox.state import Actor, State
 from kiva_relay.outbox.watermark import Captured
 from kiva_relay.resource.refusal import Refusal
 from kiva_relay.source.position import Position
@@ -176,7 +177,7 @@ def _sent(outbox: Outbox, entry: Entry | None, ending: Ending | None, verdict: E
         assert batch is not None
         if ending is None or verdict is None:
             return batch.entries
-        return sending.end(tx, batch, ending, {entry.id: verdict}, by=store.Actor.COURIER, now=later(1))
+        return sending.end(tx, batch, ending, {entry.id: verdict}, by=Actor.COURIER, now=later(1))
 
 
 def _persons(outbox: Outbox) -> None:
@@ -190,7 +191,7 @@ def _persons(outbox: Outbox) -> None:
     with outbox.begin() as tx:
         receipt = {"kiva_id": "k14", "status": "inactive"}
         values = {"evidence": "look_up", "receipt": receipt, "reason": None}
-        store.move(tx, lost, State.DELIVERED, store.Actor.RECONCILER, now=later(9), **values)
+        store.move(tx, lost, State.DELIVERED, Actor.RECONCILER, now=later(9), **values)
         act.record(tx, by=BY, verb="reload", about=["journal"], note="", now=later(9))
 
 
@@ -220,9 +221,9 @@ def _lists(tx: Connection) -> None:
 
 def _holds(tx: Connection) -> None:
     """Every reason; the first of them released, and the second with an allowance."""
-    for number, reason in enumerate(sorted(hold.REASONS)):
+    for number, code in enumerate(sorted(reason.REASONS)):
         what = (hold.ALL, "loan_draft", f"{hold.STREAM}journal")[number % 3]
-        hold.put(tx, what, reason, now=later(50 + number), params={"number": number})
+        hold.put(tx, what, code, now=later(50 + number), params={"number": number})
     first, second, *_others = hold.in_force(tx)
     hold.release(tx, first.what, by=BY, note="looked", now=later(80), reason=first.reason)
     hold.release(tx, second.what, by=BY, note="five", now=later(81), reason=second.reason, limit=5)

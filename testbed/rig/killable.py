@@ -82,7 +82,7 @@ def run(life: Life) -> None:
     if life.lease is not None:
         lease.DURATION, lease.MARGIN = timedelta(seconds=life.lease), timedelta(seconds=life.lease / 5)
     if life.free_bytes is not None:
-        context.FREE_BYTES = life.free_bytes
+        context.FREE_BYTES = life.free_bytes  # type: ignore[attr-defined]  # the name that has_room looks at
     if life.busy_seconds is not None:
         database.BUSY_TIMEOUT_SECONDS = life.busy_seconds  # type: ignore[assignment]  # a whole number of them in earnest
     daemon = relay.Relay(settings, opening.load_documents(settings), at=_end_at(life.death))

@@ -28,20 +28,21 @@ def on_file(folder: Path) -> Outbox:
     return Outbox(f"sqlite:///{path}")
 
 
-@functools.cache
-def _migrated_file() -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "outbox.db"
-        create_file(path)
-        migrated(f"sqlite:///{path}").close()
-        return path.read_bytes()
-
-
 def migrated(url: str) -> Outbox:
     """An outbox whose tables Alembic makes now."""
     outbox = Outbox(url)
     migration.upgrade(outbox)
     return outbox
+
+
+@functools.cache
+def _migrated_file() -> bytes:
+    """What Alembic makes: once for all tests of a process, because it takes longer than most of them."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "outbox.db"
+        create_file(path)
+        migrated(f"sqlite:///{path}").close()
+        return path.read_bytes()
 
 
 def later(seconds: float) -> datetime:

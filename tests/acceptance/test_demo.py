@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from institution import eventually
+
+from testbed.rig import patience
+from testbed.rig.patience import eventually
 
 SENTENCE = re.compile(r"^lost 0 · duplicated 0 · answers lost ([1-9][0-9]*) · kills 1$", re.MULTILINE)
 
@@ -27,7 +29,7 @@ def demo(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
         finally:
             if running.poll() is None:
                 running.send_signal(signal.SIGTERM)
-                running.wait(60)
+                patience.ended(running, within=60)
 
 
 def left_behind(folder: Path) -> list[str]:
@@ -51,7 +53,7 @@ def until_at_work(running: subprocess.Popen[str]) -> None:
 @pytest.mark.timeout(400)
 def test_it_ends_by_itself_and_nothing_was_lost(tmp_path: Path) -> None:
     with demo(tmp_path, "--for", "6s") as running:
-        said, _ = running.communicate(timeout=380)
+        said, _ = running.communicate(timeout=patience.seconds(380))
     assert SENTENCE.search(said), said
     assert running.returncode == 0
     assert "\x1b" not in said
@@ -67,7 +69,7 @@ def test_ctrl_c_ends_everything(tmp_path: Path) -> None:
         until_at_work(running)
         assert any("postgres" in line for line in left_behind(tmp_path))
         running.send_signal(signal.SIGINT)
-        running.communicate(timeout=120)
+        running.communicate(timeout=patience.seconds(120))
     assert running.returncode == 130
     assert list(tmp_path.iterdir()) == []
     assert left_behind(tmp_path) == []

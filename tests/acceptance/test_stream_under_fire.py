@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from kiva_relay.outbox import table
 from kiva_relay.service import relay
-from testbed.rig.site import eventually
+from testbed.rig.patience import eventually
 from testbed.rig.streamed import Streamed
 
 LOANS = 30

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -31,7 +32,7 @@ ENDINGS = {
 }
 
 
-def put(outbox: Outbox, identity: str = LOAN, seconds: float = 0, **changes: object) -> None:
+def put(outbox: Outbox, identity: str = LOAN, seconds: float = 0, **changes: Any) -> None:
     with outbox.begin() as tx:
         store.owe(tx, owed(identity, **changes), now=later(seconds))
 
@@ -114,7 +115,7 @@ def test_a_refusal_of_what_is_at_kiva_already_is_nobodys_work(outbox: Outbox) ->
 
 
 def test_a_fallen_position_can_be_confirmed_after_the_older_one_was_settled(outbox: Outbox) -> None:
-    position = {"resource": "repayment", "period": "2026-10", "stream": "repayment"}
+    position: dict[str, Any] = {"resource": "repayment", "period": "2026-10", "stream": "repayment"}
     put(outbox, body='{"amount":100}', **position)
     lost = end(outbox, claim(outbox, "repayment"), State.IN_DOUBT)
     put(outbox, body='{"amount":50}', waits="position_fell", **position)

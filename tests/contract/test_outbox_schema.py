@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+from kiva_relay import errors
 from kiva_relay.outbox import migration, table
 from kiva_relay.outbox.database import Outbox
 from testbed.database.postgres import PostgresServer
@@ -50,13 +51,13 @@ def test_the_present_revision_passes_and_another_is_refused(outbox: Outbox) -> N
     assert migration.upgrade(outbox) == []
     with outbox.begin() as tx:
         tx.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(migration.errors.OutboxRefused, match="newer"):
+    with pytest.raises(errors.OutboxRefused, match="newer"):
         migration.check(outbox)
-    with pytest.raises(migration.errors.OutboxRefused, match="newer"):
+    with pytest.raises(errors.OutboxRefused, match="newer"):
         migration.upgrade(outbox)
     with outbox.begin() as tx:
         tx.execute(sa.text("DELETE FROM alembic_version"))
-    with pytest.raises(migration.errors.OutboxRefused, match="schema none"):
+    with pytest.raises(errors.OutboxRefused, match="schema none"):
         migration.check(outbox)
 
 

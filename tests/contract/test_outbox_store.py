@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -196,7 +197,7 @@ def test_the_database_refuses_illegal_rows(outbox: Outbox, values: dict[str, obj
         tx.execute(sa.insert(table.entry).values(**row))
 
 
-def position(amount: int, *, period: str = "2026-10") -> dict[str, object]:
+def position(amount: int, *, period: str = "2026-10") -> dict[str, Any]:
     return {"body": f'{{"amount":{amount}}}', "resource": "repayment", "period": period, "stream": "repayment"}
 
 

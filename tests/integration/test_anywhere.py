@@ -48,7 +48,8 @@ def installed(below_root: Path) -> Path:
     """The PostgreSQL of the wheel, as it is installed with umask 077 in a folder that is root's alone."""
     package = importlib.util.find_spec(WHEEL)
     assert package is not None
-    (there,) = package.submodule_search_locations or ()
+    assert package.submodule_search_locations is not None
+    (there,) = package.submodule_search_locations
     site = below_root / "site packages"
     shutil.copytree(there, site / WHEEL, ignore=shutil.ignore_patterns("include", "pginstall", "*.a"))
     shutil.copytree(f"{there}.libs", site / f"{WHEEL}.libs")

@@ -20,8 +20,9 @@ from kiva_relay.outbox import heartbeat
 from kiva_relay.outbox.heartbeat import Heartbeat
 from kiva_relay.service import reload
 from kiva_relay.service.relay import Relay
-from testbed.rig import configuration
-from testbed.rig.site import PATIENCE, Site, eventually
+from testbed.rig import configuration, patience
+from testbed.rig.patience import eventually
+from testbed.rig.site import Site
 
 AWAY = "http://127.0.0.1:1"
 
@@ -68,15 +69,16 @@ def log(house: Site) -> str:
     return (house.folder / "daemon.log").read_text()
 
 
-WELL_BEFORE_THE_GRACE = 15
-"""Seconds: `stop_grace` is 150, and the slow answer comes after 20."""
+def well_before_the_grace() -> float:
+    """Seconds: `stop_grace` is 150, and the slow answer comes after 20 of a quick machine."""
+    return min(patience.seconds(15), 140.0)
 
 
 def stopped(process: subprocess.Popen[str]) -> tuple[int, float]:
     """Ask it to stop; the exit code, and after how many seconds it came."""
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    return process.wait(PATIENCE), time.monotonic() - began
+    return patience.ended(process), time.monotonic() - began
 
 
 # ---------------------------------------------------------------- what is wrong is said, and nothing starts
@@ -140,7 +142,7 @@ def test_it_runs_and_ends_when_asked_to(house: Site) -> None:
         eventually(lambda: house.sent("loan_draft"))
         code, seconds = stopped(process)
     assert code == 0
-    assert seconds < WELL_BEFORE_THE_GRACE
+    assert seconds < well_before_the_grace()
     lines = log(house).splitlines()
     assert "starts, towards SANDBOX partner=123" in lines[0]
     assert "stopped as asked. Nothing is lost" in lines[-1]
@@ -149,7 +151,7 @@ def test_it_runs_and_ends_when_asked_to(house: Site) -> None:
 
 def test_the_answer_under_way_is_awaited_and_a_second_signal_is_not(house: Site) -> None:
     house.changes["resources"] = ["loan_draft"]
-    house.kiva.fault("slow", on="loan_draft", seconds=20)
+    house.kiva.fault("slow", on="loan_draft", seconds=patience.seconds(20))
     with house.process() as process:
         eventually(lambda: " ready " in log(house) and house.entries(state="sending"))
         process.send_signal(signal.SIGTERM)
@@ -157,7 +159,7 @@ def test_the_answer_under_way_is_awaited_and_a_second_signal_is_not(house: Site)
             process.wait(1)
         code, seconds = stopped(process)
     assert code == -signal.SIGTERM
-    assert seconds < WELL_BEFORE_THE_GRACE
+    assert seconds < well_before_the_grace()
 
 
 def test_a_hangup_reloads_and_a_second_relay_is_refused(house: Site, own: Path) -> None:
@@ -375,7 +377,7 @@ def test_a_sandbox_that_knows_the_configuration(tmp_path: Path) -> None:
         assert httpx.post(f"{url}/oauth/token", data=fields | {"client_secret": "x"}).status_code == 401
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(PATIENCE) == 0
+        assert patience.ended(process) == 0
 
 
 @pytest.mark.parametrize(

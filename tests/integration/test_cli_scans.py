@@ -11,7 +11,8 @@ import pytest
 from kiva_relay import meter
 from kiva_relay.outbox import scan, watermark
 from kiva_relay.outbox.database import Outbox
-from testbed.rig.site import Site, eventually
+from testbed.rig.patience import eventually
+from testbed.rig.site import Site
 
 DRAFTS = "loan_draft.individual"
 REST = "UPDATE m_loan_repayment_schedule SET interest_amount = 77 WHERE installment = 1 AND loan_id = %s"

@@ -17,7 +17,8 @@ from kiva_relay.clock import SystemClock
 from kiva_relay.outbox import heartbeat
 from kiva_relay.outbox.heartbeat import Heartbeat, Reachability
 from kiva_relay.source import replication
-from testbed.rig.site import eventually
+from testbed.rig import patience
+from testbed.rig.patience import eventually
 from testbed.rig.streamed import Streamed, Turned
 
 Command = Callable[..., tuple[int, str]]
@@ -105,7 +106,7 @@ def test_drop_waits_until_the_relay_that_runs_lets_go(streamed_mis: Streamed, co
         eventually(lambda: not streamed_mis.sql("SELECT FROM pg_publication WHERE pubname = %s", streamed_mis.name))
         assert streamed_mis.active()
         relay.capture.cycle()
-        dropping.join(20)
+        patience.joined(dropping)
         assert gone[0][0] == 0, gone
         assert not streamed_mis.active()
         assert set(relay.capture.modes.values()) == {"xmin"}

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from institution import eventually
 
 from testbed.rig import checkout
+from testbed.rig.patience import eventually
 
 WITHIN = 60.0
 

@@ -22,8 +22,9 @@ from kiva_relay.service.relay import Relay
 from testbed.kiva import control, server
 from testbed.kiva.config import KivaConfig
 from testbed.kiva.fault import TARGETS, Fault
+from testbed.rig.patience import eventually
 from testbed.rig.set_clock import SetClock
-from testbed.rig.site import Site, eventually
+from testbed.rig.site import Site
 from testbed.torture.branch import Branch
 
 DRAFTS = 150

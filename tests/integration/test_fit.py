@@ -33,7 +33,7 @@ def loan(house: Site) -> str:
     rows = house.mis(
         "SELECT account_no FROM m_loan WHERE fund_id = %s AND loan_type_enum = 1 AND loan_status_id = 300", KIVA_FUND
     )
-    return next(row[0] for row in rows if row[0] in drafts)
+    return next(str(row[0]) for row in rows if row[0] in drafts)
 
 
 def entries(house: Site, resource: str, loan_id: str) -> int:

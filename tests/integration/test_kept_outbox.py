@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from kiva_relay.outbox import hold, migration, scan, state, table, watermark
+from kiva_relay.outbox import migration, reason, scan, state, table, watermark
 from kiva_relay.outbox.database import Outbox
 from testbed.rig import configuration, full_outbox, kept_outbox
 from testbed.rig.full_outbox import Run
@@ -45,7 +45,7 @@ def test_everything_is_in_it(kept: Outbox) -> None:
     assert values(kept, table.entry.c.evidence) - {None} == set(state.EVIDENCE)
     assert values(kept, table.entry.c.resource) == set(table.RESOURCES)
     assert values(kept, table.attempt.c.outcome) == {None, "accepted", "refused", "not_processed", "in_doubt"}
-    assert values(kept, table.hold.c.reason) <= set(hold.REASONS)
+    assert values(kept, table.hold.c.reason) <= set(reason.REASONS)
     assert values(kept, table.divergence.c.kind) == {"changed", "left_scope"}
     assert values(kept, table.scan.c.kind) == {"backfill", "sweep", "edit"}
     with kept.read() as tx:

@@ -20,7 +20,8 @@ from kiva_relay.service import reload
 from kiva_relay.service.relay import Relay
 from testbed.institution.branch import KIVA_FUND
 from testbed.judge import expected
-from testbed.rig.site import Site, eventually
+from testbed.rig.patience import eventually
+from testbed.rig.site import Site
 
 NAME = "loan_draft.individual"
 MODES = ("on_save", "on_command")
@@ -59,7 +60,8 @@ def ask(relay: Relay) -> ReloadResult:
         with relay.outbox.read() as tx:
             return reload.answered(tx, asked)
 
-    return eventually(answer)
+    found: ReloadResult = eventually(answer)
+    return found
 
 
 @pytest.mark.parametrize(("mode", "number_of_edits"), [*TRIED, *FIFTY])

@@ -12,9 +12,10 @@ import pytest
 
 from kiva_relay.source import slot
 from kiva_relay.source.position import OVERLAP
+from kiva_relay.source.stream import Stream
 from testbed.database import mariadb_own, postgres
 from testbed.rig import small_mis, streamed
-from testbed.rig.site import eventually
+from testbed.rig.patience import eventually
 from testbed.rig.small_mis import LOANS, Poller
 
 pytestmark = pytest.mark.long
@@ -145,9 +146,7 @@ def test_a_replica_of_mariadb_overlaps_and_the_primary_is_asked_for(tmp_path: Pa
             )
             repeats.execute("USE mis")
             repeats.execute("ANALYZE TABLE loan")
-        loans = small_mis.Stream(
-            name="loans", resource="loan_draft", table="loan", key=("id",), changed_at=("changed",)
-        )
+        loans = Stream(name="loans", resource="loan_draft", table="loan", key=("id",), changed_at=("changed",))
         with closing(small_mis.open_mis(second.url("mis"))) as mis:
             horizon = mis.horizon()
             assert horizon.blind == "this is a replica, whose rows were stamped elsewhere"

@@ -123,7 +123,7 @@ def test_nothing_differs_from_normal(good: Situation) -> None:
 
 
 def test_what_is_under_way_is_normal_and_says_when_it_goes(good: Situation) -> None:
-    facts = replace(good, counts=good.counts | {"journal": Counter({State.READY: 3})}, next_due=NOW + MINUTE)
+    facts = replace(good, counts=dict(good.counts) | {"journal": Counter({State.READY: 3})}, next_due=NOW + MINUTE)
     (one,) = health.findings(facts)
     assert isinstance(one, finding.AllDelivered)
     assert (one.under_way, one.due) == ({"journal": 3}, NOW + MINUTE)
@@ -171,7 +171,7 @@ def test_a_stopped_relay_says_nothing_of_servers_that_it_does_not_ask(good: Situ
 
 
 def test_drafts_wait_for_kivas_list_only_where_they_would_go(good: Situation) -> None:
-    waiting = replace(good, refresh=None, counts=good.counts | {"loan_draft": Counter({State.READY: 4})})
+    waiting = replace(good, refresh=None, counts=dict(good.counts) | {"loan_draft": Counter({State.READY: 4})})
     assert health.findings(waiting) == [finding.ListBeingRead(4)]
     assert codes(replace(waiting, held={"loan_draft": 4})) == ["all_delivered"]
     silent = good.settings.model_copy(update={"kiva": good.settings.kiva.model_copy(update={"send": False})})
@@ -188,7 +188,7 @@ def test_every_finding_has_a_code_of_its_own_and_words(good: Situation) -> None:
     kinds = get_args(HealthFinding)
     assert len({kind.code for kind in kinds}) == len(kinds)
     silent = good.settings.model_copy(update={"kiva": good.settings.kiva.model_copy(update={"send": False})})
-    drafts = good.counts | {"loan_draft": Counter({State.READY: 4})}
+    drafts = dict(good.counts) | {"loan_draft": Counter({State.READY: 4})}
     many = [
         *(changes for _, _, changes in DIFFERENT),
         {"kept": (kept("asked"),)},
@@ -279,7 +279,7 @@ def test_drafts_that_expire_within_a_week_are_a_deadline(good: Situation) -> Non
 def test_the_report_is_a_deadline_while_it_is_open(good: Situation, state: State) -> None:
     closes = NOW + timedelta(days=2)
     report = replace(good.report, is_open=True, closes=closes)
-    facts = replace(good, report=report, counts=good.counts | {"repayment": Counter({state: 5})})
+    facts = replace(good, report=report, counts=dict(good.counts) | {"repayment": Counter({state: 5})})
     assert list(deadline.deadlines(facts)) == [deadline.ReportCloses(closes, 5)]
     assert list(deadline.deadlines(replace(facts, report=replace(report, is_open=False)))) == []
 
