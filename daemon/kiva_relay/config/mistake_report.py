@@ -54,7 +54,12 @@ class MistakeReport:
         offset: int = 0,
         severity: Literal["error", "warning"] = "error",
     ) -> None:
-        """Note a mistake; `offset` is how many letters behind the beginning of the value it is."""
+        """Note a mistake; `offset` is how many letters behind the beginning of the value it is.
+
+        On a line that is broken already nothing more is said: what it meant is not known.
+        """
+        if at is not None and at.line in self.broken:
+            return
         line, column = (at.line, at.column + offset) if at else (0, 0)
         self.mistakes.append(Mistake(self.file, line, column, path, message, remedy, severity))
 

@@ -24,7 +24,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent
 from ruamel.yaml.nodes import ScalarNode
 
-from kiva_relay.config import yaml_repair, yaml_tree
+from kiva_relay.config import yaml_line, yaml_repair, yaml_tree
 from kiva_relay.config.mistake_report import MistakeReport
 from kiva_relay.config.yaml_tree import YamlTree
 from kiva_relay.errors import Mistake
@@ -32,7 +32,7 @@ from kiva_relay.errors import Mistake
 # The longest of the ready-made mappings has 4 kB, the complete config.yaml 11 kB.
 SIZE_LIMIT = 256 * 1024
 DEPTH_LIMIT = 50
-NODE_LIMIT = 20_000
+NODE_LIMIT = 10_000
 
 # A file with more than this many unreadable lines is not what it should be. It is read again after each; how many of
 # a long file are mended is bounded by the letters read in all: a second or two of work.
@@ -87,6 +87,10 @@ def read(file: Path, report: MistakeReport) -> YamlTree | None:
         return None
     report.text = text
     lines = yaml_tree.lines(text)
+    # Looking for the end of a key, YAML reads on through a thousand brackets, and each costs as much as those before.
+    if any(len(yaml_line.brackets(line)) > DEPTH_LIMIT for line in lines):
+        report.whole("is nested too deeply")
+        return None
     yaml_repair.ahead(lines, report)
     for _ in range(min(REPAIRS, 1 + READ_AGAIN // (len(text) + 1))):
         anchors: list[tuple[int, int]] = []

@@ -39,8 +39,6 @@ class FieldReader:
         plans: dict[str, Plan] = {}
         for name, value in found.entries:
             path = f"{at}.{name.text}"
-            if name.line in self.report.broken or value.line in self.report.broken:
-                continue
             if name.text not in known:
                 self._unknown(name, path, known, "Kiva has no such field")
             elif (plan := self._plan(value, known[name.text], scope, path)) is not None:
@@ -51,8 +49,6 @@ class FieldReader:
         """One expression; None after a mistake."""
         if found.kind != "scalar" or found.null:
             self.report.add(found, path, "expected an expression, found " + _kind(found))
-            return None
-        if found.line in self.report.broken:
             return None
         key = path.rsplit(".", 1)[-1]
         if (switch := rewrite.switch(found)) is not None:
@@ -146,7 +142,7 @@ class FieldReader:
         return Leaf(name, kind, parsed, origin=origin)
 
     def _long_form(self, found: YamlTree, name: str, kind: Kind, scope: Scope, path: str) -> Leaf | None:
-        wrong = [key for key, _ in found.entries if key.text not in LONG_FORM and key.line not in self.report.broken]
+        wrong = [key for key, _ in found.entries if key.text not in LONG_FORM]
         for key in wrong:
             self._unknown(key, f"{path}.{key.text}", LONG_FORM, "no such key")
         start = self._texts(found, scope, path) if found.get("texts") else self._start(found, kind, scope, path)
