@@ -67,6 +67,31 @@ def owed(identity: str = "000000871", body: str | None = '{"amount":1}', **chang
     return Owed(**(values | changes))  # type: ignore[arg-type]
 
 
+def entry(number: int, **changes: object) -> Entry:
+    """An entry as it stands in the outbox, for tests of decisions: ready, of no database."""
+    values: dict[str, object] = dict.fromkeys(Entry.__dataclass_fields__)
+    values |= {
+        "id": number,
+        "resource": "loan_draft",
+        "identity": f"{number:09}",
+        "version": 1,
+        "state": State.READY,
+        "stream": "loan_draft.individual",
+        "key": str(number),
+        "loan_id": f"{number:09}",
+        "client_id": "",
+        "period": "",
+        "body": '{"amount":1}',
+        "origin": "poll",
+        "due_at": NOW,
+        "repeats": 0,
+        "created_at": NOW,
+        "changed_at": NOW,
+        "row_version": 1,
+    }
+    return Entry(**(values | changes))  # type: ignore[arg-type]
+
+
 def put(outbox: Outbox, *args: object, seconds: float = 0, **changes: object) -> Entry | None:
     """Put down what is owed."""
     with outbox.begin() as tx:
