@@ -13,10 +13,10 @@ import psycopg
 import pytest
 
 from kiva_relay import log
-from kiva_relay.sandbox import control, server
-from kiva_relay.sandbox.config import SandboxConfig
 from testbed.database import mariadb_found, postgres, postgres_found
 from testbed.institution import book, fineract
+from testbed.kiva import control, server
+from testbed.kiva.config import KivaConfig
 from testbed.rig import site, streamed
 
 _numbers = itertools.count(1)
@@ -98,7 +98,7 @@ def house(mis_of_its_own: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("KIVA_SECRET", "s3cr3t-of-the-relay")
     with (
         psycopg.connect(url, autocommit=True) as connection,
-        server.start(config=SandboxConfig()) as pa2,
+        server.start(config=KivaConfig()) as pa2,
         control.Sandbox(pa2.url) as kiva,
     ):
         yield site.Site(tmp_path, url, photos, connection, pa2, kiva)

@@ -27,13 +27,13 @@ from kiva_relay.clock import Clock, SystemClock
 from kiva_relay.config import loader
 from kiva_relay.config.settings import Settings
 from kiva_relay.errors import RelayError
-from kiva_relay.sandbox.control import Sandbox
 from testbed.database import postgres
 from testbed.institution import book, fineract
 from testbed.institution.branch import KIVA_FUND, PURPOSES
 from testbed.judge import expected
 from testbed.judge.expected import ExpectedDraft
 from testbed.judge.history import History
+from testbed.kiva.control import Sandbox
 
 ZONE = "Africa/Dakar"
 """Where the institution is; its clocks show UTC."""
@@ -245,7 +245,7 @@ def _let_read(connection: psycopg.Connection) -> str:
 
 def _kiva(folder: Path) -> tuple[str, ...]:
     options = ("--listen", "127.0.0.1:0", "--partner", _PARTNER, "--ledger", str(folder / "kiva.jsonl"))
-    return ("kiva_relay.sandbox", *options, "--coordinator", "fund_after=2s", "--drafts-visible")
+    return ("testbed.kiva", *options, "--coordinator", "fund_after=2s", "--drafts-visible")
 
 
 def _started(kiva: Process) -> str:

@@ -26,12 +26,13 @@ from kiva_relay.config import loader
 from kiva_relay.config.settings import Settings
 from kiva_relay.mapping.document import Document
 from kiva_relay.outbox import table
-from kiva_relay.sandbox.control import Sandbox
 from kiva_relay.sandbox.server import SandboxServer
 from kiva_relay.service.opening import load_documents
 from kiva_relay.service.relay import Relay, Summary
 from testbed.institution import branch
 from testbed.institution.teller import Teller
+from testbed.kiva.control import Sandbox
+from testbed.kiva.state import KivaState
 from testbed.rig import yaml_text
 
 PATIENCE = 30.0
@@ -45,7 +46,7 @@ class Site:
     url: str
     photos: Path
     connection: psycopg.Connection[Any]
-    server: SandboxServer
+    server: SandboxServer[KivaState]
     kiva: Sandbox
     changes: dict[str, Any] = field(default_factory=dict)
 

@@ -29,10 +29,10 @@ import sqlalchemy as sa
 
 from kiva_relay.outbox import hold, migration, table
 from kiva_relay.outbox.database import Outbox
-from kiva_relay.sandbox.control import Sandbox
 from testbed.database import postgres
 from testbed.institution import book, fineract
 from testbed.institution.branch import KIVA_FUND
+from testbed.kiva.control import Sandbox
 from testbed.rig import killable, yaml_text
 from testbed.torture import judge
 from testbed.torture.branch import Branch
@@ -130,7 +130,7 @@ def book_of(server: postgres.PostgresServer, photos: Path, *, clients: int) -> I
 def _stand_in(folder: Path) -> Iterator[str]:
     options = ["--listen", "127.0.0.1:0", "--drafts-visible", "--ledger", str(folder / "ledger.jsonl")]
     pace = ["--coordinator", "publish_after=6s,fund_after=3s"]
-    command = [sys.executable, "-m", "kiva_relay.sandbox", *options, *pace]
+    command = [sys.executable, "-m", "testbed.kiva", *options, *pace]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:

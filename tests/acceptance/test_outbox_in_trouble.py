@@ -22,8 +22,8 @@ from kiva_relay import errors
 from kiva_relay.delivery.refresher import Refresher
 from kiva_relay.outbox import migration, table
 from kiva_relay.outbox.database import Outbox, create_file
-from kiva_relay.sandbox.fault import Fault
 from testbed.database import postgres
+from testbed.kiva.fault import Fault
 from testbed.rig import killable, outboxes
 from testbed.rig.site import Site, eventually
 

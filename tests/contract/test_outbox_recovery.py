@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kiva_relay.delivery import reconciler
-from kiva_relay.outbox import binding, mirror, query, recovery, settlement
+from kiva_relay.outbox import meta, mirror, query, recovery, settlement
 from kiva_relay.outbox import witness as witnesses
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry
@@ -137,10 +137,10 @@ def test_a_position_that_only_the_witness_knows_makes_the_present_one_go_out_aga
 
 def test_an_outbox_that_was_behind_takes_a_new_number(outbox: Outbox) -> None:
     with outbox.begin() as tx:
-        binding.put(tx, "outbox_id", "lost")
+        meta.OUTBOX_ID.put(tx, "lost")
     take(outbox, told(9, LOAN))
     with outbox.read() as tx:
-        assert binding.get(tx, "outbox_id") != "lost"
+        assert meta.OUTBOX_ID.get(tx) != "lost"
 
 
 # ---------------------------------------------------------------- whose witness this is

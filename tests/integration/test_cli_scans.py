@@ -79,7 +79,7 @@ def test_a_relay_that_runs_does_the_sweep_and_tells_what_polls_missed(house: Sit
     with house.daemon() as relay:
         eventually(lambda: house.entries(resource="loan_draft", state="ready"))
         loan = house.entries(resource="loan_draft", stream=DRAFTS, state="ready")[0]
-        eventually(lambda: relay.heartbeat.modes.get(DRAFTS) and not relay.reading.capture().scanning())
+        eventually(lambda: relay.reading.health.modes.get(DRAFTS) and not relay.reading.capture().scanning())
         house.mis(REST, int(loan.key))  # no stamp is set
         done = house.command("sweep", "--mapping", DRAFTS)
         assert done.returncode == 0, done.stderr

@@ -13,7 +13,7 @@ import pytest
 from kiva_relay import cli
 from kiva_relay.cli import held
 from kiva_relay.outbox import hold
-from kiva_relay.service.heartbeat import Reachability
+from kiva_relay.outbox.heartbeat import Reachability
 from testbed.rig import full_outbox
 from testbed.rig.full_outbox import Told
 from testbed.rig.outboxes import migrated

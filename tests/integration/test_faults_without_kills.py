@@ -17,11 +17,11 @@ from kiva_relay.config import loader
 from kiva_relay.delivery.courier import Courier
 from kiva_relay.delivery.refresher import Refresher
 from kiva_relay.outbox import hold
-from kiva_relay.sandbox import control, server
-from kiva_relay.sandbox.config import SandboxConfig
-from kiva_relay.sandbox.fault import TARGETS, Fault
 from kiva_relay.service import opening
 from kiva_relay.service.relay import Relay
+from testbed.kiva import control, server
+from testbed.kiva.config import KivaConfig
+from testbed.kiva.fault import TARGETS, Fault
 from testbed.rig.set_clock import SetClock
 from testbed.rig.site import Site, eventually
 from testbed.torture.branch import Branch
@@ -33,7 +33,7 @@ DRAFTS = 150
 def an_institution(url: str, photos: Path, folder: Path, *, visible: bool) -> Iterator[Site]:
     with (
         psycopg.connect(url, autocommit=True) as connection,
-        server.start(config=SandboxConfig(drafts_visible=visible)) as pa2,
+        server.start(config=KivaConfig(drafts_visible=visible)) as pa2,
         control.Sandbox(pa2.url) as kiva,
     ):
         house = Site(folder, url, photos, connection, pa2, kiva)

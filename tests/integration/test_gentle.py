@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from kiva_relay.clock import SystemClock
 from kiva_relay.outbox import scan, watermark
-from kiva_relay.service import heartbeat, opening
+from kiva_relay.service import opening
 from kiva_relay.service.capture_loop import CaptureLoop
 from testbed.rig.streamed import Streamed
 
@@ -39,9 +39,8 @@ def reading(mis: Streamed, clock: Slow) -> Iterator[CaptureLoop]:
     changed = mis.settings.mis.model_copy(update={"max_load": SHARE, "watch": "poll"})
     settings = mis.settings.model_copy(update={"mis": changed})
     with closing(opening.open_outbox(settings)) as outbox:
-        told = heartbeat.Heartbeat(clock.now(), "1", 1)
         made = CaptureLoop(settings, opening.load_documents(settings), outbox=outbox, time=clock,
-                       stop=threading.Event(), told=told, at=lambda _name: None)  # fmt: skip
+                       stop=threading.Event(), at=lambda _name: None)  # fmt: skip
         try:
             yield made
         finally:

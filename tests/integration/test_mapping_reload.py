@@ -15,6 +15,7 @@ from kiva_relay.capture import revision
 from kiva_relay.config import shipped
 from kiva_relay.mapping.difference import KINDS
 from kiva_relay.outbox import hold
+from kiva_relay.outbox.meta import ReloadResult
 from kiva_relay.service import reload
 from kiva_relay.service.relay import Relay
 from testbed.institution.branch import KIVA_FUND
@@ -50,11 +51,11 @@ def broken(text: str, rng: random.Random) -> str:
     return text.replace("client.lastname", rng.choice(["client.lastname | trimm", "klient.lastname", "'a' ~ : b"]))
 
 
-def ask(relay: Relay) -> reload.ReloadResult:
+def ask(relay: Relay) -> ReloadResult:
     with relay.outbox.begin() as tx:
         asked = reload.ask(tx, now=relay.time.now())
 
-    def answer() -> reload.ReloadResult | None:
+    def answer() -> ReloadResult | None:
         with relay.outbox.read() as tx:
             return reload.answered(tx, asked)
 

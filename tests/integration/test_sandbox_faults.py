@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from kiva_relay.sandbox import server
-from kiva_relay.sandbox.control import Sandbox
+from testbed.kiva import server
+from testbed.kiva.control import Sandbox
 from testbed.rig.partner_caller import Caller, draft_body
 
 if TYPE_CHECKING:

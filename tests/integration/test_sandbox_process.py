@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kiva_relay import errors
-from kiva_relay.sandbox import server
-from kiva_relay.sandbox.config import SandboxConfig
-from kiva_relay.sandbox.control import Sandbox
+from testbed.kiva import server
+from testbed.kiva.config import KivaConfig
+from testbed.kiva.control import Sandbox
 from testbed.rig.partner_caller import Caller
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def process(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    command = [sys.executable, "-m", "kiva_relay.sandbox", "--listen", "127.0.0.1:0", *arguments]
+    command = [sys.executable, "-m", "testbed.kiva", "--listen", "127.0.0.1:0", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
         line = running.stdout.readline()
@@ -68,13 +68,13 @@ def test_what_was_accepted_survives_a_killed_process(tmp_path: Path) -> None:
 def test_wrong_use_is_said_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(errors.UsageError, match="expected ADDRESS:PORT"):
         server.start("nowhere")
-    with server.start(config=SandboxConfig(ledger=tmp_path / "ledger.jsonl")) as running:
+    with server.start(config=KivaConfig(ledger=tmp_path / "ledger.jsonl")) as running:
         with pytest.raises(errors.UsageError, match="cannot listen"):
             server.start(running.url.removeprefix("http://"))
         with pytest.raises(errors.UsageError, match="in use by another sandbox"):
-            server.start(config=SandboxConfig(ledger=tmp_path / "ledger.jsonl"))
+            server.start(config=KivaConfig(ledger=tmp_path / "ledger.jsonl"))
     run = subprocess.run(
-        [sys.executable, "-m", "kiva_relay.sandbox", "--coordinator", "publish_after=5"],
+        [sys.executable, "-m", "testbed.kiva", "--coordinator", "publish_after=5"],
         capture_output=True,
         text=True,
         check=False,

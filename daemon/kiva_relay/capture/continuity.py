@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-import orjson
 from sqlalchemy.engine import Connection
 
 from kiva_relay import log
 from kiva_relay.clock import Clock
 from kiva_relay.config import settings as config
 from kiva_relay.mapping.document import Document
-from kiva_relay.outbox import binding, hold, watermark
+from kiva_relay.outbox import binding, hold, meta, watermark
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.watermark import Watermark
 from kiva_relay.resource.kind import RESOURCES
@@ -24,9 +23,6 @@ from kiva_relay.source.mis import Mis
 
 LOST_ROWS = 2
 """Rows missing at a table's end that look like a restored backup; one is somebody's correction."""
-
-_TIMELINE = "timeline of the MIS"
-_ALIASES = "loan ids"
 
 _log = log.get("capture")
 
@@ -54,8 +50,8 @@ class Continuity:
             OutboxRefused: the outbox belongs to another MIS.
         """
         binding.bind_mis(tx, identity, self._settings)
-        if binding.get(tx, "first_start") is None:
-            binding.put(tx, "first_start", self._clock.now().isoformat())
+        if meta.FIRST_START.get(tx) is None:
+            meta.FIRST_START.put(tx, self._clock.now())
         known = watermark.watermarks(tx)
         for name in self._documents:
             if name not in known:
@@ -113,8 +109,8 @@ class Continuity:
         if timeline in ("", self._timeline):
             return
         with self._outbox.begin() as tx:
-            before = binding.get(tx, _TIMELINE)
-            binding.put(tx, _TIMELINE, timeline)
+            before = meta.TIMELINE.get(tx)
+            meta.TIMELINE.put(tx, timeline)
             is_another = before not in (None, timeline)
             for name in self._documents if is_another else ():
                 watermark.scan_anew(tx, name, now=self._clock.now())
@@ -137,10 +133,10 @@ def _is_polled(mark: Watermark) -> bool:
 
 def notice_aliases(tx: Connection, aliases: Mapping[str, str]) -> None:
     """Loans whose ids at Kiva were edited in `lookup/loan_ids.csv` are looked at again."""
-    stored = orjson.loads(binding.get(tx, _ALIASES) or "{}")
+    stored = meta.ALIASES.get(tx) or {}
     if stored == aliases:
         return
-    binding.put(tx, _ALIASES, orjson.dumps(aliases).decode())
+    meta.ALIASES.put(tx, dict(aliases))
     changed = sorted({in_the_mis for _, in_the_mis in stored.items() ^ aliases.items()})
     for resource in RESOURCES:
         watermark.read_identities_again(tx, resource, changed)

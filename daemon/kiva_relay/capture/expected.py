@@ -8,7 +8,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kiva_relay.outbox import binding, mirror, store, table, watermark
+from kiva_relay.outbox import meta, mirror, store, table, watermark
 from kiva_relay.outbox.state import State
 from kiva_relay.resource import window
 
@@ -27,8 +27,8 @@ def turn(tx: Connection, report: window.RepaymentReport, *, aliases: Mapping[str
     if not report.is_open:
         _withdraw(tx, reason=CLOSED, now=now)
     expected = {aliases.get(loan_id, loan_id) for loan_id in mirror.expected(tx)}
-    if binding.get(tx, "report") != report.stamp:
-        binding.put(tx, "report", report.stamp)
+    if meta.REPORT.get(tx) != report.stamp:
+        meta.REPORT.put(tx, report.stamp)
     else:
         expected -= _reported(tx, report.period)
     if report.is_open:

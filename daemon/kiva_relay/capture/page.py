@@ -24,7 +24,7 @@ from kiva_relay.clock import Clock
 from kiva_relay.config import settings as config
 from kiva_relay.mapping import lookup, mapper
 from kiva_relay.mapping.document import Document
-from kiva_relay.outbox import binding, catalogue, watermark
+from kiva_relay.outbox import catalogue, meta, watermark
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.watermark import Captured, Watermark
 from kiva_relay.resource import window
@@ -146,7 +146,7 @@ class PageCapture:
         if self._lists is None or self._lists[0] != versions:
             self._lists = (versions, lookup.Lists.of(catalogue.load(tx)))
         if self._first_start is None:
-            self._first_start = datetime.fromisoformat(binding.get(tx, "first_start") or now.isoformat())
+            self._first_start = meta.FIRST_START.get(tx) or now
         name = page.document.name
         return CaptureContext(
             document=page.document,

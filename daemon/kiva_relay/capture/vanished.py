@@ -9,15 +9,14 @@ loan has more columns filled later in its life.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
-import orjson
 from sqlalchemy.engine import Connection
 
 from kiva_relay import log
 from kiva_relay.mapping.document import Document
-from kiva_relay.outbox import binding, hold
+from kiva_relay.outbox import hold, meta
 from kiva_relay.source.reader import Content
 from kiva_relay.source.stream import ROOT
 
@@ -96,8 +95,7 @@ def note(
     rows = [content for content in contents if content.in_scope]
     if not rows:
         return
-    about = f"filled {document.name}"
-    stored = orjson.loads(binding.get(tx, about) or "{}")
+    stored = meta.habits(document.name).get(tx) or {}
     habits = {kind: _Habit(**stored.get(kind, {})) for kind in ("new", "changed")}
     gone: dict[str, int] = {}
     for content in rows:
@@ -106,7 +104,7 @@ def note(
         found = habit.vanished()
         habit.forget(found)
         gone |= found
-    binding.put(tx, about, orjson.dumps(habits).decode())
+    meta.habits(document.name).put(tx, {kind: asdict(habit) for kind, habit in habits.items()})
     if gone:
         columns = ", ".join(sorted(gone))
         params = {"columns": columns, "empty": max(gone.values()), "of": LAST}

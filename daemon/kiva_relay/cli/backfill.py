@@ -23,7 +23,7 @@ from kiva_relay.config.settings import Settings
 from kiva_relay.delivery.refresher import Refresher
 from kiva_relay.errors import UsageError, counted
 from kiva_relay.mapping import lookup
-from kiva_relay.outbox import binding, catalogue, mirror, table
+from kiva_relay.outbox import catalogue, meta, mirror, table
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.resource import refusal
 from kiva_relay.service import opening
@@ -156,9 +156,7 @@ def _known(settings: Settings) -> tuple[set[tuple[str, str]], datetime | None]:
     with contextlib.suppress(UsageError), frame.outbox(settings) as outbox, outbox.read() as tx:
         columns = table.entry.c
         rows = tx.execute(sa.select(columns.resource, columns.identity).distinct())
-        first_start = binding.get(tx, "first_start")
-        known = {(row.resource, row.identity) for row in rows}
-        return known, None if first_start is None else datetime.fromisoformat(first_start)
+        return {(row.resource, row.identity) for row in rows}, meta.FIRST_START.get(tx)
     return set(), None
 
 

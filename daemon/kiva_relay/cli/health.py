@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import IntEnum
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.engine import Connection
@@ -16,11 +15,11 @@ from kiva_relay import errors
 from kiva_relay.capture import follow
 from kiva_relay.cli import frame, held, words
 from kiva_relay.config.settings import Settings
-from kiva_relay.outbox import catalogue, listing, mirror, scan, watermark
+from kiva_relay.outbox import catalogue, heartbeat, listing, mirror, scan, watermark
 from kiva_relay.outbox.entry import Entry
+from kiva_relay.outbox.heartbeat import Heartbeat
 from kiva_relay.outbox.state import State
 from kiva_relay.resource import window
-from kiva_relay.service import heartbeat
 
 NO_SIGN_OF_LIFE = timedelta(seconds=30)
 _SOON = timedelta(days=7)
@@ -62,7 +61,7 @@ class Health:
 
     settings: Settings
     now: datetime
-    heartbeat: Mapping[str, Any] | None
+    heartbeat: Heartbeat | None
     counts: Mapping[str, Counter[State]]
     held: Mapping[str, int]
     kept: list[listing.Kept]
@@ -98,29 +97,22 @@ class Health:
         return sum(counts[state] for counts in self.counts.values())
 
 
-def is_alive(told: Mapping[str, Any] | None, now: datetime) -> bool:
+def is_alive(beat: Heartbeat | None, now: datetime) -> bool:
     """Did the relay give a sign of life just now?"""
-    return told is not None and now - beat(told, "beats_at", now) < NO_SIGN_OF_LIFE
-
-
-def beat(told: Mapping[str, Any], name: str, otherwise: datetime) -> datetime:
-    """A moment that the relay wrote down."""
-    written = told.get(name)
-    return otherwise if written is None else datetime.fromisoformat(str(written))
+    return beat is not None and now - beat.beats_at < NO_SIGN_OF_LIFE
 
 
 def gather(tx: Connection, settings: Settings, *, now: datetime) -> Health:
     """Read everything that the verdict needs."""
     here = now.astimezone(ZoneInfo(settings.mis.timezone))
     midnight = here.replace(hour=0, minute=0, second=0, microsecond=0)
-    told, marks = heartbeat.read(tx), watermark.watermarks(tx)
+    beat, marks = heartbeat.read(tx), watermark.watermarks(tx)
     scans = {name: progress for name in marks if (progress := scan.of(tx, name)) is not None}
-    away = None if told is None else told["kiva"].get("away_since")
-    since = now if away is None else datetime.fromisoformat(away)
+    since = now if beat is None or beat.kiva.away_since is None else beat.kiva.away_since
     return Health(
         settings=settings,
         now=now,
-        heartbeat=told,
+        heartbeat=beat,
         counts=listing.counts(tx),
         held=listing.held(tx),
         kept=listing.kept_back(tx),
@@ -176,7 +168,7 @@ def _relay(facts: Health) -> Iterator[HealthFinding]:
     if facts.heartbeat is None:
         sentence = "The relay is not running. Nothing is lost, nothing was sent twice."
     else:
-        last = beat(facts.heartbeat, "beats_at", facts.now)
+        last = facts.heartbeat.beats_at
         sentence = (
             f"The relay gave its last sign of life {frame.length(facts.now - last)} ago"
             f" ({_moment(facts, last)}) and did not say that it stops. Nothing is lost, nothing was sent twice."
@@ -193,11 +185,11 @@ def _relay(facts: Health) -> Iterator[HealthFinding]:
 
 
 def _room(facts: Health) -> Iterator[HealthFinding]:
-    if not facts.alive or facts.heartbeat is None or not facts.heartbeat.get("no_room"):
+    if not facts.alive or facts.heartbeat is None or not facts.heartbeat.no_room:
         return
     yield HealthFinding(
         Verdict.STOPPED,
-        f"The disk is almost full: {facts.heartbeat['no_room']}. Nothing is sent until there is room. Nothing is lost.",
+        f"The disk is almost full: {facts.heartbeat.no_room}. Nothing is sent until there is room. Nothing is lost.",
         (
             "What Kiva answers must find room to be recorded, so nothing is sent that could not be.",
             "See the disks:     df -h",
@@ -208,7 +200,7 @@ def _room(facts: Health) -> Iterator[HealthFinding]:
 def _streams(facts: Health) -> Iterator[HealthFinding]:
     if not facts.alive or facts.heartbeat is None:
         return
-    for stream, mistake in facts.heartbeat["stopped_streams"].items():
+    for stream, mistake in facts.heartbeat.stopped_streams.items():
         yield HealthFinding(
             Verdict.STOPPED,
             f"The mapping {stream} does not fit the MIS, and is not read: {mistake}",
@@ -233,11 +225,11 @@ def _holds(facts: Health) -> Iterator[HealthFinding]:
 
 
 def _kiva(facts: Health) -> Iterator[HealthFinding]:
-    if not facts.alive or facts.heartbeat is None or facts.heartbeat["kiva"].get("away_since") is None:
+    if not facts.alive or facts.heartbeat is None or facts.heartbeat.kiva.away_since is None:
         return
-    away = beat(facts.heartbeat["kiva"], "away_since", facts.now)
+    away = facts.heartbeat.kiva.away_since
     further = ["It goes on by itself: Kiva is asked again and again, with a harmless request."]
-    if said := facts.heartbeat["kiva"].get("words"):
+    if said := facts.heartbeat.kiva.words:
         further.append(f"What came back:    {_quoted(said)}")
     corrected, cancelled = words.counted(facts.corrected), words.counted(facts.cancelled)
     if facts.corrected or facts.cancelled:
@@ -256,19 +248,19 @@ def _kiva(facts: Health) -> Iterator[HealthFinding]:
 def _mis(facts: Health) -> Iterator[HealthFinding]:
     if not facts.alive or facts.heartbeat is None:
         return
-    side = facts.heartbeat["mis"]
-    if side.get("away_since") is not None:
-        away = beat(side, "away_since", facts.now)
+    side = facts.heartbeat.mis
+    if side.away_since is not None:
+        away = side.away_since
         yield HealthFinding(
             Verdict.WAITING,
             f"The MIS cannot be read since {_moment(facts, away)} ({frame.length(facts.now - away)}). Nothing is lost.",
             (
                 "It goes on by itself, where it was. What was read before is sent meanwhile.",
-                f"What came back:    {_quoted(side.get('words', ''))}",
+                f"What came back:    {_quoted(side.words)}",
                 "Look closer:       sudo kiva-relay check",
             ),
         )
-    elif side.get("last_good") is None:
+    elif side.last_good is None:
         yield HealthFinding(
             Verdict.NOTE, "The MIS is being read for the first time since the start. Nothing needs you."
         )
@@ -276,22 +268,23 @@ def _mis(facts: Health) -> Iterator[HealthFinding]:
 
 def _stream(facts: Health) -> Iterator[HealthFinding]:
     """The MIS's stream of changes, where somebody made one: broken off, or filling the MIS's disk."""
-    told = (facts.heartbeat or {}).get("replication") or {}
-    if not facts.alive or not told.get("made") or facts.heartbeat is None:
+    if not facts.alive or facts.heartbeat is None or facts.heartbeat.replication is None:
         return
-    away = facts.heartbeat["mis"].get("away_since") is not None
-    if not told["live"] and not away:
+    stream = facts.heartbeat.replication
+    if not stream.made:
+        return
+    if not stream.live and facts.heartbeat.mis.away_since is None:
         yield HealthFinding(
             Verdict.NOTE,
             "Changes do not come by the MIS's stream; it is polled instead. Nothing is lost.",
             (
-                f"Why:               {_quoted(told.get('why', ''))}",
+                f"Why:               {_quoted(stream.why)}",
                 "What is missing:   sudo kiva-relay watch setup",
                 "Not wanted more:   sudo kiva-relay watch drop",
             ),
         )
-    kept = told.get("kept") or 0
-    if told.get("wal_status") == "unreserved" or kept > follow.MUCH_KEPT:
+    kept = stream.kept or 0
+    if stream.wal_status == "unreserved" or kept > follow.MUCH_KEPT:
         yield HealthFinding(
             Verdict.NOTE,
             f"The MIS keeps {kept / 1_000_000:,.0f} MB of its log for the relay's slot. Nothing is lost.",
@@ -304,11 +297,10 @@ def _stream(facts: Health) -> Iterator[HealthFinding]:
 
 def _kivas_list(facts: Health) -> Iterator[HealthFinding]:
     """Drafts go only after Kiva's list of loans was read by this process; doubts end only by it."""
-    if not facts.alive or facts.heartbeat is None or facts.heartbeat["kiva"].get("away_since") is not None:
+    if not facts.alive or facts.heartbeat is None or facts.heartbeat.kiva.away_since is not None:
         return
     drafts = facts.counts["loan_draft"][State.READY] - facts.held.get("loan_draft", 0)
-    started = beat(facts.heartbeat, "started_at", facts.now)
-    if facts.refresh is None or facts.refresh.started_at <= started:
+    if facts.refresh is None or facts.refresh.started_at <= facts.heartbeat.started_at:
         if drafts and facts.settings.kiva.send:
             yield HealthFinding(
                 Verdict.WAITING,
@@ -362,7 +354,7 @@ def _persons(facts: Health) -> Iterator[HealthFinding]:
 
 
 def _edited(facts: Health) -> Iterator[HealthFinding]:
-    edited = (facts.heartbeat or {}).get("edited") or []
+    edited = facts.heartbeat.edited if facts.heartbeat is not None else ()
     if edited and facts.alive:
         yield HealthFinding(
             Verdict.NOTE,
@@ -372,7 +364,7 @@ def _edited(facts: Health) -> Iterator[HealthFinding]:
 
 
 def _good(facts: Health) -> HealthFinding:
-    until = beat((facts.heartbeat or {}).get("mis") or {}, "last_good", facts.now)
+    until = (facts.heartbeat.mis.last_good if facts.heartbeat is not None else None) or facts.now
     said = f"verything that the MIS owed Kiva until {_moment(facts, until)} is delivered"
     on_the_way = {
         resource: count
@@ -417,7 +409,7 @@ def _loans(entries: list[Entry]) -> str:
 
 
 def _quoted(said: str) -> str:
-    return f"“{' '.join(str(said).split())[:300]}”"
+    return f"“{' '.join(said.split())[:300]}”"
 
 
 def _moment(facts: Health, when: datetime) -> str:

@@ -122,7 +122,7 @@ def _send(settings: Settings) -> dict[str, dict[str, int]]:
     pace = Delays(publish_after=timedelta(0), fund_after=timedelta(0))
     with (
         tempfile.TemporaryDirectory(prefix="kiva-relay-rehearse-") as folder,
-        server.start(config=SandboxConfig(partner=settings.kiva.partner_id, coordinator=pace)) as pa2,
+        server.start(server.plain(SandboxConfig(partner=settings.kiva.partner_id, coordinator=pace))) as pa2,
     ):
         rehearsal = _rehearsal(settings, pa2.url, Path(folder))
         relay = Relay(rehearsal, mappings.load(rehearsal))

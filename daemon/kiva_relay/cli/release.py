@@ -9,10 +9,9 @@ from kiva_relay import errors
 from kiva_relay.cli import frame, health, held, words
 from kiva_relay.cli.hold import What
 from kiva_relay.config.settings import RESOURCES, Settings
-from kiva_relay.outbox import act, hold, listing
+from kiva_relay.outbox import act, heartbeat, hold, listing
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.listing import Filter, Kept
-from kiva_relay.service import heartbeat
 
 _SHOWN = 10
 

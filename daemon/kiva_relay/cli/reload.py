@@ -1,7 +1,7 @@
 """`kiva-relay reload`: checks the edited files, then asks the running relay to put them into force."""
 
 import threading
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from kiva_relay.cli import frame, mappings
 from kiva_relay.clock import Clock, SystemClock
@@ -9,9 +9,9 @@ from kiva_relay.config.settings import Settings
 from kiva_relay.errors import ConfigurationError, RelayError, counted
 from kiva_relay.mapping import example
 from kiva_relay.mapping.document import Document
-from kiva_relay.outbox import act
+from kiva_relay.outbox import act, heartbeat
 from kiva_relay.outbox.database import Outbox
-from kiva_relay.service import heartbeat, opening, reload
+from kiva_relay.service import opening, reload
 
 _SHOWN = 5
 _PATIENCE = timedelta(seconds=10)
@@ -71,8 +71,8 @@ def _fitting(settings: Settings) -> list[Document]:
 def ask(outbox: Outbox, clock: Clock) -> int:
     """Ask the running relay, and wait for what it says."""
     with outbox.begin() as tx:
-        told = heartbeat.read(tx)
-        if told is None or clock.now() - datetime.fromisoformat(told["beats_at"]) > _PULSE_IS_OLD:
+        beat = heartbeat.read(tx)
+        if beat is None or clock.now() - beat.beats_at > _PULSE_IS_OLD:
             frame.say("The files are good. No relay is running: they take effect when it starts.")
             return 0
         asked = reload.ask(tx, now=clock.now())

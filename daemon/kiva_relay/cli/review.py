@@ -60,9 +60,8 @@ def _rest(facts: Health, found: list[Task], yesterday: dict[str, int]) -> Iterat
         yield "Nothing waits for you."
     if not facts.alive:
         yield "The relay is not running: please tell the administrator. Nothing is lost, nothing was sent twice."
-    elif facts.heartbeat is not None and facts.heartbeat["kiva"].get("away_since"):
-        away = health.beat(facts.heartbeat["kiva"], "away_since", facts.now)
-        since = frame.moment(away, facts.settings, at=facts.now)
+    elif facts.heartbeat is not None and facts.heartbeat.kiva.away_since is not None:
+        since = frame.moment(facts.heartbeat.kiva.away_since, facts.settings, at=facts.now)
         yield f"Kiva has not answered since {since}. What waits is sent by itself; nothing is lost."
     if facts.held:
         yield f"Kept back until the administrator releases it: {words.counted(facts.held)}. Nothing is lost."
@@ -75,8 +74,8 @@ def _rest(facts: Health, found: list[Task], yesterday: dict[str, int]) -> Iterat
         for resource, states in facts.counts.items()
         if (count := states[State.READY] + states[State.SENDING] - facts.held.get(resource, 0)) > 0
     }
-    last = (facts.heartbeat or {}).get("mis", {}).get("last_good")
-    until = f" up to {frame.moment(datetime.fromisoformat(last), facts.settings, at=facts.now)}" if last else ""
+    last = facts.heartbeat.mis.last_good if facts.heartbeat is not None else None
+    until = f" up to {frame.moment(last, facts.settings, at=facts.now)}" if last else ""
     said = f" (yesterday: {words.counted(yesterday)})" if yesterday else ""
     if under_way:
         yield f"On the way by itself: {words.counted(under_way)}."

@@ -11,10 +11,10 @@ from kiva_relay import errors, log
 from kiva_relay.cli import comparison, frame, health, mappings
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
-from kiva_relay.outbox import act, scan, watermark
+from kiva_relay.outbox import act, heartbeat, scan, watermark
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.scan import ScanProgress
-from kiva_relay.service import heartbeat, relay
+from kiva_relay.service import relay
 
 _LOOKS_EVERY = 0.3
 _A_SECOND = timedelta(seconds=1)

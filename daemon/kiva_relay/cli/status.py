@@ -43,10 +43,8 @@ def _show(facts: Health, found: list[HealthFinding], *, size: int | None) -> Non
         for number, line in enumerate(lines):
             frame.say(f"  {name if number == 0 else '':<{_ABOUT}}{line}")
     if facts.alive and facts.heartbeat is not None:
-        started = health.beat(facts.heartbeat, "started_at", facts.now)
-        frame.say(
-            f"  {'Relay':<{_ABOUT}}running for {frame.length(facts.now - started)}, process {facts.heartbeat['pid']}"
-        )
+        up = frame.length(facts.now - facts.heartbeat.started_at)
+        frame.say(f"  {'Relay':<{_ABOUT}}running for {up}, process {facts.heartbeat.pid}")
     place = facts.settings.outbox.url if size is None else f"{_megabytes(size)}, {facts.settings.outbox.file}"
     frame.say(f"  {'Outbox':<{_ABOUT}}{place}")
 
@@ -66,29 +64,27 @@ def _row(facts: Health, resource: str) -> list[object]:
 
 
 def _mis(facts: Health) -> list[str]:
-    told = (facts.heartbeat or {}).get("mis") or {}
-    lines = []
-    if told.get("last_good"):
-        lines.append(f"read {frame.length(facts.now - health.beat(told, 'last_good', facts.now))} ago")
+    beat, lines = facts.heartbeat, []
+    if beat is not None and beat.mis.last_good is not None:
+        lines.append(f"read {frame.length(facts.now - beat.mis.last_good)} ago")
     elif facts.marks:
         moved = [mark.moved_at for mark in facts.marks.values() if mark.moved_at]
         lines.append(f"last change read {_moment(facts, max(moved))}" if moved else "not read yet")
     else:
         lines.append("not read yet")
-    modes = (facts.heartbeat or {}).get("modes") or {}
+    modes = beat.modes if beat is not None else {}
     if modes:
         kinds = sorted(set(modes.values()))
         names = {kind: [stream for stream in sorted(modes) if modes[stream] == kind] for kind in kinds}
         lines[0] += ", " + ", ".join(f"watched by {kind}: {' '.join(names[kind])}" for kind in kinds)
-    heartbeat = facts.heartbeat or {}
-    stream = heartbeat.get("replication") or {}
-    if stream.get("live"):
-        lines.append(f"its stream is followed; it keeps {_megabytes(stream.get('kept') or 0)} of its log for the relay")
+    stream = beat.replication if beat is not None else None
+    if stream is not None and stream.live:
+        lines.append(f"its stream is followed; it keeps {_megabytes(stream.kept or 0)} of its log for the relay")
         if set(modes.values()) - {"replication"}:
             lines.append("polled besides, until what was open before the stream was followed has ended")
-    if heartbeat.get("horizon_age", 0.0) > _PINNED:
-        who = heartbeat.get("pinned_by") or "whose, shows a grant: kiva-relay check --grants"
-        age = frame.length(timedelta(seconds=heartbeat["horizon_age"]))
+    if beat is not None and beat.horizon_age > _PINNED:
+        who = beat.pinned_by or "whose, shows a grant: kiva-relay check --grants"
+        age = frame.length(timedelta(seconds=beat.horizon_age))
         lines.append(f"a transaction of the MIS is open for {age} ({who}); nothing is lost by it")
     for mark in facts.marks.values():
         if mark.scan is not None:

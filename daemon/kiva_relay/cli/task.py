@@ -234,7 +234,7 @@ def _correct(tx: Connection) -> Iterator[Task]:
 
 
 def _kiva_is_away(facts: Health) -> bool:
-    return facts.heartbeat is not None and facts.heartbeat["kiva"].get("away_since") is not None
+    return facts.heartbeat is not None and facts.heartbeat.kiva.away_since is not None
 
 
 def _last_day(entry: Entry) -> date:

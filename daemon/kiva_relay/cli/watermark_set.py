@@ -8,7 +8,7 @@ from kiva_relay import errors
 from kiva_relay.cli import frame, words
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
-from kiva_relay.outbox import act, binding, hold, watermark
+from kiva_relay.outbox import act, binding, hold, meta, watermark
 from kiva_relay.service import opening
 
 Mapping = Annotated[str | None, typer.Option("--mapping", metavar="NAME", help="Only this mapping; else all of them.")]
@@ -26,7 +26,7 @@ def command(
     identity = _identity(settings)
     with frame.outbox(settings) as outbox:
         with outbox.read() as tx:
-            marks, known, before = watermark.watermarks(tx), watermark.counted(tx), binding.get(tx, "mis")
+            marks, known, before = watermark.watermarks(tx), watermark.counted(tx), meta.MIS.get(tx)
         chosen = _chosen(sorted(marks), mapping)
         other = before is not None and identity.partition("#")[0] != before
         if other and mapping is not None:

@@ -26,7 +26,7 @@ from kiva_relay.delivery import breaker, outcome
 from kiva_relay.delivery.client import Answer, Client
 from kiva_relay.delivery.outcome import Decision, Outcome
 from kiva_relay.delivery.token import CredentialsRefused, Token, Tokens
-from kiva_relay.outbox import binding, hold, mirror, query, sending, store, table
+from kiva_relay.outbox import hold, meta, mirror, query, sending, store, table
 from kiva_relay.outbox.database import FREE_BYTES, Outbox
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.lease import Lease
@@ -203,7 +203,7 @@ class Courier:
                 )
                 if batch is None and hold.passes(tx, resource) == 0:
                     break
-            self._outbox_id = binding.get(tx, "outbox_id") or ""
+            self._outbox_id = meta.OUTBOX_ID.get(tx) or ""
         self._at("claimed")
         return batch
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import sqlalchemy as sa
@@ -17,17 +17,31 @@ from kiva_relay.config import settings as config
 from kiva_relay.mapping.document import Document
 from kiva_relay.outbox import store, watermark
 from kiva_relay.outbox.database import Outbox
-from kiva_relay.service import heartbeat, opening
+from kiva_relay.outbox.heartbeat import Reachability, StreamHealth
+from kiva_relay.service import opening
 from kiva_relay.source.mis import Mis
 
 _ASKED_AGAIN = timedelta(seconds=5)
 _LOOKED_AT_AGAIN = 0.01
 """Seconds after which a transaction that is committed and cannot be seen yet is asked for again."""
 _PINNED_FOR_LONG = 600.0
+_SAID_AGAIN_AFTER = 3600.0
 _SAVED_FOR = 20.0
 """Seconds: a poll that costs more than usual need not make the next one late."""
 
 _log = log.get("relay")
+
+
+@dataclass(frozen=True)
+class CaptureHealth:
+    """What the heartbeat says of the MIS; the fields are those of `Heartbeat`."""
+
+    mis: Reachability = field(default_factory=Reachability)
+    modes: Mapping[str, str] = field(default_factory=dict)
+    stopped_streams: Mapping[str, str] = field(default_factory=dict)
+    horizon_age: float = 0.0
+    pinned_by: str = ""
+    replication: StreamHealth | None = None
 
 
 class CaptureLoop:
@@ -41,11 +55,12 @@ class CaptureLoop:
         outbox: Outbox,
         time: clock.Clock,
         stop: threading.Event,
-        told: heartbeat.Heartbeat,
         at: Callable[[str], None],
     ) -> None:
         self._settings, self._documents, self._outbox = settings, documents, outbox
-        self._time, self._stop, self._heartbeat, self._at = time, stop, told, at
+        self._time, self._stop, self._at = time, stop, at
+        self.health = CaptureHealth()
+        self._said_away_at: float | None = None
         self._news = threading.Event()
         self._mis: Mis | None = None
         self._follow: follow.StreamFollower | None = None
@@ -176,16 +191,20 @@ class CaptureLoop:
         capture = self.capture()
         self._sweep_when_due(capture)
         capture.cycle()
-        told = self._heartbeat
-        told.modes, told.stopped_streams = dict(capture.modes), capture.stopped
-        if self._follow is not None:
-            told.replication = asdict(self._follow.standing)
-        told.horizon_age, told.pinned_by = capture.horizon_age.total_seconds(), capture.pinned_by
-        meter.mis_horizon_age_seconds.set(told.horizon_age)
-        self._say_who_pins(capture)
-        away = told.mis.good(self._time.now())
+        away = self.health.mis.away_since
         if away is not None:
             _log.info("The MIS answers again. Nothing was missed", away_since=away.isoformat())
+        self._said_away_at = None
+        self.health = CaptureHealth(
+            mis=Reachability(last_good=self._time.now()),
+            modes=dict(capture.modes),
+            stopped_streams=capture.stopped,
+            horizon_age=capture.horizon_age.total_seconds(),
+            pinned_by=capture.pinned_by,
+            replication=None if self._follow is None else self._follow.standing,
+        )
+        meter.mis_horizon_age_seconds.set(self.health.horizon_age)
+        self._say_who_pins(capture)
         return capture.scanning()
 
     def _sweep_when_due(self, capture: Capture) -> None:
@@ -214,7 +233,17 @@ class CaptureLoop:
         if isinstance(error, errors.OutboxAway):
             _log.error("The outbox does not answer. Nothing is captured meanwhile", cause=str(error))
         elif isinstance(error, errors.RelayError):
-            if self._heartbeat.mis.bad(str(error), self._time.now()):
+            if self._away(str(error)):
                 _log.warning("The MIS cannot be read. Nothing is lost; it is asked again", cause=str(error))
-        elif self._heartbeat.mis.bad(f"{type(error).__name__}, see the log", self._time.now()):
+        elif self._away(f"{type(error).__name__}, see the log"):
             _log.exception("A page of the MIS could not be put down. Nothing is lost; it is read again")
+
+    def _away(self, words: str) -> bool:
+        """Note what came back instead of an answer; true when that is worth a line."""
+        since = self.health.mis.away_since or self._time.now()
+        self.health = replace(self.health, mis=replace(self.health.mis, away_since=since, words=words))
+        now = self._time.monotonic()
+        if self._said_away_at is not None and now - self._said_away_at < _SAID_AGAIN_AFTER:
+            return False
+        self._said_away_at = now
+        return True

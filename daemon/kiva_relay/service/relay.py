@@ -25,8 +25,11 @@ from kiva_relay.delivery.refresher import Refresher
 from kiva_relay.delivery.token import Tokens
 from kiva_relay.mapping.document import Document
 from kiva_relay.outbox import binding, migration, store, table
+from kiva_relay.outbox import heartbeat as beats
 from kiva_relay.outbox.database import Outbox
+from kiva_relay.outbox.heartbeat import Heartbeat, Reachability
 from kiva_relay.outbox.lease import Lease
+from kiva_relay.outbox.meta import ReloadResult
 from kiva_relay.outbox.state import State
 from kiva_relay.outbox.witness import Witness
 from kiva_relay.service import heartbeat, http, opening, reload, systemd
@@ -73,7 +76,8 @@ class Relay:
         self.reload_asked = threading.Event()
         self._read_settings = read_settings or (lambda: loader.load(settings.file, environ=os.environ))
         self._files = reload.EditedFiles(settings)
-        self.heartbeat = heartbeat.Heartbeat(started_at=self.time.now(), version=__version__, pid=os.getpid())
+        self._started_at = self.time.now()
+        self.published: Heartbeat | None = None
         self._wake_courier = threading.Event()
         self._failed: BaseException | None = None
         self._loops: list[threading.Thread] = []
@@ -133,7 +137,6 @@ class Relay:
                 outbox=self.outbox,
                 time=self.time,
                 stop=self.stop,
-                told=self.heartbeat,
                 at=self._at,
             )
             undo.callback(self.reading.close)
@@ -153,7 +156,8 @@ class Relay:
         if isinstance(self._failed, errors.Stolen) or any(loop.is_alive() for loop in self._loops):
             return
         try:
-            heartbeat.forget(self.outbox)
+            with self.outbox.begin() as tx:
+                beats.forget(tx)
             lease.release()
         except errors.Unreachable as error:
             _log.warning("The outbox cannot be written; its lease ends by itself", cause=str(error))
@@ -307,7 +311,7 @@ class Relay:
         systemd.ready("ready")
         self._publish()
         with contextlib.suppress(errors.OutboxAway), self.outbox.begin() as tx:
-            reload.answer(tx, reload.ReloadResult(self.time.now(), ok=ok, text=text, asked=asked or ""))
+            reload.answer(tx, ReloadResult(self.time.now(), ok=ok, text=text, asked=asked or ""))
 
     def _must_all_be_there(self, documents: Sequence[Document]) -> None:
         """A file that vanished while somebody saves is no decision; a mapping goes out of force by a command."""
@@ -322,8 +326,31 @@ class Relay:
 
     def _missing(self) -> list[str]:
         """What a readiness probe should say is away."""
-        sides = (("the MIS", self.heartbeat.mis), ("Kiva", self.heartbeat.kiva))
-        return [name for name, side in sides if side.away_since is not None]
+        sides = (("the MIS", self.reading.health.mis.away_since), ("Kiva", self.context.destination.down_since))
+        return [name for name, away_since in sides if away_since is not None]
+
+    def heartbeat(self) -> Heartbeat:
+        """What the relay says of itself at this moment."""
+        destination, health = self.context.destination, self.reading.health
+        return Heartbeat(
+            started_at=self._started_at,
+            version=__version__,
+            pid=os.getpid(),
+            beats_at=self.time.now(),
+            mis=health.mis,
+            kiva=Reachability(
+                destination.last_harmless_success,
+                destination.down_since,
+                destination.last_words if destination.down_since is not None else "",
+            ),
+            modes=health.modes,
+            stopped_streams=health.stopped_streams,
+            horizon_age=health.horizon_age,
+            pinned_by=health.pinned_by,
+            replication=health.replication,
+            edited=tuple(self._files.edited()),
+            no_room=self.context.no_room,
+        )
 
     def _tend(self) -> None:
         """The main thread: the heartbeat, the watchdog, and what a person asks."""
@@ -349,12 +376,10 @@ class Relay:
                 _log.info("bodies of settled entries were deleted, as outbox.keep_payloads says", entries=gone)
 
     def _publish(self) -> None:
-        destination = self.context.destination
-        self.heartbeat.edited, self.heartbeat.no_room = self._files.edited(), self.context.no_room
-        self.heartbeat.kiva.away_since, self.heartbeat.kiva.words = destination.down_since, destination.last_words
-        self.heartbeat.kiva.last_good = destination.last_harmless_success
+        beat = self.heartbeat()
         try:
-            self.heartbeat.publish(self.outbox, now=self.time.now())
+            heartbeat.publish(self.outbox, beat)
+            self.published = beat
         except errors.Unreachable as error:
             _log.error("The outbox cannot be written. Nothing is sent meanwhile", cause=str(error))
             return

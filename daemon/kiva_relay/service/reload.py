@@ -8,65 +8,49 @@ outbox and waits for the answer there.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
-import orjson
 from sqlalchemy.engine import Connection
 
 from kiva_relay.config import settings as config
 from kiva_relay.mapping import document
-from kiva_relay.outbox import binding
-
-WANTED = "reload_wanted"
-RESULT = "reload_result"
+from kiva_relay.outbox import meta
+from kiva_relay.outbox.meta import ReloadResult
 
 NEED_A_RESTART = ("kiva", "mis", "outbox", "metrics", "log", "stop_grace")
 """Settings that are read once, when the relay starts."""
 
 
-@dataclass(frozen=True)
-class ReloadResult:
-    """What became of a reload: `asked` is the request it answers, empty when nobody asked through the outbox."""
-
-    at: datetime
-    ok: bool
-    text: str
-    asked: str = ""
-
-
 def ask(tx: Connection, *, now: datetime) -> str:
     """Ask the running relay to reload; what its answer will refer to."""
     asked = now.isoformat()
-    binding.put(tx, WANTED, asked)
+    meta.RELOAD_WANTED.put(tx, asked)
     return asked
 
 
 def wanted(tx: Connection) -> str | None:
     """The request that waits for its answer."""
-    return binding.get(tx, WANTED)
+    return meta.RELOAD_WANTED.get(tx)
 
 
 def withdraw(tx: Connection, asked: str) -> None:
     """Take back a request that nobody answered."""
     if wanted(tx) == asked:
-        binding.remove(tx, WANTED)
+        meta.RELOAD_WANTED.remove(tx)
 
 
 def answer(tx: Connection, result: ReloadResult) -> None:
     """Say what became of it."""
-    binding.put(tx, RESULT, orjson.dumps(asdict(result)).decode())
+    meta.RELOAD_RESULT.put(tx, result)
     if result.asked:
         withdraw(tx, result.asked)
 
 
 def answered(tx: Connection, asked: str) -> ReloadResult | None:
     """The answer to a request, once there is one."""
-    stored = orjson.loads(binding.get(tx, RESULT) or "null")
-    if stored is None or stored["asked"] != asked:
-        return None
-    return ReloadResult(**(stored | {"at": datetime.fromisoformat(stored["at"])}))
+    result = meta.RELOAD_RESULT.get(tx)
+    return result if result is not None and result.asked == asked else None
 
 
 def kept(old: config.Settings, new: config.Settings) -> tuple[config.Settings, list[str]]:

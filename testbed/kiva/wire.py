@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
-    from kiva_relay.sandbox.reply import Reply
+    from testbed.kiva.reply import Answer
 
+# Small, so that less of a body has arrived when drop_in_body ends its connection.
+_RECEIVE_BUFFER = 64 * 1024
 # Closing with it makes the kernel send RST and forget what was not delivered.
 _RESET = struct.pack("ii", 1, 0)
 
@@ -24,6 +26,8 @@ class Protocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
         """Put the connection where `Wire` finds it."""
+        connection: socket.socket = transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
         super().connection_made(transport)
         self.app_state = {**self.app_state, "transport": transport}
 
@@ -36,7 +40,7 @@ class Wire:
         self._receive = receive
         self._send = send
 
-    async def answer(self, answer: Reply) -> bool:
+    async def answer(self, answer: Answer) -> bool:
         """Send an answer; false when the caller has hung up and nobody reads it."""
         if self._transport.is_closing():
             return False
@@ -44,7 +48,7 @@ class Wire:
         await self._send({"type": "http.response.body", "body": answer.body})
         return True
 
-    async def cut(self, answer: Reply) -> None:
+    async def cut(self, answer: Answer) -> None:
         """Send the headers and half of the body, then end the connection."""
         await self._begin(answer)
         half = answer.body[: len(answer.body) // 2]
@@ -60,7 +64,7 @@ class Wire:
         self._transport.abort()
         await self._gone()
 
-    async def _begin(self, answer: Reply) -> None:
+    async def _begin(self, answer: Answer) -> None:
         length = str(len(answer.body))
         headers = (("content-type", answer.content_type), ("content-length", length), *answer.headers)
         await self._send({

@@ -85,7 +85,7 @@ class Fault:
 
     def __post_init__(self) -> None:
         # Which calls fail must be the same in every run, so chance comes from the seed alone.
-        self._chance = random.Random(self.seed)  # noqa: S311 - a script of faults, not a secret
+        self._chance = random.Random(self.seed)
 
     @property
     def spent(self) -> bool:

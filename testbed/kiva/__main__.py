@@ -1,4 +1,4 @@
-"""`python -m kiva_relay.sandbox`: the stand-in as a process of its own."""
+"""`python -m testbed.kiva`: the stand-in as a process of its own."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kiva_relay import errors
-from kiva_relay.sandbox import fault, server
-from kiva_relay.sandbox.config import AUDIENCE, PARTNER, SCOPES, Delays, SandboxConfig
+from kiva_relay.sandbox.config import AUDIENCE, PARTNER, SCOPES, Delays
+from testbed.kiva import fault, server
+from testbed.kiva.config import KivaConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +24,7 @@ _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until SIGTERM; the exit code."""
     given = _parser().parse_args(arguments)
-    config = SandboxConfig(
+    config = KivaConfig(
         partner=given.partner,
         client_id=given.client_id,
         client_secret=given.client_secret,
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m kiva_relay.sandbox", description="A stand-in for Kiva's Partner API on this machine."
+        prog="python -m testbed.kiva", description="A stand-in for Kiva's Partner API on this machine."
     )
     add = parser.add_argument
     add("--listen", default="127.0.0.1:8765", metavar="ADDRESS:PORT", help="port 0 takes a free one")
