@@ -245,6 +245,15 @@ def test_a_time_of_day_needs_no_quotes(tmp_path: Path, indent: str) -> None:
     assert f"{read.repayments.opens_on.at:%H:%M}" == "06:00"
 
 
+def test_everything_else_gets_the_parsers_words_and_the_line(tmp_path: Path) -> None:
+    text = configuration.WRITTEN.replace("client_id: abc", "client_id: a\x07bc")
+    mistake = only(configuration.write(tmp_path, text=text))
+    assert (mistake.line, mistake.message) == (4, "is no YAML: special characters are not allowed")
+    mistake = only(configuration.write(tmp_path, "parameters: {a: %x}\n"))
+    assert (mistake.line, mistake.column) == (12, 17)
+    assert "found character '%' that cannot start any token" in mistake.message
+
+
 BOMBS = {
     "laughs": "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\n",
     "loop": "a: &a [*a]\n",

@@ -29,6 +29,10 @@ class Writing:
     line: Callable[[tuple[str, ...], str], str] = yaml_line.quoted
     hides: Callable[[tuple[str, ...], str], bool] = _nothing
 
+    def shown(self, keys: tuple[str, ...], value: str, instead: str) -> str:
+        """The line to write, as it may be printed."""
+        return f'{keys[-1]}: "…"   (its value between quotes)' if self.hides(keys, value) else instead
+
 
 @dataclass
 class MistakeReport:

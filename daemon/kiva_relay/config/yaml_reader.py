@@ -103,8 +103,11 @@ def read(file: Path, report: MistakeReport) -> YamlTree | None:
         except _Excess as excess:
             report.whole(str(excess))
             return None
-        except YAMLError as mistake:
-            report.whole(f"is no YAML: {str(mistake).splitlines()[0]}")
+        except YAMLError as mistake:  # a letter that no YAML file may hold, as U+0007
+            at = text.count("\n", 0, getattr(mistake, "position", 0)) + 1
+            remedy = "take this letter out; most editors do not show it"
+            message = f"is no YAML: {getattr(mistake, 'reason', mistake)}"
+            report.mistakes.append(Mistake(file, at, 1, "", message, remedy))
             return None
         if node is None:
             return YamlTree("scalar", 1, 1, type="null")

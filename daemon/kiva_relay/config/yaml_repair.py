@@ -329,10 +329,9 @@ def _tell(
     """A mistake, and the line to write; of a value that may be a secret, only how it is written."""
     keys = yaml_line.around(lines, at[0])
     here = yaml_line.read(lines[at[0] - 1])
-    if here and report.writing.hides(keys, here.value):
-        instead = f'{here.key}: "…"   (its value between quotes)'
-    elif here and comment and not instead.endswith(here.comment):
+    if here and comment and not instead.endswith(here.comment):
         instead = f"{instead}  {here.comment}"
+    instead = report.writing.shown(keys, here.value, instead) if here else instead
     report.mistakes.append(Mistake(report.file, *at, keys[-1] if keys else "", message, instead))
     return True
 
