@@ -11,6 +11,9 @@ from kiva_relay.config import yaml_line, yaml_tree
 from kiva_relay.config.yaml_tree import YamlTree
 from kiva_relay.errors import Mistake
 
+LIMIT = 50
+"""Mistakes of YAML in one file that are shown at once."""
+
 
 def _nothing(keys: tuple[str, ...], value: str) -> bool:
     del keys, value
@@ -47,6 +50,11 @@ class MistakeReport:
     mistakes: list[Mistake] = field(default_factory=list)
     broken: set[int] = field(default_factory=set)
     moved: set[int] = field(default_factory=set)
+
+    @property
+    def full(self) -> bool:
+        """Whether a person has enough to do: the rest is for the next run."""
+        return len(self.mistakes) >= LIMIT
 
     def add(
         self,
