@@ -23,7 +23,7 @@ from kiva_relay.clock import Clock
 from kiva_relay.config import settings as config
 from kiva_relay.mapping import lookup
 from kiva_relay.mapping.document import Document
-from kiva_relay.outbox import binding, hold, watermark
+from kiva_relay.outbox import binding, hold, turn, watermark
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.watermark import Watermark
 from kiva_relay.resource import window
@@ -121,11 +121,24 @@ class Capture:
         captured = self._poll(marks, cycle, report)
         self._mis.processed(cycle, but=self._fit.stopped)
         captured += self._settled()
-        for name in [name for name in cycle.next if name not in self._fit.stopped]:
+        for name in self._in_turn(cycle):
             with self._apart(name):
                 captured += self._look_again(self._documents[name], report)
                 captured += self._scan(self._documents[name], report)
         return captured
+
+    def _in_turn(self, cycle: Cycle) -> list[str]:
+        """The streams of a cycle that can be read, the one that was looked at longest ago first."""
+        with self._outbox.read() as tx:
+            return turn.order(tx, [name for name in cycle.next if name not in self._fit.stopped])
+
+    def _takes_its_turn(self, name: str) -> None:
+        """A stream has something to read; after a restart in the middle of it the next one comes first."""
+        with self._outbox.read() as tx:
+            was_last = turn.is_last(tx, name)
+        if not was_last:
+            with self._outbox.begin() as tx:
+                turn.take(tx, name)
 
     def follow(self) -> int:
         """Put down what the MIS's stream brought; how many keys were new or different.
@@ -296,10 +309,9 @@ class Capture:
         with self._outbox.begin() as tx:
             for name in quiet:
                 self._advance(tx, (), marks[name], cycle)
-        for name in cycle.next:
-            if name in quiet or name in self._fit.stopped:
-                continue
+        for name in [name for name in self._in_turn(cycle) if name not in quiet]:
             with self._apart(name):
+                self._takes_its_turn(name)
                 *before, last = page.of(self._documents[name], cycle.keys[name], "poll")
                 captured += sum(self._pages.put_down(each, report) for each in before)
                 captured += self._pages.put_down(
@@ -317,6 +329,8 @@ class Capture:
         """Keys whose answer may differ although no row of theirs changed."""
         with self._outbox.read() as tx:
             keys = watermark.to_read_again(tx, document.name, limit=page.SIZE * _PAGES_A_CYCLE)
+        if keys:
+            self._takes_its_turn(document.name)
         origin = "report" if document.resource == "repayment" else "poll"
         captured = sum(self._pages.put_down(each, report) for each in page.of(document, keys, origin))
         if document.name in self._revised:
@@ -333,6 +347,7 @@ class Capture:
                 mark = watermark.watermarks(tx)[document.name]
             if mark.scan is None or self._stop.is_set():
                 break
+            self._takes_its_turn(document.name)
 
             def read(keys: Sequence[str], origin: str, also: Also) -> int:
                 return self._pages.put_down(page.KeyPage(document, tuple(keys), origin), report, also=also)
