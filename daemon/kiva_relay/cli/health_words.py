@@ -133,7 +133,7 @@ def _kiva_away(one: finding.KivaAway, facts: Standing) -> Said:
 
 def _mis_away(one: finding.MisAway, facts: Standing) -> Said:
     since, length = _moment(facts, one.since), figure.length(facts.now - one.since)
-    return f"The MIS could not be read since {since} ({length}). Nothing is lost.", (
+    return f"The MIS has not been readable since {since} ({length}). Nothing is lost.", (
         "It continues by itself, where it was. What was read before is sent meanwhile.",
         words.to_type("What came back", words.quoted(one.words)),
         words.to_type("Look closer", "sudo kiva-relay check"),
@@ -189,10 +189,10 @@ def _loop_stuck(one: finding.LoopStuck) -> Said:
 def _job_late(one: finding.JobLate, facts: Standing) -> Said:
     last = "It has not run since the relay started"
     if one.last_run is not None:
-        last = f"It last ran at {_moment(facts, one.last_run)}"
-    ended = f", and ended with {one.error}" if one.error else ""
+        ended = f", and ended with {one.error}" if one.error else ""
+        last = f"It last ran at {_moment(facts, one.last_run)}{ended}"
     return f"The job “{one.job}” is {figure.length(one.by)} late. Nothing is lost.", (
-        f"{last}{ended}. It is tried again by itself.",
+        f"{last}. It is tried again by itself.",
         words.to_type("What happened", "sudo journalctl -u kiva-relay -n 50"),
     )
 
