@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -9,6 +10,7 @@ from typing import Any, get_args
 
 import pytest
 
+from kiva_relay import cli
 from kiva_relay.account import copies, deadline, finding, health, release, task
 from kiva_relay.account.copies import Copies, Possible
 from kiva_relay.account.finding import HealthFinding, Verdict
@@ -255,6 +257,13 @@ def test_a_hold_with_nothing_ready_is_mentioned_beside_one_that_keeps_something(
     (one,) = health.findings(replace(good, kept=(busy, idle), adopted={"loan_draft": 2}))
     assert one == finding.HeldBack(busy, also=("journal",), few_first=False, adopted={"loan_draft": 2})
     assert len(health.findings(replace(good, kept=(kept("brake"), idle)))) == 2
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_what_a_reason_says_to_type_exists(reason: str) -> None:
+    typed = "\n".join([*REASONS[reason].known, *(command for _, command in REASONS[reason].look)])
+    for words in re.findall(r"kiva-relay ([a-z]+(?: [a-z]+)?)", typed):
+        assert words in cli.COMMANDS or words.split()[0] in cli.COMMANDS, words
 
 
 def test_what_is_known_of_a_hold_has_its_parameters_filled_in() -> None:
