@@ -241,7 +241,7 @@ def test_preview_shows_what_a_code_became_and_what_is_left_out(
     assert re.search(
         r"""activity_id +\d+ +m_code_value.code_value "Elevage" → activities.csv "\w+" → Kiva's activities""", out
     )
-    assert "left out: image_encoded, for it is empty (m_image.location → image)" in out
+    assert "left out: image_encoded, because it is empty (m_image.location → image)" in out
 
 
 def test_preview_shows_names_when_asked(mapping: Run, approved: tuple[str, str]) -> None:

@@ -88,8 +88,11 @@ def test_a_change_is_seen_and_the_draft_still_to_be_published(told: Told, run: R
     told.runs()
     draft = told.accept(told.owe("000000871"))
     told.change("000000871")
-    kinds = [one["kind"] for one in run("review", "--json").json]
-    assert kinds == ["changed", "publish"]
+    shown = run("review", "--json").json
+    assert [(one["kind"], one["when"], one["day"]) for one in shown] == [
+        ("changed", "THIS WEEK", None),
+        ("publish", "WHEN YOU HAVE TIME", None),
+    ]
     assert "the rest stays on the list" in run("review", "done", draft.id).out
     kinds = [one["kind"] for one in run("review", "--json").json]
     assert kinds == ["publish"]

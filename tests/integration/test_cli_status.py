@@ -12,7 +12,7 @@ import pytest
 
 from kiva_relay import cli
 from kiva_relay.outbox import hold
-from kiva_relay.outbox.heartbeat import Reachability
+from kiva_relay.outbox.heartbeat import JobHealth, Reachability
 from kiva_relay.outbox.reason import REASONS
 from testbed.rig import full_outbox
 from testbed.rig.full_outbox import Told
@@ -189,6 +189,27 @@ def test_drafts_wait_for_kivas_list(told: Told, status: Run) -> None:
     assert "Kiva's list of loans is being read first" in out
 
 
+def test_a_hold_for_programs_says_who_lifts_it(told: Told, status: Run) -> None:
+    told.runs()
+    with told.outbox.begin() as tx:
+        hold.put(tx, "stream:loan_draft.individual", "mapping_examined", now=told.now, params={"mapping": "x"})
+        hold.put(tx, "loan_draft", "asked", now=told.now, by="awa", note="wait")
+    _, out = status("--json")
+    said = json.loads(out)
+    assert {one["reason"]: one["lifts_itself"] for one in said["holds"]} == {"mapping_examined": True, "asked": False}
+    assert [one["params"]["kept"]["hold"]["reason"] for one in said["findings"]] == ["mapping_examined", "asked"]
+
+
+def test_a_job_that_is_late_is_named(told: Told, status: Run) -> None:
+    late = JobHealth("sweep", last_run=told.now - timedelta(hours=26), error="OperationalError", overdue=7200.0)
+    told.runs(jobs=(late, JobHealth("purge")))
+    told.kiva_lists()
+    code, out = status()
+    assert (code, verdicts(out)) == (0, ["NOTE"])
+    assert "The job “sweep” is 2 h late. Nothing is lost." in out
+    assert "ended with OperationalError" in out
+
+
 def test_for_programs(told: Told, status: Run) -> None:
     told.runs()
     told.kiva_lists()
@@ -198,6 +219,7 @@ def test_for_programs(told: Told, status: Run) -> None:
     assert code == 0
     assert said["verdict"] == "NOTE"
     assert said["in_doubt"] == [lost.id]
+    assert [(one["code"], one["params"]["doubts"]) for one in said["findings"]] == [("for_persons", [lost.id])]
     assert said["resources"]["loan_draft"]["states"]["in_doubt"] == 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -9,10 +10,11 @@ from typing import Any, get_args
 
 import pytest
 
+from kiva_relay import cli
 from kiva_relay.account import copies, deadline, finding, health, release, task
 from kiva_relay.account.copies import Copies, Possible
 from kiva_relay.account.finding import HealthFinding, Verdict
-from kiva_relay.account.situation import Situation
+from kiva_relay.account.standing import Standing
 from kiva_relay.account.task import Task, When
 from kiva_relay.cli import frame, health_words, hold_words, task_words
 from kiva_relay.config.settings import Settings
@@ -54,9 +56,9 @@ def beating(**changes: Any) -> Heartbeat:
 
 
 @pytest.fixture
-def good(settings: Settings) -> Situation:
+def good(settings: Settings) -> Standing:
     """A relay that runs, with nothing to do."""
-    return Situation(
+    return Standing(
         settings=settings,
         now=NOW,
         heartbeat=beating(),
@@ -109,20 +111,20 @@ def day(days: int) -> date:
     return TODAY + timedelta(days=days)
 
 
-def codes(facts: Situation) -> list[str]:
+def codes(facts: Standing) -> list[str]:
     return [one.code for one in health.findings(facts)]
 
 
 # ---------------------------------------------------------------- health
 
 
-def test_nothing_differs_from_normal(good: Situation) -> None:
+def test_nothing_differs_from_normal(good: Standing) -> None:
     (one,) = health.findings(good)
     assert one == finding.AllDelivered(NOW - timedelta(seconds=2), under_way={}, due=None)
     assert health.verdict([one]) is Verdict.OK
 
 
-def test_what_is_under_way_is_normal_and_says_when_it_goes(good: Situation) -> None:
+def test_what_is_under_way_is_normal_and_says_when_it_goes(good: Standing) -> None:
     facts = replace(good, counts=dict(good.counts) | {"journal": Counter({State.READY: 3})}, next_due=NOW + MINUTE)
     (one,) = health.findings(facts)
     assert isinstance(one, finding.AllDelivered)
@@ -157,7 +159,7 @@ DIFFERENT: list[tuple[str, Verdict, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("code", "verdict", "changes"), DIFFERENT)
-def test_each_difference_has_its_verdict(good: Situation, code: str, verdict: Verdict, changes: dict[str, Any]) -> None:
+def test_each_difference_has_its_verdict(good: Standing, code: str, verdict: Verdict, changes: dict[str, Any]) -> None:
     facts = replace(good, **changes)
     found = health.findings(facts)
     assert [one.code for one in found] == [code]
@@ -165,12 +167,12 @@ def test_each_difference_has_its_verdict(good: Situation, code: str, verdict: Ve
     assert health.EXIT_CODES[verdict] == {"NOTE": 0, "WAITING": 3, "HELD": 1, "STOPPED": 1}[verdict.name]
 
 
-def test_a_stopped_relay_says_nothing_of_servers_that_it_does_not_ask(good: Situation) -> None:
+def test_a_stopped_relay_says_nothing_of_servers_that_it_does_not_ask(good: Standing) -> None:
     last = beating(beats_at=NOW - timedelta(hours=1), kiva=AWAY, mis=AWAY, edited=("a.yaml",))
     assert codes(replace(good, heartbeat=last)) == ["relay_stopped"]
 
 
-def test_drafts_wait_for_kivas_list_only_where_they_would_go(good: Situation) -> None:
+def test_drafts_wait_for_kivas_list_only_where_they_would_go(good: Standing) -> None:
     waiting = replace(good, refresh=None, counts=dict(good.counts) | {"loan_draft": Counter({State.READY: 4})})
     assert health.findings(waiting) == [finding.ListBeingRead(4)]
     assert codes(replace(waiting, held={"loan_draft": 4})) == ["all_delivered"]
@@ -178,13 +180,13 @@ def test_drafts_wait_for_kivas_list_only_where_they_would_go(good: Situation) ->
     assert codes(replace(waiting, settings=silent)) == ["sending_switched_off"]
 
 
-def test_the_gravest_stands_first(good: Situation) -> None:
+def test_the_gravest_stands_first(good: Standing) -> None:
     last = beating(kiva=AWAY, no_room="7 MB", edited=("a.yaml",))
     found = health.findings(replace(good, heartbeat=last, kept=(kept("asked"), kept("restored_outbox", "all"))))
     assert [one.verdict.name for one in found] == ["STOPPED", "STOPPED", "HELD", "WAITING", "NOTE"]
 
 
-def test_every_finding_has_a_code_of_its_own_and_words(good: Situation) -> None:
+def test_every_finding_has_a_code_of_its_own_and_words(good: Standing) -> None:
     kinds = get_args(HealthFinding)
     assert len({kind.code for kind in kinds}) == len(kinds)
     silent = good.settings.model_copy(update={"kiva": good.settings.kiva.model_copy(update={"send": False})})
@@ -211,7 +213,7 @@ def test_every_finding_has_a_code_of_its_own_and_words(good: Situation) -> None:
 
 
 @pytest.mark.parametrize("reason", REASONS)
-def test_every_reason_says_who_lifts_it_and_only_then_what_to_release(good: Situation, reason: str) -> None:
+def test_every_reason_says_who_lifts_it_and_only_then_what_to_release(good: Standing, reason: str) -> None:
     (one,) = health.findings(replace(good, kept=(kept(reason, loan_draft=9),)))
     assert isinstance(one, finding.HeldBack)
     why = REASONS[reason]
@@ -250,11 +252,18 @@ def test_a_release_of_a_resource_concerns_a_hold_on_everything_and_no_mapping() 
     assert release.plan(holds, "stream:loan_draft").go == (mapping,)
 
 
-def test_a_hold_with_nothing_ready_is_mentioned_beside_one_that_keeps_something(good: Situation) -> None:
+def test_a_hold_with_nothing_ready_is_mentioned_beside_one_that_keeps_something(good: Standing) -> None:
     busy, idle = kept("first_start", "loan_draft", loan_draft=3), kept("first_start", "journal")
     (one,) = health.findings(replace(good, kept=(busy, idle), adopted={"loan_draft": 2}))
     assert one == finding.HeldBack(busy, also=("journal",), few_first=False, adopted={"loan_draft": 2})
     assert len(health.findings(replace(good, kept=(kept("brake"), idle)))) == 2
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_what_a_reason_says_to_type_exists(reason: str) -> None:
+    typed = "\n".join([*REASONS[reason].known, *(command for _, command in REASONS[reason].look)])
+    for words in re.findall(r"kiva-relay ([a-z]+(?: [a-z]+)?)", typed):
+        assert words in cli.COMMANDS or words.split()[0] in cli.COMMANDS, words
 
 
 def test_what_is_known_of_a_hold_has_its_parameters_filled_in() -> None:
@@ -269,14 +278,14 @@ def test_what_is_known_of_a_hold_has_its_parameters_filled_in() -> None:
 # ---------------------------------------------------------------- deadlines
 
 
-def test_drafts_that_expire_within_a_week_are_a_deadline(good: Situation) -> None:
+def test_drafts_that_expire_within_a_week_are_a_deadline(good: Standing) -> None:
     soon, later = entry(1, publish_by=day(7)), entry(2, publish_by=day(8))
     assert list(deadline.deadlines(replace(good, expiring=(soon, later)))) == [deadline.PublishBy(day(7), (soon,))]
     assert list(deadline.deadlines(replace(good, expiring=(later,)))) == []
 
 
 @pytest.mark.parametrize("state", [State.READY, State.WAITING, State.IN_DOUBT])
-def test_the_report_is_a_deadline_while_it_is_open(good: Situation, state: State) -> None:
+def test_the_report_is_a_deadline_while_it_is_open(good: Standing, state: State) -> None:
     closes = NOW + timedelta(days=2)
     report = replace(good.report, is_open=True, closes=closes)
     facts = replace(good, report=report, counts=dict(good.counts) | {"repayment": Counter({state: 5})})
@@ -287,7 +296,7 @@ def test_the_report_is_a_deadline_while_it_is_open(good: Situation, state: State
 # ---------------------------------------------------------------- tasks
 
 
-def publish(facts: Situation, *drafts: Entry) -> list[Task]:
+def publish(facts: Standing, *drafts: Entry) -> list[Task]:
     return list(task._publish(facts, [listing.Unpublished(one, [], []) for one in drafts]))
 
 
@@ -302,17 +311,17 @@ def publish(facts: Situation, *drafts: Entry) -> list[Task]:
         (8, When.LATER, task.PublishLater),
     ],
 )
-def test_a_draft_is_the_more_urgent_the_nearer_its_last_day(good: Situation, days: int, when: When, kind: type) -> None:
+def test_a_draft_is_the_more_urgent_the_nearer_its_last_day(good: Standing, days: int, when: When, kind: type) -> None:
     (one,) = publish(good, entry(publish_by=day(days)))
     assert (type(one), one.when) == (kind, when)
 
 
-def test_a_draft_without_a_last_day_is_never_too_late(good: Situation) -> None:
+def test_a_draft_without_a_last_day_is_never_too_late(good: Standing) -> None:
     (one,) = publish(good, entry())
     assert (one.when, one.day) == (When.LATER, None)
 
 
-def test_tasks_are_sorted_by_the_day_on_which_it_is_too_late(good: Situation) -> None:
+def test_tasks_are_sorted_by_the_day_on_which_it_is_too_late(good: Standing) -> None:
     report = replace(good.report, is_open=True, closes=NOW + timedelta(days=3))
     facts = replace(good, report=report, decisions=(entry(9, "repayment", reason="position_fell"),))
     found = [
@@ -333,7 +342,7 @@ def test_tasks_are_sorted_by_the_day_on_which_it_is_too_late(good: Situation) ->
     ]
 
 
-def test_a_position_whose_answer_was_lost_is_no_task(good: Situation) -> None:
+def test_a_position_whose_answer_was_lost_is_no_task(good: Standing) -> None:
     lost, strange = (entry(n, "repayment", reason=reason) for n, reason in ((1, "answer_lost"), (2, "strange_answer")))
     (one,) = task._look(replace(good, doubts=(lost, strange)))
     assert one.entries == (strange,)
@@ -349,19 +358,19 @@ def test_a_position_whose_answer_was_lost_is_no_task(good: Situation) -> None:
     ],
 )
 def test_drafts_are_typed_by_hand_only_where_the_relay_cannot_send_them(
-    good: Situation, changes: dict[str, Any], *, asked: bool
+    good: Standing, changes: dict[str, Any], *, asked: bool
 ) -> None:
     facts = replace(good, expiring=(entry(publish_by=day(3)),), **changes)
     assert [one.kind for one in task._type(facts)] == (["expiring"] if asked else [])
 
 
-def test_a_journal_nobody_confirmed_for_two_weeks_becomes_urgent(good: Situation) -> None:
+def test_a_journal_nobody_confirmed_for_two_weeks_becomes_urgent(good: Standing) -> None:
     fresh, old = (entry(settled_at=NOW - timedelta(days=days)) for days in (14, 15))
     assert [one.when for one in task._confirm(good, [fresh])] == [When.LATER]
     assert [one.when for one in task._confirm(good, [fresh, old])] == [When.THIS_WEEK]
 
 
-def test_every_task_has_a_title(good: Situation) -> None:
+def test_every_task_has_a_title(good: Standing) -> None:
     changed, gone = (
         history.Divergence(entry(n), kind, [], NOW, None, None) for n, kind in ((1, "changed"), (2, "left_scope"))
     )

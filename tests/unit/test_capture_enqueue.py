@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from kiva_relay import meter
 from kiva_relay.capture import enqueue
 from kiva_relay.capture.another_row import RowReplaced
-from kiva_relay.capture.owed import Decision, Withdrawal
+from kiva_relay.capture.owed import KeyDecision, Withdrawal
 from kiva_relay.outbox import hold, query, table, watermark
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.state import State
@@ -30,12 +30,12 @@ def outbox(tmp_path: Path) -> Iterator[Outbox]:
     made.close()
 
 
-def decided(identity: str = "L1", resource: str = "loan_draft", **changes: Any) -> Decision:
+def decided(identity: str = "L1", resource: str = "loan_draft", **changes: Any) -> KeyDecision:
     owed = replace(outboxes.owed(identity, resource=resource, key=identity, stream=resource), **changes)
-    return Decision(captured=seen(resource, key=identity, identity=identity), owed=owed)
+    return KeyDecision(captured=seen(resource, key=identity, identity=identity), owed=owed)
 
 
-def write(outbox: Outbox, decision: Decision, **changes: Any) -> None:
+def write(outbox: Outbox, decision: KeyDecision, **changes: Any) -> None:
     with outbox.begin() as tx:
         enqueue.write(tx, look(decision.captured.resource, **changes), decision)
 
@@ -60,16 +60,16 @@ def test_an_entry_and_what_is_known_of_the_key(outbox: Outbox) -> None:
 
 def test_a_key_that_is_known_is_not_known_twice(outbox: Outbox) -> None:
     write(outbox, decided())
-    write(outbox, Decision(captured=seen(key="L1", hash="newer")))
+    write(outbox, KeyDecision(captured=seen(key="L1", hash="newer")))
     with outbox.read() as tx:
         assert watermark.captured(tx, "loan_draft", ["L1"])["L1"].hash == "newer"
     with pytest.raises(sa.exc.IntegrityError):
-        write(outbox, Decision(captured=seen(key="L1"), new=True))
+        write(outbox, KeyDecision(captured=seen(key="L1"), new=True))
 
 
 def test_what_is_no_longer_owed_is_withdrawn(outbox: Outbox) -> None:
     write(outbox, decided())
-    write(outbox, Decision(captured=seen(key="L1"), withdrawals=(Withdrawal("L1", "left_scope"),)))
+    write(outbox, KeyDecision(captured=seen(key="L1"), withdrawals=(Withdrawal("L1", "left_scope"),)))
     with outbox.read() as tx:
         (withdrawn,) = query.versions(tx, "loan_draft", "L1")
     assert (withdrawn.state, withdrawn.reason) == (State.WITHDRAWN, "left_scope")
@@ -90,7 +90,7 @@ def test_a_number_that_was_sent_for_another_row_is_a_divergence(outbox: Outbox) 
     write(outbox, decided())
     with outbox.read() as tx:
         (sent,) = query.versions(tx, "loan_draft", "L1")
-    write(outbox, Decision(captured=seen(key="L1"), replaced=RowReplaced(sent, "old", "new")))
+    write(outbox, KeyDecision(captured=seen(key="L1"), replaced=RowReplaced(sent, "old", "new")))
     with outbox.read() as tx:
         (row,) = tx.execute(sa.select(table.divergence)).all()
     assert (row.entry_id, row.fields) == (sent.id, [{"field": "row", "was": "old", "is": "new"}])

@@ -13,7 +13,7 @@ import pytest
 from kiva_relay.capture import owed
 from kiva_relay.capture.another_row import RowReplaced
 from kiva_relay.capture.context import CaptureContext
-from kiva_relay.capture.owed import Decision, KeyFacts, MappedKey, Withdrawal
+from kiva_relay.capture.owed import KeyDecision, KeyFacts, MappedKey, Withdrawal
 from kiva_relay.outbox.entry import Owed
 from kiva_relay.outbox.watermark import Captured
 from kiva_relay.resource.refusal import Refusal
@@ -44,7 +44,7 @@ def decide(
     facts: KeyFacts | None = None,
     digest: str = "new",
     **changes: Any,
-) -> Decision:
+) -> KeyDecision:
     row = MappedKey("1", known, mapped(resource, **changes), digest)
     return owed.decide(at or look(resource), row, facts or KeyFacts())
 
@@ -475,7 +475,7 @@ def test_what_is_mapped_again_although_it_is_unchanged(origin: Any, known: Captu
 
 def test_a_scan_remembers_what_it_met() -> None:
     met = owed.met(look(origin="sweep"), seen())
-    assert met == Decision(captured=seen(scan_number=7), changed=False)
+    assert met == KeyDecision(captured=seen(scan_number=7), changed=False)
     assert owed.met(look(origin="sweep"), seen(scan_number=7)) is None
     assert owed.met(look(), seen()) is None
 
@@ -503,7 +503,7 @@ def test_what_is_in_scope(content: Content, *, in_scope: bool) -> None:
 def test_what_left_the_scope_is_withdrawn(root: Any, reason: str) -> None:
     content = Content("1", in_scope=False, root=root)
     found = owed.left(look(), content, seen(again=True))
-    assert found == Decision(captured=seen(in_scope=False, captured_at=NOW), withdrawals=(Withdrawal("L1", reason),))
+    assert found == KeyDecision(captured=seen(in_scope=False, captured_at=NOW), withdrawals=(Withdrawal("L1", reason),))
     assert found.changed
     assert not found.new
 

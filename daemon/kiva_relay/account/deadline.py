@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from kiva_relay.account.situation import Situation
+from kiva_relay.account.standing import Standing
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.state import State
 
@@ -33,7 +33,7 @@ class ReportCloses:
 Deadline = PublishBy | ReportCloses
 
 
-def deadlines(facts: Situation) -> Iterator[Deadline]:
+def deadlines(facts: Standing) -> Iterator[Deadline]:
     """Those of the next week, and the report's while it is open."""
     days = [(entry.publish_by, entry) for entry in facts.expiring if entry.publish_by is not None]
     soon = [(day, entry) for day, entry in days if day <= facts.today + _SOON]

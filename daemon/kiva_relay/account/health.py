@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from kiva_relay.account import finding
 from kiva_relay.account.finding import HealthFinding, Verdict
-from kiva_relay.account.situation import Situation
+from kiva_relay.account.standing import Standing
 from kiva_relay.outbox.listing import Kept
 from kiva_relay.outbox.state import State
 from kiva_relay.source import slot
@@ -25,9 +25,9 @@ EXIT_CODES: Mapping[Verdict, int] = {
 """0: nothing is kept from going. 1: a person has to act. 3: a server did not answer; it is asked again by itself."""
 
 
-def findings(facts: Situation) -> list[HealthFinding]:
+def findings(facts: Standing) -> list[HealthFinding]:
     """What differs from normal, the gravest first; `AllDelivered` alone when nothing does."""
-    looks: tuple[Callable[[Situation], Iterator[HealthFinding]], ...] = (
+    looks: tuple[Callable[[Standing], Iterator[HealthFinding]], ...] = (
         _relay,
         _room,
         _loops,
@@ -51,29 +51,29 @@ def verdict(found: Sequence[HealthFinding]) -> Verdict:
     return max(one.verdict for one in found)
 
 
-def _relay(facts: Situation) -> Iterator[HealthFinding]:
+def _relay(facts: Standing) -> Iterator[HealthFinding]:
     if facts.running is None:
         yield finding.RelayStopped(None if facts.heartbeat is None else facts.heartbeat.beats_at)
 
 
-def _room(facts: Situation) -> Iterator[HealthFinding]:
+def _room(facts: Standing) -> Iterator[HealthFinding]:
     if facts.running is not None and facts.running.no_room:
         yield finding.DiskFull(facts.running.no_room)
 
 
-def _loops(facts: Situation) -> Iterator[HealthFinding]:
+def _loops(facts: Standing) -> Iterator[HealthFinding]:
     if facts.running is not None:
         for loop, why in facts.running.stuck.items():
             yield finding.LoopStuck(loop, why)
 
 
-def _mappings(facts: Situation) -> Iterator[HealthFinding]:
+def _mappings(facts: Standing) -> Iterator[HealthFinding]:
     if facts.running is not None:
         for mapping, mistake in facts.running.stopped_streams.items():
             yield finding.MappingUnfit(mapping, mistake)
 
 
-def _holds(facts: Situation) -> Iterator[HealthFinding]:
+def _holds(facts: Standing) -> Iterator[HealthFinding]:
     """Each hold; one with nothing ready is only mentioned where the same reason keeps something else back."""
     with_something = {kept.hold.reason for kept in facts.kept if kept.total}
     idle = [kept for kept in facts.kept if not kept.total and kept.hold.reason in with_something]
@@ -83,7 +83,7 @@ def _holds(facts: Situation) -> Iterator[HealthFinding]:
             yield _held(facts, kept, also)
 
 
-def _held(facts: Situation, kept: Kept, also: Sequence[str]) -> HealthFinding:
+def _held(facts: Standing, kept: Kept, also: Sequence[str]) -> HealthFinding:
     why = kept.hold.why
     return finding.HeldBack(
         kept,
@@ -93,12 +93,12 @@ def _held(facts: Situation, kept: Kept, also: Sequence[str]) -> HealthFinding:
     )
 
 
-def _kiva(facts: Situation) -> Iterator[HealthFinding]:
+def _kiva(facts: Standing) -> Iterator[HealthFinding]:
     if facts.running is not None and (away := facts.running.kiva.away_since) is not None:
         yield finding.KivaAway(away, facts.running.kiva.words, corrected=facts.corrected, cancelled=facts.cancelled)
 
 
-def _mis(facts: Situation) -> Iterator[HealthFinding]:
+def _mis(facts: Standing) -> Iterator[HealthFinding]:
     if facts.running is None:
         return
     mis = facts.running.mis
@@ -108,7 +108,7 @@ def _mis(facts: Situation) -> Iterator[HealthFinding]:
         yield finding.MisNotReadYet()
 
 
-def _stream(facts: Situation) -> Iterator[HealthFinding]:
+def _stream(facts: Standing) -> Iterator[HealthFinding]:
     """The MIS's stream of changes, where somebody made one: broken off, or filling the MIS's disk."""
     stream = None if facts.running is None else facts.running.replication
     if facts.running is None or stream is None or not stream.made:
@@ -119,7 +119,7 @@ def _stream(facts: Situation) -> Iterator[HealthFinding]:
         yield finding.StreamPiles(stream.kept or 0)
 
 
-def _list(facts: Situation) -> Iterator[HealthFinding]:
+def _list(facts: Standing) -> Iterator[HealthFinding]:
     """Drafts go only after Kiva's list of loans was read by this process; doubts end only by it."""
     if facts.running is None or facts.running.kiva.away_since is not None:
         return
@@ -131,12 +131,12 @@ def _list(facts: Situation) -> Iterator[HealthFinding]:
         yield finding.ListOld(age)
 
 
-def _sending(facts: Situation) -> Iterator[HealthFinding]:
+def _sending(facts: Standing) -> Iterator[HealthFinding]:
     if not facts.settings.kiva.send:
         yield finding.SendingSwitchedOff()
 
 
-def _persons(facts: Situation) -> Iterator[HealthFinding]:
+def _persons(facts: Standing) -> Iterator[HealthFinding]:
     if facts.doubts or facts.decisions or facts.divergences or facts.refused:
         yield finding.ForPersons(
             doubts=tuple(entry.id for entry in facts.doubts),
@@ -146,19 +146,19 @@ def _persons(facts: Situation) -> Iterator[HealthFinding]:
         )
 
 
-def _jobs(facts: Situation) -> Iterator[HealthFinding]:
+def _jobs(facts: Standing) -> Iterator[HealthFinding]:
     if facts.running is not None:
         for job in facts.running.jobs:
             if job.overdue > 0:
                 yield finding.JobLate(job.name, timedelta(seconds=job.overdue), last_run=job.last_run, error=job.error)
 
 
-def _edited(facts: Situation) -> Iterator[HealthFinding]:
+def _edited(facts: Standing) -> Iterator[HealthFinding]:
     if facts.running is not None and facts.running.edited:
         yield finding.EditedNotInForce(facts.running.edited)
 
 
-def _good(facts: Situation) -> HealthFinding:
+def _good(facts: Standing) -> HealthFinding:
     last = None if facts.heartbeat is None else facts.heartbeat.mis.last_good
     due = facts.next_due if facts.next_due is not None and facts.next_due > facts.now else None
     return finding.AllDelivered(last or facts.now, under_way=facts.under_way, due=due)

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from sqlalchemy.engine import Connection
 
-from kiva_relay.account.situation import Situation
+from kiva_relay.account.standing import Standing
 from kiva_relay.outbox import listing
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.history import Divergence
@@ -159,7 +159,7 @@ class Rest:
     delivered_yesterday: Mapping[str, int]
 
 
-def tasks(tx: Connection, facts: Situation) -> list[Task]:
+def tasks(tx: Connection, facts: Standing) -> list[Task]:
     """Everything that waits for the coordinator, the first to be too late first."""
     before = {entry.id: last for entry in facts.decisions if (last := listing.last_position(tx, entry)) is not None}
     found: list[Task] = [
@@ -181,7 +181,7 @@ def in_order(found: Sequence[Task]) -> list[Task]:
     return sorted(found, key=lambda one: (whens.index(one.when), one.day or date.max))
 
 
-def rest(facts: Situation) -> Rest:
+def rest(facts: Standing) -> Rest:
     """All that is not a task."""
     return Rest(
         running=facts.running is not None,
@@ -194,7 +194,7 @@ def rest(facts: Situation) -> Rest:
     )
 
 
-def _look(facts: Situation) -> Iterator[Task]:
+def _look(facts: Standing) -> Iterator[Task]:
     for resource in ("loan_draft", "journal", "repayment"):
         doubts = [entry for entry in facts.doubts if entry.resource == resource]
         if resource == "repayment":
@@ -203,7 +203,7 @@ def _look(facts: Situation) -> Iterator[Task]:
             yield LookInPa2(When.TODAY, facts.today, tuple(doubts), resource)
 
 
-def _delete(facts: Situation) -> Iterator[Task]:
+def _delete(facts: Standing) -> Iterator[Task]:
     gone = [one.entry for one in facts.divergences if one.kind == "left_scope"]
     for resource in ("loan_draft", "journal"):
         mine = tuple(entry for entry in gone if entry.resource == resource)
@@ -211,7 +211,7 @@ def _delete(facts: Situation) -> Iterator[Task]:
             yield DeleteInPa2(When.TODAY, facts.today, mine, resource)
 
 
-def _publish(facts: Situation, drafts: Sequence[Unpublished]) -> Iterator[Task]:
+def _publish(facts: Standing, drafts: Sequence[Unpublished]) -> Iterator[Task]:
     late = [draft.entry for draft in drafts if _last_day(draft.entry) < facts.today]
     rest = [draft for draft in drafts if _last_day(draft.entry) >= facts.today]
     soon = [draft for draft in rest if _last_day(draft.entry) <= facts.today + _WEEK]
@@ -227,7 +227,7 @@ def _publish(facts: Situation, drafts: Sequence[Unpublished]) -> Iterator[Task]:
         yield PublishLater(When.LATER, None if first == date.max else first, entries, tuple(later), besides=bool(soon))
 
 
-def _type(facts: Situation) -> Iterator[Task]:
+def _type(facts: Standing) -> Iterator[Task]:
     """Where nothing keeps drafts from going, they go in time by themselves."""
     stuck = facts.held.get("loan_draft") or facts.running is None or facts.kiva_away_since is not None
     first, last = facts.today, facts.today + _WEEK
@@ -237,32 +237,32 @@ def _type(facts: Situation) -> Iterator[Task]:
         yield TypeByHand(_soon(facts, first), first, tuple(waiting))
 
 
-def _changed(facts: Situation) -> Iterator[Task]:
+def _changed(facts: Standing) -> Iterator[Task]:
     changed = tuple(one for one in facts.divergences if one.kind == "changed")
     if changed:
         yield ChangedAfterSending(When.THIS_WEEK, None, tuple(one.entry for one in changed), changed)
 
 
-def _decide(facts: Situation, before: Mapping[int, Entry]) -> Iterator[Task]:
+def _decide(facts: Standing, before: Mapping[int, Entry]) -> Iterator[Task]:
     if facts.decisions:
         closes = facts.report.closes if facts.report.is_open else None
         day = None if closes is None else facts.day_of(closes)
         yield DecidePositions(When.THIS_WEEK, day, facts.decisions, before, closes)
 
 
-def _confirm(facts: Situation, journals: Sequence[Entry]) -> Iterator[Task]:
+def _confirm(facts: Standing, journals: Sequence[Entry]) -> Iterator[Task]:
     if journals:
         oldest = min(entry.settled_at or facts.now for entry in journals)
         when = When.THIS_WEEK if facts.now - oldest > _CONFIRM_WITHIN else When.LATER
         yield ConfirmJournals(when, None, tuple(journals))
 
 
-def _correct(facts: Situation) -> Iterator[Task]:
+def _correct(facts: Standing) -> Iterator[Task]:
     if facts.refused:
         yield CorrectRefused(When.LATER, None, facts.refused)
 
 
-def _soon(facts: Situation, day: date) -> When:
+def _soon(facts: Standing, day: date) -> When:
     return When.TODAY if day <= facts.today + _TODAY else When.THIS_WEEK
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 
 from kiva_relay import log, meter
 from kiva_relay.capture.context import CaptureContext
-from kiva_relay.capture.owed import Decision
+from kiva_relay.capture.owed import KeyDecision
 from kiva_relay.outbox import divergence, hold, store, table, watermark
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.resource.kind import RESOURCES
@@ -20,7 +20,7 @@ BRAKE_SPAN = timedelta(hours=1)
 _log = log.get("capture")
 
 
-def write(tx: Connection, look: CaptureContext, decision: Decision) -> None:
+def write(tx: Connection, look: CaptureContext, decision: KeyDecision) -> None:
     """Write all that was decided for one key: hold, withdrawals, divergence, entry, and what is known of it.
 
     Raises:

@@ -4,7 +4,7 @@ A draft or journal older than `since` is baselined: captured, nothing owed. A po
 which Kiva expects a report, while the report is open, and in Kiva's own spelling of the ids.
 
 Nothing here asks a database. What is known of a key comes in as values (`Captured`, `Mapped`, `KeyFacts`), and what
-the page has to write goes out as one (`Decision`).
+the page has to write goes out as one (`KeyDecision`).
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Withdrawal:
 
 
 @dataclass(frozen=True)
-class Decision:
+class KeyDecision:
     """Everything that has to be written for one key.
 
     Attributes:
@@ -108,12 +108,12 @@ class Decision:
 # ---------------------------------------------------------------- is there anything to decide
 
 
-def left(look: CaptureContext, content: Content, seen: Captured | None) -> Decision | None:
+def left(look: CaptureContext, content: Content, seen: Captured | None) -> KeyDecision | None:
     """A key that is out of scope or gone: what is written for it; None when it was not known in scope."""
     if seen is None or not seen.in_scope:
         return None
     reason = GONE if content.root is None else LEFT_SCOPE
-    return Decision(
+    return KeyDecision(
         captured=dataclasses.replace(seen, in_scope=False, again=False, captured_at=look.now),
         withdrawals=() if seen.identity is None else (Withdrawal(seen.identity, reason),),
     )
@@ -140,11 +140,11 @@ def must_be_mapped(look: CaptureContext, seen: Captured | None, digest: str) -> 
     return (look.scan_number is not None and seen.refused) or (look.origin == "backfill" and seen.baselined)
 
 
-def met(look: CaptureContext, seen: Captured) -> Decision | None:
+def met(look: CaptureContext, seen: Captured) -> KeyDecision | None:
     """A key that need not be mapped: a scan remembers that it met it."""
     if look.scan_number is None or seen.scan_number == look.scan_number:
         return None
-    return Decision(captured=dataclasses.replace(seen, scan_number=look.scan_number), changed=False)
+    return KeyDecision(captured=dataclasses.replace(seen, scan_number=look.scan_number), changed=False)
 
 
 # ---------------------------------------------------------------- which facts are needed
@@ -164,7 +164,7 @@ def ids_to_look_up(look: CaptureContext, row: MappedKey, facts: KeyFacts) -> lis
 # ---------------------------------------------------------------- the decision
 
 
-def decide(look: CaptureContext, row: MappedKey, facts: KeyFacts) -> Decision:
+def decide(look: CaptureContext, row: MappedKey, facts: KeyFacts) -> KeyDecision:
     """What is owed for a key in scope that was mapped, and what is known of it from now on."""
     seen, mapped = row.seen, row.mapped
     another = another_row.became_another(seen, mapped, facts.sent)
@@ -197,7 +197,7 @@ def decide(look: CaptureContext, row: MappedKey, facts: KeyFacts) -> Decision:
     if former is not None:
         # Something of it may be at Kiva: what is known of it stays, so that a person decides, whenever it is read.
         captured = dataclasses.replace(captured, baselined=former.baselined, created_at=former.created_at, refused=True)
-    return Decision(
+    return KeyDecision(
         captured=captured,
         new=seen is None,
         changed=not is_unchanged(seen, row.digest),

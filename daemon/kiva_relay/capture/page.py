@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection
 from kiva_relay import meter
 from kiva_relay.capture import enqueue, facts, fit, owed, scan, vanished
 from kiva_relay.capture.context import SCANS, CaptureContext, Origin
-from kiva_relay.capture.owed import Decision, MappedKey
+from kiva_relay.capture.owed import KeyDecision, MappedKey
 from kiva_relay.capture.scan import ScanStep
 from kiva_relay.clock import Clock
 from kiva_relay.config import settings as config
@@ -162,7 +162,7 @@ class PageCapture:
         )
 
 
-def decide(tx: Connection, look: CaptureContext, content: Content, seen: Captured | None) -> Decision | None:
+def decide(tx: Connection, look: CaptureContext, content: Content, seen: Captured | None) -> KeyDecision | None:
     """What has to be written for one key; None when nothing has. Reads the outbox, writes nothing."""
     if not owed.is_in_scope(content):
         return owed.left(look, content, seen)

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from kiva_relay.capture import facts, owed
 from kiva_relay.capture.context import CaptureContext
-from kiva_relay.capture.owed import Decision, KeyFacts, MappedKey
+from kiva_relay.capture.owed import KeyDecision, KeyFacts, MappedKey
 from kiva_relay.config import settings as config
 from kiva_relay.mapping import book, difference, lookup, mapper
 from kiva_relay.mapping.book import BookDatabase
@@ -32,7 +32,7 @@ from kiva_relay.source.reader import Content
 from kiva_relay.source.stream import Stream
 
 
-class Outcome(StrEnum):
+class TrialOutcome(StrEnum):
     """What a backfill would make of a row."""
 
     OWED = "owed"  # it would be sent
@@ -50,8 +50,8 @@ class TrialRow:
 
     key: str
     mapped: Mapped
-    decision: Decision
-    outcome: Outcome
+    decision: KeyDecision
+    outcome: TrialOutcome
 
     @property
     def loan(self) -> str:
@@ -148,18 +148,18 @@ class Trial:
         return None if first == row.key else first
 
 
-def outcome(decision: Decision, known: Collection[tuple[str, str]]) -> Outcome:
+def outcome(decision: KeyDecision, known: Collection[tuple[str, str]]) -> TrialOutcome:
     """What would become of a row. `known` are the resources and identities of which the outbox has an entry."""
     result = decision.owed
     if result is None:
-        return Outcome.OLDER if decision.captured.baselined else Outcome.NOTHING
+        return TrialOutcome.OLDER if decision.captured.baselined else TrialOutcome.NOTHING
     if (result.resource, result.identity) in known:
-        return Outcome.KNOWN
+        return TrialOutcome.KNOWN
     if result.adopted is not None:
-        return Outcome.AT_KIVA
+        return TrialOutcome.AT_KIVA
     if result.refusals:
-        return Outcome.REFUSED
-    return Outcome.OWED if result.waits is None else Outcome.WAITING
+        return TrialOutcome.REFUSED
+    return TrialOutcome.OWED if result.waits is None else TrialOutcome.WAITING
 
 
 def _willing(look: CaptureContext, row: MappedKey, claim: KeyFacts) -> KeyFacts:
@@ -185,7 +185,7 @@ class Reason:
 class Tally:
     """What became of the rows of one mapping or resource. Reasons and warnings name the loans that they concern."""
 
-    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    outcomes: Counter[TrialOutcome] = field(default_factory=Counter)
     reasons: dict[Reason, list[str]] = field(default_factory=lambda: defaultdict(list))
     warnings: dict[Reason, list[str]] = field(default_factory=lambda: defaultdict(list))
     examples: dict[Reason, Refusal] = field(default_factory=dict)
@@ -201,11 +201,11 @@ class Tally:
         """Count a page."""
         for row in page.rows:
             self.outcomes[row.outcome] += 1
-            if row.outcome is Outcome.REFUSED:
+            if row.outcome is TrialOutcome.REFUSED:
                 for refusal in row.refusals:
                     about = refusal.params.get("value") or difference.without_numbers(refusal.field)
                     self._note(self.reasons, Reason(refusal.code, about), refusal, row.loan)
-            elif row.outcome is Outcome.OWED and row.mapped.body is not None:
+            elif row.outcome is TrialOutcome.OWED and row.mapped.body is not None:
                 self.filled.update(row.mapped.body.keys())
                 for warning in row.mapped.warnings:
                     reason = Reason(warning.code, difference.without_numbers(warning.field))

@@ -216,7 +216,7 @@ def _partner(settings: Settings, client: Client, token: Token) -> CheckFinding:
     if answer.status != _OK or answer.json is None:
         said = answer.words if answer.status is None else f"status {answer.status}"
         return CheckFinding(
-            "error", "Kiva", f"The list of loans was not given: {said}", unreachable=answer.status is None
+            "error", "Kiva", f"Kiva did not give its list of loans: {said}", unreachable=answer.status is None
         )
     try:
         lists = mirror.lists(client, chosen, token)

@@ -10,7 +10,7 @@ from kiva_relay import errors
 from kiva_relay.account import finding
 from kiva_relay.account.deadline import Deadline, PublishBy, ReportCloses
 from kiva_relay.account.finding import HealthFinding
-from kiva_relay.account.situation import Situation
+from kiva_relay.account.standing import Standing
 from kiva_relay.cli import figure, hold_words, words
 from kiva_relay.outbox.entry import Entry
 
@@ -28,7 +28,7 @@ Said = tuple[str, Sequence[str]]
 """A sentence, and the lines below it."""
 
 
-def said(one: HealthFinding, facts: Situation) -> Said:  # noqa: C901, PLR0912 - one case a finding
+def said(one: HealthFinding, facts: Standing) -> Said:  # noqa: C901, PLR0912 - one case a finding
     """A finding in words."""
     match one:
         case finding.RelayStopped():
@@ -69,7 +69,7 @@ def said(one: HealthFinding, facts: Situation) -> Said:  # noqa: C901, PLR0912 -
     assert_never(one)
 
 
-def deadline(one: Deadline, facts: Situation) -> str:
+def deadline(one: Deadline, facts: Standing) -> str:
     """A deadline in words."""
     match one:
         case PublishBy():
@@ -85,7 +85,7 @@ def deadline(one: Deadline, facts: Situation) -> str:
     assert_never(one)
 
 
-def _relay_stopped(one: finding.RelayStopped, facts: Situation) -> Said:
+def _relay_stopped(one: finding.RelayStopped, facts: Standing) -> Said:
     if one.last is None:
         sentence = "The relay is not running. Nothing is lost, nothing was sent twice."
     else:
@@ -115,7 +115,7 @@ def _mapping_unfit(one: finding.MappingUnfit) -> Said:
     )
 
 
-def _kiva_away(one: finding.KivaAway, facts: Situation) -> Said:
+def _kiva_away(one: finding.KivaAway, facts: Standing) -> Said:
     sentence = (
         f"Kiva has not answered since {_moment(facts, one.since)} ({figure.length(facts.now - one.since)})."
         " Nothing is lost, nothing was sent twice."
@@ -131,9 +131,9 @@ def _kiva_away(one: finding.KivaAway, facts: Situation) -> Said:
     return sentence, further
 
 
-def _mis_away(one: finding.MisAway, facts: Situation) -> Said:
+def _mis_away(one: finding.MisAway, facts: Standing) -> Said:
     since, length = _moment(facts, one.since), figure.length(facts.now - one.since)
-    return f"The MIS could not be read since {since} ({length}). Nothing is lost.", (
+    return f"The MIS has not been readable since {since} ({length}). Nothing is lost.", (
         "It continues by itself, where it was. What was read before is sent meanwhile.",
         words.to_type("What came back", words.quoted(one.words)),
         words.to_type("Look closer", "sudo kiva-relay check"),
@@ -170,7 +170,7 @@ def _list_old(one: finding.ListOld) -> Said:
     )
 
 
-def _sending_switched_off(facts: Situation) -> Said:
+def _sending_switched_off(facts: Standing) -> Said:
     return "kiva.send is false: everything is read, mapped and shown, and nothing is sent. Nothing is lost.", (
         f"To send, write kiva: {{send: true}} in {facts.settings.file}, then:",
         words.to_type("Restart", "sudo systemctl restart kiva-relay"),
@@ -186,13 +186,13 @@ def _loop_stuck(one: finding.LoopStuck) -> Said:
     )
 
 
-def _job_late(one: finding.JobLate, facts: Situation) -> Said:
+def _job_late(one: finding.JobLate, facts: Standing) -> Said:
     last = "It has not run since the relay started"
     if one.last_run is not None:
-        last = f"It last ran at {_moment(facts, one.last_run)}"
-    ended = f", and ended with {one.error}" if one.error else ""
+        ended = f", and ended with {one.error}" if one.error else ""
+        last = f"It last ran at {_moment(facts, one.last_run)}{ended}"
     return f"The job “{one.job}” is {figure.length(one.by)} late. Nothing is lost.", (
-        f"{last}{ended}. It is tried again by itself.",
+        f"{last}. It is tried again by itself.",
         words.to_type("What happened", "sudo journalctl -u kiva-relay -n 50"),
     )
 
@@ -216,7 +216,7 @@ def _for_persons(one: finding.ForPersons) -> Said:
     )
 
 
-def _all_delivered(one: finding.AllDelivered, facts: Situation) -> Said:
+def _all_delivered(one: finding.AllDelivered, facts: Standing) -> Said:
     delivered = f"Everything that the MIS owed Kiva until {_moment(facts, one.until)} is delivered"
     if not one.under_way:
         return f"{delivered}. Nothing needs you.", ()
@@ -233,5 +233,5 @@ def _loans(entries: Sequence[Entry]) -> str:
     return " ".join(entry.loan_id for entry in entries[:_FEW]) + (f" and {more} more" if more > 0 else "")
 
 
-def _moment(facts: Situation, when: datetime) -> str:
+def _moment(facts: Standing, when: datetime) -> str:
     return figure.moment(when, facts.settings, at=facts.now)

@@ -175,7 +175,7 @@ def _show(settings: Settings, one: _Shown, *, show_names: bool) -> None:
     ]
     frame.table(("field", "value", "from"), rows)
     for path in _left_out(mapped):
-        frame.say(f"  left out: {path}, for it is empty ({mapped.origins[path]})")
+        frame.say(f"  left out: {path}, because it is empty ({mapped.origins[path]})")
     hidden = not show_names and any("…" in value for _, value, _ in rows)
     if hidden:
         frame.say("  (names and stories: --show-names)")

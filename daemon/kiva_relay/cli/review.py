@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from kiva_relay.account import situation, task
-from kiva_relay.account.situation import Situation
+from kiva_relay.account import standing, task
+from kiva_relay.account.standing import Standing
 from kiva_relay.account.task import Task
 from kiva_relay.cli import figure, frame, task_words, words
 
@@ -12,7 +12,7 @@ def command(config: frame.Config = None, *, as_json: frame.AsJson = False) -> No
     """What waits for the coordinator? Drafts, follow-ups, doubts and changes; what to do, and by when."""
     settings = frame.load(config)
     with frame.outbox(settings) as outbox, outbox.read() as tx:
-        facts = situation.gather(tx, settings, now=frame.now())
+        facts = standing.gather(tx, settings, now=frame.now())
         found = task.tasks(tx, facts)
     if as_json:
         frame.print_json([_json(one, facts) for one in found])
@@ -26,7 +26,7 @@ def command(config: frame.Config = None, *, as_json: frame.AsJson = False) -> No
     _for_the_administrator(found)
 
 
-def _show(found: Sequence[Task], facts: Situation) -> None:
+def _show(found: Sequence[Task], facts: Standing) -> None:
     numbered = list(enumerate(found, start=1))
     for when, heading in task_words.WHEN.items():
         mine = [(number, one) for number, one in numbered if one.when is when]
@@ -52,7 +52,7 @@ def _for_the_administrator(found: Sequence[Task]) -> None:
         frame.say(f"  when the coordinator says “done”:   sudo kiva-relay review done {done}")
 
 
-def _json(one: Task, facts: Situation) -> dict[str, object]:
+def _json(one: Task, facts: Standing) -> dict[str, object]:
     title, lines = task_words.said(one, facts)
     return {
         "kind": one.kind,

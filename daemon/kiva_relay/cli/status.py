@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from kiva_relay.account import deadline, finding, health, situation
+from kiva_relay.account import deadline, finding, health, standing
 from kiva_relay.account.finding import HealthFinding, Verdict
-from kiva_relay.account.situation import Situation
+from kiva_relay.account.standing import Standing
 from kiva_relay.cli import figure, frame, health_words, scans
 from kiva_relay.outbox import catalogue
 from kiva_relay.outbox.heartbeat import Heartbeat
@@ -26,7 +26,7 @@ def command(config: frame.Config = None, *, as_json: frame.AsJson = False) -> in
     settings = frame.load(config)
     with frame.outbox(settings) as outbox:
         with outbox.read() as tx:
-            facts = situation.gather(tx, settings, now=frame.now())
+            facts = standing.gather(tx, settings, now=frame.now())
         size = outbox.size()
     found = health.findings(facts)
     if as_json:
@@ -37,7 +37,7 @@ def command(config: frame.Config = None, *, as_json: frame.AsJson = False) -> in
     return health.EXIT_CODES[health.verdict(found)]
 
 
-def _show(facts: Situation, found: Sequence[HealthFinding], *, size: int | None) -> None:
+def _show(facts: Standing, found: Sequence[HealthFinding], *, size: int | None) -> None:
     for one in found:
         sentence, further = health_words.said(one, facts)
         frame.verdict(one.verdict.name, "\n".join([sentence, *further]))
@@ -55,7 +55,7 @@ def _show(facts: Situation, found: Sequence[HealthFinding], *, size: int | None)
     frame.say(f"  {'Outbox':<{_ABOUT}}{place}")
 
 
-def _row(facts: Situation, resource: str) -> list[object]:
+def _row(facts: Standing, resource: str) -> list[object]:
     states, held = facts.counts[resource], facts.held.get(resource, 0)
     waiting = states[State.READY] + states[State.WAITING] + states[State.SENDING] - held
     return [
@@ -69,7 +69,7 @@ def _row(facts: Situation, resource: str) -> list[object]:
     ]
 
 
-def _mis(facts: Situation) -> Iterator[str]:
+def _mis(facts: Standing) -> Iterator[str]:
     last = facts.heartbeat
     modes = _modes(last) if last is not None else ""
     yield f"{_read(facts)}{modes}"
@@ -89,7 +89,7 @@ def _mis(facts: Situation) -> Iterator[str]:
             yield f"{mark.scan} of {mark.stream} under way{since}{how_far}"
 
 
-def _read(facts: Situation) -> str:
+def _read(facts: Standing) -> str:
     if facts.heartbeat is not None and facts.heartbeat.mis.last_good is not None:
         return f"read {figure.length(facts.now - facts.heartbeat.mis.last_good)} ago"
     moved = [mark.moved_at for mark in facts.marks.values() if mark.moved_at]
@@ -104,7 +104,7 @@ def _modes(last: Heartbeat) -> str:
     return "".join(f", watched by {kind}: {' '.join(kinds[kind])}" for kind in sorted(kinds))
 
 
-def _kiva(facts: Situation) -> Iterator[str]:
+def _kiva(facts: Standing) -> Iterator[str]:
     if facts.refresh is None:
         yield "its list of loans has not been read completely yet"
         return
@@ -113,11 +113,11 @@ def _kiva(facts: Situation) -> Iterator[str]:
         yield f"its lists ({', '.join(catalogue.KINDS)}) have not been given yet: drafts that need them wait"
 
 
-def _moment(facts: Situation, when: datetime) -> str:
+def _moment(facts: Standing, when: datetime) -> str:
     return figure.moment(when, facts.settings, at=facts.now)
 
 
-def _json(facts: Situation, found: Sequence[HealthFinding]) -> dict[str, Any]:
+def _json(facts: Standing, found: Sequence[HealthFinding]) -> dict[str, Any]:
     return {
         "verdict": health.verdict(found).name,
         "findings": [_finding_json(one, facts) for one in found if one.verdict is not Verdict.OK],
@@ -166,7 +166,7 @@ def _json(facts: Situation, found: Sequence[HealthFinding]) -> dict[str, Any]:
     }
 
 
-def _finding_json(one: HealthFinding, facts: Situation) -> dict[str, Any]:
+def _finding_json(one: HealthFinding, facts: Standing) -> dict[str, Any]:
     sentence, further = health_words.said(one, facts)
     return {
         "code": one.code,

@@ -10,7 +10,7 @@ from typing import assert_never
 
 from kiva_relay import errors
 from kiva_relay.account import task
-from kiva_relay.account.situation import Situation
+from kiva_relay.account.standing import Standing
 from kiva_relay.account.task import Rest, Task, When
 from kiva_relay.cli import figure, words
 from kiva_relay.outbox.entry import Entry
@@ -46,7 +46,7 @@ Said = tuple[str, Sequence[str]]
 """A title, and the lines below it."""
 
 
-def said(one: Task, facts: Situation) -> Said:  # noqa: C901 - one case a task
+def said(one: Task, facts: Standing) -> Said:  # noqa: C901 - one case a task
     """A task in words."""
     match one:
         case task.LookInPa2():
@@ -79,7 +79,7 @@ def said(one: Task, facts: Situation) -> Said:  # noqa: C901 - one case a task
     assert_never(one)
 
 
-def rest(one: Rest, facts: Situation, *, tasks: bool) -> Iterator[str]:
+def rest(one: Rest, facts: Standing, *, tasks: bool) -> Iterator[str]:
     """What does not wait for her. `tasks`: there are some."""
     if not tasks:
         yield "Nothing waits for you."
@@ -103,7 +103,7 @@ def rest(one: Rest, facts: Situation, *, tasks: bool) -> Iterator[str]:
         yield f"Everything else{until} has been delivered{yesterday}."
 
 
-def _look(one: task.LookInPa2, facts: Situation) -> Said:
+def _look(one: task.LookInPa2, facts: Standing) -> Said:
     name, first, many = _NAMES[one.resource], one.entries[0], len(one.entries)
     title = f"Please look in PA2: is this {name} there?"
     if many > 1:
@@ -162,7 +162,7 @@ def _changed(one: task.ChangedAfterSending) -> Said:
     ]
 
 
-def _decide(one: task.DecidePositions, facts: Situation) -> Said:
+def _decide(one: task.DecidePositions, facts: Standing) -> Said:
     lines = []
     for entry in one.entries:
         last = one.before.get(entry.id)

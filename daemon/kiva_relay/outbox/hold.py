@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 
 from kiva_relay.outbox import table
 from kiva_relay.outbox.entry import Entry
-from kiva_relay.outbox.reason import REASONS, Reason
+from kiva_relay.outbox.reason import REASONS, HoldReason
 
 ALL = "all"
 _SINCE = "attempts_then"
@@ -43,7 +43,7 @@ class Hold:
     allowance: int
 
     @property
-    def why(self) -> Reason:
+    def why(self) -> HoldReason:
         """What is known of its reason."""
         return REASONS[self.reason]
 

@@ -21,7 +21,7 @@ class Lifter(StrEnum):
 
 
 @dataclass(frozen=True)
-class Reason:
+class HoldReason:
     """What a person has to know about one reason.
 
     `words` complete the sentence "Loan drafts are held: …". `known` are paragraphs in which `{name}` is a parameter of
@@ -52,17 +52,19 @@ class Reason:
                 continue
 
 
-REASONS: Mapping[str, Reason] = {
-    "first_start": Reason(
+_UPGRADED = "Not edited here: the ready-made {base} changed with the upgrade from version {before} to {now}."
+
+REASONS: Mapping[str, HoldReason] = {
+    "first_start": HoldReason(
         "this is the first start with this Kiva",
         few_first=True,
         known=("A draft that somebody typed into PA2 and did not publish is not seen at Kiva: it may be among them.",),
     ),
-    "first_report": Reason(
+    "first_report": HoldReason(
         "the first report of this relay is not sent by itself",
         known=("Compare some amounts with last month's report before you release it.",),
     ),
-    "restored_outbox": Reason(
+    "restored_outbox": HoldReason(
         "the outbox is older than what this machine has sent",
         grave=True,
         known=(
@@ -73,7 +75,7 @@ REASONS: Mapping[str, Reason] = {
         ),
         look=(("What stays open", "sudo kiva-relay outbox recover"),),
     ),
-    "witness_missing": Reason(
+    "witness_missing": HoldReason(
         "the file that remembers outside the outbox what was sent is missing or incomplete",
         grave=True,
         known=(
@@ -86,7 +88,7 @@ REASONS: Mapping[str, Reason] = {
             ("What stays open", "sudo kiva-relay outbox recover"),
         ),
     ),
-    "mis_went_back": Reason(
+    "mis_went_back": HoldReason(
         "the MIS looks older than it was",
         grave=True,
         known=(
@@ -99,25 +101,28 @@ REASONS: Mapping[str, Reason] = {
             ("When complete", 'sudo kiva-relay watermark set --note "complete"'),
         ),
     ),
-    "mapping_examined": Reason(
+    "mapping_examined": HoldReason(
         "an edited mapping is being compared with what waits",
         lifter=Lifter.COMPARISON,
-        known=("Every row that it covers is read again. If much changes, a person is asked before anything is sent.",),
+        known=(
+            _UPGRADED,
+            "Every row that it covers is read again. If much changes, a person is asked before anything is sent.",
+        ),
     ),
-    "mapping_changes_much": Reason(
+    "mapping_changes_much": HoldReason(
         "an edited mapping changes much of what waits",
         few_first=True,
-        known=("{mapping}: {changed} of the {waiting} that waited are different now.",),
+        known=("{mapping}: {changed} of the {waiting} that waited are different now.", _UPGRADED),
     ),
-    "many_in_doubt": Reason(
+    "many_in_doubt": HoldReason(
         "too many answers were lost in a row",
         look=(("Settle these first", "sudo kiva-relay outbox list --state in_doubt"),),
     ),
-    "many_refusals": Reason(
+    "many_refusals": HoldReason(
         "Kiva refused ten times in a row",
         look=(("What Kiva said", "sudo kiva-relay outbox list --state refused"),),
     ),
-    "brake": Reason(
+    "brake": HoldReason(
         "more became owed within an hour than delivery.brake allows",
         few_first=True,
         known=(
@@ -125,7 +130,7 @@ REASONS: Mapping[str, Reason] = {
             "Was it an import, or a mistake in the MIS?",
         ),
     ),
-    "values_vanished": Reason(
+    "values_vanished": HoldReason(
         "a field that was always filled is suddenly empty",
         known=(
             "Always filled until now, and empty in {empty} of the last {of} rows: {columns}.",
@@ -134,7 +139,7 @@ REASONS: Mapping[str, Reason] = {
         ),
         look=(("See one of them", "sudo kiva-relay mapping preview"),),
     ),
-    "destination_fault": Reason(
+    "destination_fault": HoldReason(
         "Kiva refuses the relay itself, not what it sends",
         lifter=Lifter.KIVA,
         known=(
@@ -144,13 +149,13 @@ REASONS: Mapping[str, Reason] = {
         ),
         look=(("Look closer", "sudo kiva-relay check"),),
     ),
-    "scope_missing": Reason(
+    "scope_missing": HoldReason(
         "Kiva's token does not grant this permission",
         lifter=Lifter.KIVA,
         known=("Kiva has to grant: {scope}. Ask partner support.",),
         look=(("Look closer", "sudo kiva-relay check"),),
     ),
-    "asked": Reason(
+    "asked": HoldReason(
         "a person asked for it",
         known=("{held_by} held it: “{note}”",),
     ),

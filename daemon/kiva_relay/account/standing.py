@@ -19,7 +19,7 @@ from kiva_relay.resource import window
 
 
 @dataclass(frozen=True)
-class Situation:
+class Standing:
     """How things stand at `now`. A mapping by resource has no entry for a resource of which there is none.
 
     `heartbeat` is the last one, None when no relay runs and the last one stopped in order; `kept` are the holds in
@@ -81,7 +81,7 @@ class Situation:
         return moment.astimezone(ZoneInfo(self.settings.mis.timezone)).date()
 
 
-def gather(tx: Connection, settings: Settings, *, now: datetime) -> Situation:
+def gather(tx: Connection, settings: Settings, *, now: datetime) -> Standing:
     """Read everything in one picture of the outbox."""
     zone = ZoneInfo(settings.mis.timezone)
     today = now.astimezone(zone).date()
@@ -89,7 +89,7 @@ def gather(tx: Connection, settings: Settings, *, now: datetime) -> Situation:
     last, marks = heartbeat.read(tx), watermark.watermarks(tx)
     scans = {name: progress for name in marks if (progress := scan.of(tx, name)) is not None}
     away = None if last is None else last.kiva.away_since
-    return Situation(
+    return Standing(
         settings=settings,
         now=now,
         heartbeat=last,
