@@ -7,6 +7,7 @@ word of a mapping may not know what it does to the whole book.
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +15,7 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kiva_relay import log
+from kiva_relay import __version__, log
 from kiva_relay.mapping.document import Document
 from kiva_relay.outbox import binding, hold, scan, table, watermark
 from kiva_relay.outbox.state import State
@@ -25,6 +26,18 @@ _columns = table.entry.c
 # What the mapping refused has none: that it can be sent after an edit is what the edit was for.
 _has_body = _columns.body_sha256.is_not(None)
 _log = log.get("capture")
+
+
+@dataclasses.dataclass(frozen=True)
+class Upgrade:
+    """An upgrade that changed what the package says in a mapping: the versions of the relay before and after.
+
+    `base` is the ready-made mapping, as `fineract/journal`.
+    """
+
+    base: str
+    before: str
+    now: str
 
 
 def seen(tx: Connection, document: Document) -> None:
@@ -44,6 +57,7 @@ def notice(tx: Connection, document: Document, *, now: datetime) -> bool:
     """
     name = document.name
     before = binding.get(tx, f"fingerprint of {name}")
+    upgrade = _upgrade(tx, document)
     if in_force(tx, name) != document.text:
         binding.put(tx, f"text of {name}", document.text)
     if before == document.fingerprint:
@@ -55,8 +69,22 @@ def notice(tx: Connection, document: Document, *, now: datetime) -> bool:
     _look_for_more(tx, name, now=now)
     # An edit upon an edit is measured against what waited before the first of them.
     if binding.get(tx, f"revision of {name}") is None:
-        _begin(tx, document, now=now)
+        _begin(tx, document, now=now, upgrade=upgrade)
     return True
+
+
+def _upgrade(tx: Connection, document: Document) -> Upgrade | None:
+    """Remember what the package says in this mapping, and in which version; the upgrade that changed it, if one did."""
+    key, digest = f"ready-made of {document.name}", document.sources.ready_made_digest
+    stored = orjson.loads(binding.get(tx, key) or "{}")
+    if not digest:
+        if stored:
+            binding.remove(tx, key)
+        return None
+    if stored.get("sha256") == digest:
+        return None
+    binding.put(tx, key, orjson.dumps({"sha256": digest, "version": __version__}).decode())
+    return Upgrade(document.sources.ready_made[0].called, stored["version"], __version__) if stored else None
 
 
 def finish(tx: Connection, document: Document, *, now: datetime) -> bool:
@@ -71,29 +99,34 @@ def finish(tx: Connection, document: Document, *, now: datetime) -> bool:
     changed = _changed(tx, document, begun)
     approved = binding.get(tx, f"seen {document.name}") == document.fingerprint
     if changed > MUCH * begun["waiting"] and not approved:
-        params = {"mapping": document.name, "changed": changed, "waiting": begun["waiting"]}
+        params = {"mapping": document.name, "changed": changed, "waiting": begun["waiting"], **begun.get("upgrade", {})}
         if hold.put(tx, document.resource, "mapping_changes_much", now=now, params=params):
             _log.warning(
                 "An edited mapping changes much of what waits; held",
                 mapping=document.name,
                 changed=changed,
                 waiting=begun["waiting"],
+                **begun.get("upgrade", {}),
             )
     hold.release(tx, hold.STREAM + document.name, by=hold.RELAY, note="looked at", now=now, reason="mapping_examined")
     return True
 
 
-def _begin(tx: Connection, document: Document, *, now: datetime) -> None:
+def _begin(tx: Connection, document: Document, *, now: datetime, upgrade: Upgrade | None) -> None:
     where = (_columns.stream == document.name,)
     period = tx.execute(sa.select(sa.func.max(_columns.period)).where(*where)).scalar() or ""
     waiting = tx.execute(
         sa.select(sa.func.count(sa.distinct(_columns.identity))).where(*where, _stands(document, period))
     ).scalar_one()
     upto = tx.execute(sa.select(sa.func.max(_columns.id))).scalar() or 0
-    record: dict[str, Any] = {"upto": upto, "waiting": waiting, "period": period, "at": now.isoformat()}
+    why = {} if upgrade is None else {"upgrade": dataclasses.asdict(upgrade)}
+    record: dict[str, Any] = {"upto": upto, "waiting": waiting, "period": period, "at": now.isoformat(), **why}
+    if upgrade is not None:
+        _log.info("An upgrade changed a ready-made mapping", mapping=document.name, **why["upgrade"])
     binding.put(tx, f"revision of {document.name}", orjson.dumps(record).decode())
     if waiting:
-        hold.put(tx, hold.STREAM + document.name, "mapping_examined", now=now, params={"mapping": document.name})
+        params = {"mapping": document.name, **why.get("upgrade", {})}
+        hold.put(tx, hold.STREAM + document.name, "mapping_examined", now=now, params=params)
 
 
 def _look_for_more(tx: Connection, name: str, *, now: datetime) -> None:

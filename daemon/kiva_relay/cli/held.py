@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from kiva_relay import errors
 from kiva_relay.cli import frame, words
@@ -118,6 +119,8 @@ def known(held: Hold, adopted: Mapping[str, int]) -> list[str]:
         return [f"{held.held_by} held it: “{held.note}”"]
     if held.reason == "destination_fault":
         return _fault(held.params)
+    if held.reason in ("mapping_examined", "mapping_changes_much"):
+        return _edited(held.params)
     if held.reason not in _KNOWN:
         return [f"{name}: {value}" for name, value in sorted(held.params.items())]
     params = defaultdict(lambda: "?", {name: str(value) for name, value in held.params.items()})
@@ -125,6 +128,18 @@ def known(held: Hold, adopted: Mapping[str, int]) -> list[str]:
     if held.reason == "first_start" and adopted:
         lines.insert(0, f"At Kiva already, under the same loan id, and so not sent: {words.counted(adopted)}.")
     return lines
+
+
+def _edited(params: Mapping[str, Any]) -> list[str]:
+    """Which mapping, how much of what waited changes, and whether an upgrade did it."""
+    mapping = params.get("mapping", "?")
+    lines = []
+    if "changed" in params:
+        lines.append(f"{mapping} changes {params['changed']} of {params['waiting']} that waited.")
+    if "base" in params:
+        versions = f"version {params['before']} → {params['now']}"
+        lines.append(f"Not edited here: the ready-made {params['base']} changed with the upgrade ({versions}).")
+    return lines or [f"mapping: {mapping}"]
 
 
 def _wait(what: str) -> str:

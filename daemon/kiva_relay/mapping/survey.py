@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from kiva_relay.errors import Mistake, counted
-from kiva_relay.mapping import book, mapper, tree
+from kiva_relay.mapping import book, mapper
 from kiva_relay.mapping.mapper import Context
 from kiva_relay.mapping.plan import Column, Document
 from kiva_relay.resource import refusal
@@ -48,13 +48,13 @@ def look(mapping: Document, mis: book.BookDatabase, *, context: Context, sample:
                     kind = (reason.code, reason.params.get("value", ""), _without_numbers(reason.field))
                     told.setdefault(kind, []).append((mapped.loan_id, reason))
     scope = f"{counted(rows, 'row')} in scope" if rows < sample else f"the first {sample:,} rows in scope"
-    found = [
-        *_nulls(mapping, nulls, scope),
-        *_relations(mapping, several, lacking, scope),
-        *_told(mapping, told, scope),
-    ]
-    lines = tree.lines(mapping.text)
-    return [mistake.quoting(lines) for mistake in found]
+    return mapping.placed(
+        [
+            *_nulls(mapping, nulls, scope),
+            *_relations(mapping, several, lacking, scope),
+            *_told(mapping, told, scope),
+        ]
+    )
 
 
 def _direct(mapping: Document) -> list[Column]:

@@ -16,7 +16,7 @@ import orjson
 from sqlalchemy.engine import Connection
 
 from kiva_relay.config import settings as config
-from kiva_relay.mapping import document
+from kiva_relay.mapping import document, extends
 from kiva_relay.outbox import binding
 
 WANTED = "reload_wanted"
@@ -115,7 +115,9 @@ def _digests(settings: config.Settings) -> dict[Path, str]:
     found = {}
     folders = settings.mapping_folders
     tables = [file for folder in folders for file in (folder / "lookup").glob("*.csv")]
-    for file in [settings.file, *document.files(folders), *tables]:
+    files = document.files(folders)
+    bases = [base for file in files for base in extends.bases(file)]
+    for file in dict.fromkeys([settings.file, *files, *bases, *tables]):
         try:
             found[file] = hashlib.sha256(file.read_bytes()).hexdigest()
         except OSError:
