@@ -111,7 +111,7 @@ def read(
     if resolved is None:
         return None, report.quoted()
     mapping = _Reader(file, resolved, report, folders=folders, values=parameters, name=name).mapping()
-    return mapping, resolved.sources.placed(report.mistakes)
+    return mapping, resolved.placed(report.mistakes)
 
 
 def _overlapping(found: Sequence[Document], folders: Sequence[Path]) -> list[Mistake]:
@@ -218,7 +218,7 @@ class _Reader:
             tables=tables,
             columns=(*source.columns, *fields.columns),
             places=source.places,
-            warnings=tuple(each for each in sources.placed(self.report.mistakes) if each.severity == "warning"),
+            warnings=tuple(each for each in self.resolved.placed(self.report.mistakes) if each.severity == "warning"),
             text=whole.text(self.resolved),
             sources=sources,
             extends=self.resolved.extends,

@@ -8,12 +8,13 @@ ready-made one.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kiva_relay import errors
 from kiva_relay.config import shipped
+from kiva_relay.errors import Mistake
 from kiva_relay.mapping import field_reader, source_reader, trap
 from kiva_relay.mapping.origin import SUFFIX, SourceFile, Sources, is_mapping, is_ready_made, name_of
 from kiva_relay.mapping.tree import MappingTree, MistakeReport
@@ -46,6 +47,22 @@ class Resolved:
     extends: str = ""
     taken_out: tuple[tuple[str, int], ...] = ()
 
+    def placed(self, mistakes: Iterable[Mistake]) -> list[Mistake]:
+        """Mistakes at counted lines, each with its own file; those of a base that names what was taken out say so."""
+        return [self._explained(each) for each in self.sources.placed(mistakes)]
+
+    def _explained(self, mistake: Mistake) -> Mistake:
+        if mistake.file == self.sources.files[0].file:
+            return mistake
+        for path, line in self.taken_out:
+            kind, _, name = path.partition(".")
+            names = {"relations": f'"{name}"', "parameters": f"is called :{name}"}.get(kind)
+            if names is not None and names in mistake.message:
+                source, number = self.sources.find(line)
+                remedy = f"{source.file}:{number} takes it out; take this out too, or write it otherwise there"
+                return replace(mistake, remedy=remedy)
+        return mistake
+
 
 def read(file: Path, report: MistakeReport, *, name: str, folder: Path) -> Resolved | None:
     """A mapping file with what it extends; None when one of the files cannot be read, or there is no such base.
@@ -58,7 +75,7 @@ def read(file: Path, report: MistakeReport, *, name: str, folder: Path) -> Resol
         return None
     layers, files = [own], [SourceFile(file, report.text)]
     while (written := layers[-1].get(KEY)) is not None:
-        base = _base(written, report, at=own.get(KEY) or written, files=files, name=name, folder=folder)
+        base = _base(written, report, at=_named(own), files=files, name=name, folder=folder)
         if base is None:
             return None
         its = MistakeReport(base)
@@ -77,9 +94,10 @@ def read(file: Path, report: MistakeReport, *, name: str, folder: Path) -> Resol
         whole = layer.over(_without(each), whole, "")
         taken_out += layer.taken_out
     extends, mine, theirs = own.get(KEY), own.get("resource"), layers[-1].get("resource")
-    if extends is not None and mine is not None and theirs is not None and mine.text != theirs.text:
+    if extends is not None and mine is not None and theirs is not None and mine.text not in ("", "null", theirs.text):
         message = f"{extends.text} makes another resource, {theirs.text}"
         report.add(mine, "resource", message, remedy="delete this line, or extend another mapping")
+        return None
     return Resolved(whole, Sources(tuple(files)), "" if extends is None else extends.text, tuple(taken_out))
 
 
@@ -131,7 +149,7 @@ def _base(
     here = folder if first else files[-1].file.parent
     if written.kind != "scalar" or not written.text or written.null:
         found = "nothing" if written.kind == "scalar" else f"a {written.kind}"
-        report.add(at, KEY, f"expected the name of a mapping, found {found}", remedy=_nearest(name, here))
+        report.add(at, KEY, f"expected the name of a mapping, found {found}", remedy=_nearest(name, here, but=name))
     elif not first and not (len(files) == _MOST - 1 and is_ready_made(files[-1].file)):
         message = f"{files[-1].called} itself extends {written.text}; it has to stand by itself, or to be ready-made"
         report.add(at, KEY, message, remedy=f"{KEY}: {written.text}")
@@ -143,8 +161,16 @@ def _base(
     else:
         path = "/" in written.text.replace("/", "", 1) or written.text.endswith(SUFFIX) or written.text[0] in ".~/"
         message = f'there is no mapping "{written.text}"' + (": a base is named, and not by its path" if path else "")
-        report.add(at, KEY, message, remedy=_nearest(written.text.removesuffix(SUFFIX), here))
+        report.add(at, KEY, message, remedy=_nearest(written.text.removesuffix(SUFFIX), here, but=name))
     return None
+
+
+def _named(own: MappingTree) -> MappingTree:
+    """Where a file says what it extends: the name, or the key when nothing stands behind it."""
+    for key, value in own.entries:
+        if key.text == KEY:
+            return value if value.text or value.kind != "scalar" else key
+    return own
 
 
 def _nearest(written: str, folder: Path, *, but: str = "") -> str:
@@ -186,11 +212,17 @@ class _Layer:
             mine, theirs = own.items[0], base.items[0]
             if mine.kind == theirs.kind == "map":
                 return replace(own, items=(self._map(mine, theirs, f"{path}[0]"),), flow=own.flow and base.flow)
-        return own
+        return self._new(own, path)
+
+    def _new(self, own: MappingTree, path: str) -> MappingTree:
+        """What the base does not have: a null in it has nothing to take out."""
+        if own.kind != "map" or path.rpartition(".")[2] == "choose":
+            return own
+        return self._map(own, MappingTree("map", own.line, own.column, flow=own.flow), path)
 
     def _map(self, own: MappingTree, base: MappingTree, path: str) -> MappingTree:
         """The base's keys in their order; a new key stands before the one that follows it in its own file."""
-        self._alone(own, base, path)
+        replaced = self._alone(own, base, path)
         new: list[tuple[MappingTree, MappingTree]] = []
         ahead: dict[str, list[tuple[MappingTree, MappingTree]]] = {}
         for name, value in own.entries:
@@ -202,12 +234,14 @@ class _Layer:
                 ahead.setdefault(name.text, new)
                 new = []
             elif not value.null:
-                new.append((name, value))
+                new.append((name, self._new(value, at)))
         entries: list[tuple[MappingTree, MappingTree]] = []
         for name, value in base.entries:
             entries += ahead.get(name.text, ())
             mine = next((entry for entry in own.entries if entry[0].text == name.text), None)
             if mine is None:
+                entries += [] if name.text in replaced else [(name, value)]
+            elif mine[1].null and not mine[1].text:  # a mistake, and noted: it goes on as if the line were not there
                 entries.append((name, value))
             elif not mine[1].null:
                 at = f"{path}.{name.text}" if path else name.text
@@ -230,10 +264,11 @@ class _Layer:
             message = "there is nothing to take out: the base does not have it"
             self.report.add(name, path, message, remedy=remedy, severity="warning" if known else "error")
 
-    def _alone(self, own: MappingTree, base: MappingTree, path: str) -> None:
-        """Of two that exclude one another the base has one, and the mapping writes the other beside it."""
+    def _alone(self, own: MappingTree, base: MappingTree, path: str) -> set[str]:
+        """Of two that exclude one another the base has one, and the mapping writes the other: those of the base."""
+        replaced: set[str] = set()
         if path.rpartition(".")[2] in _OWN_NAMES:
-            return
+            return replaced
         for pair in _ONE_OF:
             for mine, theirs in (pair, pair[::-1]):
                 written, kept = own.get(mine), base.get(theirs)
@@ -243,6 +278,8 @@ class _Layer:
                     continue
                 message = f"the base says `{theirs}:` here, and only one of the two can stand"
                 self.report.add(written, f"{path}.{mine}", message, remedy=f"{theirs}: null   beside it")
+                replaced.add(theirs)
+        return replaced
 
 
 _WORDS = {
