@@ -21,7 +21,7 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 
-from kiva_relay.config import loader
+from kiva_relay.config import loader, shipped
 from kiva_relay.config.settings import Settings
 from kiva_relay.mapping.document import Document
 from kiva_relay.outbox import table
@@ -190,7 +190,7 @@ _ready_made: dict[str, list[Document]] = {}
 def documents(settings: Settings) -> list[Document]:
     """The mappings of a configuration; the ready-made ones are read once, for reading takes longer than many a test."""
     told = f"{settings.parameters} {settings.resources}"
-    if settings.mappings != ("fineract",):
+    if settings.mapping_folders != (shipped.folder("mappings") / "fineract",):
         return load_documents(settings)
     if told not in _ready_made:
         _ready_made[told] = load_documents(settings)

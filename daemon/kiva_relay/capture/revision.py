@@ -7,14 +7,16 @@ word of a mapping may not know what that does to the book.
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kiva_relay import log
+from kiva_relay import __version__, log
 from kiva_relay.mapping.document import Document
 from kiva_relay.outbox import hold, meta, scan, table, watermark
+from kiva_relay.outbox.meta import Upgrade
 from kiva_relay.outbox.state import State
 
 MUCH = 0.1
@@ -43,6 +45,7 @@ def notice(tx: Connection, document: Document, *, now: datetime) -> bool:
     """
     name = document.name
     before = meta.mapping_fingerprint(name).get(tx)
+    upgrade = _upgrade(tx, document)
     if in_force(tx, name) != document.text:
         meta.mapping_text(name).put(tx, document.text)
     if before == document.fingerprint:
@@ -54,8 +57,26 @@ def notice(tx: Connection, document: Document, *, now: datetime) -> bool:
     _look_for_more(tx, name, now=now)
     # An edit upon an edit is measured against what waited before the first of them.
     if meta.mapping_revision(name).get(tx) is None:
-        _begin(tx, document, now=now)
+        _begin(tx, document, now=now, upgrade=upgrade)
     return True
+
+
+def _upgrade(tx: Connection, document: Document) -> Upgrade | None:
+    """Remember what the package says in this mapping, and in which version; the upgrade that changed it, if one did."""
+    fact, digest = meta.mapping_ready_made(document.name), document.sources.ready_made_digest
+    stored = fact.get(tx)
+    if not digest:
+        if stored is not None:
+            fact.remove(tx)
+        return None
+    if stored is not None and stored.sha256 == digest:
+        return None
+    fact.put(tx, meta.ReadyMade(sha256=digest, version=__version__))
+    return None if stored is None else Upgrade(document.sources.ready_made[0].called, stored.version, __version__)
+
+
+def _why(upgrade: Upgrade | None) -> dict[str, str]:
+    return {} if upgrade is None else dataclasses.asdict(upgrade)
 
 
 def finish(tx: Connection, document: Document, *, now: datetime) -> bool:
@@ -72,29 +93,33 @@ def finish(tx: Connection, document: Document, *, now: datetime) -> bool:
     changed = _changed(tx, document, begun)
     approved = meta.mapping_approved(document.name).get(tx) == document.fingerprint
     if changed > MUCH * begun.waiting and not approved:
-        params = {"mapping": document.name, "changed": changed, "waiting": begun.waiting}
+        params = {"mapping": document.name, "changed": changed, "waiting": begun.waiting, **_why(begun.upgrade)}
         if hold.put(tx, document.resource, "mapping_changes_much", now=now, params=params):
             _log.warning(
                 "An edited mapping changes much of what waits; held",
                 mapping=document.name,
                 changed=changed,
                 waiting=begun.waiting,
+                **_why(begun.upgrade),
             )
     hold.release(tx, hold.STREAM + document.name, by=hold.RELAY, note="looked at", now=now, reason="mapping_examined")
     return True
 
 
-def _begin(tx: Connection, document: Document, *, now: datetime) -> None:
+def _begin(tx: Connection, document: Document, *, now: datetime, upgrade: Upgrade | None) -> None:
     where = (_columns.stream == document.name,)
     period = tx.execute(sa.select(sa.func.max(_columns.period)).where(*where)).scalar() or ""
     waiting = tx.execute(
         sa.select(sa.func.count(sa.distinct(_columns.identity))).where(*where, _stands(document, period))
     ).scalar_one()
     upto = tx.execute(sa.select(sa.func.max(_columns.id))).scalar() or 0
-    begun = meta.Revision(upto=upto, waiting=waiting, period=period, at=now)
+    begun = meta.Revision(upto=upto, waiting=waiting, period=period, at=now, upgrade=upgrade)
     meta.mapping_revision(document.name).put(tx, begun)
+    if upgrade is not None:
+        _log.info("An upgrade changed a ready-made mapping", mapping=document.name, **_why(upgrade))
     if waiting:
-        hold.put(tx, hold.STREAM + document.name, "mapping_examined", now=now, params={"mapping": document.name})
+        params = {"mapping": document.name, **_why(upgrade)}
+        hold.put(tx, hold.STREAM + document.name, "mapping_examined", now=now, params=params)
 
 
 def _look_for_more(tx: Connection, name: str, *, now: datetime) -> None:

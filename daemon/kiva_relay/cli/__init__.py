@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, str] = {
     "check": "Check everything the relay needs, change nothing",
     "mapping list": "The mappings, and what each reads and makes",
     "mapping check": "Check the mappings, also against the live database",
+    "mapping show": "One mapping as a whole, with what it extends",
     "mapping test": "Run the examples beside the mappings",
     "mapping preview": "Show what would be sent for one loan, without sending",
     "mapping diff": "What an edited mapping would change in the present book",

@@ -60,7 +60,7 @@ def _live(settings: Settings, found: Sequence[Document], known: Sequence[Mistake
         context = comparison.context(settings, quiet=True)
         with frame.working("looking at the rows in scope"):
             for mapping in found:
-                if mapping.file not in bad and _answered(mapping):
+                if not bad.intersection(source.file for source in mapping.sources.files) and _answered(mapping):
                     mistakes += _rows(mapping, mis, context)
         return mistakes
     finally:

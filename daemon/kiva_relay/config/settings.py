@@ -100,8 +100,8 @@ class Settings(Section):
     mis: MisSettings = section(MisSettings, required=True)
     mappings: value.Folders = setting(
         does=(
-            "What becomes what: fineract is ready-made; a folder of your own may stand beside it, as in "
-            "[fineract, mappings]."
+            "What becomes what: fineract is ready-made, and a folder mappings beside this file holds what is your own. "
+            "Other folders are named, as in [fineract, /srv/mappings]."
         ),
         example="fineract",
     )
@@ -159,8 +159,8 @@ class Settings(Section):
 
     @property
     def mapping_folders(self) -> tuple[Path, ...]:
-        """The folders of `mappings`, in order."""
-        return tuple(value.mapping_folder(name, self.file.parent.absolute()) for name in self.mappings)
+        """The folders of `mappings`, in order; after a ready-made set alone, the folder `mappings` beside the file."""
+        return value.mapping_folders(self.mappings, self.file.parent.absolute())
 
     @field_validator("repayments")
     @classmethod

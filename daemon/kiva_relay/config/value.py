@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import zoneinfo
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, time, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -20,6 +20,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, Strict, ValidationI
 from kiva_relay.config import duration, shipped
 from kiva_relay.config.mismatch import Mismatch, Whole, found
 from kiva_relay.errors import nearest
+
+# The folder beside config.yaml that holds mappings of one's own.
+OWN_MAPPINGS = "mappings"
 
 _HOUR = re.compile(r"([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
@@ -108,6 +111,14 @@ def mapping_folder(name: str, home: Path) -> Path:
     """Where a set of mappings is: ready-made if `name` is the name of one, else a path seen from `home`."""
     ready = shipped.folder("mappings") / name
     return ready if "/" not in name and name not in {".", ".."} and ready.is_dir() else home / name
+
+
+def mapping_folders(chosen: Sequence[str], home: Path) -> tuple[Path, ...]:
+    """The folders of mappings, in order. One's own folder `mappings` follows a ready-made set that stands alone."""
+    found = tuple(mapping_folder(name, home) for name in chosen)
+    own, ready = home / OWN_MAPPINGS, shipped.folder("mappings")
+    alone = len(found) == 1 and found[0].parent == ready
+    return (*found, own) if alone and own.is_dir() and own.resolve() != ready.resolve() else found
 
 
 def _path(written: object, info: ValidationInfo) -> object:

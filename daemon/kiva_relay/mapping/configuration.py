@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kiva_relay import errors
 from kiva_relay.config.settings import Settings
-from kiva_relay.mapping import document, lookup
+from kiva_relay.mapping import document, extends, lookup
 from kiva_relay.mapping.document import Document
 
 _TRIES = 5
@@ -65,7 +65,9 @@ def digests(settings: Settings) -> dict[Path, str]:
     found = {}
     folders = settings.mapping_folders
     tables = [file for folder in folders for file in (folder / "lookup").glob("*.csv")]
-    for file in [settings.file, *document.files(folders), *tables]:
+    files = document.files(folders)
+    bases = [base for file in files for base in extends.bases(file)]
+    for file in dict.fromkeys([settings.file, *files, *bases, *tables]):
         try:
             found[file] = hashlib.sha256(file.read_bytes()).hexdigest()
         except OSError:

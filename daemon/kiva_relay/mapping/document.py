@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from kiva_relay import errors
-from kiva_relay.config import yaml_reader
 from kiva_relay.config.mistake_report import MistakeReport
 from kiva_relay.config.yaml_tree import YamlTree
 from kiva_relay.errors import ConfigurationError, Mistake
-from kiva_relay.mapping import expression, live, lookup, rewrite
+from kiva_relay.mapping import expression, extends, live, lookup, rewrite, whole
 from kiva_relay.mapping.field_reader import FieldReader
 from kiva_relay.mapping.live import verify
+from kiva_relay.mapping.origin import SUFFIX, is_mapping, name_of
 from kiva_relay.mapping.plan import Document, Parameter
 from kiva_relay.mapping.scope import Scope
 from kiva_relay.mapping.source_reader import SourceReader
@@ -30,6 +30,7 @@ __all__ = ["FORMAT", "Document", "files", "load", "read", "verify"]
 FORMAT = 1
 
 KEYS = (
+    "extends",
     "resource",
     "identity",
     "parameters",
@@ -41,17 +42,10 @@ KEYS = (
     "left_to_the_coordinator",
 )
 
-SUFFIX = ".yaml"
-
 
 def files(folders: Sequence[Path]) -> list[Path]:
     """The mapping files of the folders, by name; one of a later folder takes the place of an earlier one's."""
-    found = {
-        file.name: file
-        for folder in folders
-        for file in sorted(folder.glob(f"*{SUFFIX}"))
-        if not file.name.endswith(f".test{SUFFIX}") and not file.name.startswith(".")
-    }
+    found = {file.name: file for folder in folders for file in sorted(folder.glob(f"*{SUFFIX}")) if is_mapping(file)}
     return [found[name] for name in sorted(found)]
 
 
@@ -94,28 +88,55 @@ def read_all(
         mistakes += its if mis is None or mapping is None else live.asked(its, mapping.parameters, mis)
         if mapping is not None:
             found.append(mapping)
-    return found, list(dict.fromkeys(mistakes))
+    return found, list(dict.fromkeys([*mistakes, *_overlapping(found, folders)]))
 
 
 def read(
-    file: Path, *, folders: Sequence[Path], parameters: Values[str, Any], name: str | None = None
+    file: Path,
+    *,
+    folders: Sequence[Path],
+    parameters: Values[str, Any],
+    name: str | None = None,
+    place: Path | None = None,
 ) -> tuple[Document | None, list[Mistake]]:
     """One file: the mapping, and its mistakes. None when it names no resource that is known.
 
     With a mistake among them the mapping is good for one thing: being compared with the live database.
 
-    A mapping is called like its file, unless `name` says otherwise: an edited copy of it.
+    A mapping is called like its file, unless `name` says otherwise: an edited copy of it. `place` is the folder of
+    which the copy is meant to be, where it may extend its neighbours.
     """
+    name = name or name_of(file)
     report = MistakeReport(file, rewrite.MAPPING)
-    found = yaml_reader.read(file, report)
-    mapping = None
-    if found is not None:
-        mapping = _Reader(file, found, report, folders=folders, values=parameters, name=name or _name(file)).mapping()
-    return mapping, report.quoted()
+    resolved = extends.read(file, report, name=name, folder=place or file.parent)
+    if resolved is None:
+        return None, report.quoted()
+    mapping = _Reader(file, resolved, report, folders=folders, values=parameters, name=name).mapping()
+    return mapping, resolved.placed(report.mistakes)
 
 
-def _name(file: Path) -> str:
-    return file.name.removesuffix(SUFFIX)
+def _overlapping(found: Sequence[Document], folders: Sequence[Path]) -> list[Mistake]:
+    """Two mappings that would send the same rows: one's own copy under another name, beside the ready-made one."""
+    order = [folder.resolve() for folder in folders]
+    first: dict[tuple[str, str, str], Document] = {}
+    mistakes = []
+    for mapping in sorted(found, key=lambda one: order.index(one.file.parent.resolve())):
+        stream = mapping.stream
+        scope = (mapping.resource, stream.table.casefold(), _plain_sql(stream.where))
+        other = first.setdefault(scope, mapping)
+        if other is not mapping and stream.table:
+            line, column = mapping.places.get("source.where", (0, 0))
+            message = f"{other.file} sends the same rows of {stream.table}: each would go to Kiva twice"
+            remedy = f"rename this file {other.file.name}: then it takes the other's place and goes on where that was"
+            remedy += "\nor give one of the two another `where:`"
+            mistakes.append(Mistake(mapping.file, line, column, "source.where", message, remedy))
+            mistakes[-1:] = mapping.sources.placed(mistakes[-1:])
+    return mistakes
+
+
+def _plain_sql(where: str) -> str:
+    """The same condition is the same, however its lines are broken."""
+    return " ".join(where.split()).rstrip(";")
 
 
 @dataclass
@@ -123,11 +144,22 @@ class _Reader:
     """One file on its way to a mapping."""
 
     file: Path
-    found: YamlTree
+    resolved: extends.Resolved
     report: MistakeReport
     folders: Sequence[Path]
     values: Values[str, Any]
     name: str
+
+    @property
+    def found(self) -> YamlTree:
+        """The mapping with what it extends, as one tree."""
+        return self.resolved.tree
+
+    @property
+    def table_folders(self) -> list[Path]:
+        """Where code tables are looked for, the first that counts last: beside the bases, then the folders."""
+        bases = [source.file.parent for source in reversed(self.resolved.sources.files[1:])]
+        return [*(base for base in dict.fromkeys(bases) if base not in self.folders), *self.folders]
 
     def mapping(self) -> Document | None:
         if self.found.kind != "map":
@@ -171,6 +203,7 @@ class _Reader:
         self._marked(resource, stream.where, origin)
         self._clash(relations)
         tables = self._tables(fields)
+        sources = self.resolved.sources
         return Document(
             name=self.name,
             file=self.file,
@@ -187,8 +220,10 @@ class _Reader:
             tables=tables,
             columns=(*source.columns, *fields.columns),
             places=source.places,
-            warnings=tuple(each for each in self.report.quoted() if each.severity == "warning"),
-            text=self.report.text,
+            warnings=tuple(each for each in self.resolved.placed(self.report.mistakes) if each.severity == "warning"),
+            text=whole.text(self.resolved),
+            sources=sources,
+            extends=self.resolved.extends,
         )
 
     def _resource(self) -> str | None:
@@ -273,12 +308,12 @@ class _Reader:
         tables = {}
         for name, (at, path) in fields.tables.items():
             try:
-                table = lookup.table(name, self.folders)
+                table = lookup.table(name, self.table_folders)
             except ConfigurationError as wrong:
                 self.report.mistakes += wrong.mistakes
                 continue
             if table is None:
-                there = {file.name for folder in self.folders for file in (folder / "lookup").glob("*.csv")}
+                there = {file.name for folder in self.table_folders for file in (folder / "lookup").glob("*.csv")}
                 near = errors.nearest(name, there)
                 remedy = f"nearest: {', '.join(near)}" if near else f"there are: {', '.join(sorted(there)) or 'none'}"
                 self.report.add(at, path, f"there is no code table lookup/{name}", remedy=remedy)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from kiva_relay.config import yaml_tree
 from kiva_relay.errors import Mistake, counted
 from kiva_relay.mapping import book, difference, mapper
 from kiva_relay.mapping.mapper import Context
@@ -49,13 +48,13 @@ def look(mapping: Document, mis: book.BookDatabase, *, context: Context, sample:
                     kind = (reason.code, reason.params.get("value", ""), difference.without_numbers(reason.field))
                     told.setdefault(kind, []).append((mapped.loan_id, reason))
     scope = f"{counted(rows, 'row')} in scope" if rows < sample else f"the first {sample:,} rows in scope"
-    found = [
-        *_nulls(mapping, nulls, scope),
-        *_relations(mapping, several, lacking, scope),
-        *_told(mapping, told, scope),
-    ]
-    lines = yaml_tree.lines(mapping.text)
-    return [mistake.quoting(lines) for mistake in found]
+    return mapping.placed(
+        [
+            *_nulls(mapping, nulls, scope),
+            *_relations(mapping, several, lacking, scope),
+            *_told(mapping, told, scope),
+        ]
+    )
 
 
 def _direct(mapping: Document) -> list[Column]:

@@ -140,17 +140,38 @@ SLOT_POSITION = _json("replication", SlotPosition)
 
 
 @dataclass(frozen=True)
+class ReadyMade:
+    """What the package says in a mapping that came with it, or extends one: SHA-256 of its text, and whose version."""
+
+    sha256: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Upgrade:
+    """An upgrade that changed what the package says in a mapping: the versions of the relay before and after.
+
+    `base` is the ready-made mapping, as `fineract/journal`.
+    """
+
+    base: str
+    before: str
+    now: str
+
+
+@dataclass(frozen=True)
 class Revision:
     """An edited mapping whose rows are being looked at again.
 
     `upto` is the newest entry when it began, `waiting` how many identities waited to be sent then, `period` the
-    newest period of its positions ("" for other resources).
+    newest period of its positions ("" for other resources). `upgrade` is what edited it, where no person did.
     """
 
     upto: int
     waiting: int
     period: str
     at: datetime
+    upgrade: Upgrade | None = None
 
 
 def mapping_text(stream: str) -> Fact[str]:
@@ -171,6 +192,11 @@ def mapping_approved(stream: str) -> Fact[str]:
 def mapping_revision(stream: str) -> Fact[Revision]:
     """The edit whose rows are being looked at again, while they are."""
     return _json(f"revision of {stream}", Revision)
+
+
+def mapping_ready_made(stream: str) -> Fact[ReadyMade]:
+    """What the package says in the mapping in force; none where it says nothing."""
+    return _json(f"ready-made of {stream}", ReadyMade)
 
 
 def habits(stream: str) -> Fact[dict[str, dict[str, Any]]]:
