@@ -11,7 +11,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from kiva_relay.config import loader, shipped
@@ -252,6 +255,51 @@ def test_everything_else_gets_the_parsers_words_and_the_line(tmp_path: Path) -> 
     mistake = only(configuration.write(tmp_path, "parameters: {a: %x}\n"))
     assert (mistake.line, mistake.column) == (12, 17)
     assert "found character '%' that cannot start any token" in mistake.message
+
+
+PIECES = st.sampled_from(
+    [
+        "",
+        ":",
+        ": ",
+        "{",
+        "[",
+        "}",
+        "]",
+        "'",
+        '"',
+        "&a",
+        "*a",
+        " #",
+        "\t",
+        "!!x",
+        "null",
+        ", ",
+        "---",
+        "- ",
+        NBSP,
+        "– ",
+        "“",
+        "\0",
+    ]
+)
+
+
+@hypothesis.settings(
+    max_examples=150, deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(st.tuples(st.integers(0, 10), st.integers(0, 40), PIECES), min_size=1, max_size=3))
+def test_any_settings_are_read_or_their_mistakes_are_shown(tmp_path: Path, edits: list[tuple[int, int, str]]) -> None:
+    lines = configuration.WRITTEN.splitlines()
+    for number, at, piece in edits:
+        lines[number] = lines[number][:at] + piece + lines[number][at:]
+    mistakes = None
+    try:
+        loader.load(configuration.write(tmp_path, text="\n".join(lines)), environ={})
+    except ConfigurationError as wrong:
+        mistakes = wrong.mistakes
+    assert mistakes != []
+    assert all(each.message and each.line <= len(lines) + 1 for each in mistakes or ())
 
 
 BOMBS = {

@@ -52,7 +52,7 @@ def mistakes(error: ValidationError, source: Written) -> list[Mistake]:
 
 
 def field_at(path: Steps) -> FieldInfo | None:
-    """The setting at a path; None for a group of them, and for what is none."""
+    """The setting at a path; None for a group of them, and for an unknown key."""
     model = _model(path[:-1]) if path else None
     return model.model_fields.get(str(path[-1])) if model else None
 
@@ -63,7 +63,10 @@ def kinds(field: FieldInfo | None) -> tuple[Any, ...]:
 
 
 def _path(detail: ErrorDetails, source: Written) -> Steps:
-    """Where the value is: pydantic's path without the names of a union's kinds, and of a list that is none."""
+    """Where the value is: pydantic's path without the names of a union's kinds.
+
+    An item that stands alone, without a list, has no number either.
+    """
     path: Steps = ()
     for part in detail["loc"]:
         inside = _model(path) is not None or isinstance(part, int) or _keyed(path)

@@ -45,7 +45,7 @@ def load(
 
     Raises:
         UsageError: there is no configuration, or it cannot be read.
-        ConfigurationError: it holds mistakes; all of them are told.
+        ConfigurationError: it holds mistakes: all of them, at once.
     """
     file = find(file, environ=environ)
     if not os.access(file, os.R_OK):
@@ -156,7 +156,7 @@ def _value(path: tuple[str, ...], text: str) -> Any:
 
 
 def _open_sections(model: type[BaseModel], data: dict[str, Any]) -> None:
-    """Make every missing or empty group an empty one, so that each key missing in it is told by its name."""
+    """Make every missing or empty group an empty one, so that each key missing in it is named."""
     for name, field in model.model_fields.items():
         inner = settings.section_of(field)
         if inner is None:

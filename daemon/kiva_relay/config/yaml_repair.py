@@ -308,7 +308,7 @@ def _unknown(number: int, column: int, problem: str, report: MistakeReport) -> b
 
 
 def _free(lines: list[str], number: int, report: MistakeReport) -> Line | None:
-    """The line as `key: value`; None when it is none, or was replaced already."""
+    """The line as `key: value`; None for another line, or one that was replaced already."""
     if not 0 < number <= len(lines) or number in report.broken:
         return None
     return yaml_line.read(lines[number - 1])
