@@ -5,6 +5,7 @@ This is the one place that knows pydantic's kinds of error.
 
 from __future__ import annotations
 
+import re
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
@@ -40,6 +41,7 @@ _REMEDIES = {
     date: "a date is written as 2026-11-01",
     time: 'two digits, a colon, two digits, from "00:00" to "23:59"',
 }
+_WORD = re.compile(r"[\w.\-]*")
 _SWITCHES = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 
 
@@ -102,7 +104,9 @@ def _sentences(path: Steps, detail: ErrorDetails) -> tuple[str, str]:
             return str(wrong), wrong.remedy or _where(path)
     model = _model(path)
     if model is not None:
-        return f"expected settings, found {found(value)}", f"known here: {', '.join(model.model_fields)}"
+        # A whole line may have come here, with a secret in it.
+        said = "a text" if isinstance(value, str) and not _WORD.fullmatch(value) else found(value)
+        return f"expected settings, found {said}", f"known here: {', '.join(model.model_fields)}"
     possible = list(_possible(path))
     names = [name for kind, bounds in possible for name in _names(kind, bounds)]
     return f"expected {_joined(dict.fromkeys(names))}, found {found(value)}", _remedy(path, possible, value)
