@@ -9,9 +9,9 @@ from kiva_relay.config import yaml_reader
 from kiva_relay.config.mistake_report import MistakeReport
 from kiva_relay.mapping import document
 from kiva_relay.mapping.example import FILE
-from kiva_relay.mapping.field_reader import LONG_FORM
 from kiva_relay.mapping.function import FUNCTIONS
 from kiva_relay.mapping.lookup import REFUSALS
+from kiva_relay.mapping.plan import LONG_FORM
 from kiva_relay.mapping.source_reader import RELATION, SOURCE
 
 DOCS = Path(__file__).parents[2] / "docs" / "mapping.md"

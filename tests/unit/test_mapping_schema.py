@@ -8,7 +8,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from kiva_relay.mapping import document, function, schema
-from kiva_relay.mapping.field_reader import LONG_FORM, STEPS
+from kiva_relay.mapping.plan import LONG_FORM, STEPS
 from kiva_relay.resource.kind import RESOURCES
 from testbed.rig import json_schema
 

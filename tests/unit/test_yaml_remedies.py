@@ -11,7 +11,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from kiva_relay.config import loader, shipped
@@ -46,6 +49,7 @@ MAPPING = {
     "a letter that nobody sees": (TABLE, TABLE, "  table: \u200bnotes\n", "U+200B"),
     "a dash for a hyphen": (KEY, KEY, "  key:\n    – id\n", "U+2013"),
     "no blank behind the colon": ("identity: id", "identity: id", "identity:id", "a blank is missing"),
+    "no blank in the first line": (TABLE, TABLE, "  table:notes\n", "a blank is missing"),
     "no blank in brackets": (LOAN, LOAN, LOAN.replace("id: loan_id", "id:loan_id"), "a blank is missing"),
     "a second colon in a field": (SUBJECT, '  subject: {text: "Kiva: news"}\n', "  subject: Kiva: news\n", "second"),
     "a second colon elsewhere": (WHERE, WHERE, "where: note LIKE 'KIVA:%' AND 'a: b' <> note AND", "second"),
@@ -83,6 +87,11 @@ SETTINGS = {
     "a dash": ("mappings: fineract", "mappings:\n  – fineract", "U+2013"),
     "no blank behind the colon": ("client_id: abc", "client_id:abc", "a blank is missing"),
     "no blank in brackets": ("{since: first_start}", "{since:first_start}", "a blank is missing"),
+    "no blank in the first line of a section": ("url: postgresql", "url:postgresql", "a blank is missing"),
+    "no colon in the first line of a section": ("environment: sandbox", "environment sandbox", '":" is missing'),
+    "no colon": ("partner_id: 123", "partner_id 123", '":" is missing'),
+    "a second colon in a secret": ("{env: KIVA_SECRET}", "a: b", "second"),
+    "a bracket of a group not closed": ("{since: first_start}", "{since: first_start   # all", "not closed"),
     "typographic quotes": ("client_id: abc", "client_id: “abc”", "letters"),
     "a bracket not closed": ("{env: KIVA_SECRET}", "{env: KIVA_SECRET", "not closed"),
     "quotes not closed": ("client_id: abc", "client_id: 'abc", "not closed"),
@@ -110,6 +119,9 @@ def obeyed(file: Path, mistake: Mistake) -> None:
         lines[mistake.line - 1] = f"{line.partition(':')[0]}: {written[1]}"
     elif remedy == "delete this line" or remedy.endswith("delete one of them"):
         del lines[mistake.line - 1]
+    elif remedy.endswith('"…"   (its value between quotes)'):
+        key, _, value = line.partition(":")
+        lines[mistake.line - 1] = f'{key}: "{value.strip()}"'
     else:
         key = remedy.partition(":")[0]
         at = line.find(f"{key}:")
@@ -157,7 +169,8 @@ def test_a_remedy_of_a_mapping_gives_the_intended_body(tmp_path: Path, name: str
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_remedy_of_settings_gives_the_intended_settings(tmp_path: Path, name: str) -> None:
     right, wrong, said = SETTINGS[name]
-    intended = loader.load(configuration.write(tmp_path), environ={})
+    meant = configuration.WRITTEN.replace(right, '"a: b"', 1) if wrong == "a: b" else configuration.WRITTEN
+    intended = loader.load(configuration.write(tmp_path, text=meant), environ={})
     file = configuration.write(tmp_path, text=configuration.WRITTEN.replace(right, wrong, 1))
     mistake = only(file)
     assert said in mistake.message
@@ -215,6 +228,13 @@ def test_no_message_repeats_what_may_be_a_secret(tmp_path: Path, line: str) -> N
     assert {mistake.line for mistake in wrong.value.mistakes} <= {2, 5}
 
 
+def test_a_line_that_became_a_text_is_not_repeated(tmp_path: Path) -> None:
+    text = configuration.WRITTEN.replace("  url: postgresql://kiva_relay", "  url:postgresql://me:geheim")
+    assert "geheim" not in str(only(configuration.write(tmp_path, text=text)))
+    text = text.replace("  timezone: Africa/Dakar\n", "")
+    assert "geheim" not in str(only(configuration.write(tmp_path, text=text)))
+
+
 def test_many_mistakes_of_yaml_are_said_at_once(tmp_path: Path) -> None:
     text = configuration.WRITTEN.replace("client_id: abc", "client_id:\tabc").replace("Africa/Dakar", "“Africa/Dakar”")
     text = text.replace("environment: sandbox", "environment: a: b").replace("fineract\n", "finerakt\n")
@@ -252,6 +272,51 @@ def test_everything_else_gets_the_parsers_words_and_the_line(tmp_path: Path) -> 
     mistake = only(configuration.write(tmp_path, "parameters: {a: %x}\n"))
     assert (mistake.line, mistake.column) == (12, 17)
     assert "found character '%' that cannot start any token" in mistake.message
+
+
+PIECES = st.sampled_from(
+    [
+        "",
+        ":",
+        ": ",
+        "{",
+        "[",
+        "}",
+        "]",
+        "'",
+        '"',
+        "&a",
+        "*a",
+        " #",
+        "\t",
+        "!!x",
+        "null",
+        ", ",
+        "---",
+        "- ",
+        NBSP,
+        "– ",
+        "“",
+        "\0",
+    ]
+)
+
+
+@hypothesis.settings(
+    max_examples=150, deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(st.tuples(st.integers(0, 10), st.integers(0, 40), PIECES), min_size=1, max_size=3))
+def test_any_settings_are_read_or_their_mistakes_are_shown(tmp_path: Path, edits: list[tuple[int, int, str]]) -> None:
+    lines = configuration.WRITTEN.splitlines()
+    for number, at, piece in edits:
+        lines[number] = lines[number][:at] + piece + lines[number][at:]
+    mistakes = None
+    try:
+        loader.load(configuration.write(tmp_path, text="\n".join(lines)), environ={})
+    except ConfigurationError as wrong:
+        mistakes = wrong.mistakes
+    assert mistakes != []
+    assert all(each.message and each.line <= len(lines) + 1 for each in mistakes or ())
 
 
 BOMBS = {

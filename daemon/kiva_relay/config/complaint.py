@@ -5,6 +5,7 @@ This is the one place that knows pydantic's kinds of error.
 
 from __future__ import annotations
 
+import re
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
@@ -40,6 +41,7 @@ _REMEDIES = {
     date: "a date is written as 2026-11-01",
     time: 'two digits, a colon, two digits, from "00:00" to "23:59"',
 }
+_WORD = re.compile(r"[\w.\-]*")
 _SWITCHES = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 
 
@@ -52,7 +54,7 @@ def mistakes(error: ValidationError, source: Written) -> list[Mistake]:
 
 
 def field_at(path: Steps) -> FieldInfo | None:
-    """The setting at a path; None for a group of them, and for what is none."""
+    """The setting at a path; None for a group of them, and for an unknown key."""
     model = _model(path[:-1]) if path else None
     return model.model_fields.get(str(path[-1])) if model else None
 
@@ -63,7 +65,10 @@ def kinds(field: FieldInfo | None) -> tuple[Any, ...]:
 
 
 def _path(detail: ErrorDetails, source: Written) -> Steps:
-    """Where the value is: pydantic's path without the names of a union's kinds, and of a list that is none."""
+    """Where the value is: pydantic's path without the names of a union's kinds.
+
+    An item that stands alone, without a list, has no number either.
+    """
     path: Steps = ()
     for part in detail["loc"]:
         inside = _model(path) is not None or isinstance(part, int) or _keyed(path)
@@ -99,7 +104,9 @@ def _sentences(path: Steps, detail: ErrorDetails) -> tuple[str, str]:
             return str(wrong), wrong.remedy or _where(path)
     model = _model(path)
     if model is not None:
-        return f"expected settings, found {found(value)}", f"known here: {', '.join(model.model_fields)}"
+        # A whole line may have come here, with a secret in it.
+        said = "a text" if isinstance(value, str) and not _WORD.fullmatch(value) else found(value)
+        return f"expected settings, found {said}", f"known here: {', '.join(model.model_fields)}"
     possible = list(_possible(path))
     names = [name for kind, bounds in possible for name in _names(kind, bounds)]
     return f"expected {_joined(dict.fromkeys(names))}, found {found(value)}", _remedy(path, possible, value)

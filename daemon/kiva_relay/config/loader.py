@@ -45,7 +45,7 @@ def load(
 
     Raises:
         UsageError: there is no configuration, or it cannot be read.
-        ConfigurationError: it holds mistakes; all of them are told.
+        ConfigurationError: it holds mistakes: all of them, at once.
     """
     file = find(file, environ=environ)
     if not os.access(file, os.R_OK):
@@ -80,9 +80,8 @@ def _beyond(mistakes: list[Mistake], report: MistakeReport) -> Iterator[Mistake]
 
 def _hides(keys: tuple[str, ...], value: str) -> bool:
     """Whether a value may be a secret: all but a reference and what is known to be none."""
-    if not keys or not _REFERENCE.match(value):
-        return not keys or (keys[-1] not in _OPEN and keys[0] != "parameters")
-    return False
+    inside = _KEYS.findall(value) if value.startswith("{") else keys[-1:]
+    return keys[:1] != ("parameters",) and (not inside or not _OPEN.issuperset(inside))
 
 
 def find(file: Path | None = None, *, environ: Mapping[str, str]) -> Path:
@@ -156,7 +155,7 @@ def _value(path: tuple[str, ...], text: str) -> Any:
 
 
 def _open_sections(model: type[BaseModel], data: dict[str, Any]) -> None:
-    """Make every missing or empty group an empty one, so that each key missing in it is told by its name."""
+    """Make every missing or empty group an empty one, so that each key missing in it is named."""
     for name, field in model.model_fields.items():
         inner = settings.section_of(field)
         if inner is None:
@@ -188,11 +187,10 @@ _SECRETS = tuple(
     (key.split(".")[0], key.split(".")[1]) for key, field in settings.every() if Secret in complaint.kinds(field)
 )
 # Keys whose value no message has to hide; a URL may hold a password.
-_OPEN = {key.rpartition(".")[2] for key, field in settings.every() if field.repr} - {
-    *(name for _, name in _SECRETS),
-    "url",
-}
-_REFERENCE = re.compile(r"\{\s*(?:credential|file|env)\s*:")
+_OPEN = {"day", "at", "credential", "file", "env"} | {
+    key.rpartition(".")[2] for key, field in settings.every() if field.repr
+} - {*(name for _, name in _SECRETS), "url"}
+_KEYS = re.compile(r"[\w.\-]+(?=:\s)")
 
 
 def _literal(group: str, name: str, source: Written) -> Mistake | None:

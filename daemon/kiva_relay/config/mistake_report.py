@@ -34,7 +34,11 @@ class Writing:
 
     def shown(self, keys: tuple[str, ...], value: str, instead: str) -> str:
         """The line to write, as it may be printed."""
-        return f'{keys[-1]}: "…"   (its value between quotes)' if self.hides(keys, value) else instead
+        if not self.hides(keys, value):
+            return instead
+        if value[0] in "{[":
+            return "close what is opened on this line, and put texts between quotes"
+        return f'{keys[-1]}: "…"   (its value between quotes)'
 
 
 @dataclass

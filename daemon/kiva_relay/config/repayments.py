@@ -49,7 +49,7 @@ class Repayments(Section):
         does="Up to which day repayments count, in mis.timezone: end_of_previous_month, today, or a date.",
     )
     batch: Annotated[int, Strict(), Field(ge=1, le=300)] = setting(
-        250, does="At most so many loans in one call, 1 to 300."
+        250, does="How many loans go in one call at most, 1 to 300."
     )
 
     @field_validator("closes_on")

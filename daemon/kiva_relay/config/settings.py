@@ -45,7 +45,7 @@ class Journals(Section):
         where="first_start, or the first day whose notes nobody posted by hand",
         example="first_start",
     )
-    batch: Annotated[int, Strict(), Field(ge=1, le=300)] = setting(20, does="At most so many journals in one call.")
+    batch: Annotated[int, Strict(), Field(ge=1, le=300)] = setting(20, does="How many journals go in one call at most.")
 
 
 class Delivery(Section):
@@ -53,7 +53,7 @@ class Delivery(Section):
 
     hold_for: value.Length = setting(
         timedelta(minutes=15),
-        does="A draft or journal is sent when it did not change for so long: officers correct their typing.",
+        does="A draft or journal is sent after it did not change for this long: officers correct their typing.",
     )
     brake: Annotated[int, Strict(), Field(ge=1, le=100_000)] = setting(
         50, does="More newly owed drafts or journals in an hour than this are held, and a person is asked."
@@ -70,14 +70,14 @@ class Mirror(Section):
         timedelta(hours=26), does="Older than this, it is no evidence that something is missing at Kiva."
     )
     refresh_every: Annotated[value.Length, Field(ge=timedelta(seconds=1))] = setting(
-        timedelta(hours=1), does="How often it is read anew.", filled=True
+        timedelta(hours=1), does="How often it is read again.", filled=True
     )
 
     @field_validator("refresh_every")
     @classmethod
     def _refresh_in_time(cls, every: timedelta, info: ValidationInfo) -> timedelta:
         if every >= info.data.get("max_age", timedelta.max):
-            raise Mismatch("the mirror would be too old before it is read anew", remedy="shorter than mirror.max_age")
+            raise Mismatch("the mirror would be too old before it is read again", remedy="shorter than mirror.max_age")
         return every
 
 
@@ -108,7 +108,7 @@ class Settings(Section):
     parameters: value.Parameters = Field(
         default_factory=lambda: MappingProxyType({}),
         description=(
-            "What the mappings must be told about this institution. `kiva-relay check` asks for what is "
+            "What the mappings have to know about this institution. `kiva-relay check` asks for what is "
             "missing and shows the choices from your database."
         ),
         json_schema_extra={"where": "", "example": "{kiva_fund: 3}"},

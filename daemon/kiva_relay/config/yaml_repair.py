@@ -139,6 +139,7 @@ def mended(lines: list[str], mistake: MarkedYAMLError, report: MistakeReport) ->
         or ("quoted scalar" in context and _open_quotes(lines, since[0], since[0], report))
         or ("found '<scalar>'" in problem and _open_quotes(lines, since[0], at[0] - 1, report))
         or ("found '<scalar>'" in problem and _below_a_comment(lines, *at, report))
+        or ("mapping values" in problem and _first_key(lines, at[0], report))
         or _shifted(lines, *at, problem, report)
         or _value(lines, *at, problem, report)
         or ("flow" in context and _value(lines, *since, problem, report))
@@ -200,6 +201,17 @@ def _too_many(lines: list[str], number: int, column: int, report: MistakeReport)
     line = lines[number - 1]
     lines[number - 1] = line[: column - 1] + line[column:]
     return _tell_line(lines, (number, column), f"{line[column - 1]} closes nothing", report)
+
+
+def _first_key(lines: list[str], number: int, report: MistakeReport) -> bool:
+    """`key:value` as the first line of a section: YAML takes it for a text, and blames the next line."""
+    above = [n for n in range(1, number) if lines[n - 1].strip() and not lines[n - 1].lstrip().startswith("#")][-2:]
+    opener, first = [lines[n - 1] for n in above] if len(above) > 1 else ("", "")
+    if not opener.partition(" #")[0].rstrip().endswith(":") or yaml_line.key(first) or above[1] in report.broken:
+        return False
+    return yaml_line.indent(first) == yaml_line.indent(lines[number - 1]) and _no_key(
+        lines, above[1], yaml_line.indent(first) + 1, report
+    )
 
 
 def _no_key(lines: list[str], number: int, column: int, report: MistakeReport) -> bool:
@@ -308,7 +320,7 @@ def _unknown(number: int, column: int, problem: str, report: MistakeReport) -> b
 
 
 def _free(lines: list[str], number: int, report: MistakeReport) -> Line | None:
-    """The line as `key: value`; None when it is none, or was replaced already."""
+    """The line as `key: value`; None for another line, or one that was replaced already."""
     if not 0 < number <= len(lines) or number in report.broken:
         return None
     return yaml_line.read(lines[number - 1])

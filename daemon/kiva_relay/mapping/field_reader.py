@@ -15,14 +15,10 @@ from kiva_relay.mapping import expression, moment, rewrite, wording
 from kiva_relay.mapping.expression import Expression, Wrong
 from kiva_relay.mapping.function import FUNCTIONS
 from kiva_relay.mapping.lookup import REFUSALS
-from kiva_relay.mapping.plan import LEAVE_OUT, REFUSE, Column, Each, Items, Leaf, Parts, Plan, Step
+from kiva_relay.mapping.plan import LEAVE_OUT, LONG_FORM, REFUSE, STEPS, Column, Each, Items, Leaf, Parts, Plan, Step
 from kiva_relay.mapping.scope import Scope, Unreadable
 from kiva_relay.mapping.wording import Wording
 from kiva_relay.resource.field import Field, Kind
-
-# The functions of the long form in the order in which they are applied, whatever the order in the file.
-STEPS = ("first", "only", "after", "trim", "text", "name", "choose", "translate", "lookup", "money", "date", "image")
-LONG_FORM = ("from", "text", "texts", "language", *(step for step in STEPS if step != "text"), "else", "required")
 
 
 class FieldReader:

@@ -21,6 +21,10 @@ from kiva_relay.source.stream import Stream
 REFUSE = "refuse"
 LEAVE_OUT = "leave_out"
 
+# The functions of the long form in the order in which they are applied, whatever the order in the file.
+STEPS = ("first", "only", "after", "trim", "text", "name", "choose", "translate", "lookup", "money", "date", "image")
+LONG_FORM = ("from", "text", "texts", "language", *(step for step in STEPS if step != "text"), "else", "required")
+
 
 @dataclass(frozen=True)
 class Step:

@@ -9,6 +9,7 @@ from kiva_relay.config import yaml_line
 from kiva_relay.config.mistake_report import Writing
 from kiva_relay.config.yaml_line import TYPOGRAPHIC
 from kiva_relay.config.yaml_tree import YamlTree
+from kiva_relay.mapping.plan import LONG_FORM
 
 _CHOOSE = re.compile(r"^(?P<source>[^|]+?)\s*\|\s*choose\(\s*\{(?P<codes>[^}]*)\}\s*(?:,(?P<otherwise>[^)]*))?\)$")
 _EXPRESSION = re.compile(r"[|~()\[\]{}'\"]|\b(?:or|and|if|else)\b|[-+]\s")
@@ -16,9 +17,6 @@ _DEFAULT = re.compile(r"\s*\|\s*d(?:efault)?\(\s*([^(),]+?)\s*(?:,[^()]*)?\)")
 _WORDS = re.compile(r"^[^|~()\[\]{}]+$")
 _COMPUTED = re.compile(r"\s[-+*/]\s|\b(?:or|and|if|else|CASE|WHEN|THEN|SELECT|NULL)\b|==|<|>")
 _SWITCHES = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
-
-# Inside of these a value is no field of its own.
-_PARTS = ("from", "text", "texts", "language", "choose", "else", "date", "image", "money", "only", "first", "after")
 
 
 def words(key: str, text: str) -> str:
@@ -29,10 +27,11 @@ def words(key: str, text: str) -> str:
 def line(keys: tuple[str, ...], value: str) -> str:
     """The line for a value that YAML takes for something else.
 
-    A field of Kiva's is an expression, or else these very words; any other value stands between quotes.
+    A field of Kiva's is an expression, or else these very words; any other value, and a part of the long form, stands
+    between quotes.
     """
     key = keys[-1]
-    field = keys[0] == "fields" and not set(keys[1:]) & set(_PARTS)
+    field = keys[0] == "fields" and not set(keys[1:]) & set(LONG_FORM)
     chosen = _CHOOSE.match(value)
     if field and chosen:
         codes = ", ".join(part.replace("'", "").replace('"', "").strip() for part in chosen["codes"].split(","))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from kiva_relay.mapping import document, function, source_reader
-from kiva_relay.mapping.field_reader import LONG_FORM
 from kiva_relay.mapping.lookup import REFUSALS
+from kiva_relay.mapping.plan import LONG_FORM
 from kiva_relay.resource.field import Field
 from kiva_relay.resource.kind import RESOURCES
 
