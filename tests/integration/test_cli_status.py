@@ -12,8 +12,8 @@ import pytest
 
 from kiva_relay import cli
 from kiva_relay.cli import held
-from kiva_relay.outbox import hold
-from kiva_relay.outbox.heartbeat import Reachability
+from kiva_relay.outbox import binding, heartbeat, hold
+from kiva_relay.outbox.heartbeat import JobHealth, Reachability, StreamHealth
 from testbed.rig import full_outbox
 from testbed.rig.full_outbox import Told
 from testbed.rig.outboxes import migrated
@@ -220,3 +220,44 @@ def test_who_keeps_a_transaction_open(told: Told, status: Run) -> None:
     _, out = status()
     assert "open for 2 h" in out
     assert "session 4711 of mifos" in out
+
+
+def test_a_job_that_is_late_is_named(told: Told, status: Run) -> None:
+    at = told.now - timedelta(hours=3)
+    told.runs(jobs=(JobHealth("poll"), JobHealth("sweep", at, 60.0, "LookupError", overdue=7200.0)))
+    told.kiva_lists()
+    code, out = status()
+    assert (code, verdicts(out)) == (0, ["NOTE"])
+    assert "The job sweep (comparing the whole book) is late by 2 h. Nothing is lost." in out
+    assert "and failed (LookupError)." in out
+
+
+def test_a_loop_that_does_not_get_on_is_stopped(told: Told, status: Run) -> None:
+    told.runs(stuck={"courier": "ZeroDivisionError, see the log"})
+    told.kiva_lists()
+    code, out = status()
+    assert (code, verdicts(out)) == (1, ["STOPPED"])
+    assert "The relay does not get on with sending to Kiva: ZeroDivisionError, see the log." in out
+
+
+def test_a_heartbeat_that_another_version_wrote_is_read_as_far_as_it_goes(told: Told, status: Run) -> None:
+    at = told.now.isoformat()
+    with told.outbox.begin() as tx:
+        binding.put(tx, "heartbeat", json.dumps({"started_at": at, "version": "9", "pid": 1, "beats_at": at, "new": 1}))
+        beat = heartbeat.read(tx)
+        assert beat is not None
+        assert (beat.version, beat.jobs, beat.mis) == ("9", (), Reachability())
+        binding.put(tx, "heartbeat", json.dumps({"pid": 1}))
+        assert heartbeat.read(tx) is None
+    assert status()[0] == 1
+
+
+def test_what_is_written_of_a_heartbeat_is_read_again(told: Told) -> None:
+    beat = told.runs(
+        replication=StreamHealth(live=True, kept=7),
+        jobs=(JobHealth("poll", told.now, 1.5),),
+        edited=("a.yaml",),
+        modes={"journal": "xmin"},
+    )
+    with told.outbox.read() as tx:
+        assert heartbeat.read(tx) == beat
