@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from kiva_relay import cli
-from kiva_relay.outbox import hold
-from kiva_relay.outbox.heartbeat import JobHealth, Reachability
+from kiva_relay.outbox import heartbeat, hold, meta
+from kiva_relay.outbox.heartbeat import JobHealth, Reachability, StreamHealth
 from kiva_relay.outbox.reason import REASONS
 from testbed.rig import full_outbox
 from testbed.rig.full_outbox import Told
@@ -246,3 +246,36 @@ def test_who_keeps_a_transaction_open(told: Told, status: Run) -> None:
     _, out = status()
     assert "open for 2 h" in out
     assert "session 4711 of mifos" in out
+
+
+def test_a_loop_that_does_not_get_on_is_stopped(told: Told, status: Run) -> None:
+    told.runs(stuck={"courier": "ZeroDivisionError, see the log"})
+    told.kiva_lists()
+    code, out = status()
+    assert (code, verdicts(out)) == (1, ["STOPPED"])
+    assert "The relay has not succeeded in sending to Kiva for ten minutes: ZeroDivisionError, see the log." in out
+
+
+def test_a_heartbeat_that_another_version_wrote_is_read_as_far_as_it_goes(told: Told, status: Run) -> None:
+    at = told.now.isoformat()
+    with told.outbox.begin() as tx:
+        meta.text("heartbeat").put(
+            tx, json.dumps({"started_at": at, "version": "9", "pid": 1, "beats_at": at, "new": 1})
+        )
+        beat = heartbeat.read(tx)
+        assert beat is not None
+        assert (beat.version, beat.jobs, beat.mis) == ("9", (), Reachability())
+        meta.text("heartbeat").put(tx, json.dumps({"pid": 1}))
+        assert heartbeat.read(tx) is None
+    assert status()[0] == 1
+
+
+def test_what_is_written_of_a_heartbeat_is_read_again(told: Told) -> None:
+    beat = told.runs(
+        replication=StreamHealth(live=True, kept=7),
+        jobs=(JobHealth("poll", told.now, 1.5),),
+        edited=("a.yaml",),
+        modes={"journal": "xmin"},
+    )
+    with told.outbox.read() as tx:
+        assert heartbeat.read(tx) == beat

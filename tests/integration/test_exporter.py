@@ -48,7 +48,9 @@ def test_ready_says_what_is_missing(server: http.HttpServer, missing: list[str])
 
 
 def test_a_head_has_no_body_and_other_pages_are_not_there(server: http.HttpServer) -> None:
-    assert httpx.head(f"{server.url}/healthz").text == ""
+    for path in ("healthz", "metrics"):
+        answer = httpx.head(f"{server.url}/{path}")
+        assert (answer.status_code, answer.text) == (200, "")
     assert httpx.get(f"{server.url}/").status_code == 404
     assert httpx.post(f"{server.url}/metrics").status_code == 405
 

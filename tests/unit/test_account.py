@@ -150,6 +150,7 @@ DIFFERENT: list[tuple[str, Verdict, dict[str, Any]]] = [
     ("stream_piles", Verdict.NOTE, {"heartbeat": beating(replication=replace(MADE, kept=slot.MUCH_KEPT + 1))}),
     ("stream_piles", Verdict.NOTE, {"heartbeat": beating(replication=replace(MADE, wal_status="unreserved"))}),
     ("list_old", Verdict.NOTE, {"heartbeat": beating(started_at=OLD - MINUTE), "refresh": mirror.Refresh(1, OLD, OLD)}),
+    ("loop_stuck", Verdict.STOPPED, {"heartbeat": beating(stuck={"courier": "ValueError, see the log"})}),
     ("job_late", Verdict.NOTE, {"heartbeat": beating(jobs=(JobHealth("sweep"), JobHealth("purge", overdue=90.0)))}),
     ("for_persons", Verdict.NOTE, {"doubts": (entry(),)}),
     ("for_persons", Verdict.NOTE, {"refused": (entry(),)}),

@@ -17,7 +17,7 @@ from kiva_relay.config import shipped, yaml_reader
 from kiva_relay.config.mistake_report import MistakeReport
 from kiva_relay.config.yaml_tree import YamlTree
 from kiva_relay.errors import Mistake
-from kiva_relay.mapping import field_reader, rewrite, source_reader
+from kiva_relay.mapping import plan, rewrite, source_reader
 from kiva_relay.mapping.origin import SUFFIX, SourceFile, Sources, is_mapping, is_ready_made, name_of
 from kiva_relay.resource.kind import RESOURCES
 
@@ -288,7 +288,7 @@ _WORDS = {
     *source_reader.RELATION,
     *source_reader.TOUCHED_BY,
     *source_reader.PARAMETER,
-    *field_reader.LONG_FORM,
+    *plan.LONG_FORM,
     *(part.name for resource in RESOURCES.values() for each in resource.fields for part in (each, *each.fields)),
     *("identity", "parameters", "relations", "when", "checks", "left_to_the_coordinator"),
 }

@@ -166,9 +166,10 @@ class CaptureLoop:
         poll_every = self._in_force.configuration.settings.mis.poll_every
         try:
             with self.poll.work():
-                again = self._cycle(self.capture())
-        except Overtaken:
-            self._again_at = self._clock.monotonic()
+                try:
+                    again = self._cycle(self.capture())
+                except Overtaken:
+                    again = True
         except ENDS:
             raise
         except (errors.RelayError, sa.exc.SQLAlchemyError) as error:

@@ -68,19 +68,27 @@ def pages(missing: Callable[[], Sequence[str]]) -> WSGIApplication:
     """The three pages as a WSGI application; `missing` as for `start`."""
     metrics: WSGIApplication = make_wsgi_app(meter.registry)  # type: ignore[no-untyped-call, unused-ignore]
 
-    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        path = environ["PATH_INFO"]
-        if path == "/metrics":
-            return metrics(environ, start_response)
-        status, text = HTTPStatus.NOT_FOUND, "here are /metrics, /healthz and /readyz\n"
-        if path == "/healthz":
-            status, text = HTTPStatus.OK, "running\n"
-        elif path == "/readyz":
-            status, text = _ready(missing)
+    def page(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        match environ["PATH_INFO"]:
+            case "/metrics":
+                return metrics(environ, start_response)
+            case "/healthz":
+                status, text = HTTPStatus.OK, "running\n"
+            case "/readyz":
+                status, text = _ready(missing)
+            case _:
+                status, text = HTTPStatus.NOT_FOUND, "here are /metrics, /healthz and /readyz\n"
         body = text.encode()
         headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
         start_response(f"{status.value} {status.phrase}", headers)
-        return [b"" if environ["REQUEST_METHOD"] == "HEAD" else body]
+        return [body]
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """A page; of one that is asked for by HEAD, all but the body."""
+        if environ["REQUEST_METHOD"] != "HEAD":
+            return page(environ, start_response)
+        page({**environ, "REQUEST_METHOD": "GET"}, start_response)
+        return []
 
     return answer
 
@@ -98,7 +106,7 @@ def _ready(missing: Callable[[], Sequence[str]]) -> tuple[HTTPStatus, str]:
 class _Handler(WSGIRequestHandler):
     """Answers one connection. A scrape every 15 seconds is no news."""
 
-    timeout = 10
+    timeout = 10  # seconds
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server calls it so
         """Keep quiet."""

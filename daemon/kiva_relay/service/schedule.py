@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from apscheduler import events
-from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.executors.debug import DebugExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 
@@ -184,7 +184,8 @@ class Schedule:
         self._jobs, self._clock = {job.name: job for job in jobs}, clock
         self._scheduler = BackgroundScheduler(
             timezone=ZoneInfo(zone),
-            executors={"default": ThreadPoolExecutor(1)},
+            # It runs a job in the scheduler's own thread: a knock takes no time, and none can overtake another.
+            executors={"default": DebugExecutor()},
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         )
         self._scheduler.add_listener(
