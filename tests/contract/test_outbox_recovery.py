@@ -189,6 +189,21 @@ def test_another_witness_proves_nothing(outbox: Outbox, tmp_path: Path) -> None:
     other.close()
 
 
+def test_a_witness_that_was_lost_before_anything_was_answered(outbox: Outbox, tmp_path: Path) -> None:
+    """Nothing is excused then; the next start must still be able to compare with what was answered since."""
+    found, other = witness(tmp_path), witness(tmp_path, "other.log")
+    trusted(outbox, found)
+    suite.put(outbox)
+    batch = suite.claim(outbox)
+    assert batch is not None
+    assert trusted(outbox, other) == (False, True)
+    suite.end(outbox, batch, suite.ACCEPTED, EntryVerdict(State.DELIVERED, receipt=UUID))
+    assert trusted(outbox, other) == (False, True)
+    assert trusted(outbox, other) == (True, False)
+    found.close()
+    other.close()
+
+
 def test_the_other_machine_of_a_pair_has_a_witness_of_its_own(
     outbox: Outbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
