@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import sqlite3
+import threading
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
+import hypothesis
 import psycopg
 import pytest
 
@@ -17,17 +20,43 @@ from testbed.database import mariadb_found, postgres, postgres_found
 from testbed.institution import book, fineract
 from testbed.kiva import control, server
 from testbed.kiva.config import KivaConfig
-from testbed.rig import site, streamed
+from testbed.rig import outboxes, patience, site, streamed, temporary
 
 _numbers = itertools.count(1)
 
-if binaries := os.environ.get(postgres_found.VARIABLE):
-    postgres._binaries = lambda: Path(binaries)
+if os.environ.get(postgres_found.VARIABLE):
+    postgres._binaries = lambda: Path(os.environ[postgres_found.VARIABLE])
+
+
+# How long an example may take says nothing about us, only about the machine.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
+
+
+@pytest.hookimpl(tryfirst=True, wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Let a test take longer on a machine that is slower or busier."""
+    own = item.get_closest_marker("timeout")
+    quick = own.args[0] if own is not None else item.config.getoption("timeout") or item.config.getini("timeout")
+    item.add_marker(pytest.mark.timeout(patience.seconds(float(quick))), append=False)
+    return (yield)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin a run that ends in order, whoever ends it, in a folder of our own, whoever was here before us."""
+    temporary.be_ours(config)
+    if threading.current_thread() is threading.main_thread():
+        # SIGTERM runs no `finally`: what a test has started would stay. Ctrl-C is in order already.
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.default_int_handler)
 
 
 def pytest_report_header() -> list[str]:
-    """Which MIS databases the run tries."""
+    """Which MIS databases the run tries, and how patient it is with the machine."""
     return [
+        f"patience: {patience.factor():.1f} × (slowness {patience.slowness():.1f}, busyness {patience.busyness():.1f})",
         f"PostgreSQL: {postgres.version()}",
         f"SQLite: {sqlite3.sqlite_version}",
         f"MariaDB: {mariadb_found.told()}",
@@ -70,6 +99,19 @@ def streamed_mis(
 def postgres_database(postgres_server: postgres.PostgresServer) -> str:
     """The URL of a fresh, empty database."""
     return postgres_server.create_database(f"test_{next(_numbers)}")
+
+
+@pytest.fixture(scope="session")
+def outbox_template(postgres_server: postgres.PostgresServer) -> str:
+    """A database that was migrated once, to be cloned: its name."""
+    outboxes.migrated(postgres_server.create_database("outbox")).close()
+    return "outbox"
+
+
+@pytest.fixture
+def postgres_outbox(postgres_server: postgres.PostgresServer, outbox_template: str) -> str:
+    """The URL of a fresh outbox with its tables."""
+    return postgres_server.create_database(f"outbox_{next(_numbers)}", template=outbox_template)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """The outbox: what we owe Kiva, what was tried, and what Kiva told us.
 
-Revision 0001: the first.
+Revision 0001: every table, as version 0.2 has them.
 """
 
 import sqlalchemy as sa

@@ -11,6 +11,8 @@ from urllib.parse import quote
 
 import httpx
 
+from testbed.rig import patience
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from datetime import timedelta
@@ -33,7 +35,7 @@ class Sandbox:
         # The stand-in is on this machine: no proxy of the environment finds it, and nothing is encrypted.
         self._client = httpx.Client(
             base_url=self.url,
-            timeout=_TIMEOUT,
+            timeout=patience.seconds(_TIMEOUT),
             trust_env=False,
             verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
         )

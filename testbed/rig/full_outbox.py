@@ -123,7 +123,7 @@ class Told:
         """The relay gives a sign of life."""
         at = self.now - ago
         well = {"mis": Reachability(last_good=at), "kiva": Reachability(last_good=at)}
-        beat = Heartbeat(self.now - timedelta(days=9), "0.1.0", 4711, at, **{**well, **changes})
+        beat = Heartbeat(self.now - timedelta(days=9), "0.2.0", 4711, at, **{**well, **changes})
         with self.outbox.begin() as tx:
             heartbeat.write(tx, beat)
         return beat

@@ -166,7 +166,8 @@ def _positions(case: Case, found: Figures) -> None:
             found.older_after_newer += falls
             found.wrong.append(f"an older position of {identity} after a newer one: {amounts}")
     for identity in {loan["internal_loan_id"] for loan in case.loans if loan["status"] == "payingBack"}:
-        last, entry = (posted.get(identity) or [None])[-1], case.newest("repayment", identity)
+        ours, entry = posted.get(identity), case.newest("repayment", identity)
+        last = ours[-1] if ours else None
         due = case.due.positions.get(identity)
         if due is not None and last != due.repaid and not _needs_person(entry):
             found.lost += 1

@@ -13,7 +13,9 @@ from testbed.institution import remark
 from testbed.kiva import server
 from testbed.kiva.config import KivaConfig
 from testbed.kiva.control import Sandbox
-from testbed.rig.site import Site, eventually
+from testbed.rig import patience
+from testbed.rig.patience import eventually
+from testbed.rig.site import Site
 
 
 def log(house: Site) -> str:
@@ -47,7 +49,7 @@ def test_an_api_that_is_down_is_waited_for(house: Site, free_port: int) -> None:
             eventually(lambda: not house.entries(state="ready"), within=60)
             assert process.poll() is None
             process.send_signal(signal.SIGTERM)
-            process.wait(10)
+            patience.ended(process)
     assert process.returncode == 0
     assert "Traceback" not in log(house)
 

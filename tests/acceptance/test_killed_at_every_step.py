@@ -15,8 +15,8 @@ import sqlalchemy as sa
 
 from kiva_relay.outbox import hold, table
 from testbed.database import postgres
-from testbed.rig import killable
-from testbed.rig.site import eventually
+from testbed.rig import killable, patience
+from testbed.rig.patience import eventually
 from testbed.torture import judge, run
 
 COURIER = ("claimed", "testified", "answered", "settled")
@@ -47,7 +47,7 @@ def stage(
 def killed(stage: run.Stage, death: killable.Death) -> None:
     """A life that must end at this step, and nowhere else."""
     process = killable.start(stage.life(death))
-    process.join(30)
+    patience.joined(process)
     assert process.exitcode == -signal.SIGKILL, (stage.folder / "relay.log").read_text()[-2000:]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from kiva_relay.config import loader, shipped
 from kiva_relay.outbox import binding, meta, table
 from kiva_relay.outbox.database import Outbox
 from testbed.rig import configuration
-from testbed.rig.outboxes import NOW, migrated, on_file
+from testbed.rig.outboxes import NOW
 
 FACTS: list[tuple[meta.Fact[Any], Any, str | None]] = [
     (meta.OUTBOX_ID, "a41f", "a41f"),
@@ -35,17 +34,10 @@ FACTS: list[tuple[meta.Fact[Any], Any, str | None]] = [
     (meta.mapping_approved("journal"), "1:abd", "1:abd"),
     (meta.mapping_revision("journal"), meta.Revision(upto=8, waiting=2, period="2026-11", at=NOW), None),
     (meta.habits("journal"), {"new": {"of": 3, "filled": {"a": 2}, "last": {"8": ["a"]}}}, None),
+    (meta.TURNS, ["journal", "repayment"], '["journal","repayment"]'),
     (meta.RELOAD_WANTED, "now", "now"),
     (meta.RELOAD_RESULT, meta.ReloadResult(NOW, ok=True, text="in force", asked="now"), None),
 ]
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Outbox]:
-    here = request.param == "sqlite"
-    opened = on_file(tmp_path) if here else migrated(request.getfixturevalue("postgres_database"))
-    yield opened
-    opened.close()
 
 
 def test_every_fact_is_read_back_and_forgotten(outbox: Outbox) -> None:

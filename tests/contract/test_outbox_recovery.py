@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,10 @@ from kiva_relay.outbox.sending import EntryVerdict
 from kiva_relay.outbox.state import State
 from kiva_relay.outbox.witness import Memory, Witness
 from testbed.rig import outboxes as suite
-from testbed.rig.outboxes import later, migrated, on_file
+from testbed.rig.outboxes import later
 
 LOAN = "000000871"
 UUID = {"loan_draft_uuid": "u"}
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Outbox]:
-    opened = on_file(tmp_path) if request.param == "sqlite" else migrated(request.getfixturevalue("postgres_database"))
-    yield opened
-    opened.close()
 
 
 def told(attempt: int, *identities: str, outbox: str = "lost", resource: str = "loan_draft") -> witnesses.Testimony:
@@ -117,7 +111,7 @@ def test_a_doubt_that_the_witness_saw_leave_again_is_not_settled_by_absence(outb
         refresh = mirror.begin_refresh(tx, now=later(7_200))
         mirror.keep(tx, refresh, [mirror.MirroredLoan("k", "control", "", "draft")])
         mirror.end_refresh(tx, refresh, complete=True, listed=1, detail=None, now=later(7_201))
-        settled = reconciler.settle(tx, settle_after=suite.timedelta(seconds=1), drafts_visible=True, now=later(7_202))
+        settled = reconciler.settle(tx, settle_after=timedelta(seconds=1), drafts_visible=True, now=later(7_202))
     assert settled == []
     assert suite.states(outbox) == ["in_doubt"]
 

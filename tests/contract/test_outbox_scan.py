@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -13,18 +11,7 @@ import sqlalchemy as sa
 from kiva_relay.outbox import scan, table, watermark
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.scan import ScanProgress
-from testbed.rig.outboxes import NOW, later, migrated, on_file
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Outbox]:
-    here = request.param == "sqlite"
-    opened = on_file(tmp_path) if here else migrated(request.getfixturevalue("postgres_database"))
-    with opened.begin() as tx:
-        watermark.begin(tx, "loan_draft")
-        watermark.begin(tx, "journal")
-    yield opened
-    opened.close()
+from testbed.rig.outboxes import NOW, later
 
 
 def kept(outbox: Outbox, progress: ScanProgress, stream: str = "loan_draft") -> ScanProgress | None:
@@ -32,6 +19,13 @@ def kept(outbox: Outbox, progress: ScanProgress, stream: str = "loan_draft") -> 
         scan.keep(tx, stream, progress)
     with outbox.read() as tx:
         return scan.of(tx, stream)
+
+
+@pytest.fixture(autouse=True)
+def _streams(outbox: Outbox) -> None:
+    with outbox.begin() as tx:
+        watermark.begin(tx, "loan_draft")
+        watermark.begin(tx, "journal")
 
 
 FIRST = ScanProgress(number=1, kind="backfill", since=NOW, total=40)

@@ -17,7 +17,9 @@ import pytest
 from kiva_relay import cli
 from kiva_relay.config import shipped
 from kiva_relay.mapping import document
-from testbed.rig.site import Site, eventually
+from testbed.rig import patience
+from testbed.rig.patience import eventually
+from testbed.rig.site import Site
 
 Run = Callable[..., tuple[int, str, str]]
 NAME = "loan_draft.individual"
@@ -147,7 +149,7 @@ def edit(house: Site, script: str, answers: list[str], *arguments: str) -> tuple
 
     reader = threading.Thread(target=read)
     reader.start()
-    code = process.wait(60)
+    code = patience.ended(process, within=60)
     reader.join()
     os.close(leader)
     return code, printed.decode()

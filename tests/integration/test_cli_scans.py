@@ -11,7 +11,8 @@ import pytest
 from kiva_relay import meter
 from kiva_relay.outbox import scan, watermark
 from kiva_relay.outbox.database import Outbox
-from testbed.rig.site import Site, eventually
+from testbed.rig.patience import eventually
+from testbed.rig.site import Site
 
 DRAFTS = "loan_draft.individual"
 REST = "UPDATE m_loan_repayment_schedule SET interest_amount = 77 WHERE installment = 1 AND loan_id = %s"
@@ -79,7 +80,7 @@ def test_a_relay_that_runs_does_the_sweep_and_tells_what_polls_missed(house: Sit
     with house.daemon() as relay:
         eventually(lambda: house.entries(resource="loan_draft", state="ready"))
         loan = house.entries(resource="loan_draft", stream=DRAFTS, state="ready")[0]
-        eventually(lambda: relay.reading.health.modes.get(DRAFTS) and not relay.reading.capture().scanning())
+        eventually(lambda: relay.capture_loop.health.modes.get(DRAFTS) and not relay.capture_loop.capture().scanning())
         house.mis(REST, int(loan.key))  # no stamp is set
         done = house.command("sweep", "--mapping", DRAFTS)
         assert done.returncode == 0, done.stderr
@@ -98,7 +99,7 @@ def test_a_change_that_the_sweep_only_saw_first_is_no_miss(house: Site) -> None:
     missed = meter.sweep_found.labels(stream=DRAFTS, what="missed")._value
     before = missed.get()
     with house.relay() as relay:
-        capture = relay.reading.capture()
+        capture = relay.capture_loop.capture()
         capture.cycle()
         changes = capture._mis.changes
         capture.sweep()

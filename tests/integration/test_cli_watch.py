@@ -12,12 +12,13 @@ import pytest
 import sqlalchemy as sa
 
 from kiva_relay import cli, errors
-from kiva_relay.cli import stream
+from kiva_relay.cli import watched_mis
 from kiva_relay.clock import SystemClock
 from kiva_relay.outbox import heartbeat
 from kiva_relay.outbox.heartbeat import Heartbeat, Reachability
 from kiva_relay.source import replication
-from testbed.rig.site import eventually
+from testbed.rig import patience
+from testbed.rig.patience import eventually
 from testbed.rig.streamed import Streamed, Turned
 
 Command = Callable[..., tuple[int, str]]
@@ -105,7 +106,7 @@ def test_drop_waits_until_the_relay_that_runs_lets_go(streamed_mis: Streamed, co
         eventually(lambda: not streamed_mis.sql("SELECT FROM pg_publication WHERE pubname = %s", streamed_mis.name))
         assert streamed_mis.active()
         relay.capture.cycle()
-        dropping.join(20)
+        patience.joined(dropping)
         assert gone[0][0] == 0, gone
         assert not streamed_mis.active()
         assert set(relay.capture.modes.values()) == {"xmin"}
@@ -115,7 +116,7 @@ def test_drop_waits_until_the_relay_that_runs_lets_go(streamed_mis: Streamed, co
 def test_a_slot_that_somebody_else_reads_is_named(
     streamed_mis: Streamed, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "_LETS_GO_WITHIN", timedelta(0))
+    monkeypatch.setattr(watched_mis, "_LETS_GO_WITHIN", timedelta(0))
     streamed_mis.set_up()
     other = replication.Tail(sa.make_url(streamed_mis.url), password=None, name=streamed_mis.name, news=lambda: None)
     other.start()

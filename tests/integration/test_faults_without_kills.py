@@ -22,8 +22,9 @@ from kiva_relay.service.relay import Relay
 from testbed.kiva import control, server
 from testbed.kiva.config import KivaConfig
 from testbed.kiva.fault import TARGETS, Fault
+from testbed.rig.patience import eventually
 from testbed.rig.set_clock import SetClock
-from testbed.rig.site import Site, eventually
+from testbed.rig.site import Site
 from testbed.torture.branch import Branch
 
 DRAFTS = 150
@@ -134,7 +135,7 @@ class Hour:
         self.refresher = Refresher(self.relay.context)
         self.courier = Courier(self.relay.context, stop=threading.Event())
         self.refresher.look()
-        while self.relay.reading.capture().cycle() or self.relay.reading.capture().scanning():
+        while self.relay.capture_loop.capture().cycle() or self.relay.capture_loop.capture().scanning():
             pass
 
     def passes(self, step: float = 20.0) -> int:

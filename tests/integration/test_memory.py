@@ -26,7 +26,8 @@ from kiva_relay.outbox.database import Outbox
 from testbed.database import postgres
 from testbed.institution import book, fineract
 from testbed.institution.branch import KIVA_FUND
-from testbed.rig.site import Site, eventually
+from testbed.rig.patience import eventually
+from testbed.rig.site import Site
 
 Run = Callable[..., tuple[int, str]]
 
@@ -322,7 +323,7 @@ def dies_at(house: Site, step: str) -> None:
             if name == step:
                 raise PowerCut
 
-        relay._at = at
+        relay.progress.at = at
         relay.once()
 
 

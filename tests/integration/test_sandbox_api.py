@@ -12,6 +12,7 @@ from testbed.kiva import server
 from testbed.kiva.config import KivaConfig
 from testbed.kiva.control import Sandbox
 from testbed.kiva.state import KivaState
+from testbed.rig import patience
 from testbed.rig.partner_caller import SCOPES, Caller, draft_body
 
 if TYPE_CHECKING:
@@ -237,7 +238,7 @@ def test_kivas_lists(caller: Caller) -> None:
 
 def test_twenty_thousand_records_are_read_by_the_page(running: SandboxServer[KivaState], sandbox: Sandbox) -> None:
     sandbox.seed_loans({"internal_loan_id": f"A-{number}"} for number in range(20_000))
-    page = httpx.get(f"{running.url}/sandbox/loans?limit=10", timeout=5).json()
+    page = httpx.get(f"{running.url}/sandbox/loans?limit=10", timeout=patience.seconds(5)).json()
     assert len(page["loans"]) == 10
     assert page["total"] == 20_000
     assert len(sandbox.loans(status="payingBack")) == 20_000

@@ -11,9 +11,10 @@ import pytest
 
 from kiva_relay.sandbox import server
 from kiva_relay.sandbox.config import Delays, SandboxConfig
+from kiva_relay.sandbox.state import SandboxState
 from testbed.kiva.control import Sandbox
 from testbed.rig.partner_caller import Caller, draft_body
-from testbed.rig.site import eventually
+from testbed.rig.patience import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,12 +23,12 @@ AT_ONCE = Delays(publish_after=timedelta(0), fund_after=timedelta(0))
 
 
 @pytest.fixture
-def running() -> Iterator[server.SandboxServer[server.SandboxState]]:
+def running() -> Iterator[server.SandboxServer[SandboxState]]:
     with server.start(server.plain(SandboxConfig(coordinator=AT_ONCE))) as one:
         yield one
 
 
-def test_it_takes_what_kiva_takes_and_shows_what_it_took(running: server.SandboxServer[server.SandboxState]) -> None:
+def test_it_takes_what_kiva_takes_and_shows_what_it_took(running: server.SandboxServer[SandboxState]) -> None:
     with Caller(running.url) as caller, Sandbox(running.url) as sandbox:
         receipt = caller.draft("A-1").json()
         caller.draft("A-2", location="Thies: Senegal")
@@ -53,14 +54,12 @@ def test_it_takes_what_kiva_takes_and_shows_what_it_took(running: server.Sandbox
         ("GET", "state"),
     ],
 )
-def test_nothing_of_it_is_moved_by_hand(
-    running: server.SandboxServer[server.SandboxState], method: str, path: str
-) -> None:
+def test_nothing_of_it_is_moved_by_hand(running: server.SandboxServer[SandboxState], method: str, path: str) -> None:
     answer = httpx.request(method, f"{running.url}/sandbox/{path}", json={"kind": "drop_after"}, trust_env=False)
     assert answer.status_code in (404, 405)
 
 
-def test_a_call_whose_caller_hangs_up_is_not_taken(running: server.SandboxServer[server.SandboxState]) -> None:
+def test_a_call_whose_caller_hangs_up_is_not_taken(running: server.SandboxServer[SandboxState]) -> None:
     with Caller(running.url) as caller, Sandbox(running.url) as sandbox:
         host, port = running.url.removeprefix("http://").split(":")
         token = caller.http.headers["authorization"]

@@ -12,6 +12,7 @@ from kiva_relay import errors
 from testbed.kiva import server
 from testbed.kiva.config import KivaConfig
 from testbed.kiva.control import Sandbox
+from testbed.rig import patience
 from testbed.rig.partner_caller import Caller
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def test_it_runs_as_a_process_and_ends_when_told(tmp_path: Path) -> None:
         assert [caller.draft("A-1").status_code for _ in "ab"] == [429, 200]
         assert caller.loans("fundRaising")["total_records"] == 1
         running.send_signal(signal.SIGTERM)
-        assert running.wait(10) == 0
+        assert patience.ended(running) == 0
 
 
 def test_what_was_accepted_survives_a_killed_process(tmp_path: Path) -> None:
@@ -56,7 +57,7 @@ def test_what_was_accepted_survives_a_killed_process(tmp_path: Path) -> None:
         sandbox.set_status("S-1", "ended")
         before = sandbox.ledger(), sandbox.loans()
         running.kill()
-        running.wait(10)
+        running.wait()
     with process(*ledger) as (_, url), Caller(url) as caller, Sandbox(url) as sandbox:
         assert (sandbox.ledger(), sandbox.loans()) == before
         caller.draft("A-3")

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from kiva_relay.capture import owed
+from kiva_relay.capture.another_row import RowReplaced
 from kiva_relay.capture.context import CaptureContext
-from kiva_relay.capture.owed import Decision, KeyFacts, MappedKey, RowReplaced, Withdrawal
+from kiva_relay.capture.owed import Decision, KeyFacts, MappedKey, Withdrawal
 from kiva_relay.outbox.entry import Owed
 from kiva_relay.outbox.watermark import Captured
 from kiva_relay.resource.refusal import Refusal

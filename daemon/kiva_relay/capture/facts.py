@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any
 
 from sqlalchemy.engine import Connection
 
 from kiva_relay.capture import another_row, owed
 from kiva_relay.capture.context import CaptureContext
 from kiva_relay.capture.owed import KeyFacts, MappedKey
-from kiva_relay.outbox import mirror, query, watermark
+from kiva_relay.outbox import adoption, mirror, query, watermark
 from kiva_relay.outbox.state import State
 
 
@@ -38,17 +36,9 @@ def of_kiva(tx: Connection, look: CaptureContext, row: MappedKey, facts: KeyFact
         return facts
     ids = owed.ids_to_look_up(look, row, facts)
     if resource == "loan_draft":
-        return replace(facts, adopted=_adopted(tx, ids))
+        found = adoption.found(tx, {row.identity: ids}).get(row.identity)
+        return replace(facts, adopted=None if found is None else found.receipt)
     return replace(facts, at_kiva=mirror.by_loan_id(tx, ids))
-
-
-def _adopted(tx: Connection, ids: Sequence[str]) -> Mapping[str, Any] | None:
-    """How we know that Kiva has a draft, under any of its ids: it lists the loan, or a person typed it into PA2."""
-    loan = next(iter(mirror.by_loan_id(tx, ids).values()), None)
-    if loan is not None:
-        return {"kiva_id": loan.kiva_id, "status": loan.status}
-    typed = query.by_hand(tx, ids)
-    return None if typed is None else {"note": (typed.receipt or {}).get("note", "")}
 
 
 def _previous(tx: Connection, identity: str) -> Decimal | None:

@@ -31,9 +31,6 @@ from kiva_relay.source.route import Routed
 from kiva_relay.source.stream import Stream
 from kiva_relay.source.watch import Followed
 
-MUCH_KEPT = 1 << 30
-"""Bytes that the MIS keeps for the slot from which on a person should know."""
-
 SPAN = 600.0
 """Seconds over which reading by the stream keeps to `mis.max_load`: within them it may run ahead, so as not to wait."""
 

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import typer
 
 from kiva_relay.capture.context import mapper_context
-from kiva_relay.cli import frame, mappings
+from kiva_relay.cli import figure, frame, mappings
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
 from kiva_relay.delivery import batch
@@ -181,7 +181,7 @@ def _show(settings: Settings, one: _Shown, *, show_names: bool) -> None:
         frame.say("  (names and stories: --show-names)")
     by = loan_draft.publish_by(mapped.body) if document.resource == "loan_draft" else None
     if by is not None:
-        frame.say(f"  publish in PA2 by {frame.day(by)}")
+        frame.say(f"  publish in PA2 by {figure.day(by)}")
     for warning in mapped.warnings:
         frame.verdict("warning", f"{refusal.sentence(warning)}\n→ {refusal.remedy(warning)}")
     if document.left_to_the_coordinator:

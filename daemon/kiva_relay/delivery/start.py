@@ -8,7 +8,7 @@ from sqlalchemy.engine import Connection
 
 from kiva_relay import log
 from kiva_relay.delivery import reconciler
-from kiva_relay.delivery.courier import DeliveryContext
+from kiva_relay.delivery.context import DeliveryContext
 from kiva_relay.outbox import hold, meta, recovery
 from kiva_relay.outbox.state import State
 from kiva_relay.outbox.witness import Memory

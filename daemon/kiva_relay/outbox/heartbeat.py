@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.engine import Connection
 
 from kiva_relay.outbox import meta
+
+ALIVE_FOR = timedelta(seconds=30)
+"""A relay whose last heartbeat is older is not running."""
 
 _FACT = meta.text("heartbeat")
 
@@ -77,6 +80,7 @@ class Heartbeat:
     when that cannot be seen.
     `replication`: the MIS's stream of changes; None where the relay follows none.
     `edited`: names of files that differ from what is in force. `no_room`: which disk is full, empty when none is.
+    `stuck`: by loop of the relay, what has kept it from getting on for ten minutes.
     `jobs`: those of the schedule.
     """
 
@@ -93,7 +97,12 @@ class Heartbeat:
     replication: StreamHealth | None = None
     edited: tuple[str, ...] = ()
     no_room: str = ""
+    stuck: Mapping[str, str] = field(default_factory=dict)
     jobs: tuple[JobHealth, ...] = ()
+
+    def is_alive(self, now: datetime) -> bool:
+        """Was it written just now?"""
+        return now - self.beats_at < ALIVE_FOR
 
 
 _stored = TypeAdapter(Heartbeat)
@@ -116,6 +125,12 @@ def read(tx: Connection) -> Heartbeat | None:
         return _stored.validate_json(text)
     except ValidationError:
         return None
+
+
+def is_running(tx: Connection, now: datetime) -> bool:
+    """Does a relay run on this outbox?"""
+    beat = read(tx)
+    return beat is not None and beat.is_alive(now)
 
 
 def forget(tx: Connection) -> None:
