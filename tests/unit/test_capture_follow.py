@@ -228,7 +228,7 @@ def test_w_moves_when_the_stream_has_passed_what_the_snapshot_saw(bench: Bench, 
     tail = connected(bench, made)
     followed = look(bench, made)
     result, pinned = made.bar(cycle(loan_draft="7", journal="7"), followed)
-    assert (result.next, pinned) == ({"loan_draft": "7", "journal": "7"}, {"loan_draft", "journal"})
+    assert (result.next, set(pinned)) == ({"loan_draft": "7", "journal": "7"}, {"loan_draft", "journal"})
     tail.place = 999
     server.end = 2000
     assert made.bar(cycle(loan_draft="8"), followed)[1] == {"loan_draft"}
