@@ -45,7 +45,10 @@ def write(tx: Connection, look: CaptureContext, decision: KeyDecision) -> None:
 
 
 def _brake(tx: Connection, look: CaptureContext, entry: Entry) -> None:
-    """More newly owed in an hour than a person would expect: hold the resource."""
+    """More newly owed in an hour than a person would expect: hold the resource.
+
+    The hold's parameters: `number` that became owed `within` that time, and `brake`, how many may.
+    """
     if not counts_for_the_brake(entry):
         return
     newly = _newly_owed(tx, look, entry.resource)

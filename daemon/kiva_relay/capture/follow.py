@@ -250,7 +250,7 @@ class StreamFollower:
         self.standing = StreamHealth(
             live, made, why or ("" if live else error or "it is being connected"), kept, status
         )
-        if why and made and before.why != why:
+        if why and made and (before.why, before.made) != (why, True):
             _log.error("The stream of the MIS cannot be followed; it is polled, nothing is lost", cause=why)
         if status == "unreserved" and before.wal_status != "unreserved":
             _log.error("The MIS is about to drop what its slot keeps for us", slot=self._name, bytes=kept)

@@ -83,7 +83,8 @@ def _would(settings: Settings, names: Collection[str], *, as_json: bool) -> int:
     """What a backfill would owe now, beside what the real outbox has already."""
     known, first_start = _known(settings)
     log.configure("text", stream=cast("TextIO", io.StringIO()))
-    with _kiva_list(settings) as (listed, lists), _mis(settings) as mis:
+    opened = opening.open_mis(settings, clock=SystemClock())
+    with contextlib.closing(opened) as mis, _kiva_list(settings) as (listed, lists):
         documents = [one for one in mappings.load(settings) if one.name in names]
         wrong = mappings.verified(documents, mis)
         if wrong is not None and mappings.severe(wrong.mistakes):
@@ -117,12 +118,6 @@ def _tally(run: trial.Trial, look: CaptureContext, mis: Mis) -> Tally:
             busy = mis.busy_seconds
             clock.wait(never, pace.wait())
     return tally
-
-
-@contextlib.contextmanager
-def _mis(settings: Settings) -> Iterator[Mis]:
-    with contextlib.closing(opening.open_mis(settings, clock=SystemClock())) as mis:
-        yield mis
 
 
 @contextlib.contextmanager
