@@ -58,7 +58,7 @@ def test_all_that_is_in_scope_is_tried_and_nothing_is_written(bench: Bench) -> N
 
 def test_pages_say_how_far_it_is(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     contents = book.contents
-    monkeypatch.setattr(trial.book, "contents", lambda *args, **more: contents(*args, **more, page=3))
+    monkeypatch.setattr(book, "contents", lambda *args, **more: contents(*args, **more, page=3))
     assert [(len(page.rows), page.done, page.total) for page in pages(bench)] == [(3, 3, 4), (1, 4, 4)]
 
 
