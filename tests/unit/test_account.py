@@ -270,6 +270,9 @@ def test_what_a_reason_says_to_type_exists(reason: str) -> None:
 def test_what_is_known_of_a_hold_has_its_parameters_filled_in() -> None:
     assert kept("brake").hold.known()[0] == "60 became owed within 1 hour; delivery.brake is 50."
     assert kept("asked").hold.known() == ["awa held it: “wait”"]
+    back = replace(kept("mis_went_back").hold, params={"stream": "journal", "was": 90, "highest": 40})
+    assert back.known()[0] == "journal: its highest key was 90, and is 40 now."
+    assert len(back.known()) == 3
     fault = replace(kept("destination_fault").hold, params={"status": "403", "path": "/v3/x", "hint": None})
     assert [line[:26] for line in fault.known()] == ["Kiva answered 403 to /v3/x"]
     said = replace(fault, params={"said": "Kiva refuses the credentials", "hint": "kiva.client_id"})

@@ -89,7 +89,7 @@ def _held(facts: Standing, kept: Kept, also: Sequence[str]) -> HealthFinding:
         kept,
         also=tuple(also),
         few_first=why.few_first and kept.total > FEW,
-        adopted=facts.adopted if kept.hold.reason == "first_start" else {},
+        adopted=facts.adopted if why.adopted_too else {},
     )
 
 

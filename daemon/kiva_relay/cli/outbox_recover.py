@@ -49,7 +49,7 @@ def _recover(settings: Settings) -> bool:
 def _show(outbox: Outbox, settings: Settings, *, runs: bool, as_json: bool) -> int:
     with outbox.read() as tx:
         doubts = listing.entries(tx, Filter(states={State.IN_DOUBT}))
-        holds = [one for one in hold.in_force(tx) if one.reason in ("restored_outbox", "witness_missing")]
+        holds = [one for one in hold.in_force(tx) if one.why.by_witness]
     known = [entry for entry in doubts.entries if entry.reason == store.KNOWN_FROM_WITNESS]
     if as_json:
         frame.print_json({"held": [_hold(one) for one in holds], "open": [words.entry_json(one) for one in known]})

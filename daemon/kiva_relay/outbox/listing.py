@@ -299,5 +299,5 @@ def _unpublished(tx: Connection, entry: Entry) -> Unpublished | None:
     if any(loan.status in mirror.PUBLISHED for loan in loans):
         return None
     facts = CheckFacts(today=entry.created_at.date(), left=loan_draft.CONSENT)
-    told = [each for each in loan_draft.warn(written, facts) if each.code != "needed_to_publish"]
-    return Unpublished(entry, loan_draft.still_needed(written), told)
+    warnings = [each for each in loan_draft.warn(written, facts) if each.code != "needed_to_publish"]
+    return Unpublished(entry, loan_draft.still_needed(written), warnings)

@@ -27,13 +27,16 @@ class HoldReason:
     `words` complete the sentence "Loan drafts are held: …". `known` are paragraphs in which `{name}` is a parameter of
     the hold; one whose parameter is missing is left out. `look` is what to type before deciding: what it shows, and
     the command. `grave`: the relay may be wrong about what is at Kiva, and whoever releases without looking may send
-    twice. `few_first`: a few of what waits show whether the rest is right.
+    twice. `few_first`: a few of what waits show whether the rest is right. `adopted_too`: it matters how many are not
+    sent because Kiva has them. `by_witness`: the witness showed it, and `outbox recover` says what stays open.
     """
 
     words: str
     lifter: Lifter = Lifter.PERSON
     grave: bool = False
     few_first: bool = False
+    adopted_too: bool = False
+    by_witness: bool = False
     known: tuple[str, ...] = ()
     look: tuple[tuple[str, str], ...] = ()
 
@@ -58,6 +61,7 @@ REASONS: Mapping[str, HoldReason] = {
     "first_start": HoldReason(
         "this is the first start with this Kiva",
         few_first=True,
+        adopted_too=True,
         known=("A draft that somebody typed into PA2 and did not publish is not seen at Kiva: it may be among them.",),
     ),
     "first_report": HoldReason(
@@ -67,6 +71,7 @@ REASONS: Mapping[str, HoldReason] = {
     "restored_outbox": HoldReason(
         "the outbox is older than what this machine has sent",
         grave=True,
+        by_witness=True,
         known=(
             "Last attempt in the outbox: {outbox}; in the witness: {witness}. Was a backup put back?",
             "Taken from the witness: {delivered} delivered; {in_doubt} in doubt, for a person.",
@@ -78,6 +83,7 @@ REASONS: Mapping[str, HoldReason] = {
     "witness_missing": HoldReason(
         "the file that remembers outside the outbox what was sent is missing or incomplete",
         grave=True,
+        by_witness=True,
         known=(
             "It was {file}. Without it, nobody would notice that an older outbox was put back.",
             "Was it moved, or outbox.witness changed? Then put it back, and:   sudo systemctl restart kiva-relay",
@@ -92,6 +98,9 @@ REASONS: Mapping[str, HoldReason] = {
         "the MIS looks older than it was",
         grave=True,
         known=(
+            "{stream}: its highest key was {was}, and is {highest} now.",
+            "{stream}: the row with key {key} is another one than before.",
+            "It was the database {was}, and is {is} now.",
             "Was a backup of the MIS restored? Its next loan numbers may go to other borrowers.",
             "It is being read again. When it is complete, read all of it once more.",
         ),
