@@ -462,7 +462,7 @@ def test_examples_of_the_base_run_too_and_those_of_the_same_name_are_replaced(tm
     assert example.run(mapping) == []
     results = example.run_of_base(mapping)
     assert {result.base for result in results} == {"fineract/loan_draft.individual"}
-    assert len(results) == 18
+    assert len(results) == 17
     differ = {result.name: result for result in results if not result.passed}
     assert set(differ) == {"one person's loan, approved", "a photo that cannot be read does not hold the loan up"}
     assert '+    "currency": "XAF"' in differ["one person's loan, approved"].diff
