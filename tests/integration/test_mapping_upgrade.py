@@ -65,7 +65,7 @@ def test_a_copy_turned_into_extends_changes_nothing_and_continues_the_stream(
 ) -> None:
     shutil.copyfile(package / "fineract" / f"{NAME}.yaml", own)
     house.once()
-    before, entries, sent = captured(house), house.entries(), house.sent("loan_draft")
+    before, entries, sent = captured(house), house.entries(stream=NAME), house.sent("loan_draft")
     assert len(sent) > 3
     own.write_text(EXTENDS)
     with house.relay() as relay:
@@ -74,7 +74,7 @@ def test_a_copy_turned_into_extends_changes_nothing_and_continues_the_stream(
             assert hold.in_force(tx) == []
             text = revision.in_force(tx, NAME)
     assert captured(house) == before
-    assert house.entries() == entries
+    assert house.entries(stream=NAME) == entries
     assert text is not None
     assert "extends:" not in text
     assert "table: m_loan_repayment_schedule" in text

@@ -109,7 +109,7 @@ def bases(file: Path) -> Iterator[Path]:
     """The files that a mapping extends, found at a glance: for whoever only wants to know whether they changed."""
     for _ in range(_MOST - 1):
         try:
-            match = _WRITTEN.search(file.read_text(encoding="utf-8", errors="replace"))
+            match = _WRITTEN.search(file.read_text(encoding="utf-8-sig", errors="replace"))
         except OSError:
             return
         if match is None or (found := _file(match["base"], file.parent)) is None:
