@@ -55,7 +55,10 @@ def captured(house: Site) -> list[Any]:
     try:
         with engine.connect() as tx:
             columns = table.captured.c
-            return list(tx.execute(sa.select(table.captured).where(columns.stream == NAME).order_by(columns.key)))
+            rows = sa.select(columns.key, columns.hash, columns.captured_at).where(
+                columns.stream == NAME, ~columns.refused
+            )
+            return list(tx.execute(rows.order_by(columns.key)))
     finally:
         engine.dispose()
 
