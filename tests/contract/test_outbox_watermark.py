@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from kiva_relay.outbox import catalogue, table, watermark
 from kiva_relay.outbox.database import Outbox
@@ -117,11 +119,12 @@ def test_a_scan_that_a_person_began_again_is_not_moved_by_the_old_one(outbox: Ou
     before = mark(outbox)
     with outbox.begin() as tx:
         watermark.start_scan(tx, STREAM, "sweep", now=NOW)
-    for move in (
+    moves: tuple[Callable[[Connection], None], ...] = (
         lambda tx: watermark.scanned(tx, before, "12", now=NOW),
         lambda tx: watermark.start_leaving(tx, before),
         lambda tx: watermark.end_scan(tx, before, now=NOW),
-    ):
+    )
+    for move in moves:
         with pytest.raises(Overtaken), outbox.begin() as tx:
             move(tx)
     assert (mark(outbox).scan, mark(outbox).scan_number) == ("sweep", 2)

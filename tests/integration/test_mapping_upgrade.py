@@ -55,7 +55,10 @@ def captured(house: Site) -> list[Any]:
     try:
         with engine.connect() as tx:
             columns = table.captured.c
-            return list(tx.execute(sa.select(table.captured).where(columns.stream == NAME).order_by(columns.key)))
+            rows = sa.select(columns.key, columns.hash, columns.captured_at).where(
+                columns.stream == NAME, ~columns.refused
+            )
+            return list(tx.execute(rows.order_by(columns.key)))
     finally:
         engine.dispose()
 
@@ -65,7 +68,7 @@ def test_a_copy_turned_into_extends_changes_nothing_and_continues_the_stream(
 ) -> None:
     shutil.copyfile(package / "fineract" / f"{NAME}.yaml", own)
     house.once()
-    before, entries, sent = captured(house), house.entries(), house.sent("loan_draft")
+    before, entries, sent = captured(house), house.entries(stream=NAME), house.sent("loan_draft")
     assert len(sent) > 3
     own.write_text(EXTENDS)
     with house.relay() as relay:
@@ -74,7 +77,7 @@ def test_a_copy_turned_into_extends_changes_nothing_and_continues_the_stream(
             assert hold.in_force(tx) == []
             text = revision.in_force(tx, NAME)
     assert captured(house) == before
-    assert house.entries() == entries
+    assert house.entries(stream=NAME) == entries
     assert text is not None
     assert "extends:" not in text
     assert "table: m_loan_repayment_schedule" in text
@@ -142,7 +145,7 @@ def test_commands_show_what_a_mapping_extends(house: Site, own: Path, run: Calla
     code, out, _ = run("mapping", "test", NAME)
     assert code == 0, out
     assert "differs" not in out
-    assert f"of 18 examples of fineract/{NAME}, 18 give the same, 0 differ" in out
+    assert f"of 17 examples of fineract/{NAME}, 17 give the same, 0 differ" in out
     own.write_text(f"{EXTENDS}fields: {{disburse_time: expected_disbursedon_date}}\n")
     code, out, _ = run("mapping", "test", NAME)
     assert code == 0, out

@@ -125,12 +125,19 @@ def _overlapping(found: Sequence[Document], folders: Sequence[Path]) -> list[Mis
         scope = (mapping.resource, stream.table.casefold(), _plain_sql(stream.where))
         other = first.setdefault(scope, mapping)
         if other is not mapping and stream.table:
-            line, column = mapping.places.get("source.where", (0, 0))
+            # Named is the institution's own file, also when the condition stands in what it extends.
+            line, column = mapping.places["source.where"]
+            if mapping.sources.find(line)[0].file != mapping.file:
+                line, column = mapping.places[extends.KEY]
             message = f"{other.file} sends the same rows of {stream.table}: each would go to Kiva twice"
-            remedy = f"rename this file {other.file.name}: then it takes the other's place and goes on where that was"
+            remedy = (
+                "delete one of the two"
+                if other.file.parent == mapping.file.parent
+                else f"rename this file {other.file.name}: then it takes the other's place and goes on where that was"
+            )
             remedy += "\nor give one of the two another `where:`"
-            mistakes.append(Mistake(mapping.file, line, column, "source.where", message, remedy))
-            mistakes[-1:] = mapping.sources.placed(mistakes[-1:])
+            mistake = Mistake(mapping.file, line, column, "source.where", message, remedy)
+            mistakes += mapping.sources.placed([mistake])
     return mistakes
 
 
@@ -219,7 +226,7 @@ class _Reader:
             parameters=declared,
             tables=tables,
             columns=(*source.columns, *fields.columns),
-            places=source.places,
+            places={**source.places, extends.KEY: self.resolved.at},
             warnings=tuple(each for each in self.resolved.placed(self.report.mistakes) if each.severity == "warning"),
             text=whole.text(self.resolved),
             sources=sources,

@@ -39,14 +39,15 @@ _OWN_NAMES = ("choose", "match", "texts", "parameters", "relations")
 class Resolved:
     """A mapping with what it extends laid under it: the tree without `extends`, its lines counted over all files.
 
-    `extends` is the base as written, empty without one. `taken_out` are the places of what a null took out, each with
-    its counted line.
+    `extends` is the base as written, empty without one, and `at` its line and column. `taken_out` are the places of
+    what a null took out, each with its counted line.
     """
 
     tree: YamlTree
     sources: Sources
     extends: str = ""
     taken_out: tuple[tuple[str, int], ...] = ()
+    at: tuple[int, int] = (0, 0)
 
     def placed(self, mistakes: Iterable[Mistake]) -> list[Mistake]:
         """Mistakes at counted lines, each with its own file; those of a base that names what was taken out say so."""
@@ -99,14 +100,17 @@ def read(file: Path, report: MistakeReport, *, name: str, folder: Path) -> Resol
         message = f"{extends.text} makes another resource, {theirs.text}"
         report.add(mine, "resource", message, remedy="delete this line, or extend another mapping")
         return None
-    return Resolved(whole, Sources(tuple(files)), "" if extends is None else extends.text, tuple(taken_out))
+    sources = Sources(tuple(files))
+    if extends is None:
+        return Resolved(whole, sources)
+    return Resolved(whole, sources, extends.text, tuple(taken_out), (extends.line, extends.column))
 
 
 def bases(file: Path) -> Iterator[Path]:
     """The files that a mapping extends, found at a glance: for whoever only wants to know whether they changed."""
     for _ in range(_MOST - 1):
         try:
-            match = _WRITTEN.search(file.read_text(encoding="utf-8", errors="replace"))
+            match = _WRITTEN.search(file.read_text(encoding="utf-8-sig", errors="replace"))
         except OSError:
             return
         if match is None or (found := _file(match["base"], file.parent)) is None:

@@ -121,6 +121,9 @@ def _flow(value: YamlTree, before: int) -> str | None:
         return written if before + len(written) <= _WIDTH or value.type != "str" or " " not in value.text else None
     if not value.entries and not value.items:
         return "{}" if value.kind == "map" else "[]"
+    # Behind a colon on a line of its own nothing can stand; between brackets the checker takes it for a mistake.
+    if any(each.null and not each.text for each in _leaves(value)):
+        return None
     written = _inline(value)
     return written if value.flow and before + len(written) <= _FLOW_WIDTH else None
 
