@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import sqlite3
+import threading
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -16,7 +18,7 @@ import pytest
 
 from kiva_relay import log
 from testbed.database import mariadb_found, postgres, postgres_found
-from testbed.rig import patience
+from testbed.rig import patience, temporary
 
 if TYPE_CHECKING:
     # Most tests need none of it, and it takes a second to import: the fixtures that do import it themselves.
@@ -42,6 +44,15 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     quick = own.args[0] if own is not None else item.config.getoption("timeout") or item.config.getini("timeout")
     item.add_marker(pytest.mark.timeout(patience.seconds(float(quick))), append=False)
     return (yield)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin a run that ends in order, whoever ends it, in a folder of our own, whoever was here before us."""
+    temporary.be_ours(config)
+    if threading.current_thread() is threading.main_thread():
+        # SIGTERM runs no `finally`: what a test has started would stay. Ctrl-C is in order already.
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.default_int_handler)
 
 
 def pytest_report_header() -> list[str]:
@@ -92,6 +103,21 @@ def streamed_mis(
 def postgres_database(postgres_server: postgres.PostgresServer) -> str:
     """The URL of a fresh, empty database."""
     return postgres_server.create_database(f"test_{next(_numbers)}")
+
+
+@pytest.fixture(scope="session")
+def outbox_template(postgres_server: postgres.PostgresServer) -> str:
+    """A database that was migrated once, to be cloned: its name."""
+    from testbed.rig import outboxes
+
+    outboxes.migrated(postgres_server.create_database("outbox")).close()
+    return "outbox"
+
+
+@pytest.fixture
+def postgres_outbox(postgres_server: postgres.PostgresServer, outbox_template: str) -> str:
+    """The URL of a fresh outbox with its tables."""
+    return postgres_server.create_database(f"outbox_{next(_numbers)}", template=outbox_template)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kiva_relay import errors
 from kiva_relay.clock import SystemClock
-from kiva_relay.outbox import binding, lease
+from kiva_relay.outbox import lease, meta
 from kiva_relay.outbox.database import Outbox
 
 
@@ -43,7 +43,7 @@ def _hold(url: str, sent: Path, seconds: float) -> None:
     text = f"{mine.fence}\n".encode()
     while True:
         with contextlib.suppress(errors.OutboxAway), outbox.begin() as tx:
-            binding.put(tx, "written by", str(mine.fence))
+            meta.text("written by").put(tx, str(mine.fence))
         mine.still_held()
         os.write(line, text)
         stop.wait(0.003)

@@ -77,7 +77,7 @@ class Site:
     @contextlib.contextmanager
     def daemon(self) -> Iterator[Relay]:
         """A relay that runs in threads of this process, all of which have ended when it is over."""
-        stop = unittest.mock.patch("kiva_relay.service.relay._READERS_STOP_WITHIN", patience.seconds(patience.USUAL))
+        stop = unittest.mock.patch("kiva_relay.service.threads._READERS_STOP_WITHIN", patience.seconds(patience.USUAL))
         with stop, self.relay() as relay:
             failed: list[BaseException] = []
 

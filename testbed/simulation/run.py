@@ -36,7 +36,8 @@ from kiva_relay.capture.cycle import Capture
 from kiva_relay.config import loader
 from kiva_relay.config import settings as config
 from kiva_relay.delivery import breaker, start
-from kiva_relay.delivery.courier import Courier, DeliveryContext
+from kiva_relay.delivery.context import DeliveryContext
+from kiva_relay.delivery.courier import Courier
 from kiva_relay.delivery.refresher import Refresher
 from kiva_relay.delivery.token import Tokens
 from kiva_relay.mapping.document import Document

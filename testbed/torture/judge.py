@@ -18,7 +18,7 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 
-from kiva_relay.outbox import binding, hold, table
+from kiva_relay.outbox import hold, meta, table
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.resource import body as json_body
 from testbed.institution.branch import KIVA_FUND
@@ -96,7 +96,7 @@ def case(mis: str, outbox: Outbox, kiva: Sandbox, branch: Branch) -> Case:
         entries = list(tx.execute(sa.select(table.entry).order_by(table.entry.c.id)))
         diverged = frozenset(tx.execute(sa.select(table.divergence.c.entry_id)).scalars())
         holds = [f"held: {each.what}, {each.reason}" for each in hold.in_force(tx)]
-        outbox_id, attempts = str(binding.get(tx, "outbox_id")), _lost_attempts(tx)
+        outbox_id, attempts = str(meta.OUTBOX_ID.get(tx)), _lost_attempts(tx)
     with psycopg.connect(mis, autocommit=True) as connection:
         due = expected.expected(connection, fund_id=KIVA_FUND, cutoff=date.today(), today=date.today())
     requests = {one["idempotency_key"]: one for one in kiva.requests() if one["idempotency_key"]}

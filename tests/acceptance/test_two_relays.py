@@ -18,7 +18,7 @@ import pytest
 import sqlalchemy as sa
 
 from kiva_relay import errors
-from kiva_relay.outbox import binding, table
+from kiva_relay.outbox import meta, table
 from testbed.database import postgres
 from testbed.rig import killable, lease_holder, outboxes, patience
 from testbed.rig.patience import eventually
@@ -158,7 +158,7 @@ def test_a_stopped_holder_neither_writes_nor_sends_after_its_lease(postgres_data
     fences = [int(fence) for fence in sent.read_text().split() if fence != "-"]
     assert fences == sorted(fences)  # nobody sent after another had begun to
     with outbox.read() as tx:
-        assert binding.get(tx, "written by") == str(fences[-1])
+        assert meta.text("written by").get(tx) == str(fences[-1])
     outbox.close()
 
 

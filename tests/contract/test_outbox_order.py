@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +18,7 @@ from kiva_relay.outbox.sending import Batch, Ending, EntryVerdict
 from kiva_relay.outbox.state import Actor, State
 from kiva_relay.outbox.watermark import Captured
 from kiva_relay.resource.refusal import Refusal
-from testbed.rig.outboxes import NOW, later, migrated, on_file, owed
+from testbed.rig.outboxes import NOW, later, owed
 
 LOAN = "000000871"
 SETTLE_AFTER = timedelta(minutes=15)
@@ -32,13 +30,6 @@ ENDINGS = {
         EntryVerdict(State.IN_DOUBT, reason="answer_lost"),
     ),
 }
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Outbox]:
-    opened = on_file(tmp_path) if request.param == "sqlite" else migrated(request.getfixturevalue("postgres_database"))
-    yield opened
-    opened.close()
 
 
 def put(outbox: Outbox, identity: str = LOAN, seconds: float = 0, **changes: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kiva_relay.delivery import reconciler
-from kiva_relay.outbox import binding, mirror, query, recovery, settlement
+from kiva_relay.outbox import meta, mirror, query, recovery, settlement
 from kiva_relay.outbox import witness as witnesses
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry
@@ -19,17 +19,10 @@ from kiva_relay.outbox.sending import EntryVerdict
 from kiva_relay.outbox.state import State
 from kiva_relay.outbox.witness import Memory, Witness
 from testbed.rig import outboxes as suite
-from testbed.rig.outboxes import later, migrated, on_file
+from testbed.rig.outboxes import later
 
 LOAN = "000000871"
 UUID = {"loan_draft_uuid": "u"}
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Outbox]:
-    opened = on_file(tmp_path) if request.param == "sqlite" else migrated(request.getfixturevalue("postgres_database"))
-    yield opened
-    opened.close()
 
 
 def told(attempt: int, *identities: str, outbox: str = "lost", resource: str = "loan_draft") -> witnesses.Testimony:
@@ -138,10 +131,10 @@ def test_a_position_that_only_the_witness_knows_makes_the_present_one_go_out_aga
 
 def test_an_outbox_that_was_behind_takes_a_new_number(outbox: Outbox) -> None:
     with outbox.begin() as tx:
-        binding.put(tx, "outbox_id", "lost")
+        meta.OUTBOX_ID.put(tx, "lost")
     take(outbox, told(9, LOAN))
     with outbox.read() as tx:
-        assert binding.get(tx, "outbox_id") != "lost"
+        assert meta.OUTBOX_ID.get(tx) != "lost"
 
 
 # ---------------------------------------------------------------- whose witness this is

@@ -145,7 +145,7 @@ def test_a_draft_that_was_taken_as_typed_by_mistake_goes_out_after_all(told: Tol
 def test_to_adopt_twice_changes_nothing(told: Told, run: Run, tmp_path: Path) -> None:
     file = listed(tmp_path, "000000875")
     adopt(run, file)
-    assert "Known to be at Kiva before:        1 loan" in adopt(run, file).out
+    assert "Known to be at Kiva already:       1 loan" in adopt(run, file).out
     assert len(told.acts()) == 2
 
 

@@ -10,6 +10,7 @@ import pytest
 from kiva_relay.cli import words
 from kiva_relay.outbox import hold, query
 from kiva_relay.outbox.entry import Entry
+from kiva_relay.outbox.reason import REASONS
 from kiva_relay.outbox.sending import EntryVerdict
 from kiva_relay.outbox.state import State
 from kiva_relay.resource.refusal import Refusal
@@ -96,7 +97,7 @@ def test_what_changed_since(told: Told, run: Run, since: str, *, there: bool) ->
 
 
 def test_a_since_that_is_no_moment(told: Told, run: Run) -> None:
-    assert "expected a day, as 2026-11-30" in run("outbox", "list", "--since", "yesterday").err
+    assert "expected a day, like 2026-11-30" in run("outbox", "list", "--since", "yesterday").err
 
 
 # ---------------------------------------------------------------- outbox show
@@ -106,7 +107,7 @@ def test_a_doubt_says_what_to_look_for_and_the_three_ways_out(told: Told, run: R
     entry = told.lose(told.owe("000000871", publish_by=told.day(29)))
     told.kiva_lists()
     out = run("outbox", "show", entry.id).out
-    assert "Loan 000000871 · n° 1 · loan draft · 250 000 XOF · IN DOUBT since" in out
+    assert "Loan 000000871 · #1 · loan draft · 250 000 XOF · IN DOUBT since" in out
     assert "attempt 1: the answer was lost: “ReadTimeout”" in out
     assert "Nothing is lost, nothing was sent twice" in out or "nothing is lost, nothing was sent twice" in out
     assert "“Loans” → “Drafts”" in out
@@ -141,7 +142,7 @@ def test_a_fallen_position_stands_beside_the_one_before(told: Told, run: Run) ->
     told.accept(told.owe("000000412", resource="repayment", amount="180000", period="2026-10"), upload_id="9")
     fallen = told.owe("000000412", resource="repayment", amount="150000", period="2026-11", waits="position_fell")
     out = run("outbox", "show", fallen.id).out
-    assert "180 000 XOF (n° 1, report of 2026-10)" in out
+    assert "180 000 XOF (#1, report of 2026-10)" in out
     assert "Kiva bills the loan as if it were repaid on schedule" in out
 
 
@@ -150,7 +151,7 @@ def test_a_change_shows_amounts_and_hides_names(told: Told, run: Run) -> None:
     told.change("000000871")
     out = run("outbox", "show", entry.id).out
     assert "entreps[0].amount   sent: 250 000 XOF   now in the MIS: 300 000 XOF" in out
-    assert "entreps[0].first_name is another one in the MIS now" in out
+    assert "entreps[0].first_name is different in the MIS now" in out
     (shown,) = run("outbox", "show", entry.id, "--json").json["divergences"]
     assert {"field": "entreps[0].first_name"} in shown["fields"]
 
@@ -245,9 +246,9 @@ def test_a_person_presses_the_brake_and_lets_go(told: Told, run: Run) -> None:
     assert in_force(told) == [("loan_draft", "asked", 0)]
     assert "Nothing is lost" in printed.out
     assert "sudo kiva-relay release loan_draft --note" in printed.out
-    assert "was held already" in run("hold", "loan_draft", "--note", "again").out
+    assert "already held" in run("hold", "loan_draft", "--note", "again").out
     out = run("release", "loan_draft", "--note", "corrected", "--yes").out
-    assert "000000871   n° 1   loan draft   250 000 XOF" in out
+    assert "000000871   #1   loan draft   250 000 XOF" in out
     assert "sudo systemctl start kiva-relay" in out  # it does not run in this test
     assert in_force(told) == []
     assert told.acts() == [("awa", "hold", "wrong amounts"), ("awa", "release", "corrected")]
@@ -298,6 +299,37 @@ def test_a_mapping_is_held_by_its_name(told: Told, run: Run) -> None:
     assert "G-12" not in released
     wrong = run("hold", "loan_draft.indivdual", "--note", "x")
     assert "Did you mean: " in wrong.err
+
+
+@pytest.mark.parametrize("reason", [code for code, why in REASONS.items() if why.lifts_itself])
+def test_what_the_relay_lifts_itself_is_not_released_by_the_way(told: Told, run: Run, reason: str) -> None:
+    """Whoever releases `mapping_examined` skips the check before a mass change."""
+    what = "stream:loan_draft.individual"
+    entry = told.owe("000000871")
+    with told.outbox.begin() as tx:
+        hold.put(tx, what, reason, now=told.now)
+    shown = run("outbox", "show", entry.id).out
+    assert REASONS[reason].words in shown
+    assert "kiva-relay release" not in shown
+    printed = run("release", what, "--note", "x", "--yes")
+    assert printed.code == 2
+    assert "Nobody has to release it" in printed.err
+    assert "Nothing was released." in printed.err
+    assert in_force(told) == [(what, reason, 0)]
+    assert told.acts() == []
+    assert run("release", what, "--anyway", "--note", "its mapping is gone", "--yes").code == 0
+    assert in_force(told) == []
+    assert told.acts() == [("awa", "release", "its mapping is gone")]
+
+
+def test_a_release_goes_past_what_the_relay_lifts_itself(told: Told, run: Run) -> None:
+    with told.outbox.begin() as tx:
+        hold.put(tx, "loan_draft", "brake", now=told.now)
+        hold.put(tx, "all", "destination_fault", now=told.now)
+    printed = run("release", "loan_draft", "--note", "an import", "--yes")
+    assert printed.code == 0
+    assert "This one stays: the relay asks Kiva again by itself" in printed.out
+    assert in_force(told) == [("all", "destination_fault", 0)]
 
 
 @pytest.mark.parametrize("command", ["hold", "release"])

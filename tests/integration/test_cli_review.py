@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kiva_relay.cli import frame, words
-from kiva_relay.outbox import hold
+from kiva_relay.outbox.reason import REASONS
 from kiva_relay.resource.kind import RESOURCES
 from testbed.rig import full_outbox
 from testbed.rig.full_outbox import Run, Told
@@ -52,7 +52,7 @@ def test_the_list_is_sorted_by_the_day_on_which_it_is_too_late(told: Told, run: 
         "WHEN YOU HAVE TIME",
         "000000720",
         "https://k/1",
-        "000000498 (n° 1)  000000917 (n° 2)",
+        "000000498 (#1)  000000917 (#2)",
     ]
     places = [out.index(text) for text in order]
     assert places == sorted(places)
@@ -69,7 +69,7 @@ def test_done_takes_it_off_the_list(told: Told, run: Run) -> None:
     )
     printed = run("review", "done", draft.id, journal.id)
     assert printed.code == 0
-    assert "000000720   n° 1   loan draft: done, off the list" in printed.out
+    assert "000000720   #1   loan draft: done, off the list" in printed.out
     assert "Nothing waits for you." in run("review").out
     assert told.acts() == [("awa", "review done", ""), ("awa", "review done", "")]
 
@@ -111,7 +111,7 @@ def test_every_reason_that_the_relay_gives_has_words() -> None:
     source = "".join(file.read_text() for file in files)
     given = set(re.findall(r'\breason="(\w+)"', source)) | {"loan_not_at_kiva", "older_in_flight", "at_kiva_already"}
     assert {"answer_lost", "process_ended"} <= given
-    assert given <= words._REASONS.keys() | hold.REASONS.keys()
+    assert given <= words.REASONS.keys() | REASONS.keys()
 
 
 def test_no_field_of_free_text_is_ever_shown() -> None:

@@ -16,7 +16,10 @@ import pytest
 
 from kiva_relay import cli
 from kiva_relay.config import sample, shipped
+from kiva_relay.outbox import heartbeat
+from kiva_relay.outbox.heartbeat import Heartbeat
 from kiva_relay.service import reload
+from kiva_relay.service.relay import Relay
 from testbed.rig import configuration, patience
 from testbed.rig.patience import eventually
 from testbed.rig.site import Site
@@ -240,6 +243,11 @@ def spoil(mine: Path) -> None:
     mine.write_text(mine.read_text().replace("  subject: ", "  sujbect: "))
 
 
+def beat_of(relay: Relay) -> Heartbeat | None:
+    with relay.outbox.read() as tx:
+        return heartbeat.read(tx)
+
+
 def reload_by_command(house: Site, *arguments: str) -> int:
     return cli.main(["reload", "--config", str(house.config), *arguments])
 
@@ -247,11 +255,12 @@ def reload_by_command(house: Site, *arguments: str) -> int:
 def test_reload_puts_an_edit_into_force(house: Site, own: Path, printed: Printed) -> None:
     with house.daemon() as relay:
         edit(own)
-        eventually(lambda: relay.heartbeat.edited == ["journal.yaml"])
+        eventually(lambda: (beat := beat_of(relay)) and beat.edited == ("journal.yaml",))
         assert "reloaded" not in printed()
         assert reload_by_command(house) == 0
         assert "In force: 1 mapping; changed: journal." in printed()
-        assert relay.heartbeat.edited == []
+        assert (beat := beat_of(relay)) is not None
+        assert beat.edited == ()
         with relay.outbox.read() as tx:
             assert reload.wanted(tx) is None
 
@@ -259,7 +268,7 @@ def test_reload_puts_an_edit_into_force(house: Site, own: Path, printed: Printed
 def test_reload_with_a_mistake_changes_nothing(house: Site, own: Path, printed: Printed) -> None:
     good = own.read_text()
     with house.daemon() as relay:
-        eventually(lambda: relay.heartbeat.beats_at)
+        eventually(lambda: beat_of(relay))
         spoil(own)
         assert reload_by_command(house) == 2
         assert "sujbect" in printed()
@@ -290,7 +299,7 @@ def test_reload_without_a_relay(house: Site, printed: Printed) -> None:
 
 def test_reload_says_what_needs_a_restart(house: Site, printed: Printed) -> None:
     with house.daemon() as relay:
-        eventually(lambda: relay.heartbeat.beats_at)
+        eventually(lambda: beat_of(relay))
         house.changes["kiva"] = {"columns": 3}
         house.changes["delivery"] = {"brake": 7}
         assert reload_by_command(house) == 0
@@ -305,7 +314,8 @@ def test_a_relay_that_does_not_answer_is_not_waited_for_long(
 ) -> None:
     monkeypatch.setattr("kiva_relay.cli.reload._PATIENCE", timedelta(seconds=0.3))
     with house.relay() as relay:
-        relay.heartbeat.publish(relay.outbox, now=relay.time.now())
+        with relay.outbox.begin() as tx:
+            heartbeat.write(tx, Heartbeat(relay.time.now(), "1", 1, relay.time.now()))
         assert reload_by_command(house) == 1
         with relay.outbox.read() as tx:
             assert reload.wanted(tx) is None
@@ -316,7 +326,7 @@ def test_on_save_an_edit_takes_effect_by_itself(house: Site, own: Path, printed:
     good = own.read_text()
     house.changes["reload"] = "on_save"
     with house.daemon() as relay:
-        eventually(lambda: relay.heartbeat.beats_at)
+        eventually(lambda: beat_of(relay))
         spoil(own)
         eventually(lambda: "hold mistakes" in printed())
         own.write_text(good)

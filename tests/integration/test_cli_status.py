@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from kiva_relay import cli
-from kiva_relay.cli import held
 from kiva_relay.outbox import hold
-from kiva_relay.service.heartbeat import Reachability
+from kiva_relay.outbox.heartbeat import Reachability
+from kiva_relay.outbox.reason import REASONS
 from testbed.rig import full_outbox
 from testbed.rig.full_outbox import Told
 from testbed.rig.outboxes import migrated
@@ -66,7 +66,7 @@ def test_what_may_still_be_corrected_is_on_its_way(told: Told, status: Run) -> N
     told.owe("000000871", due_at=told.now + timedelta(minutes=15))
     _, out = status()
     assert verdicts(out) == ["OK"]
-    assert "but 1 loan draft still to go. Nothing needs you." in out
+    assert "except for 1 loan draft still to go. Nothing needs you." in out
     assert "may still be corrected" in out
 
 
@@ -134,19 +134,23 @@ def test_the_same_hold_on_three_resources_is_said_once(told: Told, status: Run) 
             hold.put(tx, resource, "first_start", now=told.now)
     _, out = status()
     assert verdicts(out) == ["HELD"]
-    assert "Held for the same reason, with nothing ready: repayment and journal." in out
+    assert "Held for the same reason, with nothing ready: positions and journals." in out
 
 
-@pytest.mark.parametrize(("reason", "word"), [(reason, "HELD") for reason in hold.REASONS])
-def test_every_reason_to_hold_has_its_sentence(told: Told, status: Run, reason: str, word: str) -> None:
+@pytest.mark.parametrize("reason", REASONS)
+def test_every_reason_to_hold_has_its_sentence_and_its_way_out(told: Told, status: Run, reason: str) -> None:
     told.runs()
     told.kiva_lists()
     with told.outbox.begin() as tx:
         hold.put(tx, "loan_draft", reason, now=told.now, by="awa", note="why")
     code, out = status()
     assert code == 1
-    assert verdicts(out) == ["STOPPED" if reason in held.GRAVE else word]
-    assert "kiva-relay release loan_draft" in out or reason in hold.LIFTED_BY_ITSELF
+    why = REASONS[reason]
+    assert verdicts(out) == ["STOPPED" if why.grave else "HELD"]
+    assert f"Loan drafts are held: {why.words}" in out
+    assert ("kiva-relay release" in out) is not why.lifts_itself, "what the relay lifts itself is not to be released"
+    assert ("the relay" in out) or not why.lifts_itself
+    assert all(command in out for _, command in why.look)
 
 
 def test_what_waits_for_a_person_is_one_note(told: Told, status: Run) -> None:
@@ -156,7 +160,7 @@ def test_what_waits_for_a_person_is_one_note(told: Told, status: Run) -> None:
     told.refuse("000000917")
     code, out = status()
     assert (code, verdicts(out)) == (0, ["NOTE"])
-    assert f"1 in doubt (n° {lost.id}) and 1 refused" in out
+    assert f"1 in doubt (#{lost.id}) and 1 refused" in out
     assert "sudo kiva-relay review" in out
 
 

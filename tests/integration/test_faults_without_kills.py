@@ -135,7 +135,7 @@ class Hour:
         self.refresher = Refresher(self.relay.context)
         self.courier = Courier(self.relay.context, stop=threading.Event())
         self.refresher.look()
-        while self.relay.reading.capture().cycle() or self.relay.reading.capture().scanning():
+        while self.relay.capture_loop.capture().cycle() or self.relay.capture_loop.capture().scanning():
             pass
 
     def passes(self, step: float = 20.0) -> int:

@@ -24,7 +24,7 @@ def capture(house: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Capture]:
     monkeypatch.setattr(fit, "TRY_AGAIN", 0.0)
     with house.relay() as relay:
         relay.once()
-        yield relay.reading.capture()
+        yield relay.capture_loop.capture()
 
 
 def loan(house: Site) -> str:

@@ -323,7 +323,7 @@ def dies_at(house: Site, step: str) -> None:
             if name == step:
                 raise PowerCut
 
-        relay._at = at
+        relay.progress.at = at
         relay.once()
 
 

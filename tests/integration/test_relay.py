@@ -198,7 +198,7 @@ def test_a_draft_that_waits_follows_its_correction_and_its_rejection(house: Site
             loans,
         )
         relay.stop.set()  # capture only
-        capture = relay.reading.capture()
+        capture = relay.capture_loop.capture()
         relay.stop.clear()
         capture.cycle()
         assert {row.state for row in house.entries() if row.loan_id in loans} >= {"ready"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import signal
 import threading
@@ -294,14 +295,16 @@ def test_an_end_of_the_connection_loses_nothing(mis: Streamed, how: str, monkeyp
 
 def test_the_daemon_is_woken_by_the_stream(mis: Streamed) -> None:
     with mis.daemon() as daemon:
-        eventually(lambda: daemon.heartbeat.modes == {"journal": "replication", "loan_draft": "replication"})
+        eventually(lambda: daemon.capture_loop.health.modes == {"journal": "replication", "loan_draft": "replication"})
         seldom = daemon.settings.mis.model_copy(update={"poll_every": timedelta(minutes=10)})
-        daemon.settings = daemon.settings.model_copy(update={"mis": seldom})
-        moved = daemon.heartbeat.mis.last_good
-        eventually(lambda: daemon.heartbeat.mis.last_good != moved)  # the last cycle for ten minutes
+        settings = daemon.settings.model_copy(update={"mis": seldom})
+        daemon.in_force.configuration = dataclasses.replace(daemon.in_force.configuration, settings=settings)
+        moved = daemon.capture_loop.health.mis.last_good
+        eventually(lambda: daemon.capture_loop.health.mis.last_good != moved)  # the last cycle for ten minutes
         mis.sql("INSERT INTO loan (id, account, client, amount) VALUES (9, 'L9', 'C9', 50)")
         eventually(lambda: _entries(daemon, "L9"))
-        assert daemon.heartbeat.replication["live"]
+        assert daemon.capture_loop.health.replication is not None
+        assert daemon.capture_loop.health.replication.live
 
 
 def test_without_a_slot_auto_polls_in_silence_and_replication_is_refused(mis: Streamed) -> None:

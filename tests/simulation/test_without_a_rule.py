@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from kiva_relay.delivery import breaker, outcome, reconciler
+from kiva_relay.delivery import breaker, outcome, reconciler, stop
 from kiva_relay.delivery.client import Answer
 from kiva_relay.delivery.courier import Courier
 from kiva_relay.delivery.outcome import Decision, Outcome
@@ -43,9 +43,9 @@ def sends_before_it_writes(patch: pytest.MonkeyPatch, _shop: Workshop) -> None:
     """The request is made first, and recorded with its answer."""
 
     def one(self: Any, resource: str) -> bool:
-        if not self._something_due(resource) or not self._may_send(resource):
+        if not self._something_due(resource) or stop.why_not(self._situation(resource)) is not None:
             return False
-        token = self._token(resource)
+        token = self._access.token()
         with self._context.outbox.engine.connect() as tx:
             due = query.due(tx, resource, limit=1, now=self._context.clock.now())
         answer = self._context.client.post(f"/{resource}", (due[0].body or "").encode(), token=token.text, key="")
@@ -193,7 +193,7 @@ def doubts_after_an_outage(shop: Workshop) -> int:
 
 
 def test_an_outage_of_an_hour_leaves_at_most_three_in_doubt(shop: Workshop) -> None:
-    assert 1 <= doubts_after_an_outage(shop) <= breaker.MOST_DOUBTS
+    assert 1 <= doubts_after_an_outage(shop) <= stop.MOST_DOUBTS
 
 
 def test_every_waiting_draft_comes_into_doubt_without_the_canary(

@@ -23,7 +23,7 @@ from kiva_relay.delivery import outcome
 from kiva_relay.mapping import document
 from kiva_relay.mapping.example import FILE
 from kiva_relay.mapping.function import FUNCTIONS
-from kiva_relay.outbox import hold, state, table
+from kiva_relay.outbox import reason, state, table
 from kiva_relay.resource import refusal
 from kiva_relay.source import dialect
 from testbed.rig import configuration, yaml_text
@@ -71,11 +71,11 @@ NAMES: dict[str, list[str]] = {
     "docs/operate.md": [
         *(f"kiva-relay {name}" for name in cli.COMMANDS),
         *state.State,
-        *hold.REASONS,
+        *reason.REASONS,
         *refusal.SENTENCES,
-        *words._REASONS,
+        *words.REASONS,
     ],
-    "docs/delivery.md": [*state.State, *state.EVIDENCE, *outcome.Outcome, *hold.REASONS],
+    "docs/delivery.md": [*state.State, *state.EVIDENCE, *outcome.Outcome, *reason.REASONS],
     "docs/architecture.md": list(table.metadata.tables),
 }
 

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from kiva_relay.mapping import document, trap
+from kiva_relay.config import yaml_reader
+from kiva_relay.config.mistake_report import MistakeReport
+from kiva_relay.mapping import document
 from kiva_relay.mapping.example import FILE
 from kiva_relay.mapping.field_reader import LONG_FORM
 from kiva_relay.mapping.function import FUNCTIONS
 from kiva_relay.mapping.lookup import REFUSALS
 from kiva_relay.mapping.source_reader import RELATION, SOURCE
-from kiva_relay.mapping.tree import MistakeReport
 
 DOCS = Path(__file__).parents[2] / "docs" / "mapping.md"
 TEXT = DOCS.read_text("utf-8")
@@ -25,7 +26,7 @@ def test_every_block_loads(tmp_path: Path, block: str) -> None:
     file.write_text(block, "utf-8")
     if block.startswith(FILE):
         report = MistakeReport(file)
-        assert trap.read(file, report) is not None
+        assert yaml_reader.read(file, report) is not None
         assert report.mistakes == []
         return
     mapping, mistakes = document.read(file, folders=[LOOKUP, tmp_path], parameters={"kiva_fund": 2})

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from kiva_relay import errors
-from kiva_relay.config import shipped
+from kiva_relay.config import shipped, yaml_reader
 from kiva_relay.errors import Mistake
-from kiva_relay.mapping import document, trap
+from kiva_relay.mapping import document
 
 FOLDER = shipped.folder("mappings") / "fineract"
 TEXT = (FOLDER / "loan_draft.individual.yaml").read_text("utf-8")
@@ -126,9 +126,9 @@ def test_a_long_file_full_of_mistakes_is_not_read_over_and_over(tmp_path: Path) 
     lines = [f"key_{number}: a value" for number in range(5000)] + [f"wrong_{number}: a: b" for number in range(60)]
     found = mistakes_of(tmp_path / "loan_draft.yaml", "\n".join(lines))
     assert 2 < len(found) < 20
-    assert found[-1].message == "holds more mistakes than are told at once"
+    assert found[-1].message == "holds more mistakes than are said at once"
     found = mistakes_of(tmp_path / "loan_draft.yaml", "\n".join(lines[-60:]))
-    assert len(found) == trap.REPAIRS + 1
+    assert len(found) == yaml_reader.REPAIRS + 1
 
 
 def _indent(line: str) -> int:

@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from kiva_relay import errors
-from kiva_relay.config import shipped
+from kiva_relay.config import shipped, yaml_reader
+from kiva_relay.config.mistake_report import MistakeReport
 from kiva_relay.errors import ConfigurationError
-from kiva_relay.mapping import document, engine, expression, function, lookup, trap
+from kiva_relay.mapping import document, engine, expression, function, lookup
 from kiva_relay.mapping.expression import Wrong
 from kiva_relay.mapping.function import Refused, Run
-from kiva_relay.mapping.tree import MistakeReport
 from testbed.rig import mapping_file
 
 ESCAPES = [
@@ -217,5 +217,5 @@ def test_any_bytes_are_a_file_or_a_mistake(tmp_path: Path, data: bytes) -> None:
     file = tmp_path / "x.yaml"
     file.write_bytes(data)
     report = MistakeReport(file)
-    assert trap.read(file, report) is not None or report.mistakes
+    assert yaml_reader.read(file, report) is not None or report.mistakes
     document.read(file, folders=[tmp_path], parameters={})

@@ -12,15 +12,15 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 
-import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kiva_relay import errors, log, meter
 from kiva_relay.capture.pace import Pace
 from kiva_relay.clock import Clock
-from kiva_relay.outbox import binding, watermark
+from kiva_relay.outbox import meta, watermark
 from kiva_relay.outbox.database import Outbox
+from kiva_relay.outbox.heartbeat import StreamHealth
 from kiva_relay.outbox.watermark import Watermark
 from kiva_relay.source import position, slot
 from kiva_relay.source.mis import Mis
@@ -31,31 +31,16 @@ from kiva_relay.source.route import Routed
 from kiva_relay.source.stream import Stream
 from kiva_relay.source.watch import Followed
 
-MUCH_KEPT = 1 << 30
-"""Bytes that the MIS keeps for the slot from which on a person should know."""
-
 SPAN = 600.0
 """Seconds over which reading by the stream keeps to `mis.max_load`: within them it may run ahead, so as not to wait."""
 
 _CONFIRM_EVERY = 1.0
-_NAME = "replication"
 
 _log = log.get("follow")
 
 
 class NoStream(errors.UsageError):
     """`mis.watch` is replication, and the MIS has no stream for us."""
-
-
-@dataclass(frozen=True)
-class StreamHealth:
-    """How it is with the stream: followed now, or why not; what the MIS keeps for it. `made`: somebody wants it."""
-
-    live: bool = False
-    made: bool = False
-    why: str = ""
-    kept: int | None = None
-    wal_status: str = ""
 
 
 @dataclass(frozen=True)
@@ -254,7 +239,7 @@ class StreamFollower:
         if stored is not None:
             with self._outbox.begin() as tx:
                 self._scan_anew(tx, marks)
-                binding.remove(tx, _NAME)
+                meta.SLOT_POSITION.remove(tx)
         self._stands(found, live=False, why=lacks, had_one=stored is not None)
 
     def _stands(self, found: slot.SlotFacts | None, *, live: bool, why: str = "", had_one: bool = False) -> None:
@@ -280,9 +265,8 @@ class StreamFollower:
 
     def _stored(self, tx: Connection) -> int | None:
         """How far this slot was read, durably."""
-        text = binding.get(tx, _NAME)
-        told = {} if text is None else orjson.loads(text)
-        return int(told["place"]) if told.get("slot") == self._name else None
+        stored = meta.SLOT_POSITION.get(tx)
+        return stored.place if stored is not None and stored.slot == self._name else None
 
     def _store(self, tx: Connection, place: int) -> None:
-        binding.put(tx, _NAME, orjson.dumps({"slot": self._name, "place": str(place)}).decode())
+        meta.SLOT_POSITION.put(tx, meta.SlotPosition(self._name, place))

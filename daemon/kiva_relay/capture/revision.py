@@ -8,15 +8,13 @@ word of a mapping may not know what it does to the whole book.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
-import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kiva_relay import log
 from kiva_relay.mapping.document import Document
-from kiva_relay.outbox import binding, hold, scan, table, watermark
+from kiva_relay.outbox import hold, meta, scan, table, watermark
 from kiva_relay.outbox.state import State
 
 MUCH = 0.1
@@ -29,12 +27,12 @@ _log = log.get("capture")
 
 def seen(tx: Connection, document: Document) -> None:
     """A person has seen what this version of a mapping changes, and put it into force."""
-    binding.put(tx, f"seen {document.name}", document.fingerprint)
+    meta.mapping_approved(document.name).put(tx, document.fingerprint)
 
 
 def in_force(tx: Connection, name: str) -> str | None:
     """The text of the mapping that the relay works with; None for one that never ran."""
-    return binding.get(tx, f"text of {name}")
+    return meta.mapping_text(name).get(tx)
 
 
 def notice(tx: Connection, document: Document, *, now: datetime) -> bool:
@@ -43,18 +41,18 @@ def notice(tx: Connection, document: Document, *, now: datetime) -> bool:
     True while a revision is under way.
     """
     name = document.name
-    before = binding.get(tx, f"fingerprint of {name}")
+    before = meta.mapping_fingerprint(name).get(tx)
     if in_force(tx, name) != document.text:
-        binding.put(tx, f"text of {name}", document.text)
+        meta.mapping_text(name).put(tx, document.text)
     if before == document.fingerprint:
-        return binding.get(tx, f"revision of {name}") is not None
-    binding.put(tx, f"fingerprint of {name}", document.fingerprint)
+        return meta.mapping_revision(name).get(tx) is not None
+    meta.mapping_fingerprint(name).put(tx, document.fingerprint)
     if before is None:
         return False
     watermark.read_again(tx, table.captured.c.stream == name, table.captured.c.in_scope)
     _look_for_more(tx, name, now=now)
     # An edit upon an edit is measured against what waited before the first of them.
-    if binding.get(tx, f"revision of {name}") is None:
+    if meta.mapping_revision(name).get(tx) is None:
         _begin(tx, document, now=now)
     return True
 
@@ -63,21 +61,20 @@ def finish(tx: Connection, document: Document, *, now: datetime) -> bool:
     """When everything was looked at again: let go what was kept back, or hold it for a person; false before that."""
     if watermark.to_read_again(tx, document.name, limit=1):
         return False
-    stored = binding.get(tx, f"revision of {document.name}")
-    if stored is None:
+    begun = meta.mapping_revision(document.name).get(tx)
+    if begun is None:
         return True
-    begun = orjson.loads(stored)
-    binding.remove(tx, f"revision of {document.name}")
+    meta.mapping_revision(document.name).remove(tx)
     changed = _changed(tx, document, begun)
-    approved = binding.get(tx, f"seen {document.name}") == document.fingerprint
-    if changed > MUCH * begun["waiting"] and not approved:
-        params = {"mapping": document.name, "changed": changed, "waiting": begun["waiting"]}
+    approved = meta.mapping_approved(document.name).get(tx) == document.fingerprint
+    if changed > MUCH * begun.waiting and not approved:
+        params = {"mapping": document.name, "changed": changed, "waiting": begun.waiting}
         if hold.put(tx, document.resource, "mapping_changes_much", now=now, params=params):
             _log.warning(
                 "An edited mapping changes much of what waits; held",
                 mapping=document.name,
                 changed=changed,
-                waiting=begun["waiting"],
+                waiting=begun.waiting,
             )
     hold.release(tx, hold.STREAM + document.name, by=hold.RELAY, note="looked at", now=now, reason="mapping_examined")
     return True
@@ -90,8 +87,8 @@ def _begin(tx: Connection, document: Document, *, now: datetime) -> None:
         sa.select(sa.func.count(sa.distinct(_columns.identity))).where(*where, _stands(document, period))
     ).scalar_one()
     upto = tx.execute(sa.select(sa.func.max(_columns.id))).scalar() or 0
-    record: dict[str, Any] = {"upto": upto, "waiting": waiting, "period": period, "at": now.isoformat()}
-    binding.put(tx, f"revision of {document.name}", orjson.dumps(record).decode())
+    begun = meta.Revision(upto=upto, waiting=waiting, period=period, at=now)
+    meta.mapping_revision(document.name).put(tx, begun)
     if waiting:
         hold.put(tx, hold.STREAM + document.name, "mapping_examined", now=now, params={"mapping": document.name})
 
@@ -112,19 +109,16 @@ def _stands(document: Document, period: str) -> sa.ColumnElement[bool]:
     return sa.or_(waits, sa.and_(_columns.state == State.DELIVERED.value, _columns.period == period))
 
 
-def _changed(tx: Connection, document: Document, begun: dict[str, Any]) -> int:
+def _changed(tx: Connection, document: Document, begun: meta.Revision) -> int:
     """Identities that waited then, and have another version now, or none."""
-    older = (_columns.stream == document.name, _columns.id <= begun["upto"])
-    at = datetime.fromisoformat(begun["at"])
-    replaced = sa.and_(_columns.state == State.SUPERSEDED.value, _columns.settled_at >= at, _has_body)
+    older = (_columns.stream == document.name, _columns.id <= begun.upto)
+    replaced = sa.and_(_columns.state == State.SUPERSEDED.value, _columns.settled_at >= begun.at, _has_body)
     if document.resource == "repayment":
-        replaced = sa.or_(
-            replaced, sa.and_(_columns.state == State.DELIVERED.value, _columns.period == begun["period"])
-        )
+        replaced = sa.or_(replaced, sa.and_(_columns.state == State.DELIVERED.value, _columns.period == begun.period))
     before = sa.select(_columns.identity).where(*older, replaced)
-    newer = (_columns.stream == document.name, _columns.id > begun["upto"], _columns.identity.in_(before))
+    newer = (_columns.stream == document.name, _columns.id > begun.upto, _columns.identity.in_(before))
     versions = sa.select(sa.func.count(sa.distinct(_columns.identity))).where(*newer)
     gone = sa.select(sa.func.count(sa.distinct(_columns.identity))).where(
-        *older, _columns.state == State.WITHDRAWN.value, _columns.settled_at >= at, _has_body
+        *older, _columns.state == State.WITHDRAWN.value, _columns.settled_at >= begun.at, _has_body
     )
     return int(tx.execute(versions).scalar_one()) + int(tx.execute(gone).scalar_one())

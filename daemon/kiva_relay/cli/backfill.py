@@ -6,7 +6,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, TextIO, cast
 
@@ -18,7 +18,7 @@ from kiva_relay import log
 from kiva_relay.cli import comparison, frame, mappings, scans
 from kiva_relay.config.settings import Settings
 from kiva_relay.errors import UsageError, counted
-from kiva_relay.outbox import binding, mirror, scan, table
+from kiva_relay.outbox import meta, mirror, scan, table
 from kiva_relay.outbox.state import State
 from kiva_relay.resource import refusal
 from kiva_relay.resource.refusal import Refusal
@@ -92,15 +92,12 @@ def _would(settings: Settings, names: Collection[str], *, as_json: bool) -> int:
         try:
             if first_start is not None:
                 with reader.outbox.begin() as tx:
-                    binding.put(tx, "first_start", first_start)
+                    meta.FIRST_START.put(tx, first_start)
             with comparison.progress("reading", 0) as advance:
-
-                def told() -> None:
+                for _ in reader.scan():
                     with reader.outbox.read() as tx:
                         under_way = [one for one in (scan.of(tx, name) for name in names) if one is not None]
                     advance(sum(one.done for one in under_way), sum(one.total for one in under_way))
-
-                reader.capture(told)
             with reader.outbox.read() as tx:
                 tallies = {name: _tally(tx, name, known) for name in names}
                 asked = mirror.last_complete(tx) is not None
@@ -124,12 +121,12 @@ def _elsewhere(settings: Settings, folder: Path) -> Settings:
     return settings.model_copy(update={"outbox": outbox, "kiva": kiva, "delivery": delivery})
 
 
-def _known(settings: Settings) -> tuple[set[tuple[str, str]], str | None]:
+def _known(settings: Settings) -> tuple[set[tuple[str, str]], datetime | None]:
     """What the real outbox owes already or had delivered, by resource and identity; when it first started."""
     with contextlib.suppress(UsageError), frame.outbox(settings) as outbox, outbox.read() as tx:
         columns = table.entry.c
         rows = tx.execute(sa.select(columns.resource, columns.identity).distinct())
-        return {(row.resource, row.identity) for row in rows}, binding.get(tx, "first_start")
+        return {(row.resource, row.identity) for row in rows}, meta.FIRST_START.get(tx)
     return set(), None
 
 

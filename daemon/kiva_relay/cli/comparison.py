@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import rich.progress
 
-from kiva_relay.capture import owed
+from kiva_relay.capture.context import mapper_context
 from kiva_relay.cli import frame, mappings
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
@@ -47,7 +47,9 @@ def context(settings: Settings, *, quiet: bool = False) -> mapper.Context:
         if not quiet:
             frame.notice(f"Kiva's lists are not known: {error}")
     today = now.astimezone(ZoneInfo(settings.mis.timezone)).date()
-    return owed.context(settings, lists=lists, today=today, cutoff=window.report(settings, now).cutoff, photos="sha256")
+    return mapper_context(
+        settings, lists=lists, today=today, cutoff=window.report(settings, now).cutoff, photos="sha256"
+    )
 
 
 def compare(settings: Settings, old: Document, new: Document, mis: Mis | None = None) -> Compared:

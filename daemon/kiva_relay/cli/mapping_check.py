@@ -68,7 +68,7 @@ def _live(settings: Settings, found: Sequence[Document], known: Sequence[Mistake
 
 
 def _answered(mapping: Document) -> bool:
-    """Whether the configuration says all that the mapping asks for; what it does not say is told once for all files."""
+    """Whether the configuration says all that the mapping asks for; what is missing is said once for all files."""
     return all(parameter.name in mapping.stream.parameters for parameter in mapping.parameters)
 
 

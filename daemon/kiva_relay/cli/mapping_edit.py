@@ -175,7 +175,7 @@ def _keep(copy: Path, draft: Path) -> None:
 
 
 def _put(copy: Path, target: Path, *, like: Path) -> None:
-    """In one step: a reader sees the old file or the new one, whole, whatever happens to the machine."""
+    """In one step: a reader sees the old file or the new one, complete, whatever happens to the machine."""
     stat = like.stat()
     copy.chmod(stat.st_mode & 0o7777)
     with contextlib.suppress(PermissionError):

@@ -21,7 +21,7 @@ from kiva_relay.source.mis import Mis
 
 
 def load(settings: Settings) -> list[Document]:
-    """All mappings; a parameter that is missing is told with the choices that the database knows.
+    """All mappings; a missing parameter is named with the choices that the database knows.
 
     Raises:
         ConfigurationError: all mistakes of all files.

@@ -4,6 +4,8 @@ Signals: SIGTERM and SIGINT end it after the answer under way, a second one at o
 """
 
 import signal
+import threading
+from queue import SimpleQueue
 from types import FrameType
 from typing import Annotated
 
@@ -72,14 +74,22 @@ def _read_secrets(settings: Settings) -> None:
 
 
 def _obey_signals(daemon: relay.Relay) -> None:
+    """A signal interrupts the main thread anywhere, perhaps where it holds the lock of an event: it only queues."""
+    asked: SimpleQueue[threading.Event] = SimpleQueue()
+
+    def obey() -> None:
+        while True:
+            asked.get().set()
+
     def stop(_number: int, _frame: FrameType | None) -> None:
-        daemon.stop.set()
+        asked.put(daemon.stop)
         for number in _STOPPING:
             signal.signal(number, signal.SIG_DFL)
 
     def reload(_number: int, _frame: FrameType | None) -> None:
-        daemon.reload_asked.set()
+        asked.put(daemon.reload_asked)
 
+    threading.Thread(target=obey, name="signals", daemon=True).start()
     for number in _STOPPING:
         signal.signal(number, stop)
     signal.signal(signal.SIGHUP, reload)
@@ -99,7 +109,7 @@ def _once(daemon: relay.Relay, *, strict: bool) -> int:
         f" · delivered in all {counts.get(State.DELIVERED, 0):,} · due now {summary.due:,}"
     )
     for held in holds:
-        frame.verdict("HELD", f"{held.what}: {held.sentence}")
+        frame.verdict("HELD", f"{held.what}: {held.why.words}")
     if waiting_person or holds:
         found = {"entry": waiting_person, "hold": len(holds)}
         need = " and ".join(errors.counted(number, noun) for noun, number in found.items() if number)

@@ -19,8 +19,6 @@ from kiva_relay.delivery import backoff
 from kiva_relay.outbox import hold, table
 from kiva_relay.resource.kind import RESOURCES
 
-MOST_DOUBTS = 3
-MOST_REFUSALS = 10
 _SAID_AGAIN_AFTER = timedelta(hours=1)
 
 _log = log.get("delivery")

@@ -94,7 +94,7 @@ def retry_after(value: str | None, *, now: datetime) -> timedelta | None:
     """`Retry-After` (RFC 9110, 10.2.3): seconds or a date; at most six hours; None when absent or unreadable."""
     if value is None:
         return None
-    if value.strip().isdigit():
+    if value.strip().isdecimal():
         return min(timedelta(seconds=int(value.strip()[:9])), _LONGEST_RETRY_AFTER)
     try:
         moment = email.utils.parsedate_to_datetime(value)

@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from kiva_relay import errors
+from kiva_relay.config import yaml_reader
+from kiva_relay.config.mistake_report import MistakeReport
+from kiva_relay.config.yaml_tree import YamlTree
 from kiva_relay.errors import ConfigurationError, Mistake
-from kiva_relay.mapping import expression, live, lookup, trap
+from kiva_relay.mapping import expression, live, lookup, rewrite
 from kiva_relay.mapping.field_reader import FieldReader
 from kiva_relay.mapping.live import verify
 from kiva_relay.mapping.plan import Document, Parameter
 from kiva_relay.mapping.scope import Scope
 from kiva_relay.mapping.source_reader import SourceReader
-from kiva_relay.mapping.tree import MappingTree, MistakeReport
 from kiva_relay.resource.kind import RESOURCES
 from kiva_relay.source.stream import Relation
 
@@ -104,8 +106,8 @@ def read(
 
     A mapping is called like its file, unless `name` says otherwise: an edited copy of it.
     """
-    report = MistakeReport(file)
-    found = trap.read(file, report)
+    report = MistakeReport(file, rewrite.MAPPING)
+    found = yaml_reader.read(file, report)
     mapping = None
     if found is not None:
         mapping = _Reader(file, found, report, folders=folders, values=parameters, name=name or _name(file)).mapping()
@@ -121,7 +123,7 @@ class _Reader:
     """One file on its way to a mapping."""
 
     file: Path
-    found: MappingTree
+    found: YamlTree
     report: MistakeReport
     folders: Sequence[Path]
     values: Values[str, Any]
@@ -129,7 +131,8 @@ class _Reader:
 
     def mapping(self) -> Document | None:
         if self.found.kind != "map":
-            self.report.add(self.found, self.file.name, f"expected a mapping, found a {self.found.kind}")
+            found = "the file is empty" if self.found.null else f"expected a mapping, found a {self.found.kind}"
+            self.report.add(self.found, self.file.name, found)
             return None
         fields = FieldReader(self.report)
         source = SourceReader(self.report, fields, self.values)
@@ -199,7 +202,7 @@ class _Reader:
             return None
         return value.text
 
-    def _section(self, key: str, *, required: bool = False) -> MappingTree | None:
+    def _section(self, key: str, *, required: bool = False) -> YamlTree | None:
         value = self.found.get(key)
         if value is None or value.null:
             if required:
@@ -244,9 +247,7 @@ class _Reader:
             names.append(item.text)
         return tuple(names)
 
-    def _required(
-        self, resource: str, plans: Values[str, Any], left: tuple[str, ...], body: MappingTree | None
-    ) -> None:
+    def _required(self, resource: str, plans: Values[str, Any], left: tuple[str, ...], body: YamlTree | None) -> None:
         for field in RESOURCES[resource].fields:
             missing = field.required and field.name not in plans and body is not None
             # A field with a mistake of its own is not missing as well.
@@ -254,7 +255,7 @@ class _Reader:
                 where = "the coordinator cannot add it" if field.name in left else "is missing"
                 self.report.add(body, f"fields.{field.name}", f"{where}: {field.doc}")
 
-    def _marked(self, resource: str, where: str, origin: MappingTree) -> None:
+    def _marked(self, resource: str, where: str, origin: YamlTree) -> None:
         # Staff write about borrowers in notes: only those that somebody marked may leave the institution.
         if resource == "journal" and "like '" not in where.lower():
             message = "every note would be sent to Kiva, internal remarks about borrowers too"
@@ -287,7 +288,7 @@ class _Reader:
 
 
 def _fingerprint(
-    found: MappingTree,
+    found: YamlTree,
     declared: tuple[Parameter, ...],
     values: Values[str, object],
     tables: Values[str, lookup.LookupTable],
@@ -302,7 +303,7 @@ def _fingerprint(
     return f"{FORMAT}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
-def _meant(found: MappingTree) -> Any:
+def _meant(found: YamlTree) -> Any:
     if found.kind == "map":
         return {name.text: _meant(value) for name, value in found.entries}
     return [_meant(item) for item in found.items] if found.kind == "list" else [found.type, found.text]

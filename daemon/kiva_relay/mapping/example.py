@@ -13,11 +13,13 @@ from typing import Any
 
 import orjson
 
+from kiva_relay.config import yaml_reader, yaml_tree
+from kiva_relay.config.mistake_report import MistakeReport
+from kiva_relay.config.yaml_tree import YamlTree
 from kiva_relay.errors import ConfigurationError, Mistake
-from kiva_relay.mapping import mapper, trap, tree
+from kiva_relay.mapping import mapper
 from kiva_relay.mapping.lookup import Lists
 from kiva_relay.mapping.plan import Document
-from kiva_relay.mapping.tree import MappingTree, MistakeReport
 from kiva_relay.resource.kind import CheckFacts
 from kiva_relay.resource.refusal import Refusal
 from kiva_relay.source.reader import Content
@@ -60,15 +62,15 @@ def run(mapping: Document, *, file: Path | None = None) -> list[ExampleResult]:
     if not file.is_file():
         return []
     found = tree_of(file)
-    shared = {name.text: tree.plain(value) for name, value in found.entries if name.text != "examples"}
+    shared = {name.text: yaml_tree.plain(value) for name, value in found.entries if name.text != "examples"}
     examples = found.get("examples")
     return [outcome(mapping, shared, example) for example in (examples.items if examples else ())]
 
 
-def tree_of(file: Path) -> MappingTree:
+def tree_of(file: Path) -> YamlTree:
     """The file of examples as a tree; raises ConfigurationError with all its mistakes."""
     report = MistakeReport(file)
-    found = trap.read(file, report)
+    found = yaml_reader.read(file, report)
     if found is not None and found.kind != "map":
         report.add(found, file.name, "expected `rows:` and `examples:`")
     for name, _ in found.entries if found is not None else ():
@@ -86,17 +88,17 @@ def tree_of(file: Path) -> MappingTree:
     return found
 
 
-def mapped(mapping: Document, shared: Mapping[str, Any], example: MappingTree) -> mapper.Mapped:
+def mapped(mapping: Document, shared: Mapping[str, Any], example: YamlTree) -> mapper.Mapped:
     """What comes of an example's rows; `shared` is what applies to all of the file."""
-    mine: dict[str, Any] = tree.plain(example)
+    mine: dict[str, Any] = yaml_tree.plain(example)
     own: dict[str, Any] = {key: mine[key] for key in ("today", "cutoff", "lists") if key in mine}
     content = _content(mapping, shared.get("rows") or {}, mine.get("rows") or {})
     return mapper.apply(mapping, content, context=_context({**shared, **own}))
 
 
-def outcome(mapping: Document, shared: Mapping[str, Any], example: MappingTree) -> ExampleResult:
+def outcome(mapping: Document, shared: Mapping[str, Any], example: YamlTree) -> ExampleResult:
     """Run one example."""
-    mine: dict[str, Any] = tree.plain(example)
+    mine: dict[str, Any] = yaml_tree.plain(example)
     came = mapped(mapping, shared, example)
     expected = {key: mine[key] for key in EXPECTATIONS if key in mine}
     for key in ("refused", "warnings"):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
+from kiva_relay.config import yaml_tree
 from kiva_relay.errors import Mistake, counted
-from kiva_relay.mapping import book, mapper, tree
+from kiva_relay.mapping import book, mapper
 from kiva_relay.mapping.mapper import Context
 from kiva_relay.mapping.plan import Column, Document
 from kiva_relay.resource import refusal
@@ -53,7 +54,7 @@ def look(mapping: Document, mis: book.BookDatabase, *, context: Context, sample:
         *_relations(mapping, several, lacking, scope),
         *_told(mapping, told, scope),
     ]
-    lines = tree.lines(mapping.text)
+    lines = yaml_tree.lines(mapping.text)
     return [mistake.quoting(lines) for mistake in found]
 
 

@@ -44,7 +44,6 @@ class EntryVerdict:
     due_at: datetime | None = None
     batch_cap: int | None = None
     reason: str | None = None
-    no_repeat: bool = False
 
 
 @dataclass(frozen=True)

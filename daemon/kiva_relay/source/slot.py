@@ -19,6 +19,9 @@ from kiva_relay.source.stream import Stream
 KEEP = "10GB"
 """What `watch setup` advises for max_slot_wal_keep_size: less than this the server keeps for a relay that is away."""
 
+MUCH_KEPT = 1 << 30
+"""Bytes that the server keeps for the slot from which on a person should know."""
+
 SETUP = "kiva-relay watch setup"
 
 _LONGEST = 63
@@ -166,6 +169,11 @@ def facts(cx: sa.Connection, dialect: Dialect, called: str, tables: Sequence[str
         tables=found,
         others=tuple(one for one in published if one not in known),
     )
+
+
+def is_much(kept: int | None, wal_status: str) -> bool:
+    """Does what the server keeps for the slot endanger its disk, or the slot?"""
+    return wal_status == "unreserved" or (kept or 0) > MUCH_KEPT
 
 
 def lacks(found: SlotFacts) -> str:
