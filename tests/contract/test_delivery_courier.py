@@ -52,7 +52,7 @@ class Bench:
 
     def owe(self, identity: str = LOAN, resource: str = "loan_draft", **changes: Any) -> Entry:
         more = {"period": "2026-11"} if resource == "repayment" else {}
-        values = {"stream": resource, "resource": resource, "due_at": self.clock.now()} | more | changes
+        values: dict[str, Any] = {"stream": resource, "resource": resource, "due_at": self.clock.now()} | more | changes
         with self.outbox.begin() as tx:
             entry = store.owe(tx, outboxes.owed(identity, **values), now=self.clock.now())
         assert entry is not None
