@@ -22,7 +22,7 @@ test-long: $(DEV)  ## Run the tests that take minutes
 	$(PYTHON) -m pytest -n 2 --dist worksteal -m long --timeout 900 $(ARGS)
 
 test-night: $(DEV)  ## Run what takes hours: a long torture, simulation and workload, 200 mutants, every Python that is found
-	.ci/night $(ARGS)
+	.ci/night
 
 check: $(DEV)  ## Look at the style, the types and the direction of imports
 	$(PYTHON) -m ruff check .
