@@ -13,7 +13,7 @@ import pytest
 
 from kiva_relay.capture import revision
 from kiva_relay.config import shipped
-from kiva_relay.mapping.book import KINDS
+from kiva_relay.mapping.difference import KINDS
 from kiva_relay.outbox import hold
 from kiva_relay.outbox.meta import ReloadResult
 from kiva_relay.service import reload

@@ -24,7 +24,6 @@ from kiva_relay.source.mis import Mis
 LOST_ROWS = 2
 """Rows missing at a table's end that look like a restored backup; one is somebody's correction."""
 
-
 _log = log.get("capture")
 
 

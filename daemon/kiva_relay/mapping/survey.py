@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from kiva_relay.config import yaml_tree
 from kiva_relay.errors import Mistake, counted
-from kiva_relay.mapping import book, mapper
+from kiva_relay.mapping import book, difference, mapper
 from kiva_relay.mapping.mapper import Context
 from kiva_relay.mapping.plan import Column, Document
 from kiva_relay.resource import refusal
@@ -46,7 +46,7 @@ def look(mapping: Document, mis: book.BookDatabase, *, context: Context, sample:
                 several[reason.field] += reason.code == "relation_not_unique"
                 lacking[reason.field] += reason.code == "relation_missing"
                 if reason.code not in _SAID:
-                    kind = (reason.code, reason.params.get("value", ""), _without_numbers(reason.field))
+                    kind = (reason.code, reason.params.get("value", ""), difference.without_numbers(reason.field))
                     told.setdefault(kind, []).append((mapped.loan_id, reason))
     scope = f"{counted(rows, 'row')} in scope" if rows < sample else f"the first {sample:,} rows in scope"
     found = [
@@ -121,11 +121,7 @@ def _places(mapping: Document) -> dict[str, tuple[int, int]]:
     """Where each field stands: its own column, or one that a part of it reads."""
     found: dict[str, tuple[int, int]] = {}
     for column in mapping.columns:
-        path = _without_numbers(column.path).replace(".do.", ".")
+        path = difference.without_numbers(column.path).replace(".do.", ".")
         for known in (path, path.rpartition(".")[0]):
             found.setdefault(known, (column.line, column.column))
     return found
-
-
-def _without_numbers(path: str) -> str:
-    return "".join(part.partition("]")[2] if number else part for number, part in enumerate(path.split("[")))
