@@ -32,7 +32,7 @@ from kiva_relay.source.reader import Content
 from kiva_relay.source.stream import Stream
 
 
-class Outcome(StrEnum):
+class TrialOutcome(StrEnum):
     """What a backfill would make of a row."""
 
     OWED = "owed"  # it would be sent
@@ -51,7 +51,7 @@ class TrialRow:
     key: str
     mapped: Mapped
     decision: Decision
-    outcome: Outcome
+    outcome: TrialOutcome
 
     @property
     def loan(self) -> str:
@@ -148,18 +148,18 @@ class Trial:
         return None if first == row.key else first
 
 
-def outcome(decision: Decision, known: Collection[tuple[str, str]]) -> Outcome:
+def outcome(decision: Decision, known: Collection[tuple[str, str]]) -> TrialOutcome:
     """What would become of a row. `known` are the resources and identities of which the outbox has an entry."""
     result = decision.owed
     if result is None:
-        return Outcome.OLDER if decision.captured.baselined else Outcome.NOTHING
+        return TrialOutcome.OLDER if decision.captured.baselined else TrialOutcome.NOTHING
     if (result.resource, result.identity) in known:
-        return Outcome.KNOWN
+        return TrialOutcome.KNOWN
     if result.adopted is not None:
-        return Outcome.AT_KIVA
+        return TrialOutcome.AT_KIVA
     if result.refusals:
-        return Outcome.REFUSED
-    return Outcome.OWED if result.waits is None else Outcome.WAITING
+        return TrialOutcome.REFUSED
+    return TrialOutcome.OWED if result.waits is None else TrialOutcome.WAITING
 
 
 def _willing(look: CaptureContext, row: MappedKey, claim: KeyFacts) -> KeyFacts:
@@ -174,7 +174,7 @@ def _willing(look: CaptureContext, row: MappedKey, claim: KeyFacts) -> KeyFacts:
 
 
 @dataclass(frozen=True)
-class Reason:
+class TrialReason:
     """One kind of refusal or warning; `about` is the value that was not understood, or the place in the body."""
 
     code: str
@@ -185,10 +185,10 @@ class Reason:
 class Tally:
     """What became of the rows of one mapping or resource. Reasons and warnings name the loans that they concern."""
 
-    outcomes: Counter[Outcome] = field(default_factory=Counter)
-    reasons: dict[Reason, list[str]] = field(default_factory=lambda: defaultdict(list))
-    warnings: dict[Reason, list[str]] = field(default_factory=lambda: defaultdict(list))
-    examples: dict[Reason, Refusal] = field(default_factory=dict)
+    outcomes: Counter[TrialOutcome] = field(default_factory=Counter)
+    reasons: dict[TrialReason, list[str]] = field(default_factory=lambda: defaultdict(list))
+    warnings: dict[TrialReason, list[str]] = field(default_factory=lambda: defaultdict(list))
+    examples: dict[TrialReason, Refusal] = field(default_factory=dict)
     filled: Counter[str] = field(default_factory=Counter)
     """How many of the bodies that would be sent have each field."""
 
@@ -201,22 +201,22 @@ class Tally:
         """Count a page."""
         for row in page.rows:
             self.outcomes[row.outcome] += 1
-            if row.outcome is Outcome.REFUSED:
+            if row.outcome is TrialOutcome.REFUSED:
                 for refusal in row.refusals:
                     about = refusal.params.get("value") or difference.without_numbers(refusal.field)
-                    self._note(self.reasons, Reason(refusal.code, about), refusal, row.loan)
-            elif row.outcome is Outcome.OWED and row.mapped.body is not None:
+                    self._note(self.reasons, TrialReason(refusal.code, about), refusal, row.loan)
+            elif row.outcome is TrialOutcome.OWED and row.mapped.body is not None:
                 self.filled.update(row.mapped.body.keys())
                 for warning in row.mapped.warnings:
-                    reason = Reason(warning.code, difference.without_numbers(warning.field))
+                    reason = TrialReason(warning.code, difference.without_numbers(warning.field))
                     self._note(self.warnings, reason, warning, row.loan)
 
     @staticmethod
-    def by_number(found: Mapping[Reason, list[str]]) -> list[tuple[Reason, list[str]]]:
+    def by_number(found: Mapping[TrialReason, list[str]]) -> list[tuple[TrialReason, list[str]]]:
         """Reasons or warnings, those that concern most loans first."""
         return sorted(found.items(), key=lambda one: -len(one[1]))
 
-    def _note(self, found: dict[Reason, list[str]], reason: Reason, example: Refusal, loan: str) -> None:
+    def _note(self, found: dict[TrialReason, list[str]], reason: TrialReason, example: Refusal, loan: str) -> None:
         """A loan counts once for each reason, however many of its rows have it."""
         if loan not in found[reason][-1:]:
             found[reason].append(loan)

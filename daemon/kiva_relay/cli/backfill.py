@@ -16,7 +16,7 @@ from kiva_relay import log
 from kiva_relay.capture import trial
 from kiva_relay.capture.context import CaptureContext
 from kiva_relay.capture.pace import Pace
-from kiva_relay.capture.trial import Outcome, Tally
+from kiva_relay.capture.trial import Tally, TrialOutcome
 from kiva_relay.cli import comparison, frame, mappings, scans
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
@@ -34,16 +34,16 @@ _REASONS = 12
 _SAVED_FOR = 20.0
 """Seconds of the MIS's time that may be saved up, as the daemon does."""
 
-_WORDS: Mapping[Outcome, str] = {
-    Outcome.OWED: "would be owed",
-    Outcome.AT_KIVA: "at Kiva already, under the same loan id: adopted, not sent",
-    Outcome.OLDER: "older than `since`: posted by hand, stay so",
-    Outcome.KNOWN: "in the outbox already",
-    Outcome.WAITING: "would wait: not complete yet, or their loan is not at Kiva",
-    Outcome.NOTHING: "nothing owed: Kiva expects no report of these loans now",
-    Outcome.REFUSED: "would be refused:",
+_WORDS: Mapping[TrialOutcome, str] = {
+    TrialOutcome.OWED: "would be owed",
+    TrialOutcome.AT_KIVA: "at Kiva already, under the same loan id: adopted, not sent",
+    TrialOutcome.OLDER: "older than `since`: posted by hand, stay so",
+    TrialOutcome.KNOWN: "in the outbox already",
+    TrialOutcome.WAITING: "would wait: not complete yet, or their loan is not at Kiva",
+    TrialOutcome.NOTHING: "nothing owed: Kiva expects no report of these loans now",
+    TrialOutcome.REFUSED: "would be refused:",
 }
-_ALWAYS_SAID = (Outcome.OWED, Outcome.AT_KIVA, Outcome.OLDER)
+_ALWAYS_SAID = (TrialOutcome.OWED, TrialOutcome.AT_KIVA, TrialOutcome.OLDER)
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be owed. Nothing is written or sent.")]
 
@@ -184,4 +184,8 @@ def _json(tally: Tally) -> dict[str, object]:
         }
         for reason, loans in tally.by_number(tally.reasons)
     ]
-    return {"rows": tally.rows, **{outcome.value: tally.outcomes[outcome] for outcome in Outcome}, "reasons": reasons}
+    return {
+        "rows": tally.rows,
+        **{outcome.value: tally.outcomes[outcome] for outcome in TrialOutcome},
+        "reasons": reasons,
+    }

@@ -14,7 +14,7 @@ import typer
 
 from kiva_relay import log
 from kiva_relay.capture import trial
-from kiva_relay.capture.trial import Outcome, Tally, TrialPage
+from kiva_relay.capture.trial import Tally, TrialOutcome, TrialPage
 from kiva_relay.cli import comparison, frame, mappings
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.secret import Secret
@@ -67,7 +67,7 @@ def command(
         if out is None:
             frame.say()
             frame.say("  Every body: kiva-relay rehearse --out DIR   (contains names; delete it afterwards)")
-    return 1 if any(tally.outcomes[Outcome.REFUSED] for tally in tallies.values()) else 0
+    return 1 if any(tally.outcomes[TrialOutcome.REFUSED] for tally in tallies.values()) else 0
 
 
 # ---------------------------------------------------------------- mapping
@@ -105,7 +105,7 @@ def _prepare(out: Path) -> None:
 
 def _write(out: Path, name: str, page: TrialPage) -> None:
     for row in page.rows:
-        if row.outcome is not Outcome.OWED or row.mapped.body is None:
+        if row.outcome is not TrialOutcome.OWED or row.mapped.body is None:
             continue
         safe = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in row.key)
         handle = os.open(out / f"{name}-{safe}.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -195,7 +195,9 @@ def _everything(settings: Settings) -> Settings:
 
 
 def _show(name: str, tally: Tally, taken: Mapping[str, int]) -> None:
-    good, refused, waiting = (tally.outcomes[one] for one in (Outcome.OWED, Outcome.REFUSED, Outcome.WAITING))
+    good, refused, waiting = (
+        tally.outcomes[one] for one in (TrialOutcome.OWED, TrialOutcome.REFUSED, TrialOutcome.WAITING)
+    )
     frame.say()
     if name == "repayment":
         frame.say(
@@ -232,7 +234,7 @@ def _some(loans: Sequence[str]) -> str:
 
 def _full(name: str, tally: Tally) -> Iterator[str]:
     """How full the drafts are: what is always there, and what only sometimes."""
-    good = tally.outcomes[Outcome.OWED]
+    good = tally.outcomes[TrialOutcome.OWED]
     if name != "loan_draft" or not good:
         return
     share = {each.name: round(_ALWAYS * tally.filled[each.name] / good) for each in RESOURCES[name].fields}
@@ -246,9 +248,9 @@ def _full(name: str, tally: Tally) -> Iterator[str]:
 def _json(tally: Tally, taken: Mapping[str, int]) -> dict[str, Any]:
     return {
         "in_scope": tally.rows,
-        "good": tally.outcomes[Outcome.OWED],
-        "refused": tally.outcomes[Outcome.REFUSED],
-        "waiting": tally.outcomes[Outcome.WAITING],
+        "good": tally.outcomes[TrialOutcome.OWED],
+        "refused": tally.outcomes[TrialOutcome.REFUSED],
+        "waiting": tally.outcomes[TrialOutcome.WAITING],
         "in_the_stand_in": dict(taken),
         "reasons": [
             {
