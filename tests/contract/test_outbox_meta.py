@@ -34,6 +34,7 @@ FACTS: list[tuple[meta.Fact[Any], Any, str | None]] = [
     (meta.mapping_approved("journal"), "1:abd", "1:abd"),
     (meta.mapping_revision("journal"), meta.Revision(upto=8, waiting=2, period="2026-11", at=NOW), None),
     (meta.habits("journal"), {"new": {"of": 3, "filled": {"a": 2}, "last": {"8": ["a"]}}}, None),
+    (meta.TURNS, ["journal", "repayment"], '["journal","repayment"]'),
     (meta.RELOAD_WANTED, "now", "now"),
     (meta.RELOAD_RESULT, meta.ReloadResult(NOW, ok=True, text="in force", asked="now"), None),
 ]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kiva_relay import errors
-from kiva_relay.config import shipped, yaml_reader
+from kiva_relay.config import mistake_report, shipped
 from kiva_relay.errors import Mistake
 from kiva_relay.mapping import document
 
@@ -128,7 +128,7 @@ def test_a_long_file_full_of_mistakes_is_not_read_over_and_over(tmp_path: Path) 
     assert 2 < len(found) < 20
     assert found[-1].message == "holds more mistakes than are said at once"
     found = mistakes_of(tmp_path / "loan_draft.yaml", "\n".join(lines[-60:]))
-    assert len(found) == yaml_reader.REPAIRS + 1
+    assert len(found) == mistake_report.LIMIT + 1
 
 
 def _indent(line: str) -> int:

@@ -245,6 +245,15 @@ def test_a_time_of_day_needs_no_quotes(tmp_path: Path, indent: str) -> None:
     assert f"{read.repayments.opens_on.at:%H:%M}" == "06:00"
 
 
+def test_everything_else_gets_the_parsers_words_and_the_line(tmp_path: Path) -> None:
+    text = configuration.WRITTEN.replace("client_id: abc", "client_id: a\x07bc")
+    mistake = only(configuration.write(tmp_path, text=text))
+    assert (mistake.line, mistake.message) == (4, "is no YAML: special characters are not allowed")
+    mistake = only(configuration.write(tmp_path, "parameters: {a: %x}\n"))
+    assert (mistake.line, mistake.column) == (12, 17)
+    assert "found character '%' that cannot start any token" in mistake.message
+
+
 BOMBS = {
     "laughs": "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\n",
     "loop": "a: &a [*a]\n",
@@ -257,6 +266,13 @@ BOMBS = {
     "maps": "".join(f"{' ' * number}a:\n" for number in range(600)),
     "wide": f"a: [{'x,' * 60_000}]",
     "keys": "".join(f"k{number}: v\n" for number in range(18_000)),
+    "tabs": "\ta: b\n" * 30_000,
+    "foreign blanks": f"a:{NBSP}b\n" * 30_000,
+    "a line of foreign blanks": f"a: {NBSP * 80_000}b",
+    "a line of blanks": f"a:{' ' * 200_000}\tb",
+    "a line of quotes": "a: " + '"\\' * 100_000,
+    "dashes": "a:\n" + "– b\n" * 30_000,
+    "colons": "a: b: c\n" * 20_000,
     "huge": "a: " + "x" * 1_000_000,
     "number": "partner_id: " + "9" * 10_000,
     "object": "!!python/object/apply:os.system [id]",

@@ -48,7 +48,7 @@ def became_another(seen: Captured | None, mapped: Mapped, sent: Entry | None) ->
 
 
 def former(seen: Captured | None, mapped: Mapped, sent: Entry | None) -> Captured | None:
-    """The row that had this number before, when Kiva may have something of it; of a position nobody can tell."""
+    """The row that had this number before, when Kiva may have something of it; of a position nobody knows."""
     if seen is None or not became_another(seen, mapped, sent):
         return None
     surely_nothing = RESOURCES[seen.resource].create_once and not seen.baselined and sent is None

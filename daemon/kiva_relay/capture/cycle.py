@@ -21,7 +21,7 @@ from kiva_relay.clock import Clock
 from kiva_relay.config import settings as config
 from kiva_relay.mapping import lookup
 from kiva_relay.mapping.document import Document
-from kiva_relay.outbox import watermark
+from kiva_relay.outbox import turn, watermark
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.watermark import Watermark
 from kiva_relay.resource import window
@@ -149,6 +149,19 @@ class Capture:
             self._following.settle()
         return captured + self._beyond_the_poll(cycle, report)
 
+    def _in_turn(self, cycle: Cycle) -> list[str]:
+        """The streams of a cycle that can be read, the one that was looked at longest ago first."""
+        with self._outbox.read() as tx:
+            return turn.order(tx, [name for name in cycle.next if name not in self._fit.stopped])
+
+    def _takes_its_turn(self, name: str) -> None:
+        """A stream has something to read; after a restart in the middle of it the next one comes first."""
+        with self._outbox.read() as tx:
+            was_last = turn.is_last(tx, name)
+        if not was_last:
+            with self._outbox.begin() as tx:
+                turn.take(tx, name)
+
     def follow(self) -> int:
         """Capture what the MIS's stream brought; how many keys were new or different.
 
@@ -247,10 +260,9 @@ class Capture:
                 if name not in changed:
                     watermark.advance(tx, move.mark, move.w, mode=move.mode, now=self._clock.now())
         captured = 0
-        for name in changed:
-            if name in self._fit.stopped:
-                continue
+        for name in [name for name in self._in_turn(cycle) if name in changed]:
             with self._apart(name):
+                self._takes_its_turn(name)
                 *before, last = page.of(self._documents[name], cycle.keys[name], "poll")
                 captured += self._capture(before, report)
                 captured += self._pages.capture(last, report, then=moves.get(name)).changed
@@ -259,9 +271,7 @@ class Capture:
     def _beyond_the_poll(self, cycle: Cycle, report: window.RepaymentReport) -> int:
         """Stream by stream: keys to look at again, and some pages of the backfill or sweep."""
         captured = 0
-        for name in cycle.next:
-            if name in self._fit.stopped:
-                continue
+        for name in self._in_turn(cycle):
             with self._apart(name):
                 captured += self._look_again(self._documents[name], report)
                 captured += self._scan(self._documents[name], report)
@@ -271,6 +281,8 @@ class Capture:
         """Keys whose answer may differ although no row of theirs changed."""
         with self._outbox.read() as tx:
             keys = watermark.to_read_again(tx, document.name, limit=page.SIZE * _PAGES_A_CYCLE)
+        if keys:
+            self._takes_its_turn(document.name)
         origin: Origin = "report" if document.resource == "repayment" else "poll"
         captured = self._capture(page.of(document, keys, origin), report)
         if document.name in self._revised:
@@ -286,6 +298,7 @@ class Capture:
             mark = self._marks()[document.name]
             if mark.scan is None or self._stop.is_set():
                 break
+            self._takes_its_turn(document.name)
             step = self._scanning.next(document, mark, limit=page.SIZE)
             result = self._pages.capture(KeyPage(document, step.keys, step.origin), report, then=step)
             self._scanning.found(step, result.surprises)

@@ -1,9 +1,9 @@
 """The MIS's stream of changes beside its polling: when it may be relied on, and what follows from each of its ends.
 
 Keys come by the stream within milliseconds, W stays what it is for polling: everything committed below it has been
-read. So polling can take over at any moment. A table is not polled while the stream tells its changes; then W moves
+read. So polling can take over at any moment. A table is not polled while the stream brings its changes; then W moves
 to a snapshot's place once everything that was written until after this snapshot has come by the stream and is in the
-outbox. Deletes are no matter of W; where the stream may have missed some, the whole book is compared.
+outbox. W says nothing about deletes; where the stream may have missed some, the whole book is compared.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class StreamFollower:
         self._required = required
         self._tail: Tail | None = None
         self._ours = _Ours()
-        self._anew: set[str] = set()
+        self._to_compare: set[str] = set()
         self._confirmed_at = -_CONFIRM_EVERY
         self._pace = Pace(share, saved_for=SPAN, clock=clock)
         self.standing = StreamHealth()
@@ -117,7 +117,7 @@ class StreamFollower:
         if lacks:
             self._without(lacks, found, marks)
             return {}
-        self._required = False  # from now on a lost one is a matter of falling back, not of the configuration
+        self._required = False  # from now on we fall back when it is lost; it is no mistake of the configuration
         wanted = slot.wanted(found, streams)
         if self._tail is None:
             self._tail = Tail(self._url, password=self._password, name=self._name, news=self._news)
@@ -168,7 +168,7 @@ class StreamFollower:
         return self._pace.wait()
 
     def spent(self, seconds: float) -> None:
-        """Reading what the stream brought kept the MIS busy for so long."""
+        """Reading what the stream brought kept the MIS busy for this long."""
         self._pace.spent(seconds)
 
     def take(self, streams: Sequence[Stream], *, cutoff: date, most: int) -> Routed | None:
@@ -186,30 +186,30 @@ class StreamFollower:
         return self._mis.follow(streams, pending, oids=self._ours.oids, cutoff=cutoff, most=most)
 
     def taken(self, routed: Routed, *, missed: Collection[str]) -> None:
-        """What was seen is in the outbox, but for the streams in `missed`, which are polled and compared anew."""
+        """What was seen is in the outbox, but for the streams in `missed`, which are polled and compared again."""
         if self._tail is None or not routed.done:
             return
         for name in missed:
             if self._ours.since.pop(name, None) is not None:
                 self._ours.barrier = None
-        self._anew |= routed.anew | set(missed)
+        self._to_compare |= routed.all_changed | set(missed)
         self._tail.done(routed.done)
         if self._clock.monotonic() - self._confirmed_at >= _CONFIRM_EVERY:
             self.settle()
 
     def settle(self) -> None:
-        """Write down how far the stream came, then confirm it to the server: never the other way round."""
+        """Store how far the stream has come, then confirm it to the server: never the other way round."""
         self._confirmed_at = self._clock.monotonic()
         place = 0 if self._tail is None else self._tail.reached(self._ours.session)
         if self._tail is None or not place:
             return
         with self._outbox.read() as tx:
             stored = self._stored(tx)
-        if self._anew or stored is None or place > stored:
+        if self._to_compare or stored is None or place > stored:
             with self._outbox.begin() as tx:
-                self._scan_anew(tx, self._anew)
+                self._compare_all(tx, self._to_compare)
                 self._store(tx, max(place, stored or 0))
-            self._anew = set()
+            self._to_compare = set()
         self._tail.confirm(place)
 
     # ---------------------------------------------------------------- its beginnings and ends
@@ -221,7 +221,7 @@ class StreamFollower:
         if stored is not None and session.began <= stored:
             return
         with self._outbox.begin() as tx:
-            self._scan_anew(tx, marks)
+            self._compare_all(tx, marks)
             self._store(tx, session.began)
         if stored is not None:
             _log.warning("The slot begins behind what was read; the whole book is compared", slot=self._name)
@@ -238,7 +238,7 @@ class StreamFollower:
             stored = self._stored(tx)
         if stored is not None:
             with self._outbox.begin() as tx:
-                self._scan_anew(tx, marks)
+                self._compare_all(tx, marks)
                 meta.SLOT_POSITION.remove(tx)
         self._stands(found, live=False, why=lacks, had_one=stored is not None)
 
@@ -257,7 +257,7 @@ class StreamFollower:
         meter.replication_live.set(float(live))
         meter.replication_kept_bytes.set(kept or 0)
 
-    def _scan_anew(self, tx: Connection, names: Collection[str]) -> None:
+    def _compare_all(self, tx: Connection, names: Collection[str]) -> None:
         known = watermark.watermarks(tx)
         for name in names:
             if name in known:

@@ -1,8 +1,8 @@
-"""An edited mapping that came into force: everything it made is looked at anew, and what waits is kept back meanwhile.
+"""An edited mapping that came into force: all it made is looked at again, and what waits is kept back meanwhile.
 
 A body that changes is a new version; what was delivered is never sent again. When more than a tenth of what waited
 (of the positions of the period, where they are owed) would go out changed, a person is asked first: who edits one
-word of a mapping may not know what it does to the whole book.
+word of a mapping may not know what that does to the book.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from kiva_relay.outbox import hold, meta, scan, table, watermark
 from kiva_relay.outbox.state import State
 
 MUCH = 0.1
+"""The part of what waited that an edit may change without asking."""
 
 _columns = table.entry.c
 # What the mapping refused has none: that it can be sent after an edit is what the edit was for.
@@ -36,9 +37,9 @@ def in_force(tx: Connection, name: str) -> str | None:
 
 
 def notice(tx: Connection, document: Document, *, now: datetime) -> bool:
-    """Remember the version in force; when it is another than before, begin to look at everything again.
+    """Remember the version in force; when it differs from the one before, begin to look at everything again.
 
-    True while a revision is under way.
+    True while a revision is under way. The hold on its stream has one parameter, `mapping`.
     """
     name = document.name
     before = meta.mapping_fingerprint(name).get(tx)
@@ -58,7 +59,10 @@ def notice(tx: Connection, document: Document, *, now: datetime) -> bool:
 
 
 def finish(tx: Connection, document: Document, *, now: datetime) -> bool:
-    """When everything was looked at again: let go what was kept back, or hold it for a person; false before that."""
+    """When everything was looked at again: let go what was kept back, or hold it for a person; false before that.
+
+    The hold's parameters: `mapping`, `changed` and `waiting`, numbers of identities.
+    """
     if watermark.to_read_again(tx, document.name, limit=1):
         return False
     begun = meta.mapping_revision(document.name).get(tx)
@@ -102,7 +106,7 @@ def _look_for_more(tx: Connection, name: str, *, now: datetime) -> None:
 
 
 def _stands(document: Document, period: str) -> sa.ColumnElement[bool]:
-    """What waits to be sent; of positions also those of the period that Kiva has, for a newer one replaces them."""
+    """What waits to be sent; of positions also those that Kiva has of this period, for a newer one replaces them."""
     waits = sa.and_(_columns.state.in_([State.READY.value, State.WAITING.value]), _has_body)
     if document.resource != "repayment":
         return waits

@@ -53,7 +53,7 @@ class ScanStep:
 
 
 def advance(tx: Connection, step: ScanStep, *, surprises: int, now: datetime) -> None:
-    """Write down that a page of a scan was read, and that so many of its keys were new or different.
+    """Move a scan past a page that was read. `surprises` is how many of its keys were new or different.
 
     Raises:
         Overtaken: a person began another scan meanwhile.

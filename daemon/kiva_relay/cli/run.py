@@ -62,6 +62,8 @@ def command(
         daemon.run()
     finally:
         daemon.close()
+        # Python gives signals their default action back while it ends: a reload that comes then would end it by SIGHUP.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     _log.info("stopped as asked. Nothing is lost; it goes on where it was")
     return 0
 

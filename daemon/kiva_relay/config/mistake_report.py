@@ -11,6 +11,9 @@ from kiva_relay.config import yaml_line, yaml_tree
 from kiva_relay.config.yaml_tree import YamlTree
 from kiva_relay.errors import Mistake
 
+LIMIT = 50
+"""Mistakes of YAML in one file that are shown at once."""
+
 
 def _nothing(keys: tuple[str, ...], value: str) -> bool:
     del keys, value
@@ -29,6 +32,10 @@ class Writing:
     line: Callable[[tuple[str, ...], str], str] = yaml_line.quoted
     hides: Callable[[tuple[str, ...], str], bool] = _nothing
 
+    def shown(self, keys: tuple[str, ...], value: str, instead: str) -> str:
+        """The line to write, as it may be printed."""
+        return f'{keys[-1]}: "…"   (its value between quotes)' if self.hides(keys, value) else instead
+
 
 @dataclass
 class MistakeReport:
@@ -43,6 +50,11 @@ class MistakeReport:
     mistakes: list[Mistake] = field(default_factory=list)
     broken: set[int] = field(default_factory=set)
     moved: set[int] = field(default_factory=set)
+
+    @property
+    def full(self) -> bool:
+        """Whether a person has enough to do: the rest is for the next run."""
+        return len(self.mistakes) >= LIMIT
 
     def add(
         self,

@@ -67,13 +67,8 @@ def of(tree: YamlTree, report: MistakeReport) -> Written:
 
 
 def plain(tree: YamlTree) -> Any:
-    """A value as Python's; a whole number keeps its digits (`Whole`), a fraction is a `Decimal`."""
-    if tree.kind == "map":
-        return {name.text: plain(value) for name, value in reversed(tree.entries)}
-    if tree.kind == "list":
-        return [plain(item) for item in tree.items]
-    value = yaml_tree.plain(tree)
-    return Whole(value, tree.text) if type(value) is int else value
+    """A value as Python's, as it is given outside of the file."""
+    return _data(tree, (), Written(Path()), MistakeReport(Path()))
 
 
 def dotted(path: Iterable[str | int]) -> str:
@@ -86,7 +81,7 @@ def _data(tree: YamlTree, path: Steps, written: Written, report: MistakeReport) 
     if tree.kind == "list":
         return [_data(item, (*path, at), written, report) for at, item in enumerate(tree.items)]
     if tree.kind == "scalar":
-        return _typographic(tree, path, report) or plain(tree)
+        return _typographic(tree, path, report) or _scalar(tree)
     data: dict[str, Any] = {}
     for name, value in tree.entries:
         inner = (*path, name.text)
@@ -99,6 +94,12 @@ def _data(tree: YamlTree, path: Steps, written: Written, report: MistakeReport) 
     return data
 
 
+def _scalar(tree: YamlTree) -> Any:
+    """A whole number keeps its digits (`Whole`), a fraction is a `Decimal`."""
+    value = yaml_tree.plain(tree)
+    return Whole(value, tree.text) if type(value) is int else value
+
+
 def _typographic(tree: YamlTree, path: Steps, report: MistakeReport) -> str:
     """A value between the quotes of a word processor, without them; empty for any other."""
     text = tree.text
@@ -106,8 +107,6 @@ def _typographic(tree: YamlTree, path: Steps, report: MistakeReport) -> str:
         return ""
     inside = text.strip(yaml_line.TYPOGRAPHIC).strip()
     keys = tuple(part for part in path if isinstance(part, str))
-    remedy = yaml_line.quoted(keys, inside)
-    if report.writing.hides(keys, inside):
-        remedy = f'{keys[-1]}: "…"   (its value between quotes)'
+    remedy = report.writing.shown(keys, inside, yaml_line.quoted(keys, inside))
     report.add(tree, dotted(path), "these quotes are letters to YAML, and a part of the value", remedy=remedy)
     return inside

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 TYPOGRAPHIC = "“”„«»‘’"  # noqa: RUF001 - these are meant
 """Quotes of a word processor: to YAML they are letters."""
 
-_LINE = re.compile(r"^(?P<head>\s*(?:-\s+)*)(?P<key>[\w.\-]+):\s+(?P<value>.*\S)\s*$")
+_LINE = re.compile(r"^(?P<head>\s*(?:-\s+)*)(?P<key>[\w.\-]+):\s+(?P<value>.*)$")
 _KEY = re.compile(r"^(?P<head>\s*(?:-\s+)*)(?P<key>[\w.\-]+):(?:\s|$)")
 _BLOCK = re.compile(r"(?::|^\s*-)\s+[|>][-+\d]*\s*(?:#.*)?$")
 _SECOND_COLON = re.compile(
     r"(?P<key>[\w\-]+:\s+)(?P<words>[^\s,{}\[\]'\"][^,{}\[\]'\"]*:\s[^,{}\[\]'\"]*?)(?=\s*[,}\]])"
 )
 _CLOSING = {"{": "}", "[": "]"}
+_BLANKS = re.compile(r"[ \t]+")
 _QUOTED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"\\]|\\.)*\"")
 
 
@@ -32,12 +33,12 @@ class Line:
 
 def read(line: str) -> Line | None:
     """The parts of `key: value`; None for anything else."""
-    match = _LINE.match(line)
+    match = _LINE.match(line.rstrip())
     if match is None:
         return None
     value, comment = match["value"], ""
-    hash_ = re.search(r"(?:^|\s)#", _QUOTED.sub(lambda quoted: "x" * len(quoted[0]), value))
-    if hash_:
+    bare = "".join("x" * len(part) if at % 2 else part for at, part in enumerate(_parts(value)))
+    if hash_ := re.search(r"(?:^|\s)#", bare):
         value, comment = value[: hash_.start()].rstrip(), value[hash_.start() :].lstrip()
     return Line(match["head"], match["key"], value, comment, match.start("value")) if value else None
 
@@ -103,7 +104,7 @@ def closed(text: str) -> str:
 def brackets(text: str) -> list[str]:
     """The brackets that are open at the end of the text; those between quotes do not count."""
     found: list[str] = []
-    for letter in _QUOTED.sub("", text):
+    for letter in without_quoted(text):
         if letter in _CLOSING:
             found.append(letter)
         elif found and letter == _CLOSING[found[-1]]:
@@ -113,10 +114,30 @@ def brackets(text: str) -> list[str]:
 
 def without_quoted(text: str) -> str:
     """The text without what stands between quotes."""
-    return _QUOTED.sub("", text)
+    return "".join(_parts(text)[::2])
 
 
 def without_tabs(line: str) -> str:
     """The line with a blank for each tab; those between quotes stay."""
-    parts = re.split(f"({_QUOTED.pattern})", line)
-    return "".join(part if at % 2 else re.sub(r"[ \t]*\t[ \t]*", " ", part) for at, part in enumerate(parts)).rstrip()
+    parts = enumerate(_parts(line))
+    return "".join(part if at % 2 else _BLANKS.sub(_blank, part) for at, part in parts).rstrip()
+
+
+def _blank(blanks: re.Match[str]) -> str:
+    return " " if "\t" in blanks[0] else blanks[0]
+
+
+def _parts(text: str) -> list[str]:
+    """The text in parts: outside of quotes, between quotes, outside … Quotes that are not closed are letters."""
+    parts: list[str] = []
+    begin = at = 0
+    marks = "'\""
+    while at < len(text):
+        quoted = _QUOTED.match(text, at) if text[at] in marks else None
+        if quoted:
+            parts += [text[begin:at], quoted[0]]
+            begin = at = quoted.end()
+            continue
+        marks = marks.replace(text[at], "")  # without this, each one that is not closed would be looked for to the end
+        at += 1
+    return [*parts, text[begin:]]

@@ -25,18 +25,17 @@ from ruamel.yaml.events import AliasEvent
 from ruamel.yaml.nodes import ScalarNode
 
 from kiva_relay.config import yaml_line, yaml_repair, yaml_tree
-from kiva_relay.config.mistake_report import MistakeReport
+from kiva_relay.config.mistake_report import LIMIT, MistakeReport
 from kiva_relay.config.yaml_tree import YamlTree
 from kiva_relay.errors import Mistake
 
 # The longest of the ready-made mappings has 4 kB, the complete config.yaml 11 kB.
 SIZE_LIMIT = 256 * 1024
 DEPTH_LIMIT = 50
-NODE_LIMIT = 10_000
+NODE_LIMIT = 20_000
 
-# A file with more than this many unreadable lines is not what it should be. It is read again after each; how many of
-# a long file are mended is bounded by the letters read in all: a second or two of work.
-REPAIRS = 50
+# The file is read again after each line that was mended. How many of a long one are is bounded by the letters read in
+# all: a second or two of work.
 READ_AGAIN = 1024 * 1024
 
 _TIGHT = re.compile(r"(?P<key>[\w\-]+):(?P<value>[^\s/].*)")
@@ -92,33 +91,42 @@ def read(file: Path, report: MistakeReport) -> YamlTree | None:
         report.whole("is nested too deeply")
         return None
     yaml_repair.ahead(lines, report)
-    for _ in range(min(REPAIRS, 1 + READ_AGAIN // (len(text) + 1))):
-        anchors: list[tuple[int, int]] = []
+    for _ in range(min(4 * LIMIT, 1 + READ_AGAIN // (len(text) + 1))):
+        if report.full:
+            break
         try:
-            node = _composed("\n".join(lines) + "\n", anchors)
+            return _tree(lines, report)
         except MarkedYAMLError as mistake:
             if not yaml_repair.mended(lines, mistake, report):
                 return None
-            continue
         except _Excess as excess:
             report.whole(str(excess))
             return None
-        except YAMLError as mistake:
-            report.whole(f"is no YAML: {str(mistake).splitlines()[0]}")
+        except YAMLError as mistake:  # a letter that no YAML file may hold, as U+0007
+            at = text.count("\n", 0, getattr(mistake, "position", 0)) + 1
+            remedy = "take this letter out; most editors do not show it"
+            message = f"is no YAML: {getattr(mistake, 'reason', mistake)}"
+            report.mistakes.append(Mistake(file, at, 1, "", message, remedy))
             return None
-        if node is None:
-            return YamlTree("scalar", 1, 1, type="null")
-        if anchors:
-            message = "an anchor (& or *) is not known here"
-            remedy = "write it out; a text that begins with one of the two stands between quotes"
-            report.mistakes += [Mistake(report.file, *place, "", message, remedy) for place in anchors]
-            return None
-        found = yaml_tree.of(node)
-        _look(found, report)
-        _place(found, report)
-        return found
     report.whole("holds more mistakes than are said at once", "correct these and run it again")
     return None
+
+
+def _tree(lines: list[str], report: MistakeReport) -> YamlTree | None:
+    """The lines as a tree; raises what ruamel.yaml says of them."""
+    anchors: list[tuple[int, int]] = []
+    node = _composed("\n".join(lines) + "\n", anchors)
+    if node is None:
+        return YamlTree("scalar", 1, 1, type="null")
+    if anchors:
+        message = "an anchor (& or *) is not known here"
+        remedy = "write it out; a text that begins with one of the two stands between quotes"
+        report.mistakes += [Mistake(report.file, *place, "", message, remedy) for place in anchors[:LIMIT]]
+        return None
+    found = yaml_tree.of(node)
+    _look(found, report)
+    _place(found, report)
+    return found
 
 
 def scalar(text: str) -> YamlTree | None:

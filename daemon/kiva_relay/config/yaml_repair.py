@@ -17,10 +17,9 @@ from kiva_relay.config.yaml_line import Line
 from kiva_relay.errors import Mistake
 
 # Blanks that are letters to YAML: those of a word processor or a web page, and those that nobody sees.
-_FOREIGN = "\u00a0\u1680\u2000-\u200b\u202f\u205f\u2060\u3000\ufeff"
+_FOREIGN = "".join(map(chr, [0xA0, 0x1680, *range(0x2000, 0x200C), 0x202F, 0x205F, 0x2060, 0x3000, 0xFEFF]))
 _INDENT = re.compile(rf"[ \t{_FOREIGN}]*")
 _BEHIND_COLON = re.compile(rf"^([\s{_FOREIGN}]*(?:-\s+)*[\w.\-]+:) *(?P<blank>[{_FOREIGN}])[ {_FOREIGN}]*(?=\S)")
-_AT_END = re.compile(rf"(?P<blank>[{_FOREIGN}])[ {_FOREIGN}]*$")
 _DASH = re.compile(r"(?P<indent> *)(?P<dash>[-\u2010-\u2015\u2212])(?= )")
 _TIGHT = re.compile(r"^(?P<head>\s*(?:-\s+)*)(?P<key>[\w.\-]+):(?P<value>\S.*)$")
 _BARE = re.compile(r"^(?P<head>\s*(?:-\s+)*)(?P<key>[\w.\-]+)\s+(?P<value>\S.*)$")
@@ -51,26 +50,38 @@ def _indentation(lines: list[str], code: list[int], report: MistakeReport) -> No
         if not line[len(indent) :].strip() or line[len(indent)] == "#":
             continue  # an empty line, or a comment
         tabs = indent.count("\t")
-        at = levels.setdefault(tabs, _meant(tabs, lines[: number - 1], lines[number:])) if tabs else len(indent)
+        if tabs and tabs not in levels:
+            levels[tabs] = _meant(tabs, lines[: number - 1], lines[number:])
+        at = levels.get(tabs, len(indent))
         lines[number - 1] = " " * at + line[len(indent) :]
         message = f"{_called(indent[foreign])}; YAML wants blanks at the beginning of a line"
         remedy = f"begin the line with {at} blanks" if at else "begin the line without it"
         here = yaml_line.key(lines[number - 1])
         report.mistakes.append(Mistake(report.file, number, foreign + 1, here[1] if here else "", message, remedy))
         report.moved.add(number)
+        if report.full:
+            return
 
 
 def _foreign_blanks(lines: list[str], code: list[int], report: MistakeReport) -> None:
     """Take away foreign blanks around a value; inside of a text they are letters like others."""
     for number in code:
         line = lines[number - 1]
-        found = _BEHIND_COLON.search(line) or _AT_END.search(line)
-        if not found or line.lstrip().startswith("#"):
+        code_end = line.rstrip(" " + _FOREIGN)
+        behind = _BEHIND_COLON.match(code_end)
+        at = (
+            behind.start("blank")
+            if behind
+            else next((n for n in range(len(code_end), len(line)) if line[n] != " "), -1)
+        )
+        here = yaml_line.read(line)
+        if at < 0 or line.lstrip().startswith("#") or (here and here.comment and not behind):
             continue
-        lines[number - 1] = _AT_END.sub("", _BEHIND_COLON.sub(r"\1 ", line))
-        where = 'behind the ":"' if found.re is _BEHIND_COLON else "at the end of the line"
-        message = f"{_called(found['blank'])} {where}; to YAML it is a letter of the value"
-        _tell_line(lines, (number, found.start("blank") + 1), message, report)
+        lines[number - 1] = _BEHIND_COLON.sub(r"\1 ", code_end)
+        where = 'behind the ":"' if behind else "at the end of the line"
+        _tell_line(lines, (number, at + 1), f"{_called(line[at])} {where}; to YAML it is a letter of the value", report)
+        if report.full:
+            return
 
 
 def _dashes(lines: list[str], code: list[int], report: MistakeReport) -> None:
@@ -89,8 +100,10 @@ def _dashes(lines: list[str], code: list[int], report: MistakeReport) -> None:
             message = f"a dash (U+{ord(item['dash']):04X}); an item of a list begins with a hyphen"
             key = "".join(yaml_line.around(lines, number)[-1:])
             report.mistakes.append(Mistake(report.file, number, item.end(), key, message, lines[number - 1].strip()))
-        if item and (item["dash"] == "-" or opens):
+        if item and (item["dash"] == "-" or opens) and level not in lists:
             lists.append(level)
+        if report.full:
+            return
         opens = lines[number - 1].partition(" #")[0].rstrip().endswith(":")
 
 
@@ -329,10 +342,9 @@ def _tell(
     """A mistake, and the line to write; of a value that may be a secret, only how it is written."""
     keys = yaml_line.around(lines, at[0])
     here = yaml_line.read(lines[at[0] - 1])
-    if here and report.writing.hides(keys, here.value):
-        instead = f'{here.key}: "…"   (its value between quotes)'
-    elif here and comment and not instead.endswith(here.comment):
+    if here and comment and not instead.endswith(here.comment):
         instead = f"{instead}  {here.comment}"
+    instead = report.writing.shown(keys, here.value, instead) if here else instead
     report.mistakes.append(Mistake(report.file, *at, keys[-1] if keys else "", message, instead))
     return True
 

@@ -191,5 +191,8 @@ class ReloadResult:
     asked: str = ""
 
 
+TURNS = _json("turns", list[str])
+"""The streams in the order in which they had something to read, the last one last."""
+
 RELOAD_WANTED = text("reload_wanted")
 RELOAD_RESULT = _json("reload_result", ReloadResult)

@@ -8,7 +8,7 @@ The work says itself when it begins and ends, so that what is shown of a job is 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
@@ -84,7 +84,7 @@ def last_sweep_hour(settings: Settings, now: datetime) -> datetime:
     return max((hour for hour in hours if hour <= now), default=now - timedelta(days=2))
 
 
-PLAN: Mapping[str, Callable[[Settings], Every | Daily]] = {
+PLAN: dict[str, Callable[[Settings], Every | Daily]] = {
     "poll": lambda settings: Every(settings.mis.poll_every),
     "sweep": lambda settings: Daily(settings.mis.sweep_at, ZoneInfo(settings.mis.timezone)),
     "lists": lambda settings: Every(settings.mirror.refresh_every),

@@ -1,0 +1,277 @@
+"""A trial run: the same decisions as a backfill, as values, and nothing written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from kiva_relay.capture import trial
+from kiva_relay.capture.owed import Decision
+from kiva_relay.capture.trial import ComparedPage, MappingDifference, Outcome, Reason, Tally, Trial, TrialPage
+from kiva_relay.mapping import book
+from kiva_relay.mapping import document as documents_
+from kiva_relay.mapping.difference import Change
+from kiva_relay.mapping.lookup import Lists
+from kiva_relay.outbox import mirror, table
+from kiva_relay.resource.refusal import Refusal
+from testbed.rig import capturing, outboxes
+from testbed.rig.capturing import NOW, Bench, document, loan, mapped, seen
+
+LISTS = Lists()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = capturing.bench(tmp_path)
+    for _ in range(4):
+        made.mis.open_loan()
+    yield made
+    made.outbox.close()
+
+
+def pages(bench: Bench, resource: str = "loan_draft", **more: Any) -> list[TrialPage]:
+    run = Trial(bench.mis, **({"listed": bench.outbox} | more))
+    look = trial.look(document(resource), bench.settings, lists=LISTS, now=NOW, first_start=NOW)
+    return list(run.pages(look))
+
+
+def tried(bench: Bench, resource: str = "loan_draft", **more: Any) -> dict[str, Outcome]:
+    return {row.key: row.outcome for page in pages(bench, resource, **more) for row in page.rows}
+
+
+def test_all_that_is_in_scope_is_tried_and_nothing_is_written(bench: Bench) -> None:
+    bench.mis.loans["2"]["status"] = "rejected"
+    bench.mis.loans["3"]["first_name"] = ""
+    with bench.outbox.begin() as tx:
+        mirror.keep(tx, mirror.begin_refresh(tx, now=NOW), [loan("L4", "fundRaising")])
+    assert tried(bench) == {"1": Outcome.OWED, "3": Outcome.REFUSED, "4": Outcome.AT_KIVA}
+    with bench.outbox.read() as tx:
+        for each in (table.entry, table.captured, table.watermark, table.hold):
+            assert tx.execute(sa.select(sa.func.count()).select_from(each)).scalar() == 0
+
+
+def test_pages_say_how_far_it_is(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    contents = book.contents
+    monkeypatch.setattr(trial.book, "contents", lambda *args, **more: contents(*args, **more, page=3))
+    assert [(len(page.rows), page.done, page.total) for page in pages(bench)] == [(3, 3, 4), (1, 4, 4)]
+
+
+def test_it_agrees_with_the_backfill(bench: Bench) -> None:
+    bench.mis.loans["3"]["first_name"] = ""
+    bench.mis.loans["4"]["status"] = "rejected"
+    with bench.outbox.begin() as tx:
+        mirror.keep(tx, mirror.begin_refresh(tx, now=NOW), [loan("L2", "payingBack")])
+    found = {resource: tried(bench, resource) for resource in ("loan_draft", "repayment")}
+    capture = bench.capture()
+    for _ in range(4):
+        capture.cycle()
+    states = {
+        "ready": Outcome.OWED,
+        "delivered": Outcome.AT_KIVA,
+        "refused": Outcome.REFUSED,
+        "waiting": Outcome.WAITING,
+    }
+    with bench.outbox.read() as tx:
+        rows = tx.execute(sa.select(table.entry.c.resource, table.entry.c.key, table.entry.c.state)).all()
+    real: dict[str, dict[str, Outcome]] = {"loan_draft": {}, "repayment": dict.fromkeys("1234", Outcome.NOTHING)}
+    for row in rows:
+        real[row.resource][row.key] = states[row.state]
+    assert found == real
+
+
+def test_an_id_that_two_rows_have_is_found(bench: Bench) -> None:
+    bench.mis.loans["3"]["account"] = "L1"
+    (page,) = pages(bench)
+    assert [row.outcome for row in page.rows] == [Outcome.OWED, Outcome.OWED, Outcome.REFUSED, Outcome.OWED]
+    (reason,) = page.rows[2].refusals
+    assert (reason.code, reason.params["other"]) == ("id_used_twice", "1")
+
+
+def test_two_mappings_of_one_row_are_no_two_rows(bench: Bench) -> None:
+    run = Trial(bench.mis, listed=None)
+    look = trial.look(document("loan_draft"), bench.settings, lists=LISTS, now=NOW, first_start=NOW)
+    for _ in range(2):
+        assert {row.outcome for page in run.pages(look) for row in page.rows} == {Outcome.OWED}
+
+
+def test_what_the_outbox_has_is_known(bench: Bench) -> None:
+    assert tried(bench, known={("loan_draft", "L1"), ("journal", "L2")})["1"] is Outcome.KNOWN
+    assert tried(bench, known={("journal", "L2")})["2"] is Outcome.OWED
+
+
+def test_what_is_older_than_since(bench: Bench) -> None:
+    later = bench.settings.loan_drafts.model_copy(update={"since": "first_start"})
+    bench.settings = bench.settings.model_copy(update={"loan_drafts": later})
+    assert set(tried(bench).values()) == {Outcome.OLDER}
+    run = Trial(bench.mis, listed=bench.outbox)
+    look = trial.look(document("loan_draft"), bench.settings, lists=LISTS, now=NOW,
+                      first_start=datetime(2026, 11, 1, tzinfo=UTC))  # fmt: skip
+    assert {row.outcome for page in run.pages(look) for row in page.rows} == {Outcome.OWED}
+
+
+def test_positions_and_journals_by_what_kiva_has(bench: Bench) -> None:
+    bench.mis.notes["1"] = {"id": 1, "account": "L1", "body": "news", "created": NOW, "changed": NOW}
+    assert set(tried(bench, "repayment").values()) == {Outcome.NOTHING}
+    assert tried(bench, "journal") == {"1": Outcome.WAITING}
+    # Without a list Kiva is taken to have every loan.
+    assert set(tried(bench, "repayment", listed=None).values()) == {Outcome.OWED}
+    assert tried(bench, "journal", listed=None) == {"1": Outcome.OWED}
+    assert set(tried(bench, listed=None).values()) == {Outcome.OWED}
+
+
+@pytest.mark.parametrize(
+    ("owed", "outcome"),
+    [
+        ({}, Outcome.OWED),
+        ({"waits": "incomplete"}, Outcome.WAITING),
+        ({"refusals": (Refusal("name_empty"),)}, Outcome.REFUSED),
+        ({"refusals": (Refusal("name_empty"),), "adopted": {}}, Outcome.AT_KIVA),
+        ({"identity": "known", "adopted": {}}, Outcome.KNOWN),
+    ],
+)
+def test_outcomes(owed: Any, outcome: Outcome) -> None:
+    found = Decision(captured=seen(), owed=replace(outboxes.owed(), **owed))
+    assert trial.outcome(found, {("loan_draft", "known")}) is outcome
+
+
+def test_outcomes_of_what_is_not_owed() -> None:
+    assert trial.outcome(Decision(captured=seen(baselined=True)), ()) is Outcome.OLDER
+    assert trial.outcome(Decision(captured=seen()), ()) is Outcome.NOTHING
+
+
+def test_what_a_row_is_tried_with(bench: Bench) -> None:
+    late = datetime(2026, 11, 23, 23, 30, tzinfo=UTC)
+    east = bench.settings.mis.model_copy(update={"timezone": "Asia/Kolkata"})
+    look = trial.look(
+        document("journal"), bench.settings.model_copy(update={"mis": east}), lists=LISTS, now=late, first_start=NOW
+    )
+    assert (look.origin, look.photos, look.today, look.first_start) == ("backfill", "sha256", date(2026, 11, 24), NOW)
+    assert look.report.cutoff == date(2026, 11, 24)  # cutoff: today
+    assert look.scan_number is not None
+
+
+# ---------------------------------------------------------------- counting
+
+
+def row(outcome: Outcome, *refusals: Refusal, warnings: tuple[Refusal, ...] = (), **changes: Any) -> trial.TrialRow:
+    owed = replace(outboxes.owed(), refusals=refusals)
+    return trial.TrialRow("1", mapped(warnings=warnings, **changes), Decision(captured=seen(), owed=owed), outcome)
+
+
+def test_reasons_are_counted_by_code_and_by_what_they_are_about() -> None:
+    unknown = [Refusal("activity_unknown", "activity_id", {"value": value}) for value in ("Bakery", "Farming")]
+    empty = [Refusal("name_empty", f"entreps[{number}].first_name") for number in (0, 1)]
+    tally = Tally()
+    tally.add(TrialPage((row(Outcome.REFUSED, unknown[0], loan_id="L1"),), 1, 4))
+    tally.add(
+        TrialPage(
+            (
+                row(Outcome.REFUSED, *unknown, loan_id="L2"),
+                row(Outcome.REFUSED, *empty, loan_id="", identity="L3"),
+                row(Outcome.KNOWN, unknown[0]),
+            ),
+            4,
+            4,
+        )
+    )
+    assert tally.rows == 4
+    assert tally.outcomes == {Outcome.REFUSED: 3, Outcome.KNOWN: 1}
+    assert tally.by_number(tally.reasons) == [
+        (Reason("activity_unknown", "Bakery"), ["L1", "L2"]),
+        (Reason("activity_unknown", "Farming"), ["L2"]),
+        (Reason("name_empty", "entreps.first_name"), ["L3"]),  # a loan counts once
+    ]
+    assert tally.examples[Reason("name_empty", "entreps.first_name")] == empty[0]
+    assert tally.filled == {}
+
+
+def test_warnings_and_fields_are_those_of_what_would_be_sent() -> None:
+    warning = Refusal("needed_to_publish", "entreps[2].gender")
+    tally = Tally()
+    rows = (
+        row(Outcome.OWED, warnings=(warning, warning), body={"entreps": [], "currency": "XOF"}),
+        row(Outcome.OWED, body={"currency": "XOF"}),
+        row(Outcome.AT_KIVA, warnings=(warning,)),
+        row(Outcome.OWED, body=None),
+    )
+    tally.add(TrialPage(rows, 4, 4))
+    assert tally.warnings == {Reason("needed_to_publish", "entreps.gender"): ["L1"]}
+    assert tally.filled == {"entreps": 1, "currency": 2}
+    assert tally.reasons == {}
+
+
+def test_what_a_person_calls_a_row() -> None:
+    assert row(Outcome.OWED).loan == "L1"
+    assert row(Outcome.OWED, loan_id="", identity="7").loan == "7"
+    assert row(Outcome.OWED, loan_id="", identity=None).loan == "?"
+    assert trial.TrialRow("1", mapped(), Decision(captured=seen()), Outcome.NOTHING).refusals == ()
+
+
+# ---------------------------------------------------------------- two versions of a mapping
+
+
+def edited(bench: Bench, was: str, now_is: str, tmp_path: Path) -> documents_.Document:
+    folder = tmp_path / "edited"
+    folder.mkdir()
+    (folder / "loan_draft.yaml").write_text(document("loan_draft").text.replace(was, now_is), encoding="utf-8")
+    (found,) = documents_.load([folder], parameters={}, resources=["loan_draft"])
+    return found
+
+
+def difference(bench: Bench, new: documents_.Document) -> MappingDifference:
+    look = trial.look(document("loan_draft"), bench.settings, lists=LISTS, now=NOW, first_start=NOW)
+    found = MappingDifference()
+    for page in trial.compare(document("loan_draft"), new, bench.mis, context=look.context):
+        found.add(page)
+    return found
+
+
+def test_an_edit_that_changes_nothing(bench: Bench) -> None:
+    assert difference(bench, document("loan_draft")) == MappingDifference(rows=4)
+
+
+def test_an_edit_of_a_field_changes_the_bodies_that_have_it(bench: Bench, tmp_path: Path) -> None:
+    bench.mis.loans["1"]["last_name"] = "Awa"
+    new = edited(bench, "last_name: last_name", "last_name: first_name", tmp_path)
+    found = difference(bench, new)
+    assert found.rows == 4
+    assert [(one.loan_id, one.kind, one.fields) for one in found.changes] == [
+        (f"L{number}", "changed", (("entreps[0].last_name", "Diop", "Awa"),)) for number in (2, 3, 4)
+    ]
+    assert found.fields() == {"entreps.last_name": 3}
+    assert found.bodies == found.changes
+
+
+def test_an_edit_of_the_scope(bench: Bench, tmp_path: Path) -> None:
+    bench.mis.loans["1"]["status"] = "rejected"
+    new = edited(bench, "status = 'approved'", "\"status <> ''\"", tmp_path)
+    content = bench.mis._content
+    other = new.stream
+
+    def scoped(stream: Any, key: str) -> Any:
+        found = content(stream, key)
+        return replace(found, in_scope=stream == other or found.in_scope)
+
+    bench.mis._content = scoped  # type: ignore[method-assign]
+    found = difference(bench, new)
+    assert [(one.key, one.kind) for one in found.changes] == [("1", "in_scope")]
+    assert found.rows == 4
+    back = MappingDifference()
+    look = trial.look(document("loan_draft"), bench.settings, lists=LISTS, now=NOW, first_start=NOW)
+    for page in trial.compare(new, document("loan_draft"), bench.mis, context=look.context):
+        back.add(page)
+    assert [(one.key, one.kind) for one in back.changes] == [("1", "out_of_scope")]
+
+
+def test_a_refusal_for_another_reason_changes_no_body() -> None:
+    found = MappingDifference()
+    found.add(ComparedPage(3, (Change("1", "L1", "L1", "reason"), Change("2", "L2", "L2", "sent"))))
+    found.add(ComparedPage(2, (Change("3", "L3", "L3", "refused"),)))
+    assert found.rows == 5
+    assert [one.key for one in found.bodies] == ["2", "3"]
