@@ -89,7 +89,7 @@ def test_another_mis_is_refused(bench: Bench) -> None:
 def test_a_stream_of_an_older_mis_is_read_again(bench: Bench, older: str, *, surely: bool, begins_again: bool) -> None:
     made = bound(bench)
     read_up_to(bench, DRAFTS)
-    bench.mis.went_back = lambda w: w == older  # type: ignore[method-assign]
+    bench.mis.went_back = lambda w: w == older  # type: ignore[method-assign, assignment]
     with bench.outbox.begin() as tx:
         made.notice_older(tx, surely=surely)
     assert again(bench)[DRAFTS] == ((2, None, "sweep") if begins_again else (1, "1", None))

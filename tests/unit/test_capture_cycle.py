@@ -179,7 +179,7 @@ def test_what_the_look_says_of_the_mis_is_kept(bench: Bench) -> None:
 def test_processed_is_said_of_what_was_written(bench: Bench) -> None:
     said: list[tuple[set[str], set[str]]] = []
     capture = bench.capture()
-    bench.mis.processed = lambda cycle, but: said.append((set(cycle.next), set(but)))  # type: ignore[method-assign,assignment]
+    bench.mis.processed = lambda cycle, but: said.append((set(cycle.next), set(but)))  # type: ignore[method-assign, assignment, misc]
     until_quiet(capture)
     assert said[0] == (set(ALL), set())
     read = bench.mis.read
@@ -217,7 +217,7 @@ def test_a_mis_that_went_back_is_read_again_and_nothing_is_sent(bench: Bench) ->
 
 def test_an_older_mis_is_noticed_at_the_start(bench: Bench) -> None:
     until_quiet(bench.capture())
-    bench.mis.went_back = lambda _w: True  # type: ignore[method-assign]
+    bench.mis.went_back = lambda _w: True  # type: ignore[method-assign, assignment]
     capture = bench.capture()
     capture.cycle()
     assert held(bench) == ["mis_went_back"]
@@ -502,7 +502,7 @@ def test_only_the_first_page_was_read_with_the_keys(
         bench.mis.busy_seconds += 2
         return read(of, keys, **more)
 
-    bench.mis.read = counted  # type: ignore[method-assign]
+    bench.mis.read = counted  # type: ignore[method-assign, assignment]
     assert capture.follow() == 3
     assert asked == [("3",)]
     assert stream.said["spent"] == 2

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from kiva_relay.capture import trial
 from kiva_relay.capture.owed import Decision
-from kiva_relay.capture.trial import ComparedPage, MappingDifference, Outcome, Reason, Tally, Trial, TrialPage
+from kiva_relay.capture.trial import ComparedPage, MappingDifference, Tally, Trial, TrialOutcome, TrialPage, TrialReason
 from kiva_relay.mapping import book
 from kiva_relay.mapping import document as documents_
 from kiva_relay.mapping.difference import Change
@@ -41,7 +41,7 @@ def pages(bench: Bench, resource: str = "loan_draft", **more: Any) -> list[Trial
     return list(run.pages(look))
 
 
-def tried(bench: Bench, resource: str = "loan_draft", **more: Any) -> dict[str, Outcome]:
+def tried(bench: Bench, resource: str = "loan_draft", **more: Any) -> dict[str, TrialOutcome]:
     return {row.key: row.outcome for page in pages(bench, resource, **more) for row in page.rows}
 
 
@@ -50,7 +50,7 @@ def test_all_that_is_in_scope_is_tried_and_nothing_is_written(bench: Bench) -> N
     bench.mis.loans["3"]["first_name"] = ""
     with bench.outbox.begin() as tx:
         mirror.keep(tx, mirror.begin_refresh(tx, now=NOW), [loan("L4", "fundRaising")])
-    assert tried(bench) == {"1": Outcome.OWED, "3": Outcome.REFUSED, "4": Outcome.AT_KIVA}
+    assert tried(bench) == {"1": TrialOutcome.OWED, "3": TrialOutcome.REFUSED, "4": TrialOutcome.AT_KIVA}
     with bench.outbox.read() as tx:
         for each in (table.entry, table.captured, table.watermark, table.hold):
             assert tx.execute(sa.select(sa.func.count()).select_from(each)).scalar() == 0
@@ -58,7 +58,7 @@ def test_all_that_is_in_scope_is_tried_and_nothing_is_written(bench: Bench) -> N
 
 def test_pages_say_how_far_it_is(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     contents = book.contents
-    monkeypatch.setattr(trial.book, "contents", lambda *args, **more: contents(*args, **more, page=3))
+    monkeypatch.setattr(book, "contents", lambda *args, **more: contents(*args, **more, page=3))
     assert [(len(page.rows), page.done, page.total) for page in pages(bench)] == [(3, 3, 4), (1, 4, 4)]
 
 
@@ -72,14 +72,17 @@ def test_it_agrees_with_the_backfill(bench: Bench) -> None:
     for _ in range(4):
         capture.cycle()
     states = {
-        "ready": Outcome.OWED,
-        "delivered": Outcome.AT_KIVA,
-        "refused": Outcome.REFUSED,
-        "waiting": Outcome.WAITING,
+        "ready": TrialOutcome.OWED,
+        "delivered": TrialOutcome.AT_KIVA,
+        "refused": TrialOutcome.REFUSED,
+        "waiting": TrialOutcome.WAITING,
     }
     with bench.outbox.read() as tx:
         rows = tx.execute(sa.select(table.entry.c.resource, table.entry.c.key, table.entry.c.state)).all()
-    real: dict[str, dict[str, Outcome]] = {"loan_draft": {}, "repayment": dict.fromkeys("1234", Outcome.NOTHING)}
+    real: dict[str, dict[str, TrialOutcome]] = {
+        "loan_draft": {},
+        "repayment": dict.fromkeys("1234", TrialOutcome.NOTHING),
+    }
     for row in rows:
         real[row.resource][row.key] = states[row.state]
     assert found == real
@@ -88,7 +91,12 @@ def test_it_agrees_with_the_backfill(bench: Bench) -> None:
 def test_an_id_that_two_rows_have_is_found(bench: Bench) -> None:
     bench.mis.loans["3"]["account"] = "L1"
     (page,) = pages(bench)
-    assert [row.outcome for row in page.rows] == [Outcome.OWED, Outcome.OWED, Outcome.REFUSED, Outcome.OWED]
+    assert [row.outcome for row in page.rows] == [
+        TrialOutcome.OWED,
+        TrialOutcome.OWED,
+        TrialOutcome.REFUSED,
+        TrialOutcome.OWED,
+    ]
     (reason,) = page.rows[2].refusals
     assert (reason.code, reason.params["other"]) == ("id_used_twice", "1")
 
@@ -97,52 +105,52 @@ def test_two_mappings_of_one_row_are_no_two_rows(bench: Bench) -> None:
     run = Trial(bench.mis, listed=None)
     look = trial.look(document("loan_draft"), bench.settings, lists=LISTS, now=NOW, first_start=NOW)
     for _ in range(2):
-        assert {row.outcome for page in run.pages(look) for row in page.rows} == {Outcome.OWED}
+        assert {row.outcome for page in run.pages(look) for row in page.rows} == {TrialOutcome.OWED}
 
 
 def test_what_the_outbox_has_is_known(bench: Bench) -> None:
-    assert tried(bench, known={("loan_draft", "L1"), ("journal", "L2")})["1"] is Outcome.KNOWN
-    assert tried(bench, known={("journal", "L2")})["2"] is Outcome.OWED
+    assert tried(bench, known={("loan_draft", "L1"), ("journal", "L2")})["1"] is TrialOutcome.KNOWN
+    assert tried(bench, known={("journal", "L2")})["2"] is TrialOutcome.OWED
 
 
 def test_what_is_older_than_since(bench: Bench) -> None:
     later = bench.settings.loan_drafts.model_copy(update={"since": "first_start"})
     bench.settings = bench.settings.model_copy(update={"loan_drafts": later})
-    assert set(tried(bench).values()) == {Outcome.OLDER}
+    assert set(tried(bench).values()) == {TrialOutcome.OLDER}
     run = Trial(bench.mis, listed=bench.outbox)
     look = trial.look(document("loan_draft"), bench.settings, lists=LISTS, now=NOW,
                       first_start=datetime(2026, 11, 1, tzinfo=UTC))  # fmt: skip
-    assert {row.outcome for page in run.pages(look) for row in page.rows} == {Outcome.OWED}
+    assert {row.outcome for page in run.pages(look) for row in page.rows} == {TrialOutcome.OWED}
 
 
 def test_positions_and_journals_by_what_kiva_has(bench: Bench) -> None:
     bench.mis.notes["1"] = {"id": 1, "account": "L1", "body": "news", "created": NOW, "changed": NOW}
-    assert set(tried(bench, "repayment").values()) == {Outcome.NOTHING}
-    assert tried(bench, "journal") == {"1": Outcome.WAITING}
+    assert set(tried(bench, "repayment").values()) == {TrialOutcome.NOTHING}
+    assert tried(bench, "journal") == {"1": TrialOutcome.WAITING}
     # Without a list Kiva is taken to have every loan.
-    assert set(tried(bench, "repayment", listed=None).values()) == {Outcome.OWED}
-    assert tried(bench, "journal", listed=None) == {"1": Outcome.OWED}
-    assert set(tried(bench, listed=None).values()) == {Outcome.OWED}
+    assert set(tried(bench, "repayment", listed=None).values()) == {TrialOutcome.OWED}
+    assert tried(bench, "journal", listed=None) == {"1": TrialOutcome.OWED}
+    assert set(tried(bench, listed=None).values()) == {TrialOutcome.OWED}
 
 
 @pytest.mark.parametrize(
     ("owed", "outcome"),
     [
-        ({}, Outcome.OWED),
-        ({"waits": "incomplete"}, Outcome.WAITING),
-        ({"refusals": (Refusal("name_empty"),)}, Outcome.REFUSED),
-        ({"refusals": (Refusal("name_empty"),), "adopted": {}}, Outcome.AT_KIVA),
-        ({"identity": "known", "adopted": {}}, Outcome.KNOWN),
+        ({}, TrialOutcome.OWED),
+        ({"waits": "incomplete"}, TrialOutcome.WAITING),
+        ({"refusals": (Refusal("name_empty"),)}, TrialOutcome.REFUSED),
+        ({"refusals": (Refusal("name_empty"),), "adopted": {}}, TrialOutcome.AT_KIVA),
+        ({"identity": "known", "adopted": {}}, TrialOutcome.KNOWN),
     ],
 )
-def test_outcomes(owed: Any, outcome: Outcome) -> None:
+def test_outcomes(owed: Any, outcome: TrialOutcome) -> None:
     found = Decision(captured=seen(), owed=replace(outboxes.owed(), **owed))
     assert trial.outcome(found, {("loan_draft", "known")}) is outcome
 
 
 def test_outcomes_of_what_is_not_owed() -> None:
-    assert trial.outcome(Decision(captured=seen(baselined=True)), ()) is Outcome.OLDER
-    assert trial.outcome(Decision(captured=seen()), ()) is Outcome.NOTHING
+    assert trial.outcome(Decision(captured=seen(baselined=True)), ()) is TrialOutcome.OLDER
+    assert trial.outcome(Decision(captured=seen()), ()) is TrialOutcome.NOTHING
 
 
 def test_what_a_row_is_tried_with(bench: Bench) -> None:
@@ -159,7 +167,9 @@ def test_what_a_row_is_tried_with(bench: Bench) -> None:
 # ---------------------------------------------------------------- counting
 
 
-def row(outcome: Outcome, *refusals: Refusal, warnings: tuple[Refusal, ...] = (), **changes: Any) -> trial.TrialRow:
+def row(
+    outcome: TrialOutcome, *refusals: Refusal, warnings: tuple[Refusal, ...] = (), **changes: Any
+) -> trial.TrialRow:
     owed = replace(outboxes.owed(), refusals=refusals)
     return trial.TrialRow("1", mapped(warnings=warnings, **changes), Decision(captured=seen(), owed=owed), outcome)
 
@@ -168,26 +178,26 @@ def test_reasons_are_counted_by_code_and_by_what_they_are_about() -> None:
     unknown = [Refusal("activity_unknown", "activity_id", {"value": value}) for value in ("Bakery", "Farming")]
     empty = [Refusal("name_empty", f"entreps[{number}].first_name") for number in (0, 1)]
     tally = Tally()
-    tally.add(TrialPage((row(Outcome.REFUSED, unknown[0], loan_id="L1"),), 1, 4))
+    tally.add(TrialPage((row(TrialOutcome.REFUSED, unknown[0], loan_id="L1"),), 1, 4))
     tally.add(
         TrialPage(
             (
-                row(Outcome.REFUSED, *unknown, loan_id="L2"),
-                row(Outcome.REFUSED, *empty, loan_id="", identity="L3"),
-                row(Outcome.KNOWN, unknown[0]),
+                row(TrialOutcome.REFUSED, *unknown, loan_id="L2"),
+                row(TrialOutcome.REFUSED, *empty, loan_id="", identity="L3"),
+                row(TrialOutcome.KNOWN, unknown[0]),
             ),
             4,
             4,
         )
     )
     assert tally.rows == 4
-    assert tally.outcomes == {Outcome.REFUSED: 3, Outcome.KNOWN: 1}
+    assert tally.outcomes == {TrialOutcome.REFUSED: 3, TrialOutcome.KNOWN: 1}
     assert tally.by_number(tally.reasons) == [
-        (Reason("activity_unknown", "Bakery"), ["L1", "L2"]),
-        (Reason("activity_unknown", "Farming"), ["L2"]),
-        (Reason("name_empty", "entreps.first_name"), ["L3"]),  # a loan counts once
+        (TrialReason("activity_unknown", "Bakery"), ["L1", "L2"]),
+        (TrialReason("activity_unknown", "Farming"), ["L2"]),
+        (TrialReason("name_empty", "entreps.first_name"), ["L3"]),  # a loan counts once
     ]
-    assert tally.examples[Reason("name_empty", "entreps.first_name")] == empty[0]
+    assert tally.examples[TrialReason("name_empty", "entreps.first_name")] == empty[0]
     assert tally.filled == {}
 
 
@@ -195,22 +205,22 @@ def test_warnings_and_fields_are_those_of_what_would_be_sent() -> None:
     warning = Refusal("needed_to_publish", "entreps[2].gender")
     tally = Tally()
     rows = (
-        row(Outcome.OWED, warnings=(warning, warning), body={"entreps": [], "currency": "XOF"}),
-        row(Outcome.OWED, body={"currency": "XOF"}),
-        row(Outcome.AT_KIVA, warnings=(warning,)),
-        row(Outcome.OWED, body=None),
+        row(TrialOutcome.OWED, warnings=(warning, warning), body={"entreps": [], "currency": "XOF"}),
+        row(TrialOutcome.OWED, body={"currency": "XOF"}),
+        row(TrialOutcome.AT_KIVA, warnings=(warning,)),
+        row(TrialOutcome.OWED, body=None),
     )
     tally.add(TrialPage(rows, 4, 4))
-    assert tally.warnings == {Reason("needed_to_publish", "entreps.gender"): ["L1"]}
+    assert tally.warnings == {TrialReason("needed_to_publish", "entreps.gender"): ["L1"]}
     assert tally.filled == {"entreps": 1, "currency": 2}
     assert tally.reasons == {}
 
 
 def test_what_a_person_calls_a_row() -> None:
-    assert row(Outcome.OWED).loan == "L1"
-    assert row(Outcome.OWED, loan_id="", identity="7").loan == "7"
-    assert row(Outcome.OWED, loan_id="", identity=None).loan == "?"
-    assert trial.TrialRow("1", mapped(), Decision(captured=seen()), Outcome.NOTHING).refusals == ()
+    assert row(TrialOutcome.OWED).loan == "L1"
+    assert row(TrialOutcome.OWED, loan_id="", identity="7").loan == "7"
+    assert row(TrialOutcome.OWED, loan_id="", identity=None).loan == "?"
+    assert trial.TrialRow("1", mapped(), Decision(captured=seen()), TrialOutcome.NOTHING).refusals == ()
 
 
 # ---------------------------------------------------------------- two versions of a mapping

@@ -6,7 +6,7 @@ from kiva_relay.clock import Clock
 
 
 class Pace:
-    """We may take `share`, a part of 1, of the time that passes; what is not taken is saved up for `saved_for` seconds."""
+    """We may take `share`, a part of 1, of the time that passes; what is not taken is saved for `saved_for` seconds."""
 
     def __init__(self, share: float, *, saved_for: float, clock: Clock) -> None:
         self._share, self._most, self._clock = share, share * saved_for, clock
