@@ -7,7 +7,7 @@ DEMO := .venv/.demo-installed
 DEV := .venv/.dev-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long check docs simulate torture workload bench lock clean
+.PHONY: help demo test test-long test-night check docs simulate torture workload mutate wheel bench lock clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -20,6 +20,9 @@ test: $(DEV)  ## Run the tests (ARGS="tests/unit" runs a part of them)
 
 test-long: $(DEV)  ## Run the tests that take minutes
 	$(PYTHON) -m pytest -n 2 --dist worksteal -m long --timeout 900 $(ARGS)
+
+test-night: $(DEV)  ## Run what takes hours: a long torture, simulation and workload, 200 mutants, every Python that is found
+	.ci/night
 
 check: $(DEV)  ## Look at the style, the types and the direction of imports
 	$(PYTHON) -m ruff check .
@@ -38,6 +41,12 @@ torture: $(DEV)  ## Kill the relay 310 times while the network fails, and judge 
 
 workload: $(DEV)  ## Let an MFI work on each database while relays watch it, and judge what they saw (FOR=10m RATE=50)
 	$(PYTHON) -m testbed.workload.run $(if $(FOR),--for $(FOR)) $(if $(RATE),--rate $(RATE)) $(ARGS)
+
+mutate: $(DEV)  ## Change 200 places of capture, outbox and delivery, and see which no test notices (ARGS="--only store.py")
+	$(PYTHON) -m testbed.mutation $(ARGS)
+
+wheel:  ## Build the package that is installed as a service, into dist/
+	requirements/wheel.sh dist
 
 bench: $(DEV)  ## Measure what it costs
 	@set -e; for script in benchmarks/*.py; do \

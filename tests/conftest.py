@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import psycopg
@@ -17,10 +18,11 @@ import pytest
 
 from kiva_relay import log
 from testbed.database import mariadb_found, postgres, postgres_found
-from testbed.institution import book, fineract
-from testbed.kiva import control, server
-from testbed.kiva.config import KivaConfig
-from testbed.rig import outboxes, patience, site, streamed, temporary
+from testbed.rig import patience, temporary
+
+if TYPE_CHECKING:
+    # Most tests need none of it, and it takes a second to import: the fixtures that do import it themselves.
+    from testbed.rig import site, streamed
 
 _numbers = itertools.count(1)
 
@@ -89,6 +91,8 @@ def streamed_mis(
     logical_server: postgres.PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[streamed.Streamed]:
     """A small MIS on it, without publication and slot."""
+    from testbed.rig import streamed
+
     monkeypatch.setenv("KIVA_SECRET", "s3cr3t")
     made = streamed.create(tmp_path, logical_server, f"streamed_{next(_numbers)}")
     yield made
@@ -104,6 +108,8 @@ def postgres_database(postgres_server: postgres.PostgresServer) -> str:
 @pytest.fixture(scope="session")
 def outbox_template(postgres_server: postgres.PostgresServer) -> str:
     """A database that was migrated once, to be cloned: its name."""
+    from testbed.rig import outboxes
+
     outboxes.migrated(postgres_server.create_database("outbox")).close()
     return "outbox"
 
@@ -119,6 +125,8 @@ def book_template(
     postgres_server: postgres.PostgresServer, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, Path]:
     """A database with a small book of today, to be cloned, and the folder of its photos."""
+    from testbed.institution import book, fineract
+
     photos = tmp_path_factory.mktemp("photos")
     with psycopg.connect(postgres_server.create_database("book")) as connection:
         fineract.create(connection)
@@ -136,11 +144,14 @@ def mis_of_its_own(postgres_server: postgres.PostgresServer, book_template: tupl
 @pytest.fixture
 def house(mis_of_its_own: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[site.Site]:
     """A MIS with a book, a stand-in for Kiva, and what is needed to put a relay between them."""
+    from testbed.kiva import control, server
+    from testbed.rig import site
+
     url, photos = mis_of_its_own
     monkeypatch.setenv("KIVA_SECRET", "s3cr3t-of-the-relay")
     with (
         psycopg.connect(url, autocommit=True) as connection,
-        server.start(config=KivaConfig()) as pa2,
+        server.start() as pa2,
         control.Sandbox(pa2.url) as kiva,
     ):
         yield site.Site(tmp_path, url, photos, connection, pa2, kiva)

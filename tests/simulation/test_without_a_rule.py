@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from kiva_relay.delivery import breaker, outcome, reconciler, stop
 from kiva_relay.delivery.client import Answer
 from kiva_relay.delivery.courier import Courier
-from kiva_relay.delivery.outcome import Decision, Outcome
+from kiva_relay.delivery.outcome import Meaning, Outcome
 from kiva_relay.outbox import mirror, query, recovery, store, table
 from kiva_relay.outbox import state as machine
 from kiva_relay.outbox.state import State
@@ -67,9 +67,9 @@ def sends_again_what_was_lost(patch: pytest.MonkeyPatch, _shop: Workshop) -> Non
     """A lost answer counts as not processed."""
     original = outcome.decide
 
-    def decide(answer: Answer, *, shape: bool, now: dt.datetime) -> Decision:
+    def decide(answer: Answer, *, shape: bool, now: dt.datetime) -> Meaning:
         decision = original(answer, shape=shape, now=now)
-        return Decision(Outcome.NOT_PROCESSED) if decision.outcome is Outcome.IN_DOUBT else decision
+        return Meaning(Outcome.NOT_PROCESSED) if decision.outcome is Outcome.IN_DOUBT else decision
 
     patch.setattr(outcome, "decide", decide)
 

@@ -13,7 +13,7 @@ from kiva_relay.config import loader
 from kiva_relay.config.settings import Settings
 from kiva_relay.delivery import batch
 from kiva_relay.delivery.client import Answer
-from kiva_relay.delivery.outcome import Decision, Outcome
+from kiva_relay.delivery.outcome import Meaning, Outcome
 from kiva_relay.outbox.sending import EntryVerdict
 from kiva_relay.outbox.state import State
 from kiva_relay.resource.refusal import Refusal
@@ -166,37 +166,37 @@ def test_a_batch_is_halved(number: int, cap: int) -> None:
 # ---------------------------------------------------------------- the whole answer
 
 
-def judged(decision: Decision, given: dict[str, Any] | None = None, status: int | None = 200) -> Any:
+def judged(decision: Meaning, given: dict[str, Any] | None = None, status: int | None = 200) -> Any:
     said = Answer(status, {}, b"no such amount", body_complete=True, read_whole=True)
     return batch.judged([A, B], said, decision, given, again=LATER)
 
 
 def test_accepted() -> None:
     delivered = EntryVerdict(State.DELIVERED, receipt={"upload_id": 7})
-    found = judged(Decision(Outcome.ACCEPTED, success_seen=True), {"upload_id": 7})
+    found = judged(Meaning(Outcome.ACCEPTED, success_seen=True), {"upload_id": 7})
     assert found == ({1: delivered, 2: delivered}, Outcome.ACCEPTED)
 
 
 def test_accepted_with_a_problem_of_nobody_ends_in_doubt() -> None:
     doubt = EntryVerdict(State.IN_DOUBT, reason="problem_without_loan")
     given = {"upload_id": 7, "problems": [problem("C")]}
-    assert judged(Decision(Outcome.ACCEPTED, success_seen=True), given) == ({1: doubt, 2: doubt}, Outcome.IN_DOUBT)
+    assert judged(Meaning(Outcome.ACCEPTED, success_seen=True), given) == ({1: doubt, 2: doubt}, Outcome.IN_DOUBT)
 
 
 def test_refused() -> None:
     halved = EntryVerdict(State.READY, batch_cap=1)
-    assert judged(Decision(Outcome.REFUSED), status=422) == ({1: halved, 2: halved}, Outcome.REFUSED)
+    assert judged(Meaning(Outcome.REFUSED), status=422) == ({1: halved, 2: halved}, Outcome.REFUSED)
 
 
 def test_not_processed_is_ready_again_at_its_moment() -> None:
     ready = EntryVerdict(State.READY, due_at=LATER)
-    assert judged(Decision(Outcome.NOT_PROCESSED), status=429) == ({1: ready, 2: ready}, Outcome.NOT_PROCESSED)
+    assert judged(Meaning(Outcome.NOT_PROCESSED), status=429) == ({1: ready, 2: ready}, Outcome.NOT_PROCESSED)
 
 
 @pytest.mark.parametrize(("success_seen", "reason"), [(False, "answer_lost"), (True, "strange_answer")])
 def test_in_doubt_says_whether_a_success_was_seen(*, success_seen: bool, reason: str) -> None:
     doubt = EntryVerdict(State.IN_DOUBT, reason=reason)
-    found = judged(Decision(Outcome.IN_DOUBT, success_seen=success_seen))
+    found = judged(Meaning(Outcome.IN_DOUBT, success_seen=success_seen))
     assert found == ({1: doubt, 2: doubt}, Outcome.IN_DOUBT)
 
 

@@ -8,11 +8,11 @@ import pytest
 
 from kiva_relay.delivery import outcome
 from kiva_relay.delivery.client import Answer
-from kiva_relay.delivery.outcome import Decision, Outcome
+from kiva_relay.delivery.outcome import Meaning, Outcome
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
-IN_DOUBT = Decision(Outcome.IN_DOUBT)
-BLAME = Decision(Outcome.NOT_PROCESSED, blame=True)
+IN_DOUBT = Meaning(Outcome.IN_DOUBT)
+BLAME = Meaning(Outcome.NOT_PROCESSED, blame=True)
 
 
 def answer(status: int | None, *, complete: bool = True, **headers: str) -> Answer:
@@ -21,27 +21,27 @@ def answer(status: int | None, *, complete: bool = True, **headers: str) -> Answ
     )
 
 
-def decided(said: Answer, *, shape: bool = False) -> Decision:
+def decided(said: Answer, *, shape: bool = False) -> Meaning:
     return outcome.decide(said, shape=shape, now=NOW)
 
 
 @pytest.mark.parametrize("shape", [True, False])
 def test_without_a_status_only_what_left_counts(*, shape: bool) -> None:
     assert decided(answer(None, complete=True), shape=shape) == IN_DOUBT
-    assert decided(answer(None, complete=False), shape=shape) == Decision(Outcome.NOT_PROCESSED, unreachable=True)
+    assert decided(answer(None, complete=False), shape=shape) == Meaning(Outcome.NOT_PROCESSED, unreachable=True)
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 250, 299])
 def test_a_success_is_accepted_by_its_shape_and_never_sent_again(status: int) -> None:
-    assert decided(answer(status), shape=True) == Decision(Outcome.ACCEPTED, success_seen=True)
-    assert decided(answer(status), shape=False) == Decision(Outcome.IN_DOUBT, success_seen=True)
-    assert decided(answer(status, retry_after="5"), shape=False) == Decision(Outcome.IN_DOUBT, success_seen=True)
+    assert decided(answer(status), shape=True) == Meaning(Outcome.ACCEPTED, success_seen=True)
+    assert decided(answer(status), shape=False) == Meaning(Outcome.IN_DOUBT, success_seen=True)
+    assert decided(answer(status, retry_after="5"), shape=False) == Meaning(Outcome.IN_DOUBT, success_seen=True)
 
 
-EXPECTED: dict[int, Decision] = (
-    dict.fromkeys((400, 411, 413, 414, 422, 431), Decision(Outcome.REFUSED))
+EXPECTED: dict[int, Meaning] = (
+    dict.fromkeys((400, 411, 413, 414, 422, 431), Meaning(Outcome.REFUSED))
     | dict.fromkeys((401, 403, 404, 405, 407, 410, 415, 426, 501), BLAME)
-    | dict.fromkeys((425, 429), Decision(Outcome.NOT_PROCESSED))
+    | dict.fromkeys((425, 429), Meaning(Outcome.NOT_PROCESSED))
 )
 
 
@@ -57,13 +57,13 @@ def test_every_other_status(*, shape: bool, complete: bool) -> None:
 @pytest.mark.parametrize("status", [425, 429, 503])
 def test_come_back_later_with_a_moment(status: int) -> None:
     found = decided(answer(status, retry_after="90"))
-    assert found == Decision(Outcome.NOT_PROCESSED, retry_after=timedelta(seconds=90))
+    assert found == Meaning(Outcome.NOT_PROCESSED, retry_after=timedelta(seconds=90))
 
 
 @pytest.mark.parametrize("value", ["soon", "-5", ""])
 def test_an_unreadable_moment_is_none(value: str) -> None:
     assert decided(answer(503, retry_after=value)) == IN_DOUBT
-    assert decided(answer(429, retry_after=value)) == Decision(Outcome.NOT_PROCESSED)
+    assert decided(answer(429, retry_after=value)) == Meaning(Outcome.NOT_PROCESSED)
 
 
 @pytest.mark.parametrize("status", [400, 404, 408, 409, 500, 502, 504])

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from kiva_relay.delivery import stop
-from kiva_relay.delivery.stop import Situation, Stop
+from kiva_relay.delivery.stop import SendingSituation, Stop
 from testbed.rig.outboxes import NOW, later
 
-FREE = Situation(
+FREE = SendingSituation(
     resource="loan_draft",
     passes=None,
     fault_may_be_over=False,

@@ -53,7 +53,7 @@ def of_reading(status: int | None, *, new_token_tried: bool) -> Blame:
 
 
 def of_refusal(status: int | None, *, new_token_tried: bool) -> Blame:
-    """What it means that an answer judged us (`outcome.Decision.blame`)."""
+    """What it means that an answer judged us (`outcome.Meaning.blame`)."""
     return Blame.TOKEN if status in JUDGES_OUR_TOKEN and not new_token_tried else Blame.US
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from kiva_relay.config import settings as config
 from kiva_relay.config.kiva import Kiva
 from kiva_relay.delivery.client import Answer
-from kiva_relay.delivery.outcome import Decision, Outcome, either
+from kiva_relay.delivery.outcome import Meaning, Outcome, either
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.sending import EntryVerdict
 from kiva_relay.outbox.state import State
@@ -99,7 +99,7 @@ def refused(entries: Sequence[Entry], *, status: int | None, words: str) -> dict
 def judged(
     entries: Sequence[Entry],
     answer: Answer,
-    decision: Decision,
+    decision: Meaning,
     given: Mapping[str, Any] | None,
     *,
     again: datetime | None,

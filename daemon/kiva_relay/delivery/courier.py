@@ -22,7 +22,7 @@ from kiva_relay.delivery import breaker, outcome, stop
 from kiva_relay.delivery.access import Access, Blame
 from kiva_relay.delivery.client import Answer
 from kiva_relay.delivery.context import DeliveryContext
-from kiva_relay.delivery.outcome import Decision, Outcome
+from kiva_relay.delivery.outcome import Meaning, Outcome
 from kiva_relay.delivery.token import Token
 from kiva_relay.outbox import adoption, hold, meta, mirror, query, sending, store, table
 from kiva_relay.outbox.entry import Entry
@@ -90,7 +90,7 @@ class Courier:
         with self._context.outbox.read() as tx:
             return tx.execute(sa.select(columns.id).where(*due).limit(1)).first() is not None
 
-    def _situation(self, resource: str) -> stop.Situation:
+    def _situation(self, resource: str) -> stop.SendingSituation:
         """What decides whether something that is due may be sent now."""
         context = self._context
         with context.outbox.read() as tx:
@@ -98,7 +98,7 @@ class Courier:
             listed = mirror.last_complete(tx, started_after=context.started_at) is not None
             _doubts, last_doubt = breaker.doubts_in_a_row(tx, resource)
         sends, pause = context.settings.kiva.send, context.destination.pause()
-        return stop.Situation(
+        return stop.SendingSituation(
             resource=resource,
             passes=passes,
             fault_may_be_over=may_try,
@@ -234,7 +234,7 @@ class Courier:
         self._report(batch, moved, answer, ended_as)
 
     def _when_again(
-        self, resource: str, answer: Answer, decision: Decision, token: Token
+        self, resource: str, answer: Answer, decision: Meaning, token: Token
     ) -> tuple[datetime | None, bool]:
         """When to try again what was surely not processed, and whether we are to blame and must be held."""
         destination = self._context.destination

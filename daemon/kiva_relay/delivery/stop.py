@@ -23,7 +23,7 @@ class Stop(StrEnum):
 
 
 @dataclass(frozen=True)
-class Situation:
+class SendingSituation:
     """What is known when something of a resource is due and the courier is about to send it.
 
     `passes`: how many entries holds let pass, None without a hold. `fault_may_be_over`: nothing else holds it, and it
@@ -43,7 +43,7 @@ class Situation:
     last_harmless: datetime | None
 
 
-def why_not(now_is: Situation) -> Stop | None:
+def why_not(now_is: SendingSituation) -> Stop | None:
     """Why nothing is sent; None: something is."""
     answer_lost = now_is.last_doubt is not None and (
         now_is.last_harmless is None or now_is.last_harmless <= now_is.last_doubt
