@@ -85,6 +85,11 @@ class NoteSite:
                 )
             return self._written
 
+    def rewrite(self, number: int) -> None:
+        """Write a note of the table `note` once more."""
+        with self._lock, contextlib.closing(self._mis()) as mis, mis:
+            mis.execute("UPDATE note SET body = body || '.', changed = datetime('now') WHERE id = ?", (number,))
+
     @contextlib.contextmanager
     def relay(self, clock: Clock | None = None) -> Iterator[Relay]:
         """A relay in this process, opened."""
