@@ -128,7 +128,7 @@ _TABLES: Mapping[str, str] = {
     "meta": "facts about the outbox itself: destination, MIS, its own id, the relay's heartbeat",
     "lease": "who is the active relay, with a fence that grows with each holder",
     "watermark": "how far each mapping has read the MIS, and the scan (backfill, sweep) that is under way",
-    "scan": "how far the latest scan of each mapping is, and what it found",
+    "scan": "how far the latest scan of each mapping has come, and what it found",
     "captured": "each key that was seen, with the hash of its content; nothing personal",
     "entry": "one row for each thing owed to Kiva, in each of its versions",
     "batch": "one row for each request",
