@@ -10,6 +10,7 @@ import pytest
 
 from kiva_relay.cli import frame, words
 from kiva_relay.outbox.reason import REASONS
+from kiva_relay.resource import refusal
 from kiva_relay.resource.kind import RESOURCES
 from testbed.rig import full_outbox
 from testbed.rig.full_outbox import Run, Told
@@ -112,9 +113,11 @@ def test_every_reason_that_the_relay_gives_has_words() -> None:
     package = Path(frame.__file__).parent.parent
     files = [file for folder in ("outbox", "delivery", "capture") for file in (package / folder).glob("*.py")]
     source = "".join(file.read_text() for file in files)
-    given = set(re.findall(r'\breason="(\w+)"', source)) | {"loan_not_at_kiva", "older_in_flight", "at_kiva_already"}
-    assert {"answer_lost", "process_ended"} <= given
-    assert given <= words.REASONS.keys() | REASONS.keys()
+    assigned = re.findall(r"\breason ?=(?!=)(.*)$", source, flags=re.MULTILINE)
+    given = {code for line in assigned for code in re.findall(r'"(\w+)"', line)}
+    given |= {"loan_not_at_kiva", "older_in_flight", "at_kiva_already"}
+    assert {"answer_lost", "strange_answer", "process_ended"} <= given
+    assert given <= words.REASONS.keys() | REASONS.keys() | refusal.SENTENCES.keys()
 
 
 def test_no_field_of_free_text_is_ever_shown() -> None:

@@ -20,7 +20,7 @@ from kiva_relay.outbox.state import State
 _TODAY = timedelta(days=1)
 _WEEK = timedelta(days=7)
 _CONFIRM_WITHIN = timedelta(days=14)
-_SETTLES_ITSELF = ("answer_lost", "process_ended")
+SETTLES_ITSELF = ("answer_lost", "process_ended")
 """Why a position is in doubt that is sent again by itself."""
 
 
@@ -198,7 +198,7 @@ def _look(facts: Standing) -> Iterator[Task]:
     for resource in ("loan_draft", "journal", "repayment"):
         doubts = [entry for entry in facts.doubts if entry.resource == resource]
         if resource == "repayment":
-            doubts = [entry for entry in doubts if entry.reason not in _SETTLES_ITSELF]
+            doubts = [entry for entry in doubts if entry.reason not in SETTLES_ITSELF]
         if doubts:
             yield LookInPa2(When.TODAY, facts.today, tuple(doubts), resource)
 

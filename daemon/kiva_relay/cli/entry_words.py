@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
+from kiva_relay.account.task import SETTLES_ITSELF
 from kiva_relay.cli import figure, hold_words, words
 from kiva_relay.cli.task_words import PLACES
 from kiva_relay.config.settings import Settings
@@ -55,7 +56,7 @@ def _by_state(known: History, settings: Settings, *, kept: Sequence[Hold], now: 
 def _doubt(known: History, settings: Settings, *, now: datetime) -> Iterator[Line]:
     entry = known.entry
     last = known.attempts[-1].started_at if known.attempts else entry.created_at
-    if entry.resource == "repayment" and entry.reason in ("answer_lost", "process_ended"):
+    if entry.resource == "repayment" and entry.reason in SETTLES_ITSELF:
         yield "Nothing needs you", "A position is sent again by itself; a second one does no harm. Nothing is lost."
         return
     noun = words.noun(entry.resource)
