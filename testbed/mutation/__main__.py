@@ -81,7 +81,9 @@ def _coverage(tree: Tree, memory: Memory, *, at_once: int) -> dict[str, dict[str
     for number, result in enumerate(tree.run(jobs, at_once=at_once) if jobs else (), 1):
         _say(f"which lines the tests run: {number} of {len(jobs)} files")
         if result.code not in (0, 1, 5):
-            raise RuntimeError(f"{result.name} ended with {result.code}:\n{result.printed}")
+            # Somebody may be in the middle of writing it.
+            sys.stdout.write(f"cannot be run, and is left out: {result.name}\n{result.printed[-500:]}\n")
+            continue
         tests = {
             name: {
                 "seconds": test.get("seconds", 0.0),
