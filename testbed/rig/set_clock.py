@@ -55,7 +55,7 @@ class SteppedClock(SystemClock):
 
         class Stepped(datetime):
             @classmethod
-            def now(cls, tz: tzinfo | None = None) -> datetime:
+            def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]  # APScheduler only compares
                 return clock.now().astimezone(tz)
 
         with unittest.mock.patch("apscheduler.schedulers.base.datetime", Stepped):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -118,12 +119,14 @@ def test_no_stream_starves_another_however_often_the_relay_is_ended(
     begun = []
     for _ in range(2 * len(site.tables)):
         with site.relay() as ended:
-            read = ended.capture_loop.capture()._pages.put_down
-            monkeypatch.setattr(
-                ended.capture_loop.capture()._pages,
-                "put_down",
-                lambda each, *args, read=read, **more: (begun.append(each.document.name), read(each, *args, **more))[1],
-            )
+            pages = ended.capture_loop.capture()._pages
+            put_down = pages.put_down
+
+            def noted(each: page.KeyPage, *args: Any, put_down: Any = put_down, **more: Any) -> int:
+                begun.append(each.document.name)
+                return int(put_down(each, *args, **more))
+
+            monkeypatch.setattr(pages, "put_down", noted)
             ended.progress.at = end
             with pytest.raises(PowerCut):
                 ended.capture_loop.capture().cycle()

@@ -37,7 +37,7 @@ def knocking(*jobs: Job, clock: SteppedClock) -> Iterator[Schedule]:
 
 
 def errors(name: str) -> float:
-    return meter.job_errors.labels(name)._value.get()
+    return float(meter.job_errors.labels(name)._value.get())
 
 
 def test_after_six_days_an_interval_goes_on_from_now_with_one_run() -> None:
