@@ -14,6 +14,7 @@ from kiva_relay.capture import follow
 from kiva_relay.capture.cycle import Capture
 from kiva_relay.capture.pace import Pace
 from kiva_relay.clock import Clock
+from kiva_relay.config.settings import Settings
 from kiva_relay.mapping.configuration import Configuration
 from kiva_relay.outbox import watermark
 from kiva_relay.outbox.database import Outbox
@@ -89,7 +90,9 @@ class CaptureLoop:
 
     def capture(self) -> Capture:
         """The capture of the configuration in force; what it returns works with that one for good."""
-        configuration = self._in_force.configuration
+        return self._capture_of(self._in_force.configuration)
+
+    def _capture_of(self, configuration: Configuration) -> Capture:
         if self._capture is not None and self._capture[0] is configuration:
             return self._capture[1]
         settings = configuration.settings
@@ -163,18 +166,20 @@ class CaptureLoop:
     def _look(self) -> None:
         """Look once at the MIS. One that does not answer is asked again, soon."""
         self._again_at = None
-        poll_every = self._in_force.configuration.settings.mis.poll_every
+        configuration = self._in_force.configuration
         try:
             with self.poll.work():
                 try:
-                    again = self._cycle(self.capture())
+                    again = self._cycle(configuration)
                 except Overtaken:
                     again = True
         except ENDS:
             raise
         except (errors.RelayError, sa.exc.SQLAlchemyError) as error:
             self._not_read(error)
-            self._again_at = self._clock.monotonic() + min(poll_every, _ASKED_AGAIN).total_seconds()
+            self._again_at = (
+                self._clock.monotonic() + min(configuration.settings.mis.poll_every, _ASKED_AGAIN).total_seconds()
+            )
         else:
             self._again_at = self._clock.monotonic() if again else None
 
@@ -206,10 +211,11 @@ class CaptureLoop:
         meter.mis_query_seconds.inc(new)
         return new
 
-    def _cycle(self, capture: Capture) -> bool:
+    def _cycle(self, configuration: Configuration) -> bool:
         """One cycle of the capture; true when there is more to read at once."""
+        capture = self._capture_of(configuration)
         if self.sweep.asked and not self.sweep.under_way:
-            self._begin_sweep(capture)
+            self._begin_sweep(capture, configuration.settings)
             self.sweep.begin()
         capture.cycle()
         away = self.health.mis.away_since
@@ -231,9 +237,9 @@ class CaptureLoop:
             self.sweep.end()
         return scanning
 
-    def _begin_sweep(self, capture: Capture) -> None:
+    def _begin_sweep(self, capture: Capture, settings: Settings) -> None:
         """Begin the sweep, unless it was begun since its last hour."""
-        due = schedule.last_sweep_hour(self._in_force.configuration.settings, self._clock.now())
+        due = schedule.last_sweep_hour(settings, self._clock.now())
         with self._outbox.read() as tx:
             marks = watermark.watermarks(tx).values()
             waits = [mark for mark in marks if mark.scan is None and mark.swept_at is not None and mark.swept_at < due]
