@@ -94,8 +94,8 @@ class PostgresServer:
         secret.write_text(self.password, encoding="utf-8")
         if self._user:
             ground.give(secret, self._user)
-        files = ("--pgdata", str(data), "--pwfile", str(secret))
-        self.run("initdb", *files, "--username", ROLE, "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "-N")
+        options = ("--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync")
+        self.run("initdb", "--pgdata", str(data), "--username", ROLE, "--pwfile", str(secret), *options)
         secret.unlink()
 
     def make_room(self) -> Path:
