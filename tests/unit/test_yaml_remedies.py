@@ -319,6 +319,12 @@ def test_any_settings_are_read_or_their_mistakes_are_shown(tmp_path: Path, edits
     assert all(each.message and each.line <= len(lines) + 1 for each in mistakes or ())
 
 
+def test_curly_quotes_with_nothing_between_them_are_a_mistake(tmp_path: Path) -> None:
+    text = configuration.WRITTEN.replace("partner_id: 123", "partner_id: ““")
+    with pytest.raises(ConfigurationError, match="these quotes are letters to YAML"):
+        loader.load(configuration.write(tmp_path, text=text), environ={})
+
+
 BOMBS = {
     "laughs": "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\n",
     "loop": "a: &a [*a]\n",

@@ -36,7 +36,7 @@ class Writing:
         """The line to write, as it may be printed."""
         if not self.hides(keys, value):
             return instead
-        if value[0] in "{[":
+        if value.startswith(("{", "[")):
             return "close what is opened on this line, and put texts between quotes"
         return f'{keys[-1]}: "…"   (its value between quotes)'
 
