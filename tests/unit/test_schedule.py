@@ -146,6 +146,22 @@ def test_jobs_knock_on_once_each_after_the_clock_was_set(monkeypatch: pytest.Mon
         assert not swept.is_set(), "it was planned a second time"
 
 
+def test_a_clock_that_is_set_there_and_back_between_two_looks_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(schedule.PLAN, "poll", lambda _: Every(timedelta(seconds=0.2)))
+    clock = SteppedClock()
+    mine, wake = job(clock)
+    with knocking(mine, clock=clock) as made:
+        clock.by += DAYS
+        for _ in range(3):
+            wake.clear()
+            assert wake.wait(10)
+        clock.by -= DAYS
+        made.keep_time(SETTINGS)
+        for _ in range(3):
+            wake.clear()
+            assert wake.wait(10), "nobody knocked any more"
+
+
 def test_a_clock_that_is_corrected_by_a_little_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(schedule.PLAN, "poll", lambda _: Every(timedelta(hours=1)))
     clock = SteppedClock()

@@ -212,11 +212,18 @@ class Schedule:
     def keep_time(self, settings: Settings) -> None:
         """Plan again when the clock was set: APScheduler waits for an hour of the wall clock, perhaps for days."""
         moved = self._clocks_apart() - self._apart
-        if abs(moved) >= _A_STEP:
+        if abs(moved) >= _A_STEP or self._planned_too_far():
             _log.warning("The clock was set, or the machine slept. All jobs are planned again", by=round(moved))
             self._apart += moved
             self._planned.clear()
             self.plan(settings)
+
+    def _planned_too_far(self) -> bool:
+        """Does a job wait for an hour that is farther than it ever is? The clock was set there and back meanwhile."""
+        now, margin = self._clock.now(), timedelta(seconds=_A_STEP)
+        planned = {job.id: job.next_run_time for job in self._scheduler.get_jobs()}
+        # Twice: between two hours of the day there may be a change to winter time.
+        return any(planned[name] - now > 2 * job.interval + margin for name, job in self._jobs.items())
 
     def health(self) -> tuple[JobHealth, ...]:
         """How each job goes."""
