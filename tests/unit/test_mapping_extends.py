@@ -79,7 +79,7 @@ def test_what_is_not_written_stays_and_means_the_same(tmp_path: Path) -> None:
 
 def test_a_value_replaces_the_value_of_the_base_and_nothing_else(tmp_path: Path) -> None:
     mapping = good(tmp_path, "extends: base\nfields: {currency: other_code}\nsource: {where: kiva = 1}\n")
-    assert leaf(mapping, "currency").origin == "other_code"
+    assert leaf(mapping, "currency").origin == "m_loan.other_code"
     assert mapping.stream.where == "kiva = 1"
     whole_copy = DRAFT.replace("currency: currency_code", "currency: other_code")
     assert mapping.fingerprint == good(tmp_path, whole_copy.replace("loan_status_id = 300", "kiva = 1")).fingerprint
@@ -91,7 +91,7 @@ def test_null_takes_out_at_every_depth(tmp_path: Path) -> None:
     assert [each.name for each in mapping.stream.relations] == ["client", "schedule"]
     assert "gender" not in person(mapping)
     assert person(mapping)["last_name"].functions == ()
-    assert person(mapping)["first_name"].origin == "client.firstname"
+    assert person(mapping)["first_name"].origin == "m_client.firstname"
 
 
 def test_a_list_of_one_merges_into_a_list_of_one_and_every_other_list_is_replaced(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_list_of_one_merges_into_a_list_of_one_and_every_other_list_is_replace
     assert len(good(tmp_path, f"extends: base\nfields: {{entreps: {two}}}\n").fields["entreps"].items) == 2  # type: ignore[union-attr]
     base = DRAFT.replace("  schedule:\n    each", "  internal_loan_id: account_no\n  schedule:\n    each")
     base = base[: base.index("  entreps:")] + f"  entreps: {two}\n" + base[base.index("  currency:") :]
-    mapping = good(tmp_path, "extends: base\nfields: {entreps: [{client_id: x, loan_id: y, amount: z}]}\n", base=base)
+    mapping = good(tmp_path, "extends: base\nfields: {entreps: [{client_id: x, loan_id: k, amount: z}]}\n", base=base)
     assert set(person(mapping)) == {"client_id", "loan_id", "amount"}
     scalars = good(tmp_path, "extends: base\nsource: {key: [a]}\n", base=DRAFT.replace("key: id", "key: [b]"))
     assert scalars.stream.key == ("a",)
@@ -276,6 +276,12 @@ def test_the_older_fineract_says_what_it_said_as_a_copy(file: Path) -> None:
     assert [result.name for result in example.run(written, file=mapping.examples) if not result.passed] == []
 
 
+def test_the_older_fineract_has_the_code_tables_of_the_newer_one() -> None:
+    """It has its own copies for a whole mapping beside it, as `mapping show` prints it: that one has no base."""
+    tables = {file.name: file.read_text("utf-8") for file in (FINERACT / "lookup").iterdir()}
+    assert {file.name: file.read_text("utf-8") for file in (OLDER / "lookup").iterdir()} == tables
+
+
 def test_a_ready_made_mapping_extends_at_most_one_that_stands_by_itself() -> None:
     for kind in shipped.mappings():
         for mapping in document.load([shipped.folder("mappings") / kind], parameters={"kiva_fund": 2, "kiva_donor": 2}):
@@ -295,7 +301,7 @@ def test_what_an_institution_extends_gets_our_corrections(
     file = package / "fineract" / "loan_draft.individual.yaml"
     file.write_text(file.read_text("utf-8").replace("currency:      currency_code", "currency: corrected"), "utf-8")
     after = good(tmp_path, own)
-    assert leaf(after, "currency").origin == "corrected"
+    assert leaf(after, "currency").origin == "m_loan.corrected"
     assert after.fingerprint != before.fingerprint
     assert after.sources.ready_made_digest != before.sources.ready_made_digest
 
@@ -337,7 +343,7 @@ def test_a_mistake_that_both_files_make_together_is_told_of_the_one_that_differs
     assert '"gender"' in found.message
     assert f"{tmp_path / 'own.yaml'}:2 takes it out" in found.remedy
     found = only(tmp_path, "extends: base\nfields:\n  currency: null\n")
-    assert (found.file.name, found.line, found.path) == ("own.yaml", 2, "fields.currency")
+    assert (found.file.name, found.line, found.path) == ("own.yaml", 3, "fields.currency")
 
 
 class NoSuchColumns:
@@ -454,7 +460,7 @@ def test_two_mappings_of_the_same_rows_are_a_mistake_and_both_are_named(tmp_path
     assert "loan_draft.individual.yaml" in mistake.remedy
     (tmp_path / "mine.yaml").rename(tmp_path / "loan_draft.individual.yaml")
     loaded = {each.name: each for each in document.load([FINERACT, tmp_path], parameters={"kiva_fund": 2})}
-    assert leaf(loaded["loan_draft.individual"], "currency").origin == "iso"
+    assert leaf(loaded["loan_draft.individual"], "currency").origin == "m_loan.iso"
     (tmp_path / "second.yaml").write_text(f"{INDIVIDUAL}source: {{where: fund_id = 7}}\n", "utf-8")
     assert len(document.load([FINERACT, tmp_path], parameters={"kiva_fund": 2})) == len(loaded) + 1
 
@@ -510,10 +516,13 @@ def test_a_base_that_changes_is_an_edit_of_what_extends_it(tmp_path: Path, monke
     monkeypatch.setattr(shipped, "folder", lambda _: package)
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "mine.yaml").write_text("extends: fineract-1.6/journal  # ours\n", "utf-8")
-    text = configuration.WRITTEN.replace("mappings: fineract", "mappings: own")
+    text = configuration.WRITTEN.replace("mappings: fineract", "mappings: own\nparameters: {kiva_fund: 2}")
     settings = loader.load(configuration.write(tmp_path, text=text), environ={})
     read = mapping_configuration.read(lambda: settings)
     assert reload.edited(read) == ()
     base = package / "fineract" / "journal.yaml"
     base.write_text(base.read_text("utf-8") + "# corrected\n", "utf-8")
     assert reload.edited(read) == ("journal.yaml",)
+    table = package / "fineract" / "lookup" / "activities.csv"
+    table.write_text(table.read_text("utf-8") + "Poterie,Crafts\n", "utf-8")
+    assert reload.edited(read) == ("activities.csv", "journal.yaml")

@@ -62,17 +62,23 @@ def notice(tx: Connection, document: Document, *, now: datetime) -> bool:
 
 
 def _upgrade(tx: Connection, document: Document) -> Upgrade | None:
-    """Remember what the package says in this mapping, and in which version; the upgrade that changed it, if one did."""
+    """Remember what the package says in this mapping, and in which version; the upgrade that changed it, if one did.
+
+    In the same version it differs when somebody edited the package's file, or chose another base: no upgrade did that.
+    """
     fact, digest = meta.mapping_ready_made(document.name), document.sources.ready_made_digest
     stored = fact.get(tx)
     if not digest:
         if stored is not None:
             fact.remove(tx)
         return None
-    if stored is not None and stored.sha256 == digest:
+    says = meta.ReadyMade(sha256=digest, version=__version__)
+    if stored == says:
         return None
-    fact.put(tx, meta.ReadyMade(sha256=digest, version=__version__))
-    return None if stored is None else Upgrade(document.sources.ready_made[0].called, stored.version, __version__)
+    fact.put(tx, says)
+    if stored is None or stored.sha256 == digest or stored.version == __version__:
+        return None
+    return Upgrade(document.sources.ready_made[0].called, stored.version, __version__)
 
 
 def _why(upgrade: Upgrade | None) -> dict[str, str]:

@@ -64,9 +64,11 @@ def digests(settings: Settings) -> dict[Path, str]:
     """Fingerprints of the files of a configuration, by path; a file that cannot be read is left out."""
     found = {}
     folders = settings.mapping_folders
-    tables = [file for folder in folders for file in (folder / "lookup").glob("*.csv")]
     files = document.files(folders)
     bases = [base for file in files for base in extends.bases(file)]
+    # The code tables of a base come with it.
+    beside = dict.fromkeys([*folders, *(base.parent for base in bases)])
+    tables = [file for folder in beside for file in (folder / "lookup").glob("*.csv")]
     for file in dict.fromkeys([settings.file, *files, *bases, *tables]):
         try:
             found[file] = hashlib.sha256(file.read_bytes()).hexdigest()
