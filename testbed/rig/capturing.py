@@ -180,7 +180,7 @@ def fresh_outbox(folder: Path) -> Outbox:
 
 
 @dataclass
-class Bench:
+class Rig:
     """A MIS and an outbox, and a capture between them."""
 
     outbox: Outbox
@@ -214,8 +214,8 @@ class Bench:
             return watermark.watermarks(tx)
 
 
-def bench(folder: Path, resources: Sequence[str] = tuple(RESOURCES), **changes: Mapping[str, object]) -> Bench:
+def rig(folder: Path, resources: Sequence[str] = tuple(RESOURCES), **changes: Mapping[str, object]) -> Rig:
     """A MIS without loans, and an outbox that knows nothing."""
     changed = settings(loan_drafts={"since": "all"}, journals={"since": "all"}, **changes)
     mis = SimulatedMis(random.Random(1), tuple(resources))
-    return Bench(fresh_outbox(folder), mis, changed, [document(one) for one in resources])
+    return Rig(fresh_outbox(folder), mis, changed, [document(one) for one in resources])

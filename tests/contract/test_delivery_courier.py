@@ -30,7 +30,7 @@ LOAN = "000000871"
 
 
 @dataclass
-class Bench:
+class Rig:
     """A relay's delivery, its Kiva and its clock."""
 
     folder: Path
@@ -78,8 +78,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, outbox: Outbox) -> Iterator[Bench]:
-    made = Bench(tmp_path, outbox)
+def rig(tmp_path: Path, outbox: Outbox) -> Iterator[Rig]:
+    made = Rig(tmp_path, outbox)
     assert made.look(), "the list is read whole"
     made.steps.clear()
     yield made
@@ -89,54 +89,54 @@ def bench(tmp_path: Path, outbox: Outbox) -> Iterator[Bench]:
 # ---------------------------------------------------------------- sending
 
 
-def test_a_draft_goes_in_five_steps(bench: Bench) -> None:
-    bench.owe()
-    assert bench.deliver() == 1
-    assert bench.steps == ["claimed", "testified", "answered", "settled"]
-    found = bench.entry()
+def test_a_draft_goes_in_five_steps(rig: Rig) -> None:
+    rig.owe()
+    assert rig.deliver() == 1
+    assert rig.steps == ["claimed", "testified", "answered", "settled"]
+    found = rig.entry()
     assert (found.state, found.evidence, found.receipt) == (State.DELIVERED, "receipt", {"loan_draft_uuid": "u"})
-    assert bench.attempts() == [("accepted", 200, True, None, 3)]
-    [(path, content, token, key)] = bench.kiva.posts
+    assert rig.attempts() == [("accepted", 200, True, None, 3)]
+    [(path, content, token, key)] = rig.kiva.posts
     assert (path, content, token) == ("/v3/partner/123/loan_draft", b'{"amount":1}', "t1")
     assert len(key) == 36
-    with bench.outbox.read() as tx:
+    with rig.outbox.read() as tx:
         outbox_id = meta.OUTBOX_ID.get(tx)
-    memory = bench.context.witness.memory()
+    memory = rig.context.witness.memory()
     assert [(told.outbox_id, told.identities) for told in memory.sent] == [(outbox_id, (LOAN,))]
     assert list(memory.answers.values()) == [{LOAN: {"loan_draft_uuid": "u"}}]
-    assert bench.deliver() == 0
+    assert rig.deliver() == 0
 
 
-def test_positions_go_together_drafts_alone_in_their_order(bench: Bench) -> None:
+def test_positions_go_together_drafts_alone_in_their_order(rig: Rig) -> None:
     for number in range(4):
-        bench.owe(f"{number}", "repayment")
-        bench.owe(f"{number}", "loan_draft")
-    assert bench.deliver() == 6
-    sizes = [(path.rsplit("/", 1)[1], content.count(b"amount")) for path, content, *_ in bench.kiva.posts]
+        rig.owe(f"{number}", "repayment")
+        rig.owe(f"{number}", "loan_draft")
+    assert rig.deliver() == 6
+    sizes = [(path.rsplit("/", 1)[1], content.count(b"amount")) for path, content, *_ in rig.kiva.posts]
     assert sizes == [("repayments", 3), ("repayments", 1)] + [("loan_draft", 1)] * 4
 
 
-def test_a_heap_of_drafts_does_not_keep_the_others_waiting(bench: Bench) -> None:
+def test_a_heap_of_drafts_does_not_keep_the_others_waiting(rig: Rig) -> None:
     for number in range(7):
-        bench.owe(f"{number}")
-    bench.owe("9", "journal")
-    bench.deliver()
-    kinds = [path.rsplit("/", 1)[1] for path, *_ in bench.kiva.posts]
+        rig.owe(f"{number}")
+    rig.owe("9", "journal")
+    rig.deliver()
+    kinds = [path.rsplit("/", 1)[1] for path, *_ in rig.kiva.posts]
     assert kinds == ["loan_draft"] * 5 + ["journals"] + ["loan_draft"] * 2
 
 
-def test_asked_to_stop_it_claims_nothing_more(bench: Bench) -> None:
-    bench.owe()
-    bench.stop.set()
-    assert bench.deliver() == 0
-    assert bench.kiva.posts == []
+def test_asked_to_stop_it_claims_nothing_more(rig: Rig) -> None:
+    rig.owe()
+    rig.stop.set()
+    assert rig.deliver() == 0
+    assert rig.kiva.posts == []
 
 
-def test_what_is_not_due_waits(bench: Bench) -> None:
-    bench.owe(due_at=bench.clock.now() + timedelta(seconds=10))
-    assert bench.deliver() == 0
-    bench.clock.passes(8)
-    assert bench.deliver() == 1
+def test_what_is_not_due_waits(rig: Rig) -> None:
+    rig.owe(due_at=rig.clock.now() + timedelta(seconds=10))
+    assert rig.deliver() == 0
+    rig.clock.passes(8)
+    assert rig.deliver() == 1
 
 
 # ---------------------------------------------------------------- what an answer does
@@ -153,429 +153,429 @@ def test_what_is_not_due_waits(bench: Bench) -> None:
     ],
 )
 def test_what_an_answer_makes_of_a_draft(
-    bench: Bench, said: Answer, state: State, reason: str | None, attempt: tuple[Any, ...]
+    rig: Rig, said: Answer, state: State, reason: str | None, attempt: tuple[Any, ...]
 ) -> None:
-    bench.owe()
-    bench.kiva.answers.append(said)
-    assert bench.deliver() == 1
-    assert (bench.entry().state, bench.entry().reason) == (state, reason)
-    assert bench.attempts() == [attempt]
-    assert len(bench.kiva.posts) == 1
+    rig.owe()
+    rig.kiva.answers.append(said)
+    assert rig.deliver() == 1
+    assert (rig.entry().state, rig.entry().reason) == (state, reason)
+    assert rig.attempts() == [attempt]
+    assert len(rig.kiva.posts) == 1
     told = {State.REFUSED: [{LOAN: None}], State.READY: [{LOAN: None}], State.IN_DOUBT: [{}]}
-    assert list(bench.context.witness.memory().answers.values()) == told[state]
-    assert bench.holds() == []
+    assert list(rig.context.witness.memory().answers.values()) == told[state]
+    assert rig.holds() == []
 
 
-def test_kiva_asks_to_come_back_later(bench: Bench) -> None:
-    bench.owe()
-    bench.kiva.answers.append(answer(429, retry_after="90"))
-    bench.deliver()
-    asked_at = bench.clock.now()
-    assert bench.entry().due_at == asked_at + timedelta(seconds=90)
-    assert bench.context.destination.pause() == timedelta(seconds=90)
-    bench.owe("other")
-    bench.clock.passes(80)
-    assert bench.deliver() == 0, "nothing else goes either"
-    bench.clock.passes(9)
-    assert bench.deliver() == 2
+def test_kiva_asks_to_come_back_later(rig: Rig) -> None:
+    rig.owe()
+    rig.kiva.answers.append(answer(429, retry_after="90"))
+    rig.deliver()
+    asked_at = rig.clock.now()
+    assert rig.entry().due_at == asked_at + timedelta(seconds=90)
+    assert rig.context.destination.pause() == timedelta(seconds=90)
+    rig.owe("other")
+    rig.clock.passes(80)
+    assert rig.deliver() == 0, "nothing else goes either"
+    rig.clock.passes(9)
+    assert rig.deliver() == 2
 
 
-def test_a_refused_batch_is_halved_until_the_culprit_stands_alone(bench: Bench) -> None:
+def test_a_refused_batch_is_halved_until_the_culprit_stands_alone(rig: Rig) -> None:
     for loan in ("A", "B"):
-        bench.owe(loan, "repayment")
-    bench.kiva.answers += [answer(422, "no"), answer(422, "no")]
-    assert bench.deliver() == 3
-    assert [bench.entry(loan, "repayment").state for loan in ("A", "B")] == [State.REFUSED, State.DELIVERED]
+        rig.owe(loan, "repayment")
+    rig.kiva.answers += [answer(422, "no"), answer(422, "no")]
+    assert rig.deliver() == 3
+    assert [rig.entry(loan, "repayment").state for loan in ("A", "B")] == [State.REFUSED, State.DELIVERED]
 
 
-def test_after_a_lost_answer_something_harmless_must_succeed(bench: Bench) -> None:
-    bench.owe("A")
-    bench.owe("B")
-    bench.kiva.answers.append(LOST)
-    assert bench.deliver() == 1
-    assert bench.deliver() == 0
-    bench.look()
-    assert bench.deliver() == 1
+def test_after_a_lost_answer_something_harmless_must_succeed(rig: Rig) -> None:
+    rig.owe("A")
+    rig.owe("B")
+    rig.kiva.answers.append(LOST)
+    assert rig.deliver() == 1
+    assert rig.deliver() == 0
+    rig.look()
+    assert rig.deliver() == 1
 
 
-def test_three_lost_answers_hold_the_resource_and_a_release_counts_from_zero(bench: Bench) -> None:
+def test_three_lost_answers_hold_the_resource_and_a_release_counts_from_zero(rig: Rig) -> None:
     for number in range(stop.MOST_DOUBTS + 2):
-        bench.owe(f"{number}")
+        rig.owe(f"{number}")
     for lost in range(1, stop.MOST_DOUBTS + 1):
-        bench.kiva.answers.append(LOST)
-        bench.look()
-        assert bench.deliver() == 1
-        assert bench.holds() == ([("loan_draft", "many_in_doubt")] if lost == stop.MOST_DOUBTS else [])
-    bench.look()
-    assert bench.deliver() == 0
-    with bench.outbox.begin() as tx:
-        hold.release(tx, "loan_draft", by="awa", note="looked", now=bench.clock.now())
-    bench.kiva.answers.append(LOST)
-    assert bench.deliver() == 1
-    assert bench.holds() == []
+        rig.kiva.answers.append(LOST)
+        rig.look()
+        assert rig.deliver() == 1
+        assert rig.holds() == ([("loan_draft", "many_in_doubt")] if lost == stop.MOST_DOUBTS else [])
+    rig.look()
+    assert rig.deliver() == 0
+    with rig.outbox.begin() as tx:
+        hold.release(tx, "loan_draft", by="awa", note="looked", now=rig.clock.now())
+    rig.kiva.answers.append(LOST)
+    assert rig.deliver() == 1
+    assert rig.holds() == []
 
 
-def test_ten_refusals_hold_the_resource(bench: Bench) -> None:
+def test_ten_refusals_hold_the_resource(rig: Rig) -> None:
     for number in range(stop.MOST_REFUSALS + 1):
-        bench.owe(f"{number}")
-        bench.kiva.answers.append(answer(422, "no"))
-    assert bench.deliver() == stop.MOST_REFUSALS
-    assert bench.holds() == [("loan_draft", "many_refusals")]
+        rig.owe(f"{number}")
+        rig.kiva.answers.append(answer(422, "no"))
+    assert rig.deliver() == stop.MOST_REFUSALS
+    assert rig.holds() == [("loan_draft", "many_refusals")]
 
 
 # ---------------------------------------------------------------- token and blame
 
 
-def test_a_refused_token_is_replaced_once_then_the_resource_is_held(bench: Bench) -> None:
-    bench.owe()
-    bench.kiva.answers += [answer(401), answer(401), answer(401)]
-    assert bench.deliver() == 2
-    assert [token for _path, _content, token, _key in bench.kiva.posts] == ["t1", "t2"]
-    assert bench.holds() == [("loan_draft", "destination_fault")]
-    with bench.outbox.read() as tx:
+def test_a_refused_token_is_replaced_once_then_the_resource_is_held(rig: Rig) -> None:
+    rig.owe()
+    rig.kiva.answers += [answer(401), answer(401), answer(401)]
+    assert rig.deliver() == 2
+    assert [token for _path, _content, token, _key in rig.kiva.posts] == ["t1", "t2"]
+    assert rig.holds() == [("loan_draft", "destination_fault")]
+    with rig.outbox.read() as tx:
         assert hold.in_force(tx)[0].params == {"status": "401", "path": "/v3/partner/123/loan_draft"}
-    bench.clock.passes(access.TRY_AGAIN_AFTER.total_seconds() - 10)
-    assert bench.deliver() == 0
-    bench.clock.passes(10)
-    assert bench.deliver() == 1, "it is tried once more"
-    assert bench.holds() == [("loan_draft", "destination_fault")]
-    bench.clock.passes(access.TRY_AGAIN_AFTER.total_seconds())
-    assert bench.deliver() == 1
-    assert (bench.holds(), bench.entry().state) == ([], State.DELIVERED)
+    rig.clock.passes(access.TRY_AGAIN_AFTER.total_seconds() - 10)
+    assert rig.deliver() == 0
+    rig.clock.passes(10)
+    assert rig.deliver() == 1, "it is tried once more"
+    assert rig.holds() == [("loan_draft", "destination_fault")]
+    rig.clock.passes(access.TRY_AGAIN_AFTER.total_seconds())
+    assert rig.deliver() == 1
+    assert (rig.holds(), rig.entry().state) == ([], State.DELIVERED)
 
 
-def test_another_fault_of_ours_is_held_at_once_and_only_its_resource(bench: Bench) -> None:
-    bench.owe()
-    bench.owe("9", "journal")
-    bench.kiva.answers.append(answer(404))
-    assert bench.deliver() == 2
-    assert bench.holds() == [("loan_draft", "destination_fault")]
-    assert bench.entry().state is State.READY
-    assert bench.kiva.tokens == 1
+def test_another_fault_of_ours_is_held_at_once_and_only_its_resource(rig: Rig) -> None:
+    rig.owe()
+    rig.owe("9", "journal")
+    rig.kiva.answers.append(answer(404))
+    assert rig.deliver() == 2
+    assert rig.holds() == [("loan_draft", "destination_fault")]
+    assert rig.entry().state is State.READY
+    assert rig.kiva.tokens == 1
 
 
-def test_an_accepted_request_makes_the_next_refusal_worth_a_new_token(bench: Bench) -> None:
+def test_an_accepted_request_makes_the_next_refusal_worth_a_new_token(rig: Rig) -> None:
     for loan in ("A", "B"):
-        bench.owe(loan)
-    bench.kiva.answers += [answer(401), answer(200, {"loan_draft_uuid": "u"}), answer(403)]
-    assert bench.deliver() == 4
-    assert bench.kiva.tokens == 3
-    assert bench.holds() == []
+        rig.owe(loan)
+    rig.kiva.answers += [answer(401), answer(200, {"loan_draft_uuid": "u"}), answer(403)]
+    assert rig.deliver() == 4
+    assert rig.kiva.tokens == 3
+    assert rig.holds() == []
 
 
-def test_a_missing_permission_holds_its_resource_until_it_is_granted(bench: Bench) -> None:
-    bench.kiva.scopes = ("read:loans", "create:journal_update")
-    bench.context.tokens.refuse(bench.context.tokens.current())
-    bench.owe()
-    bench.owe("9", "journal")
-    assert bench.deliver() == 1
-    assert bench.holds() == [("loan_draft", "scope_missing")]
-    with bench.outbox.read() as tx:
+def test_a_missing_permission_holds_its_resource_until_it_is_granted(rig: Rig) -> None:
+    rig.kiva.scopes = ("read:loans", "create:journal_update")
+    rig.context.tokens.refuse(rig.context.tokens.current())
+    rig.owe()
+    rig.owe("9", "journal")
+    assert rig.deliver() == 1
+    assert rig.holds() == [("loan_draft", "scope_missing")]
+    with rig.outbox.read() as tx:
         assert hold.in_force(tx)[0].params == {"scope": "create:loan_draft"}
-    bench.kiva.scopes = ("read:loans", "create:loan_draft")
-    bench.clock.passes(access.TRY_AGAIN_AFTER.total_seconds())
-    assert bench.deliver() == 0, "the token in force is older than the grant"
-    bench.clock.passes(access.TRY_AGAIN_AFTER.total_seconds())
-    assert bench.deliver() == 1
-    assert bench.holds() == []
+    rig.kiva.scopes = ("read:loans", "create:loan_draft")
+    rig.clock.passes(access.TRY_AGAIN_AFTER.total_seconds())
+    assert rig.deliver() == 0, "the token in force is older than the grant"
+    rig.clock.passes(access.TRY_AGAIN_AFTER.total_seconds())
+    assert rig.deliver() == 1
+    assert rig.holds() == []
 
 
 @pytest.mark.parametrize("status", [400, 401, 403])
-def test_refused_credentials_hold_everything_until_kiva_answers(bench: Bench, status: int) -> None:
-    bench.owe()
-    bench.context.tokens.refuse(bench.context.tokens.current())
-    bench.kiva.token = answer(status)
-    assert bench.deliver() == 0
-    assert bench.holds() == [("all", "destination_fault")]
-    with bench.outbox.read() as tx:
+def test_refused_credentials_hold_everything_until_kiva_answers(rig: Rig, status: int) -> None:
+    rig.owe()
+    rig.context.tokens.refuse(rig.context.tokens.current())
+    rig.kiva.token = answer(status)
+    assert rig.deliver() == 0
+    assert rig.holds() == [("all", "destination_fault")]
+    with rig.outbox.read() as tx:
         params = hold.in_force(tx)[0].params
     assert str(status) in params["said"]
     assert "kiva.client_secret" in params["hint"]
-    assert bench.context.destination.pause() > timedelta(0)
-    bench.kiva.token = None
-    bench.clock.passes(3_700)
-    assert bench.look()
-    assert bench.holds() == []
-    assert bench.deliver() == 1
+    assert rig.context.destination.pause() > timedelta(0)
+    rig.kiva.token = None
+    rig.clock.passes(3_700)
+    assert rig.look()
+    assert rig.holds() == []
+    assert rig.deliver() == 1
 
 
-def test_a_token_server_that_is_away_is_nobodys_fault(bench: Bench) -> None:
-    bench.owe()
-    bench.context.tokens.refuse(bench.context.tokens.current())
-    bench.kiva.token = answer(500)
-    assert bench.deliver() == 0
-    assert bench.holds() == []
-    assert bench.context.destination.down_since is not None
-    assert "it answered 500" in bench.context.destination.last_words
+def test_a_token_server_that_is_away_is_nobodys_fault(rig: Rig) -> None:
+    rig.owe()
+    rig.context.tokens.refuse(rig.context.tokens.current())
+    rig.kiva.token = answer(500)
+    assert rig.deliver() == 0
+    assert rig.holds() == []
+    assert rig.context.destination.down_since is not None
+    assert "it answered 500" in rig.context.destination.last_words
 
 
-def test_a_persons_hold_is_not_lifted_by_a_try(bench: Bench) -> None:
-    bench.owe()
-    with bench.outbox.begin() as tx:
-        hold.put(tx, "loan_draft", "destination_fault", now=bench.clock.now())
-        hold.put(tx, "loan_draft", "asked", now=bench.clock.now())
-    bench.clock.passes(3_600)
-    assert bench.deliver() == 0
-    assert len(bench.holds()) == 2
+def test_a_persons_hold_is_not_lifted_by_a_try(rig: Rig) -> None:
+    rig.owe()
+    with rig.outbox.begin() as tx:
+        hold.put(tx, "loan_draft", "destination_fault", now=rig.clock.now())
+        hold.put(tx, "loan_draft", "asked", now=rig.clock.now())
+    rig.clock.passes(3_600)
+    assert rig.deliver() == 0
+    assert len(rig.holds()) == 2
 
 
 # ---------------------------------------------------------------- what stops it
 
 
-def test_a_hold_lets_its_allowance_pass(bench: Bench) -> None:
+def test_a_hold_lets_its_allowance_pass(rig: Rig) -> None:
     for number in range(3):
-        bench.owe(f"{number}")
-    with bench.outbox.begin() as tx:
-        hold.put(tx, hold.ALL, "first_start", now=bench.clock.now())
-        hold.release(tx, hold.ALL, by="awa", note="two", now=bench.clock.now(), limit=2)
-    assert bench.deliver() == 2
-    assert bench.deliver() == 0
+        rig.owe(f"{number}")
+    with rig.outbox.begin() as tx:
+        hold.put(tx, hold.ALL, "first_start", now=rig.clock.now())
+        hold.release(tx, hold.ALL, by="awa", note="two", now=rig.clock.now(), limit=2)
+    assert rig.deliver() == 2
+    assert rig.deliver() == 0
 
 
 def test_drafts_wait_until_the_list_was_read_whole_since_the_start(tmp_path: Path, outbox: Outbox) -> None:
-    bench = Bench(tmp_path, outbox)
-    bench.owe()
-    bench.owe("9", "journal")
-    assert bench.deliver() == 1
-    bench.look()
-    assert bench.deliver() == 1
-    bench.context.witness.close()
+    rig = Rig(tmp_path, outbox)
+    rig.owe()
+    rig.owe("9", "journal")
+    assert rig.deliver() == 1
+    rig.look()
+    assert rig.deliver() == 1
+    rig.context.witness.close()
 
 
-def test_a_full_disk_stops_it_before_anything_is_claimed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench.owe()
+def test_a_full_disk_stops_it_before_anything_is_claimed(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.owe()
     monkeypatch.setattr(context, "FREE_BYTES", 2**62)
-    assert bench.deliver() == 0
-    assert bench.attempts() == []
-    assert "MB left for the" in bench.context.no_room
+    assert rig.deliver() == 0
+    assert rig.attempts() == []
+    assert "MB left for the" in rig.context.no_room
     monkeypatch.setattr(context, "FREE_BYTES", 1)
-    assert bench.deliver() == 1
-    assert bench.context.no_room == ""
+    assert rig.deliver() == 1
+    assert rig.context.no_room == ""
 
 
 def test_a_shadow_sends_nothing(tmp_path: Path, outbox: Outbox) -> None:
-    bench = Bench(tmp_path, outbox)
-    kiva = bench.context.settings.kiva.model_copy(update={"send": False})
-    bench.context.settings = bench.context.settings.model_copy(update={"kiva": kiva})
-    bench.look()
-    bench.owe()
-    assert bench.deliver() == 0
-    assert bench.entry().state is State.READY
-    bench.context.witness.close()
+    rig = Rig(tmp_path, outbox)
+    kiva = rig.context.settings.kiva.model_copy(update={"send": False})
+    rig.context.settings = rig.context.settings.model_copy(update={"kiva": kiva})
+    rig.look()
+    rig.owe()
+    assert rig.deliver() == 0
+    assert rig.entry().state is State.READY
+    rig.context.witness.close()
 
 
-def test_what_the_witness_cannot_write_is_put_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench.owe()
+def test_what_the_witness_cannot_write_is_put_back(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.owe()
 
     def fails(**_more: object) -> None:
         raise OSError("no space")
 
-    monkeypatch.setattr(bench.context.witness, "testify", fails)
-    assert bench.deliver() == 0
-    assert bench.kiva.posts == []
-    found = bench.entry()
-    assert (found.state, found.due_at) == (State.READY, bench.clock.now() + timedelta(minutes=1))
-    assert bench.attempts() == [("not_processed", None, False, "no space", 3)]
+    monkeypatch.setattr(rig.context.witness, "testify", fails)
+    assert rig.deliver() == 0
+    assert rig.kiva.posts == []
+    found = rig.entry()
+    assert (found.state, found.due_at) == (State.READY, rig.clock.now() + timedelta(minutes=1))
+    assert rig.attempts() == [("not_processed", None, False, "no space", 3)]
 
 
-def test_an_outbox_that_was_put_back_sends_nothing_more(bench: Bench) -> None:
-    bench.owe()
-    bench.deliver()
-    bench.owe("other")
-    with bench.outbox.begin() as tx:
+def test_an_outbox_that_was_put_back_sends_nothing_more(rig: Rig) -> None:
+    rig.owe()
+    rig.deliver()
+    rig.owe("other")
+    with rig.outbox.begin() as tx:
         for gone in (table.attempt, table.batch_member, table.batch):
             tx.execute(sa.delete(gone))
     with pytest.raises(errors.RelayError, match="put back to an older state"):
-        bench.deliver()
-    assert len(bench.kiva.posts) == 1
+        rig.deliver()
+    assert len(rig.kiva.posts) == 1
 
 
-def test_an_answer_that_cannot_be_stored_is_kept_until_it_can(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench.owe()
-    begin, failures = bench.outbox.begin, [errors.OutboxAway("locked"), errors.OutboxAway("locked")]
+def test_an_answer_that_cannot_be_stored_is_kept_until_it_can(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.owe()
+    begin, failures = rig.outbox.begin, [errors.OutboxAway("locked"), errors.OutboxAway("locked")]
 
     def sometimes(**more: Any) -> Any:
-        if bench.steps[-1:] == ["answered"] and failures:
+        if rig.steps[-1:] == ["answered"] and failures:
             raise failures.pop()
         return begin(**more)
 
-    monkeypatch.setattr(bench.outbox, "begin", sometimes)
-    assert bench.deliver() == 1
+    monkeypatch.setattr(rig.outbox, "begin", sometimes)
+    assert rig.deliver() == 1
     assert failures == []
-    assert bench.entry().state is State.DELIVERED
-    assert len(bench.kiva.posts) == 1
+    assert rig.entry().state is State.DELIVERED
+    assert len(rig.kiva.posts) == 1
 
 
 # ---------------------------------------------------------------- adoption
 
 
-def test_what_kiva_lists_is_adopted_and_not_sent(bench: Bench) -> None:
-    bench.owe()
-    with bench.outbox.begin() as tx:
-        refresh = mirror.begin_refresh(tx, now=bench.clock.now())
+def test_what_kiva_lists_is_adopted_and_not_sent(rig: Rig) -> None:
+    rig.owe()
+    with rig.outbox.begin() as tx:
+        refresh = mirror.begin_refresh(tx, now=rig.clock.now())
         mirror.keep(tx, refresh, [mirror.MirroredLoan("k1", LOAN, "", "fundRaising")])
-    assert bench.deliver() == 0
-    found = bench.entry()
+    assert rig.deliver() == 0
+    found = rig.entry()
     assert (found.state, found.evidence) == (State.DELIVERED, "adopted")
     assert found.receipt == {"kiva_id": "k1", "status": "fundRaising"}
 
 
-def test_a_reading_adopts_what_was_not_sent_and_wakes_journals(bench: Bench) -> None:
-    bench.owe()
-    bench.owe("refused", body=None, refusals=(Refusal("name_empty"),))
-    bench.owe("n1", "journal", loan_id="J", waits="loan_not_at_kiva")
-    bench.owe("n2", "journal", loan_id="K", waits="loan_not_at_kiva")
-    bench.kiva.loans = {LOAN: "issue", "refused": "payingBack", "J": "raised"}
-    bench.clock.passes(3_600)
-    assert bench.look()
-    assert [bench.entry(one).evidence for one in (LOAN, "refused")] == ["adopted", "adopted"]
-    assert bench.entry("n1", "journal").state is State.READY
-    assert bench.entry("n2", "journal").state is State.WAITING
+def test_a_reading_adopts_what_was_not_sent_and_wakes_journals(rig: Rig) -> None:
+    rig.owe()
+    rig.owe("refused", body=None, refusals=(Refusal("name_empty"),))
+    rig.owe("n1", "journal", loan_id="J", waits="loan_not_at_kiva")
+    rig.owe("n2", "journal", loan_id="K", waits="loan_not_at_kiva")
+    rig.kiva.loans = {LOAN: "issue", "refused": "payingBack", "J": "raised"}
+    rig.clock.passes(3_600)
+    assert rig.look()
+    assert [rig.entry(one).evidence for one in (LOAN, "refused")] == ["adopted", "adopted"]
+    assert rig.entry("n1", "journal").state is State.READY
+    assert rig.entry("n2", "journal").state is State.WAITING
 
 
-def test_what_a_person_noted_is_adopted_before_it_is_sent(bench: Bench) -> None:
-    bench.owe("other", loan_id=LOAN)
-    with bench.outbox.begin() as tx:
-        store.put_by_hand(tx, LOAN, note="typed", now=bench.clock.now())
-    assert bench.deliver() == 0
-    found = bench.entry("other")
+def test_what_a_person_noted_is_adopted_before_it_is_sent(rig: Rig) -> None:
+    rig.owe("other", loan_id=LOAN)
+    with rig.outbox.begin() as tx:
+        store.put_by_hand(tx, LOAN, note="typed", now=rig.clock.now())
+    assert rig.deliver() == 0
+    found = rig.entry("other")
     assert (found.state, found.evidence, found.receipt) == (State.DELIVERED, "adopted", {"note": "typed"})
 
 
-def test_a_draft_whose_last_day_has_passed_is_refused(bench: Bench) -> None:
-    bench.owe("today", publish_by=bench.clock.now().date())
-    bench.owe("late", publish_by=date(2026, 11, 22))
-    assert bench.deliver() == 1
-    assert [reason.code for reason in bench.entry("late").reasons] == ["too_late_to_publish"]
-    assert bench.entry("today").state is State.DELIVERED
+def test_a_draft_whose_last_day_has_passed_is_refused(rig: Rig) -> None:
+    rig.owe("today", publish_by=rig.clock.now().date())
+    rig.owe("late", publish_by=date(2026, 11, 22))
+    assert rig.deliver() == 1
+    assert [reason.code for reason in rig.entry("late").reasons] == ["too_late_to_publish"]
+    assert rig.entry("today").state is State.DELIVERED
 
 
 # ---------------------------------------------------------------- the refresher
 
 
-def test_the_list_is_read_again_when_it_is_time(bench: Bench) -> None:
-    assert bench.steps == []
-    every = bench.context.settings.mirror.refresh_every.total_seconds()
-    bench.clock.passes(every - 3)
-    assert not bench.look()
-    bench.clock.passes(2)
-    assert bench.look()
-    assert bench.steps == ["listed"]
-    with bench.outbox.read() as tx:
+def test_the_list_is_read_again_when_it_is_time(rig: Rig) -> None:
+    assert rig.steps == []
+    every = rig.context.settings.mirror.refresh_every.total_seconds()
+    rig.clock.passes(every - 3)
+    assert not rig.look()
+    rig.clock.passes(2)
+    assert rig.look()
+    assert rig.steps == ["listed"]
+    with rig.outbox.read() as tx:
         assert catalogue.refreshed_at(tx) is not None
 
 
 @pytest.mark.parametrize("status", [None, 408, 425, 429, 500, 599])
-def test_a_list_that_is_not_given_now_is_asked_for_later(bench: Bench, status: int | None) -> None:
-    bench.clock.passes(3_600)
-    bench.kiva.reading = LOST if status is None else answer(status)
-    assert not bench.look()
-    assert bench.holds() == []
-    assert bench.context.destination.down_since == bench.clock.now()
-    bench.kiva.reading = None
-    bench.clock.passes(60)
-    assert bench.look()
-    assert bench.context.destination.down_since is None
+def test_a_list_that_is_not_given_now_is_asked_for_later(rig: Rig, status: int | None) -> None:
+    rig.clock.passes(3_600)
+    rig.kiva.reading = LOST if status is None else answer(status)
+    assert not rig.look()
+    assert rig.holds() == []
+    assert rig.context.destination.down_since == rig.clock.now()
+    rig.kiva.reading = None
+    rig.clock.passes(60)
+    assert rig.look()
+    assert rig.context.destination.down_since is None
 
 
 @pytest.mark.parametrize(("status", "tokens"), [(401, 2), (403, 2), (404, 1), (400, 1), (302, 1), (499, 1)])
-def test_a_list_that_is_refused_holds_everything(bench: Bench, status: int, tokens: int) -> None:
-    bench.kiva.reading = answer(status)
-    bench.clock.passes(3_000)
-    bench.context.tokens.refuse(bench.context.tokens.current())
-    bench.clock.passes(600)
-    bench.kiva.tokens = 0
+def test_a_list_that_is_refused_holds_everything(rig: Rig, status: int, tokens: int) -> None:
+    rig.kiva.reading = answer(status)
+    rig.clock.passes(3_000)
+    rig.context.tokens.refuse(rig.context.tokens.current())
+    rig.clock.passes(600)
+    rig.kiva.tokens = 0
     for _ in range(tokens):
-        assert bench.holds() == []
-        bench.look()
-    assert bench.kiva.tokens == tokens
-    assert bench.holds() == [("all", "destination_fault")]
-    with bench.outbox.read() as tx:
+        assert rig.holds() == []
+        rig.look()
+    assert rig.kiva.tokens == tokens
+    assert rig.holds() == [("all", "destination_fault")]
+    with rig.outbox.read() as tx:
         params = hold.in_force(tx)[0].params
     assert params["said"] == f"the list of loans was not given: status {status} at /v3/partner/123/loans"
     assert params["hint"] == "Look at kiva.partner_id, kiva.api_url and kiva.environment."
-    bench.kiva.reading = None
-    bench.clock.passes(60)
-    assert bench.look()
-    assert bench.holds() == []
+    rig.kiva.reading = None
+    rig.clock.passes(60)
+    assert rig.look()
+    assert rig.holds() == []
 
 
-def test_without_the_right_to_read_nothing_is_listed(bench: Bench) -> None:
-    bench.kiva.scopes = ("create:loan_draft",)
-    bench.context.tokens.refuse(bench.context.tokens.current())
-    asked = len(bench.kiva.gets)
-    bench.clock.passes(3_600)
-    assert not bench.look()
-    assert len(bench.kiva.gets) == asked
-    assert bench.holds() == []
+def test_without_the_right_to_read_nothing_is_listed(rig: Rig) -> None:
+    rig.kiva.scopes = ("create:loan_draft",)
+    rig.context.tokens.refuse(rig.context.tokens.current())
+    asked = len(rig.kiva.gets)
+    rig.clock.passes(3_600)
+    assert not rig.look()
+    assert len(rig.kiva.gets) == asked
+    assert rig.holds() == []
 
 
-def test_a_draft_that_comes_to_be_listed_is_settled_by_look_up(bench: Bench) -> None:
-    bench.owe()
-    bench.kiva.answers.append(LOST)
-    bench.deliver()
-    bench.kiva.loans = {LOAN: "issue"}
-    bench.clock.passes(3_600)
-    assert bench.look()
-    assert (bench.entry().state, bench.entry().evidence) == (State.DELIVERED, "look_up")
+def test_a_draft_that_comes_to_be_listed_is_settled_by_look_up(rig: Rig) -> None:
+    rig.owe()
+    rig.kiva.answers.append(LOST)
+    rig.deliver()
+    rig.kiva.loans = {LOAN: "issue"}
+    rig.clock.passes(3_600)
+    assert rig.look()
+    assert (rig.entry().state, rig.entry().evidence) == (State.DELIVERED, "look_up")
 
 
-def test_a_position_is_sent_again_when_the_lost_one_can_no_longer_arrive(bench: Bench) -> None:
-    bench.owe(LOAN, "repayment")
-    bench.kiva.answers.append(LOST)
-    bench.deliver()
-    bench.clock.passes(58)
-    bench.look()
-    assert bench.entry(LOAN, "repayment").state is State.IN_DOUBT
-    bench.clock.passes(1)
-    bench.look()
-    assert bench.entry(LOAN, "repayment").state is State.READY
-    assert bench.entry(LOAN, "repayment").repeats == 1
+def test_a_position_is_sent_again_when_the_lost_one_can_no_longer_arrive(rig: Rig) -> None:
+    rig.owe(LOAN, "repayment")
+    rig.kiva.answers.append(LOST)
+    rig.deliver()
+    rig.clock.passes(58)
+    rig.look()
+    assert rig.entry(LOAN, "repayment").state is State.IN_DOUBT
+    rig.clock.passes(1)
+    rig.look()
+    assert rig.entry(LOAN, "repayment").state is State.READY
+    assert rig.entry(LOAN, "repayment").repeats == 1
 
 
-def test_after_the_clock_was_set_a_doubt_waits_as_long_again(bench: Bench) -> None:
-    bench.owe(LOAN, "repayment")
-    bench.kiva.answers.append(LOST)
-    bench.deliver()
-    bench.look()
-    bench.clock.is_set(timedelta(minutes=30))
-    bench.look()
-    assert bench.entry(LOAN, "repayment").state is State.IN_DOUBT
-    bench.clock.passes(58)
-    bench.look()
-    assert bench.entry(LOAN, "repayment").state is State.IN_DOUBT
-    bench.look()
-    assert bench.entry(LOAN, "repayment").state is State.READY
+def test_after_the_clock_was_set_a_doubt_waits_as_long_again(rig: Rig) -> None:
+    rig.owe(LOAN, "repayment")
+    rig.kiva.answers.append(LOST)
+    rig.deliver()
+    rig.look()
+    rig.clock.is_set(timedelta(minutes=30))
+    rig.look()
+    assert rig.entry(LOAN, "repayment").state is State.IN_DOUBT
+    rig.clock.passes(58)
+    rig.look()
+    assert rig.entry(LOAN, "repayment").state is State.IN_DOUBT
+    rig.look()
+    assert rig.entry(LOAN, "repayment").state is State.READY
 
 
 # ---------------------------------------------------------------- the start
 
 
-def test_a_first_start_towards_kivas_own_hosts_is_held_once(bench: Bench) -> None:
-    bench.context.settings = bench.context.settings.model_copy(update={"first_start": "hold"})
-    start.hold_what_must_wait(bench.context)
-    assert bench.holds() == [("all", "first_start"), ("repayment", "first_report")]
-    with bench.outbox.begin() as tx:
+def test_a_first_start_towards_kivas_own_hosts_is_held_once(rig: Rig) -> None:
+    rig.context.settings = rig.context.settings.model_copy(update={"first_start": "hold"})
+    start.hold_what_must_wait(rig.context)
+    assert rig.holds() == [("all", "first_start"), ("repayment", "first_report")]
+    with rig.outbox.begin() as tx:
         for what in ("all", "repayment"):
-            hold.release(tx, what, by="awa", note="looked", now=bench.clock.now())
-    start.hold_what_must_wait(bench.context)
-    assert bench.holds() == []
+            hold.release(tx, what, by="awa", note="looked", now=rig.clock.now())
+    start.hold_what_must_wait(rig.context)
+    assert rig.holds() == []
 
 
-def test_a_first_start_that_may_send_is_not_held(bench: Bench) -> None:
-    bench.context.settings = bench.context.settings.model_copy(update={"first_start": "send"})
-    start.hold_what_must_wait(bench.context)
-    assert bench.holds() == []
+def test_a_first_start_that_may_send_is_not_held(rig: Rig) -> None:
+    rig.context.settings = rig.context.settings.model_copy(update={"first_start": "send"})
+    start.hold_what_must_wait(rig.context)
+    assert rig.holds() == []
 
 
-def test_since_when_things_are_owed_is_in_the_witness_too(bench: Bench) -> None:
-    start.recover(bench.context)
-    began = bench.clock.now()
-    bench.clock.passes(60)
-    with bench.outbox.begin() as tx:
+def test_since_when_things_are_owed_is_in_the_witness_too(rig: Rig) -> None:
+    start.recover(rig.context)
+    began = rig.clock.now()
+    rig.clock.passes(60)
+    with rig.outbox.begin() as tx:
         assert meta.FIRST_START.get(tx) == began
         meta.FIRST_START.remove(tx)
-    assert bench.context.witness.memory().first_start == began.isoformat()
-    start.recover(bench.context)
-    with bench.outbox.read() as tx:
+    assert rig.context.witness.memory().first_start == began.isoformat()
+    start.recover(rig.context)
+    with rig.outbox.read() as tx:
         assert meta.FIRST_START.get(tx) == began, "also of a lost outbox"

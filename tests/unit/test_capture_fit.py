@@ -14,7 +14,7 @@ from kiva_relay.capture.fit import Fit
 from kiva_relay.source import failure
 from kiva_relay.source.mis import Mis
 from testbed.rig import capturing
-from testbed.rig.capturing import Bench, document
+from testbed.rig.capturing import Rig, document
 from testbed.simulation.mis import COLUMNS
 
 
@@ -43,41 +43,41 @@ def columns() -> Columns:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    made = capturing.bench(tmp_path, ["loan_draft", "repayment", "journal"])
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    made = capturing.rig(tmp_path, ["loan_draft", "repayment", "journal"])
     yield made
     made.outbox.close()
 
 
 @pytest.fixture
-def fits(bench: Bench, columns: Columns) -> Fit:
-    return Fit(bench.documents, cast("Mis", columns), clock=bench.clock)
+def fits(rig: Rig, columns: Columns) -> Fit:
+    return Fit(rig.documents, cast("Mis", columns), clock=rig.clock)
 
 
 def names(fits: Fit) -> list[str]:
     return [one.name for one in fits.those_that_fit()]
 
 
-def test_what_fits_is_believed_for_a_while(fits: Fit, columns: Columns, bench: Bench) -> None:
+def test_what_fits_is_believed_for_a_while(fits: Fit, columns: Columns, rig: Rig) -> None:
     assert names(fits) == ["loan_draft", "repayment", "journal"]
     tables = [source for source in columns.asked if " " not in source]
     assert sorted(tables) == ["instalment", "loan", "note"]  # once, whoever reads it
     del columns.known["loan"]["amount"]
-    bench.clock.pass_(fit.LOOK_AGAIN - 1)
+    rig.clock.pass_(fit.LOOK_AGAIN - 1)
     assert names(fits) == ["loan_draft", "repayment", "journal"]
-    bench.clock.pass_(1)
+    rig.clock.pass_(1)
     assert names(fits) == ["repayment", "journal"]
     assert 'no column "amount"' in fits.stopped["loan_draft"]
     assert meter.stream_stopped.labels("loan_draft")._value.get() == 1
 
 
-def test_what_does_not_fit_is_tried_again_sooner(fits: Fit, columns: Columns, bench: Bench) -> None:
+def test_what_does_not_fit_is_tried_again_sooner(fits: Fit, columns: Columns, rig: Rig) -> None:
     del columns.known["note"]["body"]
     assert names(fits) == ["loan_draft", "repayment"]
     columns.known["note"]["body"] = "text"
-    bench.clock.pass_(fit.TRY_AGAIN - 1)
+    rig.clock.pass_(fit.TRY_AGAIN - 1)
     assert names(fits) == ["loan_draft", "repayment"]
-    bench.clock.pass_(1)
+    rig.clock.pass_(1)
     assert names(fits) == ["loan_draft", "repayment", "journal"]
     assert fits.stopped == {}
 
@@ -93,45 +93,45 @@ def test_what_does_not_fit_is_tried_again_sooner(fits: Fit, columns: Columns, be
         ("amount", "text", "loan.amount is text"),
     ],
 )
-def test_a_column_that_holds_something_else(bench: Bench, columns: Columns, column: str, kind: str, said: str) -> None:
-    fits = Fit(bench.documents, cast("Mis", columns), clock=bench.clock)
+def test_a_column_that_holds_something_else(rig: Rig, columns: Columns, column: str, kind: str, said: str) -> None:
+    fits = Fit(rig.documents, cast("Mis", columns), clock=rig.clock)
     fits.those_that_fit()
     columns.known["loan"][column] = kind
-    bench.clock.pass_(fit.LOOK_AGAIN)
+    rig.clock.pass_(fit.LOOK_AGAIN)
     fits.those_that_fit()
     assert ("loan_draft" in fits.stopped) is bool(said)
     assert said in fits.stopped.get("loan_draft", "")
 
 
-def test_what_it_held_first_is_what_it_is_compared_with(fits: Fit, columns: Columns, bench: Bench) -> None:
+def test_what_it_held_first_is_what_it_is_compared_with(fits: Fit, columns: Columns, rig: Rig) -> None:
     fits.those_that_fit()
     for _ in range(2):
         columns.known["loan"]["first_name"] = "number"
-        bench.clock.pass_(fit.LOOK_AGAIN)
+        rig.clock.pass_(fit.LOOK_AGAIN)
         fits.those_that_fit()
         assert "first_name was text and is number now" in fits.stopped["loan_draft"]
     columns.known["loan"]["first_name"] = "text"
-    bench.clock.pass_(fit.TRY_AGAIN)
+    rig.clock.pass_(fit.TRY_AGAIN)
     fits.those_that_fit()
     assert fits.stopped == {}
 
 
-def test_a_column_that_no_mapping_reads_may_hold_anything(fits: Fit, columns: Columns, bench: Bench) -> None:
+def test_a_column_that_no_mapping_reads_may_hold_anything(fits: Fit, columns: Columns, rig: Rig) -> None:
     columns.known["loan"]["note"] = "text"
     fits.those_that_fit()
     columns.known["loan"]["note"] = "number"
-    bench.clock.pass_(fit.LOOK_AGAIN)
+    rig.clock.pass_(fit.LOOK_AGAIN)
     assert len(names(fits)) == 3
 
 
-def test_what_failed_is_not_read_for_a_while(fits: Fit, bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_failed_is_not_read_for_a_while(fits: Fit, rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
     fits.those_that_fit()
     fits.stop("journal", errors.RelayError("the query took longer than 30 s"))
     assert fits.stopped == {"journal": "the query took longer than 30 s"}
     assert names(fits) == ["loan_draft", "repayment"]
     fits.stop("journal", errors.RelayError("no right to read note"))
     assert fits.stopped == {"journal": "no right to read note"}
-    bench.clock.pass_(fit.TRY_AGAIN)
+    rig.clock.pass_(fit.TRY_AGAIN)
     assert len(names(fits)) == 3
     printed = capsys.readouterr()
     lines = [one for one in (printed.out + printed.err).splitlines() if "does not fit" in one]

@@ -20,12 +20,12 @@ from kiva_relay.outbox.store import Overtaken
 from kiva_relay.source.mis import Mis
 from kiva_relay.source.reader import Content
 from testbed.rig import capturing
-from testbed.rig.capturing import NOW, OPEN, Bench, document, look, seen
+from testbed.rig.capturing import NOW, OPEN, Rig, document, look, seen
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    made = capturing.bench(tmp_path)
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    made = capturing.rig(tmp_path)
     with made.outbox.begin() as tx:
         for one in made.documents:
             watermark.begin(tx, one.name)
@@ -36,16 +36,16 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     made.outbox.close()
 
 
-def pages(bench: Bench, **changes: Any) -> PageCapture:
-    mis = cast("Mis", bench.mis)
+def pages(rig: Rig, **changes: Any) -> PageCapture:
+    mis = cast("Mis", rig.mis)
     return PageCapture(
-        outbox=bench.outbox,
-        settings=bench.settings,
-        clock=bench.clock,
+        outbox=rig.outbox,
+        settings=rig.settings,
+        clock=rig.clock,
         mis=mis,
-        fits=fit.Fit(bench.documents, mis, clock=bench.clock),
+        fits=fit.Fit(rig.documents, mis, clock=rig.clock),
         aliases=changes.pop("aliases", {}),
-        at=bench.reached.append,
+        at=rig.reached.append,
         **changes,
     )
 
@@ -54,70 +54,70 @@ def keys(*numbers: str, resource: str = "loan_draft", origin: Any = "poll") -> K
     return KeyPage(document(resource), numbers, origin)
 
 
-def captured(bench: Bench, stream: str = "loan_draft") -> dict[str, Any]:
-    with bench.outbox.read() as tx:
+def captured(rig: Rig, stream: str = "loan_draft") -> dict[str, Any]:
+    with rig.outbox.read() as tx:
         return watermark.captured(tx, stream, ["1", "2", "3"])
 
 
-def test_new_keys_are_captured_once(bench: Bench) -> None:
-    reading = pages(bench)
+def test_new_keys_are_captured_once(rig: Rig) -> None:
+    reading = pages(rig)
     assert reading.capture(keys("1", "2"), OPEN) == PageResult(2, ("1", "2"))
-    assert bench.reached == ["read", "captured"]
-    assert [one.state for one in bench.versions("loan_draft", "L1")] == [State.READY]
-    assert set(captured(bench)) == {"1", "2"}
+    assert rig.reached == ["read", "captured"]
+    assert [one.state for one in rig.versions("loan_draft", "L1")] == [State.READY]
+    assert set(captured(rig)) == {"1", "2"}
     assert reading.capture(keys("1", "2"), OPEN) == PageResult(0, ())
-    assert len(bench.versions("loan_draft", "L1")) == 1
+    assert len(rig.versions("loan_draft", "L1")) == 1
 
 
-def test_what_was_to_be_looked_at_again_is_no_surprise(bench: Bench) -> None:
-    reading = pages(bench)
+def test_what_was_to_be_looked_at_again_is_no_surprise(rig: Rig) -> None:
+    reading = pages(rig)
     reading.capture(keys("1", "2"), OPEN)
-    with bench.outbox.begin() as tx:
+    with rig.outbox.begin() as tx:
         watermark.read_again(tx, table.captured.c.key == "1")
-    for loan in bench.mis.loans.values():
+    for loan in rig.mis.loans.values():
         loan["amount"] += 100
     assert reading.capture(keys("1", "2", "3"), OPEN) == PageResult(3, ("2", "3"))
-    assert not captured(bench)["1"].again
+    assert not captured(rig)["1"].again
 
 
-def test_what_leaves_the_scope_is_a_change_once(bench: Bench) -> None:
-    reading = pages(bench)
+def test_what_leaves_the_scope_is_a_change_once(rig: Rig) -> None:
+    reading = pages(rig)
     reading.capture(keys("1"), OPEN)
-    bench.mis.loans["1"]["status"] = "rejected"
-    bench.mis.loans["2"]["status"] = "rejected"
+    rig.mis.loans["1"]["status"] = "rejected"
+    rig.mis.loans["2"]["status"] = "rejected"
     assert reading.capture(keys("1", "2"), OPEN) == PageResult(1, ("1",))
-    assert bench.versions("loan_draft", "L1")[0].reason == "left_scope"
+    assert rig.versions("loan_draft", "L1")[0].reason == "left_scope"
     assert reading.capture(keys("1", "2"), OPEN) == PageResult(0, ())
-    del bench.mis.loans["1"]
+    del rig.mis.loans["1"]
     assert reading.capture(keys("1"), OPEN) == PageResult(0, ())
 
 
-def test_what_is_gone_is_withdrawn(bench: Bench) -> None:
-    reading = pages(bench)
+def test_what_is_gone_is_withdrawn(rig: Rig) -> None:
+    reading = pages(rig)
     reading.capture(keys("1"), OPEN)
-    del bench.mis.loans["1"]
+    del rig.mis.loans["1"]
     assert reading.capture(keys("1"), OPEN) == PageResult(1, ("1",))
-    assert bench.versions("loan_draft", "L1")[0].reason == "gone_from_mis"
+    assert rig.versions("loan_draft", "L1")[0].reason == "gone_from_mis"
 
 
-def test_w_moves_with_the_page(bench: Bench) -> None:
-    mark = bench.marks()["loan_draft"]
-    pages(bench).capture(keys("1"), OPEN, then=WatermarkMove(mark, "17", "compare"))
-    moved = bench.marks()["loan_draft"]
+def test_w_moves_with_the_page(rig: Rig) -> None:
+    mark = rig.marks()["loan_draft"]
+    pages(rig).capture(keys("1"), OPEN, then=WatermarkMove(mark, "17", "compare"))
+    moved = rig.marks()["loan_draft"]
     assert (moved.w, moved.mode, moved.moved_at) == ("17", "compare", NOW)
-    assert bench.marks()["repayment"].w is None
+    assert rig.marks()["repayment"].w is None
 
 
-def test_nothing_of_a_page_is_written_when_somebody_else_moved_w(bench: Bench) -> None:
-    mark = replace(bench.marks()["loan_draft"], generation=9)
+def test_nothing_of_a_page_is_written_when_somebody_else_moved_w(rig: Rig) -> None:
+    mark = replace(rig.marks()["loan_draft"], generation=9)
     with pytest.raises(Overtaken):
-        pages(bench).capture(keys("1"), OPEN, then=WatermarkMove(mark, "17", "compare"))
-    assert captured(bench) == {}
-    assert bench.versions("loan_draft", "L1") == []
-    assert bench.reached == ["read"]
+        pages(rig).capture(keys("1"), OPEN, then=WatermarkMove(mark, "17", "compare"))
+    assert captured(rig) == {}
+    assert rig.versions("loan_draft", "L1") == []
+    assert rig.reached == ["read"]
 
 
-def test_nothing_of_a_page_is_written_when_one_of_its_keys_fails(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_of_a_page_is_written_when_one_of_its_keys_fails(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     write = enqueue.write
 
     def fails(tx: Any, at: Any, decision: Any) -> None:
@@ -127,73 +127,73 @@ def test_nothing_of_a_page_is_written_when_one_of_its_keys_fails(bench: Bench, m
 
     monkeypatch.setattr(enqueue, "write", fails)
     with pytest.raises(ArithmeticError):
-        pages(bench).capture(keys("1", "2"), OPEN)
-    assert captured(bench) == {}
+        pages(rig).capture(keys("1", "2"), OPEN)
+    assert captured(rig) == {}
 
 
-def test_a_scan_moves_with_the_page(bench: Bench) -> None:
-    step = ScanStep(bench.marks()["loan_draft"], ("1", "2"), scan.ScanProgress(1, "backfill", since=NOW, total=3))
-    pages(bench).capture(keys("1", "2", origin="backfill"), OPEN, then=step)
-    assert bench.marks()["loan_draft"].scan_after == "2"
-    with bench.outbox.read() as tx:
+def test_a_scan_moves_with_the_page(rig: Rig) -> None:
+    step = ScanStep(rig.marks()["loan_draft"], ("1", "2"), scan.ScanProgress(1, "backfill", since=NOW, total=3))
+    pages(rig).capture(keys("1", "2", origin="backfill"), OPEN, then=step)
+    assert rig.marks()["loan_draft"].scan_after == "2"
+    with rig.outbox.read() as tx:
         found = scan.of(tx, "loan_draft")
     assert found is not None
     assert (found.done, found.found, found.at) == (2, 2, NOW)
-    assert captured(bench)["1"].scan_number == 1
+    assert captured(rig)["1"].scan_number == 1
 
 
-def test_a_page_without_keys_reads_nothing(bench: Bench) -> None:
-    step = ScanStep(bench.marks()["loan_draft"], (), scan.ScanProgress(1, "backfill", since=NOW, total=0))
-    reading = pages(bench)
-    bench.mis.read = lambda *_args, **_more: pytest.fail("it was read")  # type: ignore[method-assign]
+def test_a_page_without_keys_reads_nothing(rig: Rig) -> None:
+    step = ScanStep(rig.marks()["loan_draft"], (), scan.ScanProgress(1, "backfill", since=NOW, total=0))
+    reading = pages(rig)
+    rig.mis.read = lambda *_args, **_more: pytest.fail("it was read")  # type: ignore[method-assign]
     assert reading.capture(keys(), OPEN, then=step) == PageResult(0, ())
-    assert bench.marks()["loan_draft"].scan == "leaving"
+    assert rig.marks()["loan_draft"].scan == "leaving"
 
 
-def test_what_was_read_already_is_not_read_again(bench: Bench) -> None:
-    contents = bench.mis.read(document("loan_draft").stream, ["1"], cutoff=OPEN.cutoff)
-    bench.mis.read = lambda *_args, **_more: pytest.fail("it was read")  # type: ignore[method-assign]
-    assert pages(bench).capture(keys("1"), OPEN, read=contents).changed == 1
+def test_what_was_read_already_is_not_read_again(rig: Rig) -> None:
+    contents = rig.mis.read(document("loan_draft").stream, ["1"], cutoff=OPEN.cutoff)
+    rig.mis.read = lambda *_args, **_more: pytest.fail("it was read")  # type: ignore[method-assign]
+    assert pages(rig).capture(keys("1"), OPEN, read=contents).changed == 1
 
 
-def test_the_columns_are_confirmed_before_anything_is_written(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_columns_are_confirmed_before_anything_is_written(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     def changed(_self: object, _document: object) -> None:
         raise fit.DoesNotFit("loan.amount is text now")
 
     monkeypatch.setattr(fit.Fit, "confirm", changed)
     with pytest.raises(fit.DoesNotFit):
-        pages(bench).capture(keys("1"), OPEN)
-    assert captured(bench) == {}
+        pages(rig).capture(keys("1"), OPEN)
+    assert captured(rig) == {}
 
 
-def test_only_a_scan_meets_keys(bench: Bench) -> None:
-    reading = pages(bench)
+def test_only_a_scan_meets_keys(rig: Rig) -> None:
+    reading = pages(rig)
     reading.capture(keys("1"), OPEN)
-    assert captured(bench)["1"].scan_number == 0
+    assert captured(rig)["1"].scan_number == 0
     assert reading.capture(keys("1", origin="sweep"), OPEN).changed == 0
-    assert captured(bench)["1"].scan_number == 1
+    assert captured(rig)["1"].scan_number == 1
     reading.capture(keys("1", origin="report"), OPEN)
-    assert captured(bench)["1"].scan_number == 1
+    assert captured(rig)["1"].scan_number == 1
 
 
-def test_what_is_older_than_the_first_start_of_the_outbox_stays_where_it_is(bench: Bench) -> None:
-    later = bench.settings.loan_drafts.model_copy(update={"since": "first_start"})
-    bench.settings = bench.settings.model_copy(update={"loan_drafts": later})
-    pages(bench).capture(keys("1"), OPEN)
-    assert captured(bench)["1"].baselined
-    with bench.outbox.begin() as tx:
+def test_what_is_older_than_the_first_start_of_the_outbox_stays_where_it_is(rig: Rig) -> None:
+    later = rig.settings.loan_drafts.model_copy(update={"since": "first_start"})
+    rig.settings = rig.settings.model_copy(update={"loan_drafts": later})
+    pages(rig).capture(keys("1"), OPEN)
+    assert captured(rig)["1"].baselined
+    with rig.outbox.begin() as tx:
         meta.FIRST_START.put(tx, NOW - timedelta(days=100))
-    pages(bench).capture(keys("2"), OPEN)
-    assert not captured(bench)["2"].baselined
+    pages(rig).capture(keys("2"), OPEN)
+    assert not captured(rig)["2"].baselined
 
 
-def test_kiva_lists_are_read_again_when_they_are_others(bench: Bench) -> None:
-    reading = pages(bench)
+def test_kiva_lists_are_read_again_when_they_are_others(rig: Rig) -> None:
+    reading = pages(rig)
     reading.capture(keys("1"), OPEN)
     first = reading._lists
     reading.capture(keys("2"), OPEN)
     assert reading._lists is first
-    with bench.outbox.begin() as tx:
+    with rig.outbox.begin() as tx:
         from kiva_relay.outbox import catalogue  # noqa: PLC0415
 
         catalogue.keep(tx, "activities", [], now=NOW)
@@ -201,11 +201,11 @@ def test_kiva_lists_are_read_again_when_they_are_others(bench: Bench) -> None:
     assert reading._lists is not first
 
 
-def test_a_loan_that_kiva_lists_under_an_alias_is_adopted(bench: Bench) -> None:
-    with bench.outbox.begin() as tx:
+def test_a_loan_that_kiva_lists_under_an_alias_is_adopted(rig: Rig) -> None:
+    with rig.outbox.begin() as tx:
         mirror.keep(tx, mirror.begin_refresh(tx, now=NOW), [capturing.loan("typed", "fundRaising")])
-    pages(bench, aliases={"typed": "L1"}).capture(keys("1"), OPEN)
-    assert bench.versions("loan_draft", "L1")[0].evidence == "adopted"
+    pages(rig, aliases={"typed": "L1"}).capture(keys("1"), OPEN)
+    assert rig.versions("loan_draft", "L1")[0].evidence == "adopted"
 
 
 def test_keys_go_in_pages() -> None:
@@ -275,16 +275,16 @@ def test_another_version_of_the_mapping_is_another_fingerprint() -> None:
     assert page._digest(content(), look(document=edited)) != SAME
 
 
-def test_nothing_but_the_outbox_is_asked_in_the_transaction(bench: Bench) -> None:
+def test_nothing_but_the_outbox_is_asked_in_the_transaction(rig: Rig) -> None:
     """The writers of the outbox wait for each other: no query of the MIS may stand between."""
     statements: list[str] = []
-    sa.event.listen(bench.outbox.engine, "begin", lambda _cx: statements.append("begin"))
-    read = bench.mis.read
+    sa.event.listen(rig.outbox.engine, "begin", lambda _cx: statements.append("begin"))
+    read = rig.mis.read
 
     def counted(*args: Any, **more: Any) -> Any:
         statements.append("MIS")
         return read(*args, **more)
 
-    bench.mis.read = counted  # type: ignore[method-assign]
-    pages(bench).capture(keys("1"), OPEN)
+    rig.mis.read = counted  # type: ignore[method-assign]
+    pages(rig).capture(keys("1"), OPEN)
     assert statements == ["MIS", "begin"]

@@ -21,54 +21,54 @@ from kiva_relay.mapping.lookup import Lists
 from kiva_relay.outbox import mirror, table
 from kiva_relay.resource.refusal import Refusal
 from testbed.rig import capturing, outboxes
-from testbed.rig.capturing import NOW, Bench, document, loan, mapped, seen
+from testbed.rig.capturing import NOW, Rig, document, loan, mapped, seen
 
 LISTS = Lists()
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    made = capturing.bench(tmp_path)
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    made = capturing.rig(tmp_path)
     for _ in range(4):
         made.mis.open_loan()
     yield made
     made.outbox.close()
 
 
-def pages(bench: Bench, resource: str = "loan_draft", **more: Any) -> list[TrialPage]:
-    run = Trial(bench.mis, **({"listed": bench.outbox} | more))
-    look = trial.look(document(resource), bench.settings, lists=LISTS, now=NOW, first_start=NOW)
+def pages(rig: Rig, resource: str = "loan_draft", **more: Any) -> list[TrialPage]:
+    run = Trial(rig.mis, **({"listed": rig.outbox} | more))
+    look = trial.look(document(resource), rig.settings, lists=LISTS, now=NOW, first_start=NOW)
     return list(run.pages(look))
 
 
-def tried(bench: Bench, resource: str = "loan_draft", **more: Any) -> dict[str, TrialOutcome]:
-    return {row.key: row.outcome for page in pages(bench, resource, **more) for row in page.rows}
+def tried(rig: Rig, resource: str = "loan_draft", **more: Any) -> dict[str, TrialOutcome]:
+    return {row.key: row.outcome for page in pages(rig, resource, **more) for row in page.rows}
 
 
-def test_all_that_is_in_scope_is_tried_and_nothing_is_written(bench: Bench) -> None:
-    bench.mis.loans["2"]["status"] = "rejected"
-    bench.mis.loans["3"]["first_name"] = ""
-    with bench.outbox.begin() as tx:
+def test_all_that_is_in_scope_is_tried_and_nothing_is_written(rig: Rig) -> None:
+    rig.mis.loans["2"]["status"] = "rejected"
+    rig.mis.loans["3"]["first_name"] = ""
+    with rig.outbox.begin() as tx:
         mirror.keep(tx, mirror.begin_refresh(tx, now=NOW), [loan("L4", "fundRaising")])
-    assert tried(bench) == {"1": TrialOutcome.OWED, "3": TrialOutcome.REFUSED, "4": TrialOutcome.AT_KIVA}
-    with bench.outbox.read() as tx:
+    assert tried(rig) == {"1": TrialOutcome.OWED, "3": TrialOutcome.REFUSED, "4": TrialOutcome.AT_KIVA}
+    with rig.outbox.read() as tx:
         for each in (table.entry, table.captured, table.watermark, table.hold):
             assert tx.execute(sa.select(sa.func.count()).select_from(each)).scalar() == 0
 
 
-def test_pages_say_how_far_it_is(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_say_how_far_it_is(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     contents = book.contents
     monkeypatch.setattr(book, "contents", lambda *args, **more: contents(*args, **more, page=3))
-    assert [(len(page.rows), page.done, page.total) for page in pages(bench)] == [(3, 3, 4), (1, 4, 4)]
+    assert [(len(page.rows), page.done, page.total) for page in pages(rig)] == [(3, 3, 4), (1, 4, 4)]
 
 
-def test_it_agrees_with_the_backfill(bench: Bench) -> None:
-    bench.mis.loans["3"]["first_name"] = ""
-    bench.mis.loans["4"]["status"] = "rejected"
-    with bench.outbox.begin() as tx:
+def test_it_agrees_with_the_backfill(rig: Rig) -> None:
+    rig.mis.loans["3"]["first_name"] = ""
+    rig.mis.loans["4"]["status"] = "rejected"
+    with rig.outbox.begin() as tx:
         mirror.keep(tx, mirror.begin_refresh(tx, now=NOW), [loan("L2", "payingBack")])
-    found = {resource: tried(bench, resource) for resource in ("loan_draft", "repayment")}
-    capture = bench.capture()
+    found = {resource: tried(rig, resource) for resource in ("loan_draft", "repayment")}
+    capture = rig.capture()
     for _ in range(4):
         capture.cycle()
     states = {
@@ -77,7 +77,7 @@ def test_it_agrees_with_the_backfill(bench: Bench) -> None:
         "refused": TrialOutcome.REFUSED,
         "waiting": TrialOutcome.WAITING,
     }
-    with bench.outbox.read() as tx:
+    with rig.outbox.read() as tx:
         rows = tx.execute(sa.select(table.entry.c.resource, table.entry.c.key, table.entry.c.state)).all()
     real: dict[str, dict[str, TrialOutcome]] = {
         "loan_draft": {},
@@ -88,9 +88,9 @@ def test_it_agrees_with_the_backfill(bench: Bench) -> None:
     assert found == real
 
 
-def test_an_id_that_two_rows_have_is_found(bench: Bench) -> None:
-    bench.mis.loans["3"]["account"] = "L1"
-    (page,) = pages(bench)
+def test_an_id_that_two_rows_have_is_found(rig: Rig) -> None:
+    rig.mis.loans["3"]["account"] = "L1"
+    (page,) = pages(rig)
     assert [row.outcome for row in page.rows] == [
         TrialOutcome.OWED,
         TrialOutcome.OWED,
@@ -101,36 +101,36 @@ def test_an_id_that_two_rows_have_is_found(bench: Bench) -> None:
     assert (reason.code, reason.params["other"]) == ("id_used_twice", "1")
 
 
-def test_two_mappings_of_one_row_are_no_two_rows(bench: Bench) -> None:
-    run = Trial(bench.mis, listed=None)
-    look = trial.look(document("loan_draft"), bench.settings, lists=LISTS, now=NOW, first_start=NOW)
+def test_two_mappings_of_one_row_are_no_two_rows(rig: Rig) -> None:
+    run = Trial(rig.mis, listed=None)
+    look = trial.look(document("loan_draft"), rig.settings, lists=LISTS, now=NOW, first_start=NOW)
     for _ in range(2):
         assert {row.outcome for page in run.pages(look) for row in page.rows} == {TrialOutcome.OWED}
 
 
-def test_what_the_outbox_has_is_known(bench: Bench) -> None:
-    assert tried(bench, known={("loan_draft", "L1"), ("journal", "L2")})["1"] is TrialOutcome.KNOWN
-    assert tried(bench, known={("journal", "L2")})["2"] is TrialOutcome.OWED
+def test_what_the_outbox_has_is_known(rig: Rig) -> None:
+    assert tried(rig, known={("loan_draft", "L1"), ("journal", "L2")})["1"] is TrialOutcome.KNOWN
+    assert tried(rig, known={("journal", "L2")})["2"] is TrialOutcome.OWED
 
 
-def test_what_is_older_than_since(bench: Bench) -> None:
-    later = bench.settings.loan_drafts.model_copy(update={"since": "first_start"})
-    bench.settings = bench.settings.model_copy(update={"loan_drafts": later})
-    assert set(tried(bench).values()) == {TrialOutcome.OLDER}
-    run = Trial(bench.mis, listed=bench.outbox)
-    look = trial.look(document("loan_draft"), bench.settings, lists=LISTS, now=NOW,
+def test_what_is_older_than_since(rig: Rig) -> None:
+    later = rig.settings.loan_drafts.model_copy(update={"since": "first_start"})
+    rig.settings = rig.settings.model_copy(update={"loan_drafts": later})
+    assert set(tried(rig).values()) == {TrialOutcome.OLDER}
+    run = Trial(rig.mis, listed=rig.outbox)
+    look = trial.look(document("loan_draft"), rig.settings, lists=LISTS, now=NOW,
                       first_start=datetime(2026, 11, 1, tzinfo=UTC))  # fmt: skip
     assert {row.outcome for page in run.pages(look) for row in page.rows} == {TrialOutcome.OWED}
 
 
-def test_positions_and_journals_by_what_kiva_has(bench: Bench) -> None:
-    bench.mis.notes["1"] = {"id": 1, "account": "L1", "body": "news", "created": NOW, "changed": NOW}
-    assert set(tried(bench, "repayment").values()) == {TrialOutcome.NOTHING}
-    assert tried(bench, "journal") == {"1": TrialOutcome.WAITING}
+def test_positions_and_journals_by_what_kiva_has(rig: Rig) -> None:
+    rig.mis.notes["1"] = {"id": 1, "account": "L1", "body": "news", "created": NOW, "changed": NOW}
+    assert set(tried(rig, "repayment").values()) == {TrialOutcome.NOTHING}
+    assert tried(rig, "journal") == {"1": TrialOutcome.WAITING}
     # Without a list Kiva is taken to have every loan.
-    assert set(tried(bench, "repayment", listed=None).values()) == {TrialOutcome.OWED}
-    assert tried(bench, "journal", listed=None) == {"1": TrialOutcome.OWED}
-    assert set(tried(bench, listed=None).values()) == {TrialOutcome.OWED}
+    assert set(tried(rig, "repayment", listed=None).values()) == {TrialOutcome.OWED}
+    assert tried(rig, "journal", listed=None) == {"1": TrialOutcome.OWED}
+    assert set(tried(rig, listed=None).values()) == {TrialOutcome.OWED}
 
 
 @pytest.mark.parametrize(
@@ -153,11 +153,11 @@ def test_outcomes_of_what_is_not_owed() -> None:
     assert trial.outcome(KeyDecision(captured=seen()), ()) is TrialOutcome.NOTHING
 
 
-def test_what_a_row_is_tried_with(bench: Bench) -> None:
+def test_what_a_row_is_tried_with(rig: Rig) -> None:
     late = datetime(2026, 11, 23, 23, 30, tzinfo=UTC)
-    east = bench.settings.mis.model_copy(update={"timezone": "Asia/Kolkata"})
+    east = rig.settings.mis.model_copy(update={"timezone": "Asia/Kolkata"})
     look = trial.look(
-        document("journal"), bench.settings.model_copy(update={"mis": east}), lists=LISTS, now=late, first_start=NOW
+        document("journal"), rig.settings.model_copy(update={"mis": east}), lists=LISTS, now=late, first_start=NOW
     )
     assert (look.origin, look.photos, look.today, look.first_start) == ("backfill", "sha256", date(2026, 11, 24), NOW)
     assert look.report.cutoff == date(2026, 11, 24)  # cutoff: today
@@ -226,7 +226,7 @@ def test_what_a_person_calls_a_row() -> None:
 # ---------------------------------------------------------------- two versions of a mapping
 
 
-def edited(bench: Bench, was: str, now_is: str, tmp_path: Path) -> documents_.Document:
+def edited(rig: Rig, was: str, now_is: str, tmp_path: Path) -> documents_.Document:
     folder = tmp_path / "edited"
     folder.mkdir()
     (folder / "loan_draft.yaml").write_text(document("loan_draft").text.replace(was, now_is), encoding="utf-8")
@@ -234,22 +234,22 @@ def edited(bench: Bench, was: str, now_is: str, tmp_path: Path) -> documents_.Do
     return found
 
 
-def difference(bench: Bench, new: documents_.Document) -> MappingDifference:
-    look = trial.look(document("loan_draft"), bench.settings, lists=LISTS, now=NOW, first_start=NOW)
+def difference(rig: Rig, new: documents_.Document) -> MappingDifference:
+    look = trial.look(document("loan_draft"), rig.settings, lists=LISTS, now=NOW, first_start=NOW)
     found = MappingDifference()
-    for page in trial.compare(document("loan_draft"), new, bench.mis, context=look.context):
+    for page in trial.compare(document("loan_draft"), new, rig.mis, context=look.context):
         found.add(page)
     return found
 
 
-def test_an_edit_that_changes_nothing(bench: Bench) -> None:
-    assert difference(bench, document("loan_draft")) == MappingDifference(rows=4)
+def test_an_edit_that_changes_nothing(rig: Rig) -> None:
+    assert difference(rig, document("loan_draft")) == MappingDifference(rows=4)
 
 
-def test_an_edit_of_a_field_changes_the_bodies_that_have_it(bench: Bench, tmp_path: Path) -> None:
-    bench.mis.loans["1"]["last_name"] = "Awa"
-    new = edited(bench, "last_name: last_name", "last_name: first_name", tmp_path)
-    found = difference(bench, new)
+def test_an_edit_of_a_field_changes_the_bodies_that_have_it(rig: Rig, tmp_path: Path) -> None:
+    rig.mis.loans["1"]["last_name"] = "Awa"
+    new = edited(rig, "last_name: last_name", "last_name: first_name", tmp_path)
+    found = difference(rig, new)
     assert found.rows == 4
     assert [(one.loan_id, one.kind, one.fields) for one in found.changes] == [
         (f"L{number}", "changed", (("entreps[0].last_name", "Diop", "Awa"),)) for number in (2, 3, 4)
@@ -258,23 +258,23 @@ def test_an_edit_of_a_field_changes_the_bodies_that_have_it(bench: Bench, tmp_pa
     assert found.bodies == found.changes
 
 
-def test_an_edit_of_the_scope(bench: Bench, tmp_path: Path) -> None:
-    bench.mis.loans["1"]["status"] = "rejected"
-    new = edited(bench, "status = 'approved'", "\"status <> ''\"", tmp_path)
-    content = bench.mis._content
+def test_an_edit_of_the_scope(rig: Rig, tmp_path: Path) -> None:
+    rig.mis.loans["1"]["status"] = "rejected"
+    new = edited(rig, "status = 'approved'", "\"status <> ''\"", tmp_path)
+    content = rig.mis._content
     other = new.stream
 
     def scoped(stream: Any, key: str) -> Any:
         found = content(stream, key)
         return replace(found, in_scope=stream == other or found.in_scope)
 
-    bench.mis._content = scoped  # type: ignore[method-assign]
-    found = difference(bench, new)
+    rig.mis._content = scoped  # type: ignore[method-assign]
+    found = difference(rig, new)
     assert [(one.key, one.kind) for one in found.changes] == [("1", "in_scope")]
     assert found.rows == 4
     back = MappingDifference()
-    look = trial.look(document("loan_draft"), bench.settings, lists=LISTS, now=NOW, first_start=NOW)
-    for page in trial.compare(new, document("loan_draft"), bench.mis, context=look.context):
+    look = trial.look(document("loan_draft"), rig.settings, lists=LISTS, now=NOW, first_start=NOW)
+    for page in trial.compare(new, document("loan_draft"), rig.mis, context=look.context):
         back.add(page)
     assert [(one.key, one.kind) for one in back.changes] == [("1", "out_of_scope")]
 
