@@ -54,7 +54,7 @@ bench: $(DEV)  ## Measure what it costs
 		echo "== $$script"; $(PYTHON) "$$script"; \
 	done
 
-lock:  ## Write the lock files anew from pyproject.toml (needs uv)
+lock:  ## Write the lock files again from pyproject.toml (needs uv)
 	requirements/lock.sh
 
 clean:  ## Remove .venv and everything else that was made here

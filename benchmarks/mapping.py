@@ -109,7 +109,7 @@ def mistakes(folder: Path) -> None:
     file.write_text(text, encoding="utf-8")
     began = time.perf_counter()
     _, found = document.read(file, folders=[generic], parameters={"kiva_donor": 1})
-    lines = list(errors.told(found))
+    lines = list(errors.listed(found))
     took = time.perf_counter() - began
     print(f"mistakes   {errors.counted(len(found), 'mistake')} of one file told in {1000 * took:.0f} ms")
     assert len(found) >= len(MISTAKES), "\n".join(lines)

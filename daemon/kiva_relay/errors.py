@@ -74,7 +74,9 @@ class ConfigurationError(UsageError):
 
     def __init__(self, mistakes: Iterable[Mistake]) -> None:
         self.mistakes = sorted(mistakes)
-        super().__init__("\n".join(told(self.mistakes)), hint="Nothing was started. Correct the file and run it again.")
+        super().__init__(
+            "\n".join(listed(self.mistakes)), hint="Nothing was started. Correct the file and run it again."
+        )
 
 
 class OutboxRefused(UsageError):
@@ -92,7 +94,7 @@ class OutboxAway(Unreachable):
 
 
 class WentBack(RelayError):
-    """The MIS is older than what was read from it, or another copy of it: it has to be read anew."""
+    """The MIS is older than what was read from it, or another copy of it: it has to be read again."""
 
 
 class Stolen(RelayError):
@@ -105,7 +107,7 @@ class IllegalMove(Exception):
     """An entry was to make a move that it cannot make from the state it is in."""
 
 
-def told(mistakes: Sequence[Mistake]) -> Iterator[str]:
+def listed(mistakes: Sequence[Mistake]) -> Iterator[str]:
     """Mistakes as a person reads them: by file, each with its line, and below it what to write instead."""
     for file in dict.fromkeys(mistake.file for mistake in mistakes):
         mine = [mistake for mistake in mistakes if mistake.file == file]

@@ -103,7 +103,7 @@ def _facts(outbox: Outbox) -> None:
             meta.mapping_fingerprint(stream).put(tx, "1:abc")
             meta.mapping_approved(stream).put(tx, "1:abc")
             meta.habits(stream).put(tx, {"new": {"of": 2, "filled": {"amount": 2}, "last": {"871": ["amount"]}}})
-        meta.mapping_revision("journal").put(tx, meta.Revision(upto=3, waiting=2, period="", at=NOW))
+        meta.mapping_revision("journal").put(tx, meta.Revision(newest=3, waiting=2, period="", at=NOW))
 
 
 def _streams(outbox: Outbox) -> None:

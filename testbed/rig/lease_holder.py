@@ -38,7 +38,7 @@ def _hold(url: str, sent: Path, seconds: float) -> None:
             os.write(line, b"-\n")
         said = True
 
-    mine.stand_by(stop, told=told)
+    mine.stand_by(stop, waits=told)
     mine.keep(lost=lambda _error: os._exit(errors.Stolen.exit_code))
     text = f"{mine.fence}\n".encode()
     while True:

@@ -138,13 +138,13 @@ def test_a_standby_waits_until_it_is_told_to_stop(outbox: Outbox, clock: SetCloc
 
     if outbox.is_file:
         with pytest.raises(errors.Stolen):
-            Lease(there, clock=clock).stand_by(stop, told=told)
+            Lease(there, clock=clock).stand_by(stop, waits=told)
     else:
-        assert Lease(there, clock=clock).stand_by(stop, told=told) is False
+        assert Lease(there, clock=clock).stand_by(stop, waits=told) is False
         assert len(said) == 2
     mine.release()
     next_one = Lease(there, clock=clock)
-    assert next_one.stand_by(threading.Event(), told=said.append) is True
+    assert next_one.stand_by(threading.Event(), waits=said.append) is True
     next_one.release()
     there.close()
 

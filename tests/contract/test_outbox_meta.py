@@ -32,7 +32,7 @@ FACTS: list[tuple[meta.Fact[Any], Any, str | None]] = [
     (meta.mapping_text("journal"), "mapping: 1\n", "mapping: 1\n"),
     (meta.mapping_fingerprint("journal"), "1:abc", "1:abc"),
     (meta.mapping_approved("journal"), "1:abd", "1:abd"),
-    (meta.mapping_revision("journal"), meta.Revision(upto=8, waiting=2, period="2026-11", at=NOW), None),
+    (meta.mapping_revision("journal"), meta.Revision(newest=8, waiting=2, period="2026-11", at=NOW), None),
     (meta.habits("journal"), {"new": {"of": 3, "filled": {"a": 2}, "last": {"8": ["a"]}}}, None),
     (meta.TURNS, ["journal", "repayment"], '["journal","repayment"]'),
     (meta.RELOAD_WANTED, "now", "now"),
@@ -76,7 +76,7 @@ def test_a_moment_keeps_its_instant(outbox: Outbox) -> None:
         (meta.FIRST_START, "yesterday"),
         (meta.SLOT_POSITION, "{"),
         (meta.SLOT_POSITION, '{"slot":"kiva"}'),
-        (meta.mapping_revision("journal"), '{"upto":"many","waiting":2,"period":"","at":"2026-11-23T09:00:00Z"}'),
+        (meta.mapping_revision("journal"), '{"newest":"many","waiting":2,"period":"","at":"2026-11-23T09:00:00Z"}'),
         (meta.ATTEMPTS_KNOWN, "[]"),
     ],
 )
@@ -114,8 +114,8 @@ def test_an_outbox_belongs_to_one_mis_until_a_person_says_otherwise(outbox: Outb
         with pytest.raises(errors.OutboxRefused, match=r"mis\.url") as refused:
             binding.bind_mis(tx, "there#1", settings)
         assert "watermark set" in (refused.value.hint or "")
-        assert binding.bind_mis_anew(tx, "there#1") == "here"
-        assert binding.bind_mis_anew(tx, "there#3") is None
+        assert binding.rebind_mis(tx, "there#1") == "here"
+        assert binding.rebind_mis(tx, "there#3") is None
         binding.bind_mis(tx, "there#2", settings)
 
 

@@ -133,7 +133,7 @@ def test_a_scan_that_a_person_began_again_is_not_moved_by_the_old_one(outbox: Ou
 def test_all_keys_are_looked_at_again_by_one_scan_that_has_not_begun(outbox: Outbox) -> None:
     def again() -> tuple[str | None, int]:
         with outbox.begin() as tx:
-            watermark.scan_anew(tx, STREAM, now=NOW)
+            watermark.scan_again(tx, STREAM, now=NOW)
         return mark(outbox).scan, mark(outbox).scan_number
 
     assert again() == ("backfill", 1), "it has not begun"

@@ -128,7 +128,7 @@ def test_standing_by_ends_when_it_is_told_to(url: str) -> None:
 
     with opened(url) as (holder, _, _), opened(url) as (standby, _, _):
         holder.acquire()
-        assert not standby.stand_by(stop, told=told)
+        assert not standby.stand_by(stop, waits=told)
         assert "pid" in said[0]
         holder.release()
 
@@ -291,7 +291,7 @@ def test_a_file_is_locked_by_one_process(tmp_path: Path) -> None:
     first.acquire()
     assert timer() >= 0
     with pytest.raises(errors.Stolen, match="pid"):
-        second.stand_by(threading.Event(), told=pytest.fail)
+        second.stand_by(threading.Event(), waits=pytest.fail)
     first.release()
     second.acquire()
     second.release()

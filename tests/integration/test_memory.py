@@ -507,7 +507,7 @@ def test_rows_that_vanish_from_the_end_of_a_table_are_a_mis_that_went_back(kept:
     assert "mis_went_back" in kept.holds()
     house.once()
     generations = {row.generation for row in kept.rows(sa.select(table.watermark.c.generation))}
-    assert max(generations) == 2, "it is read anew once, not at every look"
+    assert max(generations) == 2, "it is read again once, not at every look"
 
 
 @pytest.mark.parametrize("kept", ["sqlite"], indirect=True)

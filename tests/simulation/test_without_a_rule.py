@@ -108,7 +108,7 @@ def does_not_look_before_it_sends(patch: pytest.MonkeyPatch, _shop: Workshop) ->
 
 
 def believes_an_old_list(patch: pytest.MonkeyPatch, _shop: Workshop) -> None:
-    """What a person deleted in PA2 is taken for present until the list is read anew."""
+    """What a person deleted in PA2 is taken for present until the list is read again."""
     patch.setattr(mirror, "forget", lambda *_args: None)
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from kiva_relay.config import loader, shipped, yaml_reader
 from kiva_relay.config.mistake_report import MistakeReport
 from kiva_relay.config.yaml_tree import YamlTree
-from kiva_relay.errors import ConfigurationError, Mistake, told
+from kiva_relay.errors import ConfigurationError, Mistake, listed
 from kiva_relay.mapping import configuration as mapping_configuration
 from kiva_relay.mapping import document, example, extends, whole
 from kiva_relay.mapping.origin import SourceFile, Sources
@@ -38,14 +38,14 @@ def read(folder: Path, text: str, *, base: str = DRAFT, name: str = "own") -> tu
 
 def good(folder: Path, text: str, *, base: str = DRAFT) -> Document:
     mapping, mistakes = read(folder, text, base=base)
-    assert [each for each in mistakes if each.severity == "error"] == [], "\n".join(told(mistakes))
+    assert [each for each in mistakes if each.severity == "error"] == [], "\n".join(listed(mistakes))
     assert mapping is not None
     return mapping
 
 
 def only(folder: Path, text: str, *, base: str = DRAFT) -> Mistake:
     _, mistakes = read(folder, text, base=base)
-    assert len(mistakes) == 1, "\n".join(told(mistakes))
+    assert len(mistakes) == 1, "\n".join(listed(mistakes))
     return mistakes[0]
 
 
@@ -443,10 +443,10 @@ def test_a_base_that_cannot_be_is_told_with_the_one_that_was_meant(
 def test_odd_nulls_and_what_excludes_itself(tmp_path: Path, text: str, path: object, says: str, severity: str) -> None:
     _, mistakes = read(tmp_path, f"extends: base\n{text}\n")
     if path is None or not says:
-        assert [each for each in mistakes if path is None] == [], "\n".join(told(mistakes))
+        assert [each for each in mistakes if path is None] == [], "\n".join(listed(mistakes))
         return
     assert any(says in each.message and each.severity == severity and path in (each.path, ...) for each in mistakes), (
-        "\n".join(told(mistakes))
+        "\n".join(listed(mistakes))
     )
 
 

@@ -108,9 +108,9 @@ def test_the_line_to_write_instead_is_good(tmp_path: Path) -> None:
 
 def test_the_place_is_marked_below_the_line(tmp_path: Path) -> None:
     (mistake,) = mistakes_of(tmp_path / "loan_draft.yaml", TEXT.replace(CURRENCY, "  currency: a * b"))
-    assert list(errors.told([mistake]))[2:4] == ["              currency: a * b", "                        ^"]
+    assert list(errors.listed([mistake]))[2:4] == ["              currency: a * b", "                        ^"]
     (mistake,) = mistakes_of(tmp_path / "loan_draft.yaml", TEXT.replace("type: integer}", "type: int}"))
-    _, _, line, mark, _ = errors.told([mistake])
+    _, _, line, mark, _ = errors.listed([mistake])
     assert line[mark.index("^") :].startswith("int}")
     assert len(line) < 120
 

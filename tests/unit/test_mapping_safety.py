@@ -208,7 +208,7 @@ def test_any_file_is_read_or_its_mistakes_are_told(tmp_path: Path, data: st.Data
     for mistake in mistakes:
         assert mistake.line <= len(lines) + 1
         assert mistake.message
-    assert len(list(errors.told(mistakes))) >= len(mistakes)
+    assert len(list(errors.listed(mistakes))) >= len(mistakes)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

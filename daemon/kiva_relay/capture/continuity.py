@@ -113,7 +113,7 @@ class Continuity:
             meta.TIMELINE.put(tx, timeline)
             is_another = before not in (None, timeline)
             for name in self._documents if is_another else ():
-                watermark.scan_anew(tx, name, now=self._clock.now())
+                watermark.scan_again(tx, name, now=self._clock.now())
         self._timeline = timeline
         if is_another:
             _log.warning("The MIS is on another timeline: a standby took over, or a backup; the whole book is compared")

@@ -278,7 +278,7 @@ class Capture:
         return captured
 
     def _look_again(self, document: Document, report: window.RepaymentReport) -> int:
-        """Keys whose answer may differ although no row of theirs changed."""
+        """Keys whose answer may differ although none of their rows changed."""
         with self._outbox.read() as tx:
             keys = watermark.to_read_again(tx, document.name, limit=page.SIZE * _PAGES_A_CYCLE)
         if keys:

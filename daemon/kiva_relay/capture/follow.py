@@ -261,7 +261,7 @@ class StreamFollower:
         known = watermark.watermarks(tx)
         for name in names:
             if name in known:
-                watermark.scan_anew(tx, name, now=self._clock.now())
+                watermark.scan_again(tx, name, now=self._clock.now())
 
     def _stored(self, tx: Connection) -> int | None:
         """How far this slot was read, durably."""

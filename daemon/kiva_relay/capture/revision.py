@@ -118,8 +118,8 @@ def _begin(tx: Connection, document: Document, *, now: datetime, upgrade: Upgrad
     waiting = tx.execute(
         sa.select(sa.func.count(sa.distinct(_columns.identity))).where(*where, _stands(document, period))
     ).scalar_one()
-    upto = tx.execute(sa.select(sa.func.max(_columns.id))).scalar() or 0
-    begun = meta.Revision(upto=upto, waiting=waiting, period=period, at=now, upgrade=upgrade)
+    newest = tx.execute(sa.select(sa.func.max(_columns.id))).scalar() or 0
+    begun = meta.Revision(newest=newest, waiting=waiting, period=period, at=now, upgrade=upgrade)
     meta.mapping_revision(document.name).put(tx, begun)
     if upgrade is not None:
         _log.info("An upgrade changed a ready-made mapping", mapping=document.name, **_why(upgrade))
@@ -129,8 +129,8 @@ def _begin(tx: Connection, document: Document, *, now: datetime, upgrade: Upgrad
 
 
 def _look_for_more(tx: Connection, name: str, *, now: datetime) -> None:
-    """Rows that the edit took into scope: nothing of theirs changed, so that no poll shows them; that is no miss."""
-    watermark.scan_anew(tx, name, now=now)
+    """Rows that the edit took into scope: none of them changed, so that no poll shows them; that is no miss."""
+    watermark.scan_again(tx, name, now=now)
     mark = watermark.watermarks(tx)[name]
     if mark.scan == "sweep":
         scan.keep(tx, name, scan.ScanProgress(mark.scan_number, "edit", since=now, total=0))
@@ -146,12 +146,12 @@ def _stands(document: Document, period: str) -> sa.ColumnElement[bool]:
 
 def _changed(tx: Connection, document: Document, begun: meta.Revision) -> int:
     """Identities that waited then, and have another version now, or none."""
-    older = (_columns.stream == document.name, _columns.id <= begun.upto)
+    older = (_columns.stream == document.name, _columns.id <= begun.newest)
     replaced = sa.and_(_columns.state == State.SUPERSEDED.value, _columns.settled_at >= begun.at, _has_body)
     if document.resource == "repayment":
         replaced = sa.or_(replaced, sa.and_(_columns.state == State.DELIVERED.value, _columns.period == begun.period))
     before = sa.select(_columns.identity).where(*older, replaced)
-    newer = (_columns.stream == document.name, _columns.id > begun.upto, _columns.identity.in_(before))
+    newer = (_columns.stream == document.name, _columns.id > begun.newest, _columns.identity.in_(before))
     versions = sa.select(sa.func.count(sa.distinct(_columns.identity))).where(*newer)
     gone = sa.select(sa.func.count(sa.distinct(_columns.identity))).where(
         *older, _columns.state == State.WITHDRAWN.value, _columns.settled_at >= begun.at, _has_body

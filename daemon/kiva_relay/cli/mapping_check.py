@@ -36,7 +36,7 @@ def command(config: frame.Config = None) -> int:
         error_of_all.hint = "Nothing changed: what is in force stays in force. Correct it, and run it again."
         raise error_of_all
     mistakes += _names(settings, found)
-    for line in errors.told(sorted(mistakes)):
+    for line in errors.listed(sorted(mistakes)):
         frame.say(line)
     frame.say(f"{counted(len(found), 'mapping')} good, {counted(len(mistakes), 'warning')}.")
     if away is not None:

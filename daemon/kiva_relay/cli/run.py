@@ -34,7 +34,7 @@ def command(
     ] = False,
     override: frame.Override = None,
 ) -> int:
-    """Run the relay: read the MIS, send to Kiva, until it is told to stop.
+    """Run the relay: read the MIS, send to Kiva, until it is stopped.
 
     A MIS or an internet that is away is waited for, and so is another relay on the same PostgreSQL outbox: this one
     stands by, and takes over when that one ends. Exit codes: 0 stopped as asked, 2 wrong configuration, 3 another

@@ -46,7 +46,7 @@ def command(
             return 0
         now = frame.now()
         with outbox.begin() as tx:
-            bound = binding.bind_mis_anew(tx, identity)
+            bound = binding.rebind_mis(tx, identity)
             for name in chosen:
                 watermark.begin_again(tx, name, now=now)
             if bound is not None:

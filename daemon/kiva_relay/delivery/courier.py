@@ -178,14 +178,14 @@ class Courier:
 
         self._record(put_back, attempt=batch.attempt_id, outcome=ending.outcome)
 
-    def _record(self, write: Callable[[Connection], None], **told: object) -> None:
+    def _record(self, write: Callable[[Connection], None], **about: object) -> None:
         """Write down what became of an attempt. While that is impossible, nothing else is sent."""
         while True:
             try:
                 with self._context.outbox.begin() as tx:
                     write(tx)
             except errors.Unreachable as error:
-                _log.error("An answer cannot be stored; nothing else is sent until it is", cause=str(error), **told)
+                _log.error("An answer cannot be stored; nothing else is sent until it is", cause=str(error), **about)
                 self._context.clock.wait(threading.Event(), _CANNOT_RECORD_WAIT_SECONDS)
             else:
                 return
@@ -203,7 +203,7 @@ class Courier:
         try:
             self._context.witness.ended(outbox_id=self._outbox_id, attempt=batch.attempt_id, ended=ended)
         except OSError as error:
-            _log.warning("The witness could not be told what became of it", attempt=batch.attempt_id, cause=str(error))
+            _log.warning("The witness could not record what became of it", attempt=batch.attempt_id, cause=str(error))
 
     def _send(self, batch: Batch, token: Token) -> Answer:
         kiva = self._context.settings.kiva

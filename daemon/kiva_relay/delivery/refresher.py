@@ -111,7 +111,7 @@ class Refresher:
         return False
 
     def _watch_clock(self) -> None:
-        """After a clock was set, `settle_after` is counted anew: it measures time that passed."""
+        """After a clock was set, `settle_after` is counted from the start: it measures time that passed."""
         clock = self._context.clock
         differ, before = clock.now().timestamp() - clock.monotonic(), self._clocks_differ_by
         self._clocks_differ_by = differ

@@ -40,7 +40,7 @@ def of(settings: Settings, documents: Sequence[Document]) -> Configuration:
 
 
 def read(read_settings: Callable[[], Settings]) -> Configuration:
-    """Read all files, in one state of theirs: when one changes meanwhile, all are read again.
+    """Read all files as they are at one moment: when one changes meanwhile, all are read again.
 
     Raises:
         ConfigurationError: all mistakes in them at once.

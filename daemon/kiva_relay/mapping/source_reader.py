@@ -52,7 +52,7 @@ class SourceReader:
                 converted[parameter.name] = self._converted(parameter)
                 continue
             near = errors.nearest(parameter.name, self.values)
-            message = f"needs to be told: {parameter.ask}. Without it nothing is mapped."
+            message = f"has to be given: {parameter.ask}. Without it nothing is mapped."
             remedy = f"write in config.yaml:   parameters: {{{parameter.name}: …}}"
             remedy += f"   (it has {', '.join(near)})" if near else ""
             at = YamlTree("scalar", parameter.line, parameter.column)

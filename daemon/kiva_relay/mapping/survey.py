@@ -17,7 +17,7 @@ from kiva_relay.source.reader import Content
 # So many rows are looked at: enough to see what is usual, and read within seconds.
 SAMPLE = 2000
 
-# So many reasons of a mapping are told, and so many loans for each.
+# At most this many reasons of a mapping are reported, and this many loans for each.
 REASONS = 20
 _IDS = 3
 
@@ -34,7 +34,7 @@ def look(mapping: Document, mis: book.BookDatabase, *, context: Context, sample:
     nulls: Counter[Column] = Counter()
     several: Counter[str] = Counter()
     lacking: Counter[str] = Counter()
-    told: dict[tuple[str, str, str], list[tuple[str, Refusal]]] = {}
+    reported: dict[tuple[str, str, str], list[tuple[str, Refusal]]] = {}
     direct = _direct(mapping)
     for page in book.contents(mapping.stream, mis, cutoff=context.cutoff, limit=sample):
         for content in page:
@@ -46,13 +46,13 @@ def look(mapping: Document, mis: book.BookDatabase, *, context: Context, sample:
                 lacking[reason.field] += reason.code == "relation_missing"
                 if reason.code not in _SAID:
                     kind = (reason.code, reason.params.get("value", ""), difference.without_numbers(reason.field))
-                    told.setdefault(kind, []).append((mapped.loan_id, reason))
+                    reported.setdefault(kind, []).append((mapped.loan_id, reason))
     scope = f"{counted(rows, 'row')} in scope" if rows < sample else f"the first {sample:,} rows in scope"
     return mapping.placed(
         [
             *_nulls(mapping, nulls, scope),
             *_relations(mapping, several, lacking, scope),
-            *_told(mapping, told, scope),
+            *_reported(mapping, reported, scope),
         ]
     )
 
@@ -98,12 +98,12 @@ def _relations(mapping: Document, several: Counter[str], lacking: Counter[str], 
             yield Mistake(mapping.file, line, column, path, message, "optional: true", severity="warning")
 
 
-def _told(
-    mapping: Document, told: Mapping[tuple[str, str, str], list[tuple[str, Refusal]]], scope: str
+def _reported(
+    mapping: Document, reported: Mapping[tuple[str, str, str], list[tuple[str, Refusal]]], scope: str
 ) -> Iterator[Mistake]:
     """Each reason with how many rows it concerns, and the first of them as the example."""
     places = _places(mapping)
-    ordered = sorted(told.items(), key=lambda one: -len(one[1]))
+    ordered = sorted(reported.items(), key=lambda one: -len(one[1]))
     for (_, _, path), rows in ordered[:REASONS]:
         loans = list(dict.fromkeys(loan for loan, _ in rows))
         which = " ".join(loans[:_IDS]) + (" …" if len(loans) > _IDS else "")

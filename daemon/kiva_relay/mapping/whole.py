@@ -32,7 +32,7 @@ def text(resolved: Resolved) -> str:
     lines = [
         f"# {first.called} with what it extends. Without a comment above it a part is as in {last.called}.",
         *(f"# Taken out: {path} ({_where(sources, line)})" for path, line in sorted(resolved.taken_out)),
-        *_map(resolved.tree, sources, "", told=False),
+        *_map(resolved.tree, sources, "", said=False),
     ]
     return "\n".join(lines) + "\n"
 
@@ -42,43 +42,43 @@ def _where(sources: Sources, line: int) -> str:
     return f"{source.called}:{number}"
 
 
-def _map(found: YamlTree, sources: Sources, indent: str, *, told: bool) -> Iterator[str]:
-    """The entries of a map, one below the other; `told`: a comment further out says already where all of it is from."""
+def _map(found: YamlTree, sources: Sources, indent: str, *, said: bool) -> Iterator[str]:
+    """The entries of a map, one below the other; `said`: a comment further out says already where all of it is from."""
     for name, value in found.entries:
         key = _key(name)
         flow = _flow(value, len(indent) + len(key))
-        comments = [] if told else list(_comments(name, value, sources, flow=flow is not None))
+        comments = [] if said else list(_comments(name, value, sources, flow=flow is not None))
         yield from (f"{indent}# {comment}" for comment in comments)
-        yield from _entry(f"{indent}{key}:", value, flow, sources, indent + _STEP, told=told or bool(comments))
+        yield from _entry(f"{indent}{key}:", value, flow, sources, indent + _STEP, said=said or bool(comments))
 
 
-def _entry(head: str, value: YamlTree, flow: str | None, sources: Sources, indent: str, *, told: bool) -> Iterator[str]:
+def _entry(head: str, value: YamlTree, flow: str | None, sources: Sources, indent: str, *, said: bool) -> Iterator[str]:
     if flow is not None:
         yield f"{head} {flow}".rstrip()
     elif value.kind == "map":
         yield head
-        yield from _map(value, sources, indent, told=told)
+        yield from _map(value, sources, indent, said=said)
     elif value.kind == "list":
         yield head
-        yield from _list(value, sources, indent, told=told)
+        yield from _list(value, sources, indent, said=said)
     else:
         first, *rest = _block(value.text)
         yield f"{head} {first}"
         yield from (f"{indent}{line}".rstrip() if not line else f"{indent}{line}" for line in rest)
 
 
-def _list(found: YamlTree, sources: Sources, indent: str, *, told: bool) -> Iterator[str]:
+def _list(found: YamlTree, sources: Sources, indent: str, *, said: bool) -> Iterator[str]:
     for item in found.items:
         flow = _flow(item, len(indent))
-        if flow is not None and not told:
+        if flow is not None and not said:
             yield from (f"{indent}# {comment}" for comment in _comments(item, item, sources, flow=True))
         if flow is not None or item.kind == "scalar":
             yield f"{indent}- {flow if flow is not None else _quoted(item.text)}".rstrip()
         elif item.kind == "list":
             yield f"{indent}-"
-            yield from _list(item, sources, indent + _STEP, told=told)
+            yield from _list(item, sources, indent + _STEP, said=said)
         else:
-            lines = list(_map(item, sources, indent + _STEP, told=told))
+            lines = list(_map(item, sources, indent + _STEP, said=said))
             first = next(number for number, line in enumerate(lines) if not line.lstrip().startswith("#"))
             yield from (f"{indent}{line.lstrip()}" for line in lines[:first])
             yield f"{indent}- {lines[first][len(indent) + len(_STEP) :]}"

@@ -37,7 +37,7 @@ def bind_mis(tx: Connection, identity: str, settings: config.Settings) -> None:
     _bind(tx, {meta.MIS: identity.partition("#")[0]}, settings)
 
 
-def bind_mis_anew(tx: Connection, identity: str) -> str | None:
+def rebind_mis(tx: Connection, identity: str) -> str | None:
     """Take another MIS for the one that the outbox belongs to, on a person's word; what it was bound to before."""
     before, now_is = meta.MIS.get(tx), identity.partition("#")[0]
     meta.MIS.put(tx, now_is)
@@ -75,7 +75,7 @@ def _compare(fact: Fact[str], bound: str | None, value: str, settings: config.Se
     )
     if fact == meta.MIS:
         hint += (
-            "\nIs it the same MIS, moved to another server or restored there? Then it is read anew, and held until"
+            "\nIs it the same MIS, moved to another server or restored there? Then it is read again, and held until"
             ' somebody has looked:\n  sudo kiva-relay watermark set --note "MIS moved"'
         )
     raise errors.OutboxRefused(

@@ -159,7 +159,7 @@ def passes(tx: Connection, resource: str) -> int | None:
 
 
 def streams(tx: Connection) -> list[str]:
-    """The streams that are held by name: nothing of theirs goes."""
+    """The streams that are held by name: nothing that they made goes."""
     return [held.what.removeprefix(STREAM) for held in in_force(tx) if held.what.startswith(STREAM)]
 
 

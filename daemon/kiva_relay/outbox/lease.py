@@ -85,8 +85,8 @@ class Lease:
             raise
         self._outbox.guard = self.check
 
-    def stand_by(self, stop: threading.Event, *, told: Callable[[str], None]) -> bool:
-        """Wait until the lease is ours; false when `stop` was set first. `told` is given what it waits for.
+    def stand_by(self, stop: threading.Event, *, waits: Callable[[str], None]) -> bool:
+        """Wait until the lease is ours; false when `stop` was set first. `waits` is given what it waits for.
 
         A file is not waited for: its holder is on this machine, and a second relay there is a mistake.
 
@@ -99,9 +99,9 @@ class Lease:
             except errors.Stolen as error:
                 if self._outbox.is_file:
                     raise
-                told(str(error))
+                waits(str(error))
             except errors.Unreachable as error:
-                told(str(error))
+                waits(str(error))
             else:
                 return True
             self._clock.wait(stop, (renew_every() / 4).total_seconds())
@@ -148,7 +148,7 @@ class Lease:
             self._keeper.join()
 
     def renew(self) -> None:
-        """Hold it longer. The timer is set anew only when the row is written, counted from before it was asked.
+        """Hold it longer. The timer is set again only when the row is written, counted from before it was asked.
 
         A lock on a file has no end.
 

@@ -163,11 +163,11 @@ class Upgrade:
 class Revision:
     """An edited mapping whose rows are being looked at again.
 
-    `upto` is the newest entry when it began, `waiting` how many identities waited to be sent then, `period` the
+    `newest` is the newest entry when it began, `waiting` how many identities waited to be sent then, `period` the
     newest period of its positions ("" for other resources). `upgrade` is what edited it, where no person did.
     """
 
-    upto: int
+    newest: int
     waiting: int
     period: str
     at: datetime

@@ -66,7 +66,7 @@ def take(tx: Connection, memory: Memory, *, now: datetime) -> Taken | None:
     own = meta.OUTBOX_ID.get(tx) or ""
     last = tx.execute(sa.select(sa.func.coalesce(sa.func.max(table.attempt.c.id), 0))).scalar_one()
     known[own] = last
-    unknown = [told for told in memory.sent if told.attempt > known.get(told.outbox_id, 0)]
+    unknown = [testimony for testimony in memory.sent if testimony.attempt > known.get(testimony.outbox_id, 0)]
     if not unknown:
         return None
     doubts: list[Entry] = []
@@ -79,11 +79,11 @@ def take(tx: Connection, memory: Memory, *, now: datetime) -> Taken | None:
         elif (entry := _put_down(tx, resource, identity, what, now=now)) is not None:
             (delivered if entry.state is State.DELIVERED else doubts).append(entry)
     watermark.read_identities_again(tx, "repayment", positions)
-    for told in unknown:
-        known[told.outbox_id] = max(told.attempt, known.get(told.outbox_id, 0))
+    for testimony in unknown:
+        known[testimony.outbox_id] = max(testimony.attempt, known.get(testimony.outbox_id, 0))
     meta.ATTEMPTS_KNOWN.put(tx, known)
     meta.OUTBOX_ID.put(tx, secrets.token_hex(8))
-    witnessed = max(told.attempt for told in unknown)
+    witnessed = max(testimony.attempt for testimony in unknown)
     return Taken(last, witnessed, tuple(doubts), tuple(delivered), len(positions))
 
 
@@ -99,16 +99,16 @@ class _Fate:
 def _became(unknown: Iterable[Testimony], memory: Memory) -> dict[tuple[str, str], _Fate]:
     """By identity, what became of it in its unknown attempts, oldest first."""
     fates: dict[tuple[str, str], _Fate] = {}
-    for told in unknown:
-        ended = memory.answers.get((told.outbox_id, told.attempt), {})
-        for identity, loan in zip(told.identities, told.loans or told.identities, strict=True):
-            fate = fates.setdefault((told.resource, identity), _Fate(loan))
+    for testimony in unknown:
+        ended = memory.answers.get((testimony.outbox_id, testimony.attempt), {})
+        for identity, loan in zip(testimony.identities, testimony.loans or testimony.identities, strict=True):
+            fate = fates.setdefault((testimony.resource, identity), _Fate(loan))
             if identity not in ended:
                 fate.sent, fate.receipt = True, None
             elif (receipt := ended[identity]) is not None:
                 fate.sent, fate.receipt = True, receipt
             elif fate.receipt is not None:
-                fate.receipt = None  # a person sent it anew, and that did not arrive: they know, we do not
+                fate.receipt = None  # a person sent it again, and that did not arrive: they know, we do not
     return fates
 
 

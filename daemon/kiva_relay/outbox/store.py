@@ -231,7 +231,7 @@ def purge(tx: Connection, *, settled_before: datetime) -> int:
 
 
 def _look_again(tx: Connection, entry: Entry) -> None:
-    """What an older version's end changes (has a position fallen?) is decided anew, from the MIS."""
+    """What an older version's end changes (has a position fallen?) is decided again, from the MIS."""
     tx.execute(
         sa.update(table.captured)
         .where(table.captured.c.stream == entry.stream, table.captured.c.key == entry.key)

@@ -266,7 +266,7 @@ class CaptureLoop:
             if self._away(str(error)):
                 _log.warning("The MIS cannot be read. Nothing is lost; it is asked again", cause=str(error))
         elif self._away(f"{type(error).__name__}, see the log"):
-            _log.exception("A page of the MIS could not be put down. Nothing is lost; it is read again")
+            _log.exception("A page of the MIS could not be stored. Nothing is lost; it is read again")
 
     def _away(self, words: str) -> bool:
         """Note what came back instead of an answer; true when that is worth a line."""

@@ -99,7 +99,7 @@ class Loop:
                 self._clock.wait(self._wake, seconds)
 
     def _went_wrong(self, error: Exception, before: int) -> float:
-        """Say it, the first time and then now and again; the seconds to wait, after so many errors before."""
+        """Say it, the first time and then now and again; the seconds to wait, by the number of errors before."""
         says = before % _SAID_AGAIN_AFTER == 0
         if isinstance(error, errors.Unreachable):
             self._error = str(error)

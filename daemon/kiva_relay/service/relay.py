@@ -98,7 +98,7 @@ class Relay:
             lease = Lease(self.outbox, clock=self.time)
             if not stand_by:
                 lease.outlast(self.stop)
-            elif not lease.stand_by(self.stop, told=self._stand_by):
+            elif not lease.stand_by(self.stop, waits=self._stand_by):
                 return False
             undo.callback(self._give_back, lease)
             lease.keep(lost=self._lost)
