@@ -287,7 +287,7 @@ INSERT INTO "meta" VALUES('text of journal','format: 1
 INSERT INTO "meta" VALUES('fingerprint of journal','1:abc');
 INSERT INTO "meta" VALUES('seen journal','1:abc');
 INSERT INTO "meta" VALUES('filled journal','{"new":{"of":2,"filled":{"amount":2},"last":{"871":["amount"]}}}');
-INSERT INTO "meta" VALUES('revision of journal','{"upto":3,"waiting":2,"period":"","at":"2026-11-23T09:00:00+00:00"}');
+INSERT INTO "meta" VALUES('revision of journal','{"newest":3,"waiting":2,"period":"","at":"2026-11-23T09:00:00+00:00","upgrade":null}');
 CREATE TABLE mirror (
 	kiva_id TEXT NOT NULL, 
 	loan_id TEXT NOT NULL, 

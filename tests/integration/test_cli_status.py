@@ -200,6 +200,21 @@ def test_a_hold_for_programs_says_who_lifts_it(told: Told, status: Run) -> None:
     assert [one["params"]["kept"]["hold"]["reason"] for one in said["findings"]] == ["mapping_examined", "asked"]
 
 
+@pytest.mark.parametrize("reason", ["mapping_examined", "mapping_changes_much"])
+def test_a_base_that_an_upgrade_changed_is_named_with_both_versions(told: Told, status: Run, reason: str) -> None:
+    told.runs()
+    params = {"mapping": "journal", "changed": 7, "waiting": 9}
+    upgrade = {"base": "fineract/journal", "before": "0.1.0", "now": "0.2.0"}
+    with told.outbox.begin() as tx:
+        hold.put(tx, "journal", reason, now=told.now, params={**params, **upgrade})
+    said = " ".join(status()[1].split())
+    assert "the ready-made fineract/journal changed with the upgrade from version 0.1.0 to 0.2.0." in said
+    with told.outbox.begin() as tx:
+        hold.release(tx, "journal", by="awa", note="seen", now=told.now)
+        hold.put(tx, "journal", reason, now=told.now, params=params)
+    assert "Not edited here" not in status()[1]
+
+
 def test_a_job_that_is_late_is_named(told: Told, status: Run) -> None:
     late = JobHealth("sweep", last_run=told.now - timedelta(hours=26), error="OperationalError", overdue=7200.0)
     told.runs(jobs=(late, JobHealth("purge")))

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from kiva_relay.capture import revision
+from kiva_relay.config import shipped
 from kiva_relay.mapping.document import Document
+from kiva_relay.mapping.origin import SourceFile, Sources
 from kiva_relay.outbox import hold, meta, query, scan, store, watermark
 from kiva_relay.outbox.state import Actor, State
 from testbed.rig import capturing, outboxes
@@ -246,3 +248,39 @@ def test_a_draft_that_kiva_has_does_not_count(rig: Rig) -> None:
     deliver(rig, "L1", "loan_draft")
     notice(rig, edited())
     assert held(rig) == {}
+
+
+# ---------------------------------------------------------------- an upgrade of the package
+
+
+def packaged(folder: Path, text: str) -> Document:
+    """An edited mapping that extends a ready-made one, in which the package says `text`."""
+    base = SourceFile(folder / "mappings" / "fineract" / "journal.yaml", text)
+    return replace(edited(number=len(text)), sources=Sources((base,)))
+
+
+@pytest.mark.parametrize(
+    ("versions", "texts", "named"),
+    [
+        (("0.1.0", "0.2.0"), ("a", "ab"), ("0.1.0", "0.2.0")),
+        (("0.1.0", "0.2.0", "0.3.0"), ("a", "a", "ab"), ("0.2.0", "0.3.0")),
+        (("0.1.0", "0.1.0"), ("a", "ab"), None),
+        (("0.1.0", "0.2.0"), ("a", "a"), None),
+    ],
+)
+def test_an_upgrade_is_named_with_the_versions_before_and_after(
+    rig: Rig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    versions: tuple[str, ...],
+    texts: tuple[str, ...],
+    named: tuple[str, str] | None,
+) -> None:
+    monkeypatch.setattr(shipped, "folder", lambda _: tmp_path / "mappings")
+    upgrade = None
+    for version, text in zip(versions, texts, strict=True):
+        monkeypatch.setattr(revision, "__version__", version)
+        with rig.outbox.begin() as tx:
+            upgrade = revision._upgrade(tx, packaged(tmp_path, text))
+    assert (None if upgrade is None else (upgrade.before, upgrade.now)) == named

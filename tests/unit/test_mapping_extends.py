@@ -105,6 +105,16 @@ def test_a_list_of_one_merges_into_a_list_of_one_and_every_other_list_is_replace
     assert scalars.stream.key == ("a",)
 
 
+@pytest.mark.parametrize("own", ["extends: base\n", "# two\n# lines\nextends: base\n"])
+def test_a_text_of_the_base_is_looked_up_in_the_base(tmp_path: Path, own: str) -> None:
+    base = DRAFT.replace("fields:\n", 'fields:\n  loanuse: {text: "Seeds."}\n  description: {text: Rice # and beans}\n')
+    _, mistakes = read(tmp_path, own, base=base)
+    (comment,) = [each for each in mistakes if "for a comment" in each.message]
+    number = next(number for number, line in enumerate(base.splitlines(), 1) if "beans" in line)
+    assert (comment.file.name, comment.line) == ("base.yaml", number)
+    assert "Rice # and beans" in comment.remedy
+
+
 def test_codes_are_added_and_taken_out(tmp_path: Path) -> None:
     text = "extends: base\nfields: {entreps: [{gender: {choose: {Weiblich: female, Homme: null}}}]}\n"
     (step,) = person(good(tmp_path, text))["gender"].steps

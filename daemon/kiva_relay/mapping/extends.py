@@ -101,6 +101,8 @@ def read(file: Path, report: MistakeReport, *, name: str, folder: Path) -> Resol
         report.add(mine, "resource", message, remedy="delete this line, or extend another mapping")
         return None
     sources = Sources(tuple(files))
+    # Whoever looks up what is written at a counted line finds it.
+    report.text = "\n".join(line for each in files for line in each.lines)
     if extends is None:
         return Resolved(whole, sources)
     return Resolved(whole, sources, extends.text, tuple(taken_out), (extends.line, extends.column))
