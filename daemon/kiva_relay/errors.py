@@ -93,6 +93,10 @@ class OutboxAway(Unreachable):
     """The outbox cannot be read or written now: nothing is sent that could not be recorded."""
 
 
+class OutboxPutBack(RelayError):
+    """The outbox was put back to an older state while the relay ran: the next start has to see how far."""
+
+
 class WentBack(RelayError):
     """The MIS is older than what was read from it, or another copy of it: it has to be read again."""
 

@@ -385,7 +385,7 @@ def test_an_outbox_that_was_put_back_sends_nothing_more(rig: Rig) -> None:
     with rig.outbox.begin() as tx:
         for gone in (table.attempt, table.batch_member, table.batch):
             tx.execute(sa.delete(gone))
-    with pytest.raises(errors.RelayError, match="put back to an older state"):
+    with pytest.raises(errors.OutboxPutBack, match="put back to an older state"):
         rig.deliver()
     assert len(rig.kiva.posts) == 1
 

@@ -19,7 +19,8 @@ WITHIN = 60.0
 
 WAITS = """
 import contextlib, os, pathlib, threading
-import killable, mariadb_own
+from testbed.database import mariadb_own
+from testbed.rig import killable
 
 def test_it(tmp_path, postgres_server, house):
     own = mariadb_own.start(tmp_path / "own") if mariadb_own.found() else contextlib.nullcontext()
@@ -58,7 +59,7 @@ def run(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[bytes], 
     test.write_text(WAITS)
     temporary = folder / "tmp"
     temporary.mkdir()
-    path = os.pathsep.join(str(checkout.ROOT / name) for name in ("tests", "daemon"))
+    path = os.pathsep.join(str(checkout.ROOT / name) for name in ("tests", "daemon", "."))
     command = [sys.executable, "-m", "pytest", "-c", str(checkout.ROOT / "pyproject.toml"), "-p", "conftest"]
     with (folder / "said").open("wb") as said:
         running = subprocess.Popen(

@@ -344,7 +344,7 @@ def test_an_outbox_that_is_put_back_under_a_running_relay_ends_it(kept: Kept) ->
             grant(house, 1, seed=2)
             eventually(lambda: not [one for one in house_threads() if one == "courier"], within=10)
 
-    with pytest.raises(errors.RelayError, match="put back to an older state"):
+    with pytest.raises(errors.OutboxPutBack, match="put back to an older state"):
         run_on()
     assert max(at_kiva(house).values()) == 1
     house.once()

@@ -71,7 +71,7 @@ def test_a_job_that_takes_longer_than_its_interval_runs_once_at_a_time_and_statu
     with site.daemon() as running:
         eventually(lambda: late(running) == ["reload"])
         cli.main(["status", "--config", str(site.config)])
-        assert "The job reload (looking for a reload) is late by" in capsys.readouterr().out
+        assert "The job “reload” is " in capsys.readouterr().out
         arrives(site, running)
         may_end.set()
         eventually(lambda: late(running) == [])
@@ -148,7 +148,10 @@ def test_a_loop_that_fails_goes_on_and_one_that_fails_for_long_is_told(
         monkeypatch.setattr(threads._courier._courier, "round", lambda: 1 // 0)
         eventually(lambda: (beat := site.beat(running)) and "courier" in beat.stuck)
         assert cli.main(["status", "--config", str(site.config)]) == 1
-        assert "The relay does not get on with sending to Kiva: ZeroDivisionError" in capsys.readouterr().out
+        assert (
+            "The relay has not succeeded in sending to Kiva for ten minutes: ZeroDivisionError"
+            in capsys.readouterr().out
+        )
         assert any("courier" in line for line in threads.missing())
         arrives(site, running)
         monkeypatch.setattr(threads._courier._courier, "round", lambda: 0)

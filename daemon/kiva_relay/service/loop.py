@@ -11,7 +11,7 @@ from kiva_relay.clock import Clock
 from kiva_relay.outbox.store import Overtaken
 from kiva_relay.service.progress import Progress
 
-ENDS = (errors.OutboxRefused, errors.Stolen, follow.NoStream)
+ENDS = (errors.OutboxRefused, errors.OutboxPutBack, errors.Stolen, follow.NoStream)
 """What no loop goes on after: this outbox is not for this MIS, another relay took over, `mis.watch` cannot be had."""
 
 STUCK_AFTER = 600.0
