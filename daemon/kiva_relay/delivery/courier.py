@@ -218,10 +218,10 @@ class Courier:
         """An outbox that lacks what we wrote into it was put back while we ran: the next start sees how far.
 
         Raises:
-            RelayError: it was; nothing more is sent by this process.
+            PutBack: it was; nothing more is sent by this process.
         """
         if self._last_attempt and not query.has_attempt(tx, self._last_attempt):
-            raise errors.RelayError(
+            raise errors.PutBack(
                 f"The outbox {self._context.outbox.url} was put back to an older state while the relay ran. Nothing"
                 " more is sent; the next start takes from the witness what is missing, and holds.",
                 hint="sudo systemctl restart kiva-relay\nsudo kiva-relay status",
