@@ -6,6 +6,7 @@ RelayError                 something a person reads; carries the command to type
 │   └── OutboxRefused      the outbox is not the one that this configuration means  exit 2
 ├── Unreachable            a server did not answer; it is asked again               exit 3
 │   └── OutboxAway         the outbox cannot be read or written now                 exit 3
+├── OutboxPutBack                the outbox is older than what this process wrote         exit 1
 ├── WentBack               the MIS is older than what was read from it              exit 1
 └── Stolen                 another relay holds the lease; this one stops at once    exit 3
 IllegalMove                a move the state machine does not know: a bug, not an operating condition

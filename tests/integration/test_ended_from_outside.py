@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -57,8 +59,7 @@ def run(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[bytes], 
     """Tests in a process of their own: that, the servers that it has started, and the folders of their data."""
     test, told = folder / "test_waits.py", folder / "told"
     test.write_text(WAITS)
-    temporary = folder / "tmp"
-    temporary.mkdir()
+    temporary = Path(tempfile.mkdtemp())  # its name is short: sockets are made in it
     path = os.pathsep.join(str(checkout.ROOT / name) for name in ("tests", "daemon", "."))
     command = [sys.executable, "-m", "pytest", "-c", str(checkout.ROOT / "pyproject.toml"), "-p", "conftest"]
     with (folder / "said").open("wb") as said:
@@ -79,6 +80,7 @@ def run(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[bytes], 
     finally:
         running.kill()
         running.wait()
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def runs(pid: int) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import signal
 import threading
@@ -298,9 +297,12 @@ def test_the_daemon_is_woken_by_the_stream(mis: Streamed) -> None:
         eventually(lambda: daemon.capture_loop.health.modes == {"journal": "replication", "loan_draft": "replication"})
         seldom = daemon.settings.mis.model_copy(update={"poll_every": timedelta(minutes=10)})
         settings = daemon.settings.model_copy(update={"mis": seldom})
-        daemon.in_force.configuration = dataclasses.replace(daemon.in_force.configuration, settings=settings)
+        daemon.in_force.configuration = replace(daemon.in_force.configuration, settings=settings)
         moved = daemon.capture_loop.health.mis.last_good
+        assert daemon._threads is not None
+        daemon._threads.schedule.plan(settings)
         eventually(lambda: daemon.capture_loop.health.mis.last_good != moved)  # the last cycle for ten minutes
+        eventually(lambda: not daemon.capture_loop.poll.asked and not daemon.capture_loop.poll.under_way)
         mis.sql("INSERT INTO loan (id, account, client, amount) VALUES (9, 'L9', 'C9', 50)")
         eventually(lambda: _entries(daemon, "L9"))
         assert daemon.capture_loop.health.replication is not None

@@ -146,16 +146,20 @@ def test_jobs_knock_on_once_each_after_the_clock_was_set(monkeypatch: pytest.Mon
         assert not swept.is_set(), "it was planned a second time"
 
 
-def test_a_clock_that_is_set_there_and_back_between_two_looks_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("by", [DAYS, -DAYS])
+def test_a_clock_that_is_set_there_and_back_between_two_looks_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch, by: timedelta
+) -> None:
     monkeypatch.setitem(schedule.PLAN, "poll", lambda _: Every(timedelta(seconds=0.2)))
     clock = SteppedClock()
     mine, wake = job(clock)
     with knocking(mine, clock=clock) as made:
-        clock.by += DAYS
-        for _ in range(3):
+        assert wake.wait(10)
+        clock.by += by
+        for _ in range(3):  # forward it knocks meanwhile; back it does not
             wake.clear()
-            assert wake.wait(10)
-        clock.by -= DAYS
+            wake.wait(0.3)
+        clock.by -= by
         made.keep_time(SETTINGS)
         for _ in range(3):
             wake.clear()

@@ -12,7 +12,9 @@ from kiva_relay.outbox.store import Overtaken
 from kiva_relay.service.progress import Progress
 
 ENDS = (errors.OutboxRefused, errors.OutboxPutBack, errors.Stolen, follow.NoStream)
-"""What no loop goes on after: this outbox is not for this MIS, another relay took over, `mis.watch` cannot be had."""
+"""What no loop goes on after: the outbox is not for this MIS, or was put back; another relay took over; `mis.watch`
+cannot be had.
+"""
 
 STUCK_AFTER = 600.0
 """Seconds without a turn that ended well, after which a person should know."""

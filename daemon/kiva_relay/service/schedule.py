@@ -210,7 +210,11 @@ class Schedule:
                 self._scheduler.add_job(job.knock, trigger, id=name, name=name, replace_existing=True)
 
     def keep_time(self, settings: Settings) -> None:
-        """Plan again when the clock was set: APScheduler waits for an hour of the wall clock, perhaps for days."""
+        """Plan again when the clock was set: APScheduler waits for an hour of the wall clock, perhaps for days.
+
+        To be called twice a second: it also lets APScheduler look again how long it has to wait.
+        """
+        self._scheduler.wakeup()
         moved = self._clocks_apart() - self._apart
         if abs(moved) >= _A_STEP or self._planned_too_far():
             _log.warning("The clock was set, or the machine slept. All jobs are planned again", by=round(moved))
