@@ -29,7 +29,7 @@ NAME = "Awa Zainab"
 
 
 @dataclass
-class Told:
+class FullOutbox:
     """An outbox and its configuration, with ways to make things happen in it."""
 
     outbox: Outbox
@@ -140,7 +140,7 @@ class Told:
         return (self.now + timedelta(days=days)).date()
 
 
-def made(folder: Path, *, outbox: Outbox | None = None, url: str = "") -> Told:
+def made(folder: Path, *, outbox: Outbox | None = None, url: str = "") -> FullOutbox:
     """An empty outbox of the sandbox (a file, if no other is given), with its configuration."""
     outbox = outbox or on_file(folder)
     url = url or f"sqlite:///{folder / 'outbox.db'}"
@@ -148,10 +148,10 @@ def made(folder: Path, *, outbox: Outbox | None = None, url: str = "") -> Told:
     with outbox.begin() as tx:
         watermark.begin(tx, "loan_draft.individual")
         watermark.end_scan(tx, watermark.watermarks(tx)["loan_draft.individual"], now=datetime.now(UTC))
-    return Told(outbox, config, datetime.now(UTC))
+    return FullOutbox(outbox, config, datetime.now(UTC))
 
 
-def configured(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
+def configured(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FullOutbox]:
     """An outbox that the commands find by themselves; awa is at the keyboard."""
     told = made(folder)
     monkeypatch.setenv("KIVA_RELAY_CONFIG", str(told.config))

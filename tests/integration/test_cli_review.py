@@ -13,27 +13,27 @@ from kiva_relay.outbox.reason import REASONS
 from kiva_relay.resource import refusal
 from kiva_relay.resource.kind import RESOURCES
 from testbed.rig import full_outbox
-from testbed.rig.full_outbox import Run, Told
+from testbed.rig.full_outbox import FullOutbox, Run
 
 
 @pytest.fixture
-def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FullOutbox]:
     yield from full_outbox.configured(tmp_path, monkeypatch)
 
 
 @pytest.fixture
-def run(told: Told, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(told: FullOutbox, capsys: pytest.CaptureFixture[str]) -> Run:
     return full_outbox.runner(capsys)
 
 
-def test_nothing_waits(told: Told, run: Run) -> None:
+def test_nothing_waits(told: FullOutbox, run: Run) -> None:
     told.runs()
     out = run("review").out
     assert "Nothing waits for you." in out
     assert "Everything else up to" in out
 
 
-def test_the_list_is_sorted_by_the_day_on_which_it_is_too_late(told: Told, run: Run) -> None:
+def test_the_list_is_sorted_by_the_day_on_which_it_is_too_late(told: FullOutbox, run: Run) -> None:
     told.runs()
     told.refuse("000000498")
     told.refuse("000000917")
@@ -62,7 +62,7 @@ def test_the_list_is_sorted_by_the_day_on_which_it_is_too_late(told: Told, run: 
     assert "nothing waits" not in out.lower()
 
 
-def test_done_takes_it_off_the_list(told: Told, run: Run) -> None:
+def test_done_takes_it_off_the_list(told: FullOutbox, run: Run) -> None:
     told.runs()
     draft = told.accept(told.owe("000000720", publish_by=told.day(20)))
     journal = told.accept(
@@ -75,7 +75,7 @@ def test_done_takes_it_off_the_list(told: Told, run: Run) -> None:
     assert told.acts() == [("awa", "review done", ""), ("awa", "review done", "")]
 
 
-def test_a_doubt_cannot_be_done_away_with(told: Told, run: Run) -> None:
+def test_a_doubt_cannot_be_done_away_with(told: FullOutbox, run: Run) -> None:
     told.runs()
     draft = told.accept(told.owe("000000720"))
     lost = told.lose(told.owe("000000871"))
@@ -85,7 +85,7 @@ def test_a_doubt_cannot_be_done_away_with(told: Told, run: Run) -> None:
     assert "000000720" in run("review").out  # all or none
 
 
-def test_a_change_is_seen_and_the_draft_still_to_be_published(told: Told, run: Run) -> None:
+def test_a_change_is_seen_and_the_draft_still_to_be_published(told: FullOutbox, run: Run) -> None:
     told.runs()
     draft = told.accept(told.owe("000000871"))
     told.change("000000871")
@@ -99,7 +99,7 @@ def test_a_change_is_seen_and_the_draft_still_to_be_published(told: Told, run: R
     assert kinds == ["publish"]
 
 
-def test_the_coordinator_is_told_when_nothing_can_be_sent(told: Told, run: Run) -> None:
+def test_the_coordinator_is_told_when_nothing_can_be_sent(told: FullOutbox, run: Run) -> None:
     told.owe("000000871", publish_by=told.day(1))
     out = run("review").out
     assert "The relay is not running: please tell the administrator. Nothing is lost" in out

@@ -15,14 +15,14 @@ from kiva_relay.outbox import heartbeat, hold, meta
 from kiva_relay.outbox.heartbeat import JobHealth, Reachability, StreamHealth
 from kiva_relay.outbox.reason import REASONS
 from testbed.rig import full_outbox
-from testbed.rig.full_outbox import Told
+from testbed.rig.full_outbox import FullOutbox
 from testbed.rig.outboxes import migrated
 
 Run = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
-def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FullOutbox]:
     made = full_outbox.made(tmp_path)
     monkeypatch.setenv("KIVA_RELAY_CONFIG", str(made.config))
     monkeypatch.setenv("KIVA_SECRET", "s")
@@ -31,7 +31,7 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
 
 
 @pytest.fixture
-def status(told: Told, capsys: pytest.CaptureFixture[str]) -> Run:
+def status(told: FullOutbox, capsys: pytest.CaptureFixture[str]) -> Run:
     def command(*arguments: str) -> tuple[int, str]:
         capsys.readouterr()
         code = cli.main(["status", *arguments])
@@ -48,7 +48,7 @@ def verdicts(out: str) -> list[str]:
     return re.findall(r"^  (OK|NOTE|WAITING|HELD|STOPPED) ", out, flags=re.MULTILINE)
 
 
-def test_ok_says_until_when(told: Told, status: Run) -> None:
+def test_ok_says_until_when(told: FullOutbox, status: Run) -> None:
     told.runs()
     told.kiva_lists()
     told.accept(told.owe("000000871"))
@@ -60,7 +60,7 @@ def test_ok_says_until_when(told: Told, status: Run) -> None:
     assert "running for 9 d" in out
 
 
-def test_what_may_still_be_corrected_is_on_its_way(told: Told, status: Run) -> None:
+def test_what_may_still_be_corrected_is_on_its_way(told: FullOutbox, status: Run) -> None:
     told.runs()
     told.kiva_lists()
     told.owe("000000871", due_at=told.now + timedelta(minutes=15))
@@ -70,21 +70,21 @@ def test_what_may_still_be_corrected_is_on_its_way(told: Told, status: Run) -> N
     assert "may still be corrected" in out
 
 
-def test_a_relay_that_does_not_run_is_stopped(told: Told, status: Run) -> None:
+def test_a_relay_that_does_not_run_is_stopped(told: FullOutbox, status: Run) -> None:
     code, out = status()
     assert (code, verdicts(out)) == (1, ["STOPPED"])
     assert "Nothing is lost, nothing was sent twice." in out
     assert "sudo systemctl start kiva-relay" in out
 
 
-def test_a_relay_without_a_sign_of_life_is_stopped(told: Told, status: Run) -> None:
+def test_a_relay_without_a_sign_of_life_is_stopped(told: FullOutbox, status: Run) -> None:
     told.runs(ago=timedelta(minutes=3))
     code, out = status()
     assert (code, verdicts(out)) == (1, ["STOPPED"])
     assert "last sign of life 3 min" in out
 
 
-def test_kiva_away_is_waiting_with_its_own_words(told: Told, status: Run) -> None:
+def test_kiva_away_is_waiting_with_its_own_words(told: FullOutbox, status: Run) -> None:
     told.owe("000000700")
     told.owe("000000701", publish_by=told.day(2))
     told.cancel("000000700")
@@ -100,7 +100,7 @@ def test_kiva_away_is_waiting_with_its_own_words(told: Told, status: Run) -> Non
     assert "000000701" in out
 
 
-def test_the_mis_away_is_waiting(told: Told, status: Run) -> None:
+def test_the_mis_away_is_waiting(told: FullOutbox, status: Run) -> None:
     told.runs(mis=Reachability(away_since=told.now - timedelta(minutes=5), words="localhost refuses connections"))
     told.kiva_lists()
     code, out = status()
@@ -108,7 +108,7 @@ def test_the_mis_away_is_waiting(told: Told, status: Run) -> None:
     assert "localhost refuses connections" in out
 
 
-def test_a_first_start_is_held_with_the_way_out(told: Told, status: Run) -> None:
+def test_a_first_start_is_held_with_the_way_out(told: FullOutbox, status: Run) -> None:
     told.runs()
     for number in range(7):
         told.owe(f"00000070{number}")
@@ -125,7 +125,7 @@ def test_a_first_start_is_held_with_the_way_out(told: Told, status: Run) -> None
     assert "Nothing is lost" in out
 
 
-def test_the_same_hold_on_three_resources_is_said_once(told: Told, status: Run) -> None:
+def test_the_same_hold_on_three_resources_is_said_once(told: FullOutbox, status: Run) -> None:
     told.runs()
     told.kiva_lists()
     told.owe("000000700")
@@ -138,7 +138,7 @@ def test_the_same_hold_on_three_resources_is_said_once(told: Told, status: Run) 
 
 
 @pytest.mark.parametrize("reason", REASONS)
-def test_every_reason_to_hold_has_its_sentence_and_its_way_out(told: Told, status: Run, reason: str) -> None:
+def test_every_reason_to_hold_has_its_sentence_and_its_way_out(told: FullOutbox, status: Run, reason: str) -> None:
     told.runs()
     told.kiva_lists()
     with told.outbox.begin() as tx:
@@ -153,7 +153,7 @@ def test_every_reason_to_hold_has_its_sentence_and_its_way_out(told: Told, statu
     assert all(command in out for _, command in why.look)
 
 
-def test_what_waits_for_a_person_is_one_note(told: Told, status: Run) -> None:
+def test_what_waits_for_a_person_is_one_note(told: FullOutbox, status: Run) -> None:
     told.runs()
     told.kiva_lists()
     lost = told.lose(told.owe("000000871"))
@@ -164,7 +164,7 @@ def test_what_waits_for_a_person_is_one_note(told: Told, status: Run) -> None:
     assert "sudo kiva-relay review" in out
 
 
-def test_the_gravest_stands_first(told: Told, status: Run) -> None:
+def test_the_gravest_stands_first(told: FullOutbox, status: Run) -> None:
     told.refuse("000000917")
     told.runs(
         kiva=Reachability(away_since=told.now, words="ConnectError"),
@@ -181,7 +181,7 @@ def test_the_gravest_stands_first(told: Told, status: Run) -> None:
     assert "sudo kiva-relay reload" in out
 
 
-def test_drafts_wait_for_kivas_list(told: Told, status: Run) -> None:
+def test_drafts_wait_for_kivas_list(told: FullOutbox, status: Run) -> None:
     told.runs()
     told.owe("000000871")
     code, out = status()
@@ -189,7 +189,7 @@ def test_drafts_wait_for_kivas_list(told: Told, status: Run) -> None:
     assert "Kiva's list of loans is being read first" in out
 
 
-def test_a_hold_for_programs_says_who_lifts_it(told: Told, status: Run) -> None:
+def test_a_hold_for_programs_says_who_lifts_it(told: FullOutbox, status: Run) -> None:
     told.runs()
     with told.outbox.begin() as tx:
         hold.put(tx, "stream:loan_draft.individual", "mapping_examined", now=told.now, params={"mapping": "x"})
@@ -201,7 +201,7 @@ def test_a_hold_for_programs_says_who_lifts_it(told: Told, status: Run) -> None:
 
 
 @pytest.mark.parametrize("reason", ["mapping_examined", "mapping_changes_much"])
-def test_a_base_that_an_upgrade_changed_is_named_with_both_versions(told: Told, status: Run, reason: str) -> None:
+def test_a_base_that_an_upgrade_changed_is_named_with_both_versions(told: FullOutbox, status: Run, reason: str) -> None:
     told.runs()
     params = {"mapping": "journal", "changed": 7, "waiting": 9}
     upgrade = {"base": "fineract/journal", "before": "0.1.0", "now": "0.2.0"}
@@ -215,7 +215,7 @@ def test_a_base_that_an_upgrade_changed_is_named_with_both_versions(told: Told, 
     assert "Not edited here" not in status()[1]
 
 
-def test_a_job_that_is_late_is_named(told: Told, status: Run) -> None:
+def test_a_job_that_is_late_is_named(told: FullOutbox, status: Run) -> None:
     late = JobHealth("sweep", last_run=told.now - timedelta(hours=26), error="OperationalError", overdue=7200.0)
     told.runs(jobs=(late, JobHealth("purge")))
     told.kiva_lists()
@@ -225,7 +225,7 @@ def test_a_job_that_is_late_is_named(told: Told, status: Run) -> None:
     assert "ended with OperationalError" in out
 
 
-def test_for_programs(told: Told, status: Run) -> None:
+def test_for_programs(told: FullOutbox, status: Run) -> None:
     told.runs()
     told.kiva_lists()
     lost = told.lose(told.owe("000000871"))
@@ -255,7 +255,7 @@ def test_an_outbox_on_postgresql(
     made.outbox.close()
 
 
-def test_who_keeps_a_transaction_open(told: Told, status: Run) -> None:
+def test_who_keeps_a_transaction_open(told: FullOutbox, status: Run) -> None:
     told.owe("000000871")
     told.runs(horizon_age=7200.0, pinned_by="session 4711 of mifos")
     _, out = status()
@@ -263,7 +263,7 @@ def test_who_keeps_a_transaction_open(told: Told, status: Run) -> None:
     assert "session 4711 of mifos" in out
 
 
-def test_a_loop_that_does_not_get_on_is_stopped(told: Told, status: Run) -> None:
+def test_a_loop_that_does_not_get_on_is_stopped(told: FullOutbox, status: Run) -> None:
     told.runs(stuck={"courier": "ZeroDivisionError, see the log"})
     told.kiva_lists()
     code, out = status()
@@ -271,7 +271,7 @@ def test_a_loop_that_does_not_get_on_is_stopped(told: Told, status: Run) -> None
     assert "The relay has not succeeded in sending to Kiva for ten minutes: ZeroDivisionError, see the log." in out
 
 
-def test_a_heartbeat_that_another_version_wrote_is_read_as_far_as_it_goes(told: Told, status: Run) -> None:
+def test_a_heartbeat_that_another_version_wrote_is_read_as_far_as_it_goes(told: FullOutbox, status: Run) -> None:
     at = told.now.isoformat()
     with told.outbox.begin() as tx:
         meta.text("heartbeat").put(
@@ -285,7 +285,7 @@ def test_a_heartbeat_that_another_version_wrote_is_read_as_far_as_it_goes(told: 
     assert status()[0] == 1
 
 
-def test_what_is_written_of_a_heartbeat_is_read_again(told: Told) -> None:
+def test_what_is_written_of_a_heartbeat_is_read_again(told: FullOutbox) -> None:
     beat = told.runs(
         replication=StreamHealth(live=True, kept=7),
         jobs=(JobHealth("poll", told.now, 1.5),),
