@@ -38,6 +38,7 @@ class Leash:
         how: what ends it in order.
         user: its uid and gid, where they are not ours.
         environment: ours when missing.
+        where: the folder that it starts in; ours when missing.
         remove: folders that nobody needs when we have ended without a farewell.
     """
 
@@ -49,6 +50,7 @@ class Leash:
         how: signal.Signals,
         user: tuple[int, int] | None = None,
         environment: dict[str, str] | None = None,
+        where: str | None = None,
         remove: Sequence[Path] = (),
     ) -> None:
         order = {"how": int(how), "user": user, "remove": [str(folder) for folder in remove]}
@@ -57,7 +59,7 @@ class Leash:
         with theirs:
             self.process = subprocess.Popen(
                 [*script, *command],
-                cwd="/",
+                cwd=where,
                 stdin=theirs.fileno(),
                 stdout=log,
                 stderr=log,

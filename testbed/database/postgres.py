@@ -170,7 +170,7 @@ class PostgresServer:
             command += ["-c", f"{name}={value}"]
         # Appended to: after a kill the old server's processes still write, and must not write over the new one's words.
         with self._log.open("ab") as log:
-            return leash.Leash(command, log=log, how=signal.SIGQUIT, user=self._user, remove=self._made)
+            return leash.Leash(command, log=log, how=signal.SIGQUIT, user=self._user, where="/", remove=self._made)
 
     def _became_ready(self, process: subprocess.Popen[bytes], deadline: float) -> bool:
         told = self.data / "postmaster.pid"  # after a kill it is still the dead server's for a moment

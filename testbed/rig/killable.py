@@ -11,10 +11,12 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from multiprocessing import util
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -23,6 +25,8 @@ from kiva_relay.config import loader
 from kiva_relay.delivery import context
 from kiva_relay.outbox import database, lease
 from kiva_relay.service import opening, relay
+
+_LONGEST = 107 - len("/pymp-01234567/listener-01234567")
 
 STEPS = {
     "leased": "the lease is ours, and the last process's attempts are still open",
@@ -64,9 +68,20 @@ def start(life: Life) -> ForkServerProcess:
     """Begin a life. Its `exitcode` is -9 after SIGKILL, -14 when its lease had ended, 0 when it was stopped."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["killable"])
+    _shorten_the_path_of_sockets()
     process = context.Process(target=run, args=(life,), daemon=True)
     process.start()
     return process
+
+
+def _shorten_the_path_of_sockets() -> None:
+    """The server is reached by a socket in the temporary folder, and the path of a socket is 107 bytes at most."""
+    if len(os.fsencode(tempfile.gettempdir())) > _LONGEST:
+        before, tempfile.tempdir = tempfile.tempdir, "/tmp"
+        try:
+            util.get_temp_dir()  # it is made once
+        finally:
+            tempfile.tempdir = before
 
 
 def run(life: Life) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shlex
 import shutil
 import subprocess
 import sys
@@ -123,7 +124,7 @@ def edit(house: Site, script: str, answers: list[str], *arguments: str) -> tuple
     editor.write_text(f"#!/bin/sh\nset -e\n{script}\n")
     editor.chmod(0o755)
     leader, follower = pty.openpty()
-    environ = {**os.environ, "EDITOR": str(editor), "KIVA_RELAY_CONFIG": str(house.config)}
+    environ = {**os.environ, "EDITOR": shlex.quote(str(editor)), "KIVA_RELAY_CONFIG": str(house.config)}
     environ.pop("VISUAL", None)
     process = subprocess.Popen(
         [sys.executable, "-m", "kiva_relay", "mapping", "edit", NAME, *arguments],
