@@ -123,12 +123,13 @@ class NoteSite:
         if failed:
             raise failed[0]
 
-    def bodies(self, relay: Relay) -> dict[int, str]:
-        """The body of each note that is in the outbox, by its number; of the newest version."""
+    def body(self, relay: Relay, number: int) -> str:
+        """The newest body of a note; empty while it is not in the outbox."""
         columns = table.entry.c
+        where = (columns.resource == "journal", columns.identity == str(number))
         with relay.outbox.read() as tx:
-            rows = tx.execute(sa.select(columns.identity, columns.body).order_by(columns.version))
-            return {int(row.identity): str(row.body) for row in rows}
+            query = sa.select(columns.body).where(*where).order_by(columns.version.desc()).limit(1)
+            return tx.execute(query).scalar() or ""
 
     def beat(self, relay: Relay) -> Heartbeat | None:
         """What the relay last said of itself."""

@@ -81,9 +81,11 @@ def answer(tx: Connection, result: ReloadResult) -> None:
 
 
 def answered(tx: Connection, asked: str) -> ReloadResult | None:
-    """The answer to a request, once there is one."""
+    """The answer to a request, once there is one; that to a later request, of somebody else, answers it too."""
     stored = orjson.loads(binding.get(tx, RESULT) or "null")
-    if stored is None or stored["asked"] != asked:
+    if stored is None or not stored["asked"]:
+        return None
+    if datetime.fromisoformat(stored["asked"]) < datetime.fromisoformat(asked):
         return None
     return ReloadResult(**(stored | {"at": datetime.fromisoformat(stored["at"])}))
 
