@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
+import unittest.mock
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from kiva_relay.outbox import heartbeat, table
 from kiva_relay.outbox.heartbeat import Heartbeat
 from kiva_relay.service import opening
 from kiva_relay.service.relay import Relay
+from testbed.rig import patience
 
 _CONFIG = """\
 kiva:
@@ -94,10 +96,13 @@ class NoteSite:
     def relay(self, clock: Clock | None = None) -> Iterator[Relay]:
         """A relay in this process, opened."""
         settings = loader.load(self.config, environ={})
+        # All threads have ended when it is over: one that still runs would keep the lease, and the file of its lock.
+        stop = unittest.mock.patch("kiva_relay.service.threads._READERS_STOP_WITHIN", patience.seconds(patience.USUAL))
         relay = Relay(settings, opening.load_documents(settings), time=clock)
         relay.open()
         try:
-            yield relay
+            with stop:
+                yield relay
         finally:
             relay.close()
 
@@ -123,12 +128,13 @@ class NoteSite:
         if failed:
             raise failed[0]
 
-    def bodies(self, relay: Relay) -> dict[int, str]:
-        """The body of each note that is in the outbox, by its number; of the newest version."""
+    def body(self, relay: Relay, number: int) -> str:
+        """The newest body of a note; empty while it is not in the outbox."""
         columns = table.entry.c
+        where = (columns.resource == "journal", columns.identity == str(number))
         with relay.outbox.read() as tx:
-            rows = tx.execute(sa.select(columns.identity, columns.body).order_by(columns.version))
-            return {int(row.identity): str(row.body) for row in rows}
+            query = sa.select(columns.body).where(*where).order_by(columns.version.desc()).limit(1)
+            return tx.execute(query).scalar() or ""
 
     def beat(self, relay: Relay) -> Heartbeat | None:
         """What the relay last said of itself."""

@@ -7,6 +7,7 @@ import random
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ def ask(relay: Relay) -> str:
 
 
 def reads(site: NoteSite, relay: Relay, number: int, text: str) -> bool:
-    return text in site.bodies(relay).get(number, "")
+    return text in site.body(relay, number)
 
 
 def work(site: NoteSite, stop: threading.Event) -> None:
@@ -112,7 +113,7 @@ def test_what_is_answered_in_force_is_in_force(site: NoteSite, monkeypatch: pyte
             stop, edits = threading.Event(), 0
             load = threading.Thread(target=work, args=(site, stop))
             load.start()
-            eventually(lambda: site.bodies(relay))
+            eventually(lambda: site.body(relay, 1))
             for number in range(rounds):
                 edits += 2
                 moment = MOMENTS[number % len(MOMENTS)]
@@ -143,6 +144,22 @@ def test_what_is_answered_in_force_is_in_force(site: NoteSite, monkeypatch: pyte
             relay.stop.set()
             thread.join()
     assert edits == 2 * rounds
+
+
+def test_two_who_ask_at_the_same_time_are_both_answered(site: NoteSite) -> None:
+    with site.relay() as relay:
+        earlier = relay.time.now()
+        with relay.outbox.begin() as tx:
+            first = reload.ask(tx, now=earlier)
+            second = reload.ask(tx, now=earlier + timedelta(seconds=1))
+            assert reload.wanted(tx) == second
+            reload.answer(tx, ReloadResult(relay.time.now(), ok=True, text="In force", asked=second))
+            for asked in (first, second):
+                answer = reload.answered(tx, asked)
+                assert answer is not None
+                assert answer.text == "In force"
+            third = reload.ask(tx, now=earlier + timedelta(seconds=2))
+            assert reload.answered(tx, third) is None
 
 
 def test_files_that_change_while_they_are_read_are_read_again(site: NoteSite, monkeypatch: pytest.MonkeyPatch) -> None:

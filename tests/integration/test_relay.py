@@ -117,7 +117,7 @@ def test_where_kiva_gives_its_loans_but_not_its_lists_only_what_needs_them_waits
     waiting = house.entries(resource="loan_draft", state="waiting", reason="lists_unknown")
     assert waiting
     shown = house.command("status").stdout
-    assert "its lists (activities, locales, locations, themes) were not given yet" in shown
+    assert "its lists (activities, locales, locations, themes) have not been given yet" in shown
     assert "refuses the relay itself" not in shown
     house.kiva.clear_faults(fault)
     house.once()

@@ -33,7 +33,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NoteSite:
 def arrives(site: NoteSite, relay: Relay) -> None:
     """What is written into the MIS now comes into the outbox."""
     number = site.note()
-    eventually(lambda: number in site.bodies(relay))
+    eventually(lambda: site.body(relay, number))
 
 
 @pytest.mark.parametrize("by", [DAYS, -DAYS])

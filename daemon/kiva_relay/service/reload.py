@@ -68,9 +68,11 @@ def answer(tx: Connection, result: ReloadResult) -> None:
 
 
 def answered(tx: Connection, asked: str) -> ReloadResult | None:
-    """The answer to a request, once there is one."""
+    """The answer to a request, once there is one; that to a later request, of somebody else, answers it too."""
     result = meta.RELOAD_RESULT.get(tx)
-    return result if result is not None and result.asked == asked else None
+    if result is None or not result.asked:
+        return None
+    return result if datetime.fromisoformat(result.asked) >= datetime.fromisoformat(asked) else None
 
 
 def kept(old: config.Settings, new: config.Settings) -> tuple[config.Settings, list[str]]:
