@@ -161,7 +161,7 @@ RULES: dict[str, tuple[Break, Mood]] = {
     "once": (owes_again_what_was_delivered, DRAFTS),
     "the waiting one follows": (lets_nothing_follow, POSITIONS),
 }
-MOST_SEEDS = 150
+MOST_SEEDS = 300
 
 
 @pytest.mark.parametrize("rule", RULES)
