@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.rig import checkout
+from testbed.rig import checkout, patience
 from testbed.rig.patience import eventually
 
 WITHIN = 60.0
@@ -100,6 +100,6 @@ def test_no_server_runs_on(tmp_path: Path, workers: str, end: Callable[[subproce
         assert all(map(runs, pids))
         assert all(folder.is_dir() for folder in data)
         end(running)
-        running.wait(WITHIN)
+        running.wait(patience.seconds(WITHIN))
         eventually(lambda: not any(map(runs, pids)), within=WITHIN)
         eventually(lambda: not any(folder.exists() for folder in data))
