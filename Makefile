@@ -1,50 +1,60 @@
 # The targets: make help
 
 SHELL := /bin/sh
-BIN := .venv/bin
+# By -m, not by the scripts in .venv/bin: their first line cannot hold every path.
+PYTHON := .venv/bin/python
 DEMO := .venv/.demo-installed
 DEV := .venv/.dev-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long check docs simulate torture workload bench lock clean
+.PHONY: help demo test test-long test-night check docs simulate torture workload mutate wheel bench lock clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 demo: $(DEMO)  ## See it work on this machine, in a minute (FOR=5m works longer, KEEP=1 leaves it running)
-	@$(BIN)/python -m testbed.demo $(if $(FOR),--for $(FOR)) $(if $(CLIENTS),--clients $(CLIENTS)) $(if $(KEEP),--keep)
+	@$(PYTHON) -m testbed.demo $(if $(FOR),--for $(FOR)) $(if $(CLIENTS),--clients $(CLIENTS)) $(if $(KEEP),--keep)
 
-test: $(DEV)  ## Run the tests
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not long"
+test: $(DEV)  ## Run the tests (ARGS="tests/unit" runs a part of them)
+	$(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not long" $(ARGS)
 
 test-long: $(DEV)  ## Run the tests that take minutes
-	$(BIN)/pytest -n 2 --dist worksteal -m long --timeout 900
+	$(PYTHON) -m pytest -n 2 --dist worksteal -m long --timeout 900 $(ARGS)
+
+test-night: $(DEV)  ## Run what takes hours: a long torture, simulation and workload, 200 mutants, every Python that is found
+	.ci/night
 
 check: $(DEV)  ## Look at the style, the types and the direction of imports
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+	$(PYTHON) -c 'from importlinter.cli import lint_imports_command as main; main()'
 
 docs: $(DEV)  ## Write the parts of the documentation that are made from the code
-	$(BIN)/python docs/render.py
+	$(PYTHON) docs/render.py
 
 simulate: $(DEV)  ## Live through thousands of simulated histories (SEED=17 tells one of them, SEEDS=9000 tries more)
-	$(BIN)/python -m testbed.simulation.run $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),3000))
+	$(PYTHON) -m testbed.simulation.run $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),3000))
 
 torture: $(DEV)  ## Kill the relay 310 times while the network fails, and judge (15 min; ARGS="--kills 40" is shorter)
-	$(BIN)/python -m testbed.torture.run $(ARGS)
+	$(PYTHON) -m testbed.torture.run $(ARGS)
 
 workload: $(DEV)  ## Let an MFI work on each database while relays watch it, and judge what they saw (FOR=10m RATE=50)
-	$(BIN)/python -m testbed.workload.run $(if $(FOR),--for $(FOR)) $(if $(RATE),--rate $(RATE)) $(ARGS)
+	$(PYTHON) -m testbed.workload.run $(if $(FOR),--for $(FOR)) $(if $(RATE),--rate $(RATE)) $(ARGS)
+
+mutate: $(DEV)  ## Change 200 places of capture, outbox and delivery, and see which no test notices (ARGS="--only store.py")
+	$(PYTHON) -m testbed.mutation $(ARGS)
+
+wheel:  ## Build the package that is installed as a service, into dist/
+	requirements/wheel.sh dist
 
 bench: $(DEV)  ## Measure what it costs
 	@set -e; for script in benchmarks/*.py; do \
 		[ -e "$$script" ] || { echo "There is nothing to measure in benchmarks/ yet."; break; }; \
-		echo "== $$script"; $(BIN)/python "$$script"; \
+		echo "== $$script"; $(PYTHON) "$$script"; \
 	done
 
-lock:  ## Write the lock files anew from pyproject.toml (needs uv)
+lock:  ## Write the lock files again from pyproject.toml (needs uv)
 	requirements/lock.sh
 
 clean:  ## Remove .venv and everything else that was made here

@@ -199,12 +199,12 @@ def backfill(server: postgres.PostgresServer, folder: Path, *, loans: int, kills
     context.start()
     try:
         for number in range(1, kills + 1):
-            _wait(lambda number=number: _share(context) >= number / (kills + 1), context)  # type: ignore[misc]
+            _wait(lambda number=number: _share(context) >= number / (kills + 1), context)
             most = max(most, context.memory())
             context.end(signal.SIGKILL)
             before = context.progress()
             context.start()
-            _wait(lambda before=before: context.progress() != before, context)  # type: ignore[misc]
+            _wait(lambda before=before: context.progress() != before, context)
             after = context.progress()
             lost += after is None or before is None or after.done < before.done
         while context.scanning():

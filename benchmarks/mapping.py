@@ -20,6 +20,7 @@ from pathlib import Path
 import psycopg
 
 from kiva_relay import clock, errors
+from kiva_relay.capture import trial
 from kiva_relay.config import shipped
 from kiva_relay.mapping import book, document, mapper
 from kiva_relay.mapping.lookup import Lists
@@ -108,7 +109,7 @@ def mistakes(folder: Path) -> None:
     file.write_text(text, encoding="utf-8")
     began = time.perf_counter()
     _, found = document.read(file, folders=[generic], parameters={"kiva_donor": 1})
-    lines = list(errors.told(found))
+    lines = list(errors.listed(found))
     took = time.perf_counter() - began
     print(f"mistakes   {errors.counted(len(found), 'mistake')} of one file told in {1000 * took:.0f} ms")
     assert len(found) >= len(MISTAKES), "\n".join(lines)
@@ -200,7 +201,9 @@ def main() -> None:
         edited, _ = document.read(file, folders=[shipped.folder("mappings") / "generic"], parameters={"kiva_donor": 1})
         assert edited is not None
         began, cpu = time.perf_counter(), time.process_time()
-        difference = book.difference(mapping, edited, mis, context=context())
+        difference = trial.MappingDifference()
+        for page in trial.compare(mapping, edited, mis, context=context()):
+            difference.add(page)
         took, cpu = time.perf_counter() - began, time.process_time() - cpu
         mis.close()
         with psycopg.connect(url) as connection:

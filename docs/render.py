@@ -23,7 +23,7 @@ from kiva_relay.cli import words
 from kiva_relay.config import sample, settings
 from kiva_relay.delivery import outcome
 from kiva_relay.mapping import function
-from kiva_relay.outbox import hold, state, table
+from kiva_relay.outbox import reason, state, table
 from kiva_relay.outbox.state import State
 from kiva_relay.resource import refusal
 
@@ -50,7 +50,7 @@ def pages() -> list[Path]:
 
 
 def rendered(text: str) -> str:
-    """A page with its rendered parts written anew."""
+    """A page with its rendered parts written again."""
     return _PART.sub(lambda part: f"{part[1]}\n{PARTS[part[2]]().strip()}\n\n{part[3]}", text)
 
 
@@ -94,12 +94,12 @@ def outcomes() -> str:
 
 
 def holds() -> str:
-    """Every reason for a hold, and whether it goes away by itself."""
+    """Every reason for a hold, who lifts it, and how grave it is."""
     rows = [
-        (f"`{code}`", sentence, "the relay itself" if code in hold.LIFTED_BY_ITSELF else "a person, with `release`")
-        for code, sentence in hold.REASONS.items()
+        (f"`{code}`", why.words, why.lifter.value, "may send twice: look first" if why.grave else "")
+        for code, why in reason.REASONS.items()
     ]
-    return _table(("reason", "in words", "lifted by"), rows)
+    return _table(("reason", "held, because", "lifted by", "released without a look"), rows)
 
 
 def indexes() -> str:
@@ -128,6 +128,7 @@ _TABLES: Mapping[str, str] = {
     "meta": "facts about the outbox itself: destination, MIS, its own id, the relay's heartbeat",
     "lease": "who is the active relay, with a fence that grows with each holder",
     "watermark": "how far each mapping has read the MIS, and the scan (backfill, sweep) that is under way",
+    "scan": "how far the latest scan of each mapping has come, and what it found",
     "captured": "each key that was seen, with the hash of its content; nothing personal",
     "entry": "one row for each thing owed to Kiva, in each of its versions",
     "batch": "one row for each request",
@@ -188,7 +189,7 @@ def commands() -> str:
 
 def reasons() -> str:
     """The codes that stand in `reason` of an entry."""
-    return _table(("code", "in words"), [(f"`{code}`", text) for code, text in words._REASONS.items()])  # noqa: SLF001 - the one list of them
+    return _table(("code", "in words"), [(f"`{code}`", text) for code, text in words.REASONS.items()])
 
 
 def refusals() -> str:
@@ -247,7 +248,7 @@ def stale() -> Iterator[Path]:
 
 
 def main() -> int:
-    """Write every stale page anew, and name it."""
+    """Write every stale page again, and name it."""
     for page in stale():
         page.write_text(rendered(page.read_text(encoding="utf-8")), encoding="utf-8")
         sys.stdout.write(f"{page.relative_to(ROOT)}\n")

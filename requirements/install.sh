@@ -33,7 +33,7 @@ case $stamp in
 esac
 
 python=
-for name in ${PYTHON:-} python3.11 python3 python3.12 python3.13; do
+for name in "${PYTHON:-}" python3.11 python3 python3.12 python3.13; do
     if command -v "$name" >/dev/null 2>&1 && suits "$name"; then
         python=$name
         break

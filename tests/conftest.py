@@ -4,30 +4,61 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import sqlite3
+import threading
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import hypothesis
 import psycopg
 import pytest
 
 from kiva_relay import log
-from kiva_relay.sandbox import control, server
-from kiva_relay.sandbox.config import SandboxConfig
 from testbed.database import mariadb_found, postgres, postgres_found
-from testbed.institution import book, fineract
-from testbed.rig import site, streamed
+from testbed.rig import patience, temporary
+
+if TYPE_CHECKING:
+    # Most tests need none of it, and it takes a second to import: the fixtures that do import it themselves.
+    from testbed.rig import site, streamed
 
 _numbers = itertools.count(1)
 
-if binaries := os.environ.get(postgres_found.VARIABLE):
-    postgres._binaries = lambda: Path(binaries)
+if os.environ.get(postgres_found.VARIABLE):
+    postgres._binaries = lambda: Path(os.environ[postgres_found.VARIABLE])
+
+
+# How long an example may take says nothing about us, only about the machine.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
+
+
+@pytest.hookimpl(tryfirst=True, wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Let a test take longer on a machine that is slower or busier."""
+    own = item.get_closest_marker("timeout")
+    quick = own.args[0] if own is not None else item.config.getoption("timeout") or item.config.getini("timeout")
+    item.add_marker(pytest.mark.timeout(patience.seconds(float(quick))), append=False)
+    return (yield)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin a run that ends in order, whoever ends it, in a folder of our own, whoever was here before us."""
+    temporary.be_ours(config)
+    if threading.current_thread() is threading.main_thread():
+        # SIGTERM runs no `finally`: what a test has started would stay. Ctrl-C is in order already.
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.default_int_handler)
 
 
 def pytest_report_header() -> list[str]:
-    """Which MIS databases the run tries."""
+    """Which MIS databases the run tries, and how patient it is with the machine."""
     return [
+        f"patience: {patience.factor():.1f} × (slowness {patience.slowness():.1f}, busyness {patience.busyness():.1f})",
         f"PostgreSQL: {postgres.version()}",
         f"SQLite: {sqlite3.sqlite_version}",
         f"MariaDB: {mariadb_found.told()}",
@@ -60,6 +91,8 @@ def streamed_mis(
     logical_server: postgres.PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[streamed.Streamed]:
     """A small MIS on it, without publication and slot."""
+    from testbed.rig import streamed
+
     monkeypatch.setenv("KIVA_SECRET", "s3cr3t")
     made = streamed.create(tmp_path, logical_server, f"streamed_{next(_numbers)}")
     yield made
@@ -73,10 +106,27 @@ def postgres_database(postgres_server: postgres.PostgresServer) -> str:
 
 
 @pytest.fixture(scope="session")
+def outbox_template(postgres_server: postgres.PostgresServer) -> str:
+    """A database that was migrated once, to be cloned: its name."""
+    from testbed.rig import outboxes
+
+    outboxes.migrated(postgres_server.create_database("outbox")).close()
+    return "outbox"
+
+
+@pytest.fixture
+def postgres_outbox(postgres_server: postgres.PostgresServer, outbox_template: str) -> str:
+    """The URL of a fresh outbox with its tables."""
+    return postgres_server.create_database(f"outbox_{next(_numbers)}", template=outbox_template)
+
+
+@pytest.fixture(scope="session")
 def book_template(
     postgres_server: postgres.PostgresServer, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, Path]:
     """A database with a small book of today, to be cloned, and the folder of its photos."""
+    from testbed.institution import book, fineract
+
     photos = tmp_path_factory.mktemp("photos")
     with psycopg.connect(postgres_server.create_database("book")) as connection:
         fineract.create(connection)
@@ -94,11 +144,14 @@ def mis_of_its_own(postgres_server: postgres.PostgresServer, book_template: tupl
 @pytest.fixture
 def house(mis_of_its_own: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[site.Site]:
     """A MIS with a book, a stand-in for Kiva, and what is needed to put a relay between them."""
+    from testbed.kiva import control, server
+    from testbed.rig import site
+
     url, photos = mis_of_its_own
     monkeypatch.setenv("KIVA_SECRET", "s3cr3t-of-the-relay")
     with (
         psycopg.connect(url, autocommit=True) as connection,
-        server.start(config=SandboxConfig()) as pa2,
+        server.start() as pa2,
         control.Sandbox(pa2.url) as kiva,
     ):
         yield site.Site(tmp_path, url, photos, connection, pa2, kiva)

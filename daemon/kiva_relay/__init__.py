@@ -1,3 +1,3 @@
 """kiva-relay: from a loan-management database to Kiva, exactly once."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

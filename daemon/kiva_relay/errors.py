@@ -6,6 +6,7 @@ RelayError                 something a person reads; carries the command to type
 │   └── OutboxRefused      the outbox is not the one that this configuration means  exit 2
 ├── Unreachable            a server did not answer; it is asked again               exit 3
 │   └── OutboxAway         the outbox cannot be read or written now                 exit 3
+├── OutboxPutBack                the outbox is older than what this process wrote         exit 1
 ├── WentBack               the MIS is older than what was read from it              exit 1
 └── Stolen                 another relay holds the lease; this one stops at once    exit 3
 IllegalMove                a move the state machine does not know: a bug, not an operating condition
@@ -74,7 +75,9 @@ class ConfigurationError(UsageError):
 
     def __init__(self, mistakes: Iterable[Mistake]) -> None:
         self.mistakes = sorted(mistakes)
-        super().__init__("\n".join(told(self.mistakes)), hint="Nothing was started. Correct the file and run it again.")
+        super().__init__(
+            "\n".join(listed(self.mistakes)), hint="Nothing was started. Correct the file and run it again."
+        )
 
 
 class OutboxRefused(UsageError):
@@ -91,8 +94,12 @@ class OutboxAway(Unreachable):
     """The outbox cannot be read or written now: nothing is sent that could not be recorded."""
 
 
+class OutboxPutBack(RelayError):
+    """The outbox was put back to an older state while the relay ran: the next start has to see how far."""
+
+
 class WentBack(RelayError):
-    """The MIS is older than what was read from it, or another copy of it: it has to be read anew."""
+    """The MIS is older than what was read from it, or another copy of it: it has to be read again."""
 
 
 class Stolen(RelayError):
@@ -105,7 +112,7 @@ class IllegalMove(Exception):
     """An entry was to make a move that it cannot make from the state it is in."""
 
 
-def told(mistakes: Sequence[Mistake]) -> Iterator[str]:
+def listed(mistakes: Sequence[Mistake]) -> Iterator[str]:
     """Mistakes as a person reads them: by file, each with its line, and below it what to write instead."""
     for file in dict.fromkeys(mistake.file for mistake in mistakes):
         mine = [mistake for mistake in mistakes if mistake.file == file]

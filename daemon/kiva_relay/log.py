@@ -171,8 +171,8 @@ def _where(error: object) -> Mapping[str, str]:
         return {}
     frames = [*reversed(traceback.extract_tb(error.__traceback__))]
     # Between the place and ours there may be a library's many.
-    told = frames[:1] + [frame for frame in frames[1:] if "kiva_relay" in Path(frame.filename).parts]
-    places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in told[:6]]
+    shown = frames[:1] + [frame for frame in frames[1:] if "kiva_relay" in Path(frame.filename).parts]
+    places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in shown[:6]]
     return {"error": type(error).__qualname__, "at": " < ".join(places)}
 
 

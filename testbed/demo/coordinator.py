@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from kiva_relay.clock import Clock
-from kiva_relay.sandbox.control import Sandbox
+from testbed.kiva.control import Sandbox
 
 _COMES_EVERY = timedelta(seconds=4)
 _LETS_LIE = timedelta(seconds=4)

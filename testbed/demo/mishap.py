@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kiva_relay.clock import Clock
-from kiva_relay.sandbox.control import Sandbox
 from testbed.demo.event import Event
+from testbed.kiva.control import Sandbox
 
 _GOOD_ONES = 2
 

@@ -25,6 +25,7 @@ from testbed.demo.stage import Stage
 from testbed.demo.watch import Watch
 from testbed.institution.shift import Shift
 from testbed.judge import judge
+from testbed.rig import patience
 
 _TICK = 0.2
 _LOOK_EVERY = 0.4
@@ -134,7 +135,7 @@ class Play:
         stopped_at, began = self._clock.now(), self._clock.monotonic()
         self._screen.say("  The tellers have gone home. What is under way is awaited, then everything is compared.")
         quiet_since: float | None = None
-        while self._clock.monotonic() - began < _SETTLES_WITHIN.total_seconds():
+        while self._clock.monotonic() - began < patience.seconds(_SETTLES_WITHIN.total_seconds()):
             self._scene.check()
             # While a draft is in doubt others must lie in PA2 unpublished: they are the control of the proof.
             self._coordinator.tick(at_once=not self._watch.in_doubt("loan_draft"))

@@ -1,7 +1,7 @@
 """Everything of the demo, started and ended: a MIS, a stand-in for Kiva, and the relay as in production.
 
 All of it is in one folder and on loopback. The relay and the stand-in are processes of their own; so that Ctrl-C
-reaches this process alone, which ends the others in order, they have sessions of their own.
+reaches this process alone, which ends the others in order, they have sessions of their own; see `leash`.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ from kiva_relay.clock import Clock, SystemClock
 from kiva_relay.config import loader
 from kiva_relay.config.settings import Settings
 from kiva_relay.errors import RelayError
-from kiva_relay.sandbox.control import Sandbox
-from testbed.database import postgres
+from testbed.database import leash, postgres
 from testbed.institution import book, fineract
 from testbed.institution.branch import KIVA_FUND, PURPOSES
 from testbed.judge import expected
 from testbed.judge.expected import ExpectedDraft
 from testbed.judge.history import History
+from testbed.kiva.control import Sandbox
+from testbed.rig import patience
 
 ZONE = "Africa/Dakar"
 """Where the institution is; its clocks show UTC."""
@@ -88,28 +89,22 @@ class Process:
         self.name = name
         self.log = folder / f"{name}.log"
         self._command = [sys.executable, "-m", *arguments]
-        self._running: subprocess.Popen[bytes] | None = None
+        self._leash: leash.Leash | None = None
 
     @property
     def pid(self) -> int:
         """Its number; 0 while it does not run."""
-        return self._running.pid if self._running is not None else 0
+        return self._leash.process.pid if self._leash is not None else 0
 
     def start(self) -> None:
         """Start it, and do not wait for it."""
         with self.log.open("ab") as log:
-            self._running = subprocess.Popen(
-                self._command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                env=_environment(os.environ),
-            )
+            environment = _environment(os.environ)
+            self._leash = leash.Leash(self._command, log=log, how=signal.SIGTERM, environment=environment)
 
     def check(self) -> None:
         """Raise RelayError, with what it said last, when it has ended by itself."""
-        code = None if self._running is None else self._running.poll()
+        code = None if self._leash is None else self._leash.process.poll()
         if code is not None:
             said = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-5:]
             words = "\n".join(said)
@@ -117,21 +112,20 @@ class Process:
 
     def kill(self) -> None:
         """End it as kill -9 does, and as a power cut does."""
-        if self._running is not None:
-            self._running.send_signal(signal.SIGKILL)
-            self._running.wait()
-            self._running = None
+        if self._leash is not None:
+            self._leash.process.kill()
+            self._leash.process.wait()
+            self._leash.let_go()
+            self._leash = None
 
     def stop(self) -> None:
         """End it in order; by force when that takes too long."""
-        if self._running is None:
+        if self._leash is None:
             return
-        self._running.terminate()
-        try:
-            self._running.wait(_STOPS_WITHIN)
-        except subprocess.TimeoutExpired:
-            self.kill()
-        self._running = None
+        self._leash.process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._leash.process.wait(patience.seconds(_STOPS_WITHIN))
+        self.kill()
 
 
 @dataclass(frozen=True)
@@ -245,13 +239,13 @@ def _let_read(connection: psycopg.Connection) -> str:
 
 def _kiva(folder: Path) -> tuple[str, ...]:
     options = ("--listen", "127.0.0.1:0", "--partner", _PARTNER, "--ledger", str(folder / "kiva.jsonl"))
-    return ("kiva_relay.sandbox", *options, "--coordinator", "fund_after=2s", "--drafts-visible")
+    return ("testbed.kiva", *options, "--coordinator", "fund_after=2s", "--drafts-visible")
 
 
 def _started(kiva: Process) -> str:
     """Start the stand-in; its URL, which it prints when it answers."""
     kiva.start()
-    deadline = time.monotonic() + _STARTS_WITHIN
+    deadline = time.monotonic() + patience.seconds(_STARTS_WITHIN)
     while time.monotonic() < deadline:
         kiva.check()
         words = kiva.log.read_text(encoding="utf-8").split()

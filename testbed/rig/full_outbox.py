@@ -14,13 +14,13 @@ import pytest
 import sqlalchemy as sa
 
 from kiva_relay import cli
-from kiva_relay.outbox import mirror, query, sending, settlement, store, table, watermark
+from kiva_relay.outbox import heartbeat, mirror, query, sending, settlement, store, table, watermark
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry, Owed
+from kiva_relay.outbox.heartbeat import Heartbeat, Reachability
 from kiva_relay.outbox.sending import Ending, EntryVerdict
 from kiva_relay.outbox.state import Actor, State
 from kiva_relay.resource.refusal import Refusal
-from kiva_relay.service.heartbeat import Heartbeat
 from testbed.rig import configuration
 from testbed.rig.outboxes import on_file
 
@@ -29,7 +29,7 @@ NAME = "Awa Zainab"
 
 
 @dataclass
-class Told:
+class FullOutbox:
     """An outbox and its configuration, with ways to make things happen in it."""
 
     outbox: Outbox
@@ -119,16 +119,14 @@ class Told:
             mirror.keep(tx, refresh, loans)
             mirror.end_refresh(tx, refresh, complete=True, listed=len(loans), detail=None, now=self.now)
 
-    def runs(self, *, ago: timedelta = timedelta(seconds=2), **changes: object) -> Heartbeat:
+    def runs(self, *, ago: timedelta = timedelta(seconds=2), **changes: Any) -> Heartbeat:
         """The relay gives a sign of life."""
-        beat = self.now - ago
-        told = Heartbeat(started_at=self.now - timedelta(days=9), version="0.1.0", pid=4711)
-        told.mis.good(beat)
-        told.kiva.good(beat)
-        for name, value in changes.items():
-            setattr(told, name, value)
-        told.publish(self.outbox, now=beat)
-        return told
+        at = self.now - ago
+        well = {"mis": Reachability(last_good=at), "kiva": Reachability(last_good=at)}
+        beat = Heartbeat(self.now - timedelta(days=9), "0.2.0", 4711, at, **{**well, **changes})
+        with self.outbox.begin() as tx:
+            heartbeat.write(tx, beat)
+        return beat
 
     def acts(self) -> list[tuple[str, str, str]]:
         """What persons did: who, what, with which note."""
@@ -142,7 +140,7 @@ class Told:
         return (self.now + timedelta(days=days)).date()
 
 
-def made(folder: Path, *, outbox: Outbox | None = None, url: str = "") -> Told:
+def made(folder: Path, *, outbox: Outbox | None = None, url: str = "") -> FullOutbox:
     """An empty outbox of the sandbox (a file, if no other is given), with its configuration."""
     outbox = outbox or on_file(folder)
     url = url or f"sqlite:///{folder / 'outbox.db'}"
@@ -150,10 +148,10 @@ def made(folder: Path, *, outbox: Outbox | None = None, url: str = "") -> Told:
     with outbox.begin() as tx:
         watermark.begin(tx, "loan_draft.individual")
         watermark.end_scan(tx, watermark.watermarks(tx)["loan_draft.individual"], now=datetime.now(UTC))
-    return Told(outbox, config, datetime.now(UTC))
+    return FullOutbox(outbox, config, datetime.now(UTC))
 
 
-def configured(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
+def configured(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FullOutbox]:
     """An outbox that the commands find by themselves; awa is at the keyboard."""
     told = made(folder)
     monkeypatch.setenv("KIVA_RELAY_CONFIG", str(told.config))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 _KINDS: dict[str, tuple[type, ...]] = {
+    "null": (type(None),),
     "object": (dict,),
     "array": (list,),
     "string": (str,),
@@ -15,7 +16,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
 }
 _KNOWN = {
     "$schema", "title", "description", "definitions", "$ref", "type", "enum", "const", "required", "properties",
-    "additionalProperties", "items", "anyOf", "allOf", "if", "then",
+    "additionalProperties", "items", "anyOf", "allOf", "if", "then", "else",
 }  # fmt: skip
 
 
@@ -41,8 +42,9 @@ def complaints(value: Any, schema: dict[str, Any], whole: dict[str, Any], at: st
         yield from () if not all(each) else max(each, key=_how_far)
     for one in schema.get("allOf", ()):
         yield from complaints(value, one, whole, at)
-    if "if" in schema and not list(complaints(value, schema["if"], whole, at)):
-        yield from complaints(value, schema["then"], whole, at)
+    if "if" in schema:
+        branch = "else" if list(complaints(value, schema["if"], whole, at)) else "then"
+        yield from complaints(value, schema.get(branch, {}), whole, at)
 
 
 def _how_far(complaints: list[str]) -> tuple[int, bool]:

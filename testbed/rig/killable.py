@@ -11,18 +11,22 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from multiprocessing import util
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from kiva_relay import errors, log
 from kiva_relay.config import loader
-from kiva_relay.delivery import courier
+from kiva_relay.delivery import context
 from kiva_relay.outbox import database, lease
 from kiva_relay.service import opening, relay
+
+_LONGEST = 107 - len("/pymp-01234567/listener-01234567")
 
 STEPS = {
     "leased": "the lease is ours, and the last process's attempts are still open",
@@ -64,9 +68,20 @@ def start(life: Life) -> ForkServerProcess:
     """Begin a life. Its `exitcode` is -9 after SIGKILL, -14 when its lease had ended, 0 when it was stopped."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["killable"])
+    _shorten_the_path_of_sockets()
     process = context.Process(target=run, args=(life,), daemon=True)
     process.start()
     return process
+
+
+def _shorten_the_path_of_sockets() -> None:
+    """The server is reached by a socket in the temporary folder, and the path of a socket is 107 bytes at most."""
+    if len(os.fsencode(tempfile.gettempdir())) > _LONGEST:
+        before, tempfile.tempdir = tempfile.tempdir, "/tmp"
+        try:
+            util.get_temp_dir()  # it is made once
+        finally:
+            tempfile.tempdir = before
 
 
 def run(life: Life) -> None:
@@ -75,13 +90,14 @@ def run(life: Life) -> None:
         os.dup2(log_file.fileno(), 1)
         os.dup2(log_file.fileno(), 2)
     faulthandler.register(signal.SIGUSR1)
+    threading.Thread(target=_end_with_the_test, daemon=True).start()
     os.environ.update(life.environ)
     settings = loader.load(life.config, environ={})
     log.configure(settings.log.format, stream=sys.stdout)
     if life.lease is not None:
         lease.DURATION, lease.MARGIN = timedelta(seconds=life.lease), timedelta(seconds=life.lease / 5)
     if life.free_bytes is not None:
-        courier.FREE_BYTES = life.free_bytes
+        context.FREE_BYTES = life.free_bytes  # type: ignore[attr-defined]  # the name that has_room looks at
     if life.busy_seconds is not None:
         database.BUSY_TIMEOUT_SECONDS = life.busy_seconds  # type: ignore[assignment]  # a whole number of them in earnest
     daemon = relay.Relay(settings, opening.load_documents(settings), at=_end_at(life.death))
@@ -99,6 +115,13 @@ def run(life: Life) -> None:
         os._exit(error.exit_code)
     sys.stdout.flush()
     os._exit(0)  # the process belongs to the server that forked it: its own endings are not ours to run
+
+
+def _end_with_the_test() -> None:
+    """The server that forks us outlives the test that asked for us, when that is killed; we would, too."""
+    if test := multiprocessing.parent_process():
+        test.join()
+        os._exit(1)
 
 
 def _end_at(death: Death | None) -> Callable[[str], None]:

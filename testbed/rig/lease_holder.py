@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kiva_relay import errors
 from kiva_relay.clock import SystemClock
-from kiva_relay.outbox import binding, lease
+from kiva_relay.outbox import lease, meta
 from kiva_relay.outbox.database import Outbox
 
 
@@ -38,12 +38,12 @@ def _hold(url: str, sent: Path, seconds: float) -> None:
             os.write(line, b"-\n")
         said = True
 
-    mine.stand_by(stop, told=told)
+    mine.stand_by(stop, waits=told)
     mine.keep(lost=lambda _error: os._exit(errors.Stolen.exit_code))
     text = f"{mine.fence}\n".encode()
     while True:
         with contextlib.suppress(errors.OutboxAway), outbox.begin() as tx:
-            binding.put(tx, "written by", str(mine.fence))
+            meta.text("written by").put(tx, str(mine.fence))
         mine.still_held()
         os.write(line, text)
         stop.wait(0.003)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,17 +21,28 @@ NOT_SENT = Ending("not_processed", body_complete=False, status=None, detail="Con
 
 
 def on_file(folder: Path) -> Outbox:
-    """A fresh outbox in a SQLite file."""
+    """A fresh outbox in a SQLite file: a copy of one that was migrated once a process."""
     path = folder / "outbox.db"
     create_file(path)
-    return migrated(f"sqlite:///{path}")
+    path.write_bytes(_migrated_file())
+    return Outbox(f"sqlite:///{path}")
 
 
 def migrated(url: str) -> Outbox:
-    """An outbox with its tables."""
+    """An outbox whose tables Alembic makes now."""
     outbox = Outbox(url)
     migration.upgrade(outbox)
     return outbox
+
+
+@functools.cache
+def _migrated_file() -> bytes:
+    """What Alembic makes: once for all tests of a process, because it takes longer than most of them."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "outbox.db"
+        create_file(path)
+        migrated(f"sqlite:///{path}").close()
+        return path.read_bytes()
 
 
 def later(seconds: float) -> datetime:
@@ -52,6 +65,31 @@ def owed(identity: str = "000000871", body: str | None = '{"amount":1}', **chang
         "body_sha256": None if body is None else hashlib.sha256(body.encode()).hexdigest(),
     }
     return Owed(**(values | changes))  # type: ignore[arg-type]
+
+
+def entry(number: int, **changes: object) -> Entry:
+    """An entry as it stands in the outbox, for tests of decisions: ready, of no database."""
+    values: dict[str, object] = dict.fromkeys(Entry.__dataclass_fields__)
+    values |= {
+        "id": number,
+        "resource": "loan_draft",
+        "identity": f"{number:09}",
+        "version": 1,
+        "state": State.READY,
+        "stream": "loan_draft.individual",
+        "key": str(number),
+        "loan_id": f"{number:09}",
+        "client_id": "",
+        "period": "",
+        "body": '{"amount":1}',
+        "origin": "poll",
+        "due_at": NOW,
+        "repeats": 0,
+        "created_at": NOW,
+        "changed_at": NOW,
+        "row_version": 1,
+    }
+    return Entry(**(values | changes))  # type: ignore[arg-type]
 
 
 def put(outbox: Outbox, *args: object, seconds: float = 0, **changes: object) -> Entry | None:

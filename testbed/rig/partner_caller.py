@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
+from testbed.rig import patience
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
@@ -17,11 +19,13 @@ SCOPES = "read:loans create:loan_draft create:journal_update create:repayment"
 class Caller:
     """Holds a connection and a token."""
 
-    def __init__(self, url: str, *, partner: str = "123", timeout: float = 10.0) -> None:
+    def __init__(self, url: str, *, partner: str = "123", timeout: float | None = None) -> None:
         self.partner = partner
         # Reading the machine's certificates takes longer than most tests, and nothing here is encrypted.
         no_certificates = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self.http = httpx.Client(base_url=url, timeout=timeout, trust_env=False, verify=no_certificates)
+        self.http = httpx.Client(
+            base_url=url, timeout=timeout or patience.seconds(10), trust_env=False, verify=no_certificates
+        )
         self.use_token(self.token()["access_token"])
 
     def close(self) -> None:

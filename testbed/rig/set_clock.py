@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import threading
-from datetime import UTC, datetime, timedelta
+import unittest.mock
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta, tzinfo
+
+from kiva_relay.clock import SystemClock
 
 
 class SetClock:
@@ -32,3 +37,26 @@ class SetClock:
     def is_set(self, by: timedelta) -> None:
         """Somebody sets the clock; no time goes by."""
         self._now += by
+
+
+class SteppedClock(SystemClock):
+    """The machine's clock, whose hour somebody sets while time goes on; APScheduler's too, while `everywhere` holds."""
+
+    def __init__(self) -> None:
+        self.by = timedelta(0)
+
+    def now(self) -> datetime:
+        return super().now() + self.by
+
+    @contextmanager
+    def everywhere(self) -> Iterator[None]:
+        """What APScheduler takes for the hour is this clock's."""
+        clock = self
+
+        class Stepped(datetime):
+            @classmethod
+            def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]  # APScheduler takes any
+                return clock.now().astimezone(tz)
+
+        with unittest.mock.patch("apscheduler.schedulers.base.datetime", Stepped):
+            yield

@@ -10,9 +10,8 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import unittest.mock
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -22,19 +21,18 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 
-from kiva_relay.config import loader
+from kiva_relay.config import loader, shipped
 from kiva_relay.config.settings import Settings
 from kiva_relay.mapping.document import Document
 from kiva_relay.outbox import table
-from kiva_relay.sandbox.control import Sandbox
 from kiva_relay.sandbox.server import SandboxServer
 from kiva_relay.service.opening import load_documents
 from kiva_relay.service.relay import Relay, Summary
 from testbed.institution import branch
 from testbed.institution.teller import Teller
-from testbed.rig import yaml_text
-
-PATIENCE = 30.0
+from testbed.kiva.control import Sandbox
+from testbed.kiva.state import KivaState
+from testbed.rig import patience, yaml_text
 
 
 @dataclass
@@ -45,7 +43,7 @@ class Site:
     url: str
     photos: Path
     connection: psycopg.Connection[Any]
-    server: SandboxServer
+    server: SandboxServer[KivaState]
     kiva: Sandbox
     changes: dict[str, Any] = field(default_factory=dict)
 
@@ -79,8 +77,8 @@ class Site:
     @contextlib.contextmanager
     def daemon(self) -> Iterator[Relay]:
         """A relay that runs in threads of this process, all of which have ended when it is over."""
-        patience = unittest.mock.patch("kiva_relay.service.relay._READERS_STOP_WITHIN", PATIENCE)
-        with patience, self.relay() as relay:
+        stop = unittest.mock.patch("kiva_relay.service.threads._READERS_STOP_WITHIN", patience.seconds(patience.USUAL))
+        with stop, self.relay() as relay:
             failed: list[BaseException] = []
 
             def run() -> None:
@@ -110,7 +108,7 @@ class Site:
             finally:
                 if process.poll() is None:
                     process.send_signal(signal.SIGTERM)
-                process.wait(PATIENCE)
+                patience.ended(process)
 
     def command(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         """A command of the administrator's, in a pipe."""
@@ -118,7 +116,7 @@ class Site:
             [sys.executable, "-m", "kiva_relay", *arguments],
             capture_output=True,
             text=True,
-            timeout=PATIENCE * 2,
+            timeout=patience.seconds(60),
             env={**os.environ, "KIVA_RELAY_CONFIG": str(self.config), **environ},
             check=False,
         )
@@ -192,21 +190,8 @@ _ready_made: dict[str, list[Document]] = {}
 def documents(settings: Settings) -> list[Document]:
     """The mappings of a configuration; the ready-made ones are read once, for reading takes longer than many a test."""
     told = f"{settings.parameters} {settings.resources}"
-    if settings.mappings != ("fineract",):
+    if settings.mapping_folders != (shipped.folder("mappings") / "fineract",):
         return load_documents(settings)
     if told not in _ready_made:
         _ready_made[told] = load_documents(settings)
     return _ready_made[told]
-
-
-def eventually(question: Callable[[], Any], *, within: float = PATIENCE) -> Any:
-    """The first true answer to a question that is asked again and again; fails loudly when none comes in time."""
-    deadline = time.monotonic() + within
-    pause = threading.Event()
-    while True:
-        answer = question()
-        if answer:
-            return answer
-        if time.monotonic() > deadline:
-            raise AssertionError(f"no true answer within {within:g} s; the last one was {answer!r}")
-        pause.wait(0.05)

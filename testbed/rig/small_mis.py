@@ -9,6 +9,7 @@ import psycopg
 from kiva_relay.clock import SystemClock
 from kiva_relay.source.mis import Mis
 from kiva_relay.source.stream import Relation, Stream
+from testbed.rig import patience
 
 TABLES = """
 CREATE TABLE gender (id int PRIMARY KEY, name text);
@@ -68,14 +69,19 @@ def create(url: str, *, indexed: bool = False, loans: int = 3) -> None:
 
 
 def open_mis(
-    url: str, *, watch: str = "auto", password: str | None = None, timezone: str = "Africa/Dakar", seconds: float = 30
+    url: str,
+    *,
+    watch: str = "auto",
+    password: str | None = None,
+    timezone: str = "Africa/Dakar",
+    seconds: float | None = None,
 ) -> Mis:
     """The MIS as the relay opens it; close it."""
     return Mis(
         url,
         password=password,
         timezone=timezone,
-        statement_timeout=timedelta(seconds=seconds),
+        statement_timeout=timedelta(seconds=seconds or patience.seconds(30)),
         watch=watch,
         clock=SystemClock(),
     )

@@ -25,9 +25,10 @@ from kiva_relay.config import settings as config
 from kiva_relay.outbox import table, watermark
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.service import opening, relay
+from kiva_relay.source import slot
 from kiva_relay.source.mis import Mis
 from testbed.database.postgres import PostgresServer
-from testbed.rig.site import eventually
+from testbed.rig.patience import eventually
 from testbed.simulation.mis import write_mappings
 
 TABLES = """
@@ -77,7 +78,7 @@ class Streamed:
 
     def sql(self, text: str, *values: object) -> list[tuple[Any, ...]]:
         """A statement in the MIS; its rows, if it gives some."""
-        cursor = self.teller.execute(text, values)  # type: ignore[arg-type]  # a test's own SQL
+        cursor = self.teller.execute(text.encode(), values)
         return [] if cursor.description is None else cursor.fetchall()
 
     @contextlib.contextmanager
@@ -104,8 +105,8 @@ class Streamed:
         """What `watch setup --apply` does."""
         with self.capture() as mine:
             found = mine.mis.slot(self.name, mine.streams)
-            for statement in opening.slot.setup(found, mine.streams, mine.mis.dialect):
-                self.teller.execute(statement)  # type: ignore[arg-type]  # SQL of ours
+            for statement in slot.setup(found, mine.streams, mine.mis.dialect):
+                self.teller.execute(statement.encode())
 
     def drop_slot(self) -> None:
         """As somebody would who frees the disk."""
@@ -243,7 +244,7 @@ def create(folder: Path, server: PostgresServer, database: str, *, loans: int = 
     """The MIS in a fresh database, and a configuration for it; slot and publication are not made yet."""
     url = server.create_database(database)
     teller = psycopg.connect(url, autocommit=True)
-    teller.execute(sql.SQL(TABLES).format(loans=sql.Literal(loans)))  # type: ignore[arg-type]  # a constant
+    teller.execute(sql.SQL(TABLES).format(loans=sql.Literal(loans)))
     text = CONFIG.format(url=url, watch=watch, poll_every=poll_every, mappings=folder / "mappings",
                          outbox=folder / "outbox.db")  # fmt: skip
     write_mappings(folder / "mappings")

@@ -36,7 +36,8 @@ from kiva_relay.capture.cycle import Capture
 from kiva_relay.config import loader
 from kiva_relay.config import settings as config
 from kiva_relay.delivery import breaker, start
-from kiva_relay.delivery.courier import Courier, DeliveryContext
+from kiva_relay.delivery.context import DeliveryContext
+from kiva_relay.delivery.courier import Courier
 from kiva_relay.delivery.refresher import Refresher
 from kiva_relay.delivery.token import Tokens
 from kiva_relay.mapping.document import Document
@@ -219,7 +220,7 @@ class History:
                 self.kiva.add(f"L{key}", "payingBack", listed_from=self.clock.now())
         self._alive(self.begin)
         for who in ("refresher", "capture") if self.dice.random() < 0.8 else ():
-            self._alive(partial(self._act, who))
+            self._alive(partial(self._alone, who))
         for _ in range(self.mood.steps):
             self._alive(self.step)
         self.calm = True
@@ -247,11 +248,16 @@ class History:
         who = self.dice.choices([*free], [*free.values()])[0]
         if who == "capture" and self.mis.commit == self._read_to and self.dice.random() < 0.8:
             who = "time"  # nothing is new: its cycle would only cost time
+        self._alone(who)
+
+    def _alone(self, who: str) -> None:
+        """Let somebody act, of whom there is one: a loop of the relay is one thread, and does not begin within itself."""
         self.busy.append(who)
         try:
             self._act(who)
         finally:
-            self.busy.remove(who)
+            if who in self.busy:  # a kill has ended everybody
+                self.busy.remove(who)
 
     def pause(self, where: str) -> None:
         """Others may act here, and the process may end here."""

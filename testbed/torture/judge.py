@@ -18,12 +18,12 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 
-from kiva_relay.outbox import binding, hold, table
+from kiva_relay.outbox import hold, meta, table
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.resource import body as json_body
-from kiva_relay.sandbox.control import Sandbox
 from testbed.institution.branch import KIVA_FUND
 from testbed.judge import expected
+from testbed.kiva.control import Sandbox
 from testbed.torture.branch import Branch
 
 _LOSES_AN_ANSWER = ("answer_lost", "answer_cut", "dropped_before", "dropped_in_body", "caller_left", "open")
@@ -96,7 +96,7 @@ def case(mis: str, outbox: Outbox, kiva: Sandbox, branch: Branch) -> Case:
         entries = list(tx.execute(sa.select(table.entry).order_by(table.entry.c.id)))
         diverged = frozenset(tx.execute(sa.select(table.divergence.c.entry_id)).scalars())
         holds = [f"held: {each.what}, {each.reason}" for each in hold.in_force(tx)]
-        outbox_id, attempts = str(binding.get(tx, "outbox_id")), _lost_attempts(tx)
+        outbox_id, attempts = str(meta.OUTBOX_ID.get(tx)), _lost_attempts(tx)
     with psycopg.connect(mis, autocommit=True) as connection:
         due = expected.expected(connection, fund_id=KIVA_FUND, cutoff=date.today(), today=date.today())
     requests = {one["idempotency_key"]: one for one in kiva.requests() if one["idempotency_key"]}
@@ -166,7 +166,8 @@ def _positions(case: Case, found: Figures) -> None:
             found.older_after_newer += falls
             found.wrong.append(f"an older position of {identity} after a newer one: {amounts}")
     for identity in {loan["internal_loan_id"] for loan in case.loans if loan["status"] == "payingBack"}:
-        last, entry = (posted.get(identity) or [None])[-1], case.newest("repayment", identity)
+        ours, entry = posted.get(identity), case.newest("repayment", identity)
+        last = ours[-1] if ours else None
         due = case.due.positions.get(identity)
         if due is not None and last != due.repaid and not _needs_person(entry):
             found.lost += 1

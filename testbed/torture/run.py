@@ -29,11 +29,11 @@ import sqlalchemy as sa
 
 from kiva_relay.outbox import hold, migration, table
 from kiva_relay.outbox.database import Outbox
-from kiva_relay.sandbox.control import Sandbox
 from testbed.database import postgres
 from testbed.institution import book, fineract
 from testbed.institution.branch import KIVA_FUND
-from testbed.rig import killable, yaml_text
+from testbed.kiva.control import Sandbox
+from testbed.rig import killable, patience, yaml_text
 from testbed.torture import judge
 from testbed.torture.branch import Branch
 
@@ -59,7 +59,7 @@ FAULTS: tuple[dict[str, Any], ...] = (
     {"kind": "garbage", "on": "post", "applied": True},
     {"kind": "drop_before", "on": "loans"},
 )
-_GATEWAY_AWAY = {"kind": "status", "on": "any", "status": 502, "every": 1}
+_GATEWAY_AWAY: dict[str, Any] = {"kind": "status", "on": "any", "status": 502, "every": 1}
 
 
 @dataclass
@@ -130,7 +130,7 @@ def book_of(server: postgres.PostgresServer, photos: Path, *, clients: int) -> I
 def _stand_in(folder: Path) -> Iterator[str]:
     options = ["--listen", "127.0.0.1:0", "--drafts-visible", "--ledger", str(folder / "ledger.jsonl")]
     pace = ["--coordinator", "publish_after=6s,fund_after=3s"]
-    command = [sys.executable, "-m", "kiva_relay.sandbox", *options, *pace]
+    command = [sys.executable, "-m", "testbed.kiva", *options, *pace]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
@@ -168,9 +168,10 @@ def _settings(folder: Path, mis: str, outbox: str, kiva: str) -> dict[str, Any]:
 def run(stage: Stage, *, kills: int, changes: int, rate: float, until: float, rest: float = 60.0) -> judge.Figures:
     """Kill and restart until there were so many kills and changes; then let it come to rest, and judge."""
     began, dice, figures = time.monotonic(), random.Random(stage.seed), judge.Figures()
+    enough = patience.Deadline(until)
     with weather(stage, figures, rate=rate) as failed:
         while figures.kills.total() < kills or stage.branch.changes.total() < changes:
-            if failed or time.monotonic() - began > until:
+            if failed or enough.over:
                 break
             figures.kills[_one_life(stage, dice)] += 1
     figures.faults.update(_fired(stage))
@@ -218,22 +219,22 @@ def come_to_rest(stage: Stage, figures: judge.Figures, *, within: float = 60.0) 
     Meanwhile the branch grants a loan now and then: that a draft is not at Kiva is proven by one that was sent later.
     """
     process = killable.start(stage.life())
-    moved, before, grants = time.monotonic(), (-1, -1), 0
+    moved, quiet, before, grants = time.monotonic(), patience.Deadline(within), (-1, -1), 0
     try:
-        while process.exitcode is None and time.monotonic() - moved < within:
+        while process.exitcode is None and not quiet.over:
             figures.released += _release(stage)
             now = (_under_way(stage), stage.kiva.state()["records"])
             if not now[0] and not judge.judge(stage.case()).wrong:
                 break
             if now != before:
-                moved, before = time.monotonic(), now
+                moved, quiet, before = time.monotonic(), patience.Deadline(within), now
             elif grants < _LATE_GRANTS and time.monotonic() - moved > 2 * SETTLE_AFTER:
                 stage.branch.grant()
                 grants += 1
             process.join(0.5)
     finally:
         process.terminate()
-        process.join(20)
+        process.join(patience.seconds(20))
     found = judge.judge(stage.case())
     if process.exitcode not in (0, -signal.SIGTERM):  # the latter before it had begun to listen
         found.wrong.insert(0, f"the last life ended with exit code {process.exitcode}; see {stage.folder}/relay.log")

@@ -300,7 +300,8 @@ class Branch:
         """Whatever is left of the connection is not used again."""
         connection, self._own.connection = getattr(self._own, "connection", None), None
         with contextlib.suppress(Exception):
-            connection.close()
+            if connection is not None:
+                connection.close()
         time.sleep(0.2)
 
     # ---------------------------------------------------------------- what they do

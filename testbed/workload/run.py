@@ -36,7 +36,7 @@ from kiva_relay.config import duration
 from kiva_relay.outbox import table, watermark
 from kiva_relay.outbox.database import Outbox
 from testbed.database import mariadb_own, postgres
-from testbed.rig import killable, yaml_text
+from testbed.rig import killable, patience, yaml_text
 from testbed.workload.branch import MAPPING, Branch, Seen
 
 _IN_MEMORY = Path("/dev/shm")
@@ -46,11 +46,12 @@ _PATIENCE = 600.0
 ZONE = "Africa/Nairobi"
 """Not UTC, so that a clock read in the wrong zone shows."""
 
+_STAMPS: tuple[Seen, ...] = ("stamp",)
 SEEN_BY: Mapping[str, Collection[Seen]] = {
     "xmin": ("stamp", "row"),
     "compare": ("stamp", "row"),
-    "horizon": ("stamp",),
-    "overlap": ("stamp",),
+    "horizon": _STAMPS,
+    "overlap": _STAMPS,
     "replication": ("stamp", "row", "nothing"),
 }
 """What each capture mode sees without the sweep."""
@@ -206,7 +207,7 @@ class Watcher:
     def stop(self) -> None:
         if self.process is not None:
             self.process.terminate()
-            self.process.join(20)
+            self.process.join(patience.seconds(20))
         self.outbox.close()
 
 
@@ -487,7 +488,7 @@ def _scanning(each: Watcher) -> bool:
 
 def _lost_by(naive: Naive, loans: Mapping[int, Loan | None], branch: Branch) -> int:
     """Loans whose own row was stamped, and whose content the naive poller does not have."""
-    hidden = branch.log.hidden(("stamp",))
+    hidden = branch.log.hidden(_STAMPS)
     return sum(
         1 for loan, should in loans.items() if should and loan not in hidden and naive.tokens.get(loan) != should[2]
     )
@@ -498,9 +499,9 @@ def _part(ordered: Sequence[float], percent: int) -> float:
 
 
 def _until(question: Callable[[], bool], *, within: float, what: str) -> None:
-    deadline = time.monotonic() + within
+    deadline = patience.Deadline(within)
     while not question():
-        assert time.monotonic() < deadline, f"{what} took longer than {within:g} s"
+        assert not deadline.over, f"{what} took longer than {within:g} s of a quick machine"
         time.sleep(0.1)
 
 

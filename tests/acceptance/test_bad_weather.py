@@ -8,12 +8,14 @@ import socket
 import psycopg
 import pytest
 
-from kiva_relay.sandbox import server
-from kiva_relay.sandbox.config import SandboxConfig
-from kiva_relay.sandbox.control import Sandbox
 from testbed.database import postgres
 from testbed.institution import remark
-from testbed.rig.site import Site, eventually
+from testbed.kiva import server
+from testbed.kiva.config import KivaConfig
+from testbed.kiva.control import Sandbox
+from testbed.rig import patience
+from testbed.rig.patience import eventually
+from testbed.rig.site import Site
 
 
 def log(house: Site) -> str:
@@ -42,18 +44,18 @@ def test_an_api_that_is_down_is_waited_for(house: Site, free_port: int) -> None:
         eventually(lambda: house.entries())
         assert not house.entries(state="in_doubt")
         eventually(lambda: "WAITING" in house.command("status").stdout)
-        with server.start(f"127.0.0.1:{free_port}", config=SandboxConfig()) as pa2, Sandbox(pa2.url) as kiva:
+        with server.start(f"127.0.0.1:{free_port}", config=KivaConfig()) as pa2, Sandbox(pa2.url) as kiva:
             eventually(lambda: kiva.ledger(resource="loan_draft"), within=60)
             eventually(lambda: not house.entries(state="ready"), within=60)
             assert process.poll() is None
             process.send_signal(signal.SIGTERM)
-            process.wait(10)
+            patience.ended(process)
     assert process.returncode == 0
     assert "Traceback" not in log(house)
 
 
 def test_refused_credentials_say_which_setting_and_lose_nothing(house: Site) -> None:
-    with server.start(config=SandboxConfig(client_id="relay", client_secret="another")) as pa2:
+    with server.start(config=KivaConfig(client_id="relay", client_secret="another")) as pa2:
         house.changes = {"kiva": {"token_url": f"{pa2.url}/oauth/token", "api_url": pa2.url}}
         with house.process():
             eventually(lambda: "refuses the credentials" in log(house))

@@ -15,8 +15,8 @@ import sqlalchemy as sa
 
 from kiva_relay.outbox import hold, table
 from testbed.database import postgres
-from testbed.rig import killable
-from testbed.rig.site import eventually
+from testbed.rig import killable, patience
+from testbed.rig.patience import eventually
 from testbed.torture import judge, run
 
 COURIER = ("claimed", "testified", "answered", "settled")
@@ -47,7 +47,7 @@ def stage(
 def killed(stage: run.Stage, death: killable.Death) -> None:
     """A life that must end at this step, and nowhere else."""
     process = killable.start(stage.life(death))
-    process.join(30)
+    patience.joined(process)
     assert process.exitcode == -signal.SIGKILL, (stage.folder / "relay.log").read_text()[-2000:]
 
 
@@ -119,7 +119,7 @@ def test_killed_while_kiva_works_the_request_is_in_doubt_and_not_repeated(stage:
 
 @pytest.mark.long
 def test_under_fire_for_a_short_while(stage: run.Stage) -> None:
-    figures = run.run(stage, kills=6, changes=150, rate=40.0, until=60)
+    figures = run.run(stage, kills=6, changes=250, rate=40.0, until=90)
     assert figures.wrong == []
     assert (figures.lost, figures.duplicated, figures.older_after_newer) == (0, 0, 0)
     assert figures.kills.total() >= 6

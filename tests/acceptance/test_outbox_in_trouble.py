@@ -22,10 +22,11 @@ from kiva_relay import errors
 from kiva_relay.delivery.refresher import Refresher
 from kiva_relay.outbox import migration, table
 from kiva_relay.outbox.database import Outbox, create_file
-from kiva_relay.sandbox.fault import Fault
 from testbed.database import postgres
-from testbed.rig import killable, outboxes
-from testbed.rig.site import Site, eventually
+from testbed.kiva.fault import Fault
+from testbed.rig import killable, outboxes, patience
+from testbed.rig.patience import eventually
+from testbed.rig.site import Site
 
 KEPT_FREE = 512 * 1024
 
@@ -40,8 +41,7 @@ def running(house: Site, **changes: object) -> Iterator[ForkServerProcess]:
         assert process.exitcode is None, log(house)[-2000:]
     finally:
         process.terminate()
-        process.join(30)
-        process.kill()
+        patience.joined(process)
 
 
 def log(house: Site) -> str:
@@ -238,7 +238,7 @@ def test_a_migration_that_is_killed_in_its_middle_is_made_again(
         create_file(tmp_path / "outbox.db")
     process = multiprocessing.get_context("fork").Process(target=_migrate_and_die, args=(url, tables))
     process.start()
-    process.join(30)
+    patience.joined(process)
     assert process.exitcode == -signal.SIGKILL
     outbox = outboxes.migrated(url)
     migration.check(outbox)
@@ -258,7 +258,12 @@ def test_a_clock_that_is_set_settles_nothing_sooner(
     with house.relay() as relay:
         refresher = Refresher(relay.context)
         settled: list[float] = []
-        monkeypatch.setattr("kiva_relay.delivery.reconciler.settle", lambda *_, **__: settled.append(1.0) or [])
+
+        def settle(*_: object, **__: object) -> list[object]:
+            settled.append(1.0)
+            return []
+
+        monkeypatch.setattr("kiva_relay.delivery.reconciler.settle", settle)
         relay.once()
         with relay.outbox.begin() as tx:
             tx.execute(sa.update(table.entry).where(table.entry.c.id == 1).values(state="in_doubt"))

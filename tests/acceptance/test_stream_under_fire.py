@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from kiva_relay.outbox import table
 from kiva_relay.service import relay
-from testbed.rig.site import eventually
+from testbed.rig.patience import eventually
 from testbed.rig.streamed import Streamed
 
 LOANS = 30
@@ -147,13 +147,13 @@ def test_nothing_is_missed_however_the_stream_ends(streamed_mis: Streamed, seed:
     tellers = [Teller(mis.url, seed * 10 + number) for number in range(4)]
     threads = [threading.Thread(target=one.work, args=(stop,)) for one in tellers]
     with mis.daemon() as daemon:
-        eventually(lambda: set(daemon.heartbeat.modes.values()) == {"replication"})
+        eventually(lambda: set(daemon.capture_loop.health.modes.values()) == {"replication"})
         for thread in threads:
             thread.start()
         for mishap in mishaps:
             time.sleep(SECONDS / (len(mishaps) + 1))
             mishap(mis)
-            eventually(lambda: set(daemon.heartbeat.modes.values()) == {"replication"}, within=60)
+            eventually(lambda: set(daemon.capture_loop.health.modes.values()) == {"replication"}, within=60)
         time.sleep(SECONDS / (len(mishaps) + 1))
         stop.set()
         for thread in threads:

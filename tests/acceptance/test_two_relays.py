@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import random
 import re
@@ -17,10 +18,10 @@ import pytest
 import sqlalchemy as sa
 
 from kiva_relay import errors
-from kiva_relay.outbox import binding, table
+from kiva_relay.outbox import meta, table
 from testbed.database import postgres
-from testbed.rig import killable, lease_holder, outboxes
-from testbed.rig.site import eventually
+from testbed.rig import killable, lease_holder, outboxes, patience
+from testbed.rig.patience import eventually
 from testbed.torture import judge, run
 
 pytestmark = pytest.mark.long
@@ -82,6 +83,10 @@ class Pair:
         alive = [one for one in self.places if pid is not None and one.pid == int(pid[1]) and one.exitcode is None]
         return (row.fence if row is not None else 0), (alive[0] if alive else None)
 
+    def passed(self, fence: int) -> bool:
+        """Whether somebody took the lease after this fence."""
+        return self.holder()[0] > fence
+
     def stands_by(self, holder: ForkServerProcess) -> bool:
         """Does the other one wait for the lease by now?"""
         logs = [self.logs[one.pid] for one in self.places if one is not holder]
@@ -118,6 +123,16 @@ def fences(stage: run.Stage) -> list[int]:
         return list(tx.execute(sa.select(table.attempt.c.fence).order_by(table.attempt.c.id)).scalars())
 
 
+def waits(sent: Path, standbys: int) -> bool:
+    """Whether this many have begun to stand by so far; each writes a `-`."""
+    return sent.exists() and sent.read_text().split().count("-") >= standbys
+
+
+def passed(sent: Path, fence: int) -> bool:
+    """Whether the last that was sent is of a later holder."""
+    return int(sent.read_text().split()[-1].replace("-", "0")) > fence
+
+
 @pytest.mark.timeout(300)
 def test_a_stopped_holder_neither_writes_nor_sends_after_its_lease(postgres_database: str, tmp_path: Path) -> None:
     outbox, sent = outboxes.migrated(postgres_database), tmp_path / "sent"
@@ -126,15 +141,15 @@ def test_a_stopped_holder_neither_writes_nor_sends_after_its_lease(postgres_data
     try:
         for trial in range(1, TRIALS + 1):
             standby = lease_holder.start(postgres_database, sent, seconds=0.5)
-            eventually(lambda trial=trial: sent.exists() and sent.read_text().split().count("-") >= trial)
+            eventually(functools.partial(waits, sent, trial))
             last = eventually(lambda: [fence for fence in sent.read_text().split() if fence != "-"])[-1]
             assert holder.pid is not None
             with contextlib.suppress(ProcessLookupError):  # a busy machine may have ended it by its timer already
                 os.kill(holder.pid, signal.SIGSTOP)
-            eventually(lambda last=last: int(sent.read_text().split()[-1].replace("-", "0")) > int(last))
+            eventually(functools.partial(passed, sent, int(last)))
             with contextlib.suppress(ProcessLookupError):
                 os.kill(holder.pid, signal.SIGCONT)
-            holder.join(10)
+            patience.joined(holder)
             assert holder.exitcode == -signal.SIGALRM
             holder = standby
     finally:
@@ -143,7 +158,7 @@ def test_a_stopped_holder_neither_writes_nor_sends_after_its_lease(postgres_data
     fences = [int(fence) for fence in sent.read_text().split() if fence != "-"]
     assert fences == sorted(fences)  # nobody sent after another had begun to
     with outbox.read() as tx:
-        assert binding.get(tx, "written by") == str(fences[-1])
+        assert meta.text("written by").get(tx) == str(fences[-1])
     outbox.close()
 
 
@@ -158,14 +173,14 @@ def test_a_stopped_holder_wakes_up_dead_and_the_standby_takes_over_in_time(stage
         assert process.pid is not None
         os.kill(process.pid, signal.SIGSTOP)
         began = time.monotonic()
-        eventually(lambda fence=fence: pair.holder()[0] > fence)
+        eventually(functools.partial(pair.passed, fence))
         took.append(time.monotonic() - began)
         sent = len(stage.kiva.requests())
         os.kill(process.pid, signal.SIGCONT)
-        process.join(10)
+        patience.joined(process)
         assert process.exitcode == -signal.SIGALRM
         assert len(stage.kiva.requests()) >= sent
-    assert max(took) < LEASE * 1.2 + SLACK
+    assert max(took) < LEASE * 1.2 + patience.seconds(SLACK)
     assert fences(stage) == sorted(fences(stage))
     rests(stage, pair)
 

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
-
-import pytest
 
 from kiva_relay.delivery import reconciler
 from kiva_relay.outbox import mirror, store
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.sending import EntryVerdict
 from kiva_relay.outbox.state import State
-from testbed.rig.outboxes import ACCEPTED, LOST, claim, end, later, lose, migrated, on_file, put, states
+from testbed.rig.outboxes import ACCEPTED, LOST, claim, end, later, lose, put, states
 
 LOAN = "000000871"
 CONTROL = "000000900"
 SETTLE_AFTER = 900
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Outbox]:
-    opened = on_file(tmp_path) if request.param == "sqlite" else migrated(request.getfixturevalue("postgres_database"))
-    yield opened
-    opened.close()
 
 
 def lost(outbox: Outbox) -> None:

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import date
-from pathlib import Path
 
 import pytest
 
 from kiva_relay import errors
-from kiva_relay.outbox import hold, listing, mirror, query, sending, settlement, store
+from kiva_relay.outbox import history, hold, listing, mirror, query, sending, settlement, store
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.listing import Filter
 from kiva_relay.outbox.sending import Ending, EntryVerdict
 from kiva_relay.outbox.state import Actor, State
 from kiva_relay.resource.refusal import Refusal
-from testbed.rig.outboxes import later, migrated, on_file, owed
+from testbed.rig.outboxes import later, owed
 
 GROUP = (
     '{"activity_id":45,"entreps":[{"amount":1,"loan_id":"000000872"},{"amount":1,"loan_id":"000000873"}],'
     '"internal_loan_id":"G-12"}'
 )
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Outbox]:
-    opened = on_file(tmp_path) if request.param == "sqlite" else migrated(request.getfixturevalue("postgres_database"))
-    yield opened
-    opened.close()
 
 
 def put(outbox: Outbox, identity: str, body: str | None = '{"amount":1}', **changes: object) -> Entry:
@@ -129,7 +120,7 @@ def test_the_life_of_an_entry_holds_attempts_acts_and_versions(outbox: Outbox) -
     sent = accept(outbox, seconds=61)
     kiva_lists(outbox)
     with outbox.read() as tx:
-        life = listing.life(tx, sent)
+        life = history.of_entry(tx, sent)
     assert [(tried.outcome, tried.entries, tried.detail) for tried in life.attempts] == [
         ("in_doubt", 1, "said"),
         ("accepted", 1, "said"),
@@ -146,8 +137,8 @@ def test_an_act_of_entry_12_is_not_one_of_entry_1(outbox: Outbox) -> None:
         last = query.find(tx, 12)
         assert last is not None
         settlement.settle(tx, last, "discard", by="awa", note="no", now=later(1))
-        assert listing.acts(tx, 1) == []
-        assert len(listing.acts(tx, 12)) == 1
+        assert history.acts(tx, 1) == []
+        assert len(history.acts(tx, 12)) == 1
 
 
 def test_counts_and_deliveries_by_resource(outbox: Outbox) -> None:
@@ -225,14 +216,14 @@ def test_a_draft_that_the_mis_cancelled_is_to_be_deleted_not_published(outbox: O
         store.left_scope(tx, "loan_draft", "000000640", reason="left_scope", now=later(5))
     with outbox.read() as tx:
         assert listing.to_publish(tx) == []
-        (divergence,) = listing.open_divergences(tx)
+        (divergence,) = history.open_divergences(tx)
         assert (divergence.entry.loan_id, divergence.kind) == ("000000640", "left_scope")
     with outbox.begin() as tx:
         assert settlement.done(tx, sent, by="awa", note="", now=later(6))
     with outbox.read() as tx:
-        assert listing.open_divergences(tx) == []
+        assert history.open_divergences(tx) == []
         assert listing.to_publish(tx) == []
-        assert listing.life(tx, sent).divergences[0].ended_by == "awa"
+        assert history.of_entry(tx, sent).divergences[0].ended_by == "awa"
 
 
 def test_an_acknowledged_change_leaves_the_draft_to_be_published(outbox: Outbox) -> None:

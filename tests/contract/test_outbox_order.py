@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -19,7 +18,7 @@ from kiva_relay.outbox.sending import Batch, Ending, EntryVerdict
 from kiva_relay.outbox.state import Actor, State
 from kiva_relay.outbox.watermark import Captured
 from kiva_relay.resource.refusal import Refusal
-from testbed.rig.outboxes import NOW, later, migrated, on_file, owed
+from testbed.rig.outboxes import NOW, later, owed
 
 LOAN = "000000871"
 SETTLE_AFTER = timedelta(minutes=15)
@@ -33,14 +32,7 @@ ENDINGS = {
 }
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Outbox]:
-    opened = on_file(tmp_path) if request.param == "sqlite" else migrated(request.getfixturevalue("postgres_database"))
-    yield opened
-    opened.close()
-
-
-def put(outbox: Outbox, identity: str = LOAN, seconds: float = 0, **changes: object) -> None:
+def put(outbox: Outbox, identity: str = LOAN, seconds: float = 0, **changes: Any) -> None:
     with outbox.begin() as tx:
         store.owe(tx, owed(identity, **changes), now=later(seconds))
 
@@ -123,7 +115,7 @@ def test_a_refusal_of_what_is_at_kiva_already_is_nobodys_work(outbox: Outbox) ->
 
 
 def test_a_fallen_position_can_be_confirmed_after_the_older_one_was_settled(outbox: Outbox) -> None:
-    position = {"resource": "repayment", "period": "2026-10", "stream": "repayment"}
+    position: dict[str, Any] = {"resource": "repayment", "period": "2026-10", "stream": "repayment"}
     put(outbox, body='{"amount":100}', **position)
     lost = end(outbox, claim(outbox, "repayment"), State.IN_DOUBT)
     put(outbox, body='{"amount":50}', waits="position_fell", **position)

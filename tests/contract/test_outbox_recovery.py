@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kiva_relay.delivery import reconciler
-from kiva_relay.outbox import binding, mirror, query, recovery, settlement
+from kiva_relay.outbox import meta, mirror, query, recovery, settlement
 from kiva_relay.outbox import witness as witnesses
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry
@@ -18,17 +19,10 @@ from kiva_relay.outbox.sending import EntryVerdict
 from kiva_relay.outbox.state import State
 from kiva_relay.outbox.witness import Memory, Witness
 from testbed.rig import outboxes as suite
-from testbed.rig.outboxes import later, migrated, on_file
+from testbed.rig.outboxes import later
 
 LOAN = "000000871"
 UUID = {"loan_draft_uuid": "u"}
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Outbox]:
-    opened = on_file(tmp_path) if request.param == "sqlite" else migrated(request.getfixturevalue("postgres_database"))
-    yield opened
-    opened.close()
 
 
 def told(attempt: int, *identities: str, outbox: str = "lost", resource: str = "loan_draft") -> witnesses.Testimony:
@@ -117,7 +111,7 @@ def test_a_doubt_that_the_witness_saw_leave_again_is_not_settled_by_absence(outb
         refresh = mirror.begin_refresh(tx, now=later(7_200))
         mirror.keep(tx, refresh, [mirror.MirroredLoan("k", "control", "", "draft")])
         mirror.end_refresh(tx, refresh, complete=True, listed=1, detail=None, now=later(7_201))
-        settled = reconciler.settle(tx, settle_after=suite.timedelta(seconds=1), drafts_visible=True, now=later(7_202))
+        settled = reconciler.settle(tx, settle_after=timedelta(seconds=1), drafts_visible=True, now=later(7_202))
     assert settled == []
     assert suite.states(outbox) == ["in_doubt"]
 
@@ -137,10 +131,10 @@ def test_a_position_that_only_the_witness_knows_makes_the_present_one_go_out_aga
 
 def test_an_outbox_that_was_behind_takes_a_new_number(outbox: Outbox) -> None:
     with outbox.begin() as tx:
-        binding.put(tx, "outbox_id", "lost")
+        meta.OUTBOX_ID.put(tx, "lost")
     take(outbox, told(9, LOAN))
     with outbox.read() as tx:
-        assert binding.get(tx, "outbox_id") != "lost"
+        assert meta.OUTBOX_ID.get(tx) != "lost"
 
 
 # ---------------------------------------------------------------- whose witness this is
@@ -192,6 +186,21 @@ def test_another_witness_proves_nothing(outbox: Outbox, tmp_path: Path) -> None:
     other = witness(tmp_path, "other.log")
     assert trusted(outbox, other) == (False, True)
     assert trusted(outbox, other) == (True, False)
+    other.close()
+
+
+def test_a_witness_that_was_lost_before_anything_was_answered(outbox: Outbox, tmp_path: Path) -> None:
+    """Nothing is excused then; the next start must still be able to compare with what was answered since."""
+    found, other = witness(tmp_path), witness(tmp_path, "other.log")
+    trusted(outbox, found)
+    suite.put(outbox)
+    batch = suite.claim(outbox)
+    assert batch is not None
+    assert trusted(outbox, other) == (False, True)
+    suite.end(outbox, batch, suite.ACCEPTED, EntryVerdict(State.DELIVERED, receipt=UUID))
+    assert trusted(outbox, other) == (False, True)
+    assert trusted(outbox, other) == (True, False)
+    found.close()
     other.close()
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -17,14 +16,7 @@ from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.sending import Ending, EntryVerdict
 from kiva_relay.outbox.state import Actor, State
 from kiva_relay.resource.refusal import Refusal
-from testbed.rig.outboxes import LOST, NOT_SENT, NOW, claim, deliver, end, later, lose, migrated, on_file, put, states
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Outbox]:
-    opened = on_file(tmp_path) if request.param == "sqlite" else migrated(request.getfixturevalue("postgres_database"))
-    yield opened
-    opened.close()
+from testbed.rig.outboxes import LOST, NOT_SENT, NOW, claim, deliver, end, later, lose, put, states
 
 
 def test_what_is_owed_becomes_ready_once(outbox: Outbox) -> None:
@@ -205,7 +197,7 @@ def test_the_database_refuses_illegal_rows(outbox: Outbox, values: dict[str, obj
         tx.execute(sa.insert(table.entry).values(**row))
 
 
-def position(amount: int, *, period: str = "2026-10") -> dict[str, object]:
+def position(amount: int, *, period: str = "2026-10") -> dict[str, Any]:
     return {"body": f'{{"amount":{amount}}}', "resource": "repayment", "period": period, "stream": "repayment"}
 
 

@@ -93,10 +93,10 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
                 yield World(mis, writer.execute)
         return
     url = request.getfixturevalue("postgres_database")
-    with small_mis.connect(url) as teller:
-        teller.execute(TABLES)
+    with small_mis.connect(url) as connection:
+        connection.execute(TABLES)
         with closing(small_mis.open_mis(url)) as mis:
-            yield World(mis, teller.execute)
+            yield World(mis, connection.execute)
 
 
 def test_content_of_a_page(world: World) -> None:

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from kiva_relay import cli
-from kiva_relay.cli import watching
+from kiva_relay.cli import check_changes
 from testbed.rig.site import Site
 
 Check = Callable[..., tuple[int, dict[str, list[tuple[str, str]]]]]
@@ -188,7 +188,7 @@ def test_what_is_printed_is_what_a_new_role_needs(
 def test_it_says_what_a_look_costs_and_which_sql_would_better_it(
     check: Check, house: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "_DEAR", timedelta(0))
+    monkeypatch.setattr(check_changes, "_DEAR", timedelta(0))
     house.mis("CREATE ROLE reader LOGIN PASSWORD 'r'")
     house.mis("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
     reader = sa.make_url(house.url).set(username="reader", password="r").render_as_string(hide_password=False)

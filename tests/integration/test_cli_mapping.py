@@ -141,7 +141,7 @@ def test_check_asks_once_for_a_parameter_and_knows_the_choices(mapping: Run, own
     code, _, err = mapping("check")
     assert code == 2
     assert err.count("error") == 1
-    assert "needs to be told: m_fund.id of the fund that Kiva finances" in err
+    assert "has to be given: m_fund.id of the fund that Kiva finances" in err
     assert "6 mappings ask for it" in err
     assert "2 Kiva Microfunds" in err
     assert "(it has kiva_fund)" in err
@@ -241,7 +241,7 @@ def test_preview_shows_what_a_code_became_and_what_is_left_out(
     assert re.search(
         r"""activity_id +\d+ +m_code_value.code_value "Elevage" → activities.csv "\w+" → Kiva's activities""", out
     )
-    assert "left out: image_encoded, for it is empty (m_image.location → image)" in out
+    assert "left out: image_encoded, because it is empty (m_image.location → image)" in out
 
 
 def test_preview_shows_names_when_asked(mapping: Run, approved: tuple[str, str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shlex
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,9 @@ import pytest
 from kiva_relay import cli
 from kiva_relay.config import shipped
 from kiva_relay.mapping import document
-from testbed.rig.site import Site, eventually
+from testbed.rig import patience
+from testbed.rig.patience import eventually
+from testbed.rig.site import Site
 
 Run = Callable[..., tuple[int, str, str]]
 NAME = "loan_draft.individual"
@@ -121,7 +124,7 @@ def edit(house: Site, script: str, answers: list[str], *arguments: str) -> tuple
     editor.write_text(f"#!/bin/sh\nset -e\n{script}\n")
     editor.chmod(0o755)
     leader, follower = pty.openpty()
-    environ = {**os.environ, "EDITOR": str(editor), "KIVA_RELAY_CONFIG": str(house.config)}
+    environ = {**os.environ, "EDITOR": shlex.quote(str(editor)), "KIVA_RELAY_CONFIG": str(house.config)}
     environ.pop("VISUAL", None)
     process = subprocess.Popen(
         [sys.executable, "-m", "kiva_relay", "mapping", "edit", NAME, *arguments],
@@ -147,7 +150,7 @@ def edit(house: Site, script: str, answers: list[str], *arguments: str) -> tuple
 
     reader = threading.Thread(target=read)
     reader.start()
-    code = process.wait(60)
+    code = patience.ended(process, within=60)
     reader.join()
     os.close(leader)
     return code, printed.decode()

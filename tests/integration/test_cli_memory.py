@@ -14,22 +14,22 @@ from kiva_relay.outbox import query, store, table
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.state import State
 from testbed.rig import full_outbox
-from testbed.rig.full_outbox import Run, Told
+from testbed.rig.full_outbox import FullOutbox, Run
 from testbed.rig.outboxes import migrated
 from testbed.rig.outboxes import owed as owed_in_a_test
 
 
 @pytest.fixture
-def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FullOutbox]:
     yield from full_outbox.configured(tmp_path, monkeypatch)
 
 
 @pytest.fixture
-def run(told: Told, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(told: FullOutbox, capsys: pytest.CaptureFixture[str]) -> Run:
     return full_outbox.runner(capsys)
 
 
-def state(told: Told, entry: Entry) -> State:
+def state(told: FullOutbox, entry: Entry) -> State:
     with told.outbox.read() as tx:
         found = query.find(tx, entry.id)
     assert found is not None
@@ -39,7 +39,7 @@ def state(told: Told, entry: Entry) -> State:
 # ---------------------------------------------------------------- backup
 
 
-def test_a_copy_of_a_live_outbox_is_whole_and_private(told: Told, run: Run, tmp_path: Path) -> None:
+def test_a_copy_of_a_live_outbox_is_whole_and_private(told: FullOutbox, run: Run, tmp_path: Path) -> None:
     told.accept(told.owe("000000871"))
     copy = tmp_path / "copy.db"
     copy.write_text("an older copy", encoding="utf-8")
@@ -97,7 +97,7 @@ def adopt(run: Run, file: Path) -> full_outbox.Printed:
     return run("outbox", "adopt", "--csv", file, "--note", "typed by hand", "--yes")
 
 
-def test_drafts_typed_by_hand_are_never_sent(told: Told, run: Run, tmp_path: Path) -> None:
+def test_drafts_typed_by_hand_are_never_sent(told: FullOutbox, run: Run, tmp_path: Path) -> None:
     ready, waiting = told.owe("000000871"), told.owe("000000872", waits="incomplete")
     refused, doubt = told.refuse("000000873"), told.lose(told.owe("000000874"))
     other = told.owe("000000999")
@@ -111,7 +111,7 @@ def test_drafts_typed_by_hand_are_never_sent(told: Told, run: Run, tmp_path: Pat
 
 
 @pytest.mark.parametrize("head", ["loan_id,name", "name;at_kiva", "internal_loan_id\tsum"])
-def test_a_table_with_a_column_of_ids(told: Told, run: Run, tmp_path: Path, head: str) -> None:
+def test_a_table_with_a_column_of_ids(told: FullOutbox, run: Run, tmp_path: Path, head: str) -> None:
     entry = told.owe("000000871")
     mark = next(one for one in ",;\t" if one in head)
     cells = ["000000871" if "id" in name or "kiva" in name else "x" for name in head.split(mark)]
@@ -119,7 +119,7 @@ def test_a_table_with_a_column_of_ids(told: Told, run: Run, tmp_path: Path, head
     assert state(told, entry) is State.DELIVERED
 
 
-def test_an_id_whose_zeros_a_spreadsheet_took_changes_nothing(told: Told, run: Run, tmp_path: Path) -> None:
+def test_an_id_whose_zeros_a_spreadsheet_took_changes_nothing(told: FullOutbox, run: Run, tmp_path: Path) -> None:
     entry = told.owe("000000871")
     printed = adopt(run, listed(tmp_path, "871", "000000875"))
     assert printed.code == 2
@@ -133,7 +133,9 @@ def test_a_file_without_ids_is_told(run: Run, tmp_path: Path, lines: list[str]) 
     assert adopt(run, listed(tmp_path, *lines)).code == 2
 
 
-def test_a_draft_that_was_taken_as_typed_by_mistake_goes_out_after_all(told: Told, run: Run, tmp_path: Path) -> None:
+def test_a_draft_that_was_taken_as_typed_by_mistake_goes_out_after_all(
+    told: FullOutbox, run: Run, tmp_path: Path
+) -> None:
     adopt(run, listed(tmp_path, "000000875"))
     with told.outbox.read() as tx:
         (noted,) = query.versions(tx, "loan_draft", "000000875")
@@ -142,22 +144,22 @@ def test_a_draft_that_was_taken_as_typed_by_mistake_goes_out_after_all(told: Tol
         assert store.owe(tx, owed_in_a_test("000000875"), now=told.now) is not None
 
 
-def test_to_adopt_twice_changes_nothing(told: Told, run: Run, tmp_path: Path) -> None:
+def test_to_adopt_twice_changes_nothing(told: FullOutbox, run: Run, tmp_path: Path) -> None:
     file = listed(tmp_path, "000000875")
     adopt(run, file)
-    assert "Known to be at Kiva before:        1 loan" in adopt(run, file).out
+    assert "Known to be at Kiva already:       1 loan" in adopt(run, file).out
     assert len(told.acts()) == 2
 
 
 # ---------------------------------------------------------------- recover, watermark
 
 
-def test_nothing_to_recover(told: Told, run: Run) -> None:
+def test_nothing_to_recover(told: FullOutbox, run: Run) -> None:
     printed = run("outbox", "recover")
     assert (printed.code, "OK" in printed.out) == (0, True)
 
 
-def test_how_far_the_mis_was_read(told: Told, run: Run) -> None:
+def test_how_far_the_mis_was_read(told: FullOutbox, run: Run) -> None:
     out = run("watermark", "show").out
     assert "loan_draft.individual" in out
     assert "the beginning" in out

@@ -11,18 +11,18 @@ from pathlib import Path
 import pytest
 
 from kiva_relay import cli
-from kiva_relay.cli import held
-from kiva_relay.outbox import hold
-from kiva_relay.service.heartbeat import Reachability
+from kiva_relay.outbox import heartbeat, hold, meta
+from kiva_relay.outbox.heartbeat import JobHealth, Reachability, StreamHealth
+from kiva_relay.outbox.reason import REASONS
 from testbed.rig import full_outbox
-from testbed.rig.full_outbox import Told
+from testbed.rig.full_outbox import FullOutbox
 from testbed.rig.outboxes import migrated
 
 Run = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
-def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FullOutbox]:
     made = full_outbox.made(tmp_path)
     monkeypatch.setenv("KIVA_RELAY_CONFIG", str(made.config))
     monkeypatch.setenv("KIVA_SECRET", "s")
@@ -31,7 +31,7 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
 
 
 @pytest.fixture
-def status(told: Told, capsys: pytest.CaptureFixture[str]) -> Run:
+def status(told: FullOutbox, capsys: pytest.CaptureFixture[str]) -> Run:
     def command(*arguments: str) -> tuple[int, str]:
         capsys.readouterr()
         code = cli.main(["status", *arguments])
@@ -48,7 +48,7 @@ def verdicts(out: str) -> list[str]:
     return re.findall(r"^  (OK|NOTE|WAITING|HELD|STOPPED) ", out, flags=re.MULTILINE)
 
 
-def test_ok_says_until_when(told: Told, status: Run) -> None:
+def test_ok_says_until_when(told: FullOutbox, status: Run) -> None:
     told.runs()
     told.kiva_lists()
     told.accept(told.owe("000000871"))
@@ -60,31 +60,31 @@ def test_ok_says_until_when(told: Told, status: Run) -> None:
     assert "running for 9 d" in out
 
 
-def test_what_may_still_be_corrected_is_on_its_way(told: Told, status: Run) -> None:
+def test_what_may_still_be_corrected_is_on_its_way(told: FullOutbox, status: Run) -> None:
     told.runs()
     told.kiva_lists()
     told.owe("000000871", due_at=told.now + timedelta(minutes=15))
     _, out = status()
     assert verdicts(out) == ["OK"]
-    assert "but 1 loan draft still to go. Nothing needs you." in out
+    assert "except for 1 loan draft still to go. Nothing needs you." in out
     assert "may still be corrected" in out
 
 
-def test_a_relay_that_does_not_run_is_stopped(told: Told, status: Run) -> None:
+def test_a_relay_that_does_not_run_is_stopped(told: FullOutbox, status: Run) -> None:
     code, out = status()
     assert (code, verdicts(out)) == (1, ["STOPPED"])
     assert "Nothing is lost, nothing was sent twice." in out
     assert "sudo systemctl start kiva-relay" in out
 
 
-def test_a_relay_without_a_sign_of_life_is_stopped(told: Told, status: Run) -> None:
+def test_a_relay_without_a_sign_of_life_is_stopped(told: FullOutbox, status: Run) -> None:
     told.runs(ago=timedelta(minutes=3))
     code, out = status()
     assert (code, verdicts(out)) == (1, ["STOPPED"])
     assert "last sign of life 3 min" in out
 
 
-def test_kiva_away_is_waiting_with_its_own_words(told: Told, status: Run) -> None:
+def test_kiva_away_is_waiting_with_its_own_words(told: FullOutbox, status: Run) -> None:
     told.owe("000000700")
     told.owe("000000701", publish_by=told.day(2))
     told.cancel("000000700")
@@ -100,7 +100,7 @@ def test_kiva_away_is_waiting_with_its_own_words(told: Told, status: Run) -> Non
     assert "000000701" in out
 
 
-def test_the_mis_away_is_waiting(told: Told, status: Run) -> None:
+def test_the_mis_away_is_waiting(told: FullOutbox, status: Run) -> None:
     told.runs(mis=Reachability(away_since=told.now - timedelta(minutes=5), words="localhost refuses connections"))
     told.kiva_lists()
     code, out = status()
@@ -108,7 +108,7 @@ def test_the_mis_away_is_waiting(told: Told, status: Run) -> None:
     assert "localhost refuses connections" in out
 
 
-def test_a_first_start_is_held_with_the_way_out(told: Told, status: Run) -> None:
+def test_a_first_start_is_held_with_the_way_out(told: FullOutbox, status: Run) -> None:
     told.runs()
     for number in range(7):
         told.owe(f"00000070{number}")
@@ -125,7 +125,7 @@ def test_a_first_start_is_held_with_the_way_out(told: Told, status: Run) -> None
     assert "Nothing is lost" in out
 
 
-def test_the_same_hold_on_three_resources_is_said_once(told: Told, status: Run) -> None:
+def test_the_same_hold_on_three_resources_is_said_once(told: FullOutbox, status: Run) -> None:
     told.runs()
     told.kiva_lists()
     told.owe("000000700")
@@ -134,33 +134,37 @@ def test_the_same_hold_on_three_resources_is_said_once(told: Told, status: Run) 
             hold.put(tx, resource, "first_start", now=told.now)
     _, out = status()
     assert verdicts(out) == ["HELD"]
-    assert "Held for the same reason, with nothing ready: repayment and journal." in out
+    assert "Held for the same reason, with nothing ready: positions and journals." in out
 
 
-@pytest.mark.parametrize(("reason", "word"), [(reason, "HELD") for reason in hold.REASONS])
-def test_every_reason_to_hold_has_its_sentence(told: Told, status: Run, reason: str, word: str) -> None:
+@pytest.mark.parametrize("reason", REASONS)
+def test_every_reason_to_hold_has_its_sentence_and_its_way_out(told: FullOutbox, status: Run, reason: str) -> None:
     told.runs()
     told.kiva_lists()
     with told.outbox.begin() as tx:
         hold.put(tx, "loan_draft", reason, now=told.now, by="awa", note="why")
     code, out = status()
     assert code == 1
-    assert verdicts(out) == ["STOPPED" if reason in held.GRAVE else word]
-    assert "kiva-relay release loan_draft" in out or reason in hold.LIFTED_BY_ITSELF
+    why = REASONS[reason]
+    assert verdicts(out) == ["STOPPED" if why.grave else "HELD"]
+    assert f"Loan drafts are held: {why.words}" in out
+    assert ("kiva-relay release" in out) is not why.lifts_itself, "what the relay lifts itself is not to be released"
+    assert ("the relay" in out) or not why.lifts_itself
+    assert all(command in out for _, command in why.look)
 
 
-def test_what_waits_for_a_person_is_one_note(told: Told, status: Run) -> None:
+def test_what_waits_for_a_person_is_one_note(told: FullOutbox, status: Run) -> None:
     told.runs()
     told.kiva_lists()
     lost = told.lose(told.owe("000000871"))
     told.refuse("000000917")
     code, out = status()
     assert (code, verdicts(out)) == (0, ["NOTE"])
-    assert f"1 in doubt (n° {lost.id}) and 1 refused" in out
+    assert f"1 in doubt (#{lost.id}) and 1 refused" in out
     assert "sudo kiva-relay review" in out
 
 
-def test_the_gravest_stands_first(told: Told, status: Run) -> None:
+def test_the_gravest_stands_first(told: FullOutbox, status: Run) -> None:
     told.refuse("000000917")
     told.runs(
         kiva=Reachability(away_since=told.now, words="ConnectError"),
@@ -177,7 +181,7 @@ def test_the_gravest_stands_first(told: Told, status: Run) -> None:
     assert "sudo kiva-relay reload" in out
 
 
-def test_drafts_wait_for_kivas_list(told: Told, status: Run) -> None:
+def test_drafts_wait_for_kivas_list(told: FullOutbox, status: Run) -> None:
     told.runs()
     told.owe("000000871")
     code, out = status()
@@ -185,7 +189,43 @@ def test_drafts_wait_for_kivas_list(told: Told, status: Run) -> None:
     assert "Kiva's list of loans is being read first" in out
 
 
-def test_for_programs(told: Told, status: Run) -> None:
+def test_a_hold_for_programs_says_who_lifts_it(told: FullOutbox, status: Run) -> None:
+    told.runs()
+    with told.outbox.begin() as tx:
+        hold.put(tx, "stream:loan_draft.individual", "mapping_examined", now=told.now, params={"mapping": "x"})
+        hold.put(tx, "loan_draft", "asked", now=told.now, by="awa", note="wait")
+    _, out = status("--json")
+    said = json.loads(out)
+    assert {one["reason"]: one["lifts_itself"] for one in said["holds"]} == {"mapping_examined": True, "asked": False}
+    assert [one["params"]["kept"]["hold"]["reason"] for one in said["findings"]] == ["mapping_examined", "asked"]
+
+
+@pytest.mark.parametrize("reason", ["mapping_examined", "mapping_changes_much"])
+def test_a_base_that_an_upgrade_changed_is_named_with_both_versions(told: FullOutbox, status: Run, reason: str) -> None:
+    told.runs()
+    params = {"mapping": "journal", "changed": 7, "waiting": 9}
+    upgrade = {"base": "fineract/journal", "before": "0.1.0", "now": "0.2.0"}
+    with told.outbox.begin() as tx:
+        hold.put(tx, "journal", reason, now=told.now, params={**params, **upgrade})
+    said = " ".join(status()[1].split())
+    assert "the ready-made fineract/journal changed with the upgrade from version 0.1.0 to 0.2.0." in said
+    with told.outbox.begin() as tx:
+        hold.release(tx, "journal", by="awa", note="seen", now=told.now)
+        hold.put(tx, "journal", reason, now=told.now, params=params)
+    assert "Not edited here" not in status()[1]
+
+
+def test_a_job_that_is_late_is_named(told: FullOutbox, status: Run) -> None:
+    late = JobHealth("sweep", last_run=told.now - timedelta(hours=26), error="OperationalError", overdue=7200.0)
+    told.runs(jobs=(late, JobHealth("purge")))
+    told.kiva_lists()
+    code, out = status()
+    assert (code, verdicts(out)) == (0, ["NOTE"])
+    assert "The job “sweep” is 2 h late. Nothing is lost." in out
+    assert "ended with OperationalError" in out
+
+
+def test_for_programs(told: FullOutbox, status: Run) -> None:
     told.runs()
     told.kiva_lists()
     lost = told.lose(told.owe("000000871"))
@@ -194,6 +234,7 @@ def test_for_programs(told: Told, status: Run) -> None:
     assert code == 0
     assert said["verdict"] == "NOTE"
     assert said["in_doubt"] == [lost.id]
+    assert [(one["code"], one["params"]["doubts"]) for one in said["findings"]] == [("for_persons", [lost.id])]
     assert said["resources"]["loan_draft"]["states"]["in_doubt"] == 1
 
 
@@ -214,9 +255,42 @@ def test_an_outbox_on_postgresql(
     made.outbox.close()
 
 
-def test_who_keeps_a_transaction_open(told: Told, status: Run) -> None:
+def test_who_keeps_a_transaction_open(told: FullOutbox, status: Run) -> None:
     told.owe("000000871")
     told.runs(horizon_age=7200.0, pinned_by="session 4711 of mifos")
     _, out = status()
     assert "open for 2 h" in out
     assert "session 4711 of mifos" in out
+
+
+def test_a_loop_that_does_not_get_on_is_stopped(told: FullOutbox, status: Run) -> None:
+    told.runs(stuck={"courier": "ZeroDivisionError, see the log"})
+    told.kiva_lists()
+    code, out = status()
+    assert (code, verdicts(out)) == (1, ["STOPPED"])
+    assert "The relay has not succeeded in sending to Kiva for ten minutes: ZeroDivisionError, see the log." in out
+
+
+def test_a_heartbeat_that_another_version_wrote_is_read_as_far_as_it_goes(told: FullOutbox, status: Run) -> None:
+    at = told.now.isoformat()
+    with told.outbox.begin() as tx:
+        meta.text("heartbeat").put(
+            tx, json.dumps({"started_at": at, "version": "9", "pid": 1, "beats_at": at, "new": 1})
+        )
+        beat = heartbeat.read(tx)
+        assert beat is not None
+        assert (beat.version, beat.jobs, beat.mis) == ("9", (), Reachability())
+        meta.text("heartbeat").put(tx, json.dumps({"pid": 1}))
+        assert heartbeat.read(tx) is None
+    assert status()[0] == 1
+
+
+def test_what_is_written_of_a_heartbeat_is_read_again(told: FullOutbox) -> None:
+    beat = told.runs(
+        replication=StreamHealth(live=True, kept=7),
+        jobs=(JobHealth("poll", told.now, 1.5),),
+        edited=("a.yaml",),
+        modes={"journal": "xmin"},
+    )
+    with told.outbox.read() as tx:
+        assert heartbeat.read(tx) == beat

@@ -6,19 +6,20 @@ import json
 import re
 import threading
 from collections.abc import Callable
-from dataclasses import asdict
 from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
 
 from kiva_relay import cli, errors
-from kiva_relay.cli import stream
+from kiva_relay.cli import watched_mis
 from kiva_relay.clock import SystemClock
-from kiva_relay.service import heartbeat
+from kiva_relay.outbox import heartbeat
+from kiva_relay.outbox.heartbeat import Heartbeat, Reachability
 from kiva_relay.source import replication
-from testbed.rig.site import eventually
-from testbed.rig.streamed import Streamed
+from testbed.rig import patience
+from testbed.rig.patience import eventually
+from testbed.rig.streamed import Streamed, Turned
 
 Command = Callable[..., tuple[int, str]]
 
@@ -105,7 +106,7 @@ def test_drop_waits_until_the_relay_that_runs_lets_go(streamed_mis: Streamed, co
         eventually(lambda: not streamed_mis.sql("SELECT FROM pg_publication WHERE pubname = %s", streamed_mis.name))
         assert streamed_mis.active()
         relay.capture.cycle()
-        dropping.join(20)
+        patience.joined(dropping)
         assert gone[0][0] == 0, gone
         assert not streamed_mis.active()
         assert set(relay.capture.modes.values()) == {"xmin"}
@@ -115,7 +116,7 @@ def test_drop_waits_until_the_relay_that_runs_lets_go(streamed_mis: Streamed, co
 def test_a_slot_that_somebody_else_reads_is_named(
     streamed_mis: Streamed, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "_LETS_GO_WITHIN", timedelta(0))
+    monkeypatch.setattr(watched_mis, "_LETS_GO_WITHIN", timedelta(0))
     streamed_mis.set_up()
     other = replication.Tail(sa.make_url(streamed_mis.url), password=None, name=streamed_mis.name, news=lambda: None)
     other.start()
@@ -151,7 +152,7 @@ def test_only_postgresql_has_a_stream(tmp_path: object, streamed_mis: Streamed, 
 def test_check_says_the_way_what_it_costs_and_what_would_better_it(streamed_mis: Streamed, command: Command) -> None:
     found = changes(command)
     better = [text for word, text in found if word == "off"]
-    assert better[0].startswith("By PostgreSQL's stream they would come within milliseconds, deletes too.")
+    assert better[0].startswith("By PostgreSQL's stream they would come within milliseconds, deletes included.")
     assert better[0].endswith("kiva-relay watch setup")
     assert any("noticed by xmin" in text for _, text in found)
     assert any("of the MIS's time, every" in text for _, text in found)
@@ -167,18 +168,22 @@ def test_check_says_the_way_what_it_costs_and_what_would_better_it(streamed_mis:
     assert any("nobody reads it" in text and text.endswith("kiva-relay watch drop") for text in left)
 
 
+def beats(relay: Turned) -> None:
+    now = SystemClock().now()
+    beat = Heartbeat(now, "1", 1, now, mis=Reachability(last_good=now), replication=relay.follow.standing)
+    with relay.outbox.begin() as tx:
+        heartbeat.write(tx, beat)
+
+
 def test_status_says_when_the_stream_is_followed_and_when_it_is_not(streamed_mis: Streamed, command: Command) -> None:
     streamed_mis.set_up()
     with streamed_mis.capture() as relay:
         relay.following()
-        told = heartbeat.Heartbeat(SystemClock().now(), "1", 1, replication=asdict(relay.follow.standing))
-        told.mis.good(SystemClock().now())
-        told.publish(relay.outbox, now=SystemClock().now())
+        beats(relay)
         assert "its stream is followed" in command("status")[1]
         streamed_mis.drop_slot()
         eventually(lambda: relay.capture.cycle() is not None and not relay.follow.standing.live)
-        told.replication = asdict(relay.follow.standing)
-        told.publish(relay.outbox, now=SystemClock().now())
+        beats(relay)
         said = command("status")[1]
         assert "Changes do not come by the MIS's stream; it is polled instead. Nothing is lost." in said
         assert f"there is no slot {streamed_mis.name}" in said
@@ -188,8 +193,7 @@ def test_status_says_when_the_stream_is_followed_and_when_it_is_not(streamed_mis
 def test_an_installation_without_a_stream_hears_nothing_of_it(streamed_mis: Streamed, command: Command) -> None:
     with streamed_mis.capture() as relay:
         relay.capture.cycle()
-        told = heartbeat.Heartbeat(SystemClock().now(), "1", 1, replication=asdict(relay.follow.standing))
-        told.publish(relay.outbox, now=SystemClock().now())
+        beats(relay)
         assert "stream" not in command("status")[1]
 
 

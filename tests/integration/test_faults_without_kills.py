@@ -17,13 +17,14 @@ from kiva_relay.config import loader
 from kiva_relay.delivery.courier import Courier
 from kiva_relay.delivery.refresher import Refresher
 from kiva_relay.outbox import hold
-from kiva_relay.sandbox import control, server
-from kiva_relay.sandbox.config import SandboxConfig
-from kiva_relay.sandbox.fault import TARGETS, Fault
 from kiva_relay.service import opening
 from kiva_relay.service.relay import Relay
+from testbed.kiva import control, server
+from testbed.kiva.config import KivaConfig
+from testbed.kiva.fault import TARGETS, Fault
+from testbed.rig.patience import eventually
 from testbed.rig.set_clock import SetClock
-from testbed.rig.site import Site, eventually
+from testbed.rig.site import Site
 from testbed.torture.branch import Branch
 
 DRAFTS = 150
@@ -33,7 +34,7 @@ DRAFTS = 150
 def an_institution(url: str, photos: Path, folder: Path, *, visible: bool) -> Iterator[Site]:
     with (
         psycopg.connect(url, autocommit=True) as connection,
-        server.start(config=SandboxConfig(drafts_visible=visible)) as pa2,
+        server.start(config=KivaConfig(drafts_visible=visible)) as pa2,
         control.Sandbox(pa2.url) as kiva,
     ):
         house = Site(folder, url, photos, connection, pa2, kiva)
@@ -134,7 +135,7 @@ class Hour:
         self.refresher = Refresher(self.relay.context)
         self.courier = Courier(self.relay.context, stop=threading.Event())
         self.refresher.look()
-        while self.relay.reading.capture().cycle() or self.relay.reading.capture().scanning():
+        while self.relay.capture_loop.capture().cycle() or self.relay.capture_loop.capture().scanning():
             pass
 
     def passes(self, step: float = 20.0) -> int:

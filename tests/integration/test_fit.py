@@ -24,7 +24,7 @@ def capture(house: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Capture]:
     monkeypatch.setattr(fit, "TRY_AGAIN", 0.0)
     with house.relay() as relay:
         relay.once()
-        yield relay.reading.capture()
+        yield relay.capture_loop.capture()
 
 
 def loan(house: Site) -> str:
@@ -33,7 +33,7 @@ def loan(house: Site) -> str:
     rows = house.mis(
         "SELECT account_no FROM m_loan WHERE fund_id = %s AND loan_type_enum = 1 AND loan_status_id = 300", KIVA_FUND
     )
-    return next(row[0] for row in rows if row[0] in drafts)
+    return next(str(row[0]) for row in rows if row[0] in drafts)
 
 
 def entries(house: Site, resource: str, loan_id: str) -> int:

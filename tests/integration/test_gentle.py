@@ -8,9 +8,11 @@ from contextlib import closing, contextmanager
 from decimal import Decimal
 
 from kiva_relay.clock import SystemClock
+from kiva_relay.mapping import configuration
 from kiva_relay.outbox import scan, watermark
-from kiva_relay.service import heartbeat, opening
+from kiva_relay.service import opening
 from kiva_relay.service.capture_loop import CaptureLoop
+from kiva_relay.service.reload import InForce
 from testbed.rig.streamed import Streamed
 
 SLOWER = 50
@@ -39,9 +41,8 @@ def reading(mis: Streamed, clock: Slow) -> Iterator[CaptureLoop]:
     changed = mis.settings.mis.model_copy(update={"max_load": SHARE, "watch": "poll"})
     settings = mis.settings.model_copy(update={"mis": changed})
     with closing(opening.open_outbox(settings)) as outbox:
-        told = heartbeat.Heartbeat(clock.now(), "1", 1)
-        made = CaptureLoop(settings, opening.load_documents(settings), outbox=outbox, time=clock,
-                       stop=threading.Event(), told=told, at=lambda _name: None)  # fmt: skip
+        in_force = InForce(configuration.of(settings, opening.load_documents(settings)))
+        made = CaptureLoop(in_force, outbox=outbox, clock=clock, stop=threading.Event(), at=lambda _name: None)
         try:
             yield made
         finally:
@@ -60,16 +61,13 @@ def test_a_backfill_leaves_the_mis_its_time_and_says_how_far_it_is(streamed_mis:
     )
     clock, told = Slow(), list[scan.ScanProgress]()
     with reading(streamed_mis, clock) as made:
-
-        def look() -> None:
+        for _ in made.scan():
             with made._outbox.read() as tx:
                 progress = scan.of(tx, "loan_draft")
                 marks = watermark.watermarks(tx)
             if progress is not None and marks["loan_draft"].scan is not None:
                 told.append(progress)
-
-        made.until_scanned(look)
-        busy, passed = taken(made), clock.monotonic() + made._rest()
+        busy, passed = taken(made), clock.monotonic() + made.rest()
         assert busy > 10 * SAVED, "it would be within what was saved up"
         assert busy <= passed * float(SHARE) / 100 + SAVED
     assert [one.total for one in told] == [1500] * len(told)
@@ -86,13 +84,16 @@ def test_polls_behind_an_old_transaction_after_every_loan_was_stamped_leave_the_
     )
     clock = Slow()
     with reading(streamed_mis, clock) as made, streamed_mis.another() as old:
-        made.until_scanned(lambda: None)
+        for _ in made.scan():
+            pass
         old.execute("BEGIN")
         old.execute("SELECT pg_current_xact_id()")
         streamed_mis.sql("UPDATE loan SET changed = now(), first_name = 'Zoe'")
-        before, since, looks = taken(made), clock.monotonic(), iter(range(40))
-        made.run(turning=lambda: next(looks, None) is not None, done=lambda: None)
-        busy, passed = taken(made) - before, clock.monotonic() + made._rest() - since
+        before, since = taken(made), clock.monotonic()
+        for _ in range(40):
+            made.poll.knock()
+            clock.wait(threading.Event(), made.turn())
+        busy, passed = taken(made) - before, clock.monotonic() + made.rest() - since
         assert busy > 10 * SAVED
         assert busy <= passed * float(SHARE) / 100 + SAVED
         assert made.capture().pinned_by == f"session {old.info.backend_pid} of postgres"

@@ -18,8 +18,8 @@ from kiva_relay.outbox import lease, table
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.lease import Lease
 from testbed.rig import outboxes
+from testbed.rig.patience import eventually
 from testbed.rig.set_clock import SetClock
-from testbed.rig.site import eventually
 
 WHOLE = (lease.DURATION + lease.MARGIN).total_seconds()
 
@@ -128,7 +128,7 @@ def test_standing_by_ends_when_it_is_told_to(url: str) -> None:
 
     with opened(url) as (holder, _, _), opened(url) as (standby, _, _):
         holder.acquire()
-        assert not standby.stand_by(stop, told=told)
+        assert not standby.stand_by(stop, waits=told)
         assert "pid" in said[0]
         holder.release()
 
@@ -145,7 +145,9 @@ def test_once_outlasts_a_dead_holder_and_gives_way_to_a_living_one(url: str) -> 
                 second.renew()
                 return lives(event, seconds)
 
-            second._clock.passes(1)
+            clock = second._clock
+            assert isinstance(clock, SetClock)
+            clock.passes(1)
             other.wait = wait  # type: ignore[method-assign]
             with pytest.raises(errors.Stolen):
                 third.outlast(threading.Event())
@@ -169,7 +171,12 @@ def test_the_timer_is_armed_before_the_row_is_written(url: str) -> None:
     with opened(url) as (mine, _, _):
         armed: list[float] = []
         take = mine._take
-        mine._take = lambda tx: (armed.append(timer()), take(tx))  # type: ignore[method-assign,assign,return-value]
+
+        def timed(tx: sa.Connection) -> None:
+            armed.append(timer())
+            take(tx)
+
+        mine._take = timed  # type: ignore[method-assign]
         mine.acquire()
         assert armed[0] > 0
         mine.release()
@@ -284,7 +291,7 @@ def test_a_file_is_locked_by_one_process(tmp_path: Path) -> None:
     first.acquire()
     assert timer() >= 0
     with pytest.raises(errors.Stolen, match="pid"):
-        second.stand_by(threading.Event(), told=pytest.fail)
+        second.stand_by(threading.Event(), waits=pytest.fail)
     first.release()
     second.acquire()
     second.release()

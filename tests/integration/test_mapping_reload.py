@@ -13,13 +13,15 @@ import pytest
 
 from kiva_relay.capture import revision
 from kiva_relay.config import shipped
-from kiva_relay.mapping.book import KINDS
+from kiva_relay.mapping.difference import KINDS
 from kiva_relay.outbox import hold
+from kiva_relay.outbox.meta import ReloadResult
 from kiva_relay.service import reload
 from kiva_relay.service.relay import Relay
 from testbed.institution.branch import KIVA_FUND
 from testbed.judge import expected
-from testbed.rig.site import Site, eventually
+from testbed.rig.patience import eventually
+from testbed.rig.site import Site
 
 NAME = "loan_draft.individual"
 MODES = ("on_save", "on_command")
@@ -50,15 +52,16 @@ def broken(text: str, rng: random.Random) -> str:
     return text.replace("client.lastname", rng.choice(["client.lastname | trimm", "klient.lastname", "'a' ~ : b"]))
 
 
-def ask(relay: Relay) -> reload.ReloadResult:
+def ask(relay: Relay) -> ReloadResult:
     with relay.outbox.begin() as tx:
         asked = reload.ask(tx, now=relay.time.now())
 
-    def answer() -> reload.ReloadResult | None:
+    def answer() -> ReloadResult | None:
         with relay.outbox.read() as tx:
             return reload.answered(tx, asked)
 
-    return eventually(answer)
+    found: ReloadResult = eventually(answer)
+    return found
 
 
 @pytest.mark.parametrize(("mode", "number_of_edits"), [*TRIED, *FIFTY])
@@ -158,7 +161,7 @@ def test_an_edit_that_changes_little_or_that_a_person_has_seen_is_not_held(house
     file.write_text(edited(original, 2))
     with house.relay() as relay:
         with relay.outbox.begin() as tx:
-            revision.seen(tx, next(each for each in relay.documents if each.name == NAME))
+            revision.seen(tx, next(each for each in relay.in_force.configuration.documents if each.name == NAME))
         relay.once()
         with relay.outbox.read() as tx:
             assert {one.reason for one in hold.in_force(tx)} == {"asked"}
@@ -194,7 +197,7 @@ def test_a_mapping_that_vanishes_from_the_disk_stays_in_force(house: Site, own: 
                 return tx.exec_driver_sql("SELECT value FROM meta WHERE name = 'reload_result'").scalar()
 
         assert "Gone from the disk" in str(eventually(told))
-        assert NAME in {each.name for each in relay.documents}
+        assert NAME in {each.name for each in relay.in_force.configuration.documents}
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -26,7 +26,8 @@ from kiva_relay.outbox.database import Outbox
 from testbed.database import postgres
 from testbed.institution import book, fineract
 from testbed.institution.branch import KIVA_FUND
-from testbed.rig.site import Site, eventually
+from testbed.rig.patience import eventually
+from testbed.rig.site import Site
 
 Run = Callable[..., tuple[int, str]]
 
@@ -322,7 +323,7 @@ def dies_at(house: Site, step: str) -> None:
             if name == step:
                 raise PowerCut
 
-        relay._at = at
+        relay.progress.at = at
         relay.once()
 
 
@@ -343,7 +344,7 @@ def test_an_outbox_that_is_put_back_under_a_running_relay_ends_it(kept: Kept) ->
             grant(house, 1, seed=2)
             eventually(lambda: not [one for one in house_threads() if one == "courier"], within=10)
 
-    with pytest.raises(errors.RelayError, match="put back to an older state"):
+    with pytest.raises(errors.OutboxPutBack, match="put back to an older state"):
         run_on()
     assert max(at_kiva(house).values()) == 1
     house.once()
@@ -506,7 +507,7 @@ def test_rows_that_vanish_from_the_end_of_a_table_are_a_mis_that_went_back(kept:
     assert "mis_went_back" in kept.holds()
     house.once()
     generations = {row.generation for row in kept.rows(sa.select(table.watermark.c.generation))}
-    assert max(generations) == 2, "it is read anew once, not at every look"
+    assert max(generations) == 2, "it is read again once, not at every look"
 
 
 @pytest.mark.parametrize("kept", ["sqlite"], indirect=True)

@@ -11,9 +11,17 @@ import pytest
 from kiva_relay.service import systemd
 
 
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[str]:
+    """Where a socket can be made, by a short way: the path of the temporary folder may be too long for one."""
+    folder = os.open(tmp_path, os.O_DIRECTORY)
+    yield f"/proc/self/fd/{folder}/notify"
+    os.close(folder)
+
+
 @pytest.fixture(params=["a socket file", "a socket without a file"])
-def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[socket.socket, dict[str, str]]]:
-    address = str(tmp_path / "notify") if request.param == "a socket file" else f"@kiva-relay-test-{os.getpid()}"
+def manager(request: pytest.FixtureRequest, file: str) -> Iterator[tuple[socket.socket, dict[str, str]]]:
+    address = file if request.param == "a socket file" else f"@kiva-relay-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.settimeout(5)
         listener.bind(address.replace("@", "\0"))
@@ -47,8 +55,8 @@ def test_nobody_to_tell_is_no_error(tmp_path: Path) -> None:
     assert not systemd.alive(environ={"NOTIFY_SOCKET": "vsock:1:2"})
 
 
-def test_a_manager_that_does_not_read_holds_nobody_up(tmp_path: Path) -> None:
-    environ = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
+def test_a_manager_that_does_not_read_holds_nobody_up(file: str) -> None:
+    environ = {"NOTIFY_SOCKET": file}
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(environ["NOTIFY_SOCKET"])
         while systemd.alive(environ=environ):

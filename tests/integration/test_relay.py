@@ -16,7 +16,8 @@ from kiva_relay import errors, meter
 from kiva_relay.service import capture_loop
 from testbed.institution.branch import KIVA_FUND
 from testbed.judge import expected
-from testbed.rig.site import Site, eventually
+from testbed.rig.patience import eventually
+from testbed.rig.site import Site
 
 FUND = KIVA_FUND
 
@@ -116,7 +117,7 @@ def test_where_kiva_gives_its_loans_but_not_its_lists_only_what_needs_them_waits
     waiting = house.entries(resource="loan_draft", state="waiting", reason="lists_unknown")
     assert waiting
     shown = house.command("status").stdout
-    assert "its lists (activities, locales, locations, themes) were not given yet" in shown
+    assert "its lists (activities, locales, locations, themes) have not been given yet" in shown
     assert "refuses the relay itself" not in shown
     house.kiva.clear_faults(fault)
     house.once()
@@ -197,7 +198,7 @@ def test_a_draft_that_waits_follows_its_correction_and_its_rejection(house: Site
             loans,
         )
         relay.stop.set()  # capture only
-        capture = relay.reading.capture()
+        capture = relay.capture_loop.capture()
         relay.stop.clear()
         capture.cycle()
         assert {row.state for row in house.entries() if row.loan_id in loans} >= {"ready"}
@@ -237,10 +238,12 @@ def test_who_keeps_a_transaction_open_is_said_in_the_log_a_metric_and_status(
     with psycopg.connect(house.url) as old, house.daemon():
         old.execute("SELECT 1")
         who = f"session {old.info.backend_pid} of postgres"
-        sessions = eventually(lambda: [sample.labels["session"] for sample in meter.mis_pinned.collect()[0].samples])
+        sessions = eventually(
+            lambda: [sample.labels["session"] for sample in next(iter(meter.mis_pinned.collect())).samples]
+        )
         assert sessions == [who]
         old.rollback()
-        eventually(lambda: not meter.mis_pinned.collect()[0].samples)
+        eventually(lambda: not next(iter(meter.mis_pinned.collect())).samples)
     assert f'session="{who}"' in capsys.readouterr().err
 
 

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from kiva_relay.sandbox import server
-from kiva_relay.sandbox.config import SandboxConfig
-from kiva_relay.sandbox.control import Sandbox
+from kiva_relay.sandbox.server import SandboxServer
+from testbed.kiva import server
+from testbed.kiva.config import KivaConfig
+from testbed.kiva.control import Sandbox
+from testbed.kiva.state import KivaState
+from testbed.rig import patience
 from testbed.rig.partner_caller import SCOPES, Caller, draft_body
 
 if TYPE_CHECKING:
@@ -17,19 +20,19 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def running() -> Iterator[server.SandboxServer]:
+def running() -> Iterator[SandboxServer[KivaState]]:
     with server.start() as one:
         yield one
 
 
 @pytest.fixture
-def sandbox(running: server.SandboxServer) -> Iterator[Sandbox]:
+def sandbox(running: SandboxServer[KivaState]) -> Iterator[Sandbox]:
     with Sandbox(running.url) as one:
         yield one
 
 
 @pytest.fixture
-def caller(running: server.SandboxServer) -> Iterator[Caller]:
+def caller(running: SandboxServer[KivaState]) -> Iterator[Caller]:
     with Caller(running.url) as one:
         yield one
 
@@ -42,7 +45,7 @@ def test_a_token_as_kiva_gives_it(caller: Caller) -> None:
 
 
 def test_fewer_scopes_than_asked_and_what_they_forbid() -> None:
-    config = SandboxConfig(scopes=("read:loans",))
+    config = KivaConfig(scopes=("read:loans",))
     with server.start(config=config) as one, Caller(one.url) as caller:
         assert caller.token()["scope"] == "read:loans"
         assert caller.draft("A-1").status_code == 403
@@ -50,7 +53,7 @@ def test_fewer_scopes_than_asked_and_what_they_forbid() -> None:
 
 
 def test_credentials_and_audience_that_are_not_known() -> None:
-    config = SandboxConfig(client_id="client", client_secret="secret")
+    config = KivaConfig(client_id="client", client_secret="secret")
     with server.start(config=config) as one, Caller(one.url) as caller:
         assert caller.ask_token(client_secret="wrong").status_code == 401
         assert caller.ask_token(client_id="clïent").status_code == 401
@@ -181,7 +184,7 @@ def test_journals_in_both_spellings_wait_for_a_person(
 
 
 def test_other_spellings_of_answers() -> None:
-    config = SandboxConfig(spelling="camel", receipts="list")
+    config = KivaConfig(spelling="camel", receipts="list")
     with server.start(config=config) as one, Caller(one.url) as caller, Sandbox(one.url) as sandbox:
         sandbox.seed_loans([{"internal_loan_id": "A-1"}])
         assert "loanDraftUuid" in caller.draft("A-2").json()
@@ -233,9 +236,9 @@ def test_kivas_lists(caller: Caller) -> None:
     assert caller.http.get("/v3/partner/123/config/sectors").status_code == 404
 
 
-def test_twenty_thousand_records_are_read_by_the_page(running: server.SandboxServer, sandbox: Sandbox) -> None:
+def test_twenty_thousand_records_are_read_by_the_page(running: SandboxServer[KivaState], sandbox: Sandbox) -> None:
     sandbox.seed_loans({"internal_loan_id": f"A-{number}"} for number in range(20_000))
-    page = httpx.get(f"{running.url}/sandbox/loans?limit=10", timeout=5).json()
+    page = httpx.get(f"{running.url}/sandbox/loans?limit=10", timeout=patience.seconds(5)).json()
     assert len(page["loans"]) == 10
     assert page["total"] == 20_000
     assert len(sandbox.loans(status="payingBack")) == 20_000

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from kiva_relay.sandbox import server
-from kiva_relay.sandbox.config import Delays, SandboxConfig
-from kiva_relay.sandbox.control import Sandbox
+from kiva_relay.sandbox.config import Delays
+from testbed.kiva import server
+from testbed.kiva.config import KivaConfig
+from testbed.kiva.control import Sandbox
 from testbed.rig.partner_caller import Caller
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 PACE = Delays(publish_after=timedelta(hours=1), fund_after=timedelta(hours=2))
 
 
-def open_sandbox(config: SandboxConfig) -> Iterator[tuple[Sandbox, Caller]]:
+def open_sandbox(config: KivaConfig) -> Iterator[tuple[Sandbox, Caller]]:
     with (
         server.start(config=config) as running,
         Sandbox(running.url) as sandbox,
@@ -28,17 +29,17 @@ def open_sandbox(config: SandboxConfig) -> Iterator[tuple[Sandbox, Caller]]:
 
 @pytest.fixture
 def paced() -> Iterator[tuple[Sandbox, Caller]]:
-    yield from open_sandbox(SandboxConfig(coordinator=PACE))
+    yield from open_sandbox(KivaConfig(coordinator=PACE))
 
 
 @pytest.fixture
 def visible() -> Iterator[tuple[Sandbox, Caller]]:
-    yield from open_sandbox(SandboxConfig(drafts_visible=True, listing_lag=timedelta(minutes=10)))
+    yield from open_sandbox(KivaConfig(drafts_visible=True, listing_lag=timedelta(minutes=10)))
 
 
 @pytest.fixture
 def plain() -> Iterator[tuple[Sandbox, Caller]]:
-    yield from open_sandbox(SandboxConfig())
+    yield from open_sandbox(KivaConfig())
 
 
 def test_a_draft_becomes_a_loan_that_is_paid_back(paced: tuple[Sandbox, Caller]) -> None:

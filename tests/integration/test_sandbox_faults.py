@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from kiva_relay.sandbox import server
-from kiva_relay.sandbox.control import Sandbox
+from testbed.kiva import server
+from testbed.kiva.control import Sandbox
+from testbed.rig import patience
 from testbed.rig.partner_caller import Caller, draft_body
+from testbed.rig.patience import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 
 @pytest.fixture
@@ -26,14 +28,6 @@ def sandbox() -> Iterator[Sandbox]:
 def caller(sandbox: Sandbox) -> Iterator[Caller]:
     with Caller(sandbox.url) as one:
         yield one
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline
-        pause.wait(0.01)
 
 
 def traced(caller: Caller, document: object) -> tuple[list[str], Exception]:
@@ -91,7 +85,7 @@ def test_a_caller_that_hangs_up_in_mid_body_is_not_applied(sandbox: Sandbox, cal
     head = f"POST /v3/partner/123/loan_draft HTTP/1.1\r\nhost: {host}\r\ncontent-length: 5000\r\n\r\n{{"
     with socket.create_connection((host, int(port))) as raw:
         raw.sendall(head.encode())
-    until(lambda: last(sandbox)["outcome"] == "caller_left")
+    eventually(lambda: last(sandbox)["outcome"] == "caller_left")
     assert sandbox.ledger() == []
 
 
@@ -99,17 +93,17 @@ def test_a_slow_answer_is_lost_to_a_caller_that_gives_up(sandbox: Sandbox, calle
     sandbox.fault("slow", on="loan_draft", seconds=0.3)
     with pytest.raises(httpx.ReadTimeout):
         caller.http.post("/v3/partner/123/loan_draft", json=draft_body("A-1"), timeout=0.1)
-    assert len(sandbox.ledger()) == 1
-    until(lambda: sandbox.ledger()[0]["answer"] == "answer_lost")
+    eventually(sandbox.ledger)
+    eventually(lambda: [record["answer"] for record in sandbox.ledger()] == ["answer_lost"])
 
 
 def test_a_late_call_lands_after_its_caller_has_gone(sandbox: Sandbox, caller: Caller) -> None:
-    sandbox.fault("slow", on="loan_draft", seconds=0.3, late=True)
+    sandbox.fault("slow", on="loan_draft", seconds=patience.seconds(0.5), late=True)
     with pytest.raises(httpx.ReadTimeout):
         caller.http.post("/v3/partner/123/loan_draft", json=draft_body("A-1"), timeout=0.1)
     assert sandbox.ledger() == []
-    until(sandbox.ledger)
-    until(lambda: sandbox.ledger()[0]["answer"] == "answer_lost")
+    eventually(sandbox.ledger)
+    eventually(lambda: sandbox.ledger()[0]["answer"] == "answer_lost")
 
 
 @pytest.mark.parametrize("applied", [False, True])
@@ -189,14 +183,14 @@ def test_closing_does_not_wait_for_a_slow_answer() -> None:
     with (
         server.start() as running,
         Sandbox(running.url) as sandbox,
-        Caller(running.url, timeout=20) as caller,
+        Caller(running.url, timeout=patience.seconds(20)) as caller,
     ):
         sandbox.fault("slow", on="loan_draft", seconds=60)
         outcome: list[object] = []
         thread = threading.Thread(target=lambda: outcome.append(caller.draft("A-1")))
         thread.start()
-        until(sandbox.ledger)
+        eventually(sandbox.ledger)
         began = time.monotonic()
         running.close()
         thread.join()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < patience.seconds(5)

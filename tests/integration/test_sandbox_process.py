@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kiva_relay import errors
-from kiva_relay.sandbox import server
-from kiva_relay.sandbox.config import SandboxConfig
-from kiva_relay.sandbox.control import Sandbox
+from testbed.kiva import server
+from testbed.kiva.config import KivaConfig
+from testbed.kiva.control import Sandbox
+from testbed.rig import patience
 from testbed.rig.partner_caller import Caller
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def process(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    command = [sys.executable, "-m", "kiva_relay.sandbox", "--listen", "127.0.0.1:0", *arguments]
+    command = [sys.executable, "-m", "testbed.kiva", "--listen", "127.0.0.1:0", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
         line = running.stdout.readline()
@@ -41,7 +42,7 @@ def test_it_runs_as_a_process_and_ends_when_told(tmp_path: Path) -> None:
         assert [caller.draft("A-1").status_code for _ in "ab"] == [429, 200]
         assert caller.loans("fundRaising")["total_records"] == 1
         running.send_signal(signal.SIGTERM)
-        assert running.wait(10) == 0
+        assert patience.ended(running) == 0
 
 
 def test_what_was_accepted_survives_a_killed_process(tmp_path: Path) -> None:
@@ -56,7 +57,7 @@ def test_what_was_accepted_survives_a_killed_process(tmp_path: Path) -> None:
         sandbox.set_status("S-1", "ended")
         before = sandbox.ledger(), sandbox.loans()
         running.kill()
-        running.wait(10)
+        running.wait()
     with process(*ledger) as (_, url), Caller(url) as caller, Sandbox(url) as sandbox:
         assert (sandbox.ledger(), sandbox.loans()) == before
         caller.draft("A-3")
@@ -68,13 +69,13 @@ def test_what_was_accepted_survives_a_killed_process(tmp_path: Path) -> None:
 def test_wrong_use_is_said_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(errors.UsageError, match="expected ADDRESS:PORT"):
         server.start("nowhere")
-    with server.start(config=SandboxConfig(ledger=tmp_path / "ledger.jsonl")) as running:
+    with server.start(config=KivaConfig(ledger=tmp_path / "ledger.jsonl")) as running:
         with pytest.raises(errors.UsageError, match="cannot listen"):
             server.start(running.url.removeprefix("http://"))
         with pytest.raises(errors.UsageError, match="in use by another sandbox"):
-            server.start(config=SandboxConfig(ledger=tmp_path / "ledger.jsonl"))
+            server.start(config=KivaConfig(ledger=tmp_path / "ledger.jsonl"))
     run = subprocess.run(
-        [sys.executable, "-m", "kiva_relay.sandbox", "--coordinator", "publish_after=5"],
+        [sys.executable, "-m", "testbed.kiva", "--coordinator", "publish_after=5"],
         capture_output=True,
         text=True,
         check=False,

@@ -27,6 +27,7 @@ from kiva_relay.source.mis import Mis
 from kiva_relay.source.reader import Content
 from testbed.database import mariadb_found, postgres
 from testbed.institution import book, fineract, mariadb_book, remark
+from testbed.rig import patience
 
 TODAY = date(2026, 11, 23)
 ONE_PERSON = "loan_draft.individual"
@@ -92,7 +93,7 @@ def _mis(url: str) -> Mis:
         parts.set(password=None).render_as_string(hide_password=False) if parts.password else url,
         password=parts.password,
         timezone="UTC",
-        statement_timeout=timedelta(seconds=30),
+        statement_timeout=timedelta(seconds=patience.seconds(30)),
         watch="auto",
         clock=clock.SystemClock(),
     )
@@ -228,7 +229,9 @@ def test_a_photo_goes_along_upright_and_bare(institution: Institution) -> None:
     photos = mapper.photos(mapping, content, context=context)
     assert len(photos) == 1
     assert photos[0].startswith("sha256:")
-    location = Path(str(content.related["photo"]["location"]))
+    photo = content.related["photo"]
+    assert isinstance(photo, dict)
+    location = Path(str(photo["location"]))
     location.write_bytes(location.read_bytes() + b"\0")
     assert mapper.photos(mapping, content, context=context) != photos
     body = mapper.apply(mapping, content, context=context).body

@@ -30,6 +30,7 @@ from testbed.database import mariadb_found, postgres
 from testbed.institution import book, fineract, mariadb_book, old_fineract
 from testbed.institution.branch import KIVA_FUND
 from testbed.institution.fineract import Kind, Status
+from testbed.rig import patience
 
 TODAY = date(2026, 11, 23)
 VERSIONS = {"1.6": "fineract-1.6", "upgraded": "fineract", "1.8": "fineract"}
@@ -108,7 +109,7 @@ def institution(
             where.set(password=None).render_as_string(hide_password=False),
             password=where.password,
             timezone="UTC",
-            statement_timeout=timedelta(seconds=30),
+            statement_timeout=timedelta(seconds=patience.seconds(30)),
             watch="auto",
             clock=clock.SystemClock(),
         )

@@ -428,7 +428,8 @@ def test_a_table_that_is_truncated_under_the_snapshot_is_read_again(
     postgres_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_mis.create(postgres_database)
-    read, cut = reader.read, []
+    read = reader.read
+    cut: list[object] = []
     with small_mis.connect(postgres_database) as teller, closing(small_mis.open_mis(postgres_database)) as mis:
 
         def interrupted(page: reader.RowPage, keys: list[str]) -> list[reader.Content]:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 
 import psycopg
 import pytest
@@ -17,8 +18,8 @@ from kiva_relay.capture import follow
 from kiva_relay.outbox import table
 from kiva_relay.service import relay as relay_
 from kiva_relay.source import pgoutput, replication, slot
-from testbed.rig import killable
-from testbed.rig.site import eventually
+from testbed.rig import killable, patience
+from testbed.rig.patience import eventually
 from testbed.rig.streamed import Streamed, Turned
 
 
@@ -67,7 +68,7 @@ def test_a_row_that_is_moved_leads_to_its_old_and_its_new_root(mis: Streamed, re
     assert relay.followed() == 1
     mis.sql("UPDATE instalment SET loan_id = 2 WHERE interest = 7")
     assert relay.followed() == 2
-    assert (relay.interest("L1"), relay.interest("L2")) == ([0], [0, 7])
+    assert (relay.interest("L1"), relay.interest("L2")) == ([Decimal(0)], [Decimal(0), Decimal(7)])
 
 
 def test_an_index_that_covers_the_match_columns_tells_the_old_root_too(mis: Streamed, relay: Turned) -> None:
@@ -293,14 +294,19 @@ def test_an_end_of_the_connection_loses_nothing(mis: Streamed, how: str, monkeyp
 
 def test_the_daemon_is_woken_by_the_stream(mis: Streamed) -> None:
     with mis.daemon() as daemon:
-        eventually(lambda: daemon.heartbeat.modes == {"journal": "replication", "loan_draft": "replication"})
+        eventually(lambda: daemon.capture_loop.health.modes == {"journal": "replication", "loan_draft": "replication"})
         seldom = daemon.settings.mis.model_copy(update={"poll_every": timedelta(minutes=10)})
-        daemon.settings = daemon.settings.model_copy(update={"mis": seldom})
-        moved = daemon.heartbeat.mis.last_good
-        eventually(lambda: daemon.heartbeat.mis.last_good != moved)  # the last cycle for ten minutes
+        settings = daemon.settings.model_copy(update={"mis": seldom})
+        daemon.in_force.configuration = replace(daemon.in_force.configuration, settings=settings)
+        moved = daemon.capture_loop.health.mis.last_good
+        assert daemon._threads is not None
+        daemon._threads.schedule.plan(settings)
+        eventually(lambda: daemon.capture_loop.health.mis.last_good != moved)  # the last cycle for ten minutes
+        eventually(lambda: not daemon.capture_loop.poll.asked and not daemon.capture_loop.poll.under_way)
         mis.sql("INSERT INTO loan (id, account, client, amount) VALUES (9, 'L9', 'C9', 50)")
         eventually(lambda: _entries(daemon, "L9"))
-        assert daemon.heartbeat.replication["live"]
+        assert daemon.capture_loop.health.replication is not None
+        assert daemon.capture_loop.health.replication.live
 
 
 def test_without_a_slot_auto_polls_in_silence_and_replication_is_refused(mis: Streamed) -> None:
@@ -378,7 +384,7 @@ def test_kill_9_of_the_relay_loses_nothing(mis: Streamed, step: str) -> None:
     try:
         for nth in (3, 20):
             process = killable.start(replace(life, death=killable.Death(step, nth)))
-            process.join(60)
+            patience.joined(process, within=60)
             assert process.exitcode == -signal.SIGKILL, (mis.folder / "relay.log").read_text()[-2000:]
     finally:
         stop.set()

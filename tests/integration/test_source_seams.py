@@ -14,7 +14,7 @@ from kiva_relay.outbox import scan
 from kiva_relay.source import dialect_postgresql, position, slot
 from testbed.database import postgres
 from testbed.rig import small_mis
-from testbed.rig.site import eventually
+from testbed.rig.patience import eventually
 from testbed.rig.small_mis import LOANS, Poller
 from testbed.rig.streamed import Streamed
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
@@ -14,9 +12,10 @@ import pytest
 
 from kiva_relay.source import slot
 from kiva_relay.source.position import OVERLAP
+from kiva_relay.source.stream import Stream
 from testbed.database import mariadb_own, postgres
 from testbed.rig import small_mis, streamed
-from testbed.rig.site import eventually
+from testbed.rig.patience import eventually
 from testbed.rig.small_mis import LOANS, Poller
 
 pytestmark = pytest.mark.long
@@ -33,14 +32,8 @@ def primary(tmp_path: Path) -> Iterator[postgres.PostgresServer]:
 def copied(primary: postgres.PostgresServer, folder: Path, **settings: str) -> postgres.PostgresServer:
     """Another PostgreSQL that begins as a copy of the first one, and follows it once it is started."""
     second = postgres.PostgresServer(folder, settings={"hot_standby": "on", **settings})
-    second.folder.mkdir()
-    second._data.mkdir(mode=0o700)
-    if os.geteuid() == 0:
-        os.chown(second._data, 65534, 65534)
-    copy = second._command(
-        "pg_basebackup", "-R", "-c", "fast", "-X", "stream", "-D", str(second._data), "-d", primary.url()
-    )
-    subprocess.run(copy, cwd="/", check=True, capture_output=True)
+    data = second.make_room()
+    second.run("pg_basebackup", "-R", "-c", "fast", "-X", "stream", "-D", str(data), "-d", primary.url())
     second.password = primary.password
     return second
 
@@ -53,7 +46,7 @@ def standby(primary: postgres.PostgresServer, tmp_path: Path) -> Iterator[postgr
         second.start()
         yield second
     finally:
-        second.stop()
+        second.close()
 
 
 def test_a_standby_of_postgresql_is_polled_and_the_primary_is_asked_for(
@@ -126,7 +119,7 @@ def test_a_standby_that_took_over_without_the_last_changes_is_compared_with_what
             eventually(lambda: relay.followed_again() or relay.name("L2") == "Zoe")
             assert (relay.name("L1"), relay.name("L2")) == ("Awa", "Zoe")
         finally:
-            second.stop()
+            second.close()
 
 
 @pytest.mark.skipif(not mariadb_own.found(), reason="this machine has no binaries of MariaDB")
@@ -153,9 +146,7 @@ def test_a_replica_of_mariadb_overlaps_and_the_primary_is_asked_for(tmp_path: Pa
             )
             repeats.execute("USE mis")
             repeats.execute("ANALYZE TABLE loan")
-        loans = small_mis.Stream(
-            name="loans", resource="loan_draft", table="loan", key=("id",), changed_at=("changed",)
-        )
+        loans = Stream(name="loans", resource="loan_draft", table="loan", key=("id",), changed_at=("changed",))
         with closing(small_mis.open_mis(second.url("mis"))) as mis:
             horizon = mis.horizon()
             assert horizon.blind == "this is a replica, whose rows were stamped elsewhere"

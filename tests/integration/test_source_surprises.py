@@ -14,9 +14,10 @@ import pytest
 
 from kiva_relay import errors
 from kiva_relay.capture import page
+from kiva_relay.source.reader import Content
 from kiva_relay.source.stream import Relation, Stream
-from testbed.rig import small_mis
-from testbed.rig.site import eventually
+from testbed.rig import patience, small_mis
+from testbed.rig.patience import eventually
 from testbed.rig.small_mis import LOANS, Poller
 from testbed.rig.streamed import Streamed
 
@@ -131,17 +132,17 @@ def test_a_table_that_is_replaced_while_it_is_waited_for_is_not_believed_to_be_e
     with small_mis.connect(postgres_database) as work, closing(small_mis.open_mis(postgres_database)) as mis:
         work.execute("BEGIN")
         rebuild(work)
-        read: list[object] = []
+        read: list[Content] = []
         reading = threading.Thread(target=lambda: read.extend(mis.read(LOANS, ["1", "2"], cutoff=TODAY)))
         reading.start()
         waits = "SELECT count(*) FROM pg_locks WHERE NOT granted"
         eventually(lambda: work.execute(waits).fetchone() == (1,))
         work.execute("COMMIT")
-        reading.join(20)
-        assert [(one.key, one.in_scope, len(one.related["schedule"])) for one in read] == [
+        patience.joined(reading)
+        assert [(one.key, one.in_scope, len(one.related["schedule"] or ())) for one in read] == [
             ("1", True, 2),
             ("2", True, 2),
-        ]  # type: ignore[attr-defined]
+        ]
 
 
 def test_a_view_with_a_stamp_is_watched_by_it(postgres_database: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from kiva_relay import cli
-from kiva_relay.cli import frame
+from kiva_relay.cli import figure, frame
 from kiva_relay.config import loader
 from kiva_relay.config.settings import Settings
 from kiva_relay.errors import UsageError
@@ -131,7 +131,7 @@ def test_a_traceback_needs_no_place_to_be_written(
     ],
 )
 def test_lengths_of_time_are_words(span: timedelta, words: str) -> None:
-    assert frame.length(span) == words
+    assert figure.length(span) == words
 
 
 @pytest.mark.parametrize(
@@ -143,11 +143,11 @@ def test_lengths_of_time_are_words(span: timedelta, words: str) -> None:
     ],
 )
 def test_moments_are_in_the_zone_of_the_mis(when: datetime, words: str, settings: Settings) -> None:
-    assert frame.moment(when, settings, at=NOW) == words
+    assert figure.moment(when, settings, at=NOW) == words
 
 
 def test_deadlines_carry_the_name_of_the_day() -> None:
-    assert frame.day(date(2027, 1, 1)) == "Fri 1 Jan 2027"
+    assert figure.day(date(2027, 1, 1)) == "Fri 1 Jan 2027"
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_deadlines_carry_the_name_of_the_day() -> None:
     [(Decimal("61204550.000000"), "61 204 550 XOF"), ("250000", "250 000 XOF"), (Decimal("12.50"), "12.5 XOF")],
 )
 def test_amounts_are_grouped(number: Decimal | str, words: str) -> None:
-    assert frame.amount(number, "XOF") == words
+    assert figure.amount(number, "XOF") == words
 
 
 @pytest.mark.parametrize("written", ["loan-draft", "loan_drafts", "Loan Draft", "loan_draft"])

@@ -263,7 +263,7 @@ def _internal_note(ledger: list[dict[str, Any]]) -> None:
 def test_a_spoiled_ledger_is_found_out(
     case: Case, spoil: Callable[[list[dict[str, Any]]], None], kind: judge.Kind, resource: str
 ) -> None:
-    ledger = copy.deepcopy(list(case.ledger))
+    ledger = [dict(one) for one in copy.deepcopy(list(case.ledger))]
     spoil(ledger)
     verdict = judge.judge(dataclasses.replace(case, ledger=ledger))
     assert not verdict.good
@@ -303,7 +303,7 @@ def test_an_adoption_that_kiva_does_not_bear_out_is_found_out(case: Case) -> Non
 
 
 def test_a_doubt_although_the_answer_arrived_is_found_out(case: Case) -> None:
-    ledger = [one | {"answer": "answered"} for one in case.ledger]
+    ledger = [dict(one) | {"answer": "answered"} for one in case.ledger]
     assert judge.judge(dataclasses.replace(case, ledger=ledger)).count("different", "journal") == 1
 
 

@@ -23,7 +23,7 @@ from kiva_relay.delivery import outcome
 from kiva_relay.mapping import document
 from kiva_relay.mapping.example import FILE
 from kiva_relay.mapping.function import FUNCTIONS
-from kiva_relay.outbox import hold, state, table
+from kiva_relay.outbox import reason, state, table
 from kiva_relay.resource import refusal
 from kiva_relay.source import dialect
 from testbed.rig import configuration, yaml_text
@@ -71,11 +71,11 @@ NAMES: dict[str, list[str]] = {
     "docs/operate.md": [
         *(f"kiva-relay {name}" for name in cli.COMMANDS),
         *state.State,
-        *hold.REASONS,
+        *reason.REASONS,
         *refusal.SENTENCES,
-        *words._REASONS,
+        *words.REASONS,
     ],
-    "docs/delivery.md": [*state.State, *state.EVIDENCE, *outcome.Outcome, *hold.REASONS],
+    "docs/delivery.md": [*state.State, *state.EVIDENCE, *outcome.Outcome, *reason.REASONS],
     "docs/architecture.md": list(table.metadata.tables),
 }
 
@@ -147,7 +147,7 @@ YAML_BLOCKS = [
 @pytest.mark.parametrize(("page", "block"), YAML_BLOCKS)
 def test_every_yaml_block_loads(page: str, block: str, tmp_path: Path) -> None:
     read: dict[str, Any] = YAML(typ="safe", pure=True).load(block)
-    if "resource" in read:
+    if read.keys() & {"resource", "extends"}:
         file = tmp_path / "mapping.yaml"
         file.write_text(block, encoding="utf-8")
         mapping, mistakes = document.read(file, folders=[READY_MADE, tmp_path], parameters={"kiva_fund": 2})

@@ -82,7 +82,7 @@ def test_null_stays_null(source: str) -> None:
 
 
 def test_null_passes_through_every_function() -> None:
-    arguments = {
+    arguments: dict[str, list[Any]] = {
         "choose": [{"F": "female"}, "unknown"],
         "lookup": ["activities"],
         "translate": ["activities.csv"],
@@ -165,7 +165,7 @@ def test_no_text_breaks_the_parser(source: str) -> None:
     digits=st.integers(min_value=0, max_value=3),
 )
 def test_shares_add_up_to_the_whole(total: Decimal, members: int, digits: int) -> None:
-    rows = [{}] * members
+    rows: list[dict[str, object]] = [{}] * members
     parts = [function.share(Run(), total, position, rows, digits) for position in range(1, members + 1)]
     assert sum(parts) == function.money(Run(), total, digits)
     assert max(parts[1:], default=parts[0]) - min(parts) <= Decimal(1).scaleb(-digits) * members

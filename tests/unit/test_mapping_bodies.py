@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from kiva_relay.mapping import document, example, tree
+from kiva_relay.config import yaml_tree
+from kiva_relay.mapping import document, example
 from kiva_relay.resource import body as bodies
 
 FOLDERS = sorted((Path(__file__).parents[1] / "bodies").glob("format_*"))
@@ -21,7 +22,7 @@ def made(folder: Path) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for mapping in document.load([folder], parameters={"kiva_donor": 2}):
         examples = example.tree_of(mapping.examples)
-        shared = {name.text: tree.plain(value) for name, value in examples.entries if name.text != "examples"}
+        shared = {name.text: yaml_tree.plain(value) for name, value in examples.entries if name.text != "examples"}
         mine = found[mapping.name] = {"fingerprint": mapping.fingerprint}
         listed = examples.get("examples")
         for each in listed.items if listed else ():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -8,7 +9,7 @@ from kiva_relay.errors import ConfigurationError, Mistake
 from testbed.rig.mapping_file import DRAFT, changed, load
 
 
-def mistakes(folder: Path, text: str, **parameters: object) -> list[Mistake]:
+def mistakes(folder: Path, text: str, **parameters: Any) -> list[Mistake]:
     with pytest.raises(ConfigurationError) as wrong:
         load(folder, text, **parameters)
     return wrong.value.mistakes

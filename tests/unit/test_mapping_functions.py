@@ -134,7 +134,7 @@ def test_a_photo_is_read_from_allowed_folders_only(tmp_path: Path) -> None:
     assert function.call("image", run, str(inside / "1.jpg")).startswith("sha256:")
     assert function.call("image", run, "1.jpg").startswith("sha256:")
     assert function.call("image", Run(), "1.jpg", str(outside)).startswith("sha256:")
-    wrong = [
+    wrong: list[tuple[Run, object, tuple[str, ...]]] = [
         (run, str(outside / "1.jpg"), ()),
         (run, "../secret/1.jpg", ()),
         (run, "way-out.jpg", ()),
@@ -146,9 +146,9 @@ def test_a_photo_is_read_from_allowed_folders_only(tmp_path: Path) -> None:
         (run, "x" * 5000, ()),
         (run, b"GIF89a", ()),
     ]
-    for each, path, folder in wrong:
+    for each, path, folders in wrong:
         with pytest.raises(Refused) as refused:
-            function.call("image", each, path, *folder)
+            function.call("image", each, path, *folders)
         assert refused.value.refusal.code == "photo_unreadable"
 
 

@@ -163,8 +163,9 @@ def test_a_story_with_the_borrowers_own_number_is_refused(tmp_path: Path) -> Non
     text = changed("fields:\n", "fields:\n  description: story\n")
     row = {"story": "Appelez Fatou au 77 123 45 67."}
     client = {"account_no": "9", "firstname": "Fatou", "lastname": "Diop", "mobile_no": "+221 77 123 45 67"}
-    client |= {"gender_cv_id": 1}
-    assert codes(mapped(tmp_path, text, content(row, client=client))) == [("contact_in_text", "description")]
+    assert codes(mapped(tmp_path, text, content(row, client=client | {"gender_cv_id": 1}))) == [
+        ("contact_in_text", "description")
+    ]
     assert [each.code for each in mapped(tmp_path, text, content(row)).warnings if each.field == "description"] == [
         "phone_in_text"
     ]

@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from kiva_relay import errors
-from kiva_relay.config import shipped
+from kiva_relay.config import shipped, yaml_reader
+from kiva_relay.config.mistake_report import MistakeReport
 from kiva_relay.errors import ConfigurationError
-from kiva_relay.mapping import document, engine, expression, lookup, trap
+from kiva_relay.mapping import document, engine, expression, function, lookup
 from kiva_relay.mapping.expression import Wrong
 from kiva_relay.mapping.function import Refused, Run
-from kiva_relay.mapping.tree import MistakeReport
 from testbed.rig import mapping_file
 
 ESCAPES = [
@@ -106,7 +106,7 @@ def test_known_escapes_and_bombs(source: str) -> None:
 def test_the_environment_knows_nothing_of_jinjas_own() -> None:
     assert dict(engine.ENVIRONMENT.globals) == {}
     assert dict(engine.ENVIRONMENT.tests) == {}
-    assert set(engine.ENVIRONMENT.filters) == set(expression.FUNCTIONS)
+    assert set(engine.ENVIRONMENT.filters) == set(function.FUNCTIONS)
 
 
 def test_a_text_doubled_again_and_again_is_bounded() -> None:
@@ -138,7 +138,7 @@ WORDS = st.sampled_from(
         "row",
         "root",
     ]
-    + [f"| {name}" for name in expression.FUNCTIONS]
+    + [f"| {name}" for name in function.FUNCTIONS]
     + ["__class__", "is", "for", "{{", "}}", "{%", "#", "\\", "\n", "é", "\0"]
 )
 
@@ -208,7 +208,7 @@ def test_any_file_is_read_or_its_mistakes_are_told(tmp_path: Path, data: st.Data
     for mistake in mistakes:
         assert mistake.line <= len(lines) + 1
         assert mistake.message
-    assert len(list(errors.told(mistakes))) >= len(mistakes)
+    assert len(list(errors.listed(mistakes))) >= len(mistakes)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -217,5 +217,5 @@ def test_any_bytes_are_a_file_or_a_mistake(tmp_path: Path, data: bytes) -> None:
     file = tmp_path / "x.yaml"
     file.write_bytes(data)
     report = MistakeReport(file)
-    assert trap.read(file, report) is not None or report.mistakes
+    assert yaml_reader.read(file, report) is not None or report.mistakes
     document.read(file, folders=[tmp_path], parameters={})

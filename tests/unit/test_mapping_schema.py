@@ -8,7 +8,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from kiva_relay.mapping import document, function, schema
-from kiva_relay.mapping.field_reader import LONG_FORM, STEPS
+from kiva_relay.mapping.plan import LONG_FORM, STEPS
 from kiva_relay.resource.kind import RESOURCES
 from testbed.rig import json_schema
 
@@ -23,7 +23,7 @@ TEXTS = {
     **{
         f"docs, block {number}": block
         for number, block in enumerate(re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL))
-        if block.startswith(("resource:", "#"))
+        if block.startswith(("resource:", "extends:", "#"))
     },
 }
 SCHEMA = schema.render()
@@ -37,7 +37,7 @@ def test_the_schema_knows_what_the_loader_knows() -> None:
     assert tuple(SCHEMA["properties"]) == document.KEYS
     long_form = SCHEMA["definitions"]["field"]["anyOf"][1]["properties"]
     assert tuple(long_form) == LONG_FORM
-    drafts = SCHEMA["allOf"][0]
+    drafts = SCHEMA["else"]["allOf"][0]
     assert drafts["if"]["properties"]["resource"] == {"const": "loan_draft"}
     assert list(drafts["then"]["properties"]["fields"]["properties"]) == [
         field.name for field in RESOURCES["loan_draft"].fields
@@ -64,6 +64,35 @@ def test_an_editor_underlines_what_the_loader_refuses() -> None:
     ):
         assert stood in text
         assert any(said in each for each in underlined(text.replace(stood, written, 1))), written
+
+
+DIFFERS = """\
+extends: fineract/loan_draft.individual
+when: null
+source: {where: fund_id = 3}
+relations: {photo: null, client: {changed_at: null}}
+fields:
+  entreps: [{last_name: null, gender: {choose: {Weiblich: female, Female: null}, else: null}}]
+  image_encoded: null
+  schedule: {do: {interest: interest_amount}}
+"""
+
+
+def test_what_extends_may_miss_what_is_required_and_take_out_what_is_there() -> None:
+    assert underlined(DIFFERS) == []
+    for stood, written, said in (
+        ("extends: fineract/loan_draft.individual\n", "", "resource is missing"),
+        ("extends: fineract/loan_draft.individual", "extends: null", "extends: None is no string"),
+        ("where:", "wher:", "wher is not known"),
+        ("image_encoded", "image_encode", "image_encode is not known"),
+        ("changed_at: null", "changd_at: null", "changd_at is not known"),
+    ):
+        assert any(said in each for each in underlined(DIFFERS.replace(stood, written))), written
+
+
+def test_without_extends_nothing_is_taken_out() -> None:
+    text = TEXTS["fineract/loan_draft.individual.yaml"].replace("identity: account_no", "identity: null")
+    assert underlined(text) == [".identity: None is no string"]
 
 
 def test_a_number_and_true_are_expressions_too() -> None:

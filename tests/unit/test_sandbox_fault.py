@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from kiva_relay.sandbox import fault
+from testbed.kiva import fault
 
 
 def fires(one: fault.Fault, calls: int) -> list[int]:

@@ -9,40 +9,42 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from functools import partial
-
-import orjson
-from sqlalchemy.engine import Connection
 
 from kiva_relay import errors, log
-from kiva_relay.capture import fit, follow, owed, page, revision
-from kiva_relay.capture.scan import Also, Scanner
+from kiva_relay.capture import continuity, expected, fit, follow, page, revision
+from kiva_relay.capture.context import Origin
+from kiva_relay.capture.page import KeyPage, WatermarkMove
+from kiva_relay.capture.scan import Scanner
 from kiva_relay.clock import Clock
 from kiva_relay.config import settings as config
 from kiva_relay.mapping import lookup
 from kiva_relay.mapping.document import Document
-from kiva_relay.outbox import binding, hold, watermark
+from kiva_relay.outbox import turn, watermark
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.watermark import Watermark
 from kiva_relay.resource import window
-from kiva_relay.resource.kind import RESOURCES
 from kiva_relay.source.mis import Mis
 from kiva_relay.source.position import Cycle
 from kiva_relay.source.reader import Content
 
 _PAGES_A_CYCLE = 5
-_VANISHED = 2
-"""So many rows gone from a table's end look like a backup; one is somebody's correction."""
-
-_TIMELINE = "timeline of the MIS"
 
 _log = log.get("capture")
 
 
 class Capture:
-    """Reads one MIS through the mappings in force. Used by one thread; `at` names the step boundaries."""
+    """Reads one MIS through the mappings in force. Used by one thread; `at` is called with each step boundary's name.
+
+    What the last cycle found:
+
+    Attributes:
+        modes: by stream, the capture mode by which its changes are found (`source.position.CaptureMode`).
+        horizon_age: for how long the oldest transaction of the MIS has kept W where it is.
+        pinned_by: whose transaction that is; "" when nobody knows.
+        waits: the stream brought something that no snapshot sees yet; `follow` should be called again soon.
+    """
 
     def __init__(
         self,
@@ -55,20 +57,20 @@ class Capture:
         stop: threading.Event,
         at: Callable[[str], None] = lambda _name: None,
         following: follow.StreamFollower | None = None,
+        aliases: Mapping[str, str] | None = None,
     ) -> None:
-        self._following = following
-        self._cannot_move: frozenset[str] = frozenset()
         self._outbox, self._settings, self._clock, self._mis = outbox, settings, clock, mis
         self._documents = {document.name: document for document in documents}
-        self._stop = stop
-        self._aliases = lookup.loan_ids(settings.mapping_folders)
+        self._stop, self._following = stop, following
+        self._aliases = lookup.loan_ids(settings.mapping_folders) if aliases is None else dict(aliases)
         self._revised: set[str] = set()
-        self._bound = False
-        self._look_at_keys: set[str] = set()
-        self._timeline = ""
-        self._fit = fit.Fit(documents, mis, clock=clock)
+        self._is_bound = False
         self._busy_at_start = 0.0
+        self._fit = fit.Fit(documents, mis, clock=clock)
         self._scanning = Scanner(outbox, mis, clock=clock)
+        self._continuity = continuity.Continuity(
+            outbox=outbox, settings=settings, clock=clock, mis=mis, documents=documents
+        )
         self._pages = page.PageCapture(
             outbox=outbox,
             settings=settings,
@@ -83,6 +85,30 @@ class Capture:
         self.pinned_by = ""
         self.waits = False
 
+    # ---------------------------------------------------------------- what the service asks
+
+    @property
+    def stopped(self) -> dict[str, str]:
+        """Mappings that are not read because they do not fit the MIS as it is, by name; and why."""
+        return dict(self._fit.stopped)
+
+    def report(self) -> window.RepaymentReport:
+        """The repayment report of this moment."""
+        return window.report(self._settings, self._clock.now())
+
+    def scanning(self) -> bool:
+        """Is a backfill or a sweep under way, so that the next cycle should follow at once?"""
+        return any(
+            mark.scan for name, mark in self._marks().items() if name in self.modes and name not in self._fit.stopped
+        )
+
+    def sweep(self) -> None:
+        """Begin a sweep of every stream that has no scan under way."""
+        with self._outbox.begin() as tx:
+            for name, mark in watermark.watermarks(tx).items():
+                if mark.scan is None and name in self._documents:
+                    watermark.start_scan(tx, name, "sweep", now=self._clock.now())
+
     def cycle(self) -> int:
         """Look once at everything that may have changed; how many keys were new or different.
 
@@ -92,42 +118,52 @@ class Capture:
         """
         self._bind()
         report = self.report()
-        self._turn(report)
-        with self._outbox.read() as tx:
-            marks = watermark.watermarks(tx)
+        with self._outbox.begin() as tx:
+            expected.turn(tx, report, aliases=self._aliases, now=self._clock.now())
+        marks = self._marks()
         self._busy_at_start = self._mis.busy_seconds
         streams = [document.stream for document in self._fit.those_that_fit()]
         try:
             followed = self._following.look(streams, marks) if self._following else {}
             cycle = self._mis.changes(streams, {name: mark.w for name, mark in marks.items()}, followed=followed)
         except errors.WentBack:
-            self._bound = False
             self._bind(went_back=True)
             return 0
         for name, error in cycle.failed.items():
             self._fit.stop(name, error)
-        if self._rows_vanished({name for name in cycle.next if name in self._look_at_keys or cycle.keys.get(name)}):
+        # Before what changed is written, so that no number is given twice unseen.
+        if self._rows_vanished(
+            [one for one in cycle.next if cycle.keys.get(one) or not self._continuity.was_compared(one)]
+        ):
             return 0
-        self.modes, self.horizon_age, self.pinned_by = (
-            dict(cycle.mode),
-            cycle.horizon_age,
-            cycle.pinned_by,
-        )
+        self.modes, self.horizon_age, self.pinned_by = dict(cycle.mode), cycle.horizon_age, cycle.pinned_by
+        pinned: Collection[str] = ()
         if self._following:
-            cycle, self._cannot_move = self._following.bar(cycle, followed)
-        self._notice_timeline(cycle.timeline)
+            cycle, pinned = self._following.bar(cycle, followed)
+        self._continuity.notice_timeline(cycle.timeline)
         self._scanning.count_missed(cycle)
-        captured = self._poll(marks, cycle, report)
+        captured = self._poll(marks, cycle, report, pinned=pinned)
         self._mis.processed(cycle, but=self._fit.stopped)
-        captured += self._settled()
-        for name in [name for name in cycle.next if name not in self._fit.stopped]:
-            with self._apart(name):
-                captured += self._look_again(self._documents[name], report)
-                captured += self._scan(self._documents[name], report)
-        return captured
+        captured += self.follow()
+        if self._following:
+            self._following.settle()
+        return captured + self._beyond_the_poll(cycle, report)
+
+    def _in_turn(self, cycle: Cycle) -> list[str]:
+        """The streams of a cycle that can be read, the one that was looked at longest ago first."""
+        with self._outbox.read() as tx:
+            return turn.order(tx, [name for name in cycle.next if name not in self._fit.stopped])
+
+    def _takes_its_turn(self, name: str) -> None:
+        """A stream has something to read; after a restart in the middle of it the next one comes first."""
+        with self._outbox.read() as tx:
+            was_last = turn.is_last(tx, name)
+        if not was_last:
+            with self._outbox.begin() as tx:
+                turn.take(tx, name)
 
     def follow(self) -> int:
-        """Put down what the MIS's stream brought; how many keys were new or different.
+        """Capture what the MIS's stream brought; how many keys were new or different.
 
         What no snapshot sees yet stays where it is, and `waits` says so.
 
@@ -154,27 +190,42 @@ class Capture:
             with self._apart(name):
                 read: list[Content] | None = routed.contents[name]
                 for each in page.of(documents[name], [*keys], "poll"):
-                    captured += self._pages.put_down(each, report, read=read)
+                    captured += self._pages.capture(each, report, read=read).changed
                     read = None
         self._following.taken(routed, missed=self._fit.stopped)
         self._following.spent(self._mis.busy_seconds - busy)
         return captured
 
-    def _settled(self) -> int:
-        """What came while the cycle went on; and how far it came is written down."""
-        captured = self.follow()
-        if self._following:
-            self._following.settle()
-        return captured
+    # ---------------------------------------------------------------- is it the same MIS, and the same mappings
 
-    @property
-    def stopped(self) -> dict[str, str]:
-        """Mappings that stand still because they do not fit the MIS as it is, and why."""
-        return dict(self._fit.stopped)
+    def _bind(self, *, went_back: bool = False) -> None:
+        """Once a process, and when the MIS turns out to be older: is this the MIS that the outbox belongs to?"""
+        if self._is_bound and not went_back:
+            return
+        self._is_bound = False
+        identity = self._mis.identity()
+        with self._outbox.begin() as tx:
+            self._continuity.bind(tx, identity)
+            for document in self._documents.values():
+                if revision.notice(tx, document, now=self._clock.now()):
+                    self._revised.add(document.name)
+            continuity.notice_aliases(tx, self._aliases)
+            self._continuity.notice_older(tx, surely=went_back)
+        self._is_bound = True
+
+    def _rows_vanished(self, streams: Collection[str]) -> bool:
+        """Does a table lack rows at its end that were read? Then its stream has begun again."""
+        for document in self._continuity.comparable(streams):
+            highest = None
+            with self._apart(document.name):
+                highest = self._mis.highest(document.stream)
+            if self._continuity.rows_are_lost(document, highest):
+                return True
+        return False
 
     @contextlib.contextmanager
     def _apart(self, name: str) -> Iterator[None]:
-        """What fails in here is the matter of one stream: it stands still, the others go on."""
+        """What fails in here concerns one stream: it is not read for a while, the others go on."""
         try:
             yield
         except (errors.Unreachable, errors.WentBack, errors.OutboxRefused, errors.Stolen):
@@ -183,141 +234,57 @@ class Capture:
             self._fit.stop(name, error)
         except (ValueError, TypeError, LookupError, ArithmeticError) as error:
             # A row that nobody thought of costs its mapping, not the relay.
-            _log.exception("A page could not be put down; nothing of it was", stream=name)
+            _log.exception("A page could not be captured; nothing of it was written", stream=name)
             self._fit.stop(
                 name, errors.RelayError(f"a row that is not understood ({type(error).__name__}, see the log)")
             )
 
-    def scanning(self) -> bool:
-        """Is a backfill or a sweep under way, so that the next cycle should follow at once?"""
+    def _marks(self) -> dict[str, Watermark]:
         with self._outbox.read() as tx:
-            marks = watermark.watermarks(tx)
-            return any(mark.scan for name, mark in marks.items() if name in self.modes and name not in self.stopped)
+            return watermark.watermarks(tx)
 
-    def sweep(self) -> None:
-        """Begin a sweep of every stream that has no scan under way."""
+    # ---------------------------------------------------------------- what a cycle reads
+
+    def _poll(
+        self, marks: Mapping[str, Watermark], cycle: Cycle, report: window.RepaymentReport, *, pinned: Collection[str]
+    ) -> int:
+        """Everything that changed, stream by stream; the last page of each moves its W, but for `pinned` streams."""
+        moves = {
+            name: WatermarkMove(marks[name], w, cycle.mode[name])
+            for name, w in cycle.next.items()
+            if name not in pinned
+        }
+        changed = [name for name in cycle.next if cycle.keys.get(name)]
         with self._outbox.begin() as tx:
-            for name, mark in watermark.watermarks(tx).items():
-                if mark.scan is None and name in self._documents:
-                    watermark.start_scan(tx, name, "sweep", now=self._clock.now())
-
-    def report(self) -> window.RepaymentReport:
-        """The repayment report of this moment."""
-        return window.report(self._settings, self._clock.now())
-
-    def _bind(self, *, went_back: bool = False) -> None:
-        """Once a process: is this the MIS that the outbox belongs to? And make new streams known."""
-        if self._bound:
-            return
-        identity = self._mis.identity()
-        with self._outbox.begin() as tx:
-            binding.bind_mis(tx, identity, self._settings)
-            if binding.get(tx, "first_start") is None:
-                binding.put(tx, "first_start", self._clock.now().isoformat())
-            known = watermark.watermarks(tx)
-            for name in self._documents:
-                if name not in known:
-                    watermark.begin(tx, name)
-            for document in self._documents.values():
-                if revision.notice(tx, document, now=self._clock.now()):
-                    self._revised.add(document.name)
-            self._notice_aliases(tx)
-            for name, mark in known.items():
-                if name in self._documents and mark.w is not None and (went_back or self._mis.went_back(mark.w)):
-                    self._begin_again(tx, name)
-        self._bound = True
-        self._look_at_keys = set(self._documents)
-
-    def _rows_vanished(self, names: Collection[str]) -> bool:
-        """Is a table shorter than what was read of it? A backup that was put back into the same database looks so.
-
-        Looked at when something changed, before that is put down: so no number is given twice unseen.
-        """
-        with self._outbox.read() as tx:
-            marks = watermark.watermarks(tx)
-        for name in [name for name in self._documents if name in names]:
-            document, mark = self._documents[name], marks[name]
-            if document.resource == "journal" or mark.scan is not None or mark.w is None:
-                continue
-            self._look_at_keys.discard(name)
-            highest = None
-            with self._apart(name):
-                highest = self._mis.highest(document.stream)
-            if highest is None:
-                continue
-            with self._outbox.read() as tx:
-                above = watermark.keys_above(tx, name, highest)
-            if len(above) >= _VANISHED:
-                with self._outbox.begin() as tx:
-                    self._begin_again(tx, name, highest=highest, was=max(map(int, above)))
-                return True
-        return False
-
-    def _begin_again(self, tx: Connection, stream: str, **more: int) -> None:
-        """The MIS is older than what was read of it: read all of it anew, and let nothing go before a person looked."""
-        now = self._clock.now()
-        watermark.begin_again(tx, stream, now=now)
-        if hold.put(tx, hold.ALL, "mis_went_back", now=now, params={"stream": stream, **more}):
-            _log.error("The MIS looks older than it was; it is read anew, and nothing is sent", stream=stream)
-
-    def _notice_timeline(self, timeline: str) -> None:
-        """A standby that took over may lack what was read, and give its transaction ids again: all is compared."""
-        if not timeline or timeline == self._timeline:
-            return
-        with self._outbox.begin() as tx:
-            before = binding.get(tx, _TIMELINE)
-            binding.put(tx, _TIMELINE, timeline)
-            another = before not in (None, timeline)
-            for name in self._documents if another else ():
-                watermark.scan_anew(tx, name, now=self._clock.now())
-        self._timeline = timeline
-        if another:
-            _log.warning("The MIS is on another timeline: a standby took over, or a backup; the whole book is compared")
-
-    def _notice_aliases(self, tx: Connection) -> None:
-        """Loans whose ids at Kiva were written down anew are looked at again."""
-        stored = orjson.loads(binding.get(tx, "loan ids") or "{}")
-        if stored != self._aliases:
-            binding.put(tx, "loan ids", orjson.dumps(self._aliases).decode())
-            changed = {pair[1] for pair in stored.items() ^ self._aliases.items()}
-            for resource in RESOURCES:
-                watermark.read_identities_again(tx, resource, changed)
-
-    def _turn(self, report: window.RepaymentReport) -> None:
-        """What follows from the calendar and from Kiva's lists, not from rows."""
-        with self._outbox.begin() as tx:
-            owed.turn(tx, report, now=self._clock.now(), aliases=self._aliases)
-
-    def _poll(self, marks: Mapping[str, Watermark], cycle: Cycle, report: window.RepaymentReport) -> int:
-        """Everything that changed, stream by stream; the last page of each moves its W with its entries."""
+            for name, move in moves.items():
+                if name not in changed:
+                    watermark.advance(tx, move.mark, move.w, mode=move.mode, now=self._clock.now())
         captured = 0
-        quiet = [name for name in cycle.next if not cycle.keys.get(name)]
-        with self._outbox.begin() as tx:
-            for name in quiet:
-                self._advance(tx, (), marks[name], cycle)
-        for name in cycle.next:
-            if name in quiet or name in self._fit.stopped:
-                continue
+        for name in [name for name in self._in_turn(cycle) if name in changed]:
             with self._apart(name):
+                self._takes_its_turn(name)
                 *before, last = page.of(self._documents[name], cycle.keys[name], "poll")
-                captured += sum(self._pages.put_down(each, report) for each in before)
-                captured += self._pages.put_down(
-                    last, report, also=partial(self._advance, mark=marks[name], cycle=cycle)
-                )
+                captured += self._capture(before, report)
+                captured += self._pages.capture(last, report, then=moves.get(name)).changed
         return captured
 
-    def _advance(self, tx: Connection, _changed: Sequence[str], mark: Watermark, cycle: Cycle) -> None:
-        if mark.stream in self._cannot_move:
-            return
-        mode, w = cycle.mode[mark.stream], cycle.next[mark.stream]
-        watermark.advance(tx, mark, w, mode=mode, now=self._clock.now())
+    def _beyond_the_poll(self, cycle: Cycle, report: window.RepaymentReport) -> int:
+        """Stream by stream: keys to look at again, and some pages of the backfill or sweep."""
+        captured = 0
+        for name in self._in_turn(cycle):
+            with self._apart(name):
+                captured += self._look_again(self._documents[name], report)
+                captured += self._scan(self._documents[name], report)
+        return captured
 
     def _look_again(self, document: Document, report: window.RepaymentReport) -> int:
-        """Keys whose answer may differ although no row of theirs changed."""
+        """Keys whose answer may differ although none of their rows changed."""
         with self._outbox.read() as tx:
             keys = watermark.to_read_again(tx, document.name, limit=page.SIZE * _PAGES_A_CYCLE)
-        origin = "report" if document.resource == "repayment" else "poll"
-        captured = sum(self._pages.put_down(each, report) for each in page.of(document, keys, origin))
+        if keys:
+            self._takes_its_turn(document.name)
+        origin: Origin = "report" if document.resource == "repayment" else "poll"
+        captured = self._capture(page.of(document, keys, origin), report)
         if document.name in self._revised:
             with self._outbox.begin() as tx:
                 if revision.finish(tx, document, now=self._clock.now()):
@@ -325,21 +292,23 @@ class Capture:
         return captured
 
     def _scan(self, document: Document, report: window.RepaymentReport) -> int:
-        """Some pages of the backfill or sweep: first every key in scope, then those that were believed in scope."""
+        """Some pages of the backfill or sweep that is under way; what the stream brings goes between them."""
         captured = 0
         for _ in range(_PAGES_A_CYCLE):
-            with self._outbox.read() as tx:
-                mark = watermark.watermarks(tx)[document.name]
+            mark = self._marks()[document.name]
             if mark.scan is None or self._stop.is_set():
                 break
-
-            def read(keys: Sequence[str], origin: str, also: Also) -> int:
-                return self._pages.put_down(page.KeyPage(document, tuple(keys), origin), report, also=also)
-
-            captured += self._scanning.page(document, mark, limit=page.SIZE, read=read) + self.follow()
+            self._takes_its_turn(document.name)
+            step = self._scanning.next(document, mark, limit=page.SIZE)
+            result = self._pages.capture(KeyPage(document, step.keys, step.origin), report, then=step)
+            self._scanning.found(step, result.surprises)
+            captured += result.changed + self.follow()
             if self._mis.busy_seconds - self._busy_at_start > self._share:
                 break
         return captured
+
+    def _capture(self, pages: Iterable[KeyPage], report: window.RepaymentReport) -> int:
+        return sum(self._pages.capture(each, report).changed for each in pages)
 
     @property
     def _share(self) -> float:

@@ -1,7 +1,7 @@
-"""Which mappings fit the MIS as it is now: one that does not stands still, alone, until it fits again.
+"""Which mappings fit the MIS as it is now: one that does not is not read until it fits again. The others go on.
 
 Upgrades of a MIS drop columns and change types. A row that is mapped meanwhile would be refused, or be sent with a
-value that means something else; a stream that stands still misses nothing, for its watermark stands still too.
+value that means something else. A stream that is not read misses nothing, for its watermark does not move.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from kiva_relay.source.mis import Mis
 from kiva_relay.source.stream import ROOT
 
 LOOK_AGAIN = 300.0
-"""Seconds for which a mapping that fits is believed to."""
+"""Seconds after which a mapping that fits is compared again."""
 
 TRY_AGAIN = 30.0
-"""Seconds after which one that does not fit is tried again."""
+"""Seconds after which a mapping that does not fit is tried again."""
 
 _LIKE = {"integer": "number", "datetime": "date", "boolean": "number"}
 
@@ -32,7 +32,7 @@ class DoesNotFit(errors.RelayError):
 
 
 class Fit:
-    """The mappings in force, and those of them that stand still: `stopped`, by name, with the reason."""
+    """The mappings in force. `stopped` are those that are not read, by name, with the reason for a person."""
 
     def __init__(self, documents: Iterable[Document], mis: Mis, *, clock: Clock) -> None:
         self._documents = {document.name: document for document in documents}
@@ -43,7 +43,7 @@ class Fit:
         self.stopped: dict[str, str] = {}
 
     def those_that_fit(self) -> list[Document]:
-        """The mappings to read in this cycle; those that were not looked at for long are looked at now.
+        """The mappings to read in this cycle; those whose time has come are compared with the MIS first.
 
         Raises:
             Unreachable: the MIS is away.
@@ -56,19 +56,19 @@ class Fit:
         return [document for name, document in self._documents.items() if name not in self.stopped]
 
     def stop(self, name: str, error: errors.RelayError) -> None:
-        """Let one stand still for a while: something failed that concerns no other."""
+        """Do not read a mapping for `TRY_AGAIN` seconds: something failed that concerns no other."""
         if name not in self.stopped:
             cause = "see kiva-relay status" if isinstance(error, failure.Quoting) else str(error)
-            _log.error("A mapping does not fit the MIS; it stands still, the others go on", mapping=name, cause=cause)
+            _log.error("A mapping does not fit the MIS and is not read; the others go on", mapping=name, cause=cause)
         self.stopped[name] = str(error)
         self._next_look[name] = self._clock.monotonic() + TRY_AGAIN
         meter.replace(meter.stream_stopped, {(one,): 1.0 for one in self.stopped})
 
     def confirm(self, document: Document) -> None:
-        """After a page was read, before it is mapped: are its columns those that were looked at?
+        """Between reading a page and mapping it: do the columns that were read still fit?
 
         Raises:
-            DoesNotFit: they are not, and the mapping does not fit what they are now.
+            DoesNotFit: they have changed, and the mapping does not fit them.
         """
         shape = self._mis.shape(document.stream)
         if shape == self._shapes.get(document.name):

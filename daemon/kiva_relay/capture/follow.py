@@ -1,9 +1,9 @@
 """The MIS's stream of changes beside its polling: when it may be relied on, and what follows from each of its ends.
 
 Keys come by the stream within milliseconds, W stays what it is for polling: everything committed below it has been
-read. So polling can take over at any moment. A table is not polled while the stream tells its changes; then W moves
+read. So polling can take over at any moment. A table is not polled while the stream brings its changes; then W moves
 to a snapshot's place once everything that was written until after this snapshot has come by the stream and is in the
-outbox. Deletes are no matter of W; where the stream may have missed some, the whole book is compared.
+outbox. W says nothing about deletes; where the stream may have missed some, the whole book is compared.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 
-import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kiva_relay import errors, log, meter
 from kiva_relay.capture.pace import Pace
 from kiva_relay.clock import Clock
-from kiva_relay.outbox import binding, watermark
+from kiva_relay.outbox import meta, watermark
 from kiva_relay.outbox.database import Outbox
+from kiva_relay.outbox.heartbeat import StreamHealth
 from kiva_relay.outbox.watermark import Watermark
 from kiva_relay.source import position, slot
 from kiva_relay.source.mis import Mis
@@ -31,31 +31,16 @@ from kiva_relay.source.route import Routed
 from kiva_relay.source.stream import Stream
 from kiva_relay.source.watch import Followed
 
-MUCH_KEPT = 1 << 30
-"""Bytes that the MIS keeps for the slot from which on a person should know."""
-
 SPAN = 600.0
 """Seconds over which reading by the stream keeps to `mis.max_load`: within them it may run ahead, so as not to wait."""
 
 _CONFIRM_EVERY = 1.0
-_NAME = "replication"
 
 _log = log.get("follow")
 
 
 class NoStream(errors.UsageError):
     """`mis.watch` is replication, and the MIS has no stream for us."""
-
-
-@dataclass(frozen=True)
-class StreamHealth:
-    """How it is with the stream: followed now, or why not; what the MIS keeps for it. `made`: somebody wants it."""
-
-    live: bool = False
-    made: bool = False
-    why: str = ""
-    kept: int | None = None
-    wal_status: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,7 +85,7 @@ class StreamFollower:
         self._required = required
         self._tail: Tail | None = None
         self._ours = _Ours()
-        self._anew: set[str] = set()
+        self._to_compare: set[str] = set()
         self._confirmed_at = -_CONFIRM_EVERY
         self._pace = Pace(share, saved_for=SPAN, clock=clock)
         self.standing = StreamHealth()
@@ -132,7 +117,7 @@ class StreamFollower:
         if lacks:
             self._without(lacks, found, marks)
             return {}
-        self._required = False  # from now on a lost one is a matter of falling back, not of the configuration
+        self._required = False  # from now on we fall back when it is lost; it is no mistake of the configuration
         wanted = slot.wanted(found, streams)
         if self._tail is None:
             self._tail = Tail(self._url, password=self._password, name=self._name, news=self._news)
@@ -183,7 +168,7 @@ class StreamFollower:
         return self._pace.wait()
 
     def spent(self, seconds: float) -> None:
-        """Reading what the stream brought kept the MIS busy for so long."""
+        """Reading what the stream brought kept the MIS busy for this long."""
         self._pace.spent(seconds)
 
     def take(self, streams: Sequence[Stream], *, cutoff: date, most: int) -> Routed | None:
@@ -201,30 +186,30 @@ class StreamFollower:
         return self._mis.follow(streams, pending, oids=self._ours.oids, cutoff=cutoff, most=most)
 
     def taken(self, routed: Routed, *, missed: Collection[str]) -> None:
-        """What was seen is in the outbox, but for the streams in `missed`, which are polled and compared anew."""
+        """What was seen is in the outbox, but for the streams in `missed`, which are polled and compared again."""
         if self._tail is None or not routed.done:
             return
         for name in missed:
             if self._ours.since.pop(name, None) is not None:
                 self._ours.barrier = None
-        self._anew |= routed.anew | set(missed)
+        self._to_compare |= routed.all_changed | set(missed)
         self._tail.done(routed.done)
         if self._clock.monotonic() - self._confirmed_at >= _CONFIRM_EVERY:
             self.settle()
 
     def settle(self) -> None:
-        """Write down how far the stream came, then confirm it to the server: never the other way round."""
+        """Store how far the stream has come, then confirm it to the server: never the other way round."""
         self._confirmed_at = self._clock.monotonic()
         place = 0 if self._tail is None else self._tail.reached(self._ours.session)
         if self._tail is None or not place:
             return
         with self._outbox.read() as tx:
             stored = self._stored(tx)
-        if self._anew or stored is None or place > stored:
+        if self._to_compare or stored is None or place > stored:
             with self._outbox.begin() as tx:
-                self._scan_anew(tx, self._anew)
+                self._compare_all(tx, self._to_compare)
                 self._store(tx, max(place, stored or 0))
-            self._anew = set()
+            self._to_compare = set()
         self._tail.confirm(place)
 
     # ---------------------------------------------------------------- its beginnings and ends
@@ -236,7 +221,7 @@ class StreamFollower:
         if stored is not None and session.began <= stored:
             return
         with self._outbox.begin() as tx:
-            self._scan_anew(tx, marks)
+            self._compare_all(tx, marks)
             self._store(tx, session.began)
         if stored is not None:
             _log.warning("The slot begins behind what was read; the whole book is compared", slot=self._name)
@@ -253,8 +238,8 @@ class StreamFollower:
             stored = self._stored(tx)
         if stored is not None:
             with self._outbox.begin() as tx:
-                self._scan_anew(tx, marks)
-                binding.remove(tx, _NAME)
+                self._compare_all(tx, marks)
+                meta.SLOT_POSITION.remove(tx)
         self._stands(found, live=False, why=lacks, had_one=stored is not None)
 
     def _stands(self, found: slot.SlotFacts | None, *, live: bool, why: str = "", had_one: bool = False) -> None:
@@ -265,24 +250,23 @@ class StreamFollower:
         self.standing = StreamHealth(
             live, made, why or ("" if live else error or "it is being connected"), kept, status
         )
-        if why and made and before.why != why:
+        if why and made and (before.why, before.made) != (why, True):
             _log.error("The stream of the MIS cannot be followed; it is polled, nothing is lost", cause=why)
         if status == "unreserved" and before.wal_status != "unreserved":
             _log.error("The MIS is about to drop what its slot keeps for us", slot=self._name, bytes=kept)
         meter.replication_live.set(float(live))
         meter.replication_kept_bytes.set(kept or 0)
 
-    def _scan_anew(self, tx: Connection, names: Collection[str]) -> None:
+    def _compare_all(self, tx: Connection, names: Collection[str]) -> None:
         known = watermark.watermarks(tx)
         for name in names:
             if name in known:
-                watermark.scan_anew(tx, name, now=self._clock.now())
+                watermark.scan_again(tx, name, now=self._clock.now())
 
     def _stored(self, tx: Connection) -> int | None:
         """How far this slot was read, durably."""
-        text = binding.get(tx, _NAME)
-        told = {} if text is None else orjson.loads(text)
-        return int(told["place"]) if told.get("slot") == self._name else None
+        stored = meta.SLOT_POSITION.get(tx)
+        return stored.place if stored is not None and stored.slot == self._name else None
 
     def _store(self, tx: Connection, place: int) -> None:
-        binding.put(tx, _NAME, orjson.dumps({"slot": self._name, "place": str(place)}).decode())
+        meta.SLOT_POSITION.put(tx, meta.SlotPosition(self._name, place))

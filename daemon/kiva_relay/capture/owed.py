@@ -2,6 +2,9 @@
 
 A draft or journal older than `since` is baselined: captured, nothing owed. A position is owed only for a loan from
 which Kiva expects a report, while the report is open, and in Kiva's own spelling of the ids.
+
+Nothing here asks a database. What is known of a key comes in as values (`Captured`, `Mapped`, `KeyFacts`), and what
+the page has to write goes out as one (`KeyDecision`).
 """
 
 from __future__ import annotations
@@ -11,237 +14,252 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Literal
+from typing import Any
 from zoneinfo import ZoneInfo
 
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
-
-from kiva_relay import log, meter
-from kiva_relay.config import settings as config
-from kiva_relay.mapping import lookup, mapper
-from kiva_relay.mapping.document import Document
-from kiva_relay.outbox import binding, divergence, hold, mirror, query, store, table, watermark
+from kiva_relay.capture import another_row
+from kiva_relay.capture.another_row import RowReplaced
+from kiva_relay.capture.context import CaptureContext
+from kiva_relay.mapping.mapper import Mapped
+from kiva_relay.outbox import mirror
 from kiva_relay.outbox.entry import Entry, Owed
-from kiva_relay.outbox.state import State
+from kiva_relay.outbox.mirror import MirroredLoan
 from kiva_relay.outbox.watermark import Captured
 from kiva_relay.resource import body as json_body
-from kiva_relay.resource import loan_draft, refusal, window
+from kiva_relay.resource import loan_draft, refusal
 from kiva_relay.resource.kind import RESOURCES, CheckFacts
 from kiva_relay.source.reader import Content
 
 NOT_AT_KIVA = "loan_not_at_kiva"
-CLOSED = "window_closed"
 NOT_EXPECTED = "not_expected"
-_BRAKE_SPAN = timedelta(hours=1)
-
-_log = log.get("capture")
+LEFT_SCOPE = "left_scope"
+GONE = "gone_from_mis"
 
 
 @dataclass(frozen=True)
-class CaptureContext:
-    """What one page is decided with. `scan_number` is set while a backfill or sweep looks.
+class MappedKey:
+    """A key in scope that was mapped.
 
-    `aliases` are ids that were typed by hand at Kiva, and the MIS's own for the same loan.
+    `seen` is what was known of it; `mapped` what the mapping makes of it now; `digest` the fingerprint of everything
+    that the mapper was given.
     """
 
-    document: Document
-    settings: config.Settings
-    origin: str
-    now: datetime
-    today: date
-    report: window.RepaymentReport
-    scan_number: int | None
-    lists: lookup.Lists
-    first_start: datetime
-    aliases: Mapping[str, str] = field(default_factory=dict)
-
-    def ids(self, loan_id: str) -> list[str]:
-        """A loan's id, and those that somebody typed for it at Kiva (`lookup/loan_ids.csv`)."""
-        # What Kiva has under this very id may be another loan of the MIS.
-        own = [loan_id] if self.aliases.get(loan_id, loan_id) == loan_id else []
-        return own + [at_kiva for at_kiva, in_the_mis in self.aliases.items() if in_the_mis == loan_id]
+    key: str
+    seen: Captured | None
+    mapped: Mapped
+    digest: str
 
     @property
-    def context(self) -> mapper.Context:
-        """What the mapper is told beside the rows."""
-        return context(self.settings, lists=self.lists, today=self.today, cutoff=self.report.cutoff)
+    def identity(self) -> str:
+        """Its identity, or a stand-in for what the mapping could give none."""
+        return self.mapped.identity or f"({self.key})"
 
 
-def context(
-    settings: config.Settings,
-    *,
-    lists: lookup.Lists,
-    today: date,
-    cutoff: date,
-    photos: Literal["sha256", "bytes"] = "bytes",
-) -> mapper.Context:
-    """What a configuration tells the mapper beside the rows; with `sha256` a photo is its fingerprint."""
-    return mapper.Context(
-        lists=lists,
-        today=today,
-        cutoff=cutoff,
-        timezone=settings.mis.timezone,
-        facts=CheckFacts(today=today, columns=settings.kiva.columns, basis=settings.repayments.basis),
-        photos=photos,
-        photo_folders=settings.mis.photos,
+@dataclass(frozen=True)
+class KeyFacts:
+    """What the outbox and Kiva's list say about a key that was mapped.
+
+    Attributes:
+        sent: the version of its identity that is at Kiva or may be; None also where nobody has to know.
+        other_key: another key in scope that has the same identity.
+        at_kiva: loans that Kiva lists under `ids_to_look_up`, by Kiva's spelling of the id.
+        adopted: of a draft, how we know that Kiva has it without our sending it; None when we do not.
+        previous: the position that Kiva took last.
+    """
+
+    sent: Entry | None = None
+    other_key: str | None = None
+    at_kiva: Mapping[str, MirroredLoan] = field(default_factory=dict)
+    adopted: Mapping[str, Any] | None = None
+    previous: Decimal | None = None
+
+
+@dataclass(frozen=True)
+class Withdrawal:
+    """What was not sent of an identity is no longer owed; a draft or journal that was sent becomes a divergence."""
+
+    identity: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class KeyDecision:
+    """Everything that has to be written for one key.
+
+    Attributes:
+        captured: what is known of the key from now on.
+        new: nothing was known of it.
+        changed: its content is not what was known; false when it was only met, or mapped again.
+        owed: what to enqueue; None when nothing is owed.
+        withdrawals: what is no longer owed.
+        became_another: its old number belongs to another row now, and a person was not asked yet.
+        replaced: the divergence by which the coordinator learns of that.
+    """
+
+    captured: Captured
+    new: bool = False
+    changed: bool = True
+    owed: Owed | None = None
+    withdrawals: tuple[Withdrawal, ...] = ()
+    became_another: bool = False
+    replaced: RowReplaced | None = None
+
+
+# ---------------------------------------------------------------- is there anything to decide
+
+
+def left(look: CaptureContext, content: Content, seen: Captured | None) -> KeyDecision | None:
+    """A key that is out of scope or gone: what is written for it; None when it was not known in scope."""
+    if seen is None or not seen.in_scope:
+        return None
+    reason = GONE if content.root is None else LEFT_SCOPE
+    return KeyDecision(
+        captured=dataclasses.replace(seen, in_scope=False, again=False, captured_at=look.now),
+        withdrawals=() if seen.identity is None else (Withdrawal(seen.identity, reason),),
     )
 
 
-def turn(
-    tx: Connection, now_open: window.RepaymentReport, *, now: datetime, aliases: Mapping[str, str] | None = None
-) -> None:
-    """What follows from the calendar and Kiva's list, not from rows: positions to compute, a window that closed."""
-    if not now_open.is_open:
-        withdraw_positions(tx, reason=CLOSED, now=now)
-    expected = {(aliases or {}).get(loan_id, loan_id) for loan_id in mirror.expected(tx)}
-    if binding.get(tx, "report") != now_open.stamp:
-        binding.put(tx, "report", now_open.stamp)
-        owed = expected
-    else:
-        owed = expected - _reported(tx, now_open.period)
-    if now_open.is_open:
-        watermark.read_identities_again(tx, "repayment", owed)
+def is_in_scope(content: Content) -> bool:
+    """Is the row there, and does the mapping's `where` hold for it?"""
+    return content.root is not None and content.in_scope
 
 
-def withdraw_positions(tx: Connection, *, reason: str, now: datetime) -> None:
-    """Positions that were not sent are no longer owed: Kiva would book them in the next period."""
-    columns = table.entry.c
-    where = (columns.resource == "repayment", columns.state.in_([State.READY.value, State.WAITING.value]))
-    for identity in set(tx.execute(sa.select(columns.identity).where(*where)).scalars()):
-        store.left_scope(tx, "repayment", identity, reason=reason, now=now)
+def is_unchanged(seen: Captured | None, digest: str) -> bool:
+    """Is a key in scope just as it was captured, and nobody asked to look at it again?"""
+    return seen is not None and seen.in_scope and seen.hash == digest and not seen.again
 
 
-def leave(tx: Connection, look: CaptureContext, seen: Captured, *, gone: bool) -> None:
-    """A key left the scope, or is gone from the MIS."""
-    if seen.identity is not None:
-        reason = "gone_from_mis" if gone else "left_scope"
-        store.left_scope(tx, seen.resource, seen.identity, reason=reason, now=look.now)
-    watermark.keep(
-        tx,
-        Captured(
-            **{name: getattr(seen, name) for name in Captured.__dataclass_fields__}
-            | {"in_scope": False, "again": False, "captured_at": look.now}
-        ),
-    )
+def must_be_mapped(look: CaptureContext, seen: Captured | None, digest: str) -> bool:
+    """Is there something to decide for a key in scope?
+
+    What was refused may be good now, for lists and clocks change too: each scan maps it again. A backfill may reach
+    further back than the one before.
+    """
+    if seen is None or not is_unchanged(seen, digest):
+        return True
+    return (look.scan_number is not None and seen.refused) or (look.origin == "backfill" and seen.baselined)
 
 
-def enqueue(
-    tx: Connection, look: CaptureContext, content: Content, seen: Captured | None, *, digest: str, scan_number: int
-) -> None:
-    """Map one key that is in scope, put down what is owed for it, and remember that it was captured."""
-    document = look.document
-    mapped = mapper.apply(document, content, context=look.context)
-    created_at = None if mapped.created_at is None else str(mapped.created_at)
-    identity = mapped.identity
-    another = _became_another(tx, seen, mapped)
-    # Of its old row something may be at Kiva: what is known stays, so that a person decides, whenever it is read.
-    kept = seen if another and seen is not None and _may_be_at_kiva(tx, seen, mapped) else None
+def met(look: CaptureContext, seen: Captured) -> KeyDecision | None:
+    """A key that need not be mapped: a scan remembers that it met it."""
+    if look.scan_number is None or seen.scan_number == look.scan_number:
+        return None
+    return KeyDecision(captured=dataclasses.replace(seen, scan_number=look.scan_number), changed=False)
+
+
+# ---------------------------------------------------------------- which facts are needed
+
+
+def ids_to_look_up(look: CaptureContext, row: MappedKey, facts: KeyFacts) -> list[str]:
+    """The ids under which Kiva may list the loan of a key. Of the facts, `sent` and `other_key` are known by now."""
+    resource, mapped = look.document.resource, row.mapped
+    if resource == "repayment":
+        return look.ids(row.identity)
+    loan_ids = [mapped.loan_id]
+    if resource == "loan_draft" and mapped.body is not None and not _is_used_twice(row, facts):
+        loan_ids += loan_draft.loan_ids(mapped.body)
+    return [each for loan_id in dict.fromkeys(loan_ids) for each in look.ids(loan_id)]
+
+
+# ---------------------------------------------------------------- the decision
+
+
+def decide(look: CaptureContext, row: MappedKey, facts: KeyFacts) -> KeyDecision:
+    """What is owed for a key in scope that was mapped, and what is known of it from now on."""
+    seen, mapped = row.seen, row.mapped
+    another = another_row.became_another(seen, mapped, facts.sent)
+    former = another_row.former(seen, mapped, facts.sent)
     baselined = seen is not None and seen.baselined
     if seen is None or another or (baselined and look.origin == "backfill"):
         baselined = _is_older(look, mapped.created_at)
-    refused = False
-    if another and (kept is None or not kept.refused):
-        # Said once; what is refused is mapped again at every sweep.
-        params = {"stream": document.name, "key": content.key}
-        hold.put(tx, f"{hold.STREAM}{document.name}", "mis_went_back", now=look.now, params=params)
-    if seen is not None and seen.identity is not None and identity is not None and seen.identity != identity:
-        store.left_scope(tx, document.resource, seen.identity, reason="left_scope", now=look.now)
+    withdrawals: tuple[Withdrawal, ...] = ()
+    if seen is not None and None not in (seen.identity, mapped.identity) and seen.identity != mapped.identity:
+        withdrawals = (Withdrawal(str(seen.identity), LEFT_SCOPE),)
+    owed: Owed | None = None
     if not baselined:
-        refused = _owe(tx, look, content, mapped, kept)
-    watermark.keep(
-        tx,
-        Captured(
-            stream=document.name,
-            key=content.key,
-            resource=document.resource,
-            identity=identity,
-            hash=digest,
-            in_scope=True,
-            baselined=baselined if kept is None else kept.baselined,
-            refused=refused or kept is not None,
-            again=False,
-            created_at=created_at if kept is None else kept.created_at,
-            scan_number=scan_number,
-            captured_at=look.now,
-        ),
+        owed = _owed(look, row, facts)
+        if owed is None:
+            withdrawals = (*withdrawals, Withdrawal(row.identity, NOT_EXPECTED))
+    captured = Captured(
+        stream=look.document.name,
+        key=row.key,
+        resource=look.document.resource,
+        identity=mapped.identity,
+        hash=row.digest,
+        in_scope=True,
+        baselined=baselined,
+        refused=_is_refused(owed),
+        again=False,
+        created_at=None if mapped.created_at is None else str(mapped.created_at),
+        scan_number=_scan_number(look, seen),
+        captured_at=look.now,
+    )
+    if former is not None:
+        # Something of it may be at Kiva: what is known of it stays, so that a person decides, whenever it is read.
+        captured = dataclasses.replace(captured, baselined=former.baselined, created_at=former.created_at, refused=True)
+    return KeyDecision(
+        captured=captured,
         new=seen is None,
+        changed=not is_unchanged(seen, row.digest),
+        owed=owed,
+        withdrawals=withdrawals,
+        # Asked once; what is refused is mapped again at every sweep.
+        became_another=another and (former is None or not former.refused),
+        replaced=None if baselined else another_row.replaced(former, mapped, facts.sent),
     )
 
 
-def _owe(
-    tx: Connection, look: CaptureContext, content: Content, mapped: mapper.Mapped, other_row: Captured | None
-) -> bool:
-    """Put down what is owed for a mapped key; true when it was refused. `other_row` had this number before."""
-    owed = _owed(look, content, mapped)
-    owed = _id_used_twice(tx, look, owed, mapped, other_row)
-    if owed.resource == "repayment":
-        ours = _position(tx, look, owed, mapped)
-        if ours is None:
-            return False
-        owed = ours
-    elif owed.resource == "loan_draft":
-        owed = _adopted(tx, look, owed)
-    elif owed.resource == "journal":
-        owed = _after_its_loan(tx, look, owed)
-    entry = store.owe(tx, owed, now=look.now)
-    if entry is not None:
-        _brake(tx, look, entry)
-        for reason in owed.refusals:
-            meter.mapping_refusals.labels(mapping=look.document.name, code=reason.code).inc()
-    return owed.adopted is None and (bool(owed.refusals) or owed.waits is not None)
+def _scan_number(look: CaptureContext, seen: Captured | None) -> int:
+    """The last scan that met a key."""
+    if look.scan_number is not None:
+        return look.scan_number
+    return 0 if seen is None else seen.scan_number
 
 
-def _adopted(tx: Connection, look: CaptureContext, owed: Owed) -> Owed:
-    """What Kiva has already, under any of its ids, is taken as delivered, also where it could not be mapped.
-
-    So is what a person typed into PA2, and said so before the MIS owed it.
-    """
-    ids = [each for loan_id in mirror.candidates(owed) for each in look.ids(loan_id)]
-    loan = next(iter(mirror.by_loan_id(tx, ids).values()), None)
-    if loan is not None:
-        return _with(owed, adopted={"kiva_id": loan.kiva_id, "status": loan.status})
-    typed = query.by_hand(tx, ids)
-    return owed if typed is None else _with(owed, adopted={"note": (typed.receipt or {}).get("note", "")})
+def _is_refused(owed: Owed | None) -> bool:
+    """Is a key mapped again at every scan, for what stands in its way may be gone?"""
+    return owed is not None and owed.adopted is None and (bool(owed.refusals) or owed.waits is not None)
 
 
-def _after_its_loan(tx: Connection, look: CaptureContext, owed: Owed) -> Owed:
-    """A journal waits until Kiva has its loan, and goes under the id that Kiva knows."""
-    if owed.refusals or owed.waits is not None:
-        return owed
-    at_kiva = mirror.by_loan_id(tx, look.ids(owed.loan_id))
-    if not at_kiva or owed.body is None:
-        return _with(owed, waits=NOT_AT_KIVA)
-    if owed.loan_id in at_kiva:
-        return owed
-    loan = next(iter(at_kiva.values()))
-    body = json_body.decode(owed.body.encode()) | {"internal_loan_id": loan.loan_id}
-    encoded = json_body.encode(body).decode()
-    return _with(owed, loan_id=loan.loan_id, body=encoded, body_sha256=json_body.sha256(body))
+def _owed(look: CaptureContext, row: MappedKey, facts: KeyFacts) -> Owed | None:
+    owed = _as_mapped(look, row)
+    if _is_used_twice(row, facts):
+        given = {"identity": owed.identity, "other": facts.other_key or row.key}
+        reason = refusal.Refusal("id_used_twice", "", given)
+        owed = dataclasses.replace(owed, body=None, body_sha256=None, refusals=(reason,), waits=None)
+    match owed.resource:
+        case "repayment":
+            return _position(look, owed, row.mapped, facts)
+        case "loan_draft":
+            # What Kiva has already is taken as delivered, also where it could not be mapped.
+            return dataclasses.replace(owed, adopted=facts.adopted)
+        case _:
+            return _after_its_loan(owed, facts)
 
 
-def _owed(look: CaptureContext, content: Content, mapped: mapper.Mapped) -> Owed:
-    body = mapped.body
+def _as_mapped(look: CaptureContext, row: MappedKey) -> Owed:
+    mapped, body = row.mapped, row.mapped.body
+    resource = look.document.resource
     # A row that the backfill finds was not typed in just now.
-    quiet = RESOURCES[look.document.resource].create_once and look.origin != "backfill"
+    rests = RESOURCES[resource].create_once and look.origin != "backfill"
     amount, currency = _money(body)
     return Owed(
-        resource=look.document.resource,
-        identity=mapped.identity or f"({content.key})",
+        resource=resource,
+        identity=row.identity,
         stream=look.document.name,
-        key=content.key,
+        key=row.key,
         loan_id=mapped.loan_id,
         client_id=mapped.client_id,
         amount=amount,
         currency=currency,
         fingerprint=look.document.fingerprint,
         origin=look.origin,
-        due_at=look.now + (look.settings.delivery.hold_for if quiet else timedelta(0)),
+        due_at=look.now + (look.settings.delivery.hold_for if rests else timedelta(0)),
         body=None if body is None else json_body.encode(body).decode(),
         body_sha256=None if body is None else json_body.sha256(body),
         refusals=mapped.refusals,
         waits=mapped.waiting,
-        publish_by=loan_draft.publish_by(body) if body is not None and look.document.resource == "loan_draft" else None,
+        publish_by=loan_draft.publish_by(body) if body is not None and resource == "loan_draft" else None,
     )
 
 
@@ -255,91 +273,57 @@ def _money(body: json_body.Body | None) -> tuple[str | None, str | None]:
     return (f"{Decimal(body['amount']):f}" if "amount" in body else None), None
 
 
-def _position(tx: Connection, look: CaptureContext, owed: Owed, mapped: mapper.Mapped) -> Owed | None:
+# ---------------------------------------------------------------- positions and journals
+
+
+def _position(look: CaptureContext, owed: Owed, mapped: Mapped, facts: KeyFacts) -> Owed | None:
     """A position as it is owed: in Kiva's spelling, for this period; None when no report is expected of the loan."""
-    at_kiva = mirror.by_loan_id(tx, look.ids(owed.identity))
     # Where Kiva has the loan under the MIS's own id too, that one is meant, unless only the other is being paid back.
     expected = min(
-        at_kiva.values(),
+        facts.at_kiva.values(),
         key=lambda one: (one.status not in mirror.EXPECTED, one.loan_id != owed.identity),
         default=None,
     )
     if expected is None or expected.status not in mirror.EXPECTED or not look.report.is_open:
-        store.left_scope(tx, "repayment", owed.identity, reason=NOT_EXPECTED, now=look.now)
         return None
-    owed = _with(owed, loan_id=expected.loan_id, period=look.report.period)
+    owed = dataclasses.replace(owed, loan_id=expected.loan_id, period=look.report.period)
     if mapped.body is None or owed.body is None:
         return owed
     body = mapped.body | {"loan_id": expected.loan_id}
     if "client_id" in body and expected.client_id:
         body["client_id"] = expected.client_id
-    facts = CheckFacts(
+    checked = CheckFacts(
         today=look.today,
         columns=look.settings.kiva.columns,
         basis=look.settings.repayments.basis,
         principal=mapped.bounds.get("principal"),
-        previous=_previous(tx, owed.identity),
+        previous=facts.previous,
     )
-    reasons = RESOURCES["repayment"].check(body, facts)
+    reasons = RESOURCES["repayment"].check(body, checked)
     hard = tuple(reason for reason in reasons if reason.code not in refusal.PERSON_DECIDES)
     if hard:
-        return _with(owed, body=None, body_sha256=None, refusals=hard, waits=None)
-    waits = reasons[0].code if reasons else owed.waits
-    return _with(
+        return dataclasses.replace(owed, body=None, body_sha256=None, refusals=hard, waits=None)
+    return dataclasses.replace(
         owed,
         body=json_body.encode(body).decode(),
         body_sha256=json_body.sha256(body),
         refusals=(),
-        waits=waits,
+        waits=reasons[0].code if reasons else owed.waits,
     )
 
 
-def _previous(tx: Connection, identity: str) -> Decimal | None:
-    """The position that Kiva took last."""
-    delivered = (entry for entry in query.versions(tx, "repayment", identity) if entry.state is State.DELIVERED)
-    last = next(delivered, None)
-    return Decimal(last.amount) if last is not None and last.amount is not None else None
-
-
-def _id_used_twice(
-    tx: Connection, look: CaptureContext, owed: Owed, mapped: mapper.Mapped, other_row: Captured | None
-) -> Owed:
-    """The same identity from another row, or a number that was another row's before: never a send."""
-    if mapped.identity is None:
+def _after_its_loan(owed: Owed, facts: KeyFacts) -> Owed:
+    """A journal waits until Kiva has its loan, and goes under the id that Kiva knows."""
+    if owed.refusals or owed.waits is not None:
         return owed
-    other = watermark.same_identity(tx, owed.resource, mapped.identity, other_than=owed.key)
-    if other is None and other_row is None:
+    if not facts.at_kiva or owed.body is None:
+        return dataclasses.replace(owed, waits=NOT_AT_KIVA)
+    if owed.loan_id in facts.at_kiva:
         return owed
-    sent = query.was_sent(tx, owed.resource, mapped.identity)
-    if other_row is not None and sent is not None and RESOURCES[owed.resource].create_once:
-        was, now_is = (
-            f"created {moment or 'at an unknown time'}" for moment in (other_row.created_at, mapped.created_at)
-        )
-        divergence.another(tx, sent, was, now_is, now=look.now)
-    twice = refusal.Refusal("id_used_twice", "", {"identity": mapped.identity, "other": other or owed.key})
-    return _with(owed, body=None, body_sha256=None, refusals=(twice,), waits=None)
-
-
-def _became_another(tx: Connection, seen: Captured | None, mapped: mapper.Mapped) -> bool:
-    """A row that has another creation moment, or without one another borrower, is another row under the old number."""
-    if seen is None or mapped.identity is None:
-        return False
-    if seen.created_at is not None and mapped.created_at is not None:
-        if seen.created_at != str(mapped.created_at):
-            return True
-        if isinstance(mapped.created_at, datetime):
-            return False
-    sent = query.was_sent(tx, seen.resource, mapped.identity)
-    if sent is None or sent.key != seen.key or "group_name" in (mapped.body or {}):
-        return False
-    return bool(sent.client_id and mapped.client_id) and sent.client_id != mapped.client_id
-
-
-def _may_be_at_kiva(tx: Connection, seen: Captured, mapped: mapper.Mapped) -> bool:
-    """Can Kiva have something of the row that had this number before? Of a position the mirror says only the number."""
-    if not RESOURCES[seen.resource].create_once or seen.baselined or mapped.identity is None:
-        return True
-    return query.was_sent(tx, seen.resource, mapped.identity) is not None
+    loan = next(iter(facts.at_kiva.values()))
+    body = json_body.decode(owed.body.encode()) | {"internal_loan_id": loan.loan_id}
+    encoded = json_body.encode(body).decode()
+    return dataclasses.replace(owed, loan_id=loan.loan_id, body=encoded, body_sha256=json_body.sha256(body))
 
 
 def _is_older(look: CaptureContext, created_at: datetime | date | None) -> bool:
@@ -360,34 +344,8 @@ def _is_older(look: CaptureContext, created_at: datetime | date | None) -> bool:
     return created_at < look.first_start.astimezone(zone).date()
 
 
-def _brake(tx: Connection, look: CaptureContext, entry: Entry) -> None:
-    """More newly owed in an hour than a person would expect: hold the resource. Not while a book is read in."""
-    if not RESOURCES[entry.resource].create_once or look.origin == "backfill" or entry.version > 1:
-        return
-    columns = table.entry.c
-    where = (
-        columns.resource == entry.resource,
-        columns.origin != "backfill",
-        columns.version == 1,
-        columns.created_at > look.now - _BRAKE_SPAN,
-    )
-    newly = tx.execute(sa.select(sa.func.count()).select_from(table.entry).where(*where)).scalar_one()
-    if newly > look.settings.delivery.brake:
-        params = {"number": newly, "within": "1 hour", "brake": look.settings.delivery.brake}
-        if hold.put(tx, entry.resource, "brake", now=look.now, params=params):
-            _log.warning("More became owed than delivery.brake allows; held", resource=entry.resource, number=newly)
-
-
-def _reported(tx: Connection, period: str) -> set[str]:
-    """Identities that have a position of this period that stands, in whatever state."""
-    columns = table.entry.c
-    where = (
-        columns.resource == "repayment",
-        columns.period == period,
-        columns.state.not_in([State.SUPERSEDED.value, State.WITHDRAWN.value]),
-    )
-    return set(tx.execute(sa.select(columns.identity).where(*where)).scalars())
-
-
-def _with(owed: Owed, **changes: object) -> Owed:
-    return dataclasses.replace(owed, **changes)  # type: ignore[arg-type]  # the field's types are Owed's own
+def _is_used_twice(row: MappedKey, facts: KeyFacts) -> bool:
+    """The same identity from another row, or a number that was another row's before: never a send."""
+    if row.mapped.identity is None:
+        return False
+    return facts.other_key is not None or another_row.former(row.seen, row.mapped, facts.sent) is not None

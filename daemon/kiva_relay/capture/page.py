@@ -1,11 +1,10 @@
-"""A page of keys: read in one snapshot, decided key by key, and put down in one transaction.
+"""A page of keys: read in one snapshot, decided key by key, written in one transaction.
 
 What is new is decided by content: a hash over everything the mapper was given.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,15 +16,17 @@ import orjson
 from sqlalchemy.engine import Connection
 
 from kiva_relay import meter
-from kiva_relay.capture import fit, owed, vanished
-from kiva_relay.capture.scan import Also
+from kiva_relay.capture import enqueue, facts, fit, owed, scan, vanished
+from kiva_relay.capture.context import SCANS, CaptureContext, Origin
+from kiva_relay.capture.owed import KeyDecision, MappedKey
+from kiva_relay.capture.scan import ScanStep
 from kiva_relay.clock import Clock
 from kiva_relay.config import settings as config
 from kiva_relay.mapping import lookup, mapper
 from kiva_relay.mapping.document import Document
-from kiva_relay.outbox import binding, catalogue, watermark
+from kiva_relay.outbox import catalogue, meta, watermark
 from kiva_relay.outbox.database import Outbox
-from kiva_relay.outbox.watermark import Captured
+from kiva_relay.outbox.watermark import Captured, Watermark
 from kiva_relay.resource import window
 from kiva_relay.source.mis import Mis
 from kiva_relay.source.reader import Content
@@ -36,15 +37,39 @@ SIZE = 200
 
 @dataclass(frozen=True)
 class KeyPage:
-    """Keys of one stream to look at, and why: poll, backfill, sweep or report."""
+    """Keys of one stream to look at, at most `SIZE`, and why."""
 
     document: Document
     keys: tuple[str, ...]
-    origin: str
+    origin: Origin
+
+
+@dataclass(frozen=True)
+class WatermarkMove:
+    """How far a stream was read, once a page is written: W moves from where `mark` saw it to `w`, found by `mode`."""
+
+    mark: Watermark
+    w: str
+    mode: str
+
+
+@dataclass(frozen=True)
+class PageResult:
+    """What a page brought.
+
+    `changed` is how many keys were new or different. `surprises` are those of them that nobody had asked to look at
+    again.
+    """
+
+    changed: int
+    surprises: tuple[str, ...]
 
 
 class PageCapture:
-    """Puts pages of one MIS down in an outbox. `at` names the step boundaries; `aliases` are those of `owing.Look`."""
+    """Carries pages of one MIS into an outbox. `at` is called with the name of each step boundary.
+
+    `aliases` are ids that were typed by hand at Kiva, and the MIS's own id of the same loan.
+    """
 
     def __init__(
         self,
@@ -63,90 +88,104 @@ class PageCapture:
         self._first_start: datetime | None = None
         self._lists: tuple[dict[str, str], lookup.Lists] | None = None
 
-    def put_down(
+    def capture(
         self,
         page: KeyPage,
         report: window.RepaymentReport,
         *,
         read: list[Content] | None = None,
-        also: Also = lambda _tx, _changed: None,
-    ) -> int:
-        """Read a page in one snapshot, if it was not; put down in one transaction what is owed and `also`."""
+        then: WatermarkMove | ScanStep | None = None,
+    ) -> PageResult:
+        """Read a page in one snapshot; write in one transaction what is owed, and how far its stream was read.
+
+        Args:
+            page: the keys. Without any, only `then` is written.
+            report: the repayment report of this moment.
+            read: the content of the keys, where it was read already.
+            then: what moves with the page: W after the last page of a poll, or a scan.
+
+        Raises:
+            Unreachable: the MIS is away; nothing was written.
+            DoesNotFit: the columns of the MIS are not what the mapping was made for; nothing was written.
+            Overtaken: somebody else moved what the page moves; nothing was written.
+        """
         now = self._clock.now()
-        stream = page.document.stream
         contents = read or []
         if read is None and page.keys:
-            contents = self._mis.read(stream, page.keys, cutoff=report.cutoff)
+            contents = self._mis.read(page.document.stream, page.keys, cutoff=report.cutoff)
         if contents:
             self._fit.confirm(page.document)
         self._at("read")
         with self._outbox.begin() as tx:
-            known = watermark.captured(tx, stream.name, page.keys)
-            look = self._look(tx, page, report, now)
-            changed = [each for each in contents if self._one(tx, look, each, known.get(each.key))]
-            if page.origin != "backfill":  # old rows may never have had what is usual now
-                there = [each for each in changed if each.in_scope]
-                new, old = [x for x in there if x.key not in known], [x for x in there if x.key in known]
-                vanished.note(tx, page.document, new=new, changed=old, now=now)
-            # What was to be looked at again is no surprise.
-            also(tx, [each.key for each in changed if each.key not in known or not known[each.key].again])
+            result = self._write(tx, self._look(tx, page, report, now), page, contents)
+            match then:
+                case WatermarkMove():
+                    watermark.advance(tx, then.mark, then.w, mode=then.mode, now=now)
+                case ScanStep():
+                    scan.advance(tx, then, surprises=len(result.surprises), now=now)
         self._at("captured")
-        meter.changes_captured.labels(stream=stream.name).inc(len(changed))
-        return len(changed)
+        meter.changes_captured.labels(stream=page.document.name).inc(result.changed)
+        return result
 
-    def _look(
-        self, tx: Connection, page: KeyPage, report: window.RepaymentReport, now: datetime
-    ) -> owed.CaptureContext:
+    def _write(self, tx: Connection, look: CaptureContext, page: KeyPage, contents: Sequence[Content]) -> PageResult:
+        known = watermark.captured(tx, page.document.name, page.keys)
+        changed: list[Content] = []
+        for content in contents:
+            decision = decide(tx, look, content, known.get(content.key))
+            if decision is None:
+                continue
+            enqueue.write(tx, look, decision)
+            if decision.changed:
+                changed.append(content)
+        if page.origin != "backfill":  # old rows may never have had what is usual now
+            vanished.note(tx, page.document, changed, known=known.keys(), now=look.now)
+        return PageResult(len(changed), surprises([content.key for content in changed], known))
+
+    def _look(self, tx: Connection, page: KeyPage, report: window.RepaymentReport, now: datetime) -> CaptureContext:
         versions = catalogue.versions(tx)
         if self._lists is None or self._lists[0] != versions:
             self._lists = (versions, lookup.Lists.of(catalogue.load(tx)))
-        scans = page.origin in ("backfill", "sweep", "leaving")
         if self._first_start is None:
-            self._first_start = datetime.fromisoformat(binding.get(tx, "first_start") or now.isoformat())
-        return owed.CaptureContext(
+            self._first_start = meta.FIRST_START.get(tx) or now
+        name = page.document.name
+        return CaptureContext(
             document=page.document,
             settings=self._settings,
             origin=page.origin,
             now=now,
             today=now.astimezone(self._zone).date(),
             report=report,
-            scan_number=watermark.watermarks(tx)[page.document.name].scan_number if scans else None,
+            scan_number=watermark.watermarks(tx)[name].scan_number if page.origin in SCANS else None,
             lists=self._lists[1],
             first_start=self._first_start,
             aliases=self._aliases,
         )
 
-    def _one(self, tx: Connection, look: owed.CaptureContext, content: Content, seen: Captured | None) -> bool:
-        """One key: whether it was new or different."""
-        in_scope = content.root is not None and content.in_scope
-        if not in_scope:
-            if seen is not None and seen.in_scope:
-                owed.leave(tx, look, seen, gone=content.root is None)
-                return True
-            return False
-        digest = _digest(content, look)
-        scanned = seen.scan_number if seen is not None and look.scan_number is None else look.scan_number or 0
-        unchanged = seen is not None and seen.in_scope and seen.hash == digest and not seen.again
-        if unchanged and seen is not None and not self._to_map_again(look, seen):
-            if seen.scan_number != scanned:
-                watermark.keep(tx, dataclasses.replace(seen, scan_number=scanned))
-            return False
-        owed.enqueue(tx, look, content, seen, digest=digest, scan_number=scanned)
-        return not unchanged
 
-    @staticmethod
-    def _to_map_again(look: owed.CaptureContext, seen: Captured) -> bool:
-        """What was refused may be good now (lists and clocks change too); a backfill may reach further back."""
-        return (look.scan_number is not None and seen.refused) or (look.origin == "backfill" and seen.baselined)
+def decide(tx: Connection, look: CaptureContext, content: Content, seen: Captured | None) -> KeyDecision | None:
+    """What has to be written for one key; None when nothing has. Reads the outbox, writes nothing."""
+    if not owed.is_in_scope(content):
+        return owed.left(look, content, seen)
+    digest = _digest(content, look)
+    if seen is not None and not owed.must_be_mapped(look, seen, digest):
+        return owed.met(look, seen)
+    mapped = mapper.apply(look.document, content, context=look.context)
+    row = MappedKey(content.key, seen, mapped, digest)
+    return owed.decide(look, row, facts.read(tx, look, row))
 
 
-def of(document: Document, keys: Sequence[str], origin: str) -> Iterator[KeyPage]:
+def surprises(changed: Sequence[str], known: Mapping[str, Captured]) -> tuple[str, ...]:
+    """Those of the changed keys that no poll had shown: what was to be looked at again is none."""
+    return tuple(key for key in changed if key not in known or not known[key].again)
+
+
+def of(document: Document, keys: Sequence[str], origin: Origin) -> Iterator[KeyPage]:
     """Keys in pages, in their order."""
     for start in range(0, len(keys), SIZE):
         yield KeyPage(document, tuple(keys[start : start + SIZE]), origin)
 
 
-def _digest(content: Content, look: owed.CaptureContext) -> str:
+def _digest(content: Content, look: CaptureContext) -> str:
     """A fingerprint of everything the mapper is given. The cut-off counts only where the mapping reads it."""
     document = look.document
     cutoff = look.report.cutoff if document.stream.uses_cutoff else None

@@ -1,44 +1,46 @@
-"""Values that vanished: a column that was always filled, and is empty in what was captured last, holds its stream.
+"""Values that vanished: a column that was always filled and is empty in the rows captured last holds its stream.
 
-An upgrade of a MIS, or a form that was changed, empties a column without an error: every draft goes out without its
-story, every interest is 0. Of each mapping is kept how often each column that it reads was filled, and which of them
-were in the last rows: keys and yes or no, no value. Rows that are new are compared with new ones, and changed ones with
-changed ones, for a loan has more columns filled later in its life.
+An upgrade of a MIS, or a changed form, empties a column without an error: every draft goes out without its story,
+every interest is 0. For each mapping we keep how often each column that it reads was filled, and which columns the last
+rows had: keys, and yes or no; no value. New rows are compared with new ones, and changed ones with changed ones, for a
+loan has more columns filled later in its life.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
-import orjson
 from sqlalchemy.engine import Connection
 
 from kiva_relay import log
 from kiva_relay.mapping.document import Document
-from kiva_relay.outbox import binding, hold
+from kiva_relay.outbox import hold, meta
 from kiva_relay.source.reader import Content
 from kiva_relay.source.stream import ROOT
 
 LAST = 20
-"""Rows, each another one, that are compared with those before."""
+"""How many rows, all different ones, are compared with those before them."""
 
 ENOUGH = 50
-"""Rows before them that make a habit."""
+"""How many rows before them make a habit."""
 
 ALWAYS = 0.97
+"""The part of the earlier rows that a column has to be filled in."""
+
 MOSTLY = 0.75
+"""The part of the last rows that it has to be empty in."""
 
 _FORGETS = 400
-"""Rows after which what was counted weighs half: a habit may change slowly."""
+"""How many rows are counted before all counts are halved: a habit may change slowly."""
 
 _log = log.get("capture")
 
 
 @dataclass
 class _Habit:
-    """Of one kind of row: how many were counted, how often each column was filled, and the last ones by key."""
+    """Of one kind of row: `of` were counted, how often each column was filled, and what the last had, by key."""
 
     of: int = 0
     filled: dict[str, int] = field(default_factory=dict)
@@ -77,23 +79,32 @@ class _Habit:
 
 
 def note(
-    tx: Connection, document: Document, *, new: Sequence[Content], changed: Sequence[Content], now: datetime
+    tx: Connection, document: Document, contents: Sequence[Content], *, known: Collection[str], now: datetime
 ) -> None:
-    """Count what a page captured, and hold the stream when values vanished."""
-    if not new and not changed:
+    """Count what a page captured, and hold the stream when values vanished.
+
+    The hold's parameters: `columns`, their names; `empty`, in how many rows the emptiest is; `of`, of how many.
+
+    Args:
+        tx: the transaction of the page.
+        document: the mapping.
+        contents: of the keys that were new or different; those out of scope say nothing.
+        known: the keys of the page that were captured before.
+        now: with a zone.
+    """
+    rows = [content for content in contents if content.in_scope]
+    if not rows:
         return
-    about = f"filled {document.name}"
-    stored = orjson.loads(binding.get(tx, about) or "{}")
-    habits: dict[str, _Habit] = {}
+    stored = meta.habits(document.name).get(tx) or {}
+    habits = {kind: _Habit(**stored.get(kind, {})) for kind in ("new", "changed")}
     gone: dict[str, int] = {}
-    for kind, contents in (("new", new), ("changed", changed)):
-        habit = habits[kind] = _Habit(**stored.get(kind, {}))
-        for content in contents:
-            habit.learn(content.key, _filled(document, content))
-            found = habit.vanished()
-            habit.forget(found)
-            gone |= found
-    binding.put(tx, about, orjson.dumps(habits).decode())
+    for content in rows:
+        habit = habits["changed" if content.key in known else "new"]
+        habit.learn(content.key, _filled(document, content))
+        found = habit.vanished()
+        habit.forget(found)
+        gone |= found
+    meta.habits(document.name).put(tx, {kind: asdict(habit) for kind, habit in habits.items()})
     if gone:
         columns = ", ".join(sorted(gone))
         params = {"columns": columns, "empty": max(gone.values()), "of": LAST}

@@ -24,16 +24,17 @@ from kiva_relay.errors import RelayError, UsageError, nearest
 
 COMMANDS: Mapping[str, str] = {
     "config sample": "Print the complete configuration, each setting explained",
-    "check": "Look at everything the relay needs, change nothing",
+    "check": "Check everything the relay needs, change nothing",
     "mapping list": "The mappings, and what each reads and makes",
     "mapping check": "Check the mappings, also against the live database",
-    "mapping test": "Run the examples that stand beside the mappings",
+    "mapping show": "One mapping as a whole, with what it extends",
+    "mapping test": "Run the examples beside the mappings",
     "mapping preview": "Show what would be sent for one loan, without sending",
-    "mapping diff": "What an edited mapping would change over the present book",
-    "mapping edit": "Edit a mapping: checked and compared before it is in force",
-    "mapping new": "Begin a mapping for a table of your database",
+    "mapping diff": "What an edited mapping would change in the present book",
+    "mapping edit": "Edit a mapping: checked and compared before it comes into force",
+    "mapping new": "Start a mapping for a table of your database",
     "mapping schema": "A JSON Schema, so that any editor completes and checks mappings",
-    "rehearse": "The whole book into a stand-in for Kiva on this machine",
+    "rehearse": "Send the whole book to a stand-in for Kiva on this machine",
     "sandbox": "Run a stand-in for Kiva on this machine",
     "run": "Run the relay",
     "migrate": "Bring the outbox up to date, or make it",
@@ -45,12 +46,12 @@ COMMANDS: Mapping[str, str] = {
     "outbox settle": "Decide what only a person can decide",
     "outbox adopt": "Take drafts that were typed into PA2 by hand as delivered",
     "outbox backup": "Copy the outbox while the relay runs",
-    "outbox recover": "After a backup was put back: what is missing, what stays open",
+    "outbox recover": "After a backup was restored: what is missing, what stays open",
     "watermark show": "How far the MIS was read",
-    "watermark set": "Read the MIS anew, as after it was restored",
-    "watch setup": "Let changes come by PostgreSQL's stream: print the SQL, or run it",
+    "watermark set": "Read the MIS again from the beginning, as after it was restored",
+    "watch setup": "Get changes by PostgreSQL's stream: print the SQL, or run it",
     "watch drop": "Undo that: a slot that nobody reads fills the MIS's disk",
-    "backfill": "Read the whole book in: what would be owed, and how far it is",
+    "backfill": "Read the whole book: what would be owed, and how far it is",
     "sweep": "Compare the whole book with what is known of it, now",
     "hold": "Stop sending something",
     "release": "Send what was held",
@@ -63,8 +64,8 @@ kiva-relay {version}: sends loans, repayments and journals from your MIS to Kiva
 
   before it runs    config sample · check · mapping · rehearse · sandbox
   while it runs     status     is it working?          review    what waits for the coordinator?
-                    outbox     one thing: where is it, why?      outbox list|show
-  when told to      hold · release · reload · outbox settle|adopt · review done · run --once · migrate
+                    outbox     one thing: where is it, and why?  outbox list|show
+  when you decide   hold · release · reload · outbox settle|adopt · review done · run --once · migrate
                     backfill · sweep   the whole book, now
   for a bad day     outbox backup|recover · watermark show|set
   faster            watch setup|drop

@@ -3,51 +3,49 @@
 import contextlib
 import io
 import tempfile
-from collections import Counter
+import threading
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, TextIO, cast
 
 import sqlalchemy as sa
 import typer
-from sqlalchemy.engine import Connection
 
 from kiva_relay import log
+from kiva_relay.capture import trial
+from kiva_relay.capture.context import CaptureContext
+from kiva_relay.capture.pace import Pace
+from kiva_relay.capture.trial import Tally, TrialOutcome
 from kiva_relay.cli import comparison, frame, mappings, scans
+from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
+from kiva_relay.delivery.refresher import Refresher
 from kiva_relay.errors import UsageError, counted
-from kiva_relay.outbox import binding, mirror, scan, table
-from kiva_relay.outbox.state import State
+from kiva_relay.mapping import lookup
+from kiva_relay.outbox import catalogue, meta, mirror, table
+from kiva_relay.outbox.database import Outbox
 from kiva_relay.resource import refusal
-from kiva_relay.resource.refusal import Refusal
+from kiva_relay.service import opening
 from kiva_relay.service.relay import Relay
+from kiva_relay.source.mis import Mis
 
 _REASONS = 12
+_SAVED_FOR = 20.0
+"""Seconds of the MIS's time that may be saved up, as the daemon does."""
+
+_WORDS: Mapping[TrialOutcome, str] = {
+    TrialOutcome.OWED: "would be owed",
+    TrialOutcome.AT_KIVA: "at Kiva already, under the same loan id: adopted, not sent",
+    TrialOutcome.OLDER: "older than `since`: posted by hand, stay so",
+    TrialOutcome.KNOWN: "in the outbox already",
+    TrialOutcome.WAITING: "would wait: not complete yet, or their loan is not at Kiva",
+    TrialOutcome.NOTHING: "nothing owed: Kiva expects no report of these loans now",
+    TrialOutcome.REFUSED: "would be refused:",
+}
+_ALWAYS_SAID = (TrialOutcome.OWED, TrialOutcome.AT_KIVA, TrialOutcome.OLDER)
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be owed. Nothing is written or sent.")]
-
-
-@dataclass
-class _Tally:
-    """What a backfill would make of one mapping's rows."""
-
-    rows: int = 0
-    older: int = 0
-    known: int = 0
-    owed: int = 0
-    at_kiva: int = 0
-    waiting: int = 0
-    refused: int = 0
-    reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
-    sentences: dict[tuple[str, str], str] = field(default_factory=dict)
-    various: set[tuple[str, str]] = field(default_factory=set)
-
-    @property
-    def nothing(self) -> int:
-        """Rows of which Kiva expects nothing now."""
-        return self.rows - self.older - self.known - self.owed - self.at_kiva - self.waiting - self.refused
 
 
 def command(
@@ -82,36 +80,60 @@ def command(
 
 
 def _would(settings: Settings, names: Collection[str], *, as_json: bool) -> int:
-    """A real backfill into an outbox that is thrown away, less what the real outbox has already."""
+    """What a backfill would owe now, beside what the real outbox has already."""
     known, first_start = _known(settings)
     log.configure("text", stream=cast("TextIO", io.StringIO()))
-    with tempfile.TemporaryDirectory(prefix="kiva-relay-backfill-") as folder:
-        there = _elsewhere(settings, Path(folder))
-        reader = Relay(there, [one for one in mappings.load(there) if one.name in names])
-        reader.open()
-        try:
-            if first_start is not None:
-                with reader.outbox.begin() as tx:
-                    binding.put(tx, "first_start", first_start)
-            with comparison.progress("reading", 0) as advance:
-
-                def told() -> None:
-                    with reader.outbox.read() as tx:
-                        under_way = [one for one in (scan.of(tx, name) for name in names) if one is not None]
-                    advance(sum(one.done for one in under_way), sum(one.total for one in under_way))
-
-                reader.capture(told)
-            with reader.outbox.read() as tx:
-                tallies = {name: _tally(tx, name, known) for name in names}
-                asked = mirror.last_complete(tx) is not None
-        finally:
-            reader.close()
+    opened = opening.open_mis(settings, clock=SystemClock())
+    with contextlib.closing(opened) as mis, _kiva_list(settings) as (listed, lists):
+        documents = [one for one in mappings.load(settings) if one.name in names]
+        wrong = mappings.verified(documents, mis)
+        if wrong is not None and mappings.severe(wrong.mistakes):
+            raise wrong
+        run = trial.Trial(mis, listed=listed, known=known)
+        now = frame.now()
+        tallies = {
+            one.name: _tally(run, trial.look(one, settings, lists=lists, now=now, first_start=first_start or now), mis)
+            for one in documents
+        }
+        with listed.read() as tx:
+            asked = mirror.last_complete(tx) is not None
     if as_json:
         frame.print_json({"kiva_was_asked": asked, "mappings": {name: _json(one) for name, one in tallies.items()}})
     else:
         frame.header(settings)
         _show(tallies, asked=asked)
     return 0
+
+
+def _tally(run: trial.Trial, look: CaptureContext, mis: Mis) -> Tally:
+    """One mapping, read as gently as a daemon reads."""
+    clock, never, tally = SystemClock(), threading.Event(), Tally()
+    pace = Pace(float(look.settings.mis.max_load) / 100, saved_for=_SAVED_FOR, clock=clock)
+    busy = mis.busy_seconds
+    with comparison.progress(f"reading {look.document.name}", 0) as advance:
+        for page in run.pages(look):
+            tally.add(page)
+            advance(page.done, page.total)
+            pace.spent(mis.busy_seconds - busy)
+            busy = mis.busy_seconds
+            clock.wait(never, pace.wait())
+    return tally
+
+
+@contextlib.contextmanager
+def _kiva_list(settings: Settings) -> Iterator[tuple[Outbox, lookup.Lists]]:
+    """What Kiva lists now, in an outbox that is thrown away; and its lists of words."""
+    with tempfile.TemporaryDirectory(prefix="kiva-relay-backfill-") as folder:
+        asking = Relay(_elsewhere(settings, Path(folder)), [])
+        asking.open()
+        try:
+            with frame.working("asking Kiva what it has"):
+                Refresher(asking.context).look()
+            with asking.outbox.read() as tx:
+                lists = lookup.Lists.of(catalogue.load(tx))
+            yield asking.outbox, lists
+        finally:
+            asking.close()
 
 
 def _elsewhere(settings: Settings, folder: Path) -> Settings:
@@ -124,76 +146,41 @@ def _elsewhere(settings: Settings, folder: Path) -> Settings:
     return settings.model_copy(update={"outbox": outbox, "kiva": kiva, "delivery": delivery})
 
 
-def _known(settings: Settings) -> tuple[set[tuple[str, str]], str | None]:
+def _known(settings: Settings) -> tuple[set[tuple[str, str]], datetime | None]:
     """What the real outbox owes already or had delivered, by resource and identity; when it first started."""
     with contextlib.suppress(UsageError), frame.outbox(settings) as outbox, outbox.read() as tx:
         columns = table.entry.c
         rows = tx.execute(sa.select(columns.resource, columns.identity).distinct())
-        return {(row.resource, row.identity) for row in rows}, binding.get(tx, "first_start")
+        return {(row.resource, row.identity) for row in rows}, meta.FIRST_START.get(tx)
     return set(), None
 
 
-def _tally(tx: Connection, name: str, known: Collection[tuple[str, str]]) -> _Tally:
-    captured, entry, tally = table.captured.c, table.entry.c, _Tally()
-    of_stream = sa.select(captured.baselined, sa.func.count()).where(captured.stream == name, captured.in_scope)
-    for baselined, number in tx.execute(of_stream.group_by(captured.baselined)):
-        tally.rows += number
-        tally.older += number if baselined else 0
-    query = sa.select(entry.resource, entry.identity, entry.state, entry.refusals).where(entry.stream == name)
-    for resource, identity, state, refusals in tx.execute(query):
-        if (resource, identity) in known:
-            tally.known += 1
-        elif state == State.READY:
-            tally.owed += 1
-        elif state == State.DELIVERED:
-            tally.at_kiva += 1
-        elif state == State.WAITING:
-            tally.waiting += 1
-        elif state == State.REFUSED:
-            tally.refused += 1
-            for reason in map(Refusal.from_json, refusals or ()):
-                kind = (reason.code, reason.field)
-                tally.reasons[kind] += 1
-                if tally.sentences.setdefault(kind, said := refusal.sentence(reason)) != said:
-                    tally.various.add(kind)
-    return tally
-
-
-def _show(tallies: Mapping[str, _Tally], *, asked: bool) -> None:
+def _show(tallies: Mapping[str, Tally], *, asked: bool) -> None:
     for name, tally in tallies.items():
         frame.say(f"  {name:<26} {counted(tally.rows, 'row')} in scope")
-        for number, what in _parts(tally):
-            frame.say(f"  {'':<26} {number:>8,}  {what}")
-        for kind, number in tally.reasons.most_common(_REASONS):
-            as_one = "as: " if kind in tally.various else ""
-            frame.say(f"  {'':<26} {'':>8}    {number:,}  {as_one}{tally.sentences[kind]}")
+        for outcome, what in _WORDS.items():
+            if (number := tally.outcomes[outcome]) or outcome in _ALWAYS_SAID:
+                frame.say(f"  {'':<26} {number:>8,}  {what}")
+        for reason, loans in tally.by_number(tally.reasons)[:_REASONS]:
+            frame.say(f"  {'':<26} {'':>8}    {len(loans):,}  {refusal.sentence(tally.examples[reason])}")
     frame.say()
     if not asked:
         frame.say("  Kiva's list of loans could not be read: what it has already is counted as owed.")
     frame.say("  Nothing was written or sent.     Every reason, with all loans: kiva-relay rehearse")
 
 
-def _parts(tally: _Tally) -> Iterator[tuple[int, str]]:
-    yield tally.owed, "would be owed"
-    yield tally.at_kiva, "at Kiva already, under the same loan id: adopted, not sent"
-    yield tally.older, "older than `since`: posted by hand, stay so"
-    for number, what in (
-        (tally.known, "in the outbox already"),
-        (tally.waiting, "would wait: not complete yet, or their loan is not at Kiva"),
-        (tally.nothing, "nothing owed: Kiva expects no report of these loans now"),
-        (tally.refused, "would be refused:"),
-    ):
-        if number > 0:
-            yield number, what
-
-
-def _json(tally: _Tally) -> dict[str, object]:
+def _json(tally: Tally) -> dict[str, object]:
     reasons = [
-        {"code": code, "field": place, "number": number, "sentence": tally.sentences[code, place]}
-        for (code, place), number in tally.reasons.most_common()
+        {
+            "code": reason.code,
+            "field": tally.examples[reason].field,
+            "number": len(loans),
+            "sentence": refusal.sentence(tally.examples[reason]),
+        }
+        for reason, loans in tally.by_number(tally.reasons)
     ]
-    counts = {
-        name: getattr(tally, name)
-        for name in ("rows", "owed", "at_kiva", "older", "known", "waiting", "nothing", "refused")
+    return {
+        "rows": tally.rows,
+        **{outcome.value: tally.outcomes[outcome] for outcome in TrialOutcome},
+        "reasons": reasons,
     }
-    return {**counts, "reasons": reasons}

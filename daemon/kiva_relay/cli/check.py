@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
-from kiva_relay.cli import examination, frame, mappings, reads
-from kiva_relay.cli.finding import Finding
+from kiva_relay.cli import check_surroundings, frame, mappings
+from kiva_relay.cli.check_finding import CheckFinding
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
 from kiva_relay.errors import ConfigurationError, counted
+from kiva_relay.mapping.tables import read_by
 from kiva_relay.service import opening
 
 _ABOUT = 15
@@ -23,10 +24,10 @@ def command(
     as_json: frame.AsJson = False,
     override: frame.Override = None,
 ) -> int:
-    """Look at everything the relay needs: settings, mappings, MIS, Kiva, outbox. Change nothing.
+    """Check everything the relay needs: settings, mappings, MIS, Kiva, outbox. Change nothing.
 
-    Exit codes: 0 good (warnings are good), 1 an error that needs a person, 2 the configuration is wrong,
-    3 nothing is wrong but that a server did not answer.
+    Exit codes: 0 good, perhaps with warnings; 1 an error that needs a person; 2 the configuration is wrong;
+    3 all that is wrong is that a server did not answer.
     """
     settings = frame.load(config, override)
     if grants:
@@ -58,7 +59,7 @@ def _print_grants(settings: Settings, *, as_json: bool) -> int:
         raise ConfigurationError(mistakes)
     opened = opening.open_mis(settings, clock=SystemClock())
     try:
-        read = reads.of(found, dialect=opened.dialect.name)
+        read = read_by(found, dialect=opened.dialect.name)
         needed = opened.grants([*read.tables])
     finally:
         opened.close()
@@ -75,31 +76,31 @@ def _print_grants(settings: Settings, *, as_json: bool) -> int:
     for statement in needed.read:
         frame.say(statement)
     if see:
-        frame.say("-- To see whose transactions are open, no rows. Without it nothing is lost; with it less is read")
-        frame.say("-- twice, and `status` names who holds up the reading:")
+        frame.say("-- To see whose transactions are open, no rows. Without it nothing is lost; with it fewer rows")
+        frame.say("-- are read twice, and `status` names who holds up the reading:")
         frame.say(needed.see)
     return 0
 
 
-def _findings(settings: Settings) -> Iterator[Finding]:
-    yield from examination.configuration(settings)
+def _findings(settings: Settings) -> Iterator[CheckFinding]:
+    yield from check_surroundings.configuration(settings)
     try:
         found = mappings.load(settings)
     except ConfigurationError as error:
-        yield Finding("error", "mappings", str(error))
+        yield CheckFinding("error", "mappings", str(error))
         found = []
     else:
-        yield from examination.documents(found)
+        yield from check_surroundings.documents(found)
     with frame.working("asking the MIS"):
-        yield from examination.mis(settings, found)
+        yield from check_surroundings.mis(settings, found)
     with frame.working("asking Kiva"):
-        yield from examination.kiva(settings)
-    yield from examination.outbox(settings)
+        yield from check_surroundings.kiva(settings)
+    yield from check_surroundings.outbox(settings)
 
 
 def _what_next(settings: Settings, code: int) -> str:
     if code == 1:
-        return "Correct what is marked as error, and run it again."
+        return "Correct what is marked as error, and run this again."
     if code:
         return "It can start: a server that is away is waited for.     kiva-relay run"
     held = " The first things to be sent wait for a person." if settings.first_start_holds else ""

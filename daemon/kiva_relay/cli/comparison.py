@@ -8,13 +8,15 @@ from zoneinfo import ZoneInfo
 
 import rich.progress
 
-from kiva_relay.capture import owed
+from kiva_relay.capture import trial
+from kiva_relay.capture.context import mapper_context
+from kiva_relay.capture.trial import MappingDifference
 from kiva_relay.cli import frame, mappings
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
 from kiva_relay.errors import RelayError, UsageError, counted
-from kiva_relay.mapping import book, lookup, mapper
-from kiva_relay.mapping.book import KINDS, Change, MappingDifference
+from kiva_relay.mapping import lookup, mapper
+from kiva_relay.mapping.difference import KINDS, Change
 from kiva_relay.mapping.plan import Document
 from kiva_relay.outbox import listing
 from kiva_relay.outbox.state import State
@@ -37,17 +39,22 @@ class Compared:
     sent: int
 
 
-def context(settings: Settings, *, quiet: bool = False) -> mapper.Context:
-    """What the mapper is told beside the rows, as of now; photos as fingerprints."""
-    now = frame.now()
+def lists(settings: Settings, *, quiet: bool = False) -> lookup.Lists:
+    """Kiva's lists; none of them when they are not known, which is said unless `quiet`."""
     try:
-        lists = mappings.lists(settings)
+        return mappings.lists(settings)
     except RelayError as error:
-        lists = lookup.Lists()
         if not quiet:
             frame.notice(f"Kiva's lists are not known: {error}")
+        return lookup.Lists()
+
+
+def context(settings: Settings, *, quiet: bool = False) -> mapper.Context:
+    """What the mapper is given beside the rows, as of now; photos as fingerprints."""
+    now = frame.now()
     today = now.astimezone(ZoneInfo(settings.mis.timezone)).date()
-    return owed.context(settings, lists=lists, today=today, cutoff=window.report(settings, now).cutoff, photos="sha256")
+    cutoff, known = window.report(settings, now).cutoff, lists(settings, quiet=quiet)
+    return mapper_context(settings, lists=known, today=today, cutoff=cutoff, photos="sha256")
 
 
 def compare(settings: Settings, old: Document, new: Document, mis: Mis | None = None) -> Compared:
@@ -60,8 +67,11 @@ def compare(settings: Settings, old: Document, new: Document, mis: Mis | None = 
         if mis is None:
             mis = opening.open_mis(settings, clock=SystemClock())
             stack.callback(mis.close)
+        found = MappingDifference()
         with progress(f"comparing {new.name}", mis.count(old.stream)) as advance:
-            found = book.difference(old, new, mis, context=context(settings), progress=advance)
+            for page in trial.compare(old, new, mis, context=context(settings)):
+                found.add(page)
+                advance(found.rows)
     waiting, sent = _standing(settings, new, found.bodies)
     return Compared(found, waiting, sent)
 
@@ -82,7 +92,7 @@ def progress(doing: str, total: int) -> Iterator["_Advance"]:
 
 
 class _Advance:
-    """Told how many are done."""
+    """Moves a bar to how many are done."""
 
     def __init__(self, bar: rich.progress.Progress, task: rich.progress.TaskID) -> None:
         self._bar, self._task = bar, task
@@ -119,8 +129,8 @@ def show(compared: Compared, new: Document, *, everything: bool = False, show_na
     if compared.waiting:
         frame.say(f"               {compared.waiting:,} of them wait to be sent      → would be sent as they are then")
     if compared.sent and new.resource != "repayment":
-        told = "would appear as “different in the MIS” for the coordinator; they are not sent again"
-        frame.say(f"               {compared.sent:,} of them are at Kiva already      → {told}")
+        then = "would appear as “different in the MIS” for the coordinator; they are not sent again"
+        frame.say(f"               {compared.sent:,} of them are at Kiva already      → {then}")
     shown = found.changes if everything else found.changes[:_SAMPLES]
     for number, change in enumerate(shown):
         lead = "for example" if number == 0 and not everything else ""

@@ -1,4 +1,4 @@
-"""What the commands share: options, settings, the first line, tables, JSON, words for times, and the question.
+"""What the commands share: options, settings, the first line, tables, JSON, and the question.
 
 A command begins like this, and prints with `say` and `table`, or with `print_json` when --json was given:
 
@@ -17,11 +17,10 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
-from zoneinfo import ZoneInfo
 
 import orjson
 import rich.console
@@ -40,7 +39,7 @@ from kiva_relay.outbox.database import Outbox
 Config = Annotated[
     Path | None,
     typer.Option(
-        "--config", metavar="FILE", help="The configuration. Else KIVA_RELAY_CONFIG, /etc/kiva-relay/config.yaml."
+        "--config", metavar="FILE", help="The configuration; else KIVA_RELAY_CONFIG, else /etc/kiva-relay/config.yaml."
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
@@ -49,7 +48,7 @@ Note = Annotated[str, typer.Option("--note", metavar="TEXT", help="Why, for the 
 Loan = Annotated[str | None, typer.Option("--loan", metavar="ID", help="The loan id, as PA2 shows it.")]
 Override = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="A setting for this time only, as mis.poll_every=5s."),
+    typer.Option("--set", metavar="KEY=VALUE", help="A setting for this run only, like mis.poll_every=5s."),
 ]
 
 STYLES: Mapping[str, str] = {
@@ -65,7 +64,6 @@ STYLES: Mapping[str, str] = {
 }
 """The colour of every verdict word."""
 
-_TENTHS_BELOW = 10
 _YES = ("y", "yes", "o", "oui", "s", "si", "sí")
 
 
@@ -233,51 +231,6 @@ def working(on: str) -> Iterator[None]:
         yield
 
 
-# ---------------------------------------------------------------- words for times and amounts
-
-
-def moment(when: datetime, settings: Settings, *, at: datetime | None = None) -> str:
-    """A moment in the MIS's zone: `14:02:11` today, else `Mon 30 Nov 14:02`, of another year with the year.
-
-    `at` is the present moment, for tests.
-    """
-    zone = ZoneInfo(settings.mis.timezone)
-    here, today = when.astimezone(zone), (at or now()).astimezone(zone)
-    if here.date() == today.date():
-        return f"{here:%H:%M:%S}"
-    year = "" if here.year == today.year else f"{here:%Y} "
-    return f"{here:%a} {here.day} {here:%b} {year}{here:%H:%M}"
-
-
-def day(when: date) -> str:
-    """A day with its name and year, as deadlines are written: `Fri 1 Jan 2027`."""
-    return f"{when:%a} {when.day} {when:%b %Y}"
-
-
-def length(span: timedelta) -> str:
-    """A length of time in words, its two largest units: `1 d 19 h`, `4 min 31 s`, `0.3 s`."""
-    seconds = abs(span.total_seconds())
-    if seconds < _TENTHS_BELOW:
-        return f"{seconds:.1f} s".replace(".0 s", " s")
-    left = round(seconds)
-    parts = []
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
-        number, left = divmod(left, size)
-        parts.append((number, unit))
-    first = next(place for place, (number, _) in enumerate(parts) if number)
-    return " ".join(f"{number} {unit}" for number, unit in parts[first : first + 2] if number)
-
-
-def amount(number: Decimal | str | None, currency: str | None = None) -> str:
-    """An amount as people read it: `250 000 XOF`. Nothing for none."""
-    if number is None:
-        return ""
-    text = f"{Decimal(number):,f}".replace(",", " ")
-    if "." in text:
-        text = text.rstrip("0").rstrip(".")
-    return f"{text} {currency}" if currency else text
-
-
 # ---------------------------------------------------------------- the question
 
 
@@ -290,7 +243,9 @@ def agreed(question: str, *, yes: bool) -> bool:
     if yes:
         return True
     if not sys.stdin.isatty():
-        raise UsageError(f"{question}  Nobody is there to answer; nothing was done.", hint="Say yes beforehand: --yes")
+        raise UsageError(
+            f"{question}  There is nobody to answer; nothing was done.", hint="To say yes beforehand: --yes"
+        )
     sys.stdout.write(f"{question} [y/N] ")
     sys.stdout.flush()
     return sys.stdin.readline().strip().lower() in _YES

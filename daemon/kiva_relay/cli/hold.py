@@ -4,19 +4,19 @@ from typing import Annotated
 
 import typer
 
-from kiva_relay.cli import frame, held, words
+from kiva_relay.cli import frame, hold_words, words
 from kiva_relay.outbox import act, hold, listing
 
 What = Annotated[str, typer.Argument(metavar="WHAT", help="all, loan_draft, repayment, journal, or stream:MAPPING")]
 
 
 def command(what: What, config: frame.Config = None, *, note: frame.Note = "", as_json: frame.AsJson = False) -> int:
-    """Stop sending something. The MIS is read on, nothing is lost; `release` sends what was held."""
+    """Stop sending something. The MIS is still being read, nothing is lost; `release` sends what was held."""
     note = words.why_is_said(note)
     settings = frame.load(config)
     with frame.outbox(settings) as outbox, outbox.begin() as tx:
         now, person = frame.now(), frame.person()
-        chosen = held.target(what, listing.streams(tx))
+        chosen = hold_words.target(what, listing.streams(tx))
         fresh = hold.put(tx, chosen, "asked", now=now, by=person, note=note)
         if fresh:
             act.record(tx, by=person, verb="hold", about={"what": chosen}, note=note, now=now)
@@ -25,12 +25,12 @@ def command(what: What, config: frame.Config = None, *, note: frame.Note = "", a
         frame.print_json({"held": chosen, "fresh": fresh, "since": kept.hold.since, "ready": kept.ready})
         return 0
     frame.header(settings)
-    said = "was held already" if not fresh else "held"
+    name = words.capital(hold_words.named(chosen))
     frame.verdict(
         "HELD",
-        f"{held.named(chosen).capitalize()}: {said}. Nothing is lost.\n"
-        f"Ready, and kept back: {words.counted(kept.ready)}. What is being sent just now is finished.\n"
-        "The MIS is read on. Nothing of it is sent until somebody releases it:\n"
-        f'sudo kiva-relay release {chosen} --note "…"',
+        f"{name}: {'held' if fresh else 'already held'}. Nothing is lost.\n"
+        f"Ready, and kept back: {words.counted(kept.ready)}. A request that is under way is still completed.\n"
+        "The MIS is still being read. None of it is sent until somebody releases it:\n"
+        f"{hold_words.release(chosen)}",
     )
     return 0

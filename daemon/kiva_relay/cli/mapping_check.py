@@ -36,7 +36,7 @@ def command(config: frame.Config = None) -> int:
         error_of_all.hint = "Nothing changed: what is in force stays in force. Correct it, and run it again."
         raise error_of_all
     mistakes += _names(settings, found)
-    for line in errors.told(sorted(mistakes)):
+    for line in errors.listed(sorted(mistakes)):
         frame.say(line)
     frame.say(f"{counted(len(found), 'mapping')} good, {counted(len(mistakes), 'warning')}.")
     if away is not None:
@@ -60,7 +60,7 @@ def _live(settings: Settings, found: Sequence[Document], known: Sequence[Mistake
         context = comparison.context(settings, quiet=True)
         with frame.working("looking at the rows in scope"):
             for mapping in found:
-                if mapping.file not in bad and _answered(mapping):
+                if not bad.intersection(source.file for source in mapping.sources.files) and _answered(mapping):
                     mistakes += _rows(mapping, mis, context)
         return mistakes
     finally:
@@ -68,7 +68,7 @@ def _live(settings: Settings, found: Sequence[Document], known: Sequence[Mistake
 
 
 def _answered(mapping: Document) -> bool:
-    """Whether the configuration says all that the mapping asks for; what it does not say is told once for all files."""
+    """Whether the configuration says all that the mapping asks for; what is missing is said once for all files."""
     return all(parameter.name in mapping.stream.parameters for parameter in mapping.parameters)
 
 

@@ -18,6 +18,7 @@ from kiva_relay.cli import comparison, frame, mappings, reload
 from kiva_relay.clock import SystemClock
 from kiva_relay.config import shipped
 from kiva_relay.config.settings import Settings
+from kiva_relay.config.value import OWN_MAPPINGS
 from kiva_relay.errors import ConfigurationError, RelayError, UsageError, counted
 from kiva_relay.mapping import example
 from kiva_relay.mapping.plan import Document
@@ -36,19 +37,21 @@ def command(
     """Edit a mapping as visudo does: a copy in $EDITOR; then the check, the examples, and what it would change.
 
     It takes effect when you say yes, at once and for the running relay too. Else nothing changes and your text is
-    kept beside the mapping, as NAME.yaml.draft; the next `mapping edit` begins with it.
+    kept beside the mapping, as NAME.yaml.draft; the next `mapping edit` begins with it. Of a ready-made mapping you
+    write only what differs (`extends:`), into a file of your own.
     """
     settings = frame.load(config)
     old = mappings.one(name, mappings.load(settings))
     target = _target(settings, old)
     draft = target.with_name(f"{old.name}.yaml.draft")
     frame.header(settings)
-    with _copy(draft if draft.exists() else old.file, target) as copy:
+    begun = old.written if target == old.file else _beginning(old)
+    with _copy(draft.read_text(encoding="utf-8") if draft.exists() else begun, target) as copy:
         if draft.exists():
             frame.say(f"Begins with the text that was kept in {draft}.")
         while True:
             _edit(copy)
-            if copy.read_text(encoding="utf-8") == old.text:
+            if copy.read_text(encoding="utf-8") == begun:
                 frame.say("Nothing changed.")
                 return 0
             new = _examined(settings, old, copy, show_names=show_names)
@@ -62,10 +65,10 @@ def command(
                 _keep(copy, draft)
                 frame.say(f"Nothing changed. Your text is kept in {draft}")
                 return 1
-            if old.file.read_text(encoding="utf-8") != old.text:
+            if _meanwhile(old, target):
                 _keep(copy, draft)
                 raise UsageError(
-                    f"{old.file} was changed by somebody else meanwhile; nothing was overwritten.",
+                    f"{target} was changed by somebody else meanwhile; nothing was overwritten.",
                     hint=f"Your text is kept in {draft}; begin again: kiva-relay mapping edit {old.name}",
                 )
             _put(copy, target, like=old.file)
@@ -83,18 +86,40 @@ def _target(settings: Settings, old: Document) -> Path:
         return own[-1] / old.file.name
     raise UsageError(
         f"{old.name} is ready-made: an upgrade would take your edit away.",
-        hint="A folder of your own beside it takes edited copies. In config.yaml:   mappings: [fineract, mappings]",
+        hint=f"A folder of your own takes what differs:   mkdir {shlex.quote(str(settings.file.parent / OWN_MAPPINGS))}"
+        if len(settings.mappings) == 1
+        else "A folder of your own takes what differs. In config.yaml:   mappings: [fineract, mappings]",
     )
 
 
+def _beginning(old: Document) -> str:
+    """What the first edit of a ready-made mapping begins with: nothing differs yet, and all of it can be seen."""
+    lines = [f"# {line}".rstrip() for line in old.text.splitlines()]
+    said = [
+        "# Write only what differs; all else stays as in the ready-made mapping and gets its corrections.",
+        "# null takes a part out, as in   image_encoded: null",
+        f"extends: {old.sources.files[0].called}",
+        "",
+        "# The ready-made mapping, to copy from:",
+    ]
+    return "\n".join([*said, *lines]) + "\n"
+
+
+def _meanwhile(old: Document, target: Path) -> bool:
+    """Whether somebody else wrote the file while this person was editing."""
+    if target != old.file:
+        return target.exists()
+    return not target.exists() or target.read_text(encoding="utf-8") != old.written
+
+
 @contextlib.contextmanager
-def _copy(original: Path, target: Path) -> Iterator[Path]:
+def _copy(text: str, target: Path) -> Iterator[Path]:
     """A copy in the same folder, which no relay takes for a mapping; gone afterwards."""
     handle, written = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".edit.yaml", dir=target.parent)
     os.close(handle)
     copy = Path(written)
     try:
-        shutil.copyfile(original, copy)
+        copy.write_text(text, encoding="utf-8")
         yield copy
     finally:
         copy.unlink(missing_ok=True)
@@ -146,6 +171,11 @@ def _examples(new: Document, old: Document) -> None:
     results = example.run(new, file=old.examples)
     passed = sum(result.passed for result in results)
     frame.say(f"  examples   {passed} of {counted(len(results), 'example')} pass")
+    of_base = example.run_of_base(new, own=old.examples)
+    differ = [result.name for result in of_base if not result.passed]
+    if of_base:
+        frame.say(f"             {len(differ)} of {counted(len(of_base), 'example')} of {of_base[0].base} differ")
+        frame.say("\n".join(f"             differs: {name}" for name in differ))
     for result in results:
         if not result.passed:
             frame.say(f"             {old.examples.name}:{result.line}: {result.name}")
@@ -175,7 +205,7 @@ def _keep(copy: Path, draft: Path) -> None:
 
 
 def _put(copy: Path, target: Path, *, like: Path) -> None:
-    """In one step: a reader sees the old file or the new one, whole, whatever happens to the machine."""
+    """In one step: a reader sees the old file or the new one, complete, whatever happens to the machine."""
     stat = like.stat()
     copy.chmod(stat.st_mode & 0o7777)
     with contextlib.suppress(PermissionError):

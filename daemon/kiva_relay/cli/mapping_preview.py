@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from kiva_relay.capture import owed
-from kiva_relay.cli import frame, mappings
+from kiva_relay.capture.context import mapper_context
+from kiva_relay.cli import figure, frame, mappings
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
 from kiva_relay.delivery import batch
@@ -110,7 +110,7 @@ def _context(settings: Settings, *, quiet: bool) -> mapper.Context:
         if not quiet:
             frame.notice(f"Kiva's lists are not known: {error}")
     today = now.astimezone(ZoneInfo(settings.mis.timezone)).date()
-    return owed.context(settings, lists=lists, today=today, cutoff=window.report(settings, now).cutoff)
+    return mapper_context(settings, lists=lists, today=today, cutoff=window.report(settings, now).cutoff)
 
 
 def _of(
@@ -175,13 +175,13 @@ def _show(settings: Settings, one: _Shown, *, show_names: bool) -> None:
     ]
     frame.table(("field", "value", "from"), rows)
     for path in _left_out(mapped):
-        frame.say(f"  left out: {path}, for it is empty ({mapped.origins[path]})")
+        frame.say(f"  left out: {path}, because it is empty ({mapped.origins[path]})")
     hidden = not show_names and any("…" in value for _, value, _ in rows)
     if hidden:
         frame.say("  (names and stories: --show-names)")
     by = loan_draft.publish_by(mapped.body) if document.resource == "loan_draft" else None
     if by is not None:
-        frame.say(f"  publish in PA2 by {frame.day(by)}")
+        frame.say(f"  publish in PA2 by {figure.day(by)}")
     for warning in mapped.warnings:
         frame.verdict("warning", f"{refusal.sentence(warning)}\n→ {refusal.remedy(warning)}")
     if document.left_to_the_coordinator:

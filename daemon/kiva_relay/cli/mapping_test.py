@@ -29,7 +29,8 @@ def command(
 ) -> int:
     """Run the examples that stand beside the mappings, as NAME.test.yaml: rows in, a body or a refusal out.
 
-    Exit code 1 when one does not pass.
+    For a mapping that extends another one, the examples of that one too: those that differ show what it changes.
+    Exit code 1 when one of a mapping's own does not pass.
     """
     settings = frame.load(config)
     chosen = mappings.load(settings)
@@ -38,25 +39,60 @@ def command(
     if record_one:
         return _record(settings, chosen, loan)
     results = [(mapping, example.run(mapping)) for mapping in chosen]
-    failures = sum(not result.passed for _, each in results for result in each)
+    of_bases = [(mapping, example.run_of_base(mapping)) for mapping in chosen]
+    failing = [mapping for mapping, each in results if not all(result.passed for result in each)]
     if as_json:
-        frame.print_json([{"mapping": mapping.name, **asdict(result)} for mapping, each in results for result in each])
-        return 1 if failures else 0
+        frame.print_json(
+            [{"mapping": mapping.name, **asdict(result)} for mapping, each in (*results, *of_bases) for result in each]
+        )
+        return 1 if failing else 0
     frame.header(settings)
+    _show(results)
+    _show_differing(of_bases)
+    frame.say()
+    _count(results, of_bases)
+    if update and failing:
+        return _update(failing, yes=yes)
+    return 1 if failing else 0
+
+
+Results = Sequence[tuple[Document, Sequence[example.ExampleResult]]]
+
+
+def _show(results: Results) -> None:
     for mapping, each in results:
         if not each:
             frame.verdict("off", f"{mapping.name}: no examples; they would stand in {mapping.examples.name}", width=6)
         for result in each:
             frame.verdict("ok" if result.passed else "error", f"{mapping.name}: {result.name}", width=6)
+            _show_difference(result)
+
+
+def _show_differing(of_bases: Results) -> None:
+    for mapping, each in of_bases:
+        for result in each:
             if not result.passed:
-                frame.say(f"        {mapping.examples}:{result.line}")
-                frame.say("\n".join(f"        {line}" for line in result.diff.splitlines()))
+                frame.verdict("differs", f"{mapping.name}: {result.name} (an example of {result.base})", width=6)
+            _show_difference(result)
+
+
+def _show_difference(result: example.ExampleResult) -> None:
+    if not result.passed:
+        frame.say(f"        {result.file}:{result.line}")
+        frame.say("\n".join(f"        {line}" for line in result.diff.splitlines()))
+
+
+def _count(results: Results, of_bases: Results) -> None:
     total = sum(len(each) for _, each in results)
-    frame.say()
-    frame.say(f"{total - failures} of {counted(total, 'example')} pass.")
-    if update and failures:
-        return _update([mapping for mapping, each in results if not all(one.passed for one in each)], yes=yes)
-    return 1 if failures else 0
+    passed = sum(result.passed for _, each in results for result in each)
+    frame.say(f"{passed} of {counted(total, 'example')} pass.")
+    for mapping, each in of_bases:
+        if each:
+            as_before = sum(result.passed for result in each)
+            frame.say(
+                f"{mapping.name}: of {counted(len(each), 'example')} of {each[0].base}, "
+                f"{as_before} give the same, {len(each) - as_before} differ."
+            )
 
 
 def _update(failing: Sequence[Document], *, yes: bool) -> int:

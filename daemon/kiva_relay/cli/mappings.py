@@ -21,7 +21,7 @@ from kiva_relay.source.mis import Mis
 
 
 def load(settings: Settings) -> list[Document]:
-    """All mappings; a parameter that is missing is told with the choices that the database knows.
+    """All mappings; a missing parameter is named with the choices that the database knows.
 
     Raises:
         ConfigurationError: all mistakes of all files.
@@ -120,7 +120,8 @@ def edited(settings: Settings, old: Document, file: Path) -> Document:
 def read_copy(settings: Settings, old: Document, file: Path) -> tuple[Document | None, list[Mistake]]:
     """The same with its mistakes; what can be read of it, when there are some."""
     folders = settings.mapping_folders
-    mapping, mistakes = document.read(file, folders=folders, parameters=settings.parameters, name=old.name)
+    place = old.file.parent
+    mapping, mistakes = document.read(file, folders=folders, parameters=settings.parameters, name=old.name, place=place)
     if mapping is None and not mistakes:
         mistakes = [Mistake(file, 0, 0, file.name, "is no mapping")]
     return mapping, mistakes

@@ -17,7 +17,7 @@ _FEW = 10
 
 Csv = Annotated[
     Path,
-    typer.Option("--csv", metavar="FILE", help="Loan ids, one a line; or a table with a column loan_id or at_kiva."),
+    typer.Option("--csv", metavar="FILE", help="Loan ids, one per line; or a table with a column loan_id or at_kiva."),
 ]
 
 
@@ -25,7 +25,7 @@ def command(
     csv_file: Csv, config: frame.Config = None, *, note: frame.Note = "", yes: frame.Yes = False,
     as_json: frame.AsJson = False,
 ) -> int:  # fmt: skip
-    """Take loans as being in PA2 already: their drafts are never sent, also those that the MIS owes only later."""
+    """Take loans as being in PA2 already: their drafts are never sent, even where the MIS owes them only later."""
     note = words.why_is_said(note)
     settings = frame.load(config)
     ids = read(csv_file)
@@ -44,11 +44,11 @@ def command(
         frame.print_json(done.__dict__ | {"moved": [words.entry_json(entry) for entry in done.moved]})
         return 1 if done.being_sent else 0
     frame.say(f"Taken as delivered, not sent:      {errors.counted(len(done.moved), 'loan draft')}")
-    frame.say(f"Not owed by the MIS yet, noted:    {errors.counted(len(done.noted), 'loan')}")
-    frame.say(f"Known to be at Kiva before:        {errors.counted(len(done.known), 'loan')}")
+    frame.say(f"Not owed yet, recorded for later:  {errors.counted(len(done.noted), 'loan')}")
+    frame.say(f"Known to be at Kiva already:       {errors.counted(len(done.known), 'loan')}")
     if done.being_sent:
-        frame.say(f"Being sent at this moment, look again in a minute:   {' '.join(done.being_sent)}")
-    frame.say("Written down with your name and note. One of them was a mistake? See what to do about it:")
+        frame.say(f"Being sent at this moment; look again in a minute:   {' '.join(done.being_sent)}")
+    frame.say("Recorded with your name and note. Was one of them a mistake? See what to do about it:")
     frame.say(f"  sudo kiva-relay outbox show --loan {ids[0]}")
     return 1 if done.being_sent else 0
 
@@ -72,7 +72,7 @@ def read(file: Path) -> list[str]:
         raise errors.UsageError(
             f"--csv: {file} has the columns {', '.join(heads)}; expected one called loan_id or at_kiva."
             " Nothing was changed.",
-            hint="Or one loan id a line, and nothing else.",
+            hint="Or one loan id per line, and nothing else.",
         )
     column = named[0] if named else 0
     ids = [row[column] for row in rows[1 if named else 0 :] if len(row) > column and row[column]]
@@ -82,13 +82,13 @@ def read(file: Path) -> list[str]:
 
 
 def _must_be_spelled_right(ids: list[str], known: dict[str, str]) -> None:
-    """A spreadsheet takes the zeros away; then the loan would be noted under an id that no draft ever has."""
+    """A spreadsheet takes the zeros away; then the loan would be recorded under an id that no draft ever has."""
     spelled = [(one, known[one.lstrip("0")]) for one in ids if known.get(one.lstrip("0"), one) != one]
     if spelled:
         lines = [f"{found}: expected {expected}" for found, expected in spelled[:_FEW]]
         more = len(spelled) - len(lines)
         raise errors.UsageError(
-            f"{errors.counted(len(spelled), 'loan id')} written otherwise than the MIS writes it. Nothing was changed.",
+            f"{errors.counted(len(spelled), 'loan id')} spelled differently from the MIS. Nothing was changed.",
             hint="\n".join([*lines, *([f"and {more:,} more"] if more else [])]),
         )
 

@@ -13,11 +13,11 @@ from kiva_relay import errors
 from kiva_relay.cli import frame
 from kiva_relay.outbox.database import Outbox
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="Where the copy goes; one that is there is replaced.")]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="Where the copy goes; a file that is there is replaced.")]
 
 
 def command(file: File, config: frame.Config = None, *, as_json: frame.AsJson = False) -> int:
-    """Copy the outbox while the relay runs. It is whole, or FILE stays as it was."""
+    """Copy the outbox while the relay runs. The copy is complete, or FILE stays as it was."""
     settings = frame.load(config)
     with frame.outbox(settings) as outbox:
         if not outbox.is_file:
@@ -34,7 +34,7 @@ def command(file: File, config: frame.Config = None, *, as_json: frame.AsJson = 
         frame.print_json({"file": file.absolute(), "bytes": size})
         return 0
     frame.header(settings)
-    frame.say(f"Copied whole: {file} ({size / (1 << 20):,.1f} MB). It holds names and stories: keep it private.")
+    frame.say(f"Copied completely: {file} ({size / (1 << 20):,.1f} MB). It holds names and stories: keep it private.")
     frame.say("To put it back, with the relay stopped (sudo systemctl stop kiva-relay):")
     owned = shlex.join(["sudo", "install", "-o", "kiva-relay", "-m", "0600", str(file.absolute()), str(path)])
     frame.say(f"  sudo rm -f {shlex.quote(f'{path}-wal')} {shlex.quote(f'{path}-shm')} && {owned}")
@@ -60,7 +60,7 @@ def _copy(outbox: Outbox, file: Path) -> None:
             new.execute("PRAGMA journal_mode=DELETE")
             found = str(new.execute("PRAGMA integrity_check").fetchone()[0])
             if found != "ok":
-                raise errors.RelayError(f"The copy is not whole ({found}). {file} stays as it was.")
+                raise errors.RelayError(f"The copy is damaged ({found}). {file} stays as it was.")
         with part.open("rb") as written:
             os.fsync(written.fileno())
         part.replace(file)

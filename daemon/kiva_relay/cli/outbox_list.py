@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import typer
 
 from kiva_relay import errors
-from kiva_relay.cli import frame, words
+from kiva_relay.cli import figure, frame, words
 from kiva_relay.config import duration
 from kiva_relay.config.mismatch import Mismatch
 from kiva_relay.config.settings import Settings
@@ -18,23 +18,24 @@ from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.listing import EntryPage, Filter
 
 _FEW = 50
-_COLUMNS = ("loan", "n°", "what", "state", "since", "amount", "why")
+_COLUMNS = ("loan", "#", "what", "state", "since", "amount", "why")
 _CSV = ("loan_id", "client_id", "number", "resource", "state", "changed_at", "amount", "currency", "publish_by", "why")
 
 Resource = Annotated[str | None, typer.Option("--resource", metavar="NAME", help="loan_draft, repayment or journal.")]
 State = Annotated[
     list[str] | None,
-    typer.Option("--state", metavar="STATE", help="As in_doubt, refused, delivered; several times for several."),
+    typer.Option("--state", metavar="STATE", help="For example in_doubt or refused; may be repeated."),
 ]
 Reason = Annotated[
-    str | None, typer.Option("--reason", metavar="CODE", help="Why it waits or was refused: a code, as name_empty.")
+    str | None,
+    typer.Option("--reason", metavar="CODE", help="Why it waits or was refused: a code, for example name_empty."),
 ]
 Held = Annotated[bool, typer.Option("--held", help="Only what a hold keeps back.")]
 Since = Annotated[
-    str | None, typer.Option("--since", metavar="WHEN", help="Changed since then: 2026-11-30, or 6h, 2d ago.")
+    str | None, typer.Option("--since", metavar="WHEN", help="Changed since then: 2026-11-30, or 6h or 2d ago.")
 ]
-Csv = Annotated[bool, typer.Option("--csv", help="Print CSV, for a spreadsheet: all of it.")]
-Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Show so many.")]
+Csv = Annotated[bool, typer.Option("--csv", help="Print all of it as CSV, for a spreadsheet.")]
+Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Show at most N.")]
 
 
 def command(
@@ -54,8 +55,7 @@ def command(
     settings = frame.load(config)
     chosen = chosen_by(settings, resource=resource, state=state, reason=reason, loan=loan, since=since, held=held)
     with frame.outbox(settings) as outbox, outbox.read() as tx:
-        whole = as_csv or as_json
-        page = listing.entries(tx, chosen, limit=None if whole else limit)
+        page = listing.entries(tx, chosen, limit=None if as_csv or as_json else limit)
         meant = listing.loans_like(tx, loan) if loan and not page.total else []
     if as_json:
         frame.print_json([words.entry_json(entry) for entry in page.entries])
@@ -92,14 +92,15 @@ def chosen_by(
 
 def rows(entries: list[Entry], settings: Settings) -> list[list[object]]:
     """One line an entry, the loan id first."""
+    now = frame.now()
     return [
         [
             entry.loan_id,
             entry.id,
             words.noun(entry.resource),
             words.spoken(entry.state),
-            frame.moment(entry.changed_at, settings),
-            frame.amount(entry.amount, entry.currency),
+            figure.moment(entry.changed_at, settings, at=now),
+            figure.amount(entry.amount, entry.currency),
             words.why(entry),
         ]
         for entry in entries
@@ -108,7 +109,7 @@ def rows(entries: list[Entry], settings: Settings) -> list[list[object]]:
 
 def table(entries: list[Entry], settings: Settings) -> None:
     """Print entries, one line each."""
-    frame.table(_COLUMNS, rows(entries, settings), right=("n°", "amount"))
+    frame.table(_COLUMNS, rows(entries, settings), right=("#", "amount"))
 
 
 def _show(page: EntryPage, settings: Settings, *, loan: str | None, meant: list[str]) -> None:
@@ -118,7 +119,7 @@ def _show(page: EntryPage, settings: Settings, *, loan: str | None, meant: list[
             for other in meant:
                 frame.say(f"  Did you mean:   kiva-relay outbox list --loan {other}")
         else:
-            frame.say("Nothing: no entry is like that. Nothing is lost, nothing needs you here.")
+            frame.say("Nothing matches. Nothing is lost, nothing needs you here.")
         return
     table(page.entries, settings)
     rest = page.total - len(page.entries)
@@ -126,7 +127,7 @@ def _show(page: EntryPage, settings: Settings, *, loan: str | None, meant: list[
     if rest:
         frame.say(f"{page.total:,} in all; {rest:,} more:   --limit {page.total}")
     first = page.entries[0]
-    frame.say(f"One of them, whole:   sudo kiva-relay outbox show {first.id}")
+    frame.say(f"One of them in full:   sudo kiva-relay outbox show {first.id}")
 
 
 def _write_csv(page: EntryPage) -> None:
@@ -166,6 +167,6 @@ def _ago(written: str) -> timedelta:
         return duration.parse(written)
     except Mismatch as error:
         raise errors.UsageError(
-            f"--since: expected a day, as 2026-11-30, or a length of time, as 6h or 2d; found {written}.",
+            f"--since: expected a day, like 2026-11-30, or a length of time, like 6h or 2d; found {written}.",
             hint="kiva-relay outbox list --since 2d",
         ) from error

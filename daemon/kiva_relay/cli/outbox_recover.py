@@ -1,10 +1,10 @@
-"""`kiva-relay outbox recover`: after a backup was put back: takes what the witness knows, shows what stays open."""
+"""`kiva-relay outbox recover`: after a backup was restored: takes what the witness knows, shows what stays open."""
 
 import os
 from typing import Any
 
 from kiva_relay import errors
-from kiva_relay.cli import frame, held, words
+from kiva_relay.cli import frame, hold_words, words
 from kiva_relay.config.settings import Settings
 from kiva_relay.outbox import hold, listing, store
 from kiva_relay.outbox.database import Outbox
@@ -49,7 +49,7 @@ def _recover(settings: Settings) -> bool:
 def _show(outbox: Outbox, settings: Settings, *, runs: bool, as_json: bool) -> int:
     with outbox.read() as tx:
         doubts = listing.entries(tx, Filter(states={State.IN_DOUBT}))
-        holds = [one for one in hold.in_force(tx) if one.reason in ("restored_outbox", "witness_missing")]
+        holds = [one for one in hold.in_force(tx) if one.why.by_witness]
     known = [entry for entry in doubts.entries if entry.reason == store.KNOWN_FROM_WITNESS]
     if as_json:
         frame.print_json({"held": [_hold(one) for one in holds], "open": [words.entry_json(one) for one in known]})
@@ -59,12 +59,13 @@ def _show(outbox: Outbox, settings: Settings, *, runs: bool, as_json: bool) -> i
         frame.verdict("OK", "The outbox has everything that its witness knows. Nothing was sent twice.")
         return 0
     for one in holds:
-        frame.verdict("STOPPED", "\n".join([f"{one.sentence.capitalize()}.", *held.known(one, {})]))
+        look = [words.to_type(about, typed) for about, typed in one.why.look if not typed.endswith("outbox recover")]
+        frame.verdict("STOPPED", "\n".join([f"{words.capital(one.why.words)}.", *hold_words.known(one), *look]))
     frame.say()
     if known:
-        frame.say(f"Please look in PA2: {errors.counted(len(known), 'thing')} that may be there, or may not:")
+        frame.say(f"Please look in PA2 for {errors.counted(len(known), 'entry')} that may be there, or not:")
         for entry in known[:_SHOWN]:
-            frame.say(f"  {entry.loan_id}   n° {entry.id}   {words.noun(entry.resource)}")
+            frame.say(f"  {words.name(entry)}   {words.noun(entry.resource)}")
         if len(known) > _SHOWN:
             frame.say(f"  and {len(known) - _SHOWN:,} more")
         frame.say("  the list:          sudo kiva-relay outbox list --state in_doubt --csv")
@@ -72,7 +73,9 @@ def _show(outbox: Outbox, settings: Settings, *, runs: bool, as_json: bool) -> i
         frame.say(f'  it is there:       sudo kiva-relay outbox settle {known[0].id} --delivered --note "seen in PA2"')
         frame.say(f'  it is not there:   sudo kiva-relay outbox settle {known[0].id} --resend --note "not in PA2"')
     if holds:
-        frame.say("Until a person releases it, nothing at all is sent; what stays in doubt is not sent afterwards:")
+        frame.say(
+            "Until a person releases it, nothing at all is sent; what is still in doubt is not sent afterwards either:"
+        )
         frame.say('  sudo kiva-relay release all --note "…"')
     if not runs:
         frame.say("The relay does not run:   sudo systemctl start kiva-relay")

@@ -6,8 +6,7 @@ import typer
 from sqlalchemy.engine import Connection
 
 from kiva_relay import errors
-from kiva_relay.cli import frame, outbox_list, words
-from kiva_relay.cli.outbox_show import found_by_number
+from kiva_relay.cli import frame, named_entry, outbox_list, words
 from kiva_relay.config.settings import Settings
 from kiva_relay.outbox import listing, settlement, store
 from kiva_relay.outbox.database import Outbox
@@ -20,8 +19,8 @@ _MOST = 500
 
 _FOLLOWS: dict[Verb, str] = {
     "delivered": "The relay takes {them} as being at Kiva, and never sends {them}.",
-    "resend": "The relay sends {them} again. What Kiva has all the same, it then has twice: look in PA2 first.",
-    "discard": "The relay does not send {them}. Another word of yours can change that later.",
+    "resend": "The relay sends {them} again. What Kiva does have, it will then have twice: look in PA2 first.",
+    "discard": "The relay does not send {them}. You can change that later.",
 }
 
 Numbers = Annotated[list[int] | None, typer.Argument(metavar="[ID…]", help="The entries' numbers.")]
@@ -45,7 +44,7 @@ def command(
     yes: frame.Yes = False,
     as_json: frame.AsJson = False,
 ) -> int:
-    """Decide about entries, by their numbers or by a filter. All of them or, if one cannot be, none."""
+    """Decide about entries, by their numbers or by a filter: about all of them or, if one cannot be settled, none."""
     verb = _verb(delivered=delivered, resend=resend, discard=discard)
     if not numbers and not any((resource, state, reason, loan)):
         raise errors.UsageError(
@@ -59,7 +58,7 @@ def command(
         with outbox.read() as tx:
             chosen = _chosen(tx, numbers or [], filtered, filters=any((resource, state, reason, loan)))
         if not chosen:
-            raise errors.UsageError("No entry is like that. Nothing was changed.", hint="kiva-relay outbox list")
+            raise errors.UsageError("No entry matches. Nothing was changed.", hint="kiva-relay outbox list")
         if not as_json:
             frame.header(settings)
             _show(chosen, verb, settings)
@@ -71,11 +70,9 @@ def command(
         frame.print_json([words.entry_json(entry) for entry in settled])
         return 0
     for entry in settled:
-        frame.say(f"  {entry.loan_id}   n° {entry.id}   {_became(entry, verb)}")
+        frame.say(f"  {words.name(entry)}   {_became(entry, verb)}")
     frame.say()
-    frame.say(
-        f"Written down with your name and note. It can be settled again: sudo kiva-relay outbox show {settled[0].id}"
-    )
+    frame.say(f"Recorded with your name and note. It can be settled again: sudo kiva-relay outbox show {settled[0].id}")
     return 0
 
 
@@ -99,12 +96,12 @@ def _verb(*, delivered: bool, resend: bool, discard: bool) -> Verb:
 
 def _chosen(tx: Connection, numbers: list[int], filtered: Filter, *, filters: bool) -> list[Entry]:
     """Those that were numbered, and those that the filter finds and a person may settle."""
-    chosen = {number: found_by_number(tx, number) for number in numbers}
+    chosen = {number: named_entry.by_number(tx, number) for number in numbers}
     if filters:
         page = listing.entries(tx, filtered)
         if page.total > _MOST:
             raise errors.UsageError(
-                f"That is {page.total:,} entries; at most {_MOST} are settled at once. Nothing was changed.",
+                f"That is {page.total:,} entries; at most {_MOST} can be settled at once. Nothing was changed.",
                 hint="Choose more narrowly: --loan, --state, --reason, --resource",
             )
         movable = [entry for entry in page.entries if entry.state in listing.OPEN or filtered.states]
@@ -133,7 +130,7 @@ def _settle(outbox: Outbox, chosen: list[Entry], verb: Verb, *, note: str) -> li
     except errors.UsageError as error:
         if len(chosen) == 1:
             raise
-        raise errors.UsageError(f"{error} Nothing was changed, also of the others.", hint=error.hint) from error
+        raise errors.UsageError(f"{error} Nothing was changed, nor any of the others.", hint=error.hint) from error
     except store.Overtaken as error:
         raise errors.UsageError(
             "The relay moved one of them while you were looking. Nothing was changed.", hint=frame.with_sudo()
@@ -142,7 +139,7 @@ def _settle(outbox: Outbox, chosen: list[Entry], verb: Verb, *, note: str) -> li
 
 def _as_shown(tx: Connection, entry: Entry) -> Entry:
     """The entry with its body, if it is still as the person saw it."""
-    present = found_by_number(tx, entry.id)
+    present = named_entry.by_number(tx, entry.id)
     if present.row_version != entry.row_version:
         raise store.Overtaken(f"entry {entry.id} is no longer {entry.state}")
     return present

@@ -1,22 +1,21 @@
 """`kiva-relay reload`: checks the edited files, then asks the running relay to put them into force."""
 
 import threading
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from kiva_relay.cli import frame, mappings
+from kiva_relay.cli import figure, frame, mappings
 from kiva_relay.clock import Clock, SystemClock
 from kiva_relay.config.settings import Settings
 from kiva_relay.errors import ConfigurationError, RelayError, counted
 from kiva_relay.mapping import example
 from kiva_relay.mapping.document import Document
-from kiva_relay.outbox import act
+from kiva_relay.outbox import act, heartbeat
 from kiva_relay.outbox.database import Outbox
-from kiva_relay.service import heartbeat, opening, reload
+from kiva_relay.service import opening, reload
 
 _SHOWN = 5
 _PATIENCE = timedelta(seconds=10)
 _LOOKS_EVERY = 0.1
-_PULSE_IS_OLD = timedelta(seconds=30)
 
 
 def command(config: frame.Config = None, *, yes: frame.Yes = False) -> int:
@@ -31,7 +30,7 @@ def command(config: frame.Config = None, *, yes: frame.Yes = False) -> int:
     ]
     if failures:
         more = [f"and {len(failures) - _SHOWN} more"] if len(failures) > _SHOWN else []
-        said = f"{counted(len(failures), 'example')} do not pass any more."
+        said = f"{counted(len(failures), 'example')} no longer pass."
         frame.verdict("NOTE", "\n".join([said, *failures[:_SHOWN], *more]))
         frame.say("        kiva-relay mapping test      shows what differs")
         if not frame.agreed("Put it in force all the same?", yes=yes):
@@ -71,8 +70,7 @@ def _fitting(settings: Settings) -> list[Document]:
 def ask(outbox: Outbox, clock: Clock) -> int:
     """Ask the running relay, and wait for what it says."""
     with outbox.begin() as tx:
-        told = heartbeat.read(tx)
-        if told is None or clock.now() - datetime.fromisoformat(told["beats_at"]) > _PULSE_IS_OLD:
+        if not heartbeat.is_running(tx, clock.now()):
             frame.say("The files are good. No relay is running: they take effect when it starts.")
             return 0
         asked = reload.ask(tx, now=clock.now())
@@ -88,6 +86,6 @@ def ask(outbox: Outbox, clock: Clock) -> int:
     with outbox.begin() as tx:
         reload.withdraw(tx, asked)
     raise RelayError(
-        f"The relay did not answer within {frame.length(_PATIENCE)}. What was in force stays in force.",
+        f"The relay did not answer within {figure.length(_PATIENCE)}. What was in force stays in force.",
         hint="kiva-relay status",
     )

@@ -5,12 +5,11 @@ from typing import Annotated
 import typer
 
 from kiva_relay import errors
-from kiva_relay.cli import frame, words
-from kiva_relay.cli.outbox_show import found_by_number
+from kiva_relay.cli import frame, named_entry, words
 from kiva_relay.outbox import settlement, store
 from kiva_relay.outbox.entry import Entry
 
-Numbers = Annotated[list[int], typer.Argument(metavar="ID…", help="The numbers (n°) that review shows.")]
+Numbers = Annotated[list[int], typer.Argument(metavar="ID…", help="The numbers (#) that review shows.")]
 
 
 def command(
@@ -22,18 +21,20 @@ def command(
     try:
         with frame.outbox(settings) as outbox, outbox.begin() as tx:
             for number in dict.fromkeys(numbers):
-                entry = found_by_number(tx, number)
-                whole = settlement.done(tx, entry, by=frame.person(), note=note, now=frame.now())
-                done.append((entry, whole))
+                entry = named_entry.by_number(tx, number)
+                complete = settlement.done(tx, entry, by=frame.person(), note=note, now=frame.now())
+                done.append((entry, complete))
     except store.Overtaken as error:
         raise errors.UsageError(
             "The relay moved one of them just now. Nothing was changed.", hint=frame.with_sudo()
         ) from error
     if as_json:
-        frame.print_json([{"number": entry.id, "loan_id": entry.loan_id, "done": whole} for entry, whole in done])
+        frame.print_json([{"number": entry.id, "loan_id": entry.loan_id, "done": complete} for entry, complete in done])
         return 0
     frame.header(settings)
-    for entry, whole in done:
-        said = "done, off the list" if whole else "the change in the MIS is marked as seen; the rest stays on the list"
-        frame.say(f"  {entry.loan_id}   n° {entry.id}   {words.noun(entry.resource)}: {said}")
+    for entry, complete in done:
+        said = (
+            "done, off the list" if complete else "the change in the MIS is marked as seen; the rest stays on the list"
+        )
+        frame.say(f"  {words.name(entry)}   {words.noun(entry.resource)}: {said}")
     return 0

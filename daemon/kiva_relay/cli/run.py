@@ -4,6 +4,8 @@ Signals: SIGTERM and SIGINT end it after the answer under way, a second one at o
 """
 
 import signal
+import threading
+from queue import SimpleQueue
 from types import FrameType
 from typing import Annotated
 
@@ -32,7 +34,7 @@ def command(
     ] = False,
     override: frame.Override = None,
 ) -> int:
-    """Run the relay: read the MIS, send to Kiva, until it is told to stop.
+    """Run the relay: read the MIS, send to Kiva, until it is stopped.
 
     A MIS or an internet that is away is waited for, and so is another relay on the same PostgreSQL outbox: this one
     stands by, and takes over when that one ends. Exit codes: 0 stopped as asked, 2 wrong configuration, 3 another
@@ -60,6 +62,8 @@ def command(
         daemon.run()
     finally:
         daemon.close()
+        # Python gives signals their default action back while it ends: a reload that comes then would end it by SIGHUP.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     _log.info("stopped as asked. Nothing is lost; it goes on where it was")
     return 0
 
@@ -72,14 +76,22 @@ def _read_secrets(settings: Settings) -> None:
 
 
 def _obey_signals(daemon: relay.Relay) -> None:
+    """A signal interrupts the main thread anywhere, perhaps where it holds the lock of an event: it only queues."""
+    asked: SimpleQueue[threading.Event] = SimpleQueue()
+
+    def obey() -> None:
+        while True:
+            asked.get().set()
+
     def stop(_number: int, _frame: FrameType | None) -> None:
-        daemon.stop.set()
+        asked.put(daemon.stop)
         for number in _STOPPING:
             signal.signal(number, signal.SIG_DFL)
 
     def reload(_number: int, _frame: FrameType | None) -> None:
-        daemon.reload_asked.set()
+        asked.put(daemon.reload_asked)
 
+    threading.Thread(target=obey, name="signals", daemon=True).start()
     for number in _STOPPING:
         signal.signal(number, stop)
     signal.signal(signal.SIGHUP, reload)
@@ -99,7 +111,7 @@ def _once(daemon: relay.Relay, *, strict: bool) -> int:
         f" · delivered in all {counts.get(State.DELIVERED, 0):,} · due now {summary.due:,}"
     )
     for held in holds:
-        frame.verdict("HELD", f"{held.what}: {held.sentence}")
+        frame.verdict("HELD", f"{held.what}: {held.why.words}")
     if waiting_person or holds:
         found = {"entry": waiting_person, "hold": len(holds)}
         need = " and ".join(errors.counted(number, noun) for noun, number in found.items() if number)

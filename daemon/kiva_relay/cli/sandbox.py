@@ -1,6 +1,5 @@
 """`kiva-relay sandbox`: a stand-in for Kiva on this machine, with the partner that the configuration names."""
 
-import json
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -14,7 +13,7 @@ from kiva_relay.config import duration, loader
 from kiva_relay.config.mismatch import Mismatch
 from kiva_relay.config.settings import Settings
 from kiva_relay.errors import UsageError
-from kiva_relay.sandbox import fault, server
+from kiva_relay.sandbox import server
 from kiva_relay.sandbox.config import PARTNER, Delays, SandboxConfig
 
 _USUAL = "127.0.0.1:8765"
@@ -41,9 +40,6 @@ def command(
     drafts_visible: Annotated[
         bool, typer.Option("--drafts-visible", help="Drafts stand in the list of loans before they are published.")
     ] = False,
-    faults: Annotated[
-        list[str] | None, typer.Option("--fault", metavar="JSON", help="What goes wrong on purpose; may be repeated.")
-    ] = None,
 ) -> None:
     """Run a stand-in for Kiva on this machine, until Ctrl-C. Nothing leaves the machine.
 
@@ -66,10 +62,11 @@ def command(
     def ready(url: str) -> None:
         frame.say(f"Stand-in for Kiva, partner {sandbox.partner}, listens on {url}")
         frame.say(f"  what it accepted     curl {url}/sandbox/ledger")
+        frame.say(f"  drafts and loans     curl {url}/sandbox/loans")
         frame.say(f"  every request        curl {url}/sandbox/requests")
 
     where = listen or (urlsplit(settings.kiva.api_url).netloc if settings else _USUAL)
-    server.run(where, config=sandbox, faults=tuple(_fault(one) for one in faults or ()), ready=ready)
+    server.run(server.plain(sandbox), where, ready=ready)
 
 
 def _settings(config: Path | None) -> Settings | None:
@@ -88,10 +85,3 @@ def _length(option: str, written: str | None) -> timedelta | None:
         return None if written is None else duration.parse(written)
     except Mismatch as wrong:
         raise UsageError(f"{option}: {wrong}", hint=wrong.remedy or None) from None
-
-
-def _fault(written: str) -> fault.Fault:
-    try:
-        return fault.parse(json.loads(written))
-    except (ValueError, TypeError, AttributeError) as wrong:
-        raise UsageError(f"--fault: {wrong}", hint="""--fault '{"kind": "drop_after", "times": 1}'""") from None

@@ -1,4 +1,4 @@
-"""What `backfill` and `sweep` share: asking for a scan through the MIS, and showing how far it is."""
+"""What `backfill` and `sweep` share: asking for a scan of the MIS, and showing how far it is."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 from kiva_relay import errors, log
-from kiva_relay.cli import comparison, frame, health, mappings
+from kiva_relay.cli import comparison, figure, frame, mappings
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
-from kiva_relay.outbox import act, scan, watermark
+from kiva_relay.outbox import act, heartbeat, scan, watermark
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.scan import ScanProgress
-from kiva_relay.service import heartbeat, relay
+from kiva_relay.service import relay
 
 _LOOKS_EVERY = 0.3
 _A_SECOND = timedelta(seconds=1)
@@ -23,7 +23,7 @@ Chosen = Annotated[str | None, typer.Option("--mapping", metavar="NAME", help="O
 
 
 def chosen(settings: Settings, mapping: str | None) -> list[str]:
-    """The mappings to scan through.
+    """The mappings to scan.
 
     Raises:
         UsageError: there is none of this name.
@@ -43,7 +43,7 @@ def go(settings: Settings, kind: str, names: Sequence[str], *, note: str) -> int
     with frame.outbox(settings) as outbox:
         began = _begin(outbox, kind, names, note=note)
         with outbox.read() as tx:
-            alive = health.is_alive(heartbeat.read(tx), frame.now())
+            alive = heartbeat.is_running(tx, frame.now())
     try:
         if alive:
             with frame.outbox(settings) as outbox:
@@ -51,13 +51,13 @@ def go(settings: Settings, kind: str, names: Sequence[str], *, note: str) -> int
         else:
             _do_it_here(settings, began)
     except KeyboardInterrupt:
-        frame.say("It goes on while the relay runs.     kiva-relay status")
+        frame.say("It continues while the relay runs.     kiva-relay status")
         return 130
     return 0
 
 
 def _begin(outbox: Outbox, kind: str, names: Sequence[str], *, note: str) -> dict[str, int]:
-    """The scans' numbers, by mapping. One that is under way is not begun anew: it goes on where it is."""
+    """The scans' numbers, by mapping. One that is under way is joined."""
     now, began = frame.now(), {}
     with outbox.begin() as tx:
         for name in names:
@@ -94,13 +94,10 @@ def _do_it_here(settings: Settings, began: Mapping[str, int]) -> None:
     reader.open()
     try:
         with comparison.progress("reading", 0) as advance:
-
-            def told() -> None:
+            for _ in reader.scan():
                 with reader.outbox.read() as tx:
                     scans = [one for one in (scan.of(tx, name) for name in began) if one is not None]
                 advance(sum(one.done for one in scans), sum(one.total for one in scans))
-
-            reader.capture(told)
         with reader.outbox.read() as tx:
             ended = {name: scan.of(tx, name) for name in began}
     finally:
@@ -111,20 +108,20 @@ def _do_it_here(settings: Settings, began: Mapping[str, int]) -> None:
 
 def _say(name: str, progress: ScanProgress | None) -> None:
     if progress is not None:
-        frame.say(f"  {name:<26} {told(progress)}")
+        frame.say(f"  {name:<26} {result(progress)}")
 
 
-def told(progress: ScanProgress) -> str:
+def result(progress: ScanProgress) -> str:
     """A scan in words: what was read, how fast, what was found."""
     span = (progress.at or progress.since) - progress.since
-    parts = [f"{errors.counted(progress.done, 'row')} read in {frame.length(max(span, _A_SECOND))}"]
+    parts = [f"{errors.counted(progress.done, 'row')} read in {figure.length(max(span, _A_SECOND))}"]
     if span >= _A_SECOND:
         parts[0] += f" ({progress.rate:,.0f} a second)"
-    parts.append(f"{progress.found:,} new or different" if progress.found else "none new or different")
+    parts.append(f"{progress.found:,} new or different" if progress.found else "nothing new or different")
     if progress.gone:
         parts.append(f"{progress.gone:,} of them gone")
     if progress.missed:
-        parts.append(f"{progress.missed:,} of them no poll had shown")
+        parts.append(f"{progress.missed:,} of them missed by polling")
     return ", ".join(parts)
 
 
@@ -136,4 +133,4 @@ def under_way(progress: ScanProgress) -> str:
     left = progress.left
     if left is None or progress.done >= progress.total:
         return shown
-    return f"{shown}, {progress.rate:,.0f} a second, about {frame.length(max(left, _A_SECOND))} left"
+    return f"{shown}, {progress.rate:,.0f} a second, about {figure.length(max(left, _A_SECOND))} left"

@@ -1,11 +1,15 @@
 """`kiva-relay status`: one word, what differs from normal, what to type; then the small table."""
 
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from kiva_relay.cli import frame, health, scans
-from kiva_relay.cli.health import Health, HealthFinding, Verdict
+from kiva_relay.account import deadline, finding, health, standing
+from kiva_relay.account.finding import HealthFinding, Verdict
+from kiva_relay.account.standing import Standing
+from kiva_relay.cli import figure, frame, health_words, scans
 from kiva_relay.outbox import catalogue
+from kiva_relay.outbox.heartbeat import Heartbeat
 from kiva_relay.outbox.state import State
 
 _COLUMNS = ("", "waiting", "in doubt", "refused", "held", "delivered today", "this month")
@@ -22,7 +26,7 @@ def command(config: frame.Config = None, *, as_json: frame.AsJson = False) -> in
     settings = frame.load(config)
     with frame.outbox(settings) as outbox:
         with outbox.read() as tx:
-            facts = health.gather(tx, settings, now=frame.now())
+            facts = standing.gather(tx, settings, now=frame.now())
         size = outbox.size()
     found = health.findings(facts)
     if as_json:
@@ -33,25 +37,25 @@ def command(config: frame.Config = None, *, as_json: frame.AsJson = False) -> in
     return health.EXIT_CODES[health.verdict(found)]
 
 
-def _show(facts: Health, found: list[HealthFinding], *, size: int | None) -> None:
-    for finding in found:
-        frame.verdict(finding.verdict.name, "\n".join([finding.sentence, *finding.further]))
+def _show(facts: Standing, found: Sequence[HealthFinding], *, size: int | None) -> None:
+    for one in found:
+        sentence, further = health_words.said(one, facts)
+        frame.verdict(one.verdict.name, "\n".join([sentence, *further]))
     frame.say()
     frame.table(_COLUMNS, [_row(facts, resource) for resource in facts.settings.resources], right=_COLUMNS[1:])
     frame.say()
-    for name, lines in (("Deadlines", health.deadlines(facts)), ("MIS", _mis(facts)), ("Kiva", _kiva(facts))):
+    deadlines = [health_words.deadline(one, facts) for one in deadline.deadlines(facts)]
+    for name, lines in (("Deadlines", deadlines), ("MIS", [*_mis(facts)]), ("Kiva", [*_kiva(facts)])):
         for number, line in enumerate(lines):
             frame.say(f"  {name if number == 0 else '':<{_ABOUT}}{line}")
-    if facts.alive and facts.heartbeat is not None:
-        started = health.beat(facts.heartbeat, "started_at", facts.now)
-        frame.say(
-            f"  {'Relay':<{_ABOUT}}running for {frame.length(facts.now - started)}, process {facts.heartbeat['pid']}"
-        )
-    place = facts.settings.outbox.url if size is None else f"{_megabytes(size)}, {facts.settings.outbox.file}"
+    if facts.running is not None:
+        running_for = figure.length(facts.now - facts.running.started_at)
+        frame.say(f"  {'Relay':<{_ABOUT}}running for {running_for}, process {facts.running.pid}")
+    place = facts.settings.outbox.url if size is None else f"{figure.megabytes(size)}, {facts.settings.outbox.file}"
     frame.say(f"  {'Outbox':<{_ABOUT}}{place}")
 
 
-def _row(facts: Health, resource: str) -> list[object]:
+def _row(facts: Standing, resource: str) -> list[object]:
     states, held = facts.counts[resource], facts.held.get(resource, 0)
     waiting = states[State.READY] + states[State.WAITING] + states[State.SENDING] - held
     return [
@@ -65,69 +69,62 @@ def _row(facts: Health, resource: str) -> list[object]:
     ]
 
 
-def _mis(facts: Health) -> list[str]:
-    told = (facts.heartbeat or {}).get("mis") or {}
-    lines = []
-    if told.get("last_good"):
-        lines.append(f"read {frame.length(facts.now - health.beat(told, 'last_good', facts.now))} ago")
-    elif facts.marks:
-        moved = [mark.moved_at for mark in facts.marks.values() if mark.moved_at]
-        lines.append(f"last change read {_moment(facts, max(moved))}" if moved else "not read yet")
-    else:
-        lines.append("not read yet")
-    modes = (facts.heartbeat or {}).get("modes") or {}
-    if modes:
-        kinds = sorted(set(modes.values()))
-        names = {kind: [stream for stream in sorted(modes) if modes[stream] == kind] for kind in kinds}
-        lines[0] += ", " + ", ".join(f"watched by {kind}: {' '.join(names[kind])}" for kind in kinds)
-    heartbeat = facts.heartbeat or {}
-    stream = heartbeat.get("replication") or {}
-    if stream.get("live"):
-        lines.append(f"its stream is followed; it keeps {_megabytes(stream.get('kept') or 0)} of its log for the relay")
-        if set(modes.values()) - {"replication"}:
-            lines.append("polled besides, until what was open before the stream was followed has ended")
-    if heartbeat.get("horizon_age", 0.0) > _PINNED:
-        who = heartbeat.get("pinned_by") or "whose, shows a grant: kiva-relay check --grants"
-        age = frame.length(timedelta(seconds=heartbeat["horizon_age"]))
-        lines.append(f"a transaction of the MIS is open for {age} ({who}); nothing is lost by it")
+def _mis(facts: Standing) -> Iterator[str]:
+    last = facts.heartbeat
+    modes = _modes(last) if last is not None else ""
+    yield f"{_read(facts)}{modes}"
+    if last is not None and last.replication is not None and last.replication.live:
+        yield f"its stream is followed; it keeps {figure.megabytes(last.replication.kept)} of its log for the relay"
+        if set(last.modes.values()) - {"replication"}:
+            yield "also polled, until the transactions that were open before the stream was followed have ended"
+    if last is not None and last.horizon_age > _PINNED:
+        who = last.pinned_by or "to see whose, grant what this prints: kiva-relay check --grants"
+        age = figure.length(timedelta(seconds=last.horizon_age))
+        yield f"a transaction of the MIS has been open for {age} ({who}); nothing is lost by it"
     for mark in facts.marks.values():
         if mark.scan is not None:
             since = "" if mark.scan_started_at is None else f", since {_moment(facts, mark.scan_started_at)}"
             progress = facts.scans.get(mark.stream)
             how_far = "" if progress is None else f": {scans.under_way(progress)}"
-            lines.append(f"{mark.scan} of {mark.stream} under way{since}{how_far}")
-    return lines
+            yield f"{mark.scan} of {mark.stream} under way{since}{how_far}"
 
 
-def _kiva(facts: Health) -> list[str]:
+def _read(facts: Standing) -> str:
+    if facts.heartbeat is not None and facts.heartbeat.mis.last_good is not None:
+        return f"read {figure.length(facts.now - facts.heartbeat.mis.last_good)} ago"
+    moved = [mark.moved_at for mark in facts.marks.values() if mark.moved_at]
+    return f"last change read {_moment(facts, max(moved))}" if moved else "not read yet"
+
+
+def _modes(last: Heartbeat) -> str:
+    """In which way each mapping notices changes: `, watched by xmin: a b, watched by sweep: c`."""
+    kinds: dict[str, list[str]] = {}
+    for stream in sorted(last.modes):
+        kinds.setdefault(last.modes[stream], []).append(stream)
+    return "".join(f", watched by {kind}: {' '.join(kinds[kind])}" for kind in sorted(kinds))
+
+
+def _kiva(facts: Standing) -> Iterator[str]:
     if facts.refresh is None:
-        return ["its list of loans was not read whole yet"]
-    lines = [f"its list of loans was read whole {frame.length(facts.now - facts.refresh.started_at)} ago"]
+        yield "its list of loans has not been read completely yet"
+        return
+    yield f"its list of loans was read completely {figure.length(facts.now - facts.refresh.started_at)} ago"
     if not facts.lists_read:
-        lines.append(f"its lists ({', '.join(catalogue.KINDS)}) were not given yet: drafts that need them wait")
-    return lines
+        yield f"its lists ({', '.join(catalogue.KINDS)}) have not been given yet: drafts that need them wait"
 
 
-def _moment(facts: Health, when: datetime) -> str:
-    return frame.moment(when, facts.settings, at=facts.now)
+def _moment(facts: Standing, when: datetime) -> str:
+    return figure.moment(when, facts.settings, at=facts.now)
 
 
-def _megabytes(size: int) -> str:
-    return f"{size / 1_000_000:,.1f} MB"
-
-
-def _json(facts: Health, found: list[HealthFinding]) -> dict[str, Any]:
+def _json(facts: Standing, found: Sequence[HealthFinding]) -> dict[str, Any]:
     return {
         "verdict": health.verdict(found).name,
-        "findings": [
-            {"verdict": one.verdict.name, "sentence": one.sentence, "further": one.further}
-            for one in found
-            if one.verdict is not Verdict.OK
-        ],
+        "findings": [_finding_json(one, facts) for one in found if one.verdict is not Verdict.OK],
         "environment": facts.settings.kiva.environment,
         "partner_id": facts.settings.kiva.partner_id,
         "at": facts.now,
-        "running": facts.alive,
+        "running": facts.running is not None,
         "heartbeat": facts.heartbeat,
         "resources": {
             resource: {
@@ -148,12 +145,13 @@ def _json(facts: Health, found: list[HealthFinding]) -> dict[str, Any]:
                 "held_by": kept.hold.held_by,
                 "note": kept.hold.note,
                 "allowance": kept.hold.allowance,
+                "lifts_itself": kept.hold.why.lifts_itself,
                 "ready": kept.ready,
             }
             for kept in facts.kept
         ],
         "in_doubt": [entry.id for entry in facts.doubts],
-        "deadlines": health.deadlines(facts),
+        "deadlines": [health_words.deadline(one, facts) for one in deadline.deadlines(facts)],
         "report": {"period": facts.report.period, "open": facts.report.is_open, "closes": facts.report.closes},
         "mirror_read_at": None if facts.refresh is None else facts.refresh.started_at,
         "streams": {
@@ -165,4 +163,15 @@ def _json(facts: Health, found: list[HealthFinding]) -> dict[str, Any]:
             }
             for name, mark in facts.marks.items()
         },
+    }
+
+
+def _finding_json(one: HealthFinding, facts: Standing) -> dict[str, Any]:
+    sentence, further = health_words.said(one, facts)
+    return {
+        "code": one.code,
+        "verdict": one.verdict.name,
+        "params": finding.params(one),
+        "sentence": sentence,
+        "further": further,
     }

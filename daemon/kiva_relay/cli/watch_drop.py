@@ -1,6 +1,6 @@
 """`kiva-relay watch drop`: the SQL that takes publication and slot away again; printed, or run with --apply."""
 
-from kiva_relay.cli import frame, stream
+from kiva_relay.cli import frame, watched_mis
 from kiva_relay.cli.watch_setup import Admin, Apply
 
 
@@ -12,10 +12,10 @@ def command(
     A relay that runs lets go of the slot at its next look and goes on by polling; nothing is lost.
     """
     settings = frame.load(config)
-    with stream.opened(settings) as found:
+    with watched_mis.opened(settings) as found:
         statements = found.drop()
     if apply:
-        stream.run(settings, statements, admin=admin, command="kiva-relay watch drop")
+        watched_mis.run(settings, statements, admin=admin, command="kiva-relay watch drop")
     elif as_json:
         frame.print_json(statements)
         return 0

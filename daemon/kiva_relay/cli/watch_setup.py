@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from kiva_relay import errors
-from kiva_relay.cli import frame, stream
+from kiva_relay.cli import frame, watched_mis
 from kiva_relay.source import slot
 
 Admin = Annotated[
@@ -28,10 +28,10 @@ def command(
     server keep its log for the relay; without a relay it has to go: kiva-relay watch drop
     """
     settings = frame.load(config)
-    with stream.opened(settings) as found:
+    with watched_mis.opened(settings) as found:
         statements = found.setup()
         if apply:
-            stream.run(settings, statements, admin=admin, command=slot.SETUP)
+            watched_mis.run(settings, statements, admin=admin, command=slot.SETUP)
             return _applied(found, statements)
     if as_json:
         frame.print_json(statements)
@@ -41,7 +41,7 @@ def command(
     return 0
 
 
-def _applied(found: stream.Opened, statements: list[str]) -> int:
+def _applied(found: watched_mis.WatchedMis, statements: list[str]) -> int:
     for statement in statements:
         frame.say(f"done: {statement}")
     if found.facts.wal_level != "logical":
@@ -53,7 +53,7 @@ def _applied(found: stream.Opened, statements: list[str]) -> int:
     return 0
 
 
-def _about(found: stream.Opened, statements: list[str]) -> list[str]:
+def _about(found: watched_mis.WatchedMis, statements: list[str]) -> list[str]:
     """What somebody who runs it should know, as comments of SQL."""
     facts = found.facts
     if not statements:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kiva_relay import errors, log
-from kiva_relay.cli import frame
+from kiva_relay.cli import figure, frame
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.state import State
 from kiva_relay.resource import refusal
@@ -29,7 +29,7 @@ _EVIDENCE = {
     "person": "a person said so",
 }
 
-_REASONS = {
+REASONS = {
     "answer_lost": "the answer was lost",
     "strange_answer": "Kiva answered, and the answer does not say what became of it",
     "process_ended": "the relay ended while it was being sent",
@@ -49,11 +49,30 @@ _REASONS = {
     "discarded": "a person said that it must not go out",
     "person": "a person said so",
 }
+"""Why an entry waits, is in doubt, was withdrawn or discarded."""
+
+_LABEL = 19
+_LONGEST = 300
+
+
+def to_type(about: str, command: str) -> str:
+    """A line that says what a command does, and the command, to be copied: `The list:          sudo kiva-relay …`."""
+    return f"{f'{about}:':<{_LABEL}}{command}" if len(about) < _LABEL - 2 else f"{about}:   {command}"
 
 
 def noun(resource: str, number: int = 1) -> str:
     """`loan draft`, `loan drafts`."""
     return _NOUNS[resource] + ("" if number == 1 else "s")
+
+
+def number(entry_id: int) -> str:
+    """An entry's number, as it is said on the telephone and typed: `#33`."""
+    return f"#{entry_id}"
+
+
+def name(entry: Entry) -> str:
+    """`000000871   #33`: the loan id as PA2 shows it, and the entry's number."""
+    return f"{entry.loan_id}   {number(entry.id)}"
 
 
 def counted(counts: Mapping[str, int]) -> str:
@@ -66,6 +85,22 @@ def joined(parts: Iterable[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     *head, last = [*parts] or [""]
     return f"{', '.join(head)} and {last}" if head else last
+
+
+def either(parts: Iterable[str]) -> str:
+    """`a`, `a or b`, `a, b or c`."""
+    *head, last = [*parts] or [""]
+    return f"{', '.join(head)} or {last}" if head else last
+
+
+def capital(text: str) -> str:
+    """With a capital first letter; names in it keep their letters."""
+    return text[:1].upper() + text[1:]
+
+
+def quoted(said: str) -> str:
+    """Somebody else's words, in one line."""
+    return f"“{' '.join(said.split())[:_LONGEST]}”"
 
 
 def state(written: str) -> State:
@@ -98,7 +133,7 @@ def why(entry: Entry) -> str:
 
 def reason(code: str | None) -> str:
     """A reason's sentence; an unknown code (a newer version's) as it is."""
-    return "" if code is None else _REASONS.get(code, code)
+    return "" if code is None else REASONS.get(code, code)
 
 
 def sentence(said: Refusal) -> str:
@@ -115,10 +150,10 @@ def difference(one: Mapping[str, str], currency: str | None) -> str:
     """`amount   sent: 250 000 XOF   now in the MIS: 300 000 XOF`; of a name only that it differs."""
     field = one["field"]
     if is_personal(field):
-        return f"{field} is another one in the MIS now"
+        return f"{field} is different in the MIS now"
     is_amount = _last(field) == "amount"
     was, now_is = (
-        frame.amount(one[side], currency) if is_amount else one[side] or "(nothing)" for side in ("was", "is")
+        figure.amount(one[side], currency) if is_amount else one[side] or "(nothing)" for side in ("was", "is")
     )
     return f"{field}   sent: {was}   now in the MIS: {now_is}"
 

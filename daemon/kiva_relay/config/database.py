@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
 
-from pydantic import PlainValidator, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from kiva_relay.config import value
 from kiva_relay.config.mismatch import Mismatch
@@ -45,7 +45,7 @@ class DatabaseSettings(Section):
 class MisSettings(DatabaseSettings):
     """The MIS: the database that holds the loans. The relay only reads it."""
 
-    url: Annotated[str, PlainValidator(value.database("postgresql", "mariadb", "mysql", "sqlite"))] = setting(
+    url: Annotated[value.Text, AfterValidator(value.database("postgresql", "mariadb", "mysql", "sqlite"))] = setting(
         does=(
             "Where the MIS is: postgresql://, mariadb://, mysql:// or sqlite://, without a driver. "
             "On the same server a socket needs no password: postgresql://kiva_relay@/fineract_default"
@@ -68,7 +68,7 @@ class MisSettings(DatabaseSettings):
         where="the time zone of the institution, as Africa/Dakar",
         example="Africa/Dakar",
     )
-    poll_every: Annotated[timedelta, PlainValidator(value.length(timedelta(milliseconds=10)))] = setting(
+    poll_every: Annotated[value.Length, Field(ge=timedelta(milliseconds=10))] = setting(
         timedelta(seconds=10), does="How often the MIS is asked what changed."
     )
     watch: Literal["auto", "poll", "replication", "xmin", "horizon", "overlap"] = setting(
@@ -92,10 +92,10 @@ class MisSettings(DatabaseSettings):
         (time(2, 30),),
         does="When the whole book is compared, in mis.timezone; finds deleted rows and what no column shows.",
     )
-    statement_timeout: Annotated[timedelta, PlainValidator(value.length(timedelta(seconds=1)))] = setting(
+    statement_timeout: Annotated[value.Length, Field(ge=timedelta(seconds=1))] = setting(
         timedelta(seconds=30), does="After how long the MIS gives up one query of ours."
     )
-    photos: Annotated[tuple[Path, ...], PlainValidator(value.places)] = setting(
+    photos: value.Files = setting(
         (),
         does=(
             "The folders below which the MIS keeps its photos, on this machine. A photo whose path leads elsewhere "
@@ -108,7 +108,7 @@ class MisSettings(DatabaseSettings):
 class OutboxSettings(DatabaseSettings):
     """The outbox: the relay's own database. Never among the tables of the MIS."""
 
-    url: Annotated[str, PlainValidator(value.database("sqlite", "postgresql"))] = setting(
+    url: Annotated[value.Text, AfterValidator(value.database("sqlite", "postgresql"))] = setting(
         f"sqlite:///{STATE}/outbox.db",
         does="sqlite:/// and the path of a local file, or postgresql://. Each environment has its own.",
     )
@@ -117,7 +117,7 @@ class OutboxSettings(DatabaseSettings):
         does="Its password, for PostgreSQL; written like mis.password.",
         example="{credential: outbox-password}",
     )
-    keep_payloads: Annotated[timedelta, PlainValidator(value.length(timedelta(days=1)))] = setting(
+    keep_payloads: Annotated[value.Length, Field(ge=timedelta(days=1))] = setting(
         timedelta(days=90),
         does="How long the bodies of delivered entries are kept. Ids, attempts and receipts stay.",
     )

@@ -2,10 +2,10 @@
 
 # No postponed annotations in this file: pydantic reads them while the classes are made.
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import PlainValidator, ValidationInfo, field_validator
+from pydantic import ValidationInfo, field_validator
 
 from kiva_relay.config import value
 from kiva_relay.config.mismatch import Mismatch, found
@@ -60,7 +60,7 @@ class Kiva(Section):
         does="sandbox, then staging, then production. Fills token_url, api_url and audience.",
         example="sandbox",
     )
-    partner_id: Annotated[str, PlainValidator(value.partner)] = setting(
+    partner_id: value.Partner = setting(
         does="Kiva's number of the institution.", where="PA2 → Account → Profile", example="123"
     )
     client_id: value.Text = setting(

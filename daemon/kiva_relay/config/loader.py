@@ -5,24 +5,25 @@ Built-in default < file < KIVA_RELAY_* < command line; KIVA_RELAY_MIS__POLL_EVER
 
 from __future__ import annotations
 
+import os
+import re
 import shlex
 import stat
 import sys
 import types
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
 
-from kiva_relay.config import secret, settings, tree
-from kiva_relay.config.mismatch import Mismatch, found
+from kiva_relay.config import complaint, secret, settings, written, yaml_reader
+from kiva_relay.config.mismatch import found
+from kiva_relay.config.mistake_report import MistakeReport, Writing
 from kiva_relay.config.secret import Secret
 from kiva_relay.config.settings import Settings
-from kiva_relay.config.tree import ConfigTree, Origin, Steps
-from kiva_relay.errors import ConfigurationError, Mistake, UsageError, nearest
+from kiva_relay.config.written import Origin, Written
+from kiva_relay.errors import ConfigurationError, Mistake, UsageError
 
 USUAL_PLACE = Path("/etc/kiva-relay/config.yaml")
 VARIABLE = "KIVA_RELAY_CONFIG"
@@ -44,30 +45,43 @@ def load(
 
     Raises:
         UsageError: there is no configuration, or it cannot be read.
-        ConfigurationError: it holds mistakes; all of them are told.
+        ConfigurationError: it holds mistakes: all of them, at once.
     """
     file = find(file, environ=environ)
-    written = tree.read(_text(file), file)
-    if written.data is None:
-        raise ConfigurationError(written.mistakes)
-    if not isinstance(written.data, dict):
+    if not os.access(file, os.R_OK):
+        raise _forbidden(file)
+    report = MistakeReport(file, Writing(hides=_hides))
+    tree = yaml_reader.read(file, report)
+    if tree is None:
+        raise ConfigurationError(report.mistakes)
+    if not tree.null and tree.kind != "map":
         remedy = "write keys and values, as in: kiva-relay config sample"
-        raise ConfigurationError(
-            [
-                *written.mistakes,
-                Mistake(file, 1, 1, "config", f"expected settings, found {found(written.data)}", remedy),
-            ]
-        )
-    _lay_over(written, environ=environ, overrides=overrides)
-    _open_sections(Settings, written.data)
-    mistakes = list(written.mistakes)
+        report.add(tree, "config", f"expected settings, found {found(written.plain(tree))}", remedy=remedy)
+        raise ConfigurationError(report.mistakes)
+    source = written.of(tree, report)
+    _lay_over(source, environ=environ, overrides=overrides)
+    _open_sections(Settings, source.data)
+    mistakes = list(report.mistakes)
     try:
-        read = Settings.model_validate(written.data, context={"folder": file.parent.absolute()})
+        read = Settings.model_validate(source.data, context={"folder": file.parent.absolute()})
     except ValidationError as error:
-        mistakes += [_mistake(detail, written) for detail in error.errors(include_url=False)]
+        mistakes += _beyond(complaint.mistakes(error, source), report)
     if mistakes:
         raise ConfigurationError(mistakes)
-    return _finish(read, written)
+    return _finish(read, source)
+
+
+def _beyond(mistakes: list[Mistake], report: MistakeReport) -> Iterator[Mistake]:
+    """The mistakes that do not come of a line that YAML could not read: what it meant is not known."""
+    for each in mistakes:
+        if not report.broken or (each.line not in report.broken and each.message != complaint.MISSING):
+            yield each
+
+
+def _hides(keys: tuple[str, ...], value: str) -> bool:
+    """Whether a value may be a secret: all but a reference and what is known to be none."""
+    inside = _KEYS.findall(value) if value.startswith("{") else keys[-1:]
+    return keys[:1] != ("parameters",) and (not inside or not _OPEN.issuperset(inside))
 
 
 def find(file: Path | None = None, *, environ: Mapping[str, str]) -> Path:
@@ -99,21 +113,6 @@ def find(file: Path | None = None, *, environ: Mapping[str, str]) -> Path:
     return chosen
 
 
-def _text(file: Path) -> str:
-    try:
-        return file.read_bytes().decode("utf-8-sig")
-    except PermissionError:
-        raise _forbidden(file) from None
-    except OSError as error:
-        raise UsageError(f"{file} cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError as error:
-        before = error.object[: error.start]
-        line, column = before.count(b"\n") + 1, error.start - before.rfind(b"\n")
-        message = f"expected text in UTF-8, found the byte {error.object[error.start]:#04x}"
-        remedy = f"iconv -f latin1 -t utf-8 {shlex.quote(str(file))} > config.utf-8.yaml"
-        raise ConfigurationError([Mistake(file, line, column, "encoding", message, remedy)]) from None
-
-
 def _forbidden(file: Path) -> UsageError:
     return UsageError(
         f"The configuration {file} belongs to the service and cannot be read by your user.",
@@ -121,18 +120,18 @@ def _forbidden(file: Path) -> UsageError:
     )
 
 
-def _lay_over(written: ConfigTree, *, environ: Mapping[str, str], overrides: Mapping[str, str]) -> None:
+def _lay_over(source: Written, *, environ: Mapping[str, str], overrides: Mapping[str, str]) -> None:
     """Lay the environment, then the command line, over what the file says."""
-    named_by_secrets = set(_variables(written.data))
+    named_by_secrets = set(_variables(source.data))
     for variable in sorted(environ):
         if not variable.startswith(PREFIX) or variable == VARIABLE or variable in named_by_secrets:
             continue
         path = tuple(variable.removeprefix(PREFIX).lower().split("__"))
         origin = Origin(Path(f"environment variable {variable}"))
-        written.place(path, _value(path, environ[variable]), origin)
+        source.place(path, _value(path, environ[variable]), origin)
     for key, text in overrides.items():
         path = tuple(key.split("."))
-        written.place(path, _value(path, text), Origin(Path("command line")))
+        source.place(path, _value(path, text), Origin(Path("command line")))
 
 
 def _variables(data: object) -> Iterator[str]:
@@ -146,17 +145,17 @@ def _variables(data: object) -> Iterator[str]:
 
 def _value(path: tuple[str, ...], text: str) -> Any:
     """A value given outside of the file: as it stands where text is expected, else read as YAML."""
-    field = _field(path)
-    kinds = get_args(field.annotation) or (field.annotation,) if field else ()
+    kinds = complaint.kinds(complaint.field_at(path))
     if Secret in kinds and not text.lstrip().startswith("{"):
         return text
     if str in kinds or Path in kinds:
         return text
-    return tree.scalar(text)
+    tree = yaml_reader.scalar(text)
+    return text if tree is None else written.plain(tree)
 
 
 def _open_sections(model: type[BaseModel], data: dict[str, Any]) -> None:
-    """Make every missing or empty group an empty one, so that each key missing in it is told by its name."""
+    """Make every missing or empty group an empty one, so that each key missing in it is named."""
     for name, field in model.model_fields.items():
         inner = settings.section_of(field)
         if inner is None:
@@ -167,102 +166,7 @@ def _open_sections(model: type[BaseModel], data: dict[str, Any]) -> None:
             _open_sections(inner, data[name])
 
 
-def _mistake(detail: ErrorDetails, written: ConfigTree) -> Mistake:
-    path = detail["loc"]
-    unknown = detail["type"] == "extra_forbidden"
-    message, remedy = _sentences(detail)
-    error = detail.get("ctx", {}).get("error")
-    inner = (*path, *error.at) if isinstance(error, Mismatch) else path
-    place = written.origin(inner, key=unknown)
-    # `mappings[2]`, and `kiva.client_secret` rather than its `file`
-    named = (*path, *(part for part in inner[len(path) :] if isinstance(part, int)))
-    return Mistake(place.file, place.line, place.column, tree.dotted(named), message, remedy)
-
-
-def _sentences(detail: ErrorDetails) -> tuple[str, str]:
-    """What is wrong, and what to write instead."""
-    path, value = detail["loc"], detail["input"]
-    match detail["type"]:
-        case "extra_forbidden":
-            return "no such setting", _meant(path)
-        case "missing":
-            return "required, and not there", _example(path)
-        case "literal_error":
-            return _choice(path, value)
-        case "value_error" if isinstance(wrong := detail["ctx"]["error"], Mismatch):
-            return str(wrong), wrong.remedy or _where(path)
-    names = list((_model(path) or Settings).model_fields)
-    return f"expected settings, found {found(value)}", f"known here: {', '.join(names)}"
-
-
-def _choice(path: Steps, value: object) -> tuple[str, str]:
-    """A value that is none of the few that are possible."""
-    field = _field(path)
-    choices = [str(choice) for choice in _literals(field.annotation)] if field else []
-    expected = " or ".join(filter(None, [", ".join(choices[:-1]), choices[-1]]))
-    close = nearest(value, choices, limit=1) if isinstance(value, str) else []
-    return f"expected {expected}, found {found(value)}", f"did you mean: {close[0]}" if close else _where(path)
-
-
-def _literals(annotation: Any) -> Iterator[object]:
-    if get_origin(annotation) is Literal:
-        yield from get_args(annotation)
-    else:
-        for inner in get_args(annotation):
-            yield from _literals(inner)
-
-
-def _meant(path: Steps) -> str:
-    """The setting that an unknown key was meant to be."""
-    name, around = str(path[-1]), path[:-1]
-    siblings = list((_model(around) or Settings).model_fields)
-    close = nearest(name, siblings)
-    if close:
-        return f"did you mean: {', '.join(close)}"
-    everywhere = [key for key, _ in settings.every()]
-    elsewhere = [key for key in everywhere if key == name or key.rpartition(".")[2] == name]
-    if elsewhere:
-        above, _, key = elsewhere[0].rpartition(".")
-        return f"{key} belongs under {above}:" if above else f"{key} belongs at the left margin, under nothing"
-    return f"known here: {', '.join(siblings)}"
-
-
-def _example(path: Steps) -> str:
-    field = _field(path)
-    example = _extra(field, "example")
-    around = tree.dotted(path[:-1])
-    line = f"{path[-1]}: {example or '…'}"
-    where = _where(path)
-    return (f"write under {around}:  " if around else "write  ") + line + (f"   ({where})" if where else "")
-
-
-def _where(path: Steps) -> str:
-    return _extra(_field(path), "where")
-
-
-def _extra(field: FieldInfo | None, name: str) -> str:
-    extra = field.json_schema_extra if field else None
-    return str(extra.get(name, "")) if isinstance(extra, dict) else ""
-
-
-def _model(path: Steps) -> type[BaseModel] | None:
-    """The group of settings at a path."""
-    model: type[BaseModel] = Settings
-    for part in path:
-        field = model.model_fields.get(str(part))
-        kind = field.annotation if field else None
-        if not isinstance(kind, type) or not issubclass(kind, BaseModel):
-            return None
-        model = kind
-    return model
-
-
-def _field(path: Steps) -> FieldInfo | None:
-    model = _model(path[:-1]) if path else None
-    return model.model_fields.get(str(path[-1])) if model else None
-
-
-def _finish(read: Settings, written: ConfigTree) -> Settings:
+def _finish(read: Settings, source: Written) -> Settings:
     """Tell each secret which setting holds it, and note what works but should be better."""
     warnings = []
     groups = {}
@@ -271,25 +175,28 @@ def _finish(read: Settings, written: ConfigTree) -> Settings:
         if held is None:
             continue
         groups[group] = getattr(read, group).model_copy(update={name: secret.named(held, f"{group}.{name}")})
-        warning = _literal(group, name, written) if held.literal else None
+        warning = _literal(group, name, source) if held.literal else None
         warnings += [warning] if warning else []
     finished = read.model_copy(update=groups)
-    finished._file = written.file  # noqa: SLF001 - which file it was is no setting, and only the loader knows it
+    finished._file = source.file  # noqa: SLF001 - which file it was is no setting, and only the loader knows it
     finished._warnings = tuple(sorted(warnings))  # noqa: SLF001 - as above
     return finished
 
 
 _SECRETS = tuple(
-    (key.split(".")[0], key.split(".")[1])
-    for key, field in settings.every()
-    if Secret in (get_args(field.annotation) or (field.annotation,))
+    (key.split(".")[0], key.split(".")[1]) for key, field in settings.every() if Secret in complaint.kinds(field)
 )
+# Keys whose value no message has to hide; a URL may hold a password.
+_OPEN = {"day", "at", "credential", "file", "env"} | {
+    key.rpartition(".")[2] for key, field in settings.every() if field.repr
+} - {*(name for _, name in _SECRETS), "url"}
+_KEYS = re.compile(r"[\w.\-]+(?=:\s)")
 
 
-def _literal(group: str, name: str, written: ConfigTree) -> Mistake | None:
+def _literal(group: str, name: str, source: Written) -> Mistake | None:
     """Warn of a secret that stands in the file; one that the environment gave stands in none."""
-    path = (group, name) if (group, name) in written.values else (group, "url")
-    place = written.origin(path)
+    path = (group, name) if (group, name) in source.values else (group, "url")
+    place = source.origin(path)
     remedy = f"{name}: {{file: /etc/kiva-relay/secret/{group}}}"
     if not place.line:
         return None

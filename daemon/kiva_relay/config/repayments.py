@@ -1,10 +1,10 @@
 """The monthly report of repayments: its window, its cut-off, its basis."""
 
 # No postponed annotations in this file: pydantic reads them while the classes are made.
-from datetime import date, time
+from datetime import time
 from typing import Annotated, Literal
 
-from pydantic import PlainValidator, ValidationInfo, field_validator
+from pydantic import Field, Strict, ValidationInfo, field_validator
 
 from kiva_relay.config import value
 from kiva_relay.config.mismatch import Mismatch
@@ -14,9 +14,7 @@ from kiva_relay.config.section import Section, setting
 class MonthDay(Section):
     """A moment in every month."""
 
-    day: Annotated[int, PlainValidator(value.whole(1, 28))] = setting(
-        does="The day of the month, 1 to 28.", example="1"
-    )
+    day: Annotated[int, Strict(), Field(ge=1, le=28)] = setting(does="The day of the month, 1 to 28.", example="1")
     at: value.Hour = setting(does="The time of day.", example='"06:00"')
 
 
@@ -46,15 +44,12 @@ class Repayments(Section):
         does="The zone of opens_on and closes_on (Kiva's clock). Without it: mis.timezone.",
         example="UTC",
     )
-    cutoff: Annotated[
-        Literal["end_of_previous_month", "today"] | date,
-        PlainValidator(value.day("end_of_previous_month", "today")),
-    ] = setting(
+    cutoff: Literal["end_of_previous_month", "today"] | value.Day = setting(
         "end_of_previous_month",
         does="Up to which day repayments count, in mis.timezone: end_of_previous_month, today, or a date.",
     )
-    batch: Annotated[int, PlainValidator(value.whole(1, 300))] = setting(
-        250, does="At most so many loans in one call, 1 to 300."
+    batch: Annotated[int, Strict(), Field(ge=1, le=300)] = setting(
+        250, does="How many loans go in one call at most, 1 to 300."
     )
 
     @field_validator("closes_on")

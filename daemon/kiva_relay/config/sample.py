@@ -22,7 +22,7 @@ _HEAD = """\
 # must be set. Lengths of time carry their unit: 500ms, 30s, 15m, 6h, 2d. A key can also be given by
 # the environment: KIVA_RELAY_MIS__POLL_EVERY=5s for mis.poll_every.
 #
-#   kiva-relay check       tells every mistake at once, and what to write instead
+#   kiva-relay check       shows every mistake at once, and what to write instead
 #   kiva-relay reload      makes changes take effect
 """
 

@@ -2,28 +2,26 @@
 
 # No postponed annotations in this file: pydantic reads them while the classes are made.
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, Field, PlainValidator, PrivateAttr, ValidationInfo, field_validator
+from pydantic import BaseModel, Field, PrivateAttr, Strict, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
 from kiva_relay.config import value
 from kiva_relay.config.database import MisSettings, OutboxSettings
 from kiva_relay.config.kiva import Kiva
-from kiva_relay.config.mismatch import Mismatch, found
+from kiva_relay.config.mismatch import Mismatch
 from kiva_relay.config.repayments import MonthDay, Repayments
 from kiva_relay.config.section import Section, section, setting
-from kiva_relay.errors import Mistake, nearest
+from kiva_relay.errors import Mistake
 
 Resource = Literal["loan_draft", "repayment", "journal"]
 RESOURCES: tuple[Resource, ...] = get_args(Resource)
 
-_Since = Annotated[
-    Literal["first_start", "all"] | date,
-    PlainValidator(value.day("first_start", "all")),
-]
+_Since = Literal["first_start", "all"] | value.Day
 
 
 class LoanDrafts(Section):
@@ -47,9 +45,7 @@ class Journals(Section):
         where="first_start, or the first day whose notes nobody posted by hand",
         example="first_start",
     )
-    batch: Annotated[int, PlainValidator(value.whole(1, 300))] = setting(
-        20, does="At most so many journals in one call."
-    )
+    batch: Annotated[int, Strict(), Field(ge=1, le=300)] = setting(20, does="How many journals go in one call at most.")
 
 
 class Delivery(Section):
@@ -57,9 +53,9 @@ class Delivery(Section):
 
     hold_for: value.Length = setting(
         timedelta(minutes=15),
-        does="A draft or journal is sent when it did not change for so long: officers correct their typing.",
+        does="A draft or journal is sent after it did not change for this long: officers correct their typing.",
     )
-    brake: Annotated[int, PlainValidator(value.whole(1, 100_000))] = setting(
+    brake: Annotated[int, Strict(), Field(ge=1, le=100_000)] = setting(
         50, does="More newly owed drafts or journals in an hour than this are held, and a person is asked."
     )
     settle_after: value.Length = setting(
@@ -73,24 +69,22 @@ class Mirror(Section):
     max_age: value.Length = setting(
         timedelta(hours=26), does="Older than this, it is no evidence that something is missing at Kiva."
     )
-    refresh_every: Annotated[timedelta, PlainValidator(value.length(timedelta(seconds=1)))] = setting(
-        timedelta(hours=1), does="How often it is read anew.", filled=True
+    refresh_every: Annotated[value.Length, Field(ge=timedelta(seconds=1))] = setting(
+        timedelta(hours=1), does="How often it is read again.", filled=True
     )
 
     @field_validator("refresh_every")
     @classmethod
     def _refresh_in_time(cls, every: timedelta, info: ValidationInfo) -> timedelta:
         if every >= info.data.get("max_age", timedelta.max):
-            raise Mismatch("the mirror would be too old before it is read anew", remedy="shorter than mirror.max_age")
+            raise Mismatch("the mirror would be too old before it is read again", remedy="shorter than mirror.max_age")
         return every
 
 
 class Metrics(Section):
     """Numbers for Prometheus."""
 
-    listen: Annotated[str, PlainValidator(value.listen)] = setting(
-        "127.0.0.1:9478", does="Address and port of /metrics, /healthz and /readyz; or off."
-    )
+    listen: value.Listen = setting("127.0.0.1:9478", does="Address and port of /metrics, /healthz and /readyz; or off.")
 
 
 class Log(Section):
@@ -99,35 +93,22 @@ class Log(Section):
     format: Literal["text", "json"] = setting("text", does="text for people, json for machines.")
 
 
-def _resources(written: object) -> tuple[str, ...]:
-    chosen = value.names(written)
-    for at, name in enumerate(chosen):
-        if name not in RESOURCES:
-            close = nearest(name, RESOURCES, limit=1)
-            raise Mismatch(
-                f"expected {', '.join(RESOURCES)}, found {found(name)}",
-                remedy=f"did you mean: {close[0]}" if close else "",
-                at=(at,) if isinstance(written, list | tuple) else (),
-            )
-    return chosen
-
-
 class Settings(Section):
     """All settings."""
 
     kiva: Kiva = section(Kiva, required=True)
     mis: MisSettings = section(MisSettings, required=True)
-    mappings: Annotated[tuple[str, ...], PlainValidator(value.folders)] = setting(
+    mappings: value.Folders = setting(
         does=(
-            "What becomes what: fineract is ready-made; a folder of your own may stand beside it, as in "
-            "[fineract, mappings]."
+            "What becomes what: fineract is ready-made, and a folder mappings beside this file holds what is your own. "
+            "Other folders are named, as in [fineract, /srv/mappings]."
         ),
         example="fineract",
     )
-    parameters: dict[str, value.Parameter] = Field(
-        default_factory=dict,
+    parameters: value.Parameters = Field(
+        default_factory=lambda: MappingProxyType({}),
         description=(
-            "What the mappings must be told about this institution. `kiva-relay check` asks for what is "
+            "What the mappings have to know about this institution. `kiva-relay check` asks for what is "
             "missing and shows the choices from your database."
         ),
         json_schema_extra={"where": "", "example": "{kiva_fund: 3}"},
@@ -135,9 +116,7 @@ class Settings(Section):
     loan_drafts: LoanDrafts = section(LoanDrafts, required=True)
     journals: Journals = section(Journals, required=True)
     repayments: Repayments = section(Repayments)
-    resources: Annotated[tuple[Resource, ...], PlainValidator(_resources)] = setting(
-        RESOURCES, does="What is sent; leave out what is still done by hand."
-    )
+    resources: value.Listed[Resource] = setting(RESOURCES, does="What is sent; leave out what is still done by hand.")
     first_start: Literal["hold", "send"] | None = setting(
         None,
         does=(
@@ -180,8 +159,8 @@ class Settings(Section):
 
     @property
     def mapping_folders(self) -> tuple[Path, ...]:
-        """The folders of `mappings`, in order."""
-        return tuple(value.mapping_folder(name, self.file.parent.absolute()) for name in self.mappings)
+        """The folders of `mappings`, in order; after a ready-made set alone, the folder `mappings` beside the file."""
+        return value.mapping_folders(self.mappings, self.file.parent.absolute())
 
     @field_validator("repayments")
     @classmethod

@@ -14,7 +14,7 @@ CAP = timedelta(minutes=15)
 
 
 def wait(failures: int, *, dice: random.Random) -> timedelta:
-    """The wait after so many failures in a row (1: the first): between half and all of min(cap, 2^(n-1) s)."""
+    """The wait after a number of failures in a row (1: the first): between half and all of min(cap, 2^(n-1) s)."""
     doublings = min(max(failures, 1) - 1, 20)
     ceiling = min(CAP, FIRST * int(1 << doublings))
     return ceiling * dice.uniform(0.5, 1)

@@ -7,11 +7,13 @@ list of one, snake_case or camelCase, unknown keys kept.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date, datetime
 from typing import Any
 
 from kiva_relay.config import settings as config
 from kiva_relay.config.kiva import Kiva
-from kiva_relay.delivery.outcome import either
+from kiva_relay.delivery.client import Answer
+from kiva_relay.delivery.outcome import Meaning, Outcome, either
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.sending import EntryVerdict
 from kiva_relay.outbox.state import State
@@ -85,13 +87,50 @@ def accepted(entries: Sequence[Entry], given: Mapping[str, Any]) -> dict[int, En
     return verdicts
 
 
-def refused(entries: Sequence[Entry], *, status: int, words: str) -> dict[int, EntryVerdict]:
+def refused(entries: Sequence[Entry], *, status: int | None, words: str) -> dict[int, EntryVerdict]:
     """Kiva judged the body. One entry is refused; a batch is halved, so that the others need not wait for it."""
     if len(entries) == 1:
         params = {"text": words[:500], "status": str(status)}
         return {entries[0].id: EntryVerdict(State.REFUSED, refusals=(Refusal("kiva_said_no", "", params),))}
     cap = len(entries) // 2
     return {entry.id: EntryVerdict(State.READY, batch_cap=cap) for entry in entries}
+
+
+def judged(
+    entries: Sequence[Entry],
+    answer: Answer,
+    decision: Meaning,
+    given: Mapping[str, Any] | None,
+    *,
+    again: datetime | None,
+) -> tuple[dict[int, EntryVerdict], Outcome]:
+    """The verdict on each entry of a request, and as what its attempt ends.
+
+    `given` is the receipt, None without one; `again` is when what was surely not processed is sent again. An accepted
+    request ends in doubt when a problem in it belongs to none of its entries.
+    """
+    ids = [entry.id for entry in entries]
+    match decision.outcome:
+        case Outcome.ACCEPTED:
+            verdicts = accepted(entries, given or {})
+            if verdicts is not None:
+                return verdicts, Outcome.ACCEPTED
+            doubt = EntryVerdict(State.IN_DOUBT, reason="problem_without_loan")
+            return dict.fromkeys(ids, doubt), Outcome.IN_DOUBT
+        case Outcome.REFUSED:
+            return refused(entries, status=answer.status, words=answer.words), Outcome.REFUSED
+        case Outcome.NOT_PROCESSED:
+            return dict.fromkeys(ids, EntryVerdict(State.READY, due_at=again)), Outcome.NOT_PROCESSED
+        case Outcome.IN_DOUBT:
+            reason = "strange_answer" if decision.success_seen else "answer_lost"
+            return dict.fromkeys(ids, EntryVerdict(State.IN_DOUBT, reason=reason)), Outcome.IN_DOUBT
+
+
+def too_late(entry: Entry, *, today: date) -> Refusal | None:
+    """Why an entry is not sent any more: its last day to be published has passed; None: it may go."""
+    if entry.publish_by is None or entry.publish_by >= today:
+        return None
+    return Refusal("too_late_to_publish", "disburse_time", {"publish_by": str(entry.publish_by)})
 
 
 def _problems(said: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,8 +19,6 @@ from kiva_relay.delivery import backoff
 from kiva_relay.outbox import hold, table
 from kiva_relay.resource.kind import RESOURCES
 
-MOST_DOUBTS = 3
-MOST_REFUSALS = 10
 _SAID_AGAIN_AFTER = timedelta(hours=1)
 
 _log = log.get("delivery")
@@ -80,7 +78,7 @@ class Destination:
 def doubts_in_a_row(tx: Connection, resource: str) -> tuple[int, datetime | None]:
     """How many answers of an additive resource were lost since the last accepted one, and when the last was.
 
-    A released hold starts the count anew: the person has looked.
+    A released hold starts the count again: the person has looked.
     """
     if RESOURCES[resource].effect != "additive":
         return 0, None
@@ -95,7 +93,7 @@ def doubts_in_a_row(tx: Connection, resource: str) -> tuple[int, datetime | None
 
 
 def refusals_in_a_row(tx: Connection, resource: str) -> int:
-    """How many bodies Kiva refused since it last accepted one; a released hold starts the count anew."""
+    """How many bodies Kiva refused since it last accepted one; a released hold starts the count again."""
     columns = table.attempt.c
     query = sa.select(sa.func.count()).where(
         columns.resource == resource,

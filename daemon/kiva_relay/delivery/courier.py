@@ -7,11 +7,9 @@ repeats a request: a repeat is a new attempt, decided by the state machine.
 
 from __future__ import annotations
 
-import shutil
 import threading
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,65 +17,25 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kiva_relay import errors, log, meter
-from kiva_relay.clock import Clock
-from kiva_relay.config import settings as config
 from kiva_relay.delivery import batch as batches
-from kiva_relay.delivery import breaker, outcome
-from kiva_relay.delivery.client import Answer, Client
-from kiva_relay.delivery.outcome import Decision, Outcome
-from kiva_relay.delivery.token import CredentialsRefused, Token, Tokens
-from kiva_relay.outbox import binding, hold, mirror, query, sending, store, table
-from kiva_relay.outbox.database import FREE_BYTES, Outbox
+from kiva_relay.delivery import breaker, outcome, stop
+from kiva_relay.delivery.access import Access, Blame
+from kiva_relay.delivery.client import Answer
+from kiva_relay.delivery.context import DeliveryContext
+from kiva_relay.delivery.outcome import Meaning, Outcome
+from kiva_relay.delivery.token import Token
+from kiva_relay.outbox import adoption, hold, meta, mirror, query, sending, store, table
 from kiva_relay.outbox.entry import Entry
-from kiva_relay.outbox.lease import Lease
 from kiva_relay.outbox.sending import Batch, Ending, EntryVerdict
 from kiva_relay.outbox.state import Actor, State
-from kiva_relay.outbox.witness import Witness
 from kiva_relay.resource import window
-from kiva_relay.resource.kind import RESOURCES
-from kiva_relay.resource.refusal import Refusal
 
 ORDER = ("repayment", "loan_draft", "journal")
-_TRY_AGAIN_AFTER_FAULT = timedelta(minutes=5)
 _CANNOT_RECORD_WAIT_SECONDS = 5
 _WITNESS_AWAY_FOR = timedelta(minutes=1)
 _IN_TURN = 5
-_MEGABYTE = 1024 * 1024
-_READS = "read:loans"
 
 _log = log.get("delivery")
-
-
-@dataclass
-class DeliveryContext:
-    """What the courier works with. Opened by the relay, shared by nobody else but `destination` and `tokens`."""
-
-    outbox: Outbox
-    settings: config.Settings
-    clock: Clock
-    client: Client
-    tokens: Tokens
-    destination: breaker.Destination
-    lease: Lease
-    witness: Witness
-    started_at: datetime
-    no_room: str = ""
-
-    def has_room(self) -> bool:
-        """Is there room on the disks to record what comes back? `no_room` says where not; logged when it changes."""
-        free = (
-            ("outbox", self.outbox.free_bytes()),
-            ("witness", shutil.disk_usage(self.witness.path.parent).free),
-        )
-        full = [(name, left) for name, left in free if left is not None and left < FREE_BYTES]
-        said = self.no_room
-        self.no_room = "" if not full else f"{full[0][1] // _MEGABYTE} MB left for the {full[0][0]}"
-        if self.no_room and not said:
-            needed = f"{FREE_BYTES // _MEGABYTE} MB"
-            _log.error("The disk is almost full. Nothing is sent until there is room", left=self.no_room, needed=needed)
-        elif said and not self.no_room:
-            _log.info("There is room on the disk again")
-        return not self.no_room
 
 
 class Courier:
@@ -87,18 +45,20 @@ class Courier:
         self, context: DeliveryContext, *, stop: threading.Event, at: Callable[[str], None] = lambda _name: None
     ) -> None:
         self._context, self._stop, self._at = context, stop, at
-        self._new_token_tried: set[str] = set()
-        self._fault_until: dict[str, datetime] = {}
+        self._access = Access(context)
         self._outbox_id = ""
         self._last_attempt = 0
 
     def deliver(self) -> int:
         """Send all that is due and may go; how many requests were made. Stops claiming at once when asked to."""
-        resources = [resource for resource in ORDER if resource in self._context.settings.resources]
         requests = 0
-        while sent := sum(self._turn(resource) for resource in resources):
+        while sent := self.round():
             requests += sent
         return requests
+
+    def round(self) -> int:
+        """Send some of what is due, of each resource; how many requests were made."""
+        return sum(self._turn(resource) for resource in ORDER if resource in self._context.settings.resources)
 
     def _turn(self, resource: str) -> int:
         """Some requests of one resource, so that a heap of drafts does not keep the others waiting."""
@@ -109,10 +69,10 @@ class Courier:
 
     def _one(self, resource: str) -> bool:
         """One request of a resource, if something is due; false when nothing went."""
-        if not self._something_due(resource) or not self._may_send(resource):
+        if not self._something_due(resource) or stop.why_not(self._situation(resource)) is not None:
             return False
-        token = self._token(resource)
-        if token is None:
+        token = self._access.token()
+        if token is None or not self._access.may_send(resource, token):
             return False
         batch = self._claim(resource)
         if batch is None:
@@ -125,67 +85,31 @@ class Courier:
         return True
 
     def _something_due(self, resource: str) -> bool:
-        columns = table.entry.c
-        due = (
-            columns.resource == resource,
-            columns.state == State.READY.value,
-            columns.due_at <= self._context.clock.now(),
-        )
+        columns, now = table.entry.c, self._context.clock.now()
+        due = (columns.resource == resource, columns.state == State.READY.value, columns.due_at <= now)
         with self._context.outbox.read() as tx:
-            if hold.passes(tx, resource) == 0 and not self._may_try_fault(tx, resource):
-                return False
             return tx.execute(sa.select(columns.id).where(*due).limit(1)).first() is not None
 
-    def _may_send(self, resource: str) -> bool:
+    def _situation(self, resource: str) -> stop.SendingSituation:
+        """What decides whether something that is due may be sent now."""
         context = self._context
-        if not context.settings.kiva.send or context.destination.pause() or not context.has_room():
-            return False
-        if resource == "repayment" and not window.report(context.settings, context.clock.now()).is_open:
-            return False
         with context.outbox.read() as tx:
-            if resource == "loan_draft" and mirror.last_complete(tx, started_after=context.started_at) is None:
-                return False
-            _doubts, last = breaker.doubts_in_a_row(tx, resource)
-        harmless = context.destination.last_harmless_success
-        return last is None or (harmless is not None and harmless > last)
-
-    def _token(self, resource: str) -> Token | None:
-        context, now = self._context, self._context.clock.now()
-        try:
-            token = context.tokens.current()
-        except CredentialsRefused as error:
-            context.destination.asked_to_wait(None)
-            with context.outbox.begin() as tx:
-                if hold.put(
-                    tx,
-                    hold.ALL,
-                    "destination_fault",
-                    now=now,
-                    params={"said": str(error), "hint": error.hint},
-                ):
-                    _log.error("The token was refused. Nothing is lost", hint=error.hint)
-            return None
-        except errors.Unreachable as error:
-            context.destination.unreachable(str(error))
-            return None
-        missing = sorted({RESOURCES[resource].scope, _READS} - token.scopes)
-        with context.outbox.begin() as tx:
-            if missing:
-                if hold.put(tx, resource, "scope_missing", now=now, params={"scope": " ".join(missing)}):
-                    _log.error("The token does not grant a permission", resource=resource, scope=" ".join(missing))
-                context.tokens.refuse(token)
-                self._fault_until[resource] = now + _TRY_AGAIN_AFTER_FAULT
-                return None
-            hold.release(tx, resource, by=hold.RELAY, note="granted", now=now, reason="scope_missing")
-            if self._may_try_fault(tx, resource):
-                hold.release(tx, resource, by=hold.RELAY, note="tried again", now=now, reason="destination_fault")
-        return token
-
-    def _may_try_fault(self, tx: Connection, resource: str) -> bool:
-        """Is the only thing that holds the resource a fault of its own, and is it time to try again?"""
-        holds = [held for held in hold.in_force(tx) if held.what in (hold.ALL, resource)]
-        own = all(held.what == resource and held.reason in hold.LIFTED_BY_ITSELF for held in holds)
-        return own and self._context.clock.now() >= self._fault_until.get(resource, self._context.started_at)
+            passes, may_try = hold.passes(tx, resource), self._access.may_try(tx, resource)
+            listed = mirror.last_complete(tx, started_after=context.started_at) is not None
+            _doubts, last_doubt = breaker.doubts_in_a_row(tx, resource)
+        sends, pause = context.settings.kiva.send, context.destination.pause()
+        return stop.SendingSituation(
+            resource=resource,
+            passes=passes,
+            fault_may_be_over=may_try,
+            sends=sends,
+            pause=pause,
+            has_room=not sends or bool(pause) or context.has_room(),
+            report_is_open=window.report(context.settings, context.clock.now()).is_open,
+            list_is_known=listed,
+            last_doubt=last_doubt,
+            last_harmless=context.destination.last_harmless_success,
+        )
 
     def _claim(self, resource: str) -> Batch | None:
         context, now = self._context, self._context.clock.now()
@@ -203,22 +127,22 @@ class Courier:
                 )
                 if batch is None and hold.passes(tx, resource) == 0:
                     break
-            self._outbox_id = binding.get(tx, "outbox_id") or ""
+            self._outbox_id = meta.OUTBOX_ID.get(tx) or ""
         self._at("claimed")
         return batch
 
     def _limit(self, tx: Connection, resource: str) -> int:
-        """The size of a batch; one alone while the last answer of an additive resource was lost."""
-        return 1 if breaker.doubts_in_a_row(tx, resource)[0] else batches.limit(resource, self._context.settings)
+        doubts, _last = breaker.doubts_in_a_row(tx, resource)
+        return stop.at_once(batches.limit(resource, self._context.settings), doubts=doubts)
 
     def _must_know_what_it_sent(self, tx: Connection) -> None:
         """An outbox that lacks what we wrote into it was put back while we ran: the next start sees how far.
 
         Raises:
-            RelayError: it was; nothing more is sent by this process.
+            OutboxPutBack: it was; nothing more is sent by this process.
         """
         if self._last_attempt and not query.has_attempt(tx, self._last_attempt):
-            raise errors.RelayError(
+            raise errors.OutboxPutBack(
                 f"The outbox {self._context.outbox.url} was put back to an older state while the relay ran. Nothing"
                 " more is sent; the next start takes from the witness what is missing, and holds.",
                 hint="sudo systemctl restart kiva-relay\nsudo kiva-relay status",
@@ -254,14 +178,14 @@ class Courier:
 
         self._record(put_back, attempt=batch.attempt_id, outcome=ending.outcome)
 
-    def _record(self, write: Callable[[Connection], None], **told: object) -> None:
+    def _record(self, write: Callable[[Connection], None], **about: object) -> None:
         """Write down what became of an attempt. While that is impossible, nothing else is sent."""
         while True:
             try:
                 with self._context.outbox.begin() as tx:
                     write(tx)
             except errors.Unreachable as error:
-                _log.error("An answer cannot be stored; nothing else is sent until it is", cause=str(error), **told)
+                _log.error("An answer cannot be stored; nothing else is sent until it is", cause=str(error), **about)
                 self._context.clock.wait(threading.Event(), _CANNOT_RECORD_WAIT_SECONDS)
             else:
                 return
@@ -279,7 +203,7 @@ class Courier:
         try:
             self._context.witness.ended(outbox_id=self._outbox_id, attempt=batch.attempt_id, ended=ended)
         except OSError as error:
-            _log.warning("The witness could not be told what became of it", attempt=batch.attempt_id, cause=str(error))
+            _log.warning("The witness could not record what became of it", attempt=batch.attempt_id, cause=str(error))
 
     def _send(self, batch: Batch, token: Token) -> Answer:
         kiva = self._context.settings.kiva
@@ -292,7 +216,8 @@ class Courier:
         now = self._context.clock.now()
         given = batches.receipt(batch.resource, answer.json)
         decision = outcome.decide(answer, shape=given is not None, now=now)
-        verdicts, ended_as = self._verdicts(batch, answer, decision, given, token)
+        again, blamed = self._when_again(batch.resource, answer, decision, token)
+        verdicts, ended_as = batches.judged(batch.entries, answer, decision, given, again=again)
         ending = Ending(
             ended_as, answer.body_complete, answer.status, answer.words if ended_as != Outcome.ACCEPTED else None
         )
@@ -301,74 +226,41 @@ class Courier:
 
         def settle(tx: Connection) -> None:
             moved[:] = sending.end(tx, batch, ending, verdicts, by=Actor.COURIER, now=now)
-            self._consequences(tx, batch, answer, decision, ended_as, now=now)
+            self._consequences(tx, batch, answer, ended_as, blamed=blamed, now=now)
 
         receipt = {name: value for name, value in (given or {}).items() if name != "problems"}
         self._record(settle, attempt=batch.attempt_id, outcome=ended_as, receipt=receipt)
         self._at("settled")
         self._report(batch, moved, answer, ended_as)
 
-    def _verdicts(
-        self,
-        batch: Batch,
-        answer: Answer,
-        decision: Decision,
-        given: Mapping[str, object] | None,
-        token: Token,
-    ) -> tuple[Mapping[int, EntryVerdict], str]:
-        match decision.outcome:
-            case Outcome.ACCEPTED:
-                verdicts = batches.accepted(batch.entries, given or {})
-                if verdicts is not None:
-                    return verdicts, Outcome.ACCEPTED
-                doubt = EntryVerdict(State.IN_DOUBT, reason="problem_without_loan")
-                return dict.fromkeys((entry.id for entry in batch.entries), doubt), Outcome.IN_DOUBT
-            case Outcome.REFUSED:
-                assert answer.status is not None  # noqa: S101 - a refusal is a status
-                return batches.refused(batch.entries, status=answer.status, words=answer.words), Outcome.REFUSED
-            case Outcome.NOT_PROCESSED:
-                verdict = EntryVerdict(State.READY, due_at=self._when_again(batch.resource, answer, decision, token))
-            case Outcome.IN_DOUBT:
-                verdict = EntryVerdict(
-                    State.IN_DOUBT, reason="answer_lost" if not decision.success_seen else "strange_answer"
-                )
-        return dict.fromkeys((entry.id for entry in batch.entries), verdict), decision.outcome
-
-    def _when_again(self, resource: str, answer: Answer, decision: Decision, token: Token) -> datetime:
-        """When to try again what was surely not processed; remembers what it says of the destination."""
-        context, now = self._context, self._context.clock.now()
-        if decision.unreachable:
-            return context.destination.unreachable(answer.words)
+    def _when_again(
+        self, resource: str, answer: Answer, decision: Meaning, token: Token
+    ) -> tuple[datetime | None, bool]:
+        """When to try again what was surely not processed, and whether we are to blame and must be held."""
+        destination = self._context.destination
         if not decision.blame:
-            return context.destination.asked_to_wait(decision.retry_after)
-        if answer.status in outcome.JUDGES_OUR_TOKEN and resource not in self._new_token_tried:
-            context.tokens.refuse(token)
-            self._new_token_tried.add(resource)
-        else:
-            self._fault_until[resource] = now + _TRY_AGAIN_AFTER_FAULT
-        return now
+            self._access.accepted(resource)
+        if decision.outcome is not Outcome.NOT_PROCESSED:
+            return None, False
+        if decision.unreachable:
+            return destination.unreachable(answer.words), False
+        if not decision.blame:
+            return destination.asked_to_wait(decision.retry_after), False
+        return self._context.clock.now(), self._access.refused(resource, token, answer.status) is Blame.US
 
     def _consequences(
-        self,
-        tx: Connection,
-        batch: Batch,
-        answer: Answer,
-        decision: Decision,
-        ended_as: str,
-        *,
-        now: datetime,
+        self, tx: Connection, batch: Batch, answer: Answer, ended_as: str, *, blamed: bool, now: datetime
     ) -> None:
         """Holds that follow from this attempt, in its own transaction."""
         resource = batch.resource
-        if not decision.blame:
-            self._new_token_tried.discard(resource)
-        elif resource in self._fault_until and self._fault_until[resource] > now:
+        if blamed:
             params = {"status": str(answer.status), "path": batches.path(resource, self._context.settings.kiva)}
             hold.put(tx, resource, "destination_fault", now=now, params=params)
-        if ended_as == Outcome.IN_DOUBT and breaker.doubts_in_a_row(tx, resource)[0] >= breaker.MOST_DOUBTS:
-            hold.put(tx, resource, "many_in_doubt", now=now)
-        if ended_as == Outcome.REFUSED and breaker.refusals_in_a_row(tx, resource) >= breaker.MOST_REFUSALS:
-            hold.put(tx, resource, "many_refusals", now=now)
+        doubts = breaker.doubts_in_a_row(tx, resource)[0] if ended_as == Outcome.IN_DOUBT else 0
+        refusals = breaker.refusals_in_a_row(tx, resource) if ended_as == Outcome.REFUSED else 0
+        reason = stop.hold_after(ended_as, doubts=doubts, refusals=refusals)
+        if reason is not None:
+            hold.put(tx, resource, reason, now=now)
 
     def _report(self, batch: Batch, moved: list[Entry], answer: Answer, ended_as: str) -> None:
         meter.deliveries.labels(resource=batch.resource, outcome=ended_as).inc(len(moved))
@@ -394,18 +286,13 @@ _SENTENCES = {
 
 
 def _may_go(tx: Connection, due: list[Entry], *, now: datetime) -> list[Entry]:
-    """The drafts that may be sent; those that Kiva has under the same loan id are adopted, the late ones refused."""
-    ids = {entry.id: mirror.candidates(entry) for entry in due}
-    at_kiva = mirror.by_loan_id(tx, {loan for loans in ids.values() for loan in loans})
+    """The drafts that may be sent; those that Kiva has already are adopted, the late ones refused."""
+    found = adoption.of_entries(tx, due)
     rest = []
     for entry in due:
-        loan = next((at_kiva[loan] for loan in ids[entry.id] if loan in at_kiva), None)
-        if loan is not None:
-            receipt = {"kiva_id": loan.kiva_id, "status": loan.status}
-            values: dict[str, Any] = {"evidence": "adopted", "receipt": receipt}
-            store.move(tx, entry, State.DELIVERED, Actor.COURIER, now=now, **values)
-        elif entry.publish_by is not None and entry.publish_by < now.date():
-            late = Refusal("too_late_to_publish", "disburse_time", {"publish_by": str(entry.publish_by)})
+        if entry.id in found:
+            store.adopt(tx, entry, found[entry.id], Actor.COURIER, now=now)
+        elif (late := batches.too_late(entry, today=now.date())) is not None:
             store.move(tx, entry, State.REFUSED, Actor.COURIER, now=now, refusals=[late.to_json()])
         else:
             rest.append(entry)

@@ -57,7 +57,7 @@ TABLE: tuple[tuple[str, Outcome, str], ...] = (
 
 
 @dataclass(frozen=True)
-class Decision:
+class Meaning:
     """The outcome, and what follows from it for the destination.
 
     `success_seen`: a 2xx status line came; then nothing is ever sent again by rule. `blame`: Kiva refuses us,
@@ -71,30 +71,30 @@ class Decision:
     retry_after: timedelta | None = None
 
 
-def decide(answer: Answer, *, shape: bool, now: datetime) -> Decision:
+def decide(answer: Answer, *, shape: bool, now: datetime) -> Meaning:
     """Apply the table. `shape` says whether the answer has the shape that Kiva gives for this resource."""
     status = answer.status
     if status is None:
         if answer.body_complete:
-            return Decision(Outcome.IN_DOUBT)
-        return Decision(Outcome.NOT_PROCESSED, unreachable=True)
+            return Meaning(Outcome.IN_DOUBT)
+        return Meaning(Outcome.NOT_PROCESSED, unreachable=True)
     if status in _SUCCESS:
-        return Decision(Outcome.ACCEPTED if shape else Outcome.IN_DOUBT, success_seen=True)
+        return Meaning(Outcome.ACCEPTED if shape else Outcome.IN_DOUBT, success_seen=True)
     if status in JUDGES_THE_BODY:
-        return Decision(Outcome.REFUSED)
+        return Meaning(Outcome.REFUSED)
     if status in JUDGES_US:
-        return Decision(Outcome.NOT_PROCESSED, blame=True)
+        return Meaning(Outcome.NOT_PROCESSED, blame=True)
     after = retry_after(answer.headers.get("retry-after"), now=now)
     if status in COME_BACK or (status == _UNAVAILABLE and after is not None):
-        return Decision(Outcome.NOT_PROCESSED, retry_after=after)
-    return Decision(Outcome.IN_DOUBT)
+        return Meaning(Outcome.NOT_PROCESSED, retry_after=after)
+    return Meaning(Outcome.IN_DOUBT)
 
 
 def retry_after(value: str | None, *, now: datetime) -> timedelta | None:
     """`Retry-After` (RFC 9110, 10.2.3): seconds or a date; at most six hours; None when absent or unreadable."""
     if value is None:
         return None
-    if value.strip().isdigit():
+    if value.strip().isdecimal():
         return min(timedelta(seconds=int(value.strip()[:9])), _LONGEST_RETRY_AFTER)
     try:
         moment = email.utils.parsedate_to_datetime(value)

@@ -11,12 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kiva_relay.outbox import mirror, sending, store, table
+from kiva_relay.outbox import adoption, mirror, sending, store, table
 from kiva_relay.outbox.entry import Entry, of
 from kiva_relay.outbox.state import UNSENT, Actor, State
 
@@ -90,18 +89,10 @@ def wake(tx: Connection, *, now: datetime) -> list[Entry]:
 def adopt(tx: Connection, *, now: datetime) -> list[Entry]:
     """Drafts that were not sent and that Kiva has all the same: somebody typed them into PA2. They are delivered."""
     columns = table.entry.c
-    where = (columns.resource == "loan_draft", columns.state.in_([state.value for state in UNSENT]))
-    unsent = [of(row) for row in tx.execute(sa.select(table.entry).where(*where)) if row.waits_for is None]
-    ids = {entry.id: mirror.candidates(entry) for entry in unsent}
-    at_kiva = mirror.by_loan_id(tx, {loan for loans in ids.values() for loan in loans})
-    moved = []
-    for entry in unsent:
-        loan = next((at_kiva[loan] for loan in ids[entry.id] if loan in at_kiva), None)
-        if loan is not None:
-            receipt = {"kiva_id": loan.kiva_id, "status": loan.status}
-            values: dict[str, Any] = {"evidence": "adopted", "receipt": receipt, "reason": None}
-            moved.append(store.move(tx, entry, State.DELIVERED, Actor.RECONCILER, now=now, **values))
-    return moved
+    where = (columns.resource == adoption.RESOURCE, columns.state.in_([state.value for state in UNSENT]))
+    unsent = [of(row) for row in tx.execute(sa.select(table.entry).where(*where))]
+    found = adoption.of_entries(tx, unsent)
+    return [store.adopt(tx, entry, found[entry.id], Actor.RECONCILER, now=now) for entry in unsent if entry.id in found]
 
 
 def _doubts(tx: Connection) -> list[tuple[Entry, Sent | None]]:

@@ -10,11 +10,12 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from kiva_relay import errors, log
+from kiva_relay import log
 from kiva_relay.delivery import breaker, mirror, reconciler
-from kiva_relay.delivery.courier import ORDER, DeliveryContext
-from kiva_relay.delivery.outcome import JUDGES_OUR_TOKEN
-from kiva_relay.delivery.token import CredentialsRefused, Token
+from kiva_relay.delivery.access import READS, Access
+from kiva_relay.delivery.context import DeliveryContext
+from kiva_relay.delivery.courier import ORDER
+from kiva_relay.delivery.token import Token
 from kiva_relay.outbox import catalogue, hold, table, watermark
 from kiva_relay.outbox import mirror as kept
 from kiva_relay.outbox.state import State
@@ -23,7 +24,6 @@ _LISTS_EVERY = timedelta(days=1)
 _LISTS_AGAIN = timedelta(minutes=5)
 _SOON = timedelta(seconds=1)
 _A_JUMP = 2.0  # seconds; a clock that is steered gently differs by less between two looks
-_READS = "read:loans"
 
 _log = log.get("delivery")
 
@@ -33,11 +33,15 @@ class Refresher:
 
     def __init__(self, context: DeliveryContext, *, at: Callable[[str], None] = lambda _name: None) -> None:
         self._context, self._at = context, at
+        self._access = Access(context)
         self._next: datetime | None = None
-        self._new_token_tried = False
         self._lists_are_missing = False
         self._clocks_differ_by: float | None = None
         self._settles_from = 0.0
+
+    def ask(self) -> None:
+        """Read Kiva's lists at the next look, or as soon as Kiva may be asked."""
+        self._next = None
 
     def look(self) -> bool:
         """Look if it is time, or if something waits for a look; true when the list of loans was read whole."""
@@ -81,7 +85,7 @@ class Refresher:
             reconciler.wake(tx, now=now)
         self._answered()
         self._next = started + context.settings.mirror.refresh_every
-        self._new_token_tried = False
+        self._access.accepted(READS)
         self._read_lists(token)
         self._settle()
         return True
@@ -107,7 +111,7 @@ class Refresher:
         return False
 
     def _watch_clock(self) -> None:
-        """After a clock was set, `settle_after` is counted anew: it measures time that passed."""
+        """After a clock was set, `settle_after` is counted from the start: it measures time that passed."""
         clock = self._context.clock
         differ, before = clock.now().timestamp() - clock.monotonic(), self._clocks_differ_by
         self._clocks_differ_by = differ
@@ -176,41 +180,14 @@ class Refresher:
             )
 
     def _token(self) -> Token | None:
-        context = self._context
-        try:
-            token = context.tokens.current()
-        except CredentialsRefused as error:
-            self._blame(str(error), error.hint or "")
-            return None
-        except errors.Unreachable as error:
-            context.destination.unreachable(str(error))
-            return None
-        if _READS not in token.scopes:
+        context, token = self._context, self._access.token()
+        if token is not None and READS not in token.scopes:
             context.destination.answered()
             self._next = context.clock.now() + context.settings.mirror.refresh_every
             return None
         return token
 
     def _not_given(self, error: mirror.NotGiven, token: Token) -> None:
-        context = self._context
-        answer = error.answer
-        if answer.status is None or answer.status >= 500 or answer.status in (408, 425, 429):  # noqa: PLR2004 - HTTP's server faults
-            context.destination.unreachable(answer.words or str(error))
-        elif answer.status in JUDGES_OUR_TOKEN and not self._new_token_tried:
-            context.tokens.refuse(token)
-            self._new_token_tried = True
-        else:
-            self._blame(
-                f"{error} at /v3/partner/{context.settings.kiva.partner_id}/loans",
-                "Look at kiva.partner_id, kiva.api_url and kiva.environment.",
-            )
-
-    def _blame(self, said: str, hint: str) -> None:
-        """Kiva refuses us: hold everything until it does not, and say which setting to look at."""
-        context = self._context
-        context.destination.asked_to_wait(None)
-        params = {"said": said, "hint": hint}
-        with context.outbox.begin() as tx:
-            fresh = hold.put(tx, hold.ALL, "destination_fault", now=context.clock.now(), params=params)
-        if fresh:
-            _log.error("Kiva refuses the relay itself. Nothing is lost; it is asked again", said=said, hint=hint)
+        answer, partner = error.answer, self._context.settings.kiva.partner_id
+        said, what = answer.words or str(error), f"{error} at /v3/partner/{partner}/loans"
+        self._access.not_given(token, answer.status, said=said, what=what)

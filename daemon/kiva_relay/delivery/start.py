@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from sqlalchemy.engine import Connection
 
 from kiva_relay import log
 from kiva_relay.delivery import reconciler
-from kiva_relay.delivery.courier import DeliveryContext
-from kiva_relay.outbox import binding, hold, recovery
+from kiva_relay.delivery.context import DeliveryContext
+from kiva_relay.outbox import hold, meta, recovery
 from kiva_relay.outbox.state import State
 from kiva_relay.outbox.witness import Memory
 
@@ -23,7 +25,7 @@ def recover(context: DeliveryContext) -> recovery.Taken | None:
     with context.outbox.begin() as tx:
         now = context.clock.now()
         trusted, missing = recovery.is_trusted(tx, context.outbox, context.witness, memory)
-        own = memory.attempts_of(binding.get(tx, "outbox_id") or "")
+        own = memory.attempts_of(meta.OUTBOX_ID.get(tx) or "")
         moved = reconciler.recover(tx, witnessed=lambda attempt: not trusted or attempt in own, now=now)
         taken = recovery.take(tx, memory, now=now)
         if taken is not None:
@@ -59,19 +61,19 @@ def recover(context: DeliveryContext) -> recovery.Taken | None:
 
 def _first_start(tx: Connection, context: DeliveryContext, memory: Memory) -> None:
     """Since when things are owed: also a lost outbox must not take for old what its predecessor still had to send."""
-    known = binding.get(tx, "first_start")
+    known = meta.FIRST_START.get(tx)
     if known is None:
-        known = memory.first_start or context.clock.now().isoformat()
-        binding.put(tx, "first_start", known)
+        remembered = memory.first_start
+        known = context.clock.now() if remembered is None else datetime.fromisoformat(remembered)
+        meta.FIRST_START.put(tx, known)
     if memory.first_start is None:
-        context.witness.started_first(known)
+        context.witness.started_first(known.isoformat())
 
 
 def hold_what_must_wait(context: DeliveryContext) -> None:
     """A new outbox towards Kiva's own hosts sends nothing until a person has looked."""
     with context.outbox.begin() as tx:
-        if not context.settings.first_start_holds or binding.get(tx, "first_start_seen") is not None:
+        if not context.settings.first_start_holds or hold.was_ever(tx, "first_start"):
             return
-        binding.put(tx, "first_start_seen", "yes")
         hold.put(tx, hold.ALL, "first_start", now=context.clock.now())
         hold.put(tx, "repayment", "first_report", now=context.clock.now())

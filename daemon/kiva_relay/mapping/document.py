@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from kiva_relay import errors
+from kiva_relay.config.mistake_report import MistakeReport
+from kiva_relay.config.yaml_tree import YamlTree
 from kiva_relay.errors import ConfigurationError, Mistake
-from kiva_relay.mapping import expression, live, lookup, trap
+from kiva_relay.mapping import expression, extends, live, lookup, rewrite, whole
 from kiva_relay.mapping.field_reader import FieldReader
 from kiva_relay.mapping.live import verify
+from kiva_relay.mapping.origin import SUFFIX, is_mapping, name_of
 from kiva_relay.mapping.plan import Document, Parameter
 from kiva_relay.mapping.scope import Scope
 from kiva_relay.mapping.source_reader import SourceReader
-from kiva_relay.mapping.tree import MappingTree, MistakeReport
 from kiva_relay.resource.kind import RESOURCES
 from kiva_relay.source.stream import Relation
 
@@ -28,6 +30,7 @@ __all__ = ["FORMAT", "Document", "files", "load", "read", "verify"]
 FORMAT = 1
 
 KEYS = (
+    "extends",
     "resource",
     "identity",
     "parameters",
@@ -39,17 +42,10 @@ KEYS = (
     "left_to_the_coordinator",
 )
 
-SUFFIX = ".yaml"
-
 
 def files(folders: Sequence[Path]) -> list[Path]:
     """The mapping files of the folders, by name; one of a later folder takes the place of an earlier one's."""
-    found = {
-        file.name: file
-        for folder in folders
-        for file in sorted(folder.glob(f"*{SUFFIX}"))
-        if not file.name.endswith(f".test{SUFFIX}") and not file.name.startswith(".")
-    }
+    found = {file.name: file for folder in folders for file in sorted(folder.glob(f"*{SUFFIX}")) if is_mapping(file)}
     return [found[name] for name in sorted(found)]
 
 
@@ -92,28 +88,62 @@ def read_all(
         mistakes += its if mis is None or mapping is None else live.asked(its, mapping.parameters, mis)
         if mapping is not None:
             found.append(mapping)
-    return found, list(dict.fromkeys(mistakes))
+    return found, list(dict.fromkeys([*mistakes, *_overlapping(found, folders)]))
 
 
 def read(
-    file: Path, *, folders: Sequence[Path], parameters: Values[str, Any], name: str | None = None
+    file: Path,
+    *,
+    folders: Sequence[Path],
+    parameters: Values[str, Any],
+    name: str | None = None,
+    place: Path | None = None,
 ) -> tuple[Document | None, list[Mistake]]:
     """One file: the mapping, and its mistakes. None when it names no resource that is known.
 
     With a mistake among them the mapping is good for one thing: being compared with the live database.
 
-    A mapping is called like its file, unless `name` says otherwise: an edited copy of it.
+    A mapping is called like its file, unless `name` says otherwise: an edited copy of it. `place` is the folder of
+    which the copy is meant to be, where it may extend its neighbours.
     """
-    report = MistakeReport(file)
-    found = trap.read(file, report)
-    mapping = None
-    if found is not None:
-        mapping = _Reader(file, found, report, folders=folders, values=parameters, name=name or _name(file)).mapping()
-    return mapping, report.quoted()
+    name = name or name_of(file)
+    report = MistakeReport(file, rewrite.MAPPING)
+    resolved = extends.read(file, report, name=name, folder=place or file.parent)
+    if resolved is None:
+        return None, report.quoted()
+    mapping = _Reader(file, resolved, report, folders=folders, values=parameters, name=name).mapping()
+    return mapping, resolved.placed(report.mistakes)
 
 
-def _name(file: Path) -> str:
-    return file.name.removesuffix(SUFFIX)
+def _overlapping(found: Sequence[Document], folders: Sequence[Path]) -> list[Mistake]:
+    """Two mappings that would send the same rows: one's own copy under another name, beside the ready-made one."""
+    order = [folder.resolve() for folder in folders]
+    first: dict[tuple[str, str, str], Document] = {}
+    mistakes = []
+    for mapping in sorted(found, key=lambda one: order.index(one.file.parent.resolve())):
+        stream = mapping.stream
+        scope = (mapping.resource, stream.table.casefold(), _plain_sql(stream.where))
+        other = first.setdefault(scope, mapping)
+        if other is not mapping and stream.table:
+            # Named is the institution's own file, also when the condition stands in what it extends.
+            line, column = mapping.places["source.where"]
+            if mapping.sources.find(line)[0].file != mapping.file:
+                line, column = mapping.places[extends.KEY]
+            message = f"{other.file} sends the same rows of {stream.table}: each would go to Kiva twice"
+            remedy = (
+                "delete one of the two"
+                if other.file.parent == mapping.file.parent
+                else f"rename this file {other.file.name}: then it takes the other's place and goes on where that was"
+            )
+            remedy += "\nor give one of the two another `where:`"
+            mistake = Mistake(mapping.file, line, column, "source.where", message, remedy)
+            mistakes += mapping.sources.placed([mistake])
+    return mistakes
+
+
+def _plain_sql(where: str) -> str:
+    """The same condition is the same, however its lines are broken."""
+    return " ".join(where.split()).rstrip(";")
 
 
 @dataclass
@@ -121,15 +151,27 @@ class _Reader:
     """One file on its way to a mapping."""
 
     file: Path
-    found: MappingTree
+    resolved: extends.Resolved
     report: MistakeReport
     folders: Sequence[Path]
     values: Values[str, Any]
     name: str
 
+    @property
+    def found(self) -> YamlTree:
+        """The mapping with what it extends, as one tree."""
+        return self.resolved.tree
+
+    @property
+    def table_folders(self) -> list[Path]:
+        """Where code tables are looked for, the first that counts last: beside the bases, then the folders."""
+        bases = [source.file.parent for source in reversed(self.resolved.sources.files[1:])]
+        return [*(base for base in dict.fromkeys(bases) if base not in self.folders), *self.folders]
+
     def mapping(self) -> Document | None:
         if self.found.kind != "map":
-            self.report.add(self.found, self.file.name, f"expected a mapping, found a {self.found.kind}")
+            found = "the file is empty" if self.found.null else f"expected a mapping, found a {self.found.kind}"
+            self.report.add(self.found, self.file.name, found)
             return None
         fields = FieldReader(self.report)
         source = SourceReader(self.report, fields, self.values)
@@ -168,6 +210,7 @@ class _Reader:
         self._marked(resource, stream.where, origin)
         self._clash(relations)
         tables = self._tables(fields)
+        sources = self.resolved.sources
         return Document(
             name=self.name,
             file=self.file,
@@ -183,9 +226,11 @@ class _Reader:
             parameters=declared,
             tables=tables,
             columns=(*source.columns, *fields.columns),
-            places=source.places,
-            warnings=tuple(each for each in self.report.quoted() if each.severity == "warning"),
-            text=self.report.text,
+            places={**source.places, extends.KEY: self.resolved.at},
+            warnings=tuple(each for each in self.resolved.placed(self.report.mistakes) if each.severity == "warning"),
+            text=whole.text(self.resolved),
+            sources=sources,
+            extends=self.resolved.extends,
         )
 
     def _resource(self) -> str | None:
@@ -199,7 +244,7 @@ class _Reader:
             return None
         return value.text
 
-    def _section(self, key: str, *, required: bool = False) -> MappingTree | None:
+    def _section(self, key: str, *, required: bool = False) -> YamlTree | None:
         value = self.found.get(key)
         if value is None or value.null:
             if required:
@@ -244,9 +289,7 @@ class _Reader:
             names.append(item.text)
         return tuple(names)
 
-    def _required(
-        self, resource: str, plans: Values[str, Any], left: tuple[str, ...], body: MappingTree | None
-    ) -> None:
+    def _required(self, resource: str, plans: Values[str, Any], left: tuple[str, ...], body: YamlTree | None) -> None:
         for field in RESOURCES[resource].fields:
             missing = field.required and field.name not in plans and body is not None
             # A field with a mistake of its own is not missing as well.
@@ -254,7 +297,7 @@ class _Reader:
                 where = "the coordinator cannot add it" if field.name in left else "is missing"
                 self.report.add(body, f"fields.{field.name}", f"{where}: {field.doc}")
 
-    def _marked(self, resource: str, where: str, origin: MappingTree) -> None:
+    def _marked(self, resource: str, where: str, origin: YamlTree) -> None:
         # Staff write about borrowers in notes: only those that somebody marked may leave the institution.
         if resource == "journal" and "like '" not in where.lower():
             message = "every note would be sent to Kiva, internal remarks about borrowers too"
@@ -272,12 +315,12 @@ class _Reader:
         tables = {}
         for name, (at, path) in fields.tables.items():
             try:
-                table = lookup.table(name, self.folders)
+                table = lookup.table(name, self.table_folders)
             except ConfigurationError as wrong:
                 self.report.mistakes += wrong.mistakes
                 continue
             if table is None:
-                there = {file.name for folder in self.folders for file in (folder / "lookup").glob("*.csv")}
+                there = {file.name for folder in self.table_folders for file in (folder / "lookup").glob("*.csv")}
                 near = errors.nearest(name, there)
                 remedy = f"nearest: {', '.join(near)}" if near else f"there are: {', '.join(sorted(there)) or 'none'}"
                 self.report.add(at, path, f"there is no code table lookup/{name}", remedy=remedy)
@@ -287,7 +330,7 @@ class _Reader:
 
 
 def _fingerprint(
-    found: MappingTree,
+    found: YamlTree,
     declared: tuple[Parameter, ...],
     values: Values[str, object],
     tables: Values[str, lookup.LookupTable],
@@ -302,7 +345,7 @@ def _fingerprint(
     return f"{FORMAT}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
-def _meant(found: MappingTree) -> Any:
+def _meant(found: YamlTree) -> Any:
     if found.kind == "map":
         return {name.text: _meant(value) for name, value in found.entries}
     return [_meant(item) for item in found.items] if found.kind == "list" else [found.type, found.text]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import re
 from collections.abc import Iterable, Mapping
@@ -13,11 +14,14 @@ from typing import Any
 
 import orjson
 
+from kiva_relay.config import yaml_reader, yaml_tree
+from kiva_relay.config.mistake_report import MistakeReport
+from kiva_relay.config.yaml_tree import YamlTree
 from kiva_relay.errors import ConfigurationError, Mistake
-from kiva_relay.mapping import mapper, trap, tree
+from kiva_relay.mapping import mapper
 from kiva_relay.mapping.lookup import Lists
+from kiva_relay.mapping.origin import examples_of
 from kiva_relay.mapping.plan import Document
-from kiva_relay.mapping.tree import MappingTree, MistakeReport
 from kiva_relay.resource.kind import CheckFacts
 from kiva_relay.resource.refusal import Refusal
 from kiva_relay.source.reader import Content
@@ -43,12 +47,18 @@ EXPECTATIONS = ("body", "has", "refused", "warnings", "waiting", "identity", "cr
 
 @dataclass(frozen=True)
 class ExampleResult:
-    """One example: whether it passed, and else what was expected (`-`) and what was found (`+`)."""
+    """One example: whether it passed, and else what was expected (`-`) and what was found (`+`).
+
+    `base` is the mapping whose example it is, as `extends:` names it; empty for the mapping's own. An example of the
+    base that does not pass says what the mapping changes, and is no mistake.
+    """
 
     name: str
     passed: bool
     diff: str = ""
     line: int = 0
+    file: Path | None = None
+    base: str = ""
 
 
 def run(mapping: Document, *, file: Path | None = None) -> list[ExampleResult]:
@@ -60,15 +70,32 @@ def run(mapping: Document, *, file: Path | None = None) -> list[ExampleResult]:
     if not file.is_file():
         return []
     found = tree_of(file)
-    shared = {name.text: tree.plain(value) for name, value in found.entries if name.text != "examples"}
+    shared = {name.text: yaml_tree.plain(value) for name, value in found.entries if name.text != "examples"}
     examples = found.get("examples")
-    return [outcome(mapping, shared, example) for example in (examples.items if examples else ())]
+    each = [outcome(mapping, shared, example) for example in (examples.items if examples else ())]
+    return [dataclasses.replace(one, file=file) for one in each]
 
 
-def tree_of(file: Path) -> MappingTree:
+def run_of_base(mapping: Document, *, own: Path | None = None) -> list[ExampleResult]:
+    """Run the examples of the mapping that this one extends; none without a base, or without examples of it.
+
+    An example of the mapping's own (in `own`, else beside it) takes the place of one of the same name.
+    Raises ConfigurationError for a file that cannot be read.
+    """
+    base = next((each for each in mapping.bases if examples_of(each.file).is_file()), None)
+    if base is None:
+        return []
+    own = own or mapping.examples
+    examples = tree_of(own).get("examples") if own.is_file() else None
+    names = {name.text for each in (examples.items if examples else ()) if (name := each.get("name")) is not None}
+    results = run(mapping, file=examples_of(base.file))
+    return [dataclasses.replace(one, base=base.called) for one in results if one.name not in names]
+
+
+def tree_of(file: Path) -> YamlTree:
     """The file of examples as a tree; raises ConfigurationError with all its mistakes."""
     report = MistakeReport(file)
-    found = trap.read(file, report)
+    found = yaml_reader.read(file, report)
     if found is not None and found.kind != "map":
         report.add(found, file.name, "expected `rows:` and `examples:`")
     for name, _ in found.entries if found is not None else ():
@@ -86,17 +113,17 @@ def tree_of(file: Path) -> MappingTree:
     return found
 
 
-def mapped(mapping: Document, shared: Mapping[str, Any], example: MappingTree) -> mapper.Mapped:
+def mapped(mapping: Document, shared: Mapping[str, Any], example: YamlTree) -> mapper.Mapped:
     """What comes of an example's rows; `shared` is what applies to all of the file."""
-    mine: dict[str, Any] = tree.plain(example)
+    mine: dict[str, Any] = yaml_tree.plain(example)
     own: dict[str, Any] = {key: mine[key] for key in ("today", "cutoff", "lists") if key in mine}
     content = _content(mapping, shared.get("rows") or {}, mine.get("rows") or {})
     return mapper.apply(mapping, content, context=_context({**shared, **own}))
 
 
-def outcome(mapping: Document, shared: Mapping[str, Any], example: MappingTree) -> ExampleResult:
+def outcome(mapping: Document, shared: Mapping[str, Any], example: YamlTree) -> ExampleResult:
     """Run one example."""
-    mine: dict[str, Any] = tree.plain(example)
+    mine: dict[str, Any] = yaml_tree.plain(example)
     came = mapped(mapping, shared, example)
     expected = {key: mine[key] for key in EXPECTATIONS if key in mine}
     for key in ("refused", "warnings"):

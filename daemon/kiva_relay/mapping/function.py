@@ -138,7 +138,7 @@ def look_up(run: Run, value: Any, kind: str) -> Any:
 
 
 def money(run: Run, value: Any, digits: Any = 2) -> Decimal:
-    """The amount, rounded half up to so many digits; in place of a number a currency's code may stand."""
+    """The amount, rounded half up to this many digits; in place of a number a currency's code may stand."""
     del run
     places = currency.digits(digits) if isinstance(digits, str) else int(number(digits))
     try:

@@ -7,7 +7,6 @@ from typing import Protocol
 
 from kiva_relay import errors
 from kiva_relay.errors import Mistake, RelayError, Unreachable
-from kiva_relay.mapping import tree
 from kiva_relay.mapping.plan import Column, Document, Parameter
 from kiva_relay.resource.field import EXPECTED, Kind
 from kiva_relay.source.stream import Relation
@@ -45,8 +44,7 @@ def verify(mapping: Document, mis: LiveDatabase) -> list[Mistake]:
         if column.owner in live:
             mistakes += _column(mapping, column, live[column.owner])
     mistakes += _clashes(mapping, live.get("", {}))
-    lines = tree.lines(mapping.text)
-    return sorted({each.quoting(lines) for each in mistakes})
+    return sorted(set(mapping.placed(mistakes)))
 
 
 def choices(parameter: Parameter, mis: LiveDatabase) -> list[str]:

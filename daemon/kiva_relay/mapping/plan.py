@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from collections.abc import Mapping as Mapped
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -12,6 +12,7 @@ from typing import Any
 from kiva_relay.errors import Mistake
 from kiva_relay.mapping.expression import Expression
 from kiva_relay.mapping.lookup import LookupTable
+from kiva_relay.mapping.origin import SUFFIX, SourceFile, Sources
 from kiva_relay.mapping.wording import Wording
 from kiva_relay.resource.field import Kind
 from kiva_relay.source.stream import Stream
@@ -19,6 +20,10 @@ from kiva_relay.source.stream import Stream
 # `else: refuse` (as without `else`), and `else: leave_out`.
 REFUSE = "refuse"
 LEAVE_OUT = "leave_out"
+
+# The functions of the long form in the order in which they are applied, whatever the order in the file.
+STEPS = ("first", "only", "after", "trim", "text", "name", "choose", "translate", "lookup", "money", "date", "image")
+LONG_FORM = ("from", "text", "texts", "language", *(step for step in STEPS if step != "text"), "else", "required")
 
 
 @dataclass(frozen=True)
@@ -110,8 +115,10 @@ class Document:
     """One mapping file, ready to be applied.
 
     `fingerprint` changes with everything that could change a body: the file, its parameters, its code tables.
-    `text` is what stood in the file. `places` are line and column of what the database may object to. `warnings`
-    are what a person should read but what stops nothing.
+    `text` is the mapping as one YAML file, with what it extends; `sources` are the files that it was read from, and
+    lines of `columns` and `places` are counted over all of them (see `placed`). `places` are line and column of what
+    the database may object to. `warnings` are what a person should read but what stops nothing. `extends` is the
+    mapping that this one extends, as written; empty without one.
     """
 
     name: str
@@ -131,11 +138,27 @@ class Document:
     places: Mapped[str, tuple[int, int]] = field(default_factory=dict)
     warnings: tuple[Mistake, ...] = ()
     text: str = ""
+    sources: Sources = field(default_factory=Sources)
+    extends: str = ""
 
     @property
     def examples(self) -> Path:
         """Where its examples stand: beside it, `NAME.test.yaml`."""
-        return self.file.with_name(f"{self.name}.test.yaml")
+        return self.file.with_name(f"{self.name}.test{SUFFIX}")
+
+    @property
+    def written(self) -> str:
+        """What stood in its own file."""
+        return self.sources.files[0].text
+
+    @property
+    def bases(self) -> tuple[SourceFile, ...]:
+        """The files that it extends: its base, and what a ready-made base extends in turn."""
+        return self.sources.files[1:]
+
+    def placed(self, mistakes: Iterable[Mistake]) -> list[Mistake]:
+        """Mistakes noted at counted lines of `file`, each with the file that holds it and its line there."""
+        return self.sources.placed(mistakes)
 
     def leaves(self) -> Iterator[Leaf]:
         """Every field that holds one value, however deep it stands."""

@@ -11,8 +11,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from kiva_relay.config import yaml_tree
+from kiva_relay.config.yaml_tree import YamlTree
 from kiva_relay.errors import UsageError
-from kiva_relay.mapping import example, mapper, tree
+from kiva_relay.mapping import example, mapper
 from kiva_relay.mapping.lookup import Lists
 from kiva_relay.mapping.mapper import Context, Mapped
 from kiva_relay.mapping.plan import Document
@@ -63,7 +65,7 @@ def updated(mapping: Document) -> str:
     lines = file.read_text(encoding="utf-8").splitlines()
     found = example.tree_of(file)
     examples = found.get("examples")
-    shared = {name.text: tree.plain(value) for name, value in found.entries if name.text != "examples"}
+    shared = {name.text: yaml_tree.plain(value) for name, value in found.entries if name.text != "examples"}
     for each in reversed(examples.items if examples is not None else ()):
         if example.outcome(mapping, shared, each).passed:
             continue
@@ -84,7 +86,7 @@ def updated(mapping: Document) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _end(lines: list[str], name: tree.MappingTree) -> int:
+def _end(lines: list[str], name: YamlTree) -> int:
     """The number of lines up to the end of the value that begins beside `name`."""
     end = name.line
     for number in range(name.line, len(lines)):

@@ -1,31 +1,22 @@
-"""The line to write instead of one that YAML, or the language of expressions, takes for something else."""
+"""The line to write in a mapping instead of one that YAML, or the language of expressions, takes for something else."""
 
 from __future__ import annotations
 
 import json
 import re
 
+from kiva_relay.config import yaml_line
+from kiva_relay.config.mistake_report import Writing
+from kiva_relay.config.yaml_line import TYPOGRAPHIC
+from kiva_relay.config.yaml_tree import YamlTree
+from kiva_relay.mapping.plan import LONG_FORM
+
 _CHOOSE = re.compile(r"^(?P<source>[^|]+?)\s*\|\s*choose\(\s*\{(?P<codes>[^}]*)\}\s*(?:,(?P<otherwise>[^)]*))?\)$")
 _EXPRESSION = re.compile(r"[|~()\[\]{}'\"]|\b(?:or|and|if|else)\b|[-+]\s")
 _DEFAULT = re.compile(r"\s*\|\s*d(?:efault)?\(\s*([^(),]+?)\s*(?:,[^()]*)?\)")
 _WORDS = re.compile(r"^[^|~()\[\]{}]+$")
 _COMPUTED = re.compile(r"\s[-+*/]\s|\b(?:or|and|if|else|CASE|WHEN|THEN|SELECT|NULL)\b|==|<|>")
-_SECOND_COLON = re.compile(
-    r"(?P<key>[\w\-]+:\s+)(?P<words>[^\s,{}\[\]'\"][^,{}\[\]'\"]*:\s[^,{}\[\]'\"]*?)(?=\s*[,}\]])"
-)
-_CLOSING = {"{": "}", "[": "]"}
-_QUOTED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"\\]|\\.)*\"")
-
-TYPOGRAPHIC = "“”„«»‘’"  # noqa: RUF001 - these are meant
-"""Quotes of a word processor: to YAML they are letters."""
-
-
-def quoted(key: str, value: str) -> str:
-    """The line with its value between quotes that YAML takes away again; Jinja's `default` is our `or`."""
-    value = _DEFAULT.sub(r" or \1", value)
-    if '"' not in value:
-        return f'{key}: "{value}"'
-    return f"{key}: '" + value.replace("'", "''") + "'"
+_SWITCHES = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 
 
 def words(key: str, text: str) -> str:
@@ -33,9 +24,23 @@ def words(key: str, text: str) -> str:
     return f"{key}: {{text: {json.dumps(text.strip(TYPOGRAPHIC), ensure_ascii=False)}}}"
 
 
-def meant(key: str, value: str) -> str:
-    """The line for a value that is an expression, or else these very words."""
-    return quoted(key, value) if _EXPRESSION.search(value) else words(key, value.strip("'\""))
+def line(keys: tuple[str, ...], value: str) -> str:
+    """The line for a value that YAML takes for something else.
+
+    A field of Kiva's is an expression, or else these very words; any other value, and a part of the long form, stands
+    between quotes.
+    """
+    key = keys[-1]
+    field = keys[0] == "fields" and not set(keys[1:]) & set(LONG_FORM)
+    chosen = _CHOOSE.match(value)
+    if field and chosen:
+        codes = ", ".join(part.replace("'", "").replace('"', "").strip() for part in chosen["codes"].split(","))
+        otherwise = (chosen["otherwise"] or "refuse").split("=")[-1].strip().strip("'\"")
+        return f"{key}: {{from: {chosen['source']}, choose: {{{codes}}}, else: {otherwise}}}"
+    if field and not _EXPRESSION.search(value):
+        return words(key, value.strip("'\""))
+    # Jinja's `default` is our `or`.
+    return yaml_line.quoted(keys, _DEFAULT.sub(r" or \1", value))
 
 
 def looks_like_words(text: str) -> bool:
@@ -43,35 +48,9 @@ def looks_like_words(text: str) -> bool:
     return bool(_WORDS.match(text.strip("'\""))) and not _COMPUTED.search(text)
 
 
-def with_colon(key: str, value: str) -> str:
-    """The line for a value in which YAML sees a second colon."""
-    chosen = _CHOOSE.match(value)
-    if chosen:
-        codes = ", ".join(part.replace("'", "").replace('"', "").strip() for part in chosen["codes"].split(","))
-        otherwise = (chosen["otherwise"] or "refuse").split("=")[-1].strip().strip("'\"")
-        return f"{key}: {{from: {chosen['source']}, choose: {{{codes}}}, else: {otherwise}}}"
-    if value[0] != "{":
-        return meant(key, value)
-    whole = _SECOND_COLON.sub(lambda part: part["key"] + json.dumps(part["words"], ensure_ascii=False), value)
-    return f"{key}: {whole}" if whole != value else "put the text with the colon between double quotes"
+def switch(scalar: YamlTree) -> str | None:
+    """`true` or `false` for `yes`, `no` and their like, which are words in YAML 1.2; None for anything else."""
+    return None if scalar.quoted else _SWITCHES.get(scalar.text.lower())
 
 
-def closed(text: str) -> str:
-    """The text with the brackets that it lacks at its end."""
-    return text.rstrip().rstrip(",") + "".join(_CLOSING[bracket] for bracket in reversed(brackets(text)))
-
-
-def brackets(text: str) -> list[str]:
-    """The brackets that are open at the end of the text; those between quotes do not count."""
-    found: list[str] = []
-    for letter in _QUOTED.sub("", text):
-        if letter in _CLOSING:
-            found.append(letter)
-        elif found and letter == _CLOSING[found[-1]]:
-            found.pop()
-    return found
-
-
-def without_quoted(text: str) -> str:
-    """The text without what stands between quotes."""
-    return _QUOTED.sub("", text)
+MAPPING = Writing(line)

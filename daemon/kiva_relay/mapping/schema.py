@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from kiva_relay.mapping import document, function, source_reader
-from kiva_relay.mapping.field_reader import LONG_FORM
 from kiva_relay.mapping.lookup import REFUSALS
+from kiva_relay.mapping.plan import LONG_FORM
 from kiva_relay.resource.field import Field
 from kiva_relay.resource.kind import RESOURCES
 
@@ -35,6 +35,7 @@ _LONG: dict[str, dict[str, Any]] = {
 
 # What an editor shows beside a key.
 _SAID = {
+    "extends": "another mapping, of which this one says only what differs; `null` takes a part out",
     "resource": "what one row becomes",
     "identity": "the string by which Kiva will know it; sent once for each",
     "parameters": "what one institution has to say, in config.yaml under `parameters:`",
@@ -61,17 +62,50 @@ _SAID = {
 
 
 def render() -> dict[str, Any]:
-    """The schema of all mapping files, made from what the loader itself knows."""
+    """The schema of all mapping files, made from what the loader itself knows.
+
+    With `extends` any key may be missing, and `null` takes one out.
+    """
+    whole = {
+        "required": ["resource", "identity", "source", "fields"],
+        "properties": _TOP,
+        "allOf": [_of_resource(name, resource.fields) for name, resource in RESOURCES.items()],
+    }
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "A mapping of kiva-relay",
         "type": "object",
-        "required": ["resource", "identity", "source", "fields"],
-        "properties": {key: _described(key, _TOP.get(key, {})) for key in document.KEYS},
+        "properties": {key: _described(key, {}) for key in document.KEYS},
         "additionalProperties": False,
-        "allOf": [_of_resource(name, resource.fields) for name, resource in RESOURCES.items()],
-        "definitions": {"field": _field()},
+        "if": {"required": ["extends"]},
+        "then": {"properties": {**{key: _differing(each) for key, each in _TOP.items()}, **_of_any_resource()}},
+        "else": whole,
+        "definitions": {"field": _field(), "differing_field": _differing(_field())},
     }
+
+
+def _of_any_resource() -> dict[str, Any]:
+    """What differs, of a mapping whose resource stands in its base; and `extends` itself, which cannot be taken out."""
+    fields = {"anyOf": [_differing(_object(resource.fields)) for resource in RESOURCES.values()]}
+    names = [field.name for resource in RESOURCES.values() for field in resource.fields]
+    left = {"type": "array", "items": {"enum": list(dict.fromkeys(names))}}
+    return {"fields": fields, "left_to_the_coordinator": _differing(left), "extends": _TOP["extends"]}
+
+
+def _differing(schema: dict[str, Any]) -> dict[str, Any]:
+    """The same for a part of which only what differs is written: nothing is required, `null` takes it out."""
+    said = {key: schema[key] for key in ("description",) if key in schema}
+    if "$ref" in schema:
+        return {**said, "$ref": "#/definitions/differing_field"}
+    inner = {key: each for key, each in schema.items() if key not in ("description", "required")}
+    if "properties" in inner:
+        inner["properties"] = {name: _differing(each) for name, each in inner["properties"].items()}
+    if "anyOf" in inner:
+        inner["anyOf"] = [_differing(each) for each in inner["anyOf"]]
+    for key in ("items", "additionalProperties"):
+        if isinstance(inner.get(key), dict):
+            inner[key] = _differing(inner[key])
+    return {**said, "anyOf": [inner, {"type": "null"}]}
 
 
 def _of_resource(name: str, fields: tuple[Field, ...]) -> dict[str, Any]:
@@ -120,6 +154,7 @@ def _keys(known: tuple[str, ...], **kinds: Any) -> dict[str, Any]:
 _RELATION = _keys(source_reader.RELATION, match={"type": "object"}, many=_FLAG, optional=_FLAG, changed_at=_COLUMNS)
 _TOUCHED = _keys(source_reader.TOUCHED_BY, match={"type": "object"}, changed_at=_COLUMNS)
 _TOP: dict[str, Any] = {
+    "extends": _TEXT,
     "resource": {"enum": list(RESOURCES)},
     "identity": _TEXT,
     "parameters": {

@@ -11,9 +11,10 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from kiva_relay import errors
+from kiva_relay.config.mistake_report import MistakeReport
+from kiva_relay.config.yaml_tree import YamlTree
 from kiva_relay.mapping.field_reader import FieldReader
 from kiva_relay.mapping.plan import Column, Parameter
-from kiva_relay.mapping.tree import MappingTree, MistakeReport
 from kiva_relay.source import statement
 from kiva_relay.source.stream import CUTOFF, ROOT, Relation, Stream
 
@@ -39,7 +40,7 @@ class SourceReader:
         self.used: set[str] = set()
         self.unreadable: set[str] = set()
 
-    def parameters(self, found: MappingTree | None) -> tuple[Parameter, ...]:
+    def parameters(self, found: YamlTree | None) -> tuple[Parameter, ...]:
         """The parameters that the mapping declares. Without a value of its own, one is a mistake."""
         return tuple(self._parameter(name, value) for name, value in found.entries) if found else ()
 
@@ -51,14 +52,14 @@ class SourceReader:
                 converted[parameter.name] = self._converted(parameter)
                 continue
             near = errors.nearest(parameter.name, self.values)
-            message = f"needs to be told: {parameter.ask}. Without it nothing is mapped."
+            message = f"has to be given: {parameter.ask}. Without it nothing is mapped."
             remedy = f"write in config.yaml:   parameters: {{{parameter.name}: …}}"
             remedy += f"   (it has {', '.join(near)})" if near else ""
-            at = MappingTree("scalar", parameter.line, parameter.column)
+            at = YamlTree("scalar", parameter.line, parameter.column)
             self.report.add(at, f"parameters.{parameter.name}", message, remedy=remedy)
         return converted
 
-    def relations(self, found: MappingTree | None) -> dict[str, Relation]:
+    def relations(self, found: YamlTree | None) -> dict[str, Relation]:
         """The relations in their order; each may be matched on the ones before it."""
         known: dict[str, Relation] = {}
         for name, value in found.entries if found else ():
@@ -71,7 +72,7 @@ class SourceReader:
 
     def stream(
         self,
-        found: MappingTree,
+        found: YamlTree,
         *,
         name: str,
         resource: str,
@@ -105,7 +106,7 @@ class SourceReader:
             changed_at_zone=self._zone(found),
         )
 
-    def _zone(self, found: MappingTree) -> str:
+    def _zone(self, found: YamlTree) -> str:
         name = self.text(found, "changed_at_zone", "source") or ""
         if name in ("", "utc", "server"):
             return name
@@ -120,7 +121,7 @@ class SourceReader:
             return ""
         return name
 
-    def keys(self, found: MappingTree, known: tuple[str, ...], path: str) -> None:
+    def keys(self, found: YamlTree, known: tuple[str, ...], path: str) -> None:
         """Note every key that is not known."""
         for name, _ in found.entries:
             if name.text not in known and name.line not in self.report.broken:
@@ -129,7 +130,7 @@ class SourceReader:
                 where = f"{path}.{name.text}" if path else name.text
                 self.report.add(name, where, f'no such key: "{name.text}"', remedy=remedy)
 
-    def text(self, found: MappingTree, key: str, path: str, *, required: bool = False) -> str:
+    def text(self, found: YamlTree, key: str, path: str, *, required: bool = False) -> str:
         """A key's text; empty without it."""
         value = found.get(key)
         if value is None or value.null:
@@ -141,7 +142,7 @@ class SourceReader:
             return ""
         return value.text.strip()
 
-    def _parameter(self, name: MappingTree, value: MappingTree) -> Parameter:
+    def _parameter(self, name: YamlTree, value: YamlTree) -> Parameter:
         path = f"parameters.{name.text}"
         if value.kind != "map":
             remedy = f'{name.text}: {{ask: "what it is and where to find it"}}'
@@ -163,13 +164,13 @@ class SourceReader:
         try:
             return value if parameter.type is None else _CONVERT[parameter.type](value)
         except (TypeError, ValueError, InvalidOperation):
-            at = MappingTree("scalar", parameter.line, parameter.column)
+            at = YamlTree("scalar", parameter.line, parameter.column)
             message = f"expected {parameter.type}, found {value!r} in config.yaml"
             self.report.add(at, f"parameters.{parameter.name}", message)
             return None
 
     def _relation(
-        self, found: MappingTree, name: str, path: str, known_keys: tuple[str, ...], earlier: Mapping[str, Relation]
+        self, found: YamlTree, name: str, path: str, known_keys: tuple[str, ...], earlier: Mapping[str, Relation]
     ) -> Relation | None:
         if found.kind != "map":
             if found.line not in self.report.broken:
@@ -201,7 +202,7 @@ class SourceReader:
             self._note(found.get("changed_at"), name, column, f"{path}.changed_at")
         return relation
 
-    def _touched_by(self, found: MappingTree | None, relations: Mapping[str, Relation]) -> tuple[Relation, ...]:
+    def _touched_by(self, found: YamlTree | None, relations: Mapping[str, Relation]) -> tuple[Relation, ...]:
         known = dict(relations)
         touched: list[Relation] = []
         for number, item in enumerate(found.items if found else ()):
@@ -222,7 +223,7 @@ class SourceReader:
                 known[name] = relation
         return tuple(touched)
 
-    def _match(self, found: MappingTree, path: str, owner: str, earlier: Mapping[str, Relation]) -> dict[str, str]:
+    def _match(self, found: YamlTree, path: str, owner: str, earlier: Mapping[str, Relation]) -> dict[str, str]:
         match = found.get("match")
         if match is None or match.kind != "map" or not match.entries:
             remedy = "match: {its column: the loan's column}"
@@ -245,7 +246,7 @@ class SourceReader:
                 self._note(ours, before, column, f"{path}.match")
         return {theirs.text: ours.text for theirs, ours in match.entries}
 
-    def _select(self, found: MappingTree, path: str) -> str | None:
+    def _select(self, found: YamlTree, path: str) -> str | None:
         sql = self.text(found, "sql", path)
         if not sql:
             return None
@@ -255,13 +256,13 @@ class SourceReader:
             self.report.add(found.get("sql"), f"{path}.sql", message)
         return sql.rstrip().rstrip(";")
 
-    def sql_parameters(self, found: MappingTree | None, declared: set[str]) -> None:
+    def sql_parameters(self, found: YamlTree | None, declared: set[str]) -> None:
         """Note every `:name` in the relations' SQL that no parameter declares."""
         for name, value in found.entries if found else ():
             if value.kind == "map":
                 self._sql_parameters(value.get("sql"), f"relations.{name.text}.sql", declared)
 
-    def _sql_parameters(self, found: MappingTree | None, path: str, declared: set[str]) -> None:
+    def _sql_parameters(self, found: YamlTree | None, path: str, declared: set[str]) -> None:
         if found is None or found.kind != "scalar":
             return
         for name in sorted(named(found.text)):
@@ -272,7 +273,7 @@ class SourceReader:
                 self.report.add(found, path, f"no parameter is called :{name}", remedy=remedy)
 
     def _unwatched(
-        self, found: MappingTree, table: str, relations: Mapping[str, Relation], touched: tuple[Relation, ...]
+        self, found: YamlTree, table: str, relations: Mapping[str, Relation], touched: tuple[Relation, ...]
     ) -> None:
         """A table inside a SELECT is not watched by itself: say so, unless `touched_by` names it."""
         watched = {table, *(each.table for each in (*relations.values(), *touched) if each.table)}
@@ -283,7 +284,7 @@ class SourceReader:
                 remedy = f"touched_by: [{{table: {name}, match: {{…}}}}]"
                 self.report.add(found, "source.touched_by", message, remedy=remedy, severity="warning")
 
-    def _names(self, found: MappingTree, key: str, path: str) -> tuple[str, ...]:
+    def _names(self, found: YamlTree, key: str, path: str) -> tuple[str, ...]:
         value = found.get(key)
         if value is None or value.null:
             return ()
@@ -296,11 +297,11 @@ class SourceReader:
                 self._note(item, "", item.text, f"{path}.{key}")
         return tuple(item.text for item in items)
 
-    def _flag(self, found: MappingTree, key: str, path: str) -> bool:
+    def _flag(self, found: YamlTree, key: str, path: str) -> bool:
         value = found.get(key)
         return value is not None and self.fields.boolean(value, f"{path}.{key}")
 
-    def _note(self, at: MappingTree | None, owner: str, name: str | None, path: str) -> None:
+    def _note(self, at: YamlTree | None, owner: str, name: str | None, path: str) -> None:
         if at is not None and name:
             self.columns.append(Column(owner, name, path, at.line, at.column))
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from kiva_relay.errors import Mistake, counted
-from kiva_relay.mapping import book, mapper, tree
+from kiva_relay.mapping import book, difference, mapper
 from kiva_relay.mapping.mapper import Context
 from kiva_relay.mapping.plan import Column, Document
 from kiva_relay.resource import refusal
@@ -17,7 +17,7 @@ from kiva_relay.source.reader import Content
 # So many rows are looked at: enough to see what is usual, and read within seconds.
 SAMPLE = 2000
 
-# So many reasons of a mapping are told, and so many loans for each.
+# At most this many reasons of a mapping are reported, and this many loans for each.
 REASONS = 20
 _IDS = 3
 
@@ -34,7 +34,7 @@ def look(mapping: Document, mis: book.BookDatabase, *, context: Context, sample:
     nulls: Counter[Column] = Counter()
     several: Counter[str] = Counter()
     lacking: Counter[str] = Counter()
-    told: dict[tuple[str, str, str], list[tuple[str, Refusal]]] = {}
+    reported: dict[tuple[str, str, str], list[tuple[str, Refusal]]] = {}
     direct = _direct(mapping)
     for page in book.contents(mapping.stream, mis, cutoff=context.cutoff, limit=sample):
         for content in page:
@@ -45,16 +45,16 @@ def look(mapping: Document, mis: book.BookDatabase, *, context: Context, sample:
                 several[reason.field] += reason.code == "relation_not_unique"
                 lacking[reason.field] += reason.code == "relation_missing"
                 if reason.code not in _SAID:
-                    kind = (reason.code, reason.params.get("value", ""), _without_numbers(reason.field))
-                    told.setdefault(kind, []).append((mapped.loan_id, reason))
+                    kind = (reason.code, reason.params.get("value", ""), difference.without_numbers(reason.field))
+                    reported.setdefault(kind, []).append((mapped.loan_id, reason))
     scope = f"{counted(rows, 'row')} in scope" if rows < sample else f"the first {sample:,} rows in scope"
-    found = [
-        *_nulls(mapping, nulls, scope),
-        *_relations(mapping, several, lacking, scope),
-        *_told(mapping, told, scope),
-    ]
-    lines = tree.lines(mapping.text)
-    return [mistake.quoting(lines) for mistake in found]
+    return mapping.placed(
+        [
+            *_nulls(mapping, nulls, scope),
+            *_relations(mapping, several, lacking, scope),
+            *_reported(mapping, reported, scope),
+        ]
+    )
 
 
 def _direct(mapping: Document) -> list[Column]:
@@ -98,12 +98,12 @@ def _relations(mapping: Document, several: Counter[str], lacking: Counter[str], 
             yield Mistake(mapping.file, line, column, path, message, "optional: true", severity="warning")
 
 
-def _told(
-    mapping: Document, told: Mapping[tuple[str, str, str], list[tuple[str, Refusal]]], scope: str
+def _reported(
+    mapping: Document, reported: Mapping[tuple[str, str, str], list[tuple[str, Refusal]]], scope: str
 ) -> Iterator[Mistake]:
     """Each reason with how many rows it concerns, and the first of them as the example."""
     places = _places(mapping)
-    ordered = sorted(told.items(), key=lambda one: -len(one[1]))
+    ordered = sorted(reported.items(), key=lambda one: -len(one[1]))
     for (_, _, path), rows in ordered[:REASONS]:
         loans = list(dict.fromkeys(loan for loan, _ in rows))
         which = " ".join(loans[:_IDS]) + (" …" if len(loans) > _IDS else "")
@@ -120,11 +120,7 @@ def _places(mapping: Document) -> dict[str, tuple[int, int]]:
     """Where each field stands: its own column, or one that a part of it reads."""
     found: dict[str, tuple[int, int]] = {}
     for column in mapping.columns:
-        path = _without_numbers(column.path).replace(".do.", ".")
+        path = difference.without_numbers(column.path).replace(".do.", ".")
         for known in (path, path.rpartition(".")[0]):
             found.setdefault(known, (column.line, column.column))
     return found
-
-
-def _without_numbers(path: str) -> str:
-    return "".join(part.partition("]")[2] if number else part for number, part in enumerate(path.split("[")))

@@ -1,1 +1,1 @@
-"""What we owe Kiva, durably: entries, attempts, holds, and what Kiva told us."""
+"""What we owe Kiva, durably: entries, attempts, holds, and what Kiva answered."""

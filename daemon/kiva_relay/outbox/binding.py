@@ -4,32 +4,15 @@ from __future__ import annotations
 
 import secrets
 
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kiva_relay import errors
 from kiva_relay.config import settings as config
-from kiva_relay.outbox import table
+from kiva_relay.outbox import meta
+from kiva_relay.outbox.meta import Fact
 
-_NAMES = {"api_url": "kiva.api_url", "partner_id": "kiva.partner_id", "mis": "mis.url"}
-_GET = sa.select(table.meta.c.value).where(table.meta.c.name == sa.bindparam("name"))
-_PUT = sa.update(table.meta).where(table.meta.c.name == sa.bindparam("its_name"))
-
-
-def get(tx: Connection, name: str) -> str | None:
-    """A fact about the outbox itself."""
-    return tx.execute(_GET, {"name": name}).scalar()
-
-
-def put(tx: Connection, name: str, value: str) -> None:
-    """Remember a fact about the outbox itself."""
-    if tx.execute(_PUT, {"value": value, "its_name": name}).rowcount == 0:
-        tx.execute(sa.insert(table.meta).values(name=name, value=value))
-
-
-def remove(tx: Connection, name: str) -> None:
-    """Forget a fact."""
-    tx.execute(sa.delete(table.meta).where(table.meta.c.name == name))
+_SETTINGS = {meta.API_URL: "kiva.api_url", meta.PARTNER_ID: "kiva.partner_id", meta.MIS: "mis.url"}
+"""The setting that each of these facts is compared with."""
 
 
 def bind_destination(tx: Connection, settings: config.Settings) -> None:
@@ -38,8 +21,8 @@ def bind_destination(tx: Connection, settings: config.Settings) -> None:
     Raises:
         OutboxRefused: the outbox belongs to another API or partner.
     """
-    if get(tx, "outbox_id") is None:
-        put(tx, "outbox_id", secrets.token_hex(8))
+    if meta.OUTBOX_ID.get(tx) is None:
+        meta.OUTBOX_ID.put(tx, secrets.token_hex(8))
     _bind(tx, _destination(settings), settings)
 
 
@@ -51,13 +34,13 @@ def bind_mis(tx: Connection, identity: str, settings: config.Settings) -> None:
     Raises:
         OutboxRefused: the outbox has read another database.
     """
-    _bind(tx, {"mis": identity.partition("#")[0]}, settings)
+    _bind(tx, {meta.MIS: identity.partition("#")[0]}, settings)
 
 
-def bind_mis_anew(tx: Connection, identity: str) -> str | None:
+def rebind_mis(tx: Connection, identity: str) -> str | None:
     """Take another MIS for the one that the outbox belongs to, on a person's word; what it was bound to before."""
-    before, now_is = get(tx, "mis"), identity.partition("#")[0]
-    put(tx, "mis", now_is)
+    before, now_is = meta.MIS.get(tx), identity.partition("#")[0]
+    meta.MIS.put(tx, now_is)
     return before if before != now_is else None
 
 
@@ -67,36 +50,36 @@ def check_destination(tx: Connection, settings: config.Settings) -> None:
     Raises:
         OutboxRefused: the outbox belongs to another API or partner.
     """
-    for name, value in _destination(settings).items():
-        _compare(name, get(tx, name), value, settings)
+    for fact, value in _destination(settings).items():
+        _compare(fact, fact.get(tx), value, settings)
 
 
-def _destination(settings: config.Settings) -> dict[str, str]:
-    return {"api_url": settings.kiva.api_url, "partner_id": settings.kiva.partner_id}
+def _destination(settings: config.Settings) -> dict[Fact[str], str]:
+    return {meta.API_URL: settings.kiva.api_url, meta.PARTNER_ID: settings.kiva.partner_id}
 
 
-def _bind(tx: Connection, facts: dict[str, str], settings: config.Settings) -> None:
-    for name, value in facts.items():
-        bound = get(tx, name)
-        _compare(name, bound, value, settings)
+def _bind(tx: Connection, facts: dict[Fact[str], str], settings: config.Settings) -> None:
+    for fact, value in facts.items():
+        bound = fact.get(tx)
+        _compare(fact, bound, value, settings)
         if bound is None:
-            put(tx, name, value)
+            fact.put(tx, value)
 
 
-def _compare(name: str, bound: str | None, value: str, settings: config.Settings) -> None:
+def _compare(fact: Fact[str], bound: str | None, value: str, settings: config.Settings) -> None:
     if bound in (None, value):
         return
     hint = (
         "Another destination or MIS needs an outbox of its own: set outbox.url to a new one."
         " The old one stays where it is. If the setting is a mistake, correct it."
     )
-    if name == "mis":
+    if fact == meta.MIS:
         hint += (
-            "\nIs it the same MIS, moved to another server or restored there? Then it is read anew, and held until"
+            "\nIs it the same MIS, moved to another server or restored there? Then it is read again, and held until"
             ' somebody has looked:\n  sudo kiva-relay watermark set --note "MIS moved"'
         )
     raise errors.OutboxRefused(
-        f"The outbox {settings.outbox.url} belongs to {_NAMES[name]} {bound}; the configuration"
+        f"The outbox {settings.outbox.url} belongs to {_SETTINGS[fact]} {bound}; the configuration"
         f" {settings.file} says {value}. Nothing was read or sent.",
         hint=hint,
     )

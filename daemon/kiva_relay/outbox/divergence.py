@@ -1,4 +1,4 @@
-"""What the MIS says today against what was sent, where Kiva cannot be told: for the coordinator."""
+"""What the MIS says today against what was sent, where Kiva takes no update: for the coordinator."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Holds: where the relay must not go on alone, it says why and waits. One mechanism for all of them.
 
-A hold is a row beside the entries: what it holds (all, a resource, or `stream:NAME`), a reason code with
-parameters, since when, and who released it. Capture goes on meanwhile; only the courier respects holds.
+A hold is a row beside the entries: what it holds (all, a resource, or `stream:NAME`), a reason code of
+`outbox/reason.py` with its parameters, since when, and who released it. Capture goes on meanwhile; only the courier
+respects holds.
 """
 
 from __future__ import annotations
@@ -15,37 +16,22 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kiva_relay.outbox import table
+from kiva_relay.outbox.entry import Entry
+from kiva_relay.outbox.reason import REASONS, HoldReason
 
 ALL = "all"
 _SINCE = "attempts_then"
 RELAY = "the relay"
 STREAM = "stream:"
 
-REASONS: Mapping[str, str] = {
-    "first_start": "first start with this Kiva",
-    "first_report": "the first report of this relay is not sent by itself",
-    "restored_outbox": "the outbox is older than what this machine has sent",
-    "witness_missing": "the file that remembers outside the outbox what was sent is not there, or not all of it",
-    "mis_went_back": "the MIS looks older than it was",
-    "mapping_examined": "an edited mapping is being compared with what waits",
-    "mapping_changes_much": "an edited mapping changes much of what waits",
-    "many_in_doubt": "too many answers were lost in a row",
-    "many_refusals": "Kiva refused ten bodies in a row",
-    "brake": "more became owed within an hour than delivery.brake allows",
-    "values_vanished": "a field that was always filled is suddenly empty",
-    "destination_fault": "Kiva refuses the relay itself, not what it sends",
-    "scope_missing": "Kiva's token does not grant this permission",
-    "asked": "a person asked for it",
-}
-"""Every reason code, with the sentence that a person reads."""
-
-LIFTED_BY_ITSELF = ("destination_fault", "scope_missing")
-"""Reasons that the relay takes away itself, once Kiva no longer gives them."""
-
 
 @dataclass(frozen=True)
 class Hold:
-    """A hold in force."""
+    """A hold in force.
+
+    `params` are the values that belong to the reason, JSON scalars by the names that `outbox/reason.py` fills in.
+    `allowance` is how many entries may pass although it holds (`release --limit`).
+    """
 
     id: int
     what: str
@@ -57,9 +43,17 @@ class Hold:
     allowance: int
 
     @property
-    def sentence(self) -> str:
-        """Why, in a sentence."""
+    def why(self) -> HoldReason:
+        """What is known of its reason."""
         return REASONS[self.reason]
+
+    def keeps(self, entry: Entry) -> bool:
+        """Does it keep an entry from being sent, were it ready?"""
+        return self.what in (ALL, entry.resource, STREAM + entry.stream)
+
+    def known(self) -> list[str]:
+        """What is known of it beyond its reason, in paragraphs."""
+        return list(self.why.paragraphs({**self.params, "held_by": self.held_by, "note": self.note}))
 
 
 _IN_FORCE = (
@@ -79,7 +73,11 @@ def put(
     by: str = RELAY,
     note: str = "",
 ) -> bool:
-    """Hold `what`; false when it is held for this reason already."""
+    """Hold `what`; false when it is held for this reason already.
+
+    Raises:
+        ValueError: there is no such reason.
+    """
     if reason not in REASONS:
         raise ValueError(reason)
     if any(held.what == what and held.reason == reason for held in in_force(tx)):
@@ -119,6 +117,21 @@ def release(
     return concerned
 
 
+def divide(tx: Connection, everything: Hold, *, by: str, now: datetime) -> None:
+    """Make a hold on everything the same hold on each resource, so that one of them can be released."""
+    for resource in table.RESOURCES:
+        put(
+            tx,
+            resource,
+            everything.reason,
+            now=everything.since,
+            params=everything.params,
+            by=everything.held_by,
+            note=everything.note,
+        )
+    release(tx, ALL, by=by, note="divided by resource", now=now, reason=everything.reason)
+
+
 def released_after(tx: Connection, what: str, reason: str) -> int:
     """The last attempt that was made when a hold was last released; 0: never. A number, for a clock can be set back."""
     columns = table.hold.c
@@ -146,7 +159,7 @@ def passes(tx: Connection, resource: str) -> int | None:
 
 
 def streams(tx: Connection) -> list[str]:
-    """The streams that are held by name: nothing of theirs goes."""
+    """The streams that are held by name: nothing that they made goes."""
     return [held.what.removeprefix(STREAM) for held in in_force(tx) if held.what.startswith(STREAM)]
 
 

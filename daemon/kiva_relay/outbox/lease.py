@@ -85,8 +85,8 @@ class Lease:
             raise
         self._outbox.guard = self.check
 
-    def stand_by(self, stop: threading.Event, *, told: Callable[[str], None]) -> bool:
-        """Wait until the lease is ours; false when `stop` was set first. `told` is given what it waits for.
+    def stand_by(self, stop: threading.Event, *, waits: Callable[[str], None]) -> bool:
+        """Wait until the lease is ours; false when `stop` was set first. `waits` is given what it waits for.
 
         A file is not waited for: its holder is on this machine, and a second relay there is a mistake.
 
@@ -99,9 +99,9 @@ class Lease:
             except errors.Stolen as error:
                 if self._outbox.is_file:
                     raise
-                told(str(error))
+                waits(str(error))
             except errors.Unreachable as error:
-                told(str(error))
+                waits(str(error))
             else:
                 return True
             self._clock.wait(stop, (renew_every() / 4).total_seconds())
@@ -124,7 +124,7 @@ class Lease:
             self._clock.wait(stop, (renew_every() / 4).total_seconds())
 
     def keep(self, *, lost: Callable[[errors.Stolen], None]) -> None:
-        """Renew it from a thread of its own until it is released; `lost` is told when another relay took over."""
+        """Renew it from a thread of its own until `keep_no_more`; `lost` is called when another relay took over."""
         if self._outbox.is_file:
             return
 
@@ -141,8 +141,14 @@ class Lease:
         self._keeper = threading.Thread(target=renew, name="lease", daemon=True)
         self._keeper.start()
 
+    def keep_no_more(self) -> None:
+        """From now on the caller renews, every `renew_every`."""
+        self._over.set()
+        if self._keeper is not None and self._keeper is not threading.current_thread():
+            self._keeper.join()
+
     def renew(self) -> None:
-        """Hold it longer. The timer is set anew only when the row is written, counted from before it was asked.
+        """Hold it longer. The timer is set again only when the row is written, counted from before it was asked.
 
         A lock on a file has no end.
 
@@ -178,9 +184,7 @@ class Lease:
 
     def release(self) -> None:
         """Give it back, so that a standby need not wait for its end."""
-        self._over.set()
-        if self._keeper is not None and self._keeper is not threading.current_thread():
-            self._keeper.join()
+        self.keep_no_more()
         self._disarm()
         self._outbox.guard = None
         try:

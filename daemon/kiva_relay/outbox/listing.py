@@ -1,4 +1,4 @@
-"""What persons ask the outbox: what waits, why, since when, and the life of one loan. Only reads.
+"""What persons ask the outbox: what waits, why, and since when. Only reads.
 
 Entries come without their bodies: a body holds names, stories and photos, and a list shows none of them.
 """
@@ -51,60 +51,6 @@ class EntryPage:
 
 
 @dataclass(frozen=True)
-class Attempt:
-    """One try to send an entry. `entries` is how many went in the same request."""
-
-    id: int
-    started_at: datetime
-    ended_at: datetime | None
-    outcome: str | None
-    body_complete: bool | None
-    status: int | None
-    detail: str | None
-    entries: int
-
-
-@dataclass(frozen=True)
-class Act:
-    """What a person did to an entry."""
-
-    at: datetime
-    person: str
-    verb: str
-    note: str
-
-
-@dataclass(frozen=True)
-class Divergence:
-    """What the MIS says today against what was sent.
-
-    `kind` is changed or left_scope; `fields` is [{field, was, is}].
-    """
-
-    entry: Entry
-    kind: str
-    fields: list[dict[str, str]]
-    since: datetime
-    ended_at: datetime | None
-    ended_by: str | None
-
-
-@dataclass(frozen=True)
-class Life:
-    """All that is known of one entry, with all versions of its identity, oldest first.
-
-    `looked_at` is when Kiva's list was last read whole.
-    """
-
-    entry: Entry
-    attempts: list[Attempt]
-    acts: list[Act]
-    divergences: list[Divergence]
-    versions: list[Entry]
-    looked_at: datetime | None
-
-
-@dataclass(frozen=True)
 class Kept:
     """A hold in force, and what is ready and kept back by it: resource → how many."""
 
@@ -149,6 +95,14 @@ def entries_in_order(tx: Connection, *where: sa.ColumnElement[bool]) -> list[Ent
     return [of(row) for row in tx.execute(sa.select(*_LIGHT).where(*where).order_by(_columns.id))]
 
 
+def by_numbers(tx: Connection, numbers: Iterable[int]) -> list[Entry]:
+    """The entries with these numbers, in that order."""
+    wanted, found = sorted(set(numbers)), []
+    for start in range(0, len(wanted), _CHUNK):
+        found += entries_in_order(tx, _columns.id.in_(wanted[start : start + _CHUNK]))
+    return found
+
+
 def loans_like(tx: Connection, loan: str, *, limit: int = 3) -> list[str]:
     """Loan ids that may be meant: those that end alike, whatever their leading zeros."""
     tail = loan.strip().lstrip("0")
@@ -156,62 +110,6 @@ def loans_like(tx: Connection, loan: str, *, limit: int = 3) -> list[str]:
         return []
     query = sa.select(_columns.loan_id).where(_columns.loan_id.endswith(tail, autoescape=True)).distinct()
     return list(tx.execute(query.order_by(_columns.loan_id).limit(limit)).scalars())
-
-
-def life(tx: Connection, entry: Entry) -> Life:
-    """The life of one entry."""
-    same = (_columns.resource == entry.resource, _columns.identity == entry.identity)
-    last = mirror.last_complete(tx)
-    return Life(
-        entry=entry,
-        attempts=attempts(tx, entry.id),
-        acts=acts(tx, entry.id),
-        divergences=divergences(tx, table.divergence.c.entry_id == entry.id),
-        versions=entries_in_order(tx, *same),
-        looked_at=None if last is None else last.started_at,
-    )
-
-
-def attempts(tx: Connection, entry_id: int) -> list[Attempt]:
-    """Every attempt of an entry, oldest first."""
-    member, other, tried = table.batch_member.c, table.batch_member.alias("other").c, table.attempt.c
-    together = sa.select(sa.func.count()).where(other.batch_id == tried.batch_id).scalar_subquery().label("entries")
-    query = (
-        sa.select(*(tried[name] for name in Attempt.__dataclass_fields__ if name != "entries"), together)
-        .join_from(table.attempt, table.batch_member, member.batch_id == tried.batch_id)
-        .where(member.entry_id == entry_id)
-        .order_by(tried.id)
-    )
-    return [Attempt(**row._mapping) for row in tx.execute(query)]  # noqa: SLF001 - SQLAlchemy's public name
-
-
-def acts(tx: Connection, entry_id: int) -> list[Act]:
-    """What persons did to an entry, oldest first."""
-    columns = table.act.c
-    mentioned = sa.type_coerce(columns.about, sa.Text).contains(f'"entry":{entry_id}')
-    query = sa.select(columns.at, columns.person, columns.verb, columns.note, columns.about).where(mentioned)
-    rows = tx.execute(query.order_by(columns.id))
-    return [Act(row.at, row.person, row.verb, row.note) for row in rows if row.about.get("entry") == entry_id]
-
-
-def divergences(tx: Connection, *where: sa.ColumnElement[bool]) -> list[Divergence]:
-    """What the MIS changed after it was sent; the gravest first (cancelled), then by age."""
-    columns = table.divergence.c
-    shown = [columns.kind, columns.fields, columns.since, columns.ended_at, columns.ended_by]
-    query = (
-        sa.select(columns.entry_id, *shown)
-        .where(*where)
-        .order_by(sa.case((columns.kind == "left_scope", 0), else_=1), columns.id)
-    )
-    rows = tx.execute(query).all()
-    owners = {entry.id: entry for entry in _by_numbers(tx, [row.entry_id for row in rows])}
-    return [Divergence(owners[row.entry_id], *row[1:]) for row in rows]
-
-
-def open_divergences(tx: Connection, entry_id: int | None = None) -> list[Divergence]:
-    """Those that nobody acknowledged, and that are still true; of one entry, or of all."""
-    mine = sa.true() if entry_id is None else table.divergence.c.entry_id == entry_id
-    return divergences(tx, table.divergence.c.ended_at.is_(None), mine)
 
 
 def counts(tx: Connection) -> dict[str, Counter[State]]:
@@ -390,13 +288,6 @@ def _counted(tx: Connection, *where: sa.ColumnElement[bool]) -> dict[str, int]:
     return {row[0]: row[1] for row in tx.execute(query.order_by(_columns.resource))}
 
 
-def _by_numbers(tx: Connection, numbers: Iterable[int]) -> list[Entry]:
-    wanted, found = sorted(set(numbers)), []
-    for start in range(0, len(wanted), _CHUNK):
-        found += entries_in_order(tx, _columns.id.in_(wanted[start : start + _CHUNK]))
-    return found
-
-
 def _unpublished(tx: Connection, entry: Entry) -> Unpublished | None:
     """With its body looked at, one at a time: only there stand a group's other ids, and what PA2 will ask for."""
     body = tx.execute(sa.select(_columns.body).where(_columns.id == entry.id)).scalar()
@@ -408,5 +299,5 @@ def _unpublished(tx: Connection, entry: Entry) -> Unpublished | None:
     if any(loan.status in mirror.PUBLISHED for loan in loans):
         return None
     facts = CheckFacts(today=entry.created_at.date(), left=loan_draft.CONSENT)
-    told = [each for each in loan_draft.warn(written, facts) if each.code != "needed_to_publish"]
-    return Unpublished(entry, loan_draft.still_needed(written), told)
+    warnings = [each for each in loan_draft.warn(written, facts) if each.code != "needed_to_publish"]
+    return Unpublished(entry, loan_draft.still_needed(written), warnings)

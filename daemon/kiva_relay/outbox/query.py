@@ -24,15 +24,16 @@ _VERSIONS = (
     .order_by(_entry.version.desc())
 )
 _BY_HAND = (
-    sa.select(table.entry)
+    sa.select(_entry.loan_id, _entry.receipt)
     .where(
         _entry.loan_id.in_(sa.bindparam("loan_ids", expanding=True)),
         _entry.resource == "loan_draft",
         _entry.origin == "person",
         _entry.state == State.DELIVERED.value,
     )
-    .limit(1)
+    .order_by(_entry.id)
 )
+_CHUNK = 500
 
 
 def find(tx: Connection, number: int) -> Entry | None:
@@ -81,10 +82,13 @@ def drafts_at_kiva(tx: Connection) -> set[str]:
     return {one for row in rows for one in row}
 
 
-def by_hand(tx: Connection, loan_ids: Collection[str]) -> Entry | None:
-    """The draft that a person put down under one of these ids before the MIS owed it."""
-    row = tx.execute(_BY_HAND, {"loan_ids": sorted(loan_ids)}).one_or_none()
-    return None if row is None else of(row)
+def by_hand(tx: Connection, loan_ids: Collection[str]) -> dict[str, str]:
+    """Those of these loan ids that a person said are in PA2 before the MIS owed them, with the person's note."""
+    ids, notes = sorted(loan_ids), {}
+    for start in range(0, len(ids), _CHUNK):
+        for row in tx.execute(_BY_HAND, {"loan_ids": ids[start : start + _CHUNK]}):
+            notes[row.loan_id] = str((row.receipt or {}).get("note", ""))
+    return notes
 
 
 def was_sent(tx: Connection, resource: str, identity: str) -> Entry | None:

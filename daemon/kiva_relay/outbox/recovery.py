@@ -14,18 +14,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kiva_relay.outbox import binding, query, store, table, watermark
+from kiva_relay.outbox import meta, query, store, table, watermark
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.state import Actor, State
 from kiva_relay.outbox.witness import Memory, Testimony, Witness
 
-_LAST_WITNESS = "witness"
-_KNOWN = "known_attempts"
 _A_FILE = "file"
 
 
@@ -47,20 +44,16 @@ def is_trusted(tx: Connection, outbox: Outbox, witness: Witness, memory: Memory)
     is missing either. The answer is remembered: it is asked once a start, and a witness is missing once.
     """
     place = _A_FILE if outbox.is_file else socket.gethostname()
-    before: dict[str, Any] = orjson.loads(binding.get(tx, _LAST_WITNESS) or "{}")
-    known: dict[str, str] = before.get("known", {})
+    before = meta.WITNESSES.get(tx) or meta.WitnessesKnown(last="", known={}, excused=0)
+    known = before.known
     newest = _newest_answered(tx)
-    same = before.get("last") == witness.id
-    complete = newest is None or newest <= before.get("excused", 0) or memory.has(newest)
+    same = before.last == witness.id
+    complete = newest is None or newest <= before.excused or memory.has(newest)
     began = tx.execute(sa.select(table.attempt.c.id).limit(1)).first() is not None
     lost = began and (known[place] != witness.id if place in known else outbox.is_file)
     missing = lost or (same and not complete)
-    now_known = {
-        "last": witness.id,
-        "known": known | {place: witness.id},
-        "excused": newest if missing else before.get("excused", 0),
-    }
-    binding.put(tx, _LAST_WITNESS, orjson.dumps(now_known).decode())
+    excused = newest or 0 if missing else before.excused
+    meta.WITNESSES.put(tx, meta.WitnessesKnown(witness.id, known | {place: witness.id}, excused))
     return same and complete, missing
 
 
@@ -69,11 +62,11 @@ def take(tx: Connection, memory: Memory, *, now: datetime) -> Taken | None:
 
     An outbox that is behind its witness takes a new number, so that its attempt numbers never mean two things.
     """
-    known: dict[str, int] = orjson.loads(binding.get(tx, _KNOWN) or "{}")
-    own = binding.get(tx, "outbox_id") or ""
+    known = meta.ATTEMPTS_KNOWN.get(tx) or {}
+    own = meta.OUTBOX_ID.get(tx) or ""
     last = tx.execute(sa.select(sa.func.coalesce(sa.func.max(table.attempt.c.id), 0))).scalar_one()
     known[own] = last
-    unknown = [told for told in memory.sent if told.attempt > known.get(told.outbox_id, 0)]
+    unknown = [testimony for testimony in memory.sent if testimony.attempt > known.get(testimony.outbox_id, 0)]
     if not unknown:
         return None
     doubts: list[Entry] = []
@@ -86,11 +79,11 @@ def take(tx: Connection, memory: Memory, *, now: datetime) -> Taken | None:
         elif (entry := _put_down(tx, resource, identity, what, now=now)) is not None:
             (delivered if entry.state is State.DELIVERED else doubts).append(entry)
     watermark.read_identities_again(tx, "repayment", positions)
-    for told in unknown:
-        known[told.outbox_id] = max(told.attempt, known.get(told.outbox_id, 0))
-    binding.put(tx, _KNOWN, orjson.dumps(known).decode())
-    binding.put(tx, "outbox_id", secrets.token_hex(8))
-    witnessed = max(told.attempt for told in unknown)
+    for testimony in unknown:
+        known[testimony.outbox_id] = max(testimony.attempt, known.get(testimony.outbox_id, 0))
+    meta.ATTEMPTS_KNOWN.put(tx, known)
+    meta.OUTBOX_ID.put(tx, secrets.token_hex(8))
+    witnessed = max(testimony.attempt for testimony in unknown)
     return Taken(last, witnessed, tuple(doubts), tuple(delivered), len(positions))
 
 
@@ -106,16 +99,16 @@ class _Fate:
 def _became(unknown: Iterable[Testimony], memory: Memory) -> dict[tuple[str, str], _Fate]:
     """By identity, what became of it in its unknown attempts, oldest first."""
     fates: dict[tuple[str, str], _Fate] = {}
-    for told in unknown:
-        ended = memory.answers.get((told.outbox_id, told.attempt), {})
-        for identity, loan in zip(told.identities, told.loans or told.identities, strict=True):
-            fate = fates.setdefault((told.resource, identity), _Fate(loan))
+    for testimony in unknown:
+        ended = memory.answers.get((testimony.outbox_id, testimony.attempt), {})
+        for identity, loan in zip(testimony.identities, testimony.loans or testimony.identities, strict=True):
+            fate = fates.setdefault((testimony.resource, identity), _Fate(loan))
             if identity not in ended:
                 fate.sent, fate.receipt = True, None
             elif (receipt := ended[identity]) is not None:
                 fate.sent, fate.receipt = True, receipt
             elif fate.receipt is not None:
-                fate.receipt = None  # a person sent it anew, and that did not arrive: they know, we do not
+                fate.receipt = None  # a person sent it again, and that did not arrive: they know, we do not
     return fates
 
 

@@ -1,16 +1,16 @@
-"""How far a backfill or a sweep has come, and what it found: a fact of the outbox beside the watermark, by stream."""
+"""How far the latest backfill or sweep of a stream has come, and what it found: one row a stream."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
-import orjson
+import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kiva_relay.outbox import binding
+from kiva_relay.outbox import table
 
-_ABOUT = "scan of "
+_columns = table.scan.c
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class ScanProgress:
 
     `total` is how many rows were in scope when it began, `done` how many were read; `found` how many of them were
     not as they were known, of these `gone` those that left the scope or were deleted, and `missed` those that
-    polling would never have found.
+    polling would never have found. `at` is when its latest page was read; None before the first.
     """
 
     number: int
@@ -44,23 +44,22 @@ class ScanProgress:
         return timedelta(seconds=max(self.total - self.done, 0) / self.rate) if self.rate else None
 
 
+_SELECT = sa.select(*(_columns[name] for name in ScanProgress.__dataclass_fields__))
+
+
 def of(tx: Connection, stream: str) -> ScanProgress | None:
     """The scan of a stream that is under way, or its last one; None when there never was one."""
-    text = binding.get(tx, _ABOUT + stream)
-    if text is None:
-        return None
-    stored = orjson.loads(text)
-    at = stored["at"] and datetime.fromisoformat(stored["at"])
-    return ScanProgress(**{**stored, "since": datetime.fromisoformat(stored["since"]), "at": at})
+    row = tx.execute(_SELECT.where(_columns.stream == stream)).first()
+    return None if row is None else ScanProgress(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name
 
 
 def keep(tx: Connection, stream: str, progress: ScanProgress) -> None:
-    """Write it down, in the transaction of the rows that it counts."""
-    binding.put(tx, _ABOUT + stream, orjson.dumps(asdict(progress)).decode())
+    """Store it, in the transaction of the rows that it counts."""
+    values = asdict(progress)
+    if tx.execute(sa.update(table.scan).where(_columns.stream == stream).values(**values)).rowcount == 0:
+        tx.execute(sa.insert(table.scan).values(stream=stream, **values))
 
 
 def missed(tx: Connection, stream: str, number: int) -> None:
-    """So many of the rows that the last scan found would never have been found by polling."""
-    progress = of(tx, stream)
-    if progress is not None:
-        keep(tx, stream, replace(progress, missed=progress.missed + number))
+    """Count `number` rows of the last scan that polling would never have found."""
+    tx.execute(sa.update(table.scan).where(_columns.stream == stream).values(missed=_columns.missed + number))

@@ -44,7 +44,6 @@ class EntryVerdict:
     due_at: datetime | None = None
     batch_cap: int | None = None
     reason: str | None = None
-    no_repeat: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def claim(
 ) -> Batch | None:
     """Take candidates (read in this transaction) into one batch and open its attempt; None when nothing may go.
 
-    A hold with an allowance lets so many pass. An entry whose batch was refused as a whole goes with at most
+    A hold with an allowance lets that many pass. An entry whose batch was refused as a whole goes with at most
     `batch_cap` others that have the same cap, so that a batch is halved until the culprit stands alone.
     """
     passes = hold.passes(tx, resource)

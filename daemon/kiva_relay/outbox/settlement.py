@@ -10,7 +10,8 @@ from typing import Literal
 from sqlalchemy.engine import Connection
 
 from kiva_relay import errors
-from kiva_relay.outbox import act, divergence, listing, mirror, query, store, watermark
+from kiva_relay.outbox import act, adoption, divergence, history, mirror, query, store, watermark
+from kiva_relay.outbox.adoption import Heard
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.state import IN_FLIGHT, Actor, State
 from kiva_relay.resource.refusal import PERSON_DECIDES
@@ -81,25 +82,20 @@ def adopt(tx: Connection, loan_ids: Sequence[str], *, by: str, note: str, now: d
             owed.setdefault(loan, []).append(entry.id)
     at_kiva = query.drafts_at_kiva(tx)
     moved: dict[int, Entry] = {}
-    noted, known, being_sent = [], [], []
+    heard: dict[Heard, list[str]] = {means: [] for means in Heard}
     for loan in loan_ids:
         versions = [query.find(tx, number) for number in owed.get(loan, ())]
         mine = [version for version in versions if version is not None]
-        if any(entry.state is State.SENDING for entry in mine):
-            being_sent.append(loan)
-        elif loan in at_kiva:
-            known.append(loan)
-        elif not mine:
+        means, settled = adoption.heard(mine, at_kiva=loan in at_kiva)
+        heard[means].append(loan)
+        if means is Heard.NOTED:
             store.put_by_hand(tx, loan, note=note, now=now)
-            noted.append(loan)
-        # What waits behind an older version follows it.
-        in_doubt = [version for version in mine if version.state is State.IN_DOUBT]
-        for version in in_doubt or ([] if loan in being_sent else mine):
-            if version.state in _FROM["delivered"]:
-                moved[version.id] = settle(tx, version, "delivered", by=by, note=note, now=now)
-    about = {"moved": len(moved), "noted": noted}
+        for version in settled:
+            moved[version.id] = settle(tx, version, "delivered", by=by, note=note, now=now)
+    about = {"moved": len(moved), "noted": heard[Heard.NOTED]}
     act.record(tx, by=by, verb="adopt", about=about, note=note, now=now)
-    return Adopted(tuple(moved.values()), tuple(noted), tuple(known), tuple(being_sent))
+    noted, known, being_sent = (tuple(heard[means]) for means in (Heard.NOTED, Heard.KNOWN, Heard.BEING_SENT))
+    return Adopted(tuple(moved.values()), noted, known, being_sent)
 
 
 def done(tx: Connection, entry: Entry, *, by: str, note: str, now: datetime) -> bool:
@@ -111,7 +107,7 @@ def done(tx: Connection, entry: Entry, *, by: str, note: str, now: datetime) -> 
     Raises:
         UsageError: nobody has to do anything about it, or what is to be done is to settle it.
     """
-    gravest = next((open_.kind for open_ in listing.open_divergences(tx, entry.id)), None)
+    gravest = next((open_.kind for open_ in history.open_divergences(tx, entry.id)), None)
     if gravest is None and (entry.state not in _DEALT_WITH or entry.done_at is not None):
         settles = entry.state is State.IN_DOUBT or entry.reason in PERSON_DECIDES
         raise errors.UsageError(

@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kiva_relay.outbox import divergence, query, table
+from kiva_relay.outbox import adoption, divergence, query, table
 from kiva_relay.outbox import state as machine
 from kiva_relay.outbox.entry import Entry, Owed
 from kiva_relay.outbox.state import Actor, State
@@ -54,8 +54,8 @@ def owe(tx: Connection, owed: Owed, *, now: datetime) -> Entry | None:
     if in_flight is not None and _same(in_flight, owed):
         _supersede(tx, unsent, by=Actor.INTAKE, now=now)
         return None
-    if owed.adopted is not None and in_flight is not None:
-        # It may be ours that Kiva lists: evidence settles that. What is new waits for it, and then is a divergence.
+    if owed.adopted is not None and not adoption.is_open(owed.resource, None, older_in_flight=in_flight is not None):
+        # What is new waits for the one in flight, and then is a divergence.
         owed = dataclasses.replace(owed, adopted=None)
     if unsent and owed.adopted is None and (kept := _kept(tx, unsent[0], owed, now=now)) is not None:
         return kept if kept is not unsent[0] else None
@@ -168,6 +168,11 @@ def move(tx: Connection, entry: Entry, target: State, by: Actor, *, now: datetim
     return dataclasses.replace(entry, **{**changes, "state": target})
 
 
+def adopt(tx: Connection, entry: Entry, found: adoption.Adoption, by: Actor, *, now: datetime) -> Entry:
+    """Take an unsent draft as delivered: Kiva has it."""
+    return move(tx, entry, State.DELIVERED, by, now=now, evidence="adopted", receipt=dict(found.receipt), reason=None)
+
+
 def mark_done(tx: Connection, entry: Entry, *, now: datetime) -> Entry:
     """The coordinator has dealt with it; its state stays."""
     guarded = (table.entry.c.id == entry.id, table.entry.c.row_version == entry.row_version)
@@ -226,7 +231,7 @@ def purge(tx: Connection, *, settled_before: datetime) -> int:
 
 
 def _look_again(tx: Connection, entry: Entry) -> None:
-    """What an older version's end changes (has a position fallen?) is decided anew, from the MIS."""
+    """What an older version's end changes (has a position fallen?) is decided again, from the MIS."""
     tx.execute(
         sa.update(table.captured)
         .where(table.captured.c.stream == entry.stream, table.captured.c.key == entry.key)

@@ -118,6 +118,25 @@ watermark = sa.Table(
     sa.CheckConstraint("scan IS NULL OR scan IN ('backfill', 'sweep', 'leaving')", name="scan"),
 )
 
+scan = sa.Table(
+    "scan",
+    metadata,
+    sa.Column("stream", sa.Text, sa.ForeignKey("watermark.stream"), primary_key=True),
+    sa.Column("number", sa.Integer, nullable=False, comment="the watermark's scan_number that it belongs to"),
+    sa.Column("kind", sa.Text, nullable=False, comment="backfill, sweep, or edit: a sweep after a mapping was edited"),
+    sa.Column("since", Moment, nullable=False),
+    sa.Column("total", sa.Integer, nullable=False, comment="rows in scope when it began"),
+    sa.Column("done", sa.Integer, nullable=False, comment="rows read"),
+    sa.Column("found", sa.Integer, nullable=False, comment="rows that were not as they were known"),
+    sa.Column("gone", sa.Integer, nullable=False, comment="of these: left the scope, or deleted"),
+    sa.Column("missed", sa.Integer, nullable=False, comment="of these: polling would never have found them"),
+    sa.Column("at", Moment, comment="when its latest page was read; NULL before the first"),
+    sa.CheckConstraint("kind IN ('backfill', 'sweep', 'edit')", name="kind"),
+    sa.CheckConstraint("number > 0 AND total >= 0 AND done >= 0 AND missed >= 0", name="counts"),
+    sa.CheckConstraint("gone >= 0 AND found >= gone", name="gone_is_found"),
+    sa.CheckConstraint("at IS NOT NULL OR (done = 0 AND found = 0)", name="counted_by_a_page"),
+)
+
 captured = sa.Table(
     "captured",
     metadata,

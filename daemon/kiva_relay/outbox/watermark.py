@@ -98,7 +98,7 @@ def begin_again(tx: Connection, stream: str, *, now: datetime) -> None:
 
 
 def start_scan(tx: Connection, stream: str, kind: str, *, now: datetime) -> None:
-    """Begin a sweep (or a backfill anew): all keys, from the first."""
+    """Begin a sweep (or the backfill again): all keys, from the first."""
     columns = table.watermark.c
     values = {
         "scan": kind,
@@ -109,7 +109,7 @@ def start_scan(tx: Connection, stream: str, kind: str, *, now: datetime) -> None
     _guarded(tx, sa.update(table.watermark).where(columns.stream == stream).values(**values))
 
 
-def scan_anew(tx: Connection, stream: str, *, now: datetime) -> None:
+def scan_again(tx: Connection, stream: str, *, now: datetime) -> None:
     """All keys are looked at from the first, also by a scan that is under way; one that has not begun will do."""
     mark = watermarks(tx)[stream]
     if mark.scan in (None, "leaving") or mark.scan_after is not None:
@@ -173,7 +173,7 @@ def same_identity(tx: Connection, resource: str, identity: str, *, other_than: s
 
 
 def to_read_again(tx: Connection, stream: str, *, limit: int) -> list[str]:
-    """Keys that must be looked at again although no row of theirs changed."""
+    """Keys that must be looked at again although none of their rows changed."""
     columns = table.captured.c
     where = (columns.stream == stream, columns.again)
     return list(tx.execute(sa.select(columns.key).where(*where).order_by(columns.key).limit(limit)).scalars())

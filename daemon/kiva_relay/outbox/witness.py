@@ -52,11 +52,11 @@ class Memory:
 
     def attempts_of(self, outbox_id: str) -> frozenset[int]:
         """The attempts of one outbox."""
-        return frozenset(told.attempt for told in self.sent if told.outbox_id == outbox_id)
+        return frozenset(testimony.attempt for testimony in self.sent if testimony.outbox_id == outbox_id)
 
     def has(self, attempt: int) -> bool:
         """Does it know an attempt of this number, under whichever number the outbox had then?"""
-        return any(told.attempt == attempt for told in self.sent)
+        return any(testimony.attempt == attempt for testimony in self.sent)
 
 
 class Witness:

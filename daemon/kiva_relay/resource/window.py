@@ -43,7 +43,7 @@ class RepaymentReport:
 
     @property
     def stamp(self) -> str:
-        """Changes whenever every expected position has to be computed anew."""
+        """Changes whenever every expected position has to be computed again."""
         return f"{self.period} {self.cutoff} {self.stage}"
 
 

@@ -1,1 +1,1 @@
-"""A stand-in for PA2 on this machine, with a ledger of what it accepted and faults on request."""
+"""A stand-in for PA2 on this machine, with a ledger of what it accepted."""

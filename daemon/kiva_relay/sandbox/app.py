@@ -1,4 +1,4 @@
-"""The stand-in as an ASGI application: Kiva's paths, and the sandbox's own beside them."""
+"""The stand-in as an ASGI application: Kiva's paths, and beside them a look at what it accepted."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from kiva_relay.sandbox.control_api import ControlApi
 from kiva_relay.sandbox.exchange import Exchange
+from kiva_relay.sandbox.view import View
 
 if TYPE_CHECKING:
     from kiva_relay.sandbox.state import SandboxState
 
-_CALLS = (
+# Method, path, and the call as `partner_api.HANDLERS` names it.
+CALLS = (
     ("POST", "/oauth/token", "token"),
     ("POST", "/v3/partner/{partner}/loan_draft", "loan_draft"),
     ("POST", "/v3/partner/{partner}/repayments", "repayments"),
@@ -23,11 +24,11 @@ _CALLS = (
     ("GET", "/v3/partner/{partner}/loans", "loans"),
     ("GET", "/v3/partner/{partner}/config/{name}", "config"),
 )
+# Last of all routes, so that a call to a path that does not exist is in the request log too.
+ANYTHING = "/{path:path}"
 
 
 def create(state: SandboxState) -> Starlette:
-    """The application. It needs `wire.Protocol` below it to be able to end connections."""
-    kiva = [Route(path, Exchange(state, on), methods=[method]) for method, path, on in _CALLS]
-    # Last, so that a call to a path that does not exist is in the request log too.
-    anything = Route("/{path:path}", Exchange(state, "other"))
-    return Starlette(routes=[*ControlApi(state).routes(), *kiva, anything])
+    """The application."""
+    kiva = [Route(path, Exchange(state, on), methods=[method]) for method, path, on in CALLS]
+    return Starlette(routes=[*View(state).routes(), *kiva, Route(ANYTHING, Exchange(state, "other"))])

@@ -113,7 +113,7 @@ def journals(document: object) -> list[dict[str, Any]]:
 
 
 def loan_ids(document: object) -> tuple[str, ...]:
-    """Every loan id that a body names, whatever its shape: faults are matched before anything is checked."""
+    """Every loan id that a body names, whatever its shape: the request log has them before anything is checked."""
     rows: list[object] = [document]
     if isinstance(document, list):
         rows = list(document)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +19,7 @@ class Delays:
     """How fast the coordinator works.
 
     Attributes:
-        publish_after: From a draft's arrival until it raises funds. None: only when told to.
+        publish_after: From a draft's arrival until it raises funds. None: never.
         fund_after: From publishing until the loan is being paid back. None: it goes on raising funds.
     """
 
@@ -41,9 +41,6 @@ class SandboxConfig:
         ledger: JSON lines, read at the start and added to. None: forgotten at the end.
         coordinator: How fast drafts become loans.
         drafts_visible: Whether `GET /loans` lists unpublished drafts, as `inactive`.
-        listing_lag: How long a new loan is missing from `GET /loans`.
-        spelling: Of the keys in answers; Kiva's samples and its .NET models disagree.
-        receipts: Whether repayments and journals are answered with one object or a list of one.
     """
 
     partner: str = PARTNER
@@ -55,6 +52,3 @@ class SandboxConfig:
     ledger: Path | None = None
     coordinator: Delays = Delays()
     drafts_visible: bool = False
-    listing_lag: timedelta = timedelta(0)
-    spelling: Literal["snake", "camel"] = "snake"
-    receipts: Literal["object", "list"] = "object"

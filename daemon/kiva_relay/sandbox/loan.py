@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import uuid
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -155,19 +155,15 @@ class SandboxLoans:
         """The loan with Kiva's own number."""
         return self._all.get(kiva_id)
 
-    def listed(self, status: str, query: str, *, until: datetime, drafts: bool) -> list[SandboxLoan]:
-        """What `GET /loans` finds among the loans created up to `until`, the newest first.
+    def listed(self, status: str, query: str, *, drafts: bool) -> list[SandboxLoan]:
+        """What `GET /loans` finds, the newest first.
 
         The newest come first as in PA2, so a loan that appears while somebody pages moves the others on.
         """
         found = dict(self._by_status.get(status, {})) if status != DRAFT else {}
         if drafts and status == DRAFT_LISTED_AS:
             found |= self._by_status.get(DRAFT, {})
-        return [
-            found[kiva_id]
-            for kiva_id in sorted(found, reverse=True)
-            if found[kiva_id].created <= until and _matches(found[kiva_id], query.casefold())
-        ]
+        return [found[kiva_id] for kiva_id in sorted(found, reverse=True) if _matches(found[kiva_id], query.casefold())]
 
     def _place(self, loan: SandboxLoan) -> None:
         known = self._all.get(loan.kiva_id)
@@ -208,43 +204,6 @@ def from_draft(body: Mapping[str, Any], *, kiva_id: int, at: datetime, record: i
         created=at,
         record=record,
     )
-
-
-def seeded(fields: Mapping[str, Any], *, kiva_id: int, at: datetime) -> SandboxLoan:
-    """A loan that Kiva had before; only `internal_loan_id` is needed.
-
-    Raises:
-        ValueError: A field is unknown, or `internal_loan_id` is missing.
-    """
-    given = dict(fields)
-    unknown = sorted(given.keys() - _SEEDABLE)
-    if unknown:
-        raise ValueError(f"unknown field {unknown[0]!r}; known: {', '.join(sorted(_SEEDABLE))}")
-    if not isinstance(given.get("internal_loan_id"), str):
-        raise ValueError("internal_loan_id: expected text")  # noqa: TRY004 - answered with 400, like any wrong value
-    if given.get("status") == DRAFT:
-        raise ValueError("status: a draft comes by POST /v3/partner/…/loan_draft only")
-    age = timedelta(seconds=given.pop("age", 0))
-    defaults: dict[str, Any] = {
-        "kiva_id": kiva_id,
-        "uuid": str(uuid.uuid4()),
-        "internal_client_id": "",
-        "name": "",
-        "location": "",
-        "price": "0.00",
-        "currency": "",
-        "borrower_count": 1,
-        "status": "payingBack",
-        "since": at - age,
-        "created": at - age,
-    }
-    return SandboxLoan(**(defaults | given))
-
-
-_SEEDABLE = frozenset((
-    "kiva_id", "uuid", "internal_loan_id", "internal_client_id", "name", "location", "price", "currency",
-    "borrower_count", "status", "delinquent", "age",
-))  # fmt: skip
 
 
 def _matches(loan: SandboxLoan, query: str) -> bool:

@@ -6,7 +6,6 @@ import functools
 import secrets
 import uuid
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 MOST_LOANS = 300
 
 _SUCCESS = "api.success"
-_EXPECTED = ("payingBack", "defaulted")
 _FIRST_UPLOAD = 70_000
 FIRST_ARCHIVE = 40_000
 
@@ -71,9 +69,7 @@ def token(state: SandboxState, call: Call) -> Reply:
         return _no_token(401, "invalid_client", "Bad client credentials")
     if config.audience is not None and form.get("audience") != config.audience:
         return _no_token(403, "access_denied", f"Service not enabled for audience {form.get('audience', '')!r}")
-    eligible = [scope for scope in config.scopes if scope not in state.faults.withdrawn()]
-    asked = form.get("scope", "").split() or eligible
-    granted = [scope for scope in asked if scope in eligible]
+    granted = state.tokens.granted(form.get("scope", "").split())
     name = state.tokens.issue(frozenset(granted), expires=state.now() + config.token_life)
     return reply.good({
         "access_token": name,
@@ -98,7 +94,7 @@ def loan_draft(state: SandboxState, call: Call) -> Reply:
     record = _accept(state, call, "loan_draft", receipt)
     state.loans.put(draft)
     state.coordinator.expect(draft)
-    return reply.good(reply.spelled(receipt, state.config.spelling), record=record)
+    return reply.good(receipt, record=record)
 
 
 def repayments(state: SandboxState, call: Call) -> Reply:
@@ -108,16 +104,15 @@ def repayments(state: SandboxState, call: Call) -> Reply:
         return refusal
     rows = body.repayments(call.document)
     state.coordinator.work(state.now())
-    problems = [*_problems(state, rows), *state.faults.problems([row["loan_id"] for row in rows])]
     upload = _FIRST_UPLOAD + state.ledger.next_number()
     receipt = {
         "code": _SUCCESS,
         "message": f"Received {len(rows)} repayment(s)",
         "upload_id": upload,
-        "problems": problems,
+        "problems": state.problems(rows),
     }
     record = _accept(state, call, "repayment", receipt)
-    return reply.good(_receipt(state, receipt), record=record)
+    return reply.good(receipt, record=record)
 
 
 def journals(state: SandboxState, call: Call) -> Reply:
@@ -134,7 +129,7 @@ def journals(state: SandboxState, call: Call) -> Reply:
         "confirm_url": f"{call.base}/pa2/journals/{archive}/confirm",
     }
     record = _accept(state, call, "journal", receipt)
-    return reply.good(_receipt(state, receipt), status=201, record=record)
+    return reply.good(receipt, status=201, record=record)
 
 
 def loans(state: SandboxState, call: Call) -> Reply:
@@ -151,16 +146,10 @@ def loans(state: SandboxState, call: Call) -> Reply:
         return reply.refused(400, "bad_request", "offset, limit: expected whole numbers")
     if offset < 0 or not 1 <= limit <= MOST_LOANS:
         return reply.refused(400, "bad_request", f"expected offset from 0 and limit from 1 to {MOST_LOANS}")
-    now = state.now()
-    state.coordinator.work(now)
-    found = state.loans.listed(
-        status,
-        call.query.get("query", ""),
-        until=now - state.config.listing_lag,
-        drafts=state.config.drafts_visible,
-    )
+    state.coordinator.work(state.now())
+    found = state.listed(status, call.query.get("query", ""))
     rows = [one.row(state.config.partner) for one in found[offset : offset + limit]]
-    return reply.good(reply.spelled({"total_records": len(found), "data": rows}, state.config.spelling))
+    return reply.good({"total_records": len(found), "data": rows})
 
 
 def config(state: SandboxState, call: Call) -> Reply:
@@ -210,8 +199,6 @@ def _refusal(state: SandboxState, call: Call, scope: str) -> Reply | None:
         return reply.refused(without_scope[0], "forbidden", without_scope[1])
     if scope.startswith("create:") and not call.headers.get("content-type", "").startswith(reply.JSON):
         return reply.refused(415, "unsupported_media_type", f"Expected Content-Type {reply.JSON}")
-    if scope and state.faults.forbids(scope):
-        return reply.refused(403, "forbidden", f"Insufficient scope for this resource: {scope} is missing")
     return None
 
 
@@ -236,33 +223,3 @@ def _accept(state: SandboxState, call: Call, resource: str, receipt: Mapping[str
     )
     state.ledger.accept(record)
     return record
-
-
-def _receipt(state: SandboxState, receipt: Mapping[str, Any]) -> Any:
-    spelled = reply.spelled(dict(receipt), state.config.spelling)
-    return [spelled] if state.config.receipts == "list" else spelled
-
-
-def _problems(state: SandboxState, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What is wrong with single positions. The codes are invented: Kiva publishes none."""
-    problems: list[dict[str, Any]] = []
-    met: set[str] = set()
-    for row in rows:
-        name = row["loan_id"]
-        known = state.loans.named(name)
-        if name in met:
-            problems.append(_problem(name, "error", "duplicate_loan", "The loan is in this upload already"))
-        elif not any(one.status != loan.DRAFT for one in known):
-            problems.append(_problem(name, "error", "loan_not_found", "No loan with this loan id"))
-        elif not any(one.status in _EXPECTED for one in known):
-            problems.append(_problem(name, "error", "not_expected", "No repayment is expected for this loan"))
-        elif row["amount"] < 0:
-            problems.append(_problem(name, "error", "negative_amount", "The amount is negative"))
-        elif all(0 < Decimal(one.price) < Decimal(str(row["amount"])) for one in known):
-            problems.append(_problem(name, "warning", "more_than_loan", "The amount exceeds the loan"))
-        met.add(name)
-    return problems
-
-
-def _problem(loan_id: str, severity: str, code: str, details: str) -> dict[str, Any]:
-    return {"loan_id": loan_id, "details": details, "code": f"repayment.{code}", "severity": severity}

@@ -1,4 +1,4 @@
-"""Every call that reached the stand-in, also those that it was told to drop."""
+"""Every call that reached the stand-in."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ class LoggedCall:
     Attributes:
         number: Counts from 1 since the start.
         time: When its headers were there, UTC.
-        on: Which call, as in `fault.TARGETS`.
-        outcome: open, then answered, answer_lost, answer_cut, dropped_in_body, dropped_before, or caller_left
-            (it hung up before its body was complete).
+        on: Which call, a key of `partner_api.HANDLERS`.
+        outcome: open, then answered, answer_lost (the caller hung up before it), or caller_left (it hung up before
+            its body was complete).
         status: Of the answer as far as it was sent; None: not a byte.
         bytes: Length of the body that was read.
         seconds: From the headers to the end.
-        fault: The kind of the fault that struck, or "".
         record: The record of the ledger that it made; 0: none.
         loan_ids: Every loan id that its body names.
         idempotency_key: The header, which changes nothing here as at Kiva.
@@ -40,7 +39,6 @@ class LoggedCall:
     status: int | None = None
     bytes: int = 0
     seconds: float = 0.0
-    fault: str = ""
     record: int = 0
     loan_ids: tuple[str, ...] = ()
 

@@ -8,38 +8,60 @@ import ipaddress
 import signal
 import socket
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 import uvicorn
+from starlette.applications import Starlette
 
 from kiva_relay import clock as clocks
 from kiva_relay import errors
 from kiva_relay.sandbox import app
-from kiva_relay.sandbox.config import SandboxConfig
 from kiva_relay.sandbox.state import SandboxState
-from kiva_relay.sandbox.wire import Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from types import TracebackType
     from typing import Self
 
-    from kiva_relay.sandbox.fault import Fault
+    from kiva_relay.sandbox.config import SandboxConfig
 
-# Small, so that less of a body has arrived when drop_in_body ends its connection.
-_RECEIVE_BUFFER = 64 * 1024
 _STARTS_WITHIN = 10.0
 _LAST_CALLS_WITHIN = 5
 
 
-class SandboxServer:
+S = TypeVar("S", bound=SandboxState)
+
+
+@dataclass(frozen=True)
+class Build(Generic[S]):
+    """What a server is made of. The only seam: a rig that goes wrong on request is another build.
+
+    Attributes:
+        state: Opens what the server holds. Raises UsageError when the ledger cannot be opened.
+        application: The ASGI application over it.
+        protocol: What uvicorn puts below the application.
+    """
+
+    state: Callable[[], S]
+    application: Callable[[S], Starlette]
+    protocol: type[asyncio.Protocol] | Literal["h11"] = "h11"
+
+
+def plain(config: SandboxConfig, *, clock: clocks.Clock | None = None) -> Build[SandboxState]:
+    """The stand-in of the product. `clock` is the hour at Kiva: tokens expire by it, the coordinator works by it."""
+    return Build(lambda: SandboxState(config, clock or clocks.SystemClock()), app.create)
+
+
+class SandboxServer(Generic[S]):
     """A stand-in that runs in a thread of this process. Close it, or use it as a context manager."""
 
-    def __init__(self, listener: socket.socket, state: SandboxState) -> None:
+    def __init__(self, listener: socket.socket, state: S, build: Build[S]) -> None:
         self.state = state
         self.url = _url(listener)
         ready = threading.Event()
-        self._uvicorn = _Uvicorn(state, ready=ready.set)
+        self._uvicorn = _Uvicorn(state, build, ready=ready.set)
         self._thread = threading.Thread(
             target=lambda: asyncio.run(self._uvicorn.serve(sockets=[listener])), name="sandbox", daemon=True
         )
@@ -62,39 +84,34 @@ class SandboxServer:
         self.close()
 
 
-def start(
-    listen: str = "127.0.0.1:0", *, config: SandboxConfig | None = None, clock: clocks.Clock | None = None
-) -> SandboxServer:
+def start(build: Build[S], listen: str = "127.0.0.1:0") -> SandboxServer[S]:
     """Start a stand-in in a thread; it answers when this returns.
 
     Args:
+        build: What it is made of.
         listen: Address and port, as 127.0.0.1:8765; port 0 takes a free one.
-        config: How it behaves.
-        clock: The hour at Kiva, which makes tokens expire and the coordinator work.
 
     Raises:
         UsageError: The address is not one of this machine, or taken; the ledger cannot be opened.
     """
-    return SandboxServer(*_open(listen, config, clock))
+    listener, state = _open(listen, build)
+    return SandboxServer(listener, state, build)
 
 
-def run(listen: str, *, config: SandboxConfig, faults: tuple[Fault, ...] = (), ready: Callable[[str], None]) -> None:
+def run(build: Build[S], listen: str, *, ready: Callable[[str], None]) -> None:
     """Run a stand-in in this process until SIGTERM or SIGINT.
 
     Args:
+        build: What it is made of.
         listen: Address and port; port 0 takes a free one.
-        config: How it behaves.
-        faults: In force from the first call.
-        ready: Told the URL as soon as calls are answered.
+        ready: Called with the URL as soon as calls are answered.
 
     Raises:
         UsageError: As `start`.
     """
-    listener, state = _open(listen, config, None)
-    for fault in faults:
-        state.faults.add(fault)
+    listener, state = _open(listen, build)
     url = _url(listener)
-    server = _Uvicorn(state, ready=lambda: ready(url))
+    server = _Uvicorn(state, build, ready=lambda: ready(url))
 
     async def serve() -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -110,11 +127,11 @@ def run(listen: str, *, config: SandboxConfig, faults: tuple[Fault, ...] = (), r
 class _Uvicorn(uvicorn.Server):
     """uvicorn, stopped by a call in place of a signal, and at once."""
 
-    def __init__(self, state: SandboxState, *, ready: Callable[[], None]) -> None:
+    def __init__(self, state: S, build: Build[S], *, ready: Callable[[], None]) -> None:
         super().__init__(
             uvicorn.Config(
-                app.create(state),
-                http=Protocol,
+                build.application(state),
+                http=build.protocol,
                 ws="none",
                 loop="asyncio",
                 lifespan="off",
@@ -153,10 +170,10 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
-def _open(listen: str, config: SandboxConfig | None, clock: clocks.Clock | None) -> tuple[socket.socket, SandboxState]:
+def _open(listen: str, build: Build[S]) -> tuple[socket.socket, S]:
     listener = _bind(listen)
     try:
-        return listener, SandboxState(config or SandboxConfig(), clock or clocks.SystemClock())
+        return listener, build.state()
     except BaseException:
         listener.close()
         raise
@@ -174,7 +191,6 @@ def _bind(listen: str) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
         listener.bind(address)
         listener.listen()
     except (OSError, OverflowError) as why:

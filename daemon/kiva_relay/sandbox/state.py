@@ -1,13 +1,12 @@
-"""All that one stand-in holds: what it accepted, the loans, the tokens, the faults."""
+"""All that one stand-in holds: what it accepted, the loans, the tokens."""
 
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from kiva_relay.sandbox import position
 from kiva_relay.sandbox.event_file import EventFile
-from kiva_relay.sandbox.fault import Faults
 from kiva_relay.sandbox.ledger import Ledger
 from kiva_relay.sandbox.lifecycle import Lifecycle
 from kiva_relay.sandbox.loan import SandboxLoans
@@ -15,8 +14,12 @@ from kiva_relay.sandbox.request_log import RequestLog
 from kiva_relay.sandbox.token import IssuedTokens
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
     from kiva_relay.clock import Clock
     from kiva_relay.sandbox.config import SandboxConfig
+    from kiva_relay.sandbox.loan import SandboxLoan
 
 
 class SandboxState:
@@ -29,24 +32,26 @@ class SandboxState:
     def __init__(self, config: SandboxConfig, clock: Clock) -> None:
         self.config = config
         self._clock = clock
-        self._ahead = timedelta(0)
         self._file = EventFile(config.ledger) if config.ledger is not None else None
         self.ledger = Ledger(self._file)
         self.loans = SandboxLoans(self._file)
-        self.tokens = IssuedTokens()
-        self.faults = Faults()
+        self.tokens = IssuedTokens(config.scopes)
         self.requests = RequestLog()
         self.stopping = asyncio.Event()
         self._replay()
         self.coordinator = Lifecycle(self.loans, self.ledger, config.coordinator)
 
     def now(self) -> datetime:
-        """The hour at Kiva, UTC: the clock's, and what it was put forward."""
-        return self._clock.now() + self._ahead
+        """The hour at Kiva, UTC."""
+        return self._clock.now()
 
-    def put_clock_forward(self, by: timedelta) -> None:
-        """Let time pass: tokens expire, drafts are published."""
-        self._ahead += by
+    def listed(self, status: str, query: str) -> list[SandboxLoan]:
+        """What `GET /loans` finds, the newest first."""
+        return self.loans.listed(status, query, drafts=self.config.drafts_visible)
+
+    def problems(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """What is wrong with single positions of an upload, as Kiva answers it."""
+        return position.problems(rows, self.loans)
 
     async def pause(self, seconds: float) -> None:
         """Wait, but not longer than the server runs."""

@@ -1,4 +1,4 @@
-"""Access tokens: opaque, counted out by scope, expiring, revocable."""
+"""Access tokens: opaque, counted out by scope, expiring."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
 
@@ -19,14 +20,21 @@ class IssuedToken:
 
 
 class IssuedTokens:
-    """The tokens given out since the start; a restart forgets them, so that clients meet a 401."""
+    """The tokens given out since the start; a restart forgets them, so that clients meet a 401.
 
-    def __init__(self) -> None:
+    `scopes` is what is granted at most, whatever is asked.
+    """
+
+    def __init__(self, scopes: Sequence[str]) -> None:
+        self._scopes = tuple(scopes)
         self._live: dict[str, IssuedToken] = {}
-        self._revoked: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._live)
+
+    def granted(self, asked: Sequence[str]) -> list[str]:
+        """Which of the scopes that a caller asks for it gets; all that there are when it asks for none."""
+        return [scope for scope in asked or self._scopes if scope in self._scopes]
 
     def issue(self, scopes: frozenset[str], *, expires: datetime) -> str:
         """A new token."""
@@ -34,18 +42,11 @@ class IssuedTokens:
         self._live[name] = IssuedToken(scopes, expires)
         return name
 
-    def revoke_all(self, status: int) -> None:
-        """Every token given out so far is answered with `status` (401 or 403) from now on."""
-        self._revoked.update(dict.fromkeys(self._live, status))
-        self._live.clear()
-
     def refusal(self, authorization: str, scope: str, *, now: datetime) -> tuple[int, str] | None:
         """Why a call may not be made, as status and sentence: 401 no good token, 403 expired or no scope."""
         kind, _, name = authorization.partition(" ")
         if kind.lower() != "bearer" or not name:
             return 401, "Full authentication is required to access this resource"
-        if name in self._revoked:
-            return self._revoked[name], "The access token was revoked"
         token = self._live.get(name)
         if token is None:
             return 401, "Invalid access token"

@@ -3,55 +3,82 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import sqlalchemy as sa
 
-from kiva_relay import clock, errors, log, meter
+from kiva_relay import errors, log, meter
 from kiva_relay.capture import follow
 from kiva_relay.capture.cycle import Capture
 from kiva_relay.capture.pace import Pace
-from kiva_relay.config import settings as config
-from kiva_relay.mapping.document import Document
-from kiva_relay.outbox import store, watermark
+from kiva_relay.clock import Clock
+from kiva_relay.config.settings import Settings
+from kiva_relay.mapping.configuration import Configuration
+from kiva_relay.outbox import watermark
 from kiva_relay.outbox.database import Outbox
-from kiva_relay.service import heartbeat, opening
+from kiva_relay.outbox.heartbeat import Reachability, StreamHealth
+from kiva_relay.outbox.store import Overtaken
+from kiva_relay.service import opening, schedule
+from kiva_relay.service.loop import ENDS
+from kiva_relay.service.reload import InForce
+from kiva_relay.service.schedule import Job
 from kiva_relay.source.mis import Mis
 
 _ASKED_AGAIN = timedelta(seconds=5)
 _LOOKED_AT_AGAIN = 0.01
 """Seconds after which a transaction that is committed and cannot be seen yet is asked for again."""
+_NOBODY_KNOCKS = 60.0
 _PINNED_FOR_LONG = 600.0
+_SAID_AGAIN_AFTER = 3600.0
 _SAVED_FOR = 20.0
 """Seconds: a poll that costs more than usual need not make the next one late."""
 
 _log = log.get("relay")
 
 
+@dataclass(frozen=True)
+class CaptureHealth:
+    """What the heartbeat says of the MIS; the fields are those of `Heartbeat`."""
+
+    mis: Reachability = field(default_factory=Reachability)
+    modes: Mapping[str, str] = field(default_factory=dict)
+    stopped_streams: Mapping[str, str] = field(default_factory=dict)
+    horizon_age: float = 0.0
+    pinned_by: str = ""
+    replication: StreamHealth | None = None
+
+
 class CaptureLoop:
-    """Reads the MIS of a configuration into the outbox. The MIS is opened at the first look, and waited for."""
+    """Reads the MIS into the outbox. The MIS is opened at the first look, and waited for.
+
+    `poll` and `sweep` are its jobs; `wake` is set when one of them knocks, and when the MIS's stream brings something.
+    """
 
     def __init__(
         self,
-        settings: config.Settings,
-        documents: Sequence[Document],
+        in_force: InForce,
         *,
         outbox: Outbox,
-        time: clock.Clock,
+        clock: Clock,
         stop: threading.Event,
-        told: heartbeat.Heartbeat,
         at: Callable[[str], None],
     ) -> None:
-        self._settings, self._documents, self._outbox = settings, documents, outbox
-        self._time, self._stop, self._heartbeat, self._at = time, stop, told, at
-        self._news = threading.Event()
+        self._in_force, self._outbox, self._clock, self._stop, self._at = in_force, outbox, clock, stop, at
+        self.wake = threading.Event()
+        self.poll = Job("poll", clock=clock, wake=self.wake)
+        self.sweep = Job("sweep", clock=clock, wake=self.wake)
+        self.health = CaptureHealth()
         self._mis: Mis | None = None
         self._follow: follow.StreamFollower | None = None
-        self._capture: Capture | None = None
-        self._pace = self._paced()
+        self._capture: tuple[Configuration, Capture] | None = None
+        share = float(in_force.configuration.settings.mis.max_load) / 100
+        self._pace = Pace(share, saved_for=_SAVED_FOR, clock=clock)
         self._counted = 0.0
+        self._again_at: float | None = None
+        self._not_before = 0.0
+        self._said_away_at: float | None = None
         self._pinned_by = ""
 
     def close(self) -> None:
@@ -61,38 +88,34 @@ class CaptureLoop:
         if self._mis is not None:
             self._mis.close()
 
-    def wake(self) -> None:
-        """End a wait: there is something to do, or nothing more."""
-        self._news.set()
-
-    def reload(self, settings: config.Settings, documents: Sequence[Document]) -> None:
-        """From the next cycle on, other settings and mappings are in force."""
-        self._settings, self._documents = settings, documents
-        self._pace = self._paced()
-        self._capture = None
-
     def capture(self) -> Capture:
-        """The capture for the mappings in force."""
-        if self._capture is None:
-            if self._mis is None:
-                self._mis = opening.open_mis(self._settings, clock=self._time)
-                self._follow = opening.open_follow(
-                    self._settings, self._mis, self._outbox, clock=self._time, news=self.wake
-                )
-            self._capture = Capture(
-                outbox=self._outbox,
-                settings=self._settings,
-                clock=self._time,
-                mis=self._mis,
-                documents=self._documents,
-                stop=self._stop,
-                at=self._at,
-                following=self._follow,
-            )
-        return self._capture
+        """The capture of the configuration in force; what it returns works with that one for good."""
+        return self._capture_of(self._in_force.configuration)
 
-    def until_scanned(self, told: Callable[[], None]) -> None:
-        """Look at the MIS until no backfill or sweep is under way, as gently as a daemon; `told` after each look.
+    def _capture_of(self, configuration: Configuration) -> Capture:
+        if self._capture is not None and self._capture[0] is configuration:
+            return self._capture[1]
+        settings = configuration.settings
+        if self._mis is None:
+            mis = opening.open_mis(settings, clock=self._clock)
+            self._follow = opening.open_follow(settings, mis, self._outbox, clock=self._clock, news=self.wake.set)
+            self._mis = mis
+        capture = Capture(
+            outbox=self._outbox,
+            settings=settings,
+            clock=self._clock,
+            mis=self._mis,
+            documents=configuration.documents,
+            aliases=configuration.aliases,
+            stop=self._stop,
+            at=self._at,
+            following=self._follow,
+        )
+        self._capture = (configuration, capture)
+        return capture
+
+    def scan(self) -> Iterator[None]:
+        """Look at the MIS until no backfill or sweep is under way, as gently as a daemon: one item for each look.
 
         Raises:
             Unreachable: the MIS did not answer; what was read stays.
@@ -100,69 +123,86 @@ class CaptureLoop:
         capture = self.capture()
         while not self._stop.is_set():
             capture.cycle()
-            told()
+            yield
             if not capture.scanning():
                 break
-            self._time.wait(self._stop, self._rest())
+            self._clock.wait(self._stop, self.rest())
 
-    def run(self, *, turning: Callable[[], bool], done: Callable[[], None]) -> None:
-        """Look at the MIS every `mis.poll_every`. `turning` is asked at each turn, `done` is called after each look.
+    def turn(self) -> float:
+        """Look at the MIS if that is due, else take what its stream brought; the seconds to wait for more.
 
         Raises:
             OutboxRefused: the MIS is not the one that the outbox belongs to.
             Stolen: another relay took over.
             NoStream: `mis.watch` is replication, and the MIS has no stream for us.
         """
-        while turning():
-            seconds = self._settings.mis.poll_every.total_seconds()
-            began = self._time.monotonic()
-            try:
-                if self._cycle():
-                    seconds = 0
-            except store.Overtaken:
-                seconds = 0
-            except (errors.OutboxRefused, errors.Stolen, follow.NoStream):
-                raise
-            except (errors.RelayError, sa.exc.SQLAlchemyError) as error:
-                self._not_read(error)
-                seconds = min(seconds, _ASKED_AGAIN.total_seconds())
-            done()
-            now = self._time.monotonic()
-            self._follow_until(max(began + seconds, now + self._rest()), turning)
+        now = self._clock.monotonic()
+        wanted = self.poll.asked or (self._again_at is not None and now >= self._again_at)
+        if wanted and now >= self._not_before:
+            self._look()
+            self._not_before = self._clock.monotonic() + self.rest()
+        else:
+            pause = self._take()
+            if pause > 0:
+                return pause
+        return self._idle()
 
-    def _follow_until(self, end: float, turning: Callable[[], bool]) -> None:
-        """Until the next cycle is due: put down what the MIS's stream brings, at once."""
-        while not self._stop.is_set() and (left := end - self._time.monotonic()) > 0:
-            capture, followed = self._capture, self._follow
-            if capture is not None and capture.waits:
-                left = min(left, _LOOKED_AT_AGAIN)
-            self._time.wait(self._news, left)
-            self._news.clear()
-            if capture is None or followed is None:
-                continue
-            self._time.wait(self._stop, min(followed.pause(), max(end - self._time.monotonic(), 0)))
-            if not turning():
-                return
-            try:
-                # The courier looks by itself four times a second: woken by each change, it would take our time.
-                capture.follow()
-            except store.Overtaken:
-                continue
-            except (errors.OutboxRefused, errors.Stolen):
-                raise
-            except (errors.RelayError, sa.exc.SQLAlchemyError) as error:
-                self._not_read(error)
-                return
-            finally:
-                self._busy()  # its share is kept to by the stream itself
-
-    def _paced(self) -> Pace:
-        return Pace(float(self._settings.mis.max_load) / 100, saved_for=_SAVED_FOR, clock=self._time)
-
-    def _rest(self) -> float:
+    def rest(self) -> float:
         """Seconds to leave the MIS alone after what was taken of its time, so that it stays `mis.max_load`."""
         self._pace.spent(self._busy())
         return self._pace.wait()
+
+    def _idle(self) -> float:
+        """Seconds until there is something to do that nobody knocks for."""
+        now, until = self._clock.monotonic(), []
+        if self.poll.asked:
+            until.append(self._not_before)
+        if self._again_at is not None:
+            until.append(max(self._again_at, self._not_before))
+        if self._capture is not None and self._capture[1].waits:
+            until.append(now + _LOOKED_AT_AGAIN)
+        return max(min(until, default=now + _NOBODY_KNOCKS) - now, 0.0)
+
+    def _look(self) -> None:
+        """Look once at the MIS. One that does not answer is asked again, soon."""
+        self._again_at = None
+        configuration = self._in_force.configuration
+        try:
+            with self.poll.work():
+                try:
+                    again = self._cycle(configuration)
+                except Overtaken:
+                    again = True
+        except ENDS:
+            raise
+        except (errors.RelayError, sa.exc.SQLAlchemyError) as error:
+            self._not_read(error)
+            self._again_at = (
+                self._clock.monotonic() + min(configuration.settings.mis.poll_every, _ASKED_AGAIN).total_seconds()
+            )
+        else:
+            self._again_at = self._clock.monotonic() if again else None
+
+    def _take(self) -> float:
+        """Take what the MIS's stream brought, at once; the seconds to wait first, where its share is used up."""
+        if self._capture is None or self._follow is None:
+            return 0.0
+        pause = self._follow.pause()
+        if pause > 0:
+            return min(pause, self._idle())
+        try:
+            # The courier looks by itself four times a second: woken by each change, it would take our time.
+            self._capture[1].follow()
+        except Overtaken:
+            return 0.0
+        except ENDS:
+            raise
+        except (errors.RelayError, sa.exc.SQLAlchemyError) as error:
+            self._not_read(error)
+            self._again_at = self._clock.monotonic()
+        finally:
+            self._busy()  # its share is kept to by the stream itself
+        return 0.0
 
     def _busy(self) -> float:
         """For how many seconds the MIS was kept busy since this was asked last."""
@@ -171,26 +211,35 @@ class CaptureLoop:
         meter.mis_query_seconds.inc(new)
         return new
 
-    def _cycle(self) -> bool:
-        """Look once at the MIS; true when there is more to read at once."""
-        capture = self.capture()
-        self._sweep_when_due(capture)
+    def _cycle(self, configuration: Configuration) -> bool:
+        """One cycle of the capture; true when there is more to read at once."""
+        capture = self._capture_of(configuration)
+        if self.sweep.asked and not self.sweep.under_way:
+            self._begin_sweep(capture, configuration.settings)
+            self.sweep.begin()
         capture.cycle()
-        told = self._heartbeat
-        told.modes, told.stopped_streams = dict(capture.modes), capture.stopped
-        if self._follow is not None:
-            told.replication = asdict(self._follow.standing)
-        told.horizon_age, told.pinned_by = capture.horizon_age.total_seconds(), capture.pinned_by
-        meter.mis_horizon_age_seconds.set(told.horizon_age)
-        self._say_who_pins(capture)
-        away = told.mis.good(self._time.now())
+        away = self.health.mis.away_since
         if away is not None:
             _log.info("The MIS answers again. Nothing was missed", away_since=away.isoformat())
-        return capture.scanning()
+        self._said_away_at = None
+        self.health = CaptureHealth(
+            mis=Reachability(last_good=self._clock.now()),
+            modes=dict(capture.modes),
+            stopped_streams=capture.stopped,
+            horizon_age=capture.horizon_age.total_seconds(),
+            pinned_by=capture.pinned_by,
+            replication=None if self._follow is None else self._follow.standing,
+        )
+        meter.mis_horizon_age_seconds.set(self.health.horizon_age)
+        self._say_who_pins(capture)
+        scanning = capture.scanning()
+        if self.sweep.under_way and not scanning:
+            self.sweep.end()
+        return scanning
 
-    def _sweep_when_due(self, capture: Capture) -> None:
-        """Begin the sweep at its hour, once."""
-        due = opening.last_sweep_hour(self._settings, self._time.now())
+    def _begin_sweep(self, capture: Capture, settings: Settings) -> None:
+        """Begin the sweep, unless it was begun since its last hour."""
+        due = schedule.last_sweep_hour(settings, self._clock.now())
         with self._outbox.read() as tx:
             marks = watermark.watermarks(tx).values()
             waits = [mark for mark in marks if mark.scan is None and mark.swept_at is not None and mark.swept_at < due]
@@ -214,7 +263,17 @@ class CaptureLoop:
         if isinstance(error, errors.OutboxAway):
             _log.error("The outbox does not answer. Nothing is captured meanwhile", cause=str(error))
         elif isinstance(error, errors.RelayError):
-            if self._heartbeat.mis.bad(str(error), self._time.now()):
+            if self._away(str(error)):
                 _log.warning("The MIS cannot be read. Nothing is lost; it is asked again", cause=str(error))
-        elif self._heartbeat.mis.bad(f"{type(error).__name__}, see the log", self._time.now()):
-            _log.exception("A page of the MIS could not be put down. Nothing is lost; it is read again")
+        elif self._away(f"{type(error).__name__}, see the log"):
+            _log.exception("A page of the MIS could not be stored. Nothing is lost; it is read again")
+
+    def _away(self, words: str) -> bool:
+        """Note what came back instead of an answer; true when that is worth a line."""
+        since = self.health.mis.away_since or self._clock.now()
+        self.health = replace(self.health, mis=replace(self.health.mis, away_since=since, words=words))
+        now = self._clock.monotonic()
+        if self._said_away_at is not None and now - self._said_away_at < _SAID_AGAIN_AFTER:
+            return False
+        self._said_away_at = now
+        return True

@@ -1,90 +1,29 @@
-"""What the running relay tells of itself: to systemd, to Prometheus, and to `kiva-relay status` by the outbox.
-
-The commands are other processes; what they cannot see in the entries (is the MIS reachable, since when is Kiva
-away) the relay writes down as its heartbeat.
-"""
+"""What the running relay says of itself: its heartbeat in the outbox, and metrics of what the outbox holds."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
 
-import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kiva_relay import meter
-from kiva_relay.outbox import binding, hold, mirror, table
+from kiva_relay.outbox import heartbeat, hold, mirror, table
 from kiva_relay.outbox.database import Outbox
+from kiva_relay.outbox.heartbeat import Heartbeat
 from kiva_relay.outbox.state import State
 
-NAME = "heartbeat"
-_SAID_AGAIN_AFTER = timedelta(hours=1)
 
+def publish(outbox: Outbox, beat: Heartbeat) -> None:
+    """Write the heartbeat, and set the gauges from what the outbox holds.
 
-@dataclass
-class Reachability:
-    """How one of the two servers is: the MIS, or Kiva."""
-
-    last_good: datetime | None = None
-    away_since: datetime | None = None
-    words: str = ""
-    said_at: datetime | None = None
-
-    def good(self, now: datetime) -> datetime | None:
-        """It answered; since when it had been away, if it had."""
-        away, self.away_since, self.words, self.last_good = self.away_since, None, "", now
-        self.said_at = None
-        return away
-
-    def bad(self, words: str, now: datetime) -> bool:
-        """It did not answer, or not well; true when that is worth a line: the first time, and then once an hour."""
-        self.words = words
-        self.away_since = self.away_since or now
-        if self.said_at is not None and now - self.said_at < _SAID_AGAIN_AFTER:
-            return False
-        self.said_at = now
-        return True
-
-
-@dataclass
-class Heartbeat:
-    """The state of a running relay. Written by its threads, read by the one that publishes it."""
-
-    started_at: datetime
-    version: str
-    pid: int
-    mis: Reachability = field(default_factory=Reachability)
-    kiva: Reachability = field(default_factory=Reachability)
-    modes: dict[str, str] = field(default_factory=dict)
-    stopped_streams: dict[str, str] = field(default_factory=dict)
-    horizon_age: float = 0.0
-    pinned_by: str = ""
-    replication: dict[str, Any] = field(default_factory=dict)
-    edited: list[str] = field(default_factory=list)
-    no_room: str = ""
-    beats_at: datetime | None = None
-
-    def publish(self, outbox: Outbox, *, now: datetime) -> None:
-        """Write the heartbeat to the outbox, and set the gauges from what the outbox holds."""
-        self.beats_at = now
-        with outbox.begin() as tx:
-            binding.put(tx, NAME, orjson.dumps(asdict(self)).decode())
-        with outbox.read() as tx:
-            set_gauges(tx, now=now)
-
-
-def read(tx: Connection) -> dict[str, Any] | None:
-    """The last heartbeat, as JSON; None when no relay ever ran on this outbox, or the last one stopped in order."""
-    text = binding.get(tx, NAME)
-    return None if text is None else orjson.loads(text)
-
-
-def forget(outbox: Outbox) -> None:
-    """Stopped in good order: no heartbeat."""
+    Raises:
+        OutboxAway: the outbox cannot be written.
+    """
     with outbox.begin() as tx:
-        binding.remove(tx, NAME)
+        heartbeat.write(tx, beat)
+    with outbox.read() as tx:
+        set_gauges(tx, now=beat.beats_at)
 
 
 def set_gauges(tx: Connection, *, now: datetime) -> None:

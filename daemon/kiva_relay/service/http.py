@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import socket
-import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler
 
-from prometheus_client.exposition import choose_encoder
+from prometheus_client import make_wsgi_app
+from prometheus_client.exposition import ThreadingWSGIServer
 
 from kiva_relay import log, meter
 from kiva_relay.config import value
 from kiva_relay.errors import RelayError
 
-_log = log.get(__name__)
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-_TEXT = "text/plain; charset=utf-8"
+_log = log.get(__name__)
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,13 @@ class HttpServer:
     """The pages, served by threads until `close`."""
 
     url: str
-    _http: ThreadingHTTPServer
+    _server: _Server
     _thread: threading.Thread
 
     def close(self) -> None:
         """Stop answering, and give the port back."""
-        self._http.shutdown()
-        self._http.server_close()
+        self._server.shutdown()
+        self._server.server_close()
         self._thread.join()
 
 
@@ -50,73 +51,80 @@ def start(listen: str, *, missing: Callable[[], Sequence[str]]) -> HttpServer:
         RelayError: nothing can listen there.
     """
     host, port = value.address(listen)
-
     try:
-        http = _Http((host, port), missing)
+        server = _Server((host, port), pages(missing))
     except OSError as error:
         raise RelayError(
             f"metrics.listen: nothing can listen on {listen}: {error.strerror or error}.",
             hint=f"sudo ss -ltnp 'sport = :{port}'      tells who does; metrics.listen: off does without.",
         ) from None
-    thread = threading.Thread(target=http.serve_forever, args=(0.1,), name="exporter", daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="exporter", daemon=True)
     thread.start()
     shown = f"[{host}]" if ":" in host else host
-    return HttpServer(f"http://{shown}:{http.server_address[1]}", http, thread)
+    return HttpServer(f"http://{shown}:{server.server_address[1]}", server, thread)
 
 
-class _Http(ThreadingHTTPServer):
-    """Answers each question in a thread, which never keeps the process from ending."""
+def pages(missing: Callable[[], Sequence[str]]) -> WSGIApplication:
+    """The three pages as a WSGI application; `missing` as for `start`."""
+    metrics: WSGIApplication = make_wsgi_app(meter.registry)  # type: ignore[no-untyped-call, unused-ignore]
 
-    daemon_threads = True
+    def page(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        match environ["PATH_INFO"]:
+            case "/metrics":
+                return metrics(environ, start_response)
+            case "/healthz":
+                status, text = HTTPStatus.OK, "running\n"
+            case "/readyz":
+                status, text = _ready(missing)
+            case _:
+                status, text = HTTPStatus.NOT_FOUND, "here are /metrics, /healthz and /readyz\n"
+        body = text.encode()
+        headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
+        start_response(f"{status.value} {status.phrase}", headers)
+        return [body]
 
-    def __init__(self, address: tuple[str, int], missing: Callable[[], Sequence[str]]) -> None:
-        self.missing = missing
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """A page; of one that is asked for by HEAD, all but the body."""
+        if environ["REQUEST_METHOD"] != "HEAD":
+            return page(environ, start_response)
+        page({**environ, "REQUEST_METHOD": "GET"}, start_response)
+        return []
+
+    return answer
+
+
+def _ready(missing: Callable[[], Sequence[str]]) -> tuple[HTTPStatus, str]:
+    try:
+        lacks = missing()
+    except Exception:  # noqa: BLE001 - wsgiref would write its words, which may be personal, to standard error
+        _log.exception("a page could not be made")
+        return HTTPStatus.INTERNAL_SERVER_ERROR, "it could not be found out; see the log\n"
+    status = HTTPStatus.SERVICE_UNAVAILABLE if lacks else HTTPStatus.OK
+    return status, "".join(f"{line}\n" for line in lacks or ["ready"])
+
+
+class _Handler(WSGIRequestHandler):
+    """Answers one connection. A scrape every 15 seconds is no news."""
+
+    timeout = 10  # seconds
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server calls it so
+        """Keep quiet."""
+
+
+class _Server(ThreadingWSGIServer):
+    """prometheus-client's threading server, on IPv4 or IPv6."""
+
+    def __init__(self, address: tuple[str, int], app: WSGIApplication) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        super().__init__(address, _Page)
+        super().__init__(address, _Handler)
+        self.set_app(app)
 
     def server_bind(self) -> None:
         """Take the port, without asking DNS for the name of this machine, as the standard library does."""
         TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+        self.setup_environ()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Log what went wrong in an answer; one who hangs up in the middle is no news."""
-        del request, client_address
-        if not isinstance(sys.exception(), OSError):
-            _log.error("a page could not be made", exc_info=True)
-
-
-class _Page(BaseHTTPRequestHandler):
-    """Answers GET and HEAD; knows three paths."""
-
-    server_version = "kiva-relay"
-    sys_version = ""
-    timeout = 10
-    server: _Http
-
-    def do_GET(self) -> None:
-        """Answer one question."""
-        status, kind, body = self._answer(urlsplit(self.path).path)
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    do_HEAD = do_GET  # noqa: N815 - http.server calls it so
-
-    def _answer(self, path: str) -> tuple[HTTPStatus, str, bytes]:
-        match path:
-            case "/metrics":
-                encode, kind = choose_encoder(self.headers.get("Accept", ""))
-                return HTTPStatus.OK, kind, encode(meter.registry)
-            case "/healthz":
-                return HTTPStatus.OK, _TEXT, b"running\n"
-            case "/readyz":
-                missing = self.server.missing()
-                status = HTTPStatus.SERVICE_UNAVAILABLE if missing else HTTPStatus.OK
-                return status, _TEXT, "".join(f"{line}\n" for line in missing or ["ready"]).encode()
-        return HTTPStatus.NOT_FOUND, _TEXT, b"here are /metrics, /healthz and /readyz\n"
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server calls it so
-        """Keep quiet: a scrape every 15 seconds is no news."""
+        """Somebody who hangs up in the middle of an answer is no news."""

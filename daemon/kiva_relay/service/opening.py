@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
-from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
@@ -111,15 +109,3 @@ def must_fit(settings: config.Settings, documents: Sequence[Document], *, clock:
         mis.close()
     if any(mistake.severity == "error" for mistake in mistakes):
         raise errors.ConfigurationError(mistakes)
-
-
-def last_sweep_hour(settings: config.Settings, now: datetime) -> datetime:
-    """The last of the sweep's hours that has come."""
-    zone = ZoneInfo(settings.mis.timezone)
-    today = now.astimezone(zone).date()
-    hours = [
-        datetime.combine(day, hour, tzinfo=zone)
-        for day in (today - timedelta(days=1), today)
-        for hour in settings.mis.sweep_at
-    ]
-    return max((hour for hour in hours if hour <= now), default=now - timedelta(days=2))

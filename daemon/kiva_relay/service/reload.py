@@ -7,66 +7,72 @@ outbox and waits for the answer there.
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import asdict, dataclass
+import contextlib
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
 
-import orjson
 from sqlalchemy.engine import Connection
 
+from kiva_relay import errors, log, meter
+from kiva_relay.clock import Clock
 from kiva_relay.config import settings as config
-from kiva_relay.mapping import document
-from kiva_relay.outbox import binding
-
-WANTED = "reload_wanted"
-RESULT = "reload_result"
+from kiva_relay.mapping import configuration
+from kiva_relay.mapping.configuration import Configuration, digests
+from kiva_relay.outbox import meta
+from kiva_relay.outbox.database import Outbox
+from kiva_relay.outbox.meta import ReloadResult
+from kiva_relay.service import opening
 
 NEED_A_RESTART = ("kiva", "mis", "outbox", "metrics", "log", "stop_grace")
 """Settings that are read once, when the relay starts."""
 
+_log = log.get("relay")
+
 
 @dataclass(frozen=True)
-class ReloadResult:
-    """What became of a reload: `asked` is the request it answers, empty when nobody asked through the outbox."""
+class Request:
+    """What asks for a reload: `asked` is the request of the outbox, empty when there is none.
 
-    at: datetime
-    ok: bool
-    text: str
-    asked: str = ""
+    `by_person`: somebody gave a command; else a saved edit was noticed.
+    """
+
+    asked: str
+    by_person: bool
 
 
 def ask(tx: Connection, *, now: datetime) -> str:
     """Ask the running relay to reload; what its answer will refer to."""
     asked = now.isoformat()
-    binding.put(tx, WANTED, asked)
+    meta.RELOAD_WANTED.put(tx, asked)
     return asked
 
 
 def wanted(tx: Connection) -> str | None:
     """The request that waits for its answer."""
-    return binding.get(tx, WANTED)
+    return meta.RELOAD_WANTED.get(tx)
 
 
 def withdraw(tx: Connection, asked: str) -> None:
     """Take back a request that nobody answered."""
     if wanted(tx) == asked:
-        binding.remove(tx, WANTED)
+        meta.RELOAD_WANTED.remove(tx)
 
 
 def answer(tx: Connection, result: ReloadResult) -> None:
     """Say what became of it."""
-    binding.put(tx, RESULT, orjson.dumps(asdict(result)).decode())
+    meta.RELOAD_RESULT.put(tx, result)
     if result.asked:
         withdraw(tx, result.asked)
 
 
 def answered(tx: Connection, asked: str) -> ReloadResult | None:
-    """The answer to a request, once there is one."""
-    stored = orjson.loads(binding.get(tx, RESULT) or "null")
-    if stored is None or stored["asked"] != asked:
+    """The answer to a request, once there is one; that to a later request, of somebody else, answers it too."""
+    result = meta.RELOAD_RESULT.get(tx)
+    if result is None or not result.asked:
         return None
-    return ReloadResult(**(stored | {"at": datetime.fromisoformat(stored["at"])}))
+    return result if datetime.fromisoformat(result.asked) >= datetime.fromisoformat(asked) else None
 
 
 def kept(old: config.Settings, new: config.Settings) -> tuple[config.Settings, list[str]]:
@@ -75,49 +81,104 @@ def kept(old: config.Settings, new: config.Settings) -> tuple[config.Settings, l
     return new.model_copy(update={name: getattr(old, name) for name in differ}), differ
 
 
-class EditedFiles:
-    """The files that made what is in force: the configuration, the mappings, their code tables."""
+@dataclass
+class InForce:
+    """The configuration in force. A loop reads it once a turn; a reload replaces it, by one assignment."""
 
-    _in_force: dict[Path, str]
-    _seen: dict[Path, str]
-    _refused: dict[Path, str]
+    configuration: Configuration
 
-    def __init__(self, settings: config.Settings) -> None:
-        self.now_in_force(settings)
 
-    def edited(self) -> list[str]:
-        """Names of the files that differ from those in force, or are new, or gone."""
-        now = _digests(self._settings)
-        return sorted(
-            {file.name for file in now.keys() | self._in_force.keys() if now.get(file) != self._in_force.get(file)}
-        )
+def edited(configuration: Configuration) -> tuple[str, ...]:
+    """Names of the files that differ from those in force, or are new, or gone."""
+    now, then = digests(configuration.settings), configuration.files
+    return tuple(sorted({file.name for file in now.keys() | then.keys() if now.get(file) != then.get(file)}))
 
-    def settled(self) -> bool:
+
+class Reloader:
+    """Puts edited files into force: asked by a signal, by `kiva-relay reload`, or by a saved edit. For one thread."""
+
+    def __init__(
+        self,
+        in_force: InForce,
+        outbox: Outbox,
+        *,
+        clock: Clock,
+        signalled: threading.Event,
+        read_settings: Callable[[], config.Settings],
+    ) -> None:
+        self._in_force, self._outbox, self._clock = in_force, outbox, clock
+        self._signalled, self._read_settings = signalled, read_settings
+        self._seen = self._refused = in_force.configuration.files
+
+    def due(self) -> Request | None:
+        """What asks for a reload now; None when nothing does.
+
+        Raises:
+            OutboxAway: the outbox cannot be read.
+        """
+        with self._outbox.read() as tx:
+            asked = wanted(tx)
+        saved = self._in_force.configuration.settings.reload == "on_save" and self._settled()
+        if asked is None and not self._signalled.is_set() and not saved:
+            return None
+        by_person = asked is not None or self._signalled.is_set()
+        self._signalled.clear()
+        return Request(asked or "", by_person=by_person)
+
+    def reload(self, request: Request) -> ReloadResult:
+        """Read the files, and put them into force if they hold no mistake; what became of it, to be answered."""
+        old = self._in_force.configuration
+        try:
+            new = configuration.read(self._read_settings)
+            edits = [document for document in new.documents if document.fingerprint not in old.fingerprints.values()]
+            opening.must_fit(old.settings, edits, clock=self._clock)
+            if not request.by_person:
+                _must_all_be_there(old, new)
+        except errors.UsageError as error:
+            self._refused = digests(old.settings)
+            meter.config_reload_failures.inc()
+            text = str(error)
+            _log.error("The edited files hold mistakes; what was in force stays in force", mistakes=text)
+            return ReloadResult(self._clock.now(), ok=False, text=text, asked=request.asked)
+        settings, need_a_restart = kept(old.settings, new.settings)
+        self._in_force.configuration = replace(new, settings=settings)
+        self._seen = self._refused = new.files
+        text = _in_words(old, new, need_a_restart)
+        return ReloadResult(self._clock.now(), ok=True, text=text, asked=request.asked)
+
+    def answer(self, result: ReloadResult) -> None:
+        """Tell who asked. An outbox that is away has no answer; who asked gives up by himself."""
+        with contextlib.suppress(errors.OutboxAway), self._outbox.begin() as tx:
+            answer(tx, result)
+
+    def _settled(self) -> bool:
         """Was something edited, and does it stay as it is since the last look? What was refused counts once."""
-        now = _digests(self._settings)
-        settled = now == self._seen and now not in (self._in_force, self._refused)
+        in_force = self._in_force.configuration
+        now = digests(in_force.settings)
+        settled = now == self._seen and now not in (in_force.files, self._refused)
         self._seen = now
         return settled
 
-    def refused(self) -> None:
-        """The files as they are now hold mistakes."""
-        self._refused = _digests(self._settings)
 
-    def now_in_force(self, settings: config.Settings) -> None:
-        """The files as they are now are in force."""
-        self._settings = settings
-        self._in_force = _digests(settings)
-        self._seen = self._refused = self._in_force
+def _must_all_be_there(old: Configuration, new: Configuration) -> None:
+    """A file that vanished while somebody saves is no decision; a mapping goes out of force by a command."""
+    gone = old.fingerprints.keys() - new.fingerprints.keys()
+    if gone:
+        raise errors.UsageError(
+            f"Gone from the disk: {', '.join(sorted(gone))}. A mapping is taken out of force by `reload` only."
+        )
 
 
-def _digests(settings: config.Settings) -> dict[Path, str]:
-    """Fingerprints of the files; those that vanish meanwhile are left out."""
-    found = {}
-    folders = settings.mapping_folders
-    tables = [file for folder in folders for file in (folder / "lookup").glob("*.csv")]
-    for file in [settings.file, *document.files(folders), *tables]:
-        try:
-            found[file] = hashlib.sha256(file.read_bytes()).hexdigest()
-        except OSError:
-            continue
-    return found
+def _in_words(old: Configuration, new: Configuration, need_a_restart: list[str]) -> str:
+    before, after = old.fingerprints, new.fingerprints
+    changed = sorted(name for name in before.keys() | after if before.get(name) != after.get(name))
+    _log.info("reloaded", mappings=len(after), changed=changed, need_a_restart=need_a_restart)
+    text = f"In force: {errors.counted(len(after), 'mapping')}; changed: {', '.join(changed) or 'none'}."
+    if gone := sorted(before.keys() - after):
+        text += f"\nNo longer read: {', '.join(gone)}. What they made stays as it is; nothing was withdrawn."
+    if need_a_restart:
+        text += (
+            f"\nNot in force yet: {', '.join(need_a_restart)}. These are read when the relay starts:"
+            "\n  sudo systemctl restart kiva-relay"
+        )
+    return text

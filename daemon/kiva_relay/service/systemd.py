@@ -1,4 +1,4 @@
-"""What systemd is told: a datagram to the socket that it names; nothing where there is none."""
+"""Messages to systemd: a datagram to the socket that it names; nothing where there is none."""
 
 from __future__ import annotations
 

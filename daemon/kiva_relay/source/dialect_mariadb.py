@@ -51,7 +51,7 @@ _STALE = 2
 """Seconds: our own transaction, which has just begun, looks so old in a copy that is not new."""
 
 _HERE = "table_schema = COALESCE(:schema, DATABASE())"
-# Only some file systems tell Loan from loan.
+# Only some file systems distinguish Loan from loan.
 _NAMED = f"{_HERE} AND (table_name = BINARY :name OR (@@lower_case_table_names > 0 AND table_name = :name))"
 _STEADY = ("InnoDB", "RocksDB", "TokuDB")
 
@@ -136,7 +136,7 @@ class MariaDB:
             return Horizon(clock - OVERLAP, OVERLAP, others)
         back = max(0, int(cx.scalar(sa.text(_PUT_BACK)) or 0))
         began = self._began.look(clock, running, {one: age + back for one, age in transactions.items()})
-        # Starts are told in whole seconds.
+        # Starts are given in seconds.
         age = clock - min(began.values(), default=clock) + timedelta(seconds=1) + CLOCK_TOLERANCE
         known = {one: clock - since for one, since in running.items()}
         for (thread, _), seconds in transactions.items():
@@ -211,7 +211,7 @@ class MariaDB:
         return set(cx.scalars(statement.bind(asked, _name(table))))
 
     def described(self, cursor: Any) -> list[tuple[str, object]]:
-        """With the character set, which tells text from bytes."""
+        """With the character set, which distinguishes text from bytes."""
         return [*session_mariadb.codes(cursor)]
 
     def turned(self, code: object) -> Callable[[object], object] | None:

@@ -25,7 +25,7 @@ _FIRST_NORMAL_XID = 3
 
 # Every session counts, also one without a transaction id yet: it may write later with an older now(). A deny-list,
 # for background workers write too; a vacuum would pin the horizon for hours and stamps no row. Of a prepared
-# transaction only the end of its work is told; before that it was a session.
+# transaction only the end of its work is shown; before that it was a session.
 _HORIZON = """
 WITH sessions AS (
   SELECT * FROM pg_stat_activity

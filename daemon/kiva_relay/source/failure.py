@@ -21,7 +21,7 @@ class Quoting(errors.RelayError):
 
 
 class Blamed(Exception):
-    """What failed concerns some streams only. Not told yet in words for people."""
+    """What failed concerns some streams only. It is not in words for people yet."""
 
     def __init__(self, streams: Collection[str], cause: errors.RelayError | sa.exc.DBAPIError) -> None:
         super().__init__(cause)
@@ -54,7 +54,7 @@ def explained(
 
     Args:
         error: what the driver said.
-        dialect: tells a server that is away from a query that is wrong.
+        dialect: knows a server that is away from a query that is wrong.
         url: named without its password.
         doing: what was being done, as `reading loan_draft`.
         timeout: `mis.statement_timeout`.

@@ -167,7 +167,7 @@ class Mis:
     def processed(self, cycle: Cycle, *, but: Collection[str] = ()) -> None:
         """Remember which row versions need no second look: call it when everything of the cycle is committed.
 
-        Not for the streams `but`, whose pages were not put down.
+        Not for the streams `but`, whose pages were not written.
         """
         self._done = replace(cycle, streams=tuple(one for one in cycle.streams if one.name not in but))
 
@@ -333,10 +333,10 @@ class Mis:
         except failure.Blamed as blamed:
             self._plans.clear()
             cause = blamed.cause
-            told = self._explained(cause, doing) if isinstance(cause, sa.exc.DBAPIError) else cause
-            if isinstance(told, errors.Unreachable | failure.Replaced):
-                raise told from cause
-            raise failure.Stopped(blamed.streams, told) from cause
+            explained = self._explained(cause, doing) if isinstance(cause, sa.exc.DBAPIError) else cause
+            if isinstance(explained, errors.Unreachable | failure.Replaced):
+                raise explained from cause
+            raise failure.Stopped(blamed.streams, explained) from cause
         except sa.exc.DBAPIError as error:
             self._plans.clear()
             raise self._explained(error, doing) from error

@@ -15,7 +15,7 @@ from psycopg import pq
 from psycopg.adapt import Transformer
 
 MOST_ROWS = 100_000
-"""Different rows of one table in one transaction that are told apart; above, the whole table counts as changed."""
+"""Different rows of one table in one transaction that are kept; with more, all of the table counts as changed."""
 
 Columns = Mapping[int, tuple[str, ...]]
 """The columns to keep of each table, by its oid."""
@@ -30,7 +30,7 @@ class Transaction:
 
     `xid` has the 32 bits that the stream gives; `before` is how far the stream had come when it began, `end` where it
     ends. `rows` are the kept columns of changed rows, by table, as they were and as they are, None where they are null
-    or not told; `whole` are tables that were emptied, or of which too many rows changed; `deleted` those that lost
+    or not given; `whole` are tables that were emptied, or of which too many rows changed; `deleted` those that lost
     rows.
     """
 
@@ -87,7 +87,7 @@ class _Table:
 
 
 class Decoder:
-    """Messages in, transactions out. Made anew for each connection, which announces all tables anew."""
+    """Messages in, transactions out. One for each connection, which announces all tables again."""
 
     def __init__(self) -> None:
         self._tables: dict[int, _Table] = {}

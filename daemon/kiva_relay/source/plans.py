@@ -52,7 +52,7 @@ class Plans:
         self._made.clear()
 
     def server(self, cx: sa.Connection) -> str:
-        """The identity of the MIS; asked anew with every plan, for another server may have taken the address."""
+        """The identity of the MIS; asked again with every plan, for another server may have taken the address."""
         if not self._server:
             self._server = self._dialect.identity(cx)
         return self._server

@@ -12,7 +12,7 @@ from kiva_relay import errors
 from kiva_relay.source.stream import Stream
 
 OVERLAP = timedelta(minutes=10)
-"""How far back rows are read again where nothing tells what is still open."""
+"""How far back rows are read again where nothing shows which transactions are still open."""
 
 _LONG = timedelta(days=1)
 
@@ -22,10 +22,10 @@ CaptureMode = Literal["replication", "xmin", "horizon", "overlap", "compare", "s
 
 @dataclass(frozen=True)
 class Position:
-    """Everything committed below it has been read.
+    """Everything committed below it has been read. A watermark is its text: JSON with these three.
 
     `server` is the MIS's identity; `xid` its 64-bit transaction id below which nothing was still open (None where
-    the database has none); `moment` the time stamp below which nothing can still appear.
+    the database has none); `moment` the time stamp, in UTC, below which nothing can still appear.
     """
 
     server: str
@@ -64,7 +64,7 @@ def parse(text: str) -> Position:
 class Snapshot:
     """`xid`: every transaction below it had ended (None: the database has none); `pinned`: newer ones had, too.
 
-    `timeline` is another one after a standby took over, or a backup was recovered to a point ("" where none is told).
+    `timeline` is another one after a standby took over, or a backup was recovered; "" where there is none.
     """
 
     xid: int | None
@@ -98,10 +98,17 @@ class Horizon:
 class Cycle:
     """One look at what changed.
 
-    `keys` are root keys by stream, each once; `next` the watermark to store together with their content; `capture mode`
-    how each stream was watched; `reasons` why it was not watched better ("" when it could not be). `failed` are
-    streams that could not be looked at, with the error; they are in nothing else. `pinned_by` names the session that
-    keeps the horizon where it is; `timeline` is the snapshot's.
+    All but `horizon_age`, `pinned_by` and `timeline` is by the name of the stream.
+
+    Attributes:
+        keys: root keys whose rows changed, as text, each once; none for a stream without a watermark.
+        next: the watermark to store together with their content: the text of a `Position`.
+        mode: the capture mode by which the changes were found.
+        horizon_age: for how long the oldest transaction of the MIS has kept the watermark where it is.
+        reasons: why no better mode was used; "" when there is none.
+        failed: streams that could not be looked at, with the error; they are in nothing else.
+        pinned_by: the session whose transaction that is; "" when it is not seen.
+        timeline: the snapshot's; "" where the database has none.
     """
 
     keys: dict[str, list[str]]

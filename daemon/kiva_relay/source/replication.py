@@ -156,12 +156,12 @@ class Tail:
         ready = select.poll()
         ready.register(server.socket, select.POLLIN)
         ready.register(self._poked, select.POLLIN)
-        told, told_at = -1, 0.0
+        said, said_at = -1, 0.0
         while not self._stop.is_set():
             now = datetime.now(UTC).timestamp()
-            if told != self._durable or abs(now - told_at) > _STATUS_EVERY:
-                told, told_at = self._durable, now
-                self._tell(server, told)
+            if said != self._durable or abs(now - said_at) > _STATUS_EVERY:
+                said, said_at = self._durable, now
+                self._report(server, said)
             if self.asks and now - self._asked[1] > _PATIENCE:
                 # A server that ends waits for this, for ever. What was not confirmed comes again.
                 raise psycopg.OperationalError("the server waits for what cannot be confirmed yet")
@@ -171,14 +171,14 @@ class Tail:
             length, message = server.get_copy_data(1)
             if length > 0:
                 if self._heard(decoder, bytes(message)):
-                    told = -1
+                    said = -1
             elif length == 0:
                 ready.poll(_LOOK_UP * 1000)
                 server.consume_input()
             else:
                 raise psycopg.OperationalError(_ended(server))
         with contextlib.suppress(psycopg.Error):
-            self._tell(server, self._durable)
+            self._report(server, self._durable)
 
     def _heard(self, decoder: Decoder, message: bytes) -> bool:
         """Take in one message; true when the server wants an answer."""
@@ -202,7 +202,7 @@ class Tail:
                 self._news()
         return False
 
-    def _tell(self, server: pq.abc.PGconn, durable: int) -> None:
+    def _report(self, server: pq.abc.PGconn, durable: int) -> None:
         moment = int((datetime.now(UTC) - _EPOCH).total_seconds() * 1_000_000)
         server.put_copy_data(b"r" + struct.pack(">QQQQB", self._received, durable, durable, moment, 0))
         server.flush()

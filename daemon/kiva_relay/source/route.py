@@ -22,16 +22,15 @@ class Routed:
     """What a look at handed-over transactions gave.
 
     `done` were looked at; `waiting` are committed, and no snapshot sees them yet. `keys` are root keys by stream,
-    `contents` what the first of them hold.
-    `anew` are streams of which all may have changed, `shrunk` those whose own table lost rows; `failed` those that
-    could not be routed.
+    `contents` what the first of them hold. `all_changed` are streams of which all may have changed, `shrunk` those
+    whose own table lost rows; `failed` those that could not be routed.
     """
 
     done: list[Transaction] = field(default_factory=list)
     waiting: list[Transaction] = field(default_factory=list)
     keys: dict[str, dict[str, None]] = field(default_factory=dict)
     contents: dict[str, list[Content]] = field(default_factory=dict)
-    anew: set[str] = field(default_factory=set)
+    all_changed: set[str] = field(default_factory=set)
     shrunk: set[str] = field(default_factory=set)
     failed: dict[str, errors.RelayError] = field(default_factory=dict)
 
@@ -51,7 +50,7 @@ class VisibleTransactions:
         return cls(int(xmin), int(xmax), frozenset(map(int, filter(None, running.split(",")))))
 
     def sees(self, xid32: int) -> bool:
-        """Whether it sees what a committed transaction did, of which the last 32 bits of its id are told."""
+        """Whether it sees what a committed transaction did, given the last 32 bits of its id."""
         xid = self.xmax - self.xmax % _XIDS + xid32
         if xid - self.xmax > _XIDS // 2:
             xid -= _XIDS
@@ -93,7 +92,7 @@ def route(
         for way in table.routes:
             name = way.stream.name
             if any(oid in one.whole for one in routed.done):
-                routed.anew.add(name)
+                routed.all_changed.add(name)
             if way.relation is None and any(oid in one.deleted for one in routed.done):
                 routed.shrunk.add(name)
             rows = dict.fromkeys(row for one in routed.done for row in one.values(oid, way.columns))

@@ -39,7 +39,7 @@ class Code:
 
 def codes(cursor: Any) -> list[tuple[str, Code]]:
     """Names and codes of a result's columns. The cursor's own description keeps the character set to itself."""
-    fields = cursor._result.fields  # noqa: SLF001 - the only place where it is told
+    fields = cursor._result.fields  # noqa: SLF001 - the only place that has it
     return [(field.name, Code(field.type_code, field.charsetnr, field.length, field.scale)) for field in fields]
 
 
@@ -103,7 +103,7 @@ def engine(url: sa.URL, *, password: str | None, statement_timeout: timedelta) -
             if "MariaDB" in str(cursor.fetchall()):
                 cursor.execute(f"SET SESSION max_statement_time = {seconds:f}")
                 cursor.execute(f"SET SESSION idle_transaction_timeout = {math.ceil(2 * seconds)}")
-                # From so many values on, a list would become a join that reads the whole table.
+                # With enough values, a list would become a join that reads the whole table.
                 cursor.execute("SET SESSION in_predicate_conversion_threshold = 0")
             else:
                 cursor.execute(f"SET SESSION max_execution_time = {int(seconds * 1000)}")

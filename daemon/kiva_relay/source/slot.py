@@ -19,6 +19,9 @@ from kiva_relay.source.stream import Stream
 KEEP = "10GB"
 """What `watch setup` advises for max_slot_wal_keep_size: less than this the server keeps for a relay that is away."""
 
+MUCH_KEPT = 1 << 30
+"""Bytes that the server keeps for the slot from which on a person should know."""
+
 SETUP = "kiva-relay watch setup"
 
 _LONGEST = 63
@@ -63,10 +66,10 @@ _PUBLISHED = "SELECT format('%I.%I', schemaname, tablename) FROM pg_publication_
 
 @dataclass(frozen=True)
 class PublishedTable:
-    """A watched table: whether the publication has it, and which columns the stream tells of a row that was.
+    """A watched table: whether the publication has it, and which columns the stream gives of a row as it was.
 
     `columns` are those that are published, all of them when empty; `whole` means that `identity` is every column.
-    `file` is another one when it was rewritten, which no stream tells.
+    `file` is another one when it was rewritten, which no stream shows.
     """
 
     oid: int
@@ -78,8 +81,8 @@ class PublishedTable:
     whole: bool
     identity: frozenset[str]
 
-    def tells(self, columns: Iterable[str]) -> bool:
-        """Whether a row that was changed or deleted can be told by these columns."""
+    def identifies(self, columns: Iterable[str]) -> bool:
+        """Whether the stream gives these columns of a row that was changed or deleted."""
         return self.whole or self.identity.issuperset(columns)
 
 
@@ -114,7 +117,7 @@ class SlotFacts:
 
     @property
     def lost(self) -> bool:
-        """Whether what the stream would have told next is gone."""
+        """Whether what the stream would have brought next is gone."""
         return self.wal_status == "lost"
 
 
@@ -168,6 +171,11 @@ def facts(cx: sa.Connection, dialect: Dialect, called: str, tables: Sequence[str
     )
 
 
+def is_much(kept: int | None, wal_status: str) -> bool:
+    """Does what the server keeps for the slot endanger its disk, or the slot?"""
+    return wal_status == "unreserved" or (kept or 0) > MUCH_KEPT
+
+
 def lacks(found: SlotFacts) -> str:
     """Why there is no stream to follow, "" when there is one."""
     if found.standby:
@@ -192,7 +200,7 @@ def lacks(found: SlotFacts) -> str:
 
 
 def covered(found: SlotFacts, streams: Sequence[Stream]) -> dict[str, frozenset[str]]:
-    """By stream, those of its tables whose changes the stream tells; the others are polled."""
+    """By stream, those of its tables whose changes the stream brings; the others are polled."""
     tables: dict[str, set[str]] = {}
     for one in watch.watched(streams):
         known = found.tables.get(one.table or "")
@@ -216,11 +224,11 @@ def wanted(found: SlotFacts, streams: Sequence[Stream]) -> Columns:
 
 
 def silent(found: SlotFacts, streams: Sequence[Stream]) -> dict[str, tuple[str, ...]]:
-    """Tables whose deleted and moved rows the stream does not tell well enough, and the columns that it would need."""
+    """Tables whose deleted and moved rows the stream does not identify, and the columns that it would need."""
     lacking = {}
     for one in watch.watched(streams):
         known = found.tables.get(one.table or "")
-        if known is not None and known.can_be and not known.tells(one.columns):
+        if known is not None and known.can_be and not known.identifies(one.columns):
             lacking[known.name] = one.columns
     return lacking
 

@@ -20,7 +20,7 @@ class Stamps:
     """Of one table: `absent` rows say nothing about when they changed; `newest` is how long ago the newest stamp is.
 
     A negative `newest` lies in the future; None: there is no stamp, or only a day. `indexes` would speed it up.
-    `further` columns say when, too; those that tell when a row was made come first.
+    `further` columns say when, too; those that say when a row was made come first.
     """
 
     origin: str

@@ -53,7 +53,7 @@ def key(values: Sequence[object]) -> str:
 
 
 def parts(key_text: str, columns: int) -> tuple[str, ...] | None:
-    """The texts of a key's columns; None when this is no key of so many columns."""
+    """The texts of a key's columns; None when this is no key of that many columns."""
     if columns == 1:
         return (key_text,)
     try:
@@ -81,6 +81,6 @@ def alike(value: object) -> str:
 
 
 def unaccented(value: object) -> str:
-    """The most generous: what collations call equal that do not tell é from e."""
+    """The most generous: what collations call equal that take é for e."""
     letters = unicodedata.normalize("NFKD", alike(value))
     return "".join(letter for letter in letters if not unicodedata.combining(letter))

@@ -31,7 +31,7 @@ class Route:
 class Watched:
     """A table, or a SELECT, that is asked once a cycle for all streams that need it.
 
-    `source` tells it from all others; `origin` is what to call it; `stamps` are the lists of `changed_at` columns
+    `source` identifies it; `origin` is what to call it; `stamps` are the lists of `changed_at` columns
     under which the streams know it: mostly one, or none.
     """
 

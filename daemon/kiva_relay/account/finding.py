@@ -1,0 +1,226 @@
+"""What differs from normal, one value a finding: a code, how grave it is, and what has to be known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from enum import IntEnum
+from typing import Any, ClassVar
+
+from kiva_relay.outbox.listing import Kept
+
+
+class Verdict(IntEnum):
+    """The first word of `status`, the gravest last."""
+
+    OK = 0
+    NOTE = 1
+    WAITING = 2
+    HELD = 3
+    STOPPED = 4
+
+
+@dataclass(frozen=True)
+class RelayStopped:
+    """No relay runs. `last` is its last heartbeat; None when it stopped in order, or never ran."""
+
+    code: ClassVar = "relay_stopped"
+    verdict: ClassVar = Verdict.STOPPED
+    last: datetime | None
+
+
+@dataclass(frozen=True)
+class DiskFull:
+    """There is no room to record what Kiva would answer. `free` is what the relay said of the disk."""
+
+    code: ClassVar = "disk_full"
+    verdict: ClassVar = Verdict.STOPPED
+    free: str
+
+
+@dataclass(frozen=True)
+class MappingUnfit:
+    """A mapping that does not fit the MIS, and is not read."""
+
+    code: ClassVar = "mapping_unfit"
+    verdict: ClassVar = Verdict.STOPPED
+    mapping: str
+    mistake: str
+
+
+@dataclass(frozen=True)
+class HeldBack:
+    """A hold, with what it keeps back. `also` is what else is held for the same reason, with nothing ready.
+
+    `few_first`: it is worth letting a few go before the rest. `adopted` is resource → how many are not sent, because
+    Kiva has them; empty where it does not matter.
+    """
+
+    code: ClassVar = "held"
+    kept: Kept
+    also: tuple[str, ...]
+    few_first: bool
+    adopted: Mapping[str, int]
+
+    @property
+    def verdict(self) -> Verdict:
+        """STOPPED where the relay may be wrong about what is at Kiva."""
+        return Verdict.STOPPED if self.kept.hold.why.grave else Verdict.HELD
+
+
+@dataclass(frozen=True)
+class KivaAway:
+    """Kiva does not answer. `corrected` and `cancelled`: resource → how many changed meanwhile, before being sent."""
+
+    code: ClassVar = "kiva_away"
+    verdict: ClassVar = Verdict.WAITING
+    since: datetime
+    words: str
+    corrected: Mapping[str, int]
+    cancelled: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class MisAway:
+    """The MIS cannot be read."""
+
+    code: ClassVar = "mis_away"
+    verdict: ClassVar = Verdict.WAITING
+    since: datetime
+    words: str
+
+
+@dataclass(frozen=True)
+class MisNotReadYet:
+    """The relay has just started, and reads the MIS for the first time."""
+
+    code: ClassVar = "mis_not_read_yet"
+    verdict: ClassVar = Verdict.NOTE
+
+
+@dataclass(frozen=True)
+class StreamBroken:
+    """The MIS has a stream of changes for the relay, which is not followed: it is polled instead."""
+
+    code: ClassVar = "stream_broken"
+    verdict: ClassVar = Verdict.NOTE
+    why: str
+
+
+@dataclass(frozen=True)
+class StreamPiles:
+    """The MIS keeps much of its log for the relay. `kept` is in bytes."""
+
+    code: ClassVar = "stream_piles"
+    verdict: ClassVar = Verdict.NOTE
+    kept: int
+
+
+@dataclass(frozen=True)
+class ListBeingRead:
+    """Drafts are ready, and wait until this process has read Kiva's list of loans."""
+
+    code: ClassVar = "list_being_read"
+    verdict: ClassVar = Verdict.WAITING
+    drafts: int
+
+
+@dataclass(frozen=True)
+class ListOld:
+    """Kiva's list of loans was last read completely too long ago to settle doubts by it."""
+
+    code: ClassVar = "list_old"
+    verdict: ClassVar = Verdict.NOTE
+    age: timedelta
+
+
+@dataclass(frozen=True)
+class SendingSwitchedOff:
+    """`kiva.send` is false."""
+
+    code: ClassVar = "sending_switched_off"
+    verdict: ClassVar = Verdict.NOTE
+
+
+@dataclass(frozen=True)
+class LoopStuck:
+    """A loop of the relay that has not got on for ten minutes. `why` is what has kept it from that."""
+
+    code: ClassVar = "loop_stuck"
+    verdict: ClassVar = Verdict.STOPPED
+    loop: str
+    why: str
+
+
+@dataclass(frozen=True)
+class JobLate:
+    """A job of the schedule that did not run when it should have. `error` is how it ended last, empty when well."""
+
+    code: ClassVar = "job_late"
+    verdict: ClassVar = Verdict.NOTE
+    job: str
+    by: timedelta
+    last_run: datetime | None
+    error: str
+
+
+@dataclass(frozen=True)
+class ForPersons:
+    """What waits for a person. `doubts` are the numbers of entries; the rest are counts."""
+
+    code: ClassVar = "for_persons"
+    verdict: ClassVar = Verdict.NOTE
+    doubts: tuple[int, ...]
+    decisions: int
+    divergences: int
+    refused: int
+
+
+@dataclass(frozen=True)
+class EditedNotInForce:
+    """Files that were edited and not put into force."""
+
+    code: ClassVar = "edited_not_in_force"
+    verdict: ClassVar = Verdict.NOTE
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class AllDelivered:
+    """Nothing differs from normal. `under_way`: resource → how many still go; `due`: when the last of them does.
+
+    `due` is None when all of them are due already.
+    """
+
+    code: ClassVar = "all_delivered"
+    verdict: ClassVar = Verdict.OK
+    until: datetime
+    under_way: Mapping[str, int]
+    due: datetime | None
+
+
+HealthFinding = (
+    RelayStopped
+    | DiskFull
+    | MappingUnfit
+    | HeldBack
+    | KivaAway
+    | MisAway
+    | MisNotReadYet
+    | StreamBroken
+    | StreamPiles
+    | ListBeingRead
+    | ListOld
+    | SendingSwitchedOff
+    | LoopStuck
+    | JobLate
+    | ForPersons
+    | EditedNotInForce
+    | AllDelivered
+)
+
+
+def params(one: HealthFinding) -> dict[str, Any]:
+    """What has to be known of a finding, by name."""
+    return {field.name: getattr(one, field.name) for field in fields(one)}

@@ -1,0 +1,270 @@
+"""What the coordinator has to do, one value a task, sorted by the day on which it is too late."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from typing import ClassVar
+
+from sqlalchemy.engine import Connection
+
+from kiva_relay.account.standing import Standing
+from kiva_relay.outbox import listing
+from kiva_relay.outbox.entry import Entry
+from kiva_relay.outbox.history import Divergence
+from kiva_relay.outbox.listing import Unpublished
+from kiva_relay.outbox.state import State
+
+_TODAY = timedelta(days=1)
+_WEEK = timedelta(days=7)
+_CONFIRM_WITHIN = timedelta(days=14)
+SETTLES_ITSELF = ("answer_lost", "process_ended")
+"""Why a position is in doubt that is sent again by itself."""
+
+
+class When(StrEnum):
+    """How soon."""
+
+    TODAY = "today"
+    THIS_WEEK = "this_week"
+    LATER = "later"
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One thing to do. `day` is the last day on which it can be done; None: nothing passes on a day.
+
+    `ended_by_done`: `review done` takes it off the list; the others end by a decision, or by themselves.
+    """
+
+    ended_by_done: ClassVar = False
+    when: When
+    day: date | None
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True)
+class LookInPa2(_Task):
+    """Doubts of one resource, which only somebody who looks in PA2 can end."""
+
+    kind: ClassVar = "look"
+    resource: str
+
+
+@dataclass(frozen=True)
+class DeleteInPa2(_Task):
+    """Things of one resource that the MIS cancelled after they were sent."""
+
+    kind: ClassVar = "delete"
+    ended_by_done: ClassVar = True
+    resource: str
+
+
+@dataclass(frozen=True)
+class TooOldToPublish(_Task):
+    """Drafts in PA2 whose last day has passed."""
+
+    kind: ClassVar = "too_old"
+    ended_by_done: ClassVar = True
+
+
+@dataclass(frozen=True)
+class PublishSoon(_Task):
+    """Drafts in PA2 that will be too old within a week, the first to expire first."""
+
+    kind: ClassVar = "publish"
+    ended_by_done: ClassVar = True
+    drafts: tuple[Unpublished, ...]
+
+
+@dataclass(frozen=True)
+class PublishLater(_Task):
+    """The other drafts in PA2. `besides`: there are some to be published sooner, too."""
+
+    kind: ClassVar = "publish"
+    ended_by_done: ClassVar = True
+    drafts: tuple[Unpublished, ...]
+    besides: bool
+
+
+@dataclass(frozen=True)
+class TypeByHand(_Task):
+    """Drafts that are not in PA2 yet, cannot be sent at present, and will soon be too old."""
+
+    kind: ClassVar = "expiring"
+
+
+@dataclass(frozen=True)
+class ChangedAfterSending(_Task):
+    """What the MIS changed after it was sent, with the fields that differ."""
+
+    kind: ClassVar = "changed"
+    ended_by_done: ClassVar = True
+    divergences: tuple[Divergence, ...]
+
+
+@dataclass(frozen=True)
+class DecidePositions(_Task):
+    """Positions that are not sent unless somebody says so. `before`: entry's number → what Kiva took last, if any.
+
+    `closes` is when the report closes, if it is open.
+    """
+
+    kind: ClassVar = "decide"
+    before: Mapping[int, Entry]
+    closes: datetime | None
+
+
+@dataclass(frozen=True)
+class ConfirmJournals(_Task):
+    """Journals that somebody has to open and publish at Kiva."""
+
+    kind: ClassVar = "confirm"
+    ended_by_done: ClassVar = True
+
+
+@dataclass(frozen=True)
+class CorrectRefused(_Task):
+    """What was refused; each entry has its reasons."""
+
+    kind: ClassVar = "correct"
+
+
+Task = (
+    LookInPa2
+    | DeleteInPa2
+    | TooOldToPublish
+    | PublishSoon
+    | PublishLater
+    | TypeByHand
+    | ChangedAfterSending
+    | DecidePositions
+    | ConfirmJournals
+    | CorrectRefused
+)
+
+
+@dataclass(frozen=True)
+class Rest:
+    """What does not wait for her, so that silence is never mistaken for peace. Mappings are resource → how many."""
+
+    running: bool
+    kiva_away_since: datetime | None
+    held: Mapping[str, int]
+    journals_waiting: int
+    under_way: Mapping[str, int]
+    delivered_until: datetime | None
+    delivered_yesterday: Mapping[str, int]
+
+
+def tasks(tx: Connection, facts: Standing) -> list[Task]:
+    """Everything that waits for the coordinator, the first to be too late first."""
+    before = {entry.id: last for entry in facts.decisions if (last := listing.last_position(tx, entry)) is not None}
+    found: list[Task] = [
+        *_look(facts),
+        *_delete(facts),
+        *_publish(facts, listing.to_publish(tx)),
+        *_type(facts),
+        *_changed(facts),
+        *_decide(facts, before),
+        *_confirm(facts, listing.to_confirm(tx)),
+        *_correct(facts),
+    ]
+    return in_order(found)
+
+
+def in_order(found: Sequence[Task]) -> list[Task]:
+    """By how soon, then by the day; those without a day last."""
+    whens = list(When)
+    return sorted(found, key=lambda one: (whens.index(one.when), one.day or date.max))
+
+
+def rest(facts: Standing) -> Rest:
+    """All that is not a task."""
+    return Rest(
+        running=facts.running is not None,
+        kiva_away_since=facts.kiva_away_since,
+        held=facts.held,
+        journals_waiting=facts.counts["journal"][State.WAITING],
+        under_way=facts.under_way,
+        delivered_until=None if facts.heartbeat is None else facts.heartbeat.mis.last_good,
+        delivered_yesterday=facts.delivered_yesterday,
+    )
+
+
+def _look(facts: Standing) -> Iterator[Task]:
+    for resource in ("loan_draft", "journal", "repayment"):
+        doubts = [entry for entry in facts.doubts if entry.resource == resource]
+        if resource == "repayment":
+            doubts = [entry for entry in doubts if entry.reason not in SETTLES_ITSELF]
+        if doubts:
+            yield LookInPa2(When.TODAY, facts.today, tuple(doubts), resource)
+
+
+def _delete(facts: Standing) -> Iterator[Task]:
+    gone = [one.entry for one in facts.divergences if one.kind == "left_scope"]
+    for resource in ("loan_draft", "journal"):
+        mine = tuple(entry for entry in gone if entry.resource == resource)
+        if mine:
+            yield DeleteInPa2(When.TODAY, facts.today, mine, resource)
+
+
+def _publish(facts: Standing, drafts: Sequence[Unpublished]) -> Iterator[Task]:
+    late = [draft.entry for draft in drafts if _last_day(draft.entry) < facts.today]
+    rest = [draft for draft in drafts if _last_day(draft.entry) >= facts.today]
+    soon = [draft for draft in rest if _last_day(draft.entry) <= facts.today + _WEEK]
+    later = [draft for draft in rest if draft not in soon]
+    if late:
+        yield TooOldToPublish(When.TODAY, facts.today, tuple(late))
+    if soon:
+        first = _last_day(soon[0].entry)
+        yield PublishSoon(_soon(facts, first), first, tuple(draft.entry for draft in soon), tuple(soon))
+    if later:
+        first = _last_day(later[0].entry)
+        entries = tuple(draft.entry for draft in later)
+        yield PublishLater(When.LATER, None if first == date.max else first, entries, tuple(later), besides=bool(soon))
+
+
+def _type(facts: Standing) -> Iterator[Task]:
+    """Where nothing keeps drafts from going, they go in time by themselves."""
+    stuck = facts.held.get("loan_draft") or facts.running is None or facts.kiva_away_since is not None
+    first, last = facts.today, facts.today + _WEEK
+    waiting = [entry for entry in facts.expiring if first <= _last_day(entry) <= last and entry not in facts.doubts]
+    if stuck and waiting:
+        first = _last_day(waiting[0])
+        yield TypeByHand(_soon(facts, first), first, tuple(waiting))
+
+
+def _changed(facts: Standing) -> Iterator[Task]:
+    changed = tuple(one for one in facts.divergences if one.kind == "changed")
+    if changed:
+        yield ChangedAfterSending(When.THIS_WEEK, None, tuple(one.entry for one in changed), changed)
+
+
+def _decide(facts: Standing, before: Mapping[int, Entry]) -> Iterator[Task]:
+    if facts.decisions:
+        closes = facts.report.closes if facts.report.is_open else None
+        day = None if closes is None else facts.day_of(closes)
+        yield DecidePositions(When.THIS_WEEK, day, facts.decisions, before, closes)
+
+
+def _confirm(facts: Standing, journals: Sequence[Entry]) -> Iterator[Task]:
+    if journals:
+        oldest = min(entry.settled_at or facts.now for entry in journals)
+        when = When.THIS_WEEK if facts.now - oldest > _CONFIRM_WITHIN else When.LATER
+        yield ConfirmJournals(when, None, tuple(journals))
+
+
+def _correct(facts: Standing) -> Iterator[Task]:
+    if facts.refused:
+        yield CorrectRefused(When.LATER, None, facts.refused)
+
+
+def _soon(facts: Standing, day: date) -> When:
+    return When.TODAY if day <= facts.today + _TODAY else When.THIS_WEEK
+
+
+def _last_day(entry: Entry) -> date:
+    return entry.publish_by or date.max

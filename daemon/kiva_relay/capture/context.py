@@ -1,0 +1,83 @@
+"""What a page is decided with, beside its rows: the mapping, the settings in force, Kiva's lists, the moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Literal
+
+from kiva_relay.config import settings as config
+from kiva_relay.mapping import lookup, mapper
+from kiva_relay.mapping.document import Document
+from kiva_relay.resource import window
+from kiva_relay.resource.kind import CheckFacts
+
+Origin = Literal["poll", "report", "backfill", "sweep", "leaving"]
+"""Why keys are looked at. `leaving` is the last part of a scan: keys that it did not meet in scope."""
+
+SCANS: tuple[Origin, ...] = ("backfill", "sweep", "leaving")
+
+
+@dataclass(frozen=True)
+class CaptureContext:
+    """What one page is decided with.
+
+    Attributes:
+        document: the mapping.
+        settings: those in force.
+        origin: why these keys are looked at.
+        now: the moment of the page, with a zone.
+        today: the date of `now` in the MIS's zone.
+        report: the repayment report of `now`.
+        scan_number: of the backfill or sweep that looks; None for every other look.
+        lists: Kiva's lists.
+        first_start: when this outbox was first used, with a zone.
+        aliases: ids that were typed by hand at Kiva, and the MIS's own id of the same loan.
+        photos: `bytes` in the body as it is sent; `sha256` for a trial run, which sends nothing.
+    """
+
+    document: Document
+    settings: config.Settings
+    origin: Origin
+    now: datetime
+    today: date
+    report: window.RepaymentReport
+    scan_number: int | None
+    lists: lookup.Lists
+    first_start: datetime
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    photos: Literal["sha256", "bytes"] = "bytes"
+
+    def ids(self, loan_id: str) -> list[str]:
+        """A loan's id, and those that somebody typed for it at Kiva (`lookup/loan_ids.csv`)."""
+        # What Kiva has under this very id may be another loan of the MIS.
+        own = [loan_id] if self.aliases.get(loan_id, loan_id) == loan_id else []
+        return own + [at_kiva for at_kiva, in_the_mis in self.aliases.items() if in_the_mis == loan_id]
+
+    @property
+    def context(self) -> mapper.Context:
+        """What the mapper is given beside the rows."""
+        return mapper_context(
+            self.settings, lists=self.lists, today=self.today, cutoff=self.report.cutoff, photos=self.photos
+        )
+
+
+def mapper_context(
+    settings: config.Settings,
+    *,
+    lists: lookup.Lists,
+    today: date,
+    cutoff: date,
+    photos: Literal["sha256", "bytes"] = "bytes",
+) -> mapper.Context:
+    """What a configuration gives the mapper beside the rows; with `sha256` a photo is its fingerprint."""
+    return mapper.Context(
+        lists=lists,
+        today=today,
+        cutoff=cutoff,
+        timezone=settings.mis.timezone,
+        facts=CheckFacts(today=today, columns=settings.kiva.columns, basis=settings.repayments.basis),
+        photos=photos,
+        photo_folders=settings.mis.photos,
+    )

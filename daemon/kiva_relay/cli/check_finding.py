@@ -1,0 +1,25 @@
+"""One line of `kiva-relay check`."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from kiva_relay import errors
+
+
+@dataclass(frozen=True)
+class CheckFinding:
+    """One line of `check`: a word (ok, warning, error, off), what it is about, and sentences, remedies indented.
+
+    `unreachable` marks an error that may be over by itself.
+    """
+
+    word: Literal["ok", "warning", "error", "off"]
+    about: str
+    text: str
+    unreachable: bool = False
+
+
+def failed(about: str, error: errors.RelayError) -> CheckFinding:
+    """A finding out of an error, with what to type next."""
+    text = str(error) + "".join(f"\n{line}" for line in (error.hint or "").splitlines())
+    return CheckFinding("error", about, text, unreachable=isinstance(error, errors.Unreachable))

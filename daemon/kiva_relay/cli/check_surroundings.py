@@ -1,0 +1,302 @@
+"""What `check` looks at: each part of the relay's surroundings, and what it finds there. It changes nothing."""
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from kiva_relay import errors
+from kiva_relay.cli import check_changes, figure, frame, mappings
+from kiva_relay.cli.check_finding import CheckFinding, failed
+from kiva_relay.clock import SystemClock
+from kiva_relay.config.settings import Settings
+from kiva_relay.delivery import mirror
+from kiva_relay.delivery.client import Client
+from kiva_relay.delivery.token import SCOPES, Token, Tokens
+from kiva_relay.mapping import example
+from kiva_relay.mapping.document import Document
+from kiva_relay.mapping.tables import read_by
+from kiva_relay.outbox import binding, migration, table
+from kiva_relay.outbox.database import Outbox
+from kiva_relay.service import opening
+from kiva_relay.source.mis import Mis
+
+_OK = 200
+_NOT_FOUND = 404
+_CLOCKS_DIFFER = timedelta(seconds=5)
+_LITTLE_SPACE = 1 << 30
+_SERVICE = "kiva-relay"
+_SHOWN = 4
+_GRANTS = "What it needs, as SQL:     kiva-relay check --grants"
+
+
+# ---------------------------------------------------------------- configuration and mappings
+
+
+def configuration(settings: Settings) -> Iterator[CheckFinding]:
+    """What the loader warned of; that there are no mistakes is known when there are settings."""
+    yield CheckFinding("ok", "configuration", "no mistakes")
+    for warning in settings.warnings:
+        yield CheckFinding("warning", "secrets", f"{warning.path}: {warning.message}\n{warning.remedy}")
+    for secret in (settings.kiva.client_secret, settings.mis.password, settings.outbox.password):
+        try:
+            if secret is not None:
+                secret.reveal()
+        except errors.UsageError as error:
+            yield failed("secrets", error)
+
+
+def documents(found: Sequence[Document]) -> Iterator[CheckFinding]:
+    """The mappings and the examples beside them."""
+    if not found:
+        yield CheckFinding(
+            "error", "mappings", "There are none: nothing would be sent.\nLook at `mappings:` and `resources:`."
+        )
+        return
+    warnings = [warning for mapping in found for warning in mapping.warnings]
+    passed, failures = 0, []
+    for mapping in found:
+        try:
+            results = example.run(mapping)
+        except errors.ConfigurationError as error:
+            yield failed("examples", error)
+            continue
+        passed += sum(result.passed for result in results)
+        failures += [f"{mapping.examples.name}:{result.line}  {result.name}" for result in results if not result.passed]
+    yield CheckFinding("ok", "mappings", ", ".join(mapping.name for mapping in found))
+    for warning in warnings:
+        text = f"{warning.file}:{warning.line}: {warning.path}: {warning.message}\n{warning.remedy}".rstrip()
+        yield CheckFinding("warning", "mappings", text)
+    if failures:
+        lines = "\n".join(failures)
+        yield CheckFinding(
+            "error", "examples", f"{len(failures)} do not pass, {passed} do\n{lines}\nkiva-relay mapping test"
+        )
+    elif passed:
+        yield CheckFinding("ok", "examples", f"{errors.counted(passed, 'example')} pass")
+    else:
+        yield CheckFinding("off", "examples", "There are none beside the mappings.")
+
+
+# ---------------------------------------------------------------- the MIS
+
+
+def mis(settings: Settings, found: Sequence[Document]) -> Iterator[CheckFinding]:
+    """The MIS: reached, read, not written; its clock; how changes are noticed; the mappings against its columns."""
+    opened = None
+    try:
+        opened = opening.open_mis(settings, clock=SystemClock())
+        tables = read_by(found, dialect=opened.dialect.name).tables
+        yield _reached(settings, opened, [*tables])
+        yield _writes(settings, opened, [*tables])
+        yield _clocks(settings, opened)
+        if unreadable := opened.unreadable(tables):
+            yield _unreadable(settings, unreadable, [*tables])
+        else:
+            yield from _mappings_fit(settings, opened, found)
+    except errors.RelayError as error:
+        yield failed("MIS", error)
+    finally:
+        if opened is not None:
+            opened.close()
+
+
+def _reached(settings: Settings, opened: Mis, tables: Sequence[str]) -> CheckFinding:
+    url = sa.make_url(settings.mis.url)
+    reads_ = errors.counted(len(tables), "table")
+    return CheckFinding(
+        "ok", "MIS", f"{opened.server()}, {url.database}, as {url.username or 'its file'}; reads {reads_}"
+    )
+
+
+def _writes(settings: Settings, opened: Mis, tables: Sequence[str]) -> CheckFinding:
+    writable = opened.can_write()
+    if not writable:
+        return CheckFinding("ok", "grants", "cannot write to the MIS")
+    shown = _some([*(one for one in writable if one in tables), *(one for one in writable if one not in tables)])
+    text = f"This role could write to {shown}. The relay never does; SELECT is enough, for a role of its own."
+    if not settings.mis.url.startswith("sqlite:"):
+        text += f"\n{_GRANTS}"
+    return CheckFinding("warning", "grants", text)
+
+
+def _unreadable(settings: Settings, refused: Sequence[str], tables: Sequence[str]) -> CheckFinding:
+    role = sa.make_url(settings.mis.url).username
+    text = f"{role} may not read {len(refused)} of the {errors.counted(len(tables), 'table')} that the mappings name:"
+    return CheckFinding("error", "grants", f"{text} {_some(refused)}.\n{_GRANTS}")
+
+
+def _some(tables: Sequence[str]) -> str:
+    more = len(tables) - _SHOWN
+    return ", ".join(tables[:_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _clocks(settings: Settings, opened: Mis) -> CheckFinding:
+    clock = SystemClock()
+    horizon = opened.horizon()
+    difference = abs(horizon.moment + horizon.age - clock.now())
+    text = f"MIS and this machine differ by {figure.length(difference)}; time zone of the data: {settings.mis.timezone}"
+    if difference > _CLOCKS_DIFFER:
+        return CheckFinding(
+            "warning", "clocks", f"{text}\nNothing is lost by it, but times in lists will look wrong.\ntimedatectl"
+        )
+    return CheckFinding("ok", "clocks", text)
+
+
+def _mappings_fit(settings: Settings, opened: Mis, found: Sequence[Document]) -> Iterator[CheckFinding]:
+    wrong = mappings.verified(found, opened)
+    if wrong is not None:
+        severe = any(mistake.severity == "error" for mistake in wrong.mistakes)
+        yield CheckFinding("error" if severe else "warning", "columns", f"{wrong}\nkiva-relay mapping check")
+        if severe:
+            return
+    streams = [mapping.stream for mapping in found]
+    if not streams:
+        return
+    yield from check_changes.changes(settings, opened, streams)
+
+
+# ---------------------------------------------------------------- Kiva
+
+
+def kiva(settings: Settings) -> Iterator[CheckFinding]:
+    """Kiva: the token, its scopes, the partner, its lists. Only harmless requests."""
+    chosen = settings.kiva
+    client = Client(chosen)
+    try:
+        token = Tokens(client, chosen, clock=SystemClock()).current()
+        yield _token(settings, token)
+        yield _partner(settings, client, token)
+    except errors.RelayError as error:
+        if chosen.environment == "sandbox" and isinstance(error, errors.Unreachable):
+            error.hint = "kiva-relay sandbox      starts the stand-in for Kiva on this machine"
+        yield failed("Kiva", error)
+    finally:
+        client.close()
+    if not chosen.send:
+        yield CheckFinding(
+            "off", "sending", "kiva.send is false: everything is captured, mapped and shown, nothing is sent."
+        )
+
+
+def _token(settings: Settings, token: Token) -> CheckFinding:
+    chosen = settings.kiva
+    missing = [scope for scope in SCOPES if scope not in token.scopes]
+    if token.partner_id is not None and token.partner_id != chosen.partner_id:
+        return CheckFinding(
+            "error",
+            "Kiva",
+            f"The credentials belong to partner {token.partner_id}; kiva.partner_id is {chosen.partner_id}."
+            "\nPA2 → Account → Profile shows the number.",
+        )
+    if missing:
+        return CheckFinding(
+            "error",
+            "Kiva",
+            f"token: {len(SCOPES) - len(missing)} of {len(SCOPES)} scopes; missing: {', '.join(missing)}"
+            "\nAsk Kiva to grant them to this client id. What needs them is held until then.",
+        )
+    return CheckFinding("ok", "Kiva", f"{chosen.api_url}; token, {len(SCOPES)} of {len(SCOPES)} scopes")
+
+
+def _partner(settings: Settings, client: Client, token: Token) -> CheckFinding:
+    chosen = settings.kiva
+    params: dict[str, str | int] = {"status": "payingBack", "limit": 1}
+    answer = client.get(f"/v3/partner/{chosen.partner_id}/loans", token=token.text, params=params)
+    if answer.status == _NOT_FOUND:
+        return CheckFinding(
+            "error",
+            "Kiva",
+            f"Kiva knows no partner {chosen.partner_id} at {chosen.api_url} (404)."
+            "\nPA2 → Account → Profile shows the number: kiva.partner_id",
+        )
+    if answer.status != _OK or answer.json is None:
+        said = answer.words if answer.status is None else f"status {answer.status}"
+        return CheckFinding(
+            "error", "Kiva", f"Kiva did not give its list of loans: {said}", unreachable=answer.status is None
+        )
+    try:
+        lists = mirror.lists(client, chosen, token)
+    except mirror.NotGiven as error:
+        return failed("Kiva", error)
+    counted = ", ".join(f"{len(items)} {kind}" for kind, items in lists.items())
+    return CheckFinding("ok", "Kiva", f"partner {chosen.partner_id}; lists: {counted}")
+
+
+# ---------------------------------------------------------------- the outbox
+
+
+def outbox(settings: Settings) -> Iterator[CheckFinding]:
+    """The outbox and its witness: there or not yet, whose it is, and room to grow."""
+    file = settings.outbox.file
+    try:
+        if file is not None and not _present(file):
+            yield _new_file(file)
+        else:
+            yield _opened(settings)
+    except errors.RelayError as error:
+        yield failed("outbox", error)
+    witness = settings.outbox.witness
+    if not witness.parent.is_dir():
+        yield CheckFinding("error", "witness", f"The folder {witness.parent} does not exist.\n{_make(witness.parent)}")
+    elif not _writable(witness.parent):
+        yield CheckFinding("error", "witness", f"{witness.parent} cannot be written by this user.\n{frame.with_sudo()}")
+    else:
+        yield CheckFinding("ok", "witness", str(witness))
+
+
+def _present(file: Path) -> bool:
+    try:
+        return file.exists()
+    except PermissionError:
+        raise errors.UsageError(
+            f"The outbox {file} belongs to the service and cannot be read by your user.", hint=frame.with_sudo()
+        ) from None
+
+
+def _new_file(file: Path) -> CheckFinding:
+    if not file.parent.is_dir():
+        return CheckFinding("error", "outbox", f"The folder {file.parent} does not exist.\n{_make(file.parent)}")
+    if not _writable(file.parent):
+        return CheckFinding("error", "outbox", f"{file.parent} cannot be written by this user.\n{frame.with_sudo()}")
+    return _with_space(file, f"new, will be {file}")
+
+
+def _opened(settings: Settings) -> CheckFinding:
+    opened = Outbox(settings.outbox.url, password=settings.outbox.password)
+    try:
+        with opened.read() as tx:
+            schema = migration.present(tx)
+        if schema is None:
+            return CheckFinding("ok", "outbox", f"{settings.outbox.url}: empty, `run` makes its tables")
+        if schema != migration.revisions()[-1] and schema in migration.revisions():
+            how = "`run` brings it up to date, after a copy" if opened.is_file else "sudo kiva-relay migrate"
+            return CheckFinding(
+                "warning", "outbox", f"schema {schema}, this version needs {migration.revisions()[-1]}\n{how}"
+            )
+        migration.check(opened)
+        with opened.read() as tx:
+            binding.check_destination(tx, settings)
+            entries = tx.execute(sa.select(sa.func.count()).select_from(table.entry)).scalar_one()
+        text = f"{settings.outbox.file or settings.outbox.url}: {errors.counted(entries, 'entry')}"
+        return CheckFinding("ok", "outbox", text) if not opened.is_file else _with_space(opened.path, text)
+    finally:
+        opened.close()
+
+
+def _with_space(file: Path, text: str) -> CheckFinding:
+    free = shutil.disk_usage(file.parent).free
+    if free < _LITTLE_SPACE:
+        return CheckFinding("warning", "outbox", f"{text}; only {free / (1 << 20):,.0f} MB free\ndf -h {file.parent}")
+    return CheckFinding("ok", "outbox", f"{text}; {free / (1 << 30):,.0f} GB free")
+
+
+def _writable(folder: Path) -> bool:
+    return os.access(folder, os.W_OK | os.X_OK)
+
+
+def _make(folder: Path) -> str:
+    return f"sudo install -d -o {_SERVICE} -m 0700 {folder}"

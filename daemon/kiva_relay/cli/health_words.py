@@ -1,0 +1,237 @@
+"""What differs from normal, in words: a sentence for each finding, and lines below it: what follows, what to type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import assert_never
+
+from kiva_relay import errors
+from kiva_relay.account import finding
+from kiva_relay.account.deadline import Deadline, PublishBy, ReportCloses
+from kiva_relay.account.finding import HealthFinding
+from kiva_relay.account.standing import Standing
+from kiva_relay.cli import figure, hold_words, words
+from kiva_relay.outbox.entry import Entry
+
+_FEW = 5
+_LOOPS: Mapping[str, str] = {
+    "capture": "reading the MIS",
+    "courier": "sending to Kiva",
+    "refresher": "reading Kiva's lists",
+    "heartbeat": "writing its heartbeat",
+    "purge": "deleting old bodies",
+    "reload": "looking for a reload",
+}
+
+Said = tuple[str, Sequence[str]]
+"""A sentence, and the lines below it."""
+
+
+def said(one: HealthFinding, facts: Standing) -> Said:  # noqa: C901, PLR0912 - one case a finding
+    """A finding in words."""
+    match one:
+        case finding.RelayStopped():
+            return _relay_stopped(one, facts)
+        case finding.DiskFull():
+            return _disk_full(one)
+        case finding.MappingUnfit():
+            return _mapping_unfit(one)
+        case finding.HeldBack():
+            return hold_words.held(one, facts.settings, now=facts.now)
+        case finding.KivaAway():
+            return _kiva_away(one, facts)
+        case finding.MisAway():
+            return _mis_away(one, facts)
+        case finding.MisNotReadYet():
+            return "The MIS is being read for the first time since the start. Nothing needs you.", ()
+        case finding.StreamBroken():
+            return _stream_broken(one)
+        case finding.StreamPiles():
+            return _stream_piles(one)
+        case finding.ListBeingRead():
+            return _list_being_read(one)
+        case finding.ListOld():
+            return _list_old(one)
+        case finding.SendingSwitchedOff():
+            return _sending_switched_off(facts)
+        case finding.LoopStuck():
+            return _loop_stuck(one)
+        case finding.JobLate():
+            return _job_late(one, facts)
+        case finding.ForPersons():
+            return _for_persons(one)
+        case finding.EditedNotInForce():
+            text = f"Edited, but not in force: {words.joined(one.files)}. The version before stays in force."
+            return text, (words.to_type("Put it in force", "sudo kiva-relay reload"),)
+        case finding.AllDelivered():
+            return _all_delivered(one, facts)
+    assert_never(one)
+
+
+def deadline(one: Deadline, facts: Standing) -> str:
+    """A deadline in words."""
+    match one:
+        case PublishBy():
+            number = errors.counted(len(one.entries), "loan draft")
+            day = figure.day(one.day) + (" (the first)" if len(one.entries) > 1 else "")
+            return f"{number} not at Kiva yet, to be published in PA2 by {day}: {_loans(one.entries)}"
+        case ReportCloses():
+            return (
+                f"{errors.counted(one.positions, 'position')} not sent yet; the report closes {_moment(facts, one.at)}"
+                f" (in {figure.length(one.at - facts.now)}). Kiva bills a loan that is not reported"
+                " as if it were repaid on schedule."
+            )
+    assert_never(one)
+
+
+def _relay_stopped(one: finding.RelayStopped, facts: Standing) -> Said:
+    if one.last is None:
+        sentence = "The relay is not running. Nothing is lost, nothing was sent twice."
+    else:
+        sentence = (
+            f"The relay gave its last sign of life {figure.length(facts.now - one.last)} ago"
+            f" ({_moment(facts, one.last)}), and did not stop in order. Nothing is lost, nothing was sent twice."
+        )
+    return sentence, (
+        "Until it runs, the MIS is not read and nothing is sent. Then it continues where it was.",
+        words.to_type("Start it", "sudo systemctl start kiva-relay"),
+        words.to_type("Why it stopped", "sudo journalctl -u kiva-relay -n 50"),
+    )
+
+
+def _disk_full(one: finding.DiskFull) -> Said:
+    return f"The disk is almost full: {one.free}. Nothing is sent until there is room. Nothing is lost.", (
+        "What Kiva answers has to be recorded, and there may be no room for it.",
+        words.to_type("See the disks", "df -h"),
+    )
+
+
+def _mapping_unfit(one: finding.MappingUnfit) -> Said:
+    return f"The mapping {one.mapping} does not fit the MIS, and is not read: {one.mistake}", (
+        "Nothing is lost: what it misses now is read when it fits again. The other mappings go on.",
+        words.to_type("See all of it", "sudo kiva-relay mapping check"),
+        words.to_type("Then", "sudo kiva-relay reload"),
+    )
+
+
+def _kiva_away(one: finding.KivaAway, facts: Standing) -> Said:
+    sentence = (
+        f"Kiva has not answered since {_moment(facts, one.since)} ({figure.length(facts.now - one.since)})."
+        " Nothing is lost, nothing was sent twice."
+    )
+    further = ["It continues by itself: Kiva is asked again and again, by a harmless request."]
+    if one.words:
+        further.append(words.to_type("What came back", words.quoted(one.words)))
+    if one.corrected or one.cancelled:
+        further.append(
+            f"Meanwhile corrected in the MIS: {words.counted(one.corrected)} (the new version will be sent);"
+            f" cancelled: {words.counted(one.cancelled)} (will not be sent)."
+        )
+    return sentence, further
+
+
+def _mis_away(one: finding.MisAway, facts: Standing) -> Said:
+    since, length = _moment(facts, one.since), figure.length(facts.now - one.since)
+    return f"The MIS has not been readable since {since} ({length}). Nothing is lost.", (
+        "It continues by itself, where it was. What was read before is sent meanwhile.",
+        words.to_type("What came back", words.quoted(one.words)),
+        words.to_type("Look closer", "sudo kiva-relay check"),
+    )
+
+
+def _stream_broken(one: finding.StreamBroken) -> Said:
+    return "Changes do not come by the MIS's stream; it is polled instead. Nothing is lost.", (
+        words.to_type("Why", words.quoted(one.why)),
+        words.to_type("What is missing", "sudo kiva-relay watch setup"),
+        words.to_type("No longer wanted", "sudo kiva-relay watch drop"),
+    )
+
+
+def _stream_piles(one: finding.StreamPiles) -> Said:
+    return f"The MIS keeps {figure.megabytes(one.kept)} of its log for the relay's slot. Nothing is lost.", (
+        "It grows until the relay has read it, or the server drops it; then the whole book is compared.",
+        words.to_type("Look closer", "sudo kiva-relay check"),
+    )
+
+
+def _list_being_read(one: finding.ListBeingRead) -> Said:
+    number = errors.counted(one.drafts, "loan draft")
+    return f"{number} ready; Kiva's list of loans is being read first. Nothing is lost.", (
+        "That way no loan is posted that Kiva already has. It continues by itself.",
+    )
+
+
+def _list_old(one: finding.ListOld) -> Said:
+    age = figure.length(one.age)
+    return f"Kiva's list of loans was last read completely {age} ago. Nothing is lost.", (
+        "That is too old to settle what is in doubt.",
+        words.to_type("Why", "sudo kiva-relay check"),
+    )
+
+
+def _sending_switched_off(facts: Standing) -> Said:
+    return "kiva.send is false: everything is read, mapped and shown, and nothing is sent. Nothing is lost.", (
+        f"To send, write kiva: {{send: true}} in {facts.settings.file}, then:",
+        words.to_type("Restart", "sudo systemctl restart kiva-relay"),
+    )
+
+
+def _loop_stuck(one: finding.LoopStuck) -> Said:
+    doing = _LOOPS.get(one.loop, one.loop)
+    return f"The relay has not succeeded in {doing} for ten minutes: {one.why}. Nothing is lost.", (
+        "It tries again by itself.",
+        words.to_type("What happened", "sudo journalctl -u kiva-relay -n 50"),
+        words.to_type("Start it again", "sudo systemctl restart kiva-relay"),
+    )
+
+
+def _job_late(one: finding.JobLate, facts: Standing) -> Said:
+    last = "It has not run since the relay started"
+    if one.last_run is not None:
+        ended = f", and ended with {one.error}" if one.error else ""
+        last = f"It last ran at {_moment(facts, one.last_run)}{ended}"
+    return f"The job “{one.job}” is {figure.length(one.by)} late. Nothing is lost.", (
+        f"{last}. It is tried again by itself.",
+        words.to_type("What happened", "sudo journalctl -u kiva-relay -n 50"),
+    )
+
+
+def _for_persons(one: finding.ForPersons) -> Said:
+    """What waits for a person, in one line; the list is in `review`."""
+    parts = []
+    if one.doubts:
+        few = ", ".join(words.number(each) for each in one.doubts[:_FEW])
+        more = ", …" if len(one.doubts) > _FEW else ""
+        parts.append(f"{len(one.doubts):,} in doubt ({few}{more})")
+    if one.decisions:
+        parts.append(f"{errors.counted(one.decisions, 'position')} to decide")
+    if one.divergences:
+        parts.append(f"{errors.counted(one.divergences, 'change')} in the MIS after sending")
+    if one.refused:
+        parts.append(f"{one.refused:,} refused")
+    return f"For a person: {words.joined(parts)}. Nothing is lost, nothing was sent twice.", (
+        "None of this is sent until somebody has looked.",
+        words.to_type("The list", "sudo kiva-relay review"),
+    )
+
+
+def _all_delivered(one: finding.AllDelivered, facts: Standing) -> Said:
+    delivered = f"Everything that the MIS owed Kiva until {_moment(facts, one.until)} is delivered"
+    if not one.under_way:
+        return f"{delivered}. Nothing needs you.", ()
+    if one.due is None:
+        return f"{delivered}, except for {words.counted(one.under_way)} being sent now. Nothing needs you.", ()
+    quiet = figure.length(facts.settings.delivery.hold_for)
+    by = f"They go by {_moment(facts, one.due)}: what was typed less than {quiet} ago may still be corrected"
+    sentence = f"{delivered}, except for {words.counted(one.under_way)} still to go. Nothing needs you."
+    return sentence, (f"{by} (delivery.hold_for).",)
+
+
+def _loans(entries: Sequence[Entry]) -> str:
+    more = len(entries) - _FEW
+    return " ".join(entry.loan_id for entry in entries[:_FEW]) + (f" and {more} more" if more > 0 else "")
+
+
+def _moment(facts: Standing, when: datetime) -> str:
+    return figure.moment(when, facts.settings, at=facts.now)

@@ -1,0 +1,224 @@
+"""Facts about the outbox itself: single values that are no rows, each declared once with its name and its type.
+
+In the table `meta` a text stands as it is, a moment in ISO format with its offset, everything else as JSON. No fact
+holds anything personal.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+import orjson
+import pydantic
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from kiva_relay import errors
+from kiva_relay.outbox import table
+
+_T = TypeVar("_T")
+
+_GET = sa.select(table.meta.c.value).where(table.meta.c.name == sa.bindparam("name"))
+_PUT = sa.update(table.meta).where(table.meta.c.name == sa.bindparam("its_name"))
+
+
+@dataclass(frozen=True)
+class Fact(Generic[_T]):
+    """One fact: its name in `meta`, and how its value is read from text and written as text."""
+
+    name: str
+    _read: Callable[[str], _T]
+    _write: Callable[[_T], str]
+
+    def get(self, tx: Connection) -> _T | None:
+        """Its value; None when it is not known.
+
+        Raises:
+            OutboxRefused: what is stored is not a value of its type.
+        """
+        text = tx.execute(_GET, {"name": self.name}).scalar()
+        if text is None:
+            return None
+        try:
+            return self._read(text)
+        except ValueError as error:
+            raise errors.OutboxRefused(
+                f"The outbox holds a fact that this version does not understand: {self.name}. Nothing was changed.",
+                hint="Was it used by a newer kiva-relay? Install that one again.",
+            ) from error
+
+    def put(self, tx: Connection, value: _T) -> None:
+        """Store it, in place of the value before."""
+        text = self._write(value)
+        if tx.execute(_PUT, {"value": text, "its_name": self.name}).rowcount == 0:
+            tx.execute(sa.insert(table.meta).values(name=self.name, value=text))
+
+    def remove(self, tx: Connection) -> None:
+        """Forget it."""
+        tx.execute(sa.delete(table.meta).where(table.meta.c.name == self.name))
+
+
+def text(name: str) -> Fact[str]:
+    """A fact that is a text."""
+    return Fact(name, str, str)
+
+
+def _moment(name: str) -> Fact[datetime]:
+    return Fact(name, datetime.fromisoformat, datetime.isoformat)
+
+
+def _json(name: str, type_: type[_T]) -> Fact[_T]:
+    return Fact(name, _adapter(type_).validate_json, _dumped)  # type: ignore[arg-type]  # a class is hashable
+
+
+@functools.cache
+def _adapter(type_: Any) -> pydantic.TypeAdapter[Any]:
+    return pydantic.TypeAdapter(type_)
+
+
+def _dumped(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
+# ---------------------------------------------------------------- what it belongs to
+
+OUTBOX_ID = text("outbox_id")
+"""A random number of this database, with which the witness names it; a new one after it was restored."""
+
+API_URL = text("api_url")
+PARTNER_ID = text("partner_id")
+MIS = text("mis")
+"""Identity of the MIS, without what tells a restored copy from the one before."""
+
+FIRST_START = _moment("first_start")
+"""Since when drafts and journals are owed, where `since` is first_start."""
+
+# ---------------------------------------------------------------- what the witness said
+
+
+@dataclass(frozen=True)
+class WitnessesKnown:
+    """The witnesses of this outbox: the `last` that it was started with, and the one of each place in `known`.
+
+    `excused` is the newest attempt whose absence from a witness was reported already; 0 when none was.
+    """
+
+    last: str
+    known: dict[str, str]
+    excused: int
+
+
+WITNESSES = _json("witness", WitnessesKnown)
+ATTEMPTS_KNOWN = _json("known_attempts", dict[str, int])
+"""By the number of an outbox, its newest attempt of which this one knows what became."""
+
+# ---------------------------------------------------------------- what capture noticed last
+
+REPORT = text("report")
+"""The stamp of the repayment report for which positions were computed last."""
+
+TIMELINE = text("timeline of the MIS")
+ALIASES = _json("loan ids", dict[str, str])
+"""Loan ids that were typed by hand at Kiva, each with the MIS's own for the same loan."""
+
+
+@dataclass(frozen=True)
+class SlotPosition:
+    """How far a replication slot was read, durably. `place` is the LSN as a number."""
+
+    slot: str
+    place: int
+
+
+SLOT_POSITION = _json("replication", SlotPosition)
+
+# ---------------------------------------------------------------- one of each stream
+
+
+@dataclass(frozen=True)
+class ReadyMade:
+    """What the package says in a mapping that came with it, or extends one: SHA-256 of its text, and whose version."""
+
+    sha256: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Upgrade:
+    """An upgrade that changed what the package says in a mapping: the versions of the relay before and after.
+
+    `base` is the ready-made mapping, as `fineract/journal`.
+    """
+
+    base: str
+    before: str
+    now: str
+
+
+@dataclass(frozen=True)
+class Revision:
+    """An edited mapping whose rows are being looked at again.
+
+    `newest` is the newest entry when it began, `waiting` how many identities waited to be sent then, `period` the
+    newest period of its positions ("" for other resources). `upgrade` is what edited it, where no person did.
+    """
+
+    newest: int
+    waiting: int
+    period: str
+    at: datetime
+    upgrade: Upgrade | None = None
+
+
+def mapping_text(stream: str) -> Fact[str]:
+    """The text of the mapping in force."""
+    return text(f"text of {stream}")
+
+
+def mapping_fingerprint(stream: str) -> Fact[str]:
+    """The fingerprint of the mapping in force."""
+    return text(f"fingerprint of {stream}")
+
+
+def mapping_approved(stream: str) -> Fact[str]:
+    """The fingerprint of the version that a person put into force after seeing what it changes."""
+    return text(f"seen {stream}")
+
+
+def mapping_revision(stream: str) -> Fact[Revision]:
+    """The edit whose rows are being looked at again, while they are."""
+    return _json(f"revision of {stream}", Revision)
+
+
+def mapping_ready_made(stream: str) -> Fact[ReadyMade]:
+    """What the package says in the mapping in force; none where it says nothing."""
+    return _json(f"ready-made of {stream}", ReadyMade)
+
+
+def habits(stream: str) -> Fact[dict[str, dict[str, Any]]]:
+    """How often each column was filled, by kind of row: new or changed."""
+    return _json(f"filled {stream}", dict[str, dict[str, Any]])
+
+
+# ---------------------------------------------------------------- between the relay and the commands
+
+
+@dataclass(frozen=True)
+class ReloadResult:
+    """What became of a reload: `asked` is the request it answers, empty when nobody asked through the outbox."""
+
+    at: datetime
+    ok: bool
+    text: str
+    asked: str = ""
+
+
+TURNS = _json("turns", list[str])
+"""The streams in the order in which they had something to read, the last one last."""
+
+RELOAD_WANTED = text("reload_wanted")
+RELOAD_RESULT = _json("reload_result", ReloadResult)

@@ -1,0 +1,158 @@
+"""A transaction of the outbox happens whole or not at all, and what a database says becomes a sentence."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from kiva_relay import errors
+from kiva_relay.outbox import act, database, meta, state, table
+from kiva_relay.outbox.database import Outbox
+from kiva_relay.outbox.state import MOVES, Actor, State
+from testbed.rig import outboxes
+from testbed.rig.outboxes import NOW
+
+
+def test_what_ends_with_an_error_did_not_happen(outbox: Outbox) -> None:
+    def writes_half() -> None:
+        with outbox.begin() as tx:
+            meta.REPORT.put(tx, "x")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        writes_half()
+    with outbox.read() as tx:
+        assert meta.REPORT.get(tx) is None
+
+
+def test_the_guard_is_asked_before_anything_is_written(outbox: Outbox) -> None:
+    asked: list[str] = []
+
+    def guard(tx: Connection) -> None:
+        asked.append("asked")
+        assert meta.REPORT.get(tx) is None
+        if len(asked) == 2:
+            raise errors.Stolen("another")
+
+    outbox.guard = guard
+    with outbox.begin() as tx:
+        tx.execute(sa.select(table.meta))
+    with outbox.read() as tx:
+        tx.execute(sa.select(table.meta))
+    with pytest.raises(errors.Stolen), outbox.begin() as tx:
+        meta.REPORT.put(tx, "x")
+    assert asked == ["asked", "asked"]
+
+
+def test_a_reader_sees_one_picture_and_disturbs_no_writer(outbox: Outbox) -> None:
+    with outbox.read() as reader:
+        before = reader.execute(sa.select(sa.func.count()).select_from(table.meta)).scalar_one()
+        with outbox.begin() as tx:
+            meta.REPORT.put(tx, "x")
+        if outbox.is_file:
+            assert reader.execute(sa.select(sa.func.count()).select_from(table.meta)).scalar_one() == before
+
+
+def test_room_is_known_of_a_file_only(outbox: Outbox, tmp_path: Path) -> None:
+    if not outbox.is_file:
+        assert (outbox.size(), outbox.free_bytes()) == (None, None)
+        return
+    with outbox.begin() as tx:
+        meta.REPORT.put(tx, "x")
+    log = tmp_path / "outbox.db-wal"
+    assert log.stat().st_size > 0
+    assert outbox.size() == outbox.path.stat().st_size + log.stat().st_size
+    free = outbox.free_bytes()
+    assert free is not None
+    assert free > 0
+
+
+def test_a_broken_rule_of_the_tables_is_no_outage(outbox: Outbox) -> None:
+    with pytest.raises(sa.exc.IntegrityError), outbox.begin() as tx:
+        tx.execute(sa.insert(table.lease).values(id=2, fence=1))
+
+
+def test_what_a_file_says_is_told_apart(tmp_path: Path) -> None:
+    outbox = Outbox(f"sqlite:///{tmp_path / 'no' / 'outbox.db'}")
+    with pytest.raises(errors.UsageError, match="belongs to the service") as refused, outbox.read():
+        pass
+    assert (refused.value.hint or "").startswith("sudo kiva-relay")
+    outbox.guard = lambda _tx: None
+    with pytest.raises(errors.OutboxAway, match="cannot be written now"), outbox.begin():
+        pass
+    outbox.close()
+
+
+def test_a_server_that_is_away(tmp_path: Path) -> None:
+    assert tmp_path.is_dir()
+    outbox = Outbox("postgresql://nobody@127.0.0.1:1/none")
+    with pytest.raises(errors.OutboxAway, match="does not answer"), outbox.read():
+        pass
+    outbox.close()
+
+
+def test_another_kind_of_database_is_refused() -> None:
+    with pytest.raises(errors.UsageError, match=r"outbox\.url: expected .* found mysql"):
+        Outbox("mysql://x/y")
+
+
+def test_a_file_is_made_for_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.db"
+    old = os.umask(0)
+    try:
+        database.create_file(path)
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.write_bytes(b"kept")
+    database.create_file(path)
+    assert path.read_bytes() == b"kept"
+    with pytest.raises(errors.UsageError, match="cannot be made") as refused:
+        database.create_file(tmp_path / "no" / "outbox.db")
+    assert refused.value.hint == f"sudo install -d -o kiva-relay -m 0700 {tmp_path / 'no'}"
+
+
+def test_acts_are_written_down(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    with outbox.begin() as tx:
+        act.record(tx, by="awa", verb="hold", about={"what": "all"}, note="looked", now=NOW)
+    with outbox.read() as tx:
+        found = tx.execute(sa.select(table.act)).one()
+    assert (found.person, found.verb, found.about, found.note, found.at) == (
+        "awa",
+        "hold",
+        {"what": "all"},
+        "looked",
+        NOW,
+    )
+    assert act.person({"SUDO_USER": "awa", "USER": "root"}) == "awa"
+    monkeypatch.setattr("getpass.getuser", lambda: "moussa")
+    assert act.person({}) == "moussa"
+
+
+# ---------------------------------------------------------------- the states
+
+
+def test_every_move_is_the_one_of_the_table() -> None:
+    allowed = {(move.source, move.target, move.by) for move in MOVES}
+    assert len(allowed) == 61
+    for source in (None, *State):
+        for target in State:
+            for by in Actor:
+                if (source, target, by) in allowed:
+                    state.check(source, target, by)
+                else:
+                    with pytest.raises(errors.IllegalMove, match=f"{by} cannot move an entry"):
+                        state.check(source, target, by)
+
+
+def test_no_road_leads_out_of_what_is_over_but_a_persons() -> None:
+    assert {move.by for move in MOVES if move.source in state.FINAL} == {Actor.PERSON}
+    assert not [move for move in MOVES if move.source in (State.SUPERSEDED, State.WITHDRAWN)]
+    assert {move.by for move in MOVES if move.source is State.SENDING} == {Actor.COURIER, Actor.START}
+    assert set(State) == state.UNSENT | state.IN_FLIGHT | state.FINAL
+    assert outboxes.entry(1).state in state.UNSENT

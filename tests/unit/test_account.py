@@ -1,0 +1,432 @@
+"""What `status` and `review` say, decided: pure values out of pure values, without a database or a server."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, get_args
+
+import pytest
+
+from kiva_relay import cli
+from kiva_relay.account import copies, deadline, finding, health, release, task
+from kiva_relay.account.copies import Copies, Possible
+from kiva_relay.account.finding import HealthFinding, Verdict
+from kiva_relay.account.standing import Standing
+from kiva_relay.account.task import Task, When
+from kiva_relay.cli import frame, health_words, hold_words, task_words
+from kiva_relay.config.settings import Settings
+from kiva_relay.outbox import history, listing, mirror
+from kiva_relay.outbox.entry import Entry
+from kiva_relay.outbox.heartbeat import ALIVE_FOR, Heartbeat, JobHealth, Reachability, StreamHealth
+from kiva_relay.outbox.hold import Hold
+from kiva_relay.outbox.listing import Kept
+from kiva_relay.outbox.reason import REASONS, Lifter
+from kiva_relay.outbox.state import State
+from kiva_relay.resource import window
+from kiva_relay.resource.refusal import Refusal
+from kiva_relay.source import slot
+from testbed.rig import configuration
+
+NOW = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
+TODAY = date(2026, 11, 30)
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KIVA_SECRET", "s")
+        return frame.load(configuration.write(tmp_path_factory.mktemp("account")))
+
+
+def beating(**changes: Any) -> Heartbeat:
+    good = Reachability(last_good=NOW - timedelta(seconds=2))
+    values: dict[str, Any] = {
+        "beats_at": NOW - timedelta(seconds=2),
+        "started_at": NOW - timedelta(hours=1),
+        "pid": 4711,
+        "version": "0.1.0",
+        "mis": good,
+        "kiva": good,
+    }
+    return Heartbeat(**values | changes)
+
+
+@pytest.fixture
+def good(settings: Settings) -> Standing:
+    """A relay that runs, with nothing to do."""
+    return Standing(
+        settings=settings,
+        now=NOW,
+        heartbeat=beating(),
+        counts={resource: Counter() for resource in ("loan_draft", "repayment", "journal")},
+        held={},
+        kept=(),
+        adopted={},
+        delivered_yesterday={},
+        delivered_today={},
+        delivered_this_month={},
+        corrected={},
+        cancelled={},
+        doubts=(),
+        refused=(),
+        decisions=(),
+        divergences=(),
+        expiring=(),
+        next_due=None,
+        refresh=mirror.Refresh(1, NOW - MINUTE, NOW - MINUTE),
+        lists_read=True,
+        marks={},
+        scans={},
+        report=window.RepaymentReport("2026-11", TODAY, is_open=False),
+    )
+
+
+def entry(number: int = 1, resource: str = "loan_draft", **changes: Any) -> Entry:
+    values: dict[str, Any] = dict.fromkeys(Entry.__dataclass_fields__)
+    values |= {
+        "id": number,
+        "resource": resource,
+        "loan_id": f"00000{number:04}",
+        "identity": f"00000{number:04}",
+        "stream": resource,
+        "state": State.READY,
+        "version": 1,
+        "changed_at": NOW,
+        "created_at": NOW,
+        "refusals": (),
+    }
+    return Entry(**values | changes)
+
+
+def kept(reason: str, what: str = "loan_draft", **ready: int) -> Kept:
+    params = {"number": 60, "within": "1 hour", "brake": 50}
+    return Kept(Hold(1, what, reason, params, NOW - MINUTE, "awa", "wait", 0), ready)
+
+
+def day(days: int) -> date:
+    return TODAY + timedelta(days=days)
+
+
+def codes(facts: Standing) -> list[str]:
+    return [one.code for one in health.findings(facts)]
+
+
+# ---------------------------------------------------------------- health
+
+
+def test_nothing_differs_from_normal(good: Standing) -> None:
+    (one,) = health.findings(good)
+    assert one == finding.AllDelivered(NOW - timedelta(seconds=2), under_way={}, due=None)
+    assert health.verdict([one]) is Verdict.OK
+
+
+def test_what_is_under_way_is_normal_and_says_when_it_goes(good: Standing) -> None:
+    facts = replace(good, counts=dict(good.counts) | {"journal": Counter({State.READY: 3})}, next_due=NOW + MINUTE)
+    (one,) = health.findings(facts)
+    assert isinstance(one, finding.AllDelivered)
+    assert (one.under_way, one.due) == ({"journal": 3}, NOW + MINUTE)
+    (late,) = health.findings(replace(facts, next_due=NOW - MINUTE))
+    assert isinstance(late, finding.AllDelivered)
+    assert late.due is None
+
+
+AWAY = Reachability(last_good=NOW - 9 * MINUTE, away_since=NOW - 5 * MINUTE, words="503")
+MADE = StreamHealth(made=True, live=True)
+OLD = NOW - timedelta(days=9)
+
+DIFFERENT: list[tuple[str, Verdict, dict[str, Any]]] = [
+    ("relay_stopped", Verdict.STOPPED, {"heartbeat": None}),
+    ("relay_stopped", Verdict.STOPPED, {"heartbeat": beating(beats_at=NOW - ALIVE_FOR)}),
+    ("disk_full", Verdict.STOPPED, {"heartbeat": beating(no_room="7 MB left for the outbox")}),
+    ("mapping_unfit", Verdict.STOPPED, {"heartbeat": beating(stopped_streams={"journal": "no column note"})}),
+    ("kiva_away", Verdict.WAITING, {"heartbeat": beating(kiva=AWAY)}),
+    ("mis_away", Verdict.WAITING, {"heartbeat": beating(mis=AWAY)}),
+    ("mis_not_read_yet", Verdict.NOTE, {"heartbeat": beating(mis=Reachability())}),
+    ("stream_broken", Verdict.NOTE, {"heartbeat": beating(replication=replace(MADE, live=False))}),
+    ("stream_piles", Verdict.NOTE, {"heartbeat": beating(replication=replace(MADE, kept=slot.MUCH_KEPT + 1))}),
+    ("stream_piles", Verdict.NOTE, {"heartbeat": beating(replication=replace(MADE, wal_status="unreserved"))}),
+    ("list_old", Verdict.NOTE, {"heartbeat": beating(started_at=OLD - MINUTE), "refresh": mirror.Refresh(1, OLD, OLD)}),
+    ("loop_stuck", Verdict.STOPPED, {"heartbeat": beating(stuck={"courier": "ValueError, see the log"})}),
+    ("job_late", Verdict.NOTE, {"heartbeat": beating(jobs=(JobHealth("sweep"), JobHealth("purge", overdue=90.0)))}),
+    ("for_persons", Verdict.NOTE, {"doubts": (entry(),)}),
+    ("for_persons", Verdict.NOTE, {"refused": (entry(),)}),
+    ("for_persons", Verdict.NOTE, {"decisions": (entry(),)}),
+    ("edited_not_in_force", Verdict.NOTE, {"heartbeat": beating(edited=("journal.yaml",))}),
+]
+
+
+@pytest.mark.parametrize(("code", "verdict", "changes"), DIFFERENT)
+def test_each_difference_has_its_verdict(good: Standing, code: str, verdict: Verdict, changes: dict[str, Any]) -> None:
+    facts = replace(good, **changes)
+    found = health.findings(facts)
+    assert [one.code for one in found] == [code]
+    assert health.verdict(found) is verdict
+    assert health.EXIT_CODES[verdict] == {"NOTE": 0, "WAITING": 3, "HELD": 1, "STOPPED": 1}[verdict.name]
+
+
+def test_a_stopped_relay_says_nothing_of_servers_that_it_does_not_ask(good: Standing) -> None:
+    last = beating(beats_at=NOW - timedelta(hours=1), kiva=AWAY, mis=AWAY, edited=("a.yaml",))
+    assert codes(replace(good, heartbeat=last)) == ["relay_stopped"]
+
+
+def test_drafts_wait_for_kivas_list_only_where_they_would_go(good: Standing) -> None:
+    waiting = replace(good, refresh=None, counts=dict(good.counts) | {"loan_draft": Counter({State.READY: 4})})
+    assert health.findings(waiting) == [finding.ListBeingRead(4)]
+    assert codes(replace(waiting, held={"loan_draft": 4})) == ["all_delivered"]
+    silent = good.settings.model_copy(update={"kiva": good.settings.kiva.model_copy(update={"send": False})})
+    assert codes(replace(waiting, settings=silent)) == ["sending_switched_off"]
+
+
+def test_the_gravest_stands_first(good: Standing) -> None:
+    last = beating(kiva=AWAY, no_room="7 MB", edited=("a.yaml",))
+    found = health.findings(replace(good, heartbeat=last, kept=(kept("asked"), kept("restored_outbox", "all"))))
+    assert [one.verdict.name for one in found] == ["STOPPED", "STOPPED", "HELD", "WAITING", "NOTE"]
+
+
+def test_every_finding_has_a_code_of_its_own_and_words(good: Standing) -> None:
+    kinds = get_args(HealthFinding)
+    assert len({kind.code for kind in kinds}) == len(kinds)
+    silent = good.settings.model_copy(update={"kiva": good.settings.kiva.model_copy(update={"send": False})})
+    drafts = dict(good.counts) | {"loan_draft": Counter({State.READY: 4})}
+    many = [
+        *(changes for _, _, changes in DIFFERENT),
+        {"kept": (kept("asked"),)},
+        {"settings": silent},
+        {"refresh": None, "counts": drafts},
+        {},
+    ]
+    seen = set()
+    for changes in many:
+        facts = replace(good, **changes)
+        for one in health.findings(facts):
+            sentence, _ = health_words.said(one, facts)
+            assert sentence[0].isupper() or sentence.startswith("kiva.send") or sentence[0].isdigit()
+            seen.add(one.code)
+            assert not set(finding.params(one)) & {"code", "verdict"}
+    assert seen == {kind.code for kind in kinds}
+
+
+# ---------------------------------------------------------------- holds
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_every_reason_says_who_lifts_it_and_only_then_what_to_release(good: Standing, reason: str) -> None:
+    (one,) = health.findings(replace(good, kept=(kept(reason, loan_draft=9),)))
+    assert isinstance(one, finding.HeldBack)
+    why = REASONS[reason]
+    assert one.verdict is (Verdict.STOPPED if why.grave else Verdict.HELD)
+    sentence, lines = hold_words.held(one, good.settings, now=NOW)
+    assert why.words in sentence
+    typed = [line for line in lines if "kiva-relay release" in line]
+    assert bool(typed) is (why.lifter is Lifter.PERSON)
+    assert not any("{" in line for line in lines), "every blank is filled, or its paragraph left out"
+    assert any("--limit" in line for line in typed) is why.few_first
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_a_release_leaves_what_the_relay_lifts_itself(reason: str) -> None:
+    one = kept(reason)
+    plan = release.plan([one], "loan_draft")
+    assert (plan.go, plan.stay) == (((), (one,)) if REASONS[reason].lifts_itself else ((one,), ()))
+    assert release.plan([one], "loan_draft", anyway=True).go == (one,)
+
+
+def test_the_relay_lifts_what_it_can_see_is_over() -> None:
+    itself = {code for code, why in REASONS.items() if why.lifts_itself}
+    assert itself == {"destination_fault", "scope_missing", "mapping_examined"}
+    assert {code for code, why in REASONS.items() if why.grave} == {
+        "restored_outbox",
+        "witness_missing",
+        "mis_went_back",
+    }
+
+
+def test_a_release_of_a_resource_concerns_a_hold_on_everything_and_no_mapping() -> None:
+    all_of_it, mapping, other = kept("asked", "all"), kept("asked", "stream:loan_draft"), kept("asked", "journal")
+    holds = [all_of_it, mapping, other]
+    assert release.plan(holds, "loan_draft").go == (all_of_it,)
+    assert release.plan(holds, "all").go == (all_of_it,)
+    assert release.plan(holds, "stream:loan_draft").go == (mapping,)
+
+
+def test_a_hold_with_nothing_ready_is_mentioned_beside_one_that_keeps_something(good: Standing) -> None:
+    busy, idle = kept("first_start", "loan_draft", loan_draft=3), kept("first_start", "journal")
+    (one,) = health.findings(replace(good, kept=(busy, idle), adopted={"loan_draft": 2}))
+    assert one == finding.HeldBack(busy, also=("journal",), few_first=False, adopted={"loan_draft": 2})
+    assert len(health.findings(replace(good, kept=(kept("brake"), idle)))) == 2
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_what_a_reason_says_to_type_exists(reason: str) -> None:
+    typed = "\n".join([*REASONS[reason].known, *(command for _, command in REASONS[reason].look)])
+    for words in re.findall(r"kiva-relay ([a-z]+(?: [a-z]+)?)", typed):
+        assert words in cli.COMMANDS or words.split()[0] in cli.COMMANDS, words
+
+
+def test_what_is_known_of_a_hold_has_its_parameters_filled_in() -> None:
+    assert kept("brake").hold.known()[0] == "60 became owed within 1 hour; delivery.brake is 50."
+    assert kept("asked").hold.known() == ["awa held it: “wait”"]
+    back = replace(kept("mis_went_back").hold, params={"stream": "journal", "was": 90, "highest": 40})
+    assert back.known()[0] == "journal: its highest key was 90, and is 40 now."
+    assert len(back.known()) == 3
+    fault = replace(kept("destination_fault").hold, params={"status": "403", "path": "/v3/x", "hint": None})
+    assert [line[:26] for line in fault.known()] == ["Kiva answered 403 to /v3/x"]
+    said = replace(fault, params={"said": "Kiva refuses the credentials", "hint": "kiva.client_id"})
+    assert said.known() == ["Kiva refuses the credentials", "kiva.client_id"]
+
+
+# ---------------------------------------------------------------- deadlines
+
+
+def test_drafts_that_expire_within_a_week_are_a_deadline(good: Standing) -> None:
+    soon, later = entry(1, publish_by=day(7)), entry(2, publish_by=day(8))
+    assert list(deadline.deadlines(replace(good, expiring=(soon, later)))) == [deadline.PublishBy(day(7), (soon,))]
+    assert list(deadline.deadlines(replace(good, expiring=(later,)))) == []
+
+
+@pytest.mark.parametrize("state", [State.READY, State.WAITING, State.IN_DOUBT])
+def test_the_report_is_a_deadline_while_it_is_open(good: Standing, state: State) -> None:
+    closes = NOW + timedelta(days=2)
+    report = replace(good.report, is_open=True, closes=closes)
+    facts = replace(good, report=report, counts=dict(good.counts) | {"repayment": Counter({state: 5})})
+    assert list(deadline.deadlines(facts)) == [deadline.ReportCloses(closes, 5)]
+    assert list(deadline.deadlines(replace(facts, report=replace(report, is_open=False)))) == []
+
+
+# ---------------------------------------------------------------- tasks
+
+
+def publish(facts: Standing, *drafts: Entry) -> list[Task]:
+    return list(task._publish(facts, [listing.Unpublished(one, [], []) for one in drafts]))
+
+
+@pytest.mark.parametrize(
+    ("days", "when", "kind"),
+    [
+        (-1, When.TODAY, task.TooOldToPublish),
+        (0, When.TODAY, task.PublishSoon),
+        (1, When.TODAY, task.PublishSoon),
+        (2, When.THIS_WEEK, task.PublishSoon),
+        (7, When.THIS_WEEK, task.PublishSoon),
+        (8, When.LATER, task.PublishLater),
+    ],
+)
+def test_a_draft_is_the_more_urgent_the_nearer_its_last_day(good: Standing, days: int, when: When, kind: type) -> None:
+    (one,) = publish(good, entry(publish_by=day(days)))
+    assert (type(one), one.when) == (kind, when)
+
+
+def test_a_draft_without_a_last_day_is_never_too_late(good: Standing) -> None:
+    (one,) = publish(good, entry())
+    assert (one.when, one.day) == (When.LATER, None)
+
+
+def test_tasks_are_sorted_by_the_day_on_which_it_is_too_late(good: Standing) -> None:
+    report = replace(good.report, is_open=True, closes=NOW + timedelta(days=3))
+    facts = replace(good, report=report, decisions=(entry(9, "repayment", reason="position_fell"),))
+    found = [
+        *task._confirm(facts, [entry(8, "journal", settled_at=NOW)]),
+        *publish(facts, entry(1, publish_by=day(5)), entry(2, publish_by=day(20)), entry(3, publish_by=day(-2))),
+        *task._decide(facts, {}),
+        *task._look(replace(facts, doubts=(entry(4), entry(5, "journal")))),
+    ]
+    in_order = [(one.kind, one.day) for one in task.in_order(found)]
+    assert in_order == [
+        ("too_old", TODAY),
+        ("look", TODAY),
+        ("look", TODAY),
+        ("decide", day(3)),
+        ("publish", day(5)),
+        ("publish", day(20)),
+        ("confirm", None),
+    ]
+
+
+def test_a_position_whose_answer_was_lost_is_no_task(good: Standing) -> None:
+    lost, strange = (entry(n, "repayment", reason=reason) for n, reason in ((1, "answer_lost"), (2, "strange_answer")))
+    (one,) = task._look(replace(good, doubts=(lost, strange)))
+    assert one.entries == (strange,)
+
+
+@pytest.mark.parametrize(
+    ("changes", "asked"),
+    [
+        ({}, False),
+        ({"held": {"loan_draft": 1}}, True),
+        ({"heartbeat": None}, True),
+        ({"heartbeat": beating(kiva=AWAY)}, True),
+    ],
+)
+def test_drafts_are_typed_by_hand_only_where_the_relay_cannot_send_them(
+    good: Standing, changes: dict[str, Any], *, asked: bool
+) -> None:
+    facts = replace(good, expiring=(entry(publish_by=day(3)),), **changes)
+    assert [one.kind for one in task._type(facts)] == (["expiring"] if asked else [])
+
+
+def test_a_journal_nobody_confirmed_for_two_weeks_becomes_urgent(good: Standing) -> None:
+    fresh, old = (entry(settled_at=NOW - timedelta(days=days)) for days in (14, 15))
+    assert [one.when for one in task._confirm(good, [fresh])] == [When.LATER]
+    assert [one.when for one in task._confirm(good, [fresh, old])] == [When.THIS_WEEK]
+
+
+def test_every_task_has_a_title(good: Standing) -> None:
+    changed, gone = (
+        history.Divergence(entry(n), kind, [], NOW, None, None) for n, kind in ((1, "changed"), (2, "left_scope"))
+    )
+    refused = entry(3, state=State.REFUSED, refusals=(Refusal("name_empty", "entreps[0].first_name").to_json(),))
+    facts = replace(
+        good,
+        heartbeat=None,
+        doubts=(entry(4),),
+        divergences=(changed, gone),
+        refused=(refused,),
+        decisions=(entry(5, "repayment", reason="position_fell", amount=100),),
+        expiring=(entry(6, publish_by=day(1)),),
+    )
+    confirm = entry(7, "journal", receipt={"confirm_url": "https://k/1"}, settled_at=NOW)
+    found = [
+        *publish(facts, entry(8, publish_by=day(-1)), entry(9, publish_by=day(1)), entry(10)),
+        *task._confirm(facts, [confirm]),
+        *(one for look in (task._look, task._delete, task._type, task._changed, task._correct) for one in look(facts)),
+        *task._decide(facts, {}),
+    ]
+    assert {type(one) for one in found} == set(get_args(Task))
+    for one in found:
+        title, lines = task_words.said(one, facts)
+        assert title
+        assert all(f"{each.loan_id}" in "\n".join(lines) for each in one.entries)
+
+
+# ---------------------------------------------------------------- copies
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "possible"),
+    [
+        ([], Possible.NONE),
+        (["refused", "not_processed"], Possible.NONE),
+        (["accepted"], Possible.ONE),
+        (["in_doubt"], None),
+        (["in_doubt", "accepted"], Possible.SEVERAL),
+        (["in_doubt", "in_doubt"], Possible.SEVERAL),
+    ],
+)
+def test_how_many_drafts_of_a_loan_may_be_at_kiva(outcomes: list[str], possible: Possible | None) -> None:
+    attempts = [
+        history.Attempt(n, NOW, NOW, outcome, body_complete=True, status=None, detail=None, entries=1)
+        for n, outcome in enumerate(outcomes)
+    ]
+    one = history.History(entry(), attempts, acts=[], divergences=[], versions=[], looked_at=None)
+    assert copies.copies([one]) == ([] if possible is None else [Copies("loan_draft", possible)])
+
+
+def test_two_journals_of_a_loan_are_no_copies() -> None:
+    two = [
+        history.History(entry(n, "journal"), [], acts=[], divergences=[], versions=[], looked_at=None) for n in (1, 2)
+    ]
+    assert copies.copies(two) == []
