@@ -48,6 +48,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Begin a run that ends in order, whoever ends it, in a folder of our own, whoever was here before us."""
+    temporary.be_quick()
     temporary.be_ours(config)
     if threading.current_thread() is threading.main_thread():
         # SIGTERM runs no `finally`: what a test has started would stay. Ctrl-C is in order already.
@@ -100,9 +101,10 @@ def streamed_mis(
 
 
 @pytest.fixture
-def postgres_database(postgres_server: postgres.PostgresServer) -> str:
+def postgres_database(postgres_server: postgres.PostgresServer) -> Iterator[str]:
     """The URL of a fresh, empty database."""
-    return postgres_server.create_database(f"test_{next(_numbers)}")
+    with postgres_server.database(f"test_{next(_numbers)}") as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
@@ -115,9 +117,10 @@ def outbox_template(postgres_server: postgres.PostgresServer) -> str:
 
 
 @pytest.fixture
-def postgres_outbox(postgres_server: postgres.PostgresServer, outbox_template: str) -> str:
+def postgres_outbox(postgres_server: postgres.PostgresServer, outbox_template: str) -> Iterator[str]:
     """The URL of a fresh outbox with its tables."""
-    return postgres_server.create_database(f"outbox_{next(_numbers)}", template=outbox_template)
+    with postgres_server.database(f"outbox_{next(_numbers)}", template=outbox_template) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
@@ -135,10 +138,13 @@ def book_template(
 
 
 @pytest.fixture
-def mis_of_its_own(postgres_server: postgres.PostgresServer, book_template: tuple[str, Path]) -> tuple[str, Path]:
+def mis_of_its_own(
+    postgres_server: postgres.PostgresServer, book_template: tuple[str, Path]
+) -> Iterator[tuple[str, Path]]:
     """The URL of a book that belongs to one test, and the folder of its photos."""
     name, photos = book_template
-    return postgres_server.create_database(f"book_{next(_numbers)}", template=name), photos
+    with postgres_server.database(f"book_{next(_numbers)}", template=name) as url:
+        yield url, photos
 
 
 @pytest.fixture

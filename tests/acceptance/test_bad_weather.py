@@ -110,6 +110,7 @@ def test_a_configuration_with_five_mistakes_starts_nothing(house: Site) -> None:
     assert not (house.folder / "outbox.db").exists()
 
 
+@pytest.mark.long
 def test_no_log_and_no_listing_holds_a_name_a_story_or_a_secret(house: Site) -> None:
     house.mis("UPDATE m_note SET note_type_enum = 200")
     with house.process():

@@ -63,6 +63,7 @@ def test_it_ends_by_itself_and_nothing_was_lost(tmp_path: Path) -> None:
     assert left_behind(tmp_path) == []
 
 
+@pytest.mark.long
 @pytest.mark.timeout(200)
 def test_ctrl_c_ends_everything(tmp_path: Path) -> None:
     with demo(tmp_path, "--for", "5m") as running:
@@ -75,6 +76,7 @@ def test_ctrl_c_ends_everything(tmp_path: Path) -> None:
     assert left_behind(tmp_path) == []
 
 
+@pytest.mark.long
 @pytest.mark.timeout(200)
 def test_after_kill_9_nothing_runs_on(tmp_path: Path) -> None:
     with demo(tmp_path, "--for", "5m") as running:

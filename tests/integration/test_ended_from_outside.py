@@ -71,6 +71,8 @@ def run(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[bytes], 
             stdout=said,
             stderr=said,
             process_group=0,
+            # A shell has what it starts in the background ignore Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no thread runs yet
         )
     try:
         eventually(lambda: told.exists() or running.poll() is not None, within=WITHIN)
@@ -92,7 +94,9 @@ def runs(pid: int) -> bool:
 
 
 @pytest.mark.timeout(200)
-@pytest.mark.parametrize("end", [ctrl_c, terminate, kill])
+@pytest.mark.parametrize(
+    "end", [ctrl_c, pytest.param(terminate, marks=pytest.mark.long), pytest.param(kill, marks=pytest.mark.long)]
+)
 @pytest.mark.parametrize("workers", ["alone", pytest.param("with workers", marks=pytest.mark.long)])
 def test_no_server_runs_on(tmp_path: Path, workers: str, end: Callable[[subprocess.Popen[bytes]], None]) -> None:
     options = ("-p", "no:xdist") if workers == "alone" else ("-n", "1")

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from decimal import Decimal
 
+import pytest
+
 from kiva_relay.clock import SystemClock
 from kiva_relay.mapping import configuration
 from kiva_relay.outbox import scan, watermark
@@ -76,6 +78,7 @@ def test_a_backfill_leaves_the_mis_its_time_and_says_how_far_it_is(streamed_mis:
     assert told[0].done < 1500
 
 
+@pytest.mark.long
 def test_polls_behind_an_old_transaction_after_every_loan_was_stamped_leave_the_mis_its_time(
     streamed_mis: Streamed,
 ) -> None:

@@ -25,7 +25,7 @@ from testbed.rig.site import Site
 
 NAME = "loan_draft.individual"
 MODES = ("on_save", "on_command")
-TRIED = [("on_save", 12), ("on_command", 8)]  # a command waits for its answer
+TRIED = [("on_save", 6), ("on_command", 4)]  # a command waits for its answer
 FIFTY = [pytest.param(mode, 50, marks=pytest.mark.long) for mode in MODES]
 
 

@@ -10,9 +10,9 @@ import pytest
 from testbed.simulation import run
 from testbed.simulation.run import Workshop
 
-EVERYDAY = 40
+EVERYDAY = 20
 SEEDS = 2_000
-AT_ONCE = 40
+AT_ONCE = 20
 
 
 @pytest.fixture(scope="module")

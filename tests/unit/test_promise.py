@@ -84,6 +84,7 @@ def test_the_promise_is_kept_in_every_world(name: str) -> None:
     ARROWS[name] = found.arrows
 
 
+@pytest.mark.long
 def test_every_arrow_of_the_state_machine_is_tried_or_said_to_be_out_of_the_model() -> None:
     for name in CASES.keys() - ARROWS.keys():
         ARROWS[name] = promise.search(CASES[name]).arrows
