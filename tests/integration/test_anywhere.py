@@ -118,7 +118,7 @@ def test_what_another_user_left_in_the_temporary_folder_is_in_nobodys_way(tmp_pa
         PYTHONPATH=os.pathsep.join(map(str, (checkout.ROOT / "tests", checkout.ROOT / "daemon"))),
     )
     done = subprocess.run(
-        [*pytest_, "-p", "no:cacheprovider", str(test)],
+        [*pytest_, "-p", "no:cacheprovider", "-o", "tmp_path_retention_policy=all", str(test)],
         cwd=tmp_path,
         env=environ,
         capture_output=True,
