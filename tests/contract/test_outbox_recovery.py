@@ -217,6 +217,21 @@ def test_the_other_machine_of_a_pair_has_a_witness_of_its_own(
     other.close()
 
 
+def test_a_machine_that_was_given_another_name_still_has_its_witness(
+    outbox: Outbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = witness(tmp_path)
+    trusted(outbox, found)
+    send_one(outbox, found)
+    monkeypatch.setattr("socket.gethostname", lambda: "renamed")
+    assert trusted(outbox, found) == (True, False)
+    with outbox.read() as tx:
+        known = meta.WITNESSES.get(tx)
+    assert known is not None
+    assert ("renamed" in known.known) is not outbox.is_file, "a file is at one place, whatever it is called"
+    found.close()
+
+
 # ---------------------------------------------------------------- what a person says of Kiva's list
 
 

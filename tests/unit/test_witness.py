@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kiva_relay import errors
 from kiva_relay.outbox import witness as witnesses
 from kiva_relay.outbox.witness import Witness
 
@@ -78,3 +79,9 @@ def test_only_its_owner_reads_it(tmp_path: Path) -> None:
     witness = opened(tmp_path)
     witness.close()
     assert witness.path.stat().st_mode & 0o777 == 0o600
+
+
+def test_where_it_cannot_be_kept_the_setting_is_named(tmp_path: Path) -> None:
+    with pytest.raises(errors.UsageError, match=r"outbox\.witness: .* cannot be written") as refused:
+        opened(tmp_path / "no")
+    assert refused.value.hint == f"sudo install -d -o kiva-relay -m 0700 {tmp_path / 'no'}"
