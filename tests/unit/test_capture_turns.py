@@ -111,3 +111,13 @@ def test_a_stream_that_had_its_turn_comes_last(rig: Rig) -> None:
 
 def test_a_page_has_as_many_keys_as_the_documentation_says() -> None:
     assert f"page of {page.SIZE} keys" in (Path(__file__).parents[2] / "docs/architecture.md").read_text("utf-8")
+
+
+def test_what_the_mis_was_kept_busy_before_takes_nothing_from_this_cycle(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relay that runs for weeks would else read one page of a sweep in each cycle."""
+    monkeypatch.setattr(page, "SIZE", 1)
+    rig.mis.busy_seconds = 100_000.0
+    rig.capture().cycle()
+    assert rig.marks()["loan_draft"].scan is None, "all of a small book in one cycle"
