@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 from kiva_relay.delivery import context
 from kiva_relay.delivery.client import Answer
+from kiva_relay.delivery.courier import Courier
+from kiva_relay.delivery.refresher import Refresher
 from kiva_relay.outbox import hold, mirror
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.state import State
@@ -70,6 +73,12 @@ def test_a_resource_that_the_institution_does_not_use_is_not_sent(tmp_path: Path
     assert machine.send() == 1
     assert (machine.entry().state, machine.entry("journal", "9").state) == (State.READY, State.DELIVERED)
     machine.context.witness.close()
+
+
+def test_a_round_with_nothing_due_makes_no_request(machine: Machine) -> None:
+    """Else the courier would go round for ever, and never look whether it should stop."""
+    assert Courier(machine.context, stop=threading.Event()).round() == 0
+    assert machine.kiva.posts == []
 
 
 def test_drafts_that_kiva_has_already_do_not_keep_the_next_one_waiting(machine: Machine) -> None:
@@ -184,6 +193,8 @@ def test_lists_that_kiva_does_not_give_cost_nothing_else_and_are_said_once(
     assert looked(6 * 60) == (True, 0)
     gives = False
     assert looked(DAY) == (True, 1), "a day later it is news again"
+    machine.refresher = Refresher(machine.context)
+    assert looked(0) == (True, 1), "and after a restart"
 
 
 def test_a_look_that_only_waits_for_the_clock_reads_no_list(machine: Machine) -> None:
