@@ -284,3 +284,12 @@ def test_an_upgrade_is_named_with_the_versions_before_and_after(
         with rig.outbox.begin() as tx:
             upgrade = revision._upgrade(tx, packaged(tmp_path, text))
     assert (None if upgrade is None else (upgrade.before, upgrade.now)) == named
+
+
+def test_a_position_that_kiva_has_and_that_stays_as_it_is_does_not_count(rig: Rig) -> None:
+    """Also the newest entry of all, which stands exactly where the edit began."""
+    owe(rig, "L1", "repayment", period="2026-10")
+    deliver(rig, "L1", "repayment")
+    notice(rig, edited("repayment"))
+    finish(rig, edited("repayment"))
+    assert held(rig) == {}
