@@ -13,15 +13,16 @@ GROUP = '{"entreps":[{"amount":1,"loan_id":"000000872"}],"internal_loan_id":"G-1
 
 
 def test_what_kiva_had_already_is_counted_apart(outbox: Outbox) -> None:
-    first = put(outbox, "a")
-    assert first is not None
-    with outbox.begin() as tx:
-        store.adopt(tx, first, Adoption({"kiva_id": "k"}), Actor.COURIER, now=later(1))
-    put(outbox, "b")
-    deliver(outbox)
+    for identity in ("a", "b"):
+        had = put(outbox, identity)
+        assert had is not None
+        with outbox.begin() as tx:
+            store.adopt(tx, had, Adoption({"kiva_id": "k"}), Actor.COURIER, now=later(1))
     put(outbox, "c")
+    deliver(outbox)
+    put(outbox, "d")
     with outbox.read() as tx:
-        assert listing.adopted(tx) == {"loan_draft": 1}
+        assert listing.adopted(tx) == {"loan_draft": 2}
         assert listing.delivered(tx, since=NOW) == {"loan_draft": 1}
 
 

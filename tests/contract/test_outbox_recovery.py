@@ -263,3 +263,14 @@ def listed(outbox: Outbox, status: str, seconds: float = 5) -> None:
         refresh = mirror.begin_refresh(tx, now=later(seconds))
         mirror.keep(tx, refresh, [mirror.MirroredLoan("k", LOAN, "", status)])
         mirror.end_refresh(tx, refresh, complete=True, listed=1, detail=None, now=later(seconds))
+
+
+def test_the_very_first_attempt_of_an_outbox_is_not_forgotten_with_it(outbox: Outbox) -> None:
+    """The backup was made after the outbox had its number, and before anything was sent."""
+    with outbox.begin() as tx:
+        meta.OUTBOX_ID.put(tx, "lost")
+    suite.put(outbox)
+    taken = take(outbox, told(1, LOAN))
+    assert taken is not None
+    assert (taken.last, taken.witnessed, len(taken.doubts)) == (0, 1, 1)
+    assert suite.states(outbox) == ["withdrawn", "in_doubt"]
