@@ -98,9 +98,7 @@ class Destination:
             self.list_incomplete_since, self.list_words = self.list_incomplete_since or now, words
             if given and (self._list_said_at is None or now - self._list_said_at >= _SAID_AGAIN_AFTER):
                 self._list_said_at = now
-                _log.warning(
-                    "Kiva's list of loans cannot be read whole. It is read again, ever more slowly", said=words
-                )
+                _log.warning("Kiva's list of loans cannot be read whole. Nothing is lost; it is read again", said=words)
 
     def list_is_whole(self) -> None:
         """The list of loans was read whole."""
