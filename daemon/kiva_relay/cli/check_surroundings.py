@@ -15,7 +15,7 @@ from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
 from kiva_relay.delivery import mirror
 from kiva_relay.delivery.client import Client
-from kiva_relay.delivery.token import SCOPES, Token, Tokens
+from kiva_relay.delivery.token import SCOPES, AnotherPartner, Token, Tokens
 from kiva_relay.mapping import example
 from kiva_relay.mapping.document import Document
 from kiva_relay.mapping.tables import read_by
@@ -171,6 +171,9 @@ def kiva(settings: Settings) -> Iterator[CheckFinding]:
         token = Tokens(client, chosen, clock=SystemClock()).current()
         yield _token(settings, token)
         yield _partner(settings, client, token)
+    except AnotherPartner as error:
+        yield failed("Kiva", error)
+        yield _partner(settings, client, error.token)
     except errors.RelayError as error:
         if chosen.environment == "sandbox" and isinstance(error, errors.Unreachable):
             error.hint = "kiva-relay sandbox      starts the stand-in for Kiva on this machine"

@@ -34,14 +34,17 @@ class CredentialsRefused(errors.RelayError):
 
 
 class AnotherPartner(errors.RelayError):
-    """The token is another partner's than the configuration's: what is sent with it would be that one's."""
+    """The token is another partner's than the configuration's: what is sent with it would be that one's.
 
-    def __init__(self, partner_id: str, kiva: Kiva) -> None:
+    `token` is good for looking closer (`kiva-relay check`), and for nothing else.
+    """
+
+    def __init__(self, token: Token, kiva: Kiva) -> None:
         super().__init__(
-            f"The credentials belong to partner {partner_id}; kiva.partner_id is {kiva.partner_id}. Nothing is sent.",
+            f"The credentials belong to partner {token.partner_id}; kiva.partner_id is {kiva.partner_id}.",
             hint="Look at kiva.partner_id and kiva.client_id. PA2 → Account → Profile shows the number.",
         )
-        self.partner_id = partner_id
+        self.token = token
 
 
 @dataclass(frozen=True)
@@ -129,11 +132,9 @@ class Tokens:
         given = answers.token(answer)
         if isinstance(given, NotUnderstood):
             raise _explained(answer, given, self._kiva)
-        if given.partner_id is not None and not _is_same(given.partner_id, self._kiva.partner_id):
-            raise AnotherPartner(given.partner_id, self._kiva)
         self._asked += 1
         lasts = max(given.lasts if given.lasts is not None else _NO_EXPIRY_SECONDS, _SHORTEST_SECONDS)
-        return Token(
+        token = Token(
             text=given.text,
             scopes=frozenset(SCOPES) if given.scopes is None else given.scopes,
             partner_id=given.partner_id,
@@ -141,6 +142,9 @@ class Tokens:
             number=self._asked,
             asked_at=asked_at,
         )
+        if given.partner_id is not None and not _is_same(given.partner_id, self._kiva.partner_id):
+            raise AnotherPartner(token, self._kiva)
+        return token
 
 
 def _is_same(said: str, ours: str) -> bool:
