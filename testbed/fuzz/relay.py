@@ -31,6 +31,7 @@ from kiva_relay.outbox.hold import in_force
 from kiva_relay.resource.kind import RESOURCES
 from kiva_relay.sandbox.server import SandboxServer
 from testbed.kiva import server
+from testbed.kiva.control import Sandbox
 from testbed.kiva.fault import parse
 from testbed.kiva.state import KivaState
 from testbed.rig import outboxes, scripted_kiva
@@ -38,7 +39,9 @@ from testbed.rig.partner_caller import draft_body
 from testbed.rig.scripted_kiva import ScriptedKiva
 from testbed.rig.set_clock import SetClock
 
-_CALLS = ("token", "loan_draft", "repayments", "journals", "loans", "config")
+_GARBLED = {"token": 0.1, "loan_draft": 0.5, "repayments": 0.5, "journals": 0.5, "loans": 0.05, "config": 0.3}
+"""How often each answer is garbled. A reading of the list is 28 answers, and a token is for hours."""
+
 _CLEARING = 40
 _MINUTE = 60.0
 
@@ -68,9 +71,11 @@ class Siege:
         self._courier = Courier(context, stop=threading.Event())
         self._refresher = Refresher(context)
         faults, dice = kiva.state.faults, random.Random(self.seed)
-        for call in _CALLS:
-            odd = {"kind": "odd", "answer": "garbled", "on": call, "probability": 0.5, "seed": dice.randrange(10**9)}
-            faults.add(parse(odd))
+        with Sandbox(kiva.url) as control:
+            control.seed_loans([{"internal_loan_id": f"P{number}"} for number in range(self.number)])
+        for call, share in _GARBLED.items():
+            seed = dice.randrange(10**9)
+            faults.add(parse({"kind": "odd", "answer": "garbled", "on": call, "probability": share, "seed": seed}))
         for number in range(self.number):
             self._owe(outbox, clock, number)
             self._turn(outbox, clock, f"round {number}")
@@ -84,18 +89,18 @@ class Siege:
         outbox.close()
 
     def _owe(self, outbox: Any, clock: SetClock, number: int) -> None:
-        loan = f"L{self.seed}/{number}"
-        bodies: dict[str, Any] = {
-            "loan_draft": draft_body(loan),
-            "repayment": {"loan_id": loan, "amount": 5},
-            "journal": {"internal_loan_id": loan, "subject": "A note", "body": "All is well."},
-        }
+        draft, paid = f"L{number}", f"P{number}"
+        bodies: tuple[tuple[str, str, Any], ...] = (
+            ("loan_draft", draft, draft_body(draft)),
+            ("repayment", paid, {"loan_id": paid, "amount": 5}),
+            ("journal", paid, {"internal_loan_id": paid, "subject": "A note", "body": "All is well."}),
+        )
         with outbox.begin() as tx:
-            for resource, body in bodies.items():
-                more = {"period": "2026-11"} if resource == "repayment" else {}
-                made = outboxes.owed(
-                    loan, json.dumps(body), resource=resource, stream=resource, due_at=clock.now(), **more
-                )
+            for resource, loan, body in bodies:
+                changes: dict[str, object] = {"resource": resource, "stream": resource, "due_at": clock.now()}
+                if resource == "repayment":
+                    changes["period"] = "2026-11"
+                made = outboxes.owed(loan, json.dumps(body), **changes)
                 store.owe(tx, made, now=clock.now())
 
     def _turn(self, outbox: Any, clock: SetClock, when: str) -> None:

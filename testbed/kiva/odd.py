@@ -79,6 +79,8 @@ def _loans(change: Callable[[Any], Any]) -> Callable[[Answer], Answer]:
     return lambda answer: _said(answer, lambda said: {**said, "data": [change(item) for item in said["data"]]})
 
 
+_NO_CONTENT = 204
+_NOT_APPLIED = (400, 401, 429)
 _NO = {"code": "error", "message": "no"}
 _SIGNS = {"loan_draft_uuid": "x1", "upload_id": 1, "archive_id": 1, "confirm_url": "https://kiva.org/x1"}
 _PROBLEM = {"code": "E7", "details": "closed"}
@@ -134,5 +136,7 @@ def of(name: str, good: Answer, dice: random.Random) -> Answer:
     """The odd answer of this name, made of the good one."""
     if name == "garbled":
         made = garble.answer(dice, orjson.loads(good.body or b"{}"))
-        return replace(good, status=made.status or 200, body=made.content)
+        # The call was applied, so a status that says that it was not would be a lie; and HTTP gives a 204 no body.
+        status = good.status if made.status in _NOT_APPLIED else made.status or good.status
+        return replace(good, status=status, body=b"" if status == _NO_CONTENT else made.content)
     return ODD[name].make(good)

@@ -19,6 +19,7 @@ from kiva_relay.delivery.breaker import Asked
 from kiva_relay.delivery.client import Answer
 from kiva_relay.delivery.courier import Courier
 from kiva_relay.delivery.refresher import Refresher
+from kiva_relay.delivery.token import SCOPES
 from kiva_relay.outbox import catalogue, hold, meta, mirror, query, store, table
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry
@@ -516,7 +517,7 @@ def test_without_the_right_to_read_nothing_is_listed(rig: Rig) -> None:
     assert not rig.look()
     assert len(rig.kiva.gets) == asked
     assert rig.holds() == [("journal", "scope_missing"), ("loan_draft", "scope_missing")]
-    rig.kiva.scopes = scripted_kiva.SCOPES
+    rig.kiva.scopes = SCOPES
     rig.clock.passes(access.TRY_AGAIN_AFTER.total_seconds())
     assert rig.look()
     assert rig.holds() == []

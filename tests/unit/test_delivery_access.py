@@ -182,7 +182,7 @@ def test_a_partner_that_is_ours_or_cannot_be_read(kiva: Kiva, partner: object) -
 def test_a_token_that_is_refused_again_and_again_is_renewed_for_ever_at_growing_intervals(kiva: Kiva) -> None:
     there, clock = ScriptedKiva(), scripted_kiva.clock()
     found = tokens(kiva, there, clock)
-    asked = []
+    asked: list[float] = []
     for _ in range(4 * 3_600):
         token = found.current()
         if token.number > len(asked):

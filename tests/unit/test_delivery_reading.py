@@ -285,7 +285,7 @@ def test_a_list_that_is_not_given(kiva: Kiva, said: Answer, words: str) -> None:
 
 
 def test_an_item_that_cannot_be_read_is_named_and_the_others_serve(kiva: Kiva) -> None:
-    odd = [None, {"kiva_id": 9, "internal_loan_id": {}}, {"kiva_id": 9, "internal_loan_id": []}]
+    odd: list[Any] = [None, {"kiva_id": 9, "internal_loan_id": {}}, {"kiva_id": 9, "internal_loan_id": []}]
     found = listing(kiva, Lists(issue=[row(1), odd[0]], raised=[odd[1], row(2)]))
     assert [loan.loan_id for loan in found.loans] == ["L1", "L2"]
     assert found.unreadable == ("an item that is no object", "kiva_id 9")
