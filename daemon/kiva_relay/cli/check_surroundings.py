@@ -166,7 +166,11 @@ def _mappings_fit(settings: Settings, opened: Mis, found: Sequence[Document]) ->
 def kiva(settings: Settings) -> Iterator[CheckFinding]:
     """Kiva: the token, its scopes, the partner, its lists. Only harmless requests."""
     chosen = settings.kiva
-    client = Client(chosen)
+    try:
+        client = Client(chosen)
+    except errors.UsageError as error:
+        yield failed("Kiva", error)
+        return
     try:
         token = Tokens(client, chosen, clock=SystemClock()).current()
         yield _token(settings, token)
