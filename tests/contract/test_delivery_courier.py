@@ -676,6 +676,10 @@ def test_a_loan_whose_id_cannot_be_read_holds_drafts_until_it_can(rig: Rig) -> N
     assert rig.deliver() == 1, "positions go on"
     rig.clock.passes(access.TRY_AGAIN_AFTER.total_seconds())
     assert rig.deliver() == 0, "it is no fault of ours that a try could show to be over"
+    rig.kiva.reading = answer(200, {"total_records": 2, "data": []})
+    rig.clock.passes(3_600)
+    assert not rig.look()
+    assert rig.holds() == [("loan_draft", "list_unreadable")], "what is missing now may be just that one"
     rig.kiva.reading = None
     rig.clock.passes(3_600)
     assert rig.look()

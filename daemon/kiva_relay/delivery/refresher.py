@@ -107,9 +107,10 @@ class Refresher:
             self._not_given(error, Asked.LOANS)
             return False
         self._at("listed")
-        which = ", ".join(listing.unreadable[:_NAMED])
-        if listing.unreadable and not why:
-            why = f"the loan id of {len(listing.unreadable)} cannot be read: {which}"
+        agrees = not why
+        if listing.unreadable:
+            which = ", ".join(listing.unreadable[:_NAMED])
+            why = why or f"the loan id of {len(listing.unreadable)} cannot be read: {which}"
         with context.outbox.begin() as tx:
             now = context.clock.now()
             if kept.is_overtaken(tx, number):
@@ -117,26 +118,26 @@ class Refresher:
                 return False
             kept.keep(tx, number, listing.loans)
             kept.end_refresh(tx, number, complete=not why, listed=len(listing.loans), detail=why or None, now=now)
-            self._hold(tx, token, listing, now=now)
+            self._hold(tx, token, listing, whole=not why, now=now)
             reconciler.adopt(tx, now=now)
             reconciler.wake(tx, now=now)
-        return self._was_read(started, why, whole=not why, to_its_end=bool(listing.unreadable) or not why)
+        return self._was_read(started, why, agrees=agrees)
 
-    def _was_read(self, started: datetime, why: str, *, whole: bool, to_its_end: bool) -> bool:
+    def _was_read(self, started: datetime, why: str, *, agrees: bool) -> bool:
         """When to read it next, and what to say of it: a list whose totals do not agree is read ever more slowly."""
         destination = self._context.destination
-        if whole:
-            destination.list_is_whole()
-        else:
+        if why:
             destination.list_is_incomplete(why, given=True)
-        if not to_its_end:
+        else:
+            destination.list_is_whole()
+        if not agrees:
             destination.asked_to_wait(None, Asked.LOANS)
             return False
         destination.answered(Asked.LOANS)
         self._next = started + self._context.settings.mirror.refresh_every
         return True
 
-    def _hold(self, tx: Connection, token: Token, listing: mirror.KivaListing, *, now: datetime) -> None:
+    def _hold(self, tx: Connection, token: Token, listing: mirror.KivaListing, *, whole: bool, now: datetime) -> None:
         """Kiva lets us in: what was held because it did not is released. A loan that cannot be read holds drafts."""
         for reason in ("destination_fault", "another_partner"):
             hold.release(tx, hold.ALL, by=hold.RELAY, note="Kiva answers again", now=now, reason=reason)
@@ -147,7 +148,7 @@ class Refresher:
             params = {"number": len(listing.unreadable), "which": ", ".join(listing.unreadable[:_NAMED])}
             if hold.put(tx, adoption.RESOURCE, "list_unreadable", now=now, params=params):
                 _log.error("Kiva lists a loan whose loan id cannot be read. Drafts are held", **params)
-        else:
+        elif whole:
             hold.release(tx, adoption.RESOURCE, by=hold.RELAY, note="readable", now=now, reason="list_unreadable")
 
     def _ask(self, what: str, path: str, params: mirror.Params | None, read: mirror.Read[_Given]) -> _Given:
