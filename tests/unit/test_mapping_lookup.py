@@ -60,7 +60,9 @@ def test_ids_that_were_typed_by_hand(tmp_path: Path) -> None:
 
 
 def test_an_item_without_an_id_that_an_older_version_stored_stops_nothing() -> None:
-    stored = {"activities": [{"activity_id": 1, "activity": "Retail"}, {"activity": "New one"}]}
+    stored: dict[str, list[dict[str, int | str]]] = {
+        "activities": [{"activity_id": 1, "activity": "Retail"}, {"activity": "New one"}]
+    }
     lists = Lists.of(stored)
     assert lists.find("activities", "Retail") == 1
     with pytest.raises(Unknown):
