@@ -7,7 +7,7 @@ DEMO := .venv/.demo-installed
 DEV := .venv/.dev-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-night check docs simulate torture workload mutate wheel bench lock clean
+.PHONY: help demo test test-long test-night check docs simulate torture fuzz workload mutate wheel bench lock clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -23,6 +23,10 @@ test-long: $(DEV)  ## Run the tests that take minutes
 
 test-night: $(DEV)  ## Run what takes hours: a long torture, simulation and workload, 200 mutants, every Python that is found
 	.ci/night
+
+fuzz: $(DEV)  ## Garble Kiva's answers by the ten thousand, and see what the relay makes of them (NUMBER=100000 SEED=17)
+	$(PYTHON) -m testbed.fuzz.answers --number $(or $(NUMBER),10000) $(if $(SEED),--seed $(SEED))
+	$(PYTHON) -m testbed.fuzz.relay --number $(or $(ROUNDS),200) $(if $(SEED),--seed $(SEED))
 
 check: $(DEV)  ## Look at the style, the types and the direction of imports
 	$(PYTHON) -m ruff check .

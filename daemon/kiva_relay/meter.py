@@ -5,6 +5,7 @@ Names begin with `kiva_relay_`, units are seconds, and labels take few values: n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
@@ -42,7 +43,10 @@ attempts_open = _gauge("attempts_open", "Attempts that were begun and have no ou
 
 deliveries = _counter("deliveries", "Entries whose attempt ended, by its outcome.", "resource", "outcome")
 last_success = _gauge("last_success_timestamp_seconds", "When Kiva last accepted something.", "resource")
-mirror_age_seconds = _gauge("mirror_age_seconds", "Age of the last complete reading of what Kiva lists.")
+mirror_age_seconds = _gauge(
+    "mirror_age_seconds", "Age of the last complete reading of what Kiva lists; infinite before the first."
+)
+mirror_age_seconds.set(math.inf)  # a gauge that was never set reads 0: as fresh as can be
 
 job_last_run = _gauge("job_last_run_timestamp_seconds", "When the work of a job last ended, well or not.", "job")
 job_duration = _gauge("job_duration_seconds", "How long the work of a job took, the last time.", "job")

@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from kiva_relay.sandbox import exchange
 from kiva_relay.sandbox.request_log import LoggedCall
-from testbed.kiva import reply
+from testbed.kiva import odd, reply
 from testbed.kiva.wire import Wire
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ class FaultyExchange:
         if fault.kind == "revoke_tokens":
             state.tokens.revoke_all(fault.status or 401)
         takes_effect = fault.applied or fault.kind in _APPLIED
+        if fault.kind == "odd":
+            takes_effect = odd.ODD[fault.answer].applied
         await self._finish(wire, entry, self._apply(call) if takes_effect else None, fault)
 
     def _apply(self, call: Call) -> Reply:
@@ -90,7 +92,9 @@ class FaultyExchange:
             entry.outcome = await self._answer(wire, entry, applied, fault)
         finally:
             if record is not None:
-                known = entry.outcome == "answered" and (fault is None or fault.kind not in ("status", "garbage"))
+                known = entry.outcome == "answered" and (
+                    fault is None or fault.kind not in ("status", "garbage", "odd")
+                )
                 self._state.ledger.answered(record, "answered" if known else "answer_lost")
 
     async def _answer(self, wire: Wire, entry: FaultyCall, applied: Reply | None, fault: Fault | None) -> str:
@@ -102,6 +106,8 @@ class FaultyExchange:
             await self._state.pause(fault.seconds)
         if fault is not None and kind in ("status", "garbage"):
             sent = reply.instead(fault)
+        elif fault is not None and kind == "odd":
+            sent = odd.of(fault.answer, reply.Answer(200, b"{}") if applied is None else reply.of(applied), fault.dice)
         elif applied is not None:
             sent = reply.of(applied)
         else:

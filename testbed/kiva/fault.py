@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from kiva_relay import errors
 from kiva_relay.sandbox import config
+from testbed.kiva import odd
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -20,6 +21,7 @@ Kind = Literal[
     "cut_answer",  # applied; status line, headers and half of the body, then the connection ends
     "slow",  # applied, then `seconds` of silence before the answer; `late`: silence first
     "status",  # another status, `applied` or not
+    "odd",  # an odd answer, by its name in `odd.py`
     "garbage",  # a 200 with something that is not Kiva's JSON, `applied` or not
     "revoke_tokens",  # every token so far is void; the call itself goes on, and meets that
     "forbid_scope",  # a scope is withdrawn, from tokens given out and from new ones
@@ -55,6 +57,7 @@ class Fault:
         status: With status (default 500) and revoke_tokens (401 or 403, default 401).
         retry_after: The header's value, seconds or a date; with status.
         body: The text of the answer; with status and garbage.
+        answer: The name of the odd answer; with odd. Only the calls that it makes sense for are struck.
         applied: Whether the call takes effect all the same; with status and garbage.
         reset: End the connection by RST in place of FIN; with the drops.
         scope: With forbid_scope.
@@ -75,6 +78,7 @@ class Fault:
     status: int = 0
     retry_after: str = ""
     body: str = ""
+    answer: str = ""
     applied: bool = False
     reset: bool = False
     scope: str = ""
@@ -86,6 +90,7 @@ class Fault:
     def __post_init__(self) -> None:
         # Which calls fail must be the same in every run, so chance comes from the seed alone.
         self._chance = random.Random(self.seed)
+        self.dice = random.Random(f"odd {self.seed}")
 
     @property
     def spent(self) -> bool:
@@ -177,6 +182,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "status": _WHOLE,
     "retry_after": _TEXT,
     "body": _TEXT,
+    "answer": _TEXT,
     "applied": (bool,),
     "reset": (bool,),
     "scope": _TEXT,
@@ -203,13 +209,16 @@ def parse(document: Mapping[str, Any]) -> Fault:
     return Fault(**given)
 
 
-def _check(given: Mapping[str, Any]) -> None:
+def _check(given: dict[str, Any]) -> None:
     kind = given["kind"]
     for name, value in given.items():
         if name != "on" and not isinstance(value, _TYPES[name]):
             raise ValueError(f"{name}: {value!r} is of the wrong type")
     if kind == "forbid_scope":
         _one_of("scope", given.get("scope", ""), config.SCOPES)
+    if kind == "odd":
+        _one_of("answer", given.get("answer", ""), odd.ODD)
+        given["on"] = tuple(on for on in given["on"] if on in odd.ODD[given["answer"]].on)
     status = given.get("status", 401)
     for right, message in (
         (given.get("every", 1) >= 1, "every: expected a whole number from 1"),

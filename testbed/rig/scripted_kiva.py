@@ -72,7 +72,13 @@ class ScriptedKiva:
         self.posts.append((path, content, token, key))
         if self.answers:
             return self.answers.popleft()
-        return answer(200, {"loan_draft_uuid": "u", "upload_id": 7, "archive_id": "a"})
+        said = {
+            "loan_draft_uuid": "u",
+            "upload_id": 7,
+            "archive_id": "a",
+            "confirm_url": "https://pa2.kiva.org/confirm/a",
+        }
+        return answer(200, said)
 
 
 class _Lease:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,9 +15,11 @@ import sqlalchemy as sa
 
 from kiva_relay import errors
 from kiva_relay.delivery import access, context, start, stop
+from kiva_relay.delivery.breaker import Asked
 from kiva_relay.delivery.client import Answer
 from kiva_relay.delivery.courier import Courier
 from kiva_relay.delivery.refresher import Refresher
+from kiva_relay.delivery.token import SCOPES
 from kiva_relay.outbox import catalogue, hold, meta, mirror, query, store, table
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry
@@ -149,6 +152,12 @@ def test_what_is_not_due_waits(rig: Rig) -> None:
         (LOST, State.IN_DOUBT, "answer_lost", ("in_doubt", None, True, "ReadTimeout: lost", 3)),
         (answer(502, "bad"), State.IN_DOUBT, "answer_lost", ("in_doubt", 502, True, '"bad"', 3)),
         (answer(200, {"odd": 1}), State.IN_DOUBT, "strange_answer", ("in_doubt", 200, True, '{"odd": 1}', 3)),
+        (
+            answer(200, {"code": "error", "message": "no", "loan_draft_uuid": ""}),
+            State.IN_DOUBT,
+            "strange_answer",
+            ("in_doubt", 200, True, '{"code": "error", "message": "no", "loan_draft_uuid": ""}', 3),
+        ),
         (UNREACHED, State.READY, None, ("not_processed", None, False, "ConnectError: refused", 3)),
     ],
 )
@@ -507,7 +516,204 @@ def test_without_the_right_to_read_nothing_is_listed(rig: Rig) -> None:
     rig.clock.passes(3_600)
     assert not rig.look()
     assert len(rig.kiva.gets) == asked
+    assert rig.holds() == [("journal", "scope_missing"), ("loan_draft", "scope_missing")]
+    rig.kiva.scopes = SCOPES
+    rig.clock.passes(access.TRY_AGAIN_AFTER.total_seconds())
+    assert rig.look()
     assert rig.holds() == []
+
+
+def test_a_token_of_another_partner_holds_everything_and_says_it(rig: Rig) -> None:
+    rig.owe()
+    rig.context.tokens.drop(rig.context.tokens.current())
+    rig.kiva.token = answer(200, {"access_token": "t", "partnerId": "999"})
+    assert rig.deliver() == 0
+    assert rig.holds() == [("all", "another_partner")]
+    with rig.outbox.read() as tx:
+        assert "belong to partner 999; kiva.partner_id is 123" in hold.in_force(tx)[0].known()[0]
+    rig.kiva.token = None
+    rig.clock.passes(3_600)
+    assert rig.look()
+    assert rig.holds() == []
+    assert rig.deliver() == 1
+
+
+def test_a_token_that_is_revoked_twice_before_the_list_was_read_whole(rig: Rig) -> None:
+    """The second one stayed in force until it expired, twelve hours later."""
+    good: list[str] = []
+
+    def get(path: str, **more: Any) -> Answer:
+        if more["token"] not in good:
+            return answer(401)
+        return ScriptedKiva.get(rig.kiva, path, **more)
+
+    rig.kiva.get = get  # type: ignore[method-assign]
+    rig.clock.passes(3_600)
+    asked = rig.kiva.tokens
+    for _ in range(20):
+        assert not rig.look()
+        rig.clock.passes(5)
+    assert rig.kiva.tokens > asked + 3, "it is asked for again"
+    assert rig.kiva.tokens < asked + 15, "at a measured pace"
+    good.append(f"t{rig.kiva.tokens + 1}")
+    rig.clock.passes(900)
+    assert rig.look()
+    assert rig.holds() == []
+
+
+def test_tokens_that_are_revoked_while_the_list_is_read_cost_a_page_each(rig: Rig) -> None:
+    asked: list[str] = []
+
+    def get(path: str, **more: Any) -> Answer:
+        asked.append(more["token"])
+        return answer(401) if asked.count(more["token"]) > 10 else ScriptedKiva.get(rig.kiva, path, **more)
+
+    rig.kiva.get = get  # type: ignore[method-assign]
+    rig.clock.passes(3_600)
+    assert rig.look()
+    assert rig.holds() == []
+
+
+def test_bad_weather_costs_a_request_and_not_the_list(rig: Rig) -> None:
+    """Three of a hundred answers 503 or dropped stopped everything for minutes, though all others were good."""
+    dice, lost = random.Random(5), 0
+
+    def get(path: str, **more: Any) -> Answer:
+        nonlocal lost
+        if dice.random() < 0.03:
+            lost += 1
+            return dice.choice((LOST, UNREACHED, answer(503), answer(500, {}), answer(200, "<html>")))
+        return ScriptedKiva.get(rig.kiva, path, **more)
+
+    rig.kiva.get = get  # type: ignore[method-assign]
+    for number in range(30):
+        rig.owe(f"{number}")
+        rig.clock.passes(rig.context.settings.mirror.refresh_every.total_seconds())
+        assert rig.look()
+        assert rig.deliver() == 1
+    assert lost > 20
+    assert rig.context.destination.down_since is None
+
+
+def test_a_status_that_kiva_never_gives_keeps_only_the_list_back(rig: Rig) -> None:
+    def get(path: str, **more: Any) -> Answer:
+        deleted = path.endswith("/loans") and more["params"]["status"] == "deleted"
+        return answer(500) if deleted else ScriptedKiva.get(rig.kiva, path, **more)
+
+    rig.kiva.get = get  # type: ignore[method-assign]
+    rig.clock.passes(3_600)
+    assert not rig.look()
+    assert rig.context.destination.pause(Asked.LOANS)
+    rig.look()
+    rig.owe(LOAN, "repayment")
+    rig.owe()
+    assert rig.deliver() == 2
+    assert rig.context.destination.down_since is None
+    assert "status 500" in rig.context.destination.list_words
+
+
+@pytest.mark.parametrize("odd", [answer(500, {"total_records": 0, "data": []}), answer(200, {"ok": True}), answer(200)])
+def test_a_harmless_request_that_is_answered_oddly_is_no_success(rig: Rig, odd: Answer) -> None:
+    """A 500 with JSON in it counted as one: three drafts were in doubt within two seconds."""
+    for number in range(3):
+        rig.owe(f"{number}")
+    rig.kiva.answers += [LOST, LOST, LOST]
+    rig.kiva.reading = odd
+    assert rig.deliver() == 1
+    for _ in range(20):
+        rig.look()
+        assert rig.deliver() == 0
+    rig.kiva.reading = None
+    rig.clock.passes(60)
+    rig.look()
+    assert rig.deliver() == 1
+
+
+def test_totals_that_never_agree_are_asked_for_more_and_more_slowly_and_said(
+    rig: Rig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They were asked for 1,400 times in 44 seconds, without a word."""
+    rig.kiva.reading = answer(200, {"total_records": 3, "data": []})
+    rig.clock.passes(3_600)
+    capsys.readouterr()
+    asked, began = len(rig.kiva.gets), rig.clock.now()
+    for _ in range(240):
+        rig.clock.passes(14)
+        rig.look()
+    readings = (len(rig.kiva.gets) - asked) / (5 * 2 * 14)
+    assert 4 < readings < 20
+    assert rig.context.destination.list_incomplete_since == began + timedelta(seconds=15)
+    assert "the counts of inactive, reviewed" in rig.context.destination.list_words
+    assert capsys.readouterr().err.count("cannot be read whole") in (1, 2)
+    assert rig.context.destination.down_since is None, "it answers"
+    rig.kiva.reading = None
+    rig.clock.passes(1_000)
+    assert rig.look()
+    assert rig.context.destination.list_incomplete_since is None
+
+
+def test_a_loan_whose_id_cannot_be_read_holds_drafts_until_it_can(rig: Rig) -> None:
+    rig.kiva.reading = answer(
+        200,
+        {
+            "total_records": 2,
+            "data": [
+                {"kiva_id": 8, "internal_loan_id": [1]},
+                {"kiva_id": 9, "internal_loan_id": LOAN, "status": "issue"},
+            ],
+        },
+    )
+    rig.owe()
+    rig.owe("B")
+    rig.owe("B", "repayment")
+    rig.clock.passes(3_600)
+    assert rig.look()
+    assert rig.holds() == [("loan_draft", "list_unreadable")]
+    with rig.outbox.read() as tx:
+        assert "1 in Kiva's list cannot be read: kiva_id 8" in hold.in_force(tx)[0].known()[0]
+        assert mirror.last_complete(tx, started_after=rig.clock.now() - timedelta(hours=1)) is None
+    assert rig.entry().evidence == "adopted", "what can be read is adopted"
+    assert rig.deliver() == 1, "positions go on"
+    rig.clock.passes(access.TRY_AGAIN_AFTER.total_seconds())
+    assert rig.deliver() == 0, "it is no fault of ours that a try could show to be over"
+    rig.kiva.reading = answer(200, {"total_records": 2, "data": []})
+    rig.clock.passes(3_600)
+    assert not rig.look()
+    assert rig.holds() == [("loan_draft", "list_unreadable")], "what is missing now may be just that one"
+    rig.kiva.reading = None
+    rig.clock.passes(3_600)
+    assert rig.look()
+    assert rig.holds() == []
+    assert rig.deliver() == 1
+
+
+def test_an_odd_item_of_a_list_costs_only_itself(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
+    """It stood in the way of every mapping, and was stored, so that a restart did not help."""
+
+    def get(path: str, **more: Any) -> Answer:
+        if path.endswith("/activities"):
+            said = [{"activity_id": "79", "activity": "Retail"}, {"activity": "New one"}]
+            return answer(200, {"activities": said})
+        return answer(500) if path.endswith("/themes") else ScriptedKiva.get(rig.kiva, path, **more)
+
+    rig.kiva.get = get  # type: ignore[method-assign]
+    rig.clock.passes(100_000)
+    rig.look()
+    with rig.outbox.read() as tx:
+        assert catalogue.load(tx)["activities"] == [{"activity_id": 79, "activity": "Retail"}]
+    said = capsys.readouterr().err
+    assert "are left out" in said
+    assert "did not give its lists" in said
+
+
+@pytest.mark.parametrize("status", [200, 308, 500])
+def test_an_answer_that_came_was_not_lost(rig: Rig, status: int, capsys: pytest.CaptureFixture[str]) -> None:
+    rig.owe()
+    rig.kiva.answers.append(answer(status, {"odd": 1}))
+    rig.deliver()
+    said = capsys.readouterr().err
+    assert "does not say whether it took it" in said
+    assert "was lost" not in said
 
 
 def test_a_draft_that_comes_to_be_listed_is_settled_by_look_up(rig: Rig) -> None:

@@ -81,6 +81,26 @@ def test_a_partner_that_kiva_does_not_know(check: Check) -> None:
     assert ("error", "Kiva knows no partner 321") in [(word, text[:25]) for word, text in found["Kiva"]]
 
 
+def test_the_credentials_of_another_partner(check: Check) -> None:
+    code, found = check(kiva={"partner_id": "321"})
+    assert code == 1
+    assert "belong to partner 123; kiva.partner_id is 321" in found["Kiva"][0][1]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("ALL_PROXY", "socks5h://127.0.0.1:1"), ("SSL_CERT_FILE", "/gone/ca.pem")]
+)
+def test_a_variable_that_makes_no_sense_is_named_and_nothing_starts(house: Site, variable: str, value: str) -> None:
+    """Something unexpected happened, said the relay, and was started for ever."""
+    for command in (("run", "--once"), ("check",)):
+        found = house.command(*command, **{variable: value})
+        assert variable in found.stdout + found.stderr
+        assert "unexpected" not in found.stdout + found.stderr
+        assert found.returncode == (2 if command[0] == "run" else 1)
+    found = house.command("run", "--once", HTTPS_PROXY="http://127.0.0.1:1", NO_PROXY="[::1],fe80::/10,127.0.0.1")
+    assert found.returncode == 0
+
+
 def test_credentials_that_kiva_refuses(check: Check) -> None:
     code, found = check(kiva={"audience": "https://somewhere-else"})
     assert code == 1

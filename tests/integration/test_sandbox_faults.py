@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from testbed.kiva import server
+from testbed.kiva import odd, server
 from testbed.kiva.control import Sandbox
 from testbed.rig import patience
 from testbed.rig.partner_caller import Caller, draft_body
@@ -194,3 +194,16 @@ def test_closing_does_not_wait_for_a_slow_answer() -> None:
         running.close()
         thread.join()
         assert time.monotonic() - began < patience.seconds(5)
+
+
+@pytest.mark.parametrize("name", [*odd.ODD])
+def test_each_odd_answer_is_given_and_applied_or_not_as_it_says(sandbox: Sandbox, caller: Caller, name: str) -> None:
+    """What an odd answer to a draft looks like is the reader's business; what became of the draft stands in the ledger."""
+    sandbox.fault("odd", answer=name, on="loan_draft")
+    (struck,) = sandbox.faults()
+    with caller.http.stream("POST", "/v3/partner/123/loan_draft", json=draft_body("A-1")) as found:
+        assert b"".join(found.iter_raw())
+    if "loan_draft" in struck["on"]:
+        assert len(sandbox.ledger()) == odd.ODD[name].applied
+    else:
+        assert found.status_code == 200

@@ -237,7 +237,13 @@ def test_a_release_leaves_what_the_relay_lifts_itself(reason: str) -> None:
 
 def test_the_relay_lifts_what_it_can_see_is_over() -> None:
     itself = {code for code, why in REASONS.items() if why.lifts_itself}
-    assert itself == {"destination_fault", "scope_missing", "mapping_examined"}
+    assert itself == {
+        "destination_fault",
+        "scope_missing",
+        "another_partner",
+        "list_unreadable",
+        "mapping_examined",
+    }
     assert {code for code, why in REASONS.items() if why.grave} == {
         "restored_outbox",
         "witness_missing",

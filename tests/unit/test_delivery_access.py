@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import itertools
+import json
+import math
 import random
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +20,7 @@ from kiva_relay.delivery import access, backoff
 from kiva_relay.delivery.access import Blame
 from kiva_relay.delivery.breaker import Destination
 from kiva_relay.delivery.client import Answer
-from kiva_relay.delivery.token import SCOPES, CredentialsRefused, Tokens
+from kiva_relay.delivery.token import SCOPES, AnotherPartner, CredentialsRefused, Tokens
 from kiva_relay.outbox import hold
 from kiva_relay.outbox.hold import Hold
 from testbed.rig import configuration, scripted_kiva
@@ -55,7 +59,8 @@ def test_a_refusal_that_no_token_mends(status: int) -> None:
         ("loan_draft", {"read:loans", "create:loan_draft"}, []),
         ("loan_draft", {"read:loans"}, ["create:loan_draft"]),
         ("loan_draft", {"create:loan_draft"}, ["read:loans"]),
-        ("repayment", set(), ["create:repayment", "read:loans"]),
+        ("repayment", set(), ["create:repayment"]),
+        ("loan_draft", set(), ["create:loan_draft", "read:loans"]),
         ("journal", {"read:loans", "create:loan_draft"}, ["create:journal_update"]),
         ("journal", set(SCOPES), []),
     ],
@@ -107,7 +112,7 @@ def tokens(kiva: Kiva, there: ScriptedKiva, clock: SetClock) -> Tokens:
 
 @pytest.mark.parametrize(
     ("expires_in", "kept"),
-    [(3_600, 3_300), ("1000", 900), (3_000, 2_700), (10_000, 9_700), (100, 90), (0, 0.9), (-5, 0.9)],
+    [(3_600, 3_300), ("1000", 900), (3_000, 2_700), (10_000, 9_700), (100, 90), (1, 27), (1e300, 86_100)],
 )
 def test_a_token_is_renewed_a_tenth_early_at_most_five_minutes(kiva: Kiva, expires_in: object, kept: float) -> None:
     there, clock = ScriptedKiva(), scripted_kiva.clock()
@@ -121,7 +126,9 @@ def test_a_token_is_renewed_a_tenth_early_at_most_five_minutes(kiva: Kiva, expir
     assert found.current().number == 2
 
 
-@pytest.mark.parametrize("said", [{}, {"expires_in": None}, {"expires_in": "soon"}])
+@pytest.mark.parametrize(
+    "said", [{}, *({"expires_in": odd} for odd in (None, "soon", 0, -5, math.nan, math.inf, True))]
+)
 def test_a_token_without_an_end_is_kept_for_nine_minutes(kiva: Kiva, said: dict[str, object]) -> None:
     there, clock = ScriptedKiva(), scripted_kiva.clock()
     there.token = answer(200, {"access_token": "t"} | said)
@@ -130,13 +137,71 @@ def test_a_token_without_an_end_is_kept_for_nine_minutes(kiva: Kiva, said: dict[
 
 def test_a_token_says_what_it_grants_and_to_whom(kiva: Kiva) -> None:
     there, clock = ScriptedKiva(), scripted_kiva.clock()
-    there.token = answer(200, {"access_token": "t", "scope": "read:loans  other", "partnerId": 9})
+    there.token = answer(200, {"access_token": "t", "scope": "read:loans  other", "partnerId": 123})
     found = tokens(kiva, there, clock).current()
-    assert (found.scopes, found.partner_id, found.text) == (frozenset({"read:loans", "other"}), "9", "t")
+    assert (found.scopes, found.partner_id, found.text) == (frozenset({"read:loans", "other"}), "123", "t")
     assert "t" not in repr(found).removeprefix("Token(number=")
     there.token = answer(200, {"access_token": "t"})
     everything = tokens(kiva, there, clock).current()
     assert (everything.scopes, everything.partner_id) == (frozenset(SCOPES), None)
+
+
+@pytest.mark.parametrize(
+    ("scope", "granted"),
+    [
+        (["read:loans", "create:loan_draft"], {"read:loans", "create:loan_draft"}),
+        (["read:loans create:loan_draft", 7], {"read:loans", "create:loan_draft"}),
+        ("read:loans,create:loan_draft", {"read:loans", "create:loan_draft"}),
+        ([], set()),
+        ("", set()),
+    ],
+)
+def test_what_is_granted_as_a_list_or_a_text(kiva: Kiva, scope: object, granted: set[str]) -> None:
+    there = ScriptedKiva(token=answer(200, {"access_token": "t", "scope": scope}))
+    assert tokens(kiva, there, scripted_kiva.clock()).current().scopes == granted
+
+
+def _jwt(partner: object) -> str:
+    claims = base64.urlsafe_b64encode(json.dumps({"partnerId": partner}).encode()).decode().rstrip("=")
+    return f"e30.{claims}.c2lnbmVk"
+
+
+@pytest.mark.parametrize("said", [{"partnerId": "999"}, {"partner_id": 999}, {"access_token": _jwt(999)}])
+def test_a_token_of_another_partner_is_never_used(kiva: Kiva, said: dict[str, object]) -> None:
+    there = ScriptedKiva(token=answer(200, {"access_token": "t"} | said))
+    with pytest.raises(AnotherPartner, match=r"belong to partner 999; kiva.partner_id is 123"):
+        tokens(kiva, there, scripted_kiva.clock()).current()
+
+
+@pytest.mark.parametrize("partner", ["123", 123, " 0123 ", None, ["999"], True, {}])
+def test_a_partner_that_is_ours_or_cannot_be_read(kiva: Kiva, partner: object) -> None:
+    there = ScriptedKiva(token=answer(200, {"access_token": _jwt(partner), "partnerId": partner}))
+    assert tokens(kiva, there, scripted_kiva.clock()).current().number == 1
+
+
+def test_a_token_that_is_refused_again_and_again_is_renewed_for_ever_at_growing_intervals(kiva: Kiva) -> None:
+    there, clock = ScriptedKiva(), scripted_kiva.clock()
+    found = tokens(kiva, there, clock)
+    asked: list[float] = []
+    for _ in range(4 * 3_600):
+        token = found.current()
+        if token.number > len(asked):
+            asked.append(clock.monotonic())
+        found.refuse(token)
+        clock.passes(1)
+    waits = [round(after - before) for before, after in itertools.pairwise(asked)]
+    assert waits[:11] == [1, 1, 2, 4, 8, 16, 32, 64, 128, 256, 300]
+    assert set(waits[11:]) == {300}
+
+
+def test_a_token_that_was_good_for_long_is_renewed_at_once(kiva: Kiva) -> None:
+    there, clock = ScriptedKiva(), scripted_kiva.clock()
+    found = tokens(kiva, there, clock)
+    for number in range(1, 20):
+        token = found.current()
+        assert token.number == number
+        clock.passes(700)
+        found.refuse(token)
 
 
 def test_only_the_token_in_force_can_be_refused(kiva: Kiva) -> None:
@@ -168,6 +233,9 @@ def test_credentials_that_are_refused(kiva: Kiva, status: int) -> None:
         (answer(200, {"access_token": ""}), "it answered 200"),
         (answer(200, ["t"]), "it answered 200"),
         (answer(201, {"access_token": "t"}), "it answered 201"),
+        (answer(200, {"access_token": "t\u00e9"}), "access_token is no text that can be sent"),
+        (answer(200, {"access_token": "t t"}), "access_token is no text that can be sent"),
+        (answer(200, {"access_token": 7}), "access_token is no text that can be sent"),
     ],
 )
 def test_a_token_server_that_gives_no_token(kiva: Kiva, said: Answer, words: str) -> None:

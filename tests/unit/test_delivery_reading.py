@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+import tracemalloc
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpcore
 import httpx
 import pytest
 
 from kiva_relay.config import loader
 from kiva_relay.config.kiva import Kiva
-from kiva_relay.delivery import client, mirror
+from kiva_relay.delivery import client, document, mirror, wire
 from kiva_relay.delivery.client import Answer
+from kiva_relay.delivery.document import NotUnderstood
 from kiva_relay.delivery.token import Token
 from kiva_relay.outbox.mirror import MirroredLoan
 from testbed.rig import configuration
@@ -31,18 +37,22 @@ def kiva(tmp_path: Path) -> Kiva:
 
 
 def exchanged(handler: Any, method: str = "POST") -> Answer:
-    with httpx.Client(transport=httpx.MockTransport(handler)) as there:
-        return client._exchange(there, there.build_request(method, "http://kiva/x", content=b"{}"))
+    request = httpx.Request(method, "http://kiva/x", content=b"{}")
+    return client._exchange(httpx.MockTransport(handler), request)
 
 
 def test_an_answer_that_was_read_whole() -> None:
     found = exchanged(lambda _request: httpx.Response(422, headers={"Retry-After": "5"}, json={"a": 1}))
-    assert (found.status, found.read_whole, found.error, found.json) == (422, True, None, {"a": 1})
+    assert (found.status, found.read_whole, found.error) == (422, True, None)
+    assert document.read(found) == {"a": 1}
     assert found.headers["retry-after"] == "5"
     assert found.body_complete is False, "the played transport has no trace"
 
 
-@pytest.mark.parametrize("error", [httpx.ConnectError("refused"), httpx.ReadTimeout("slow"), OSError("gone")])
+@pytest.mark.parametrize(
+    "error",
+    [httpx.ConnectError("refused"), httpx.ReadTimeout("slow"), OSError("gone"), RuntimeError("whatever it was")],
+)
 def test_no_answer_at_all(error: Exception) -> None:
     def fails(_request: httpx.Request) -> httpx.Response:
         raise error
@@ -51,7 +61,7 @@ def test_no_answer_at_all(error: Exception) -> None:
     assert (found.status, found.content, found.read_whole) == (None, b"", False)
     assert found.error == f"{type(error).__name__}: {error}"
     assert found.words == found.error
-    assert found.json is None
+    assert isinstance(document.read(found), NotUnderstood)
 
 
 class _Cut(httpx.SyncByteStream):
@@ -66,49 +76,112 @@ class _Endless(httpx.SyncByteStream):
             yield b" " * 1_000_000
 
 
-def test_an_answer_that_was_cut_is_no_json() -> None:
+def test_an_answer_that_was_cut_is_not_understood() -> None:
     found = exchanged(lambda _request: httpx.Response(200, stream=_Cut()))
-    assert (found.status, found.read_whole, found.json) == (200, False, None)
+    assert (found.status, found.read_whole) == (200, False)
     assert found.error == "ReadError: reset"
+    assert isinstance(document.read(found), NotUnderstood)
 
 
 def test_an_answer_without_end_is_cut() -> None:
     found = exchanged(lambda _request: httpx.Response(200, stream=_Endless()))
-    assert (found.status, found.read_whole) == (200, False)
-    assert 4_000_000 < len(found.content) <= 5_000_000
+    assert (found.status, found.read_whole, len(found.content)) == (200, False, 4_000_000)
+
+
+def coded(content: bytes, coding: str) -> Answer:
+    return exchanged(lambda _request: httpx.Response(200, headers={"Content-Encoding": coding}, stream=_Plain(content)))
+
+
+class _Plain(httpx.SyncByteStream):
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._content
+
+
+SAID = b'{"a":1}'
 
 
 @pytest.mark.parametrize(
-    ("content", "said", "words"),
+    ("content", "coding"),
     [
-        (b'{"a":1}', {"a": 1}, '{"a":1}'),
-        (b"<html>", None, "<html>"),
-        (b"", None, ""),
-        (b" \xff ", None, "\N{REPLACEMENT CHARACTER}"),
-        (b"x" * 3_000, None, "x" * 2_000),
+        (SAID, ""),
+        (SAID, "identity"),
+        (gzip.compress(SAID), "gzip"),
+        (gzip.compress(SAID), "x-gzip, identity"),
+        (gzip.compress(SAID), "GZIP"),
+        (zlib.compress(SAID), "deflate"),
+        (zlib.compress(SAID, wbits=-15), "deflate"),
     ],
 )
-def test_what_a_body_says(content: bytes, said: Any, words: str) -> None:
-    found = Answer(200, {}, content, body_complete=True, read_whole=True)
-    assert (found.json, found.words) == (said, words)
+def test_one_layer_is_undone_though_none_was_asked_for(content: bytes, coding: str) -> None:
+    assert document.read(coded(content, coding)) == {"a": 1}
 
 
-def test_the_last_byte_of_the_last_request_counts() -> None:
-    """A proxy's CONNECT is a request of its own."""
-    trace = client._Trace()
+@pytest.mark.parametrize(
+    ("content", "coding"),
+    [
+        (gzip.compress(gzip.compress(SAID)), "gzip, gzip"),
+        (SAID, "br"),
+        (SAID, "zstd"),
+        (SAID, "gzip"),
+        (gzip.compress(SAID)[:-3], "gzip"),
+        (gzip.compress(SAID) + b"x", "gzip"),
+        (gzip.compress(b" " * 4_000_001), "gzip"),
+    ],
+)
+def test_more_is_not_understood(content: bytes, coding: str) -> None:
+    found = coded(content, coding)
+    assert (found.status, found.read_whole, found.content) == (200, False, b"")
+    assert isinstance(document.read(found), NotUnderstood)
+
+
+def test_five_kilobytes_do_not_become_gigabytes() -> None:
+    """gzip of gzip of 1.8 GB of blanks: the bound counted after decoding."""
+    once = gzip.compress(b" " * 30_000_000)
+    bomb = gzip.compress(once)
+    tracemalloc.start()
+    for coding in ("gzip, gzip", "gzip"):
+        coded(bomb, coding)
+    coded(once, "gzip")
+    _now, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20_000_000
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b'{"a":1}', '{"a":1}'),
+        (b"<html>", "<html>"),
+        (b"", ""),
+        (b" \xff\0 ", "\N{REPLACEMENT CHARACTER}" * 2),
+        (b"x" * 3_000, "x" * 2_000),
+    ],
+)
+def test_what_a_body_says(content: bytes, words: str) -> None:
+    assert Answer(200, {}, content, body_complete=True, read_whole=True).words == words
+
+
+def test_only_what_left_for_kiva_counts() -> None:
+    """A proxy's CONNECT is a request of its own, and not a byte of ours."""
+    evidence = wire.Evidence()
+    requests = {method: httpcore.Request(method, "http://kiva/x") for method in ("CONNECT", "POST")}
     seen = []
-    for event in (
-        "http11.send_request_headers.started",
-        "http11.send_request_body.started",
-        "http11.send_request_body.complete",
-        "http11.send_request_headers.started",
-        "http11.send_request_headers.complete",
-        "http11.send_request_body.complete",
-        "http11.receive_response_headers.started",
+    for event, method in (
+        ("http11.send_request_headers.started", "CONNECT"),
+        ("http11.send_request_body.started", "CONNECT"),
+        ("http11.send_request_body.complete", ""),
+        ("http11.receive_response_headers.complete", ""),
+        ("http11.send_request_headers.started", "POST"),
+        ("http11.send_request_headers.complete", ""),
+        ("http11.send_request_body.complete", ""),
+        ("http11.receive_response_headers.started", "POST"),
     ):
-        trace(event, {})
-        seen.append(trace.body_complete)
-    assert seen == [False, False, True, False, False, True, True]
+        evidence(event, {"request": requests[method]} if method else {"return_value": None})
+        seen.append(evidence.body_complete)
+    assert seen == [False] * 6 + [True] * 2
 
 
 # ---------------------------------------------------------------- pages
@@ -132,8 +205,14 @@ class Lists:
         return answer(200, {self.total: len(rows), "data": rows[params["offset"] : params["offset"] + params["limit"]]})
 
 
+def listing(kiva: Kiva, lists: Any) -> mirror.KivaListing:
+    return mirror.loans(mirror.once(lists, kiva, TOKEN))
+
+
 def loans(kiva: Kiva, lists: Any) -> list[MirroredLoan]:
-    return mirror.loans(lists, kiva, TOKEN)
+    found = listing(kiva, lists)
+    assert not found.unreadable
+    return found.loans
 
 
 def row(number: int) -> dict[str, Any]:
@@ -157,12 +236,11 @@ def test_the_other_spelling_is_read_as_well(kiva: Kiva) -> None:
         "loanLocalPrice": 10.5,
         "loanCurrency": "XOF",
     }
-    lists = Lists(issue=[said, {"kivaId": 8, "status": "reviewed"}, {}])
+    lists = Lists(issue=[said, {"kivaId": 8, "status": "reviewed"}])
     lists.total = "totalRecords"
     assert loans(kiva, lists) == [
         MirroredLoan("u", "7", "c", "issue", "10.5", "XOF"),
         MirroredLoan("8", "", "", "reviewed", None, None),
-        MirroredLoan("", "", "", "issue", None, None),
     ]
 
 
@@ -189,8 +267,11 @@ def test_a_list_that_never_stands_still_is_incomplete(kiva: Kiva) -> None:
     ("said", "words"),
     [
         (answer(500), "the list of loans was not given: status 500"),
-        (answer(200, []), "the list of loans was not given: status 200"),
+        (answer(200, []), "the list of loans was not given: status 200, which is not understood"),
         (Answer(None, {}, b"", body_complete=True, read_whole=False, error="ReadTimeout"), "not given: ReadTimeout"),
+        (answer(200, {"data": [None]}), "total_records is no number"),
+        (answer(200, {"total_records": 1, "data": {"kiva_id": 1}}), "data is no list"),
+        (answer(200, {"total_records": 1, "data": 5}), "data is no list"),
     ],
 )
 def test_a_list_that_is_not_given(kiva: Kiva, said: Answer, words: str) -> None:
@@ -198,26 +279,75 @@ def test_a_list_that_is_not_given(kiva: Kiva, said: Answer, words: str) -> None:
         def get(self, _path: str, **_more: Any) -> Answer:
             return said
 
-    there: Any = Refuses()
     with pytest.raises(mirror.NotGiven, match=words) as refused:
-        mirror.loans(there, kiva, TOKEN)
+        listing(kiva, Refuses())
     assert refused.value.answer is said
 
 
+def test_an_item_that_cannot_be_read_is_named_and_the_others_serve(kiva: Kiva) -> None:
+    odd: list[Any] = [None, {"kiva_id": 9, "internal_loan_id": {}}, {"kiva_id": 9, "internal_loan_id": []}]
+    found = listing(kiva, Lists(issue=[row(1), odd[0]], raised=[odd[1], row(2)]))
+    assert [loan.loan_id for loan in found.loans] == ["L1", "L2"]
+    assert found.unreadable == ("an item that is no object", "kiva_id 9")
+
+
+def test_loans_without_an_id_count_by_their_uuid(kiva: Kiva) -> None:
+    """Rows with a Kiva id of "" or 0 counted as one, so the list was never complete."""
+    rows = [
+        {"kiva_id": none, "uuid": f"u{number}", "internal_loan_id": none} for number, none in enumerate(["", 0, None])
+    ]
+    assert sorted(loan.kiva_id for loan in loans(kiva, Lists(issue=[*rows, row(1)]))) == ["1", "u0", "u1", "u2"]
+
+
+def test_a_loan_that_has_only_its_loan_id_serves(kiva: Kiva) -> None:
+    assert loans(kiva, Lists(issue=[{"internal_loan_id": "L1"}, {"internal_loan_id": "L2"}])) == [
+        MirroredLoan("loan L1", "L1", "", "issue"),
+        MirroredLoan("loan L2", "L2", "", "issue"),
+    ]
+
+
+def test_a_key_that_is_called_something_else_everywhere_proves_no_absence(kiva: Kiva) -> None:
+    renamed = [{"kiva_id": number, "internal_number": f"L{number}"} for number in (1, 2)]
+    assert listing(kiva, Lists(issue=renamed)).unreadable == ("kiva_id 1", "kiva_id 2")
+    assert listing(kiva, Lists(issue=[*renamed, row(3)])).unreadable == (), "Kiva leaves out what is null"
+
+
+def test_what_was_read_of_a_list_whose_totals_do_not_agree_is_kept(kiva: Kiva) -> None:
+    class Wrong(Lists):
+        def get(self, path: str, *, token: str, params: dict[str, Any]) -> Answer:
+            said = json.loads(super().get(path, token=token, params=params).content)
+            return answer(200, said | {"total_records": 3})
+
+    lists = Wrong(issue=[row(1)])
+    with pytest.raises(mirror.Incomplete) as incomplete:
+        listing(kiva, lists)
+    assert [loan.loan_id for loan in incomplete.value.listing.loans] == ["L1"]
+
+
+def test_a_server_that_gives_the_same_page_for_ever_is_not_asked_for_ever(kiva: Kiva) -> None:
+    class Same(Lists):
+        def get(self, path: str, *, token: str, params: dict[str, Any]) -> Answer:
+            self.asked.append(params)
+            return answer(200, {"total_records": 10**12, "data": [row(1)]})
+
+    lists = Same()
+    with pytest.raises(mirror.Incomplete):
+        listing(kiva, lists)
+    assert len(lists.asked) <= 5 * 3 * len(mirror.STATUSES)
+
+
 @pytest.mark.parametrize("spoiled", [answer(404), answer(200, []), answer(200, {"themes": {}}), answer(200, {})])
-def test_kivas_four_lists(kiva: Kiva, spoiled: Answer) -> None:
+def test_one_of_kivas_lists(kiva: Kiva, spoiled: Answer) -> None:
     class There:
         spoil = False
 
-        def get(self, path: str, *, token: str) -> Answer:
-            assert token == "t"
-            kind = path.removeprefix("/v3/partner/123/config/")
-            return spoiled if self.spoil and kind == "themes" else answer(200, {kind: [{"id": 1}, "odd"]})
+        def get(self, path: str, *, token: str, params: None) -> Answer:
+            assert (path, token) == ("/v3/partner/123/config/themes", "t")
+            return spoiled if self.spoil else answer(200, {"themes": [{"theme_type_id": 1, "theme_type": "G"}, "odd"]})
 
     there: Any = There()
-    assert mirror.lists(there, kiva, TOKEN) == {
-        kind: [{"id": 1}] for kind in ("activities", "locales", "locations", "themes")
-    }
+    found = mirror.one_list(mirror.once(there, kiva, TOKEN), "themes")
+    assert (found.items, found.left_out) == (({"theme_type_id": 1, "theme_type": "G"},), 1)
     there.spoil = True
     with pytest.raises(mirror.NotGiven, match="config/themes"):
-        mirror.lists(there, kiva, TOKEN)
+        mirror.one_list(mirror.once(there, kiva, TOKEN), "themes")

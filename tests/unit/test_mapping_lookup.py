@@ -57,3 +57,13 @@ def test_ids_that_were_typed_by_hand(tmp_path: Path) -> None:
     (tmp_path / "lookup").mkdir()
     (tmp_path / "lookup" / "loan_ids.csv").write_text("at_kiva,in_the_mis\nKV/42 ,000000042\n", "utf-8")
     assert lookup.loan_ids([tmp_path]) == {"KV/42": "000000042"}
+
+
+def test_an_item_without_an_id_that_an_older_version_stored_stops_nothing() -> None:
+    stored: dict[str, list[dict[str, int | str]]] = {
+        "activities": [{"activity_id": 1, "activity": "Retail"}, {"activity": "New one"}]
+    }
+    lists = Lists.of(stored)
+    assert lists.find("activities", "Retail") == 1
+    with pytest.raises(Unknown):
+        lists.find("activities", "New one")

@@ -15,16 +15,17 @@ from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
 from kiva_relay.delivery import mirror
 from kiva_relay.delivery.client import Client
-from kiva_relay.delivery.token import SCOPES, Token, Tokens
+from kiva_relay.delivery.token import SCOPES, AnotherPartner, Token, Tokens
 from kiva_relay.mapping import example
 from kiva_relay.mapping.document import Document
 from kiva_relay.mapping.tables import read_by
 from kiva_relay.outbox import binding, migration, table
+from kiva_relay.outbox.catalogue import KINDS
 from kiva_relay.outbox.database import Outbox
+from kiva_relay.outbox.mirror import EXPECTED
 from kiva_relay.service import opening
 from kiva_relay.source.mis import Mis
 
-_OK = 200
 _NOT_FOUND = 404
 _CLOCKS_DIFFER = timedelta(seconds=5)
 _LITTLE_SPACE = 1 << 30
@@ -165,11 +166,18 @@ def _mappings_fit(settings: Settings, opened: Mis, found: Sequence[Document]) ->
 def kiva(settings: Settings) -> Iterator[CheckFinding]:
     """Kiva: the token, its scopes, the partner, its lists. Only harmless requests."""
     chosen = settings.kiva
-    client = Client(chosen)
+    try:
+        client = Client(chosen)
+    except errors.UsageError as error:
+        yield failed("Kiva", error)
+        return
     try:
         token = Tokens(client, chosen, clock=SystemClock()).current()
         yield _token(settings, token)
         yield _partner(settings, client, token)
+    except AnotherPartner as error:
+        yield failed("Kiva", error)
+        yield _partner(settings, client, error.token)
     except errors.RelayError as error:
         if chosen.environment == "sandbox" and isinstance(error, errors.Unreachable):
             error.hint = "kiva-relay sandbox      starts the stand-in for Kiva on this machine"
@@ -185,13 +193,6 @@ def kiva(settings: Settings) -> Iterator[CheckFinding]:
 def _token(settings: Settings, token: Token) -> CheckFinding:
     chosen = settings.kiva
     missing = [scope for scope in SCOPES if scope not in token.scopes]
-    if token.partner_id is not None and token.partner_id != chosen.partner_id:
-        return CheckFinding(
-            "error",
-            "Kiva",
-            f"The credentials belong to partner {token.partner_id}; kiva.partner_id is {chosen.partner_id}."
-            "\nPA2 → Account → Profile shows the number.",
-        )
     if missing:
         return CheckFinding(
             "error",
@@ -204,26 +205,30 @@ def _token(settings: Settings, token: Token) -> CheckFinding:
 
 def _partner(settings: Settings, client: Client, token: Token) -> CheckFinding:
     chosen = settings.kiva
-    params: dict[str, str | int] = {"status": "payingBack", "limit": 1}
-    answer = client.get(f"/v3/partner/{chosen.partner_id}/loans", token=token.text, params=params)
-    if answer.status == _NOT_FOUND:
-        return CheckFinding(
-            "error",
-            "Kiva",
-            f"Kiva knows no partner {chosen.partner_id} at {chosen.api_url} (404)."
-            "\nPA2 → Account → Profile shows the number: kiva.partner_id",
-        )
-    if answer.status != _OK or answer.json is None:
-        said = answer.words if answer.status is None else f"status {answer.status}"
-        return CheckFinding(
-            "error", "Kiva", f"Kiva did not give its list of loans: {said}", unreachable=answer.status is None
-        )
+    ask = mirror.once(client, chosen, token)
     try:
-        lists = mirror.lists(client, chosen, token)
+        mirror.total(ask, EXPECTED[0])
+    except mirror.NotGiven as error:
+        if error.answer.status == _NOT_FOUND:
+            return CheckFinding(
+                "error",
+                "Kiva",
+                f"Kiva knows no partner {chosen.partner_id} at {chosen.api_url} (404)."
+                "\nPA2 → Account → Profile shows the number: kiva.partner_id",
+            )
+        return CheckFinding("error", "Kiva", f"{error}", unreachable=error.answer.status is None)
+    try:
+        lists = [mirror.one_list(ask, kind) for kind in KINDS]
     except mirror.NotGiven as error:
         return failed("Kiva", error)
-    counted = ", ".join(f"{len(items)} {kind}" for kind, items in lists.items())
-    return CheckFinding("ok", "Kiva", f"partner {chosen.partner_id}; lists: {counted}")
+    counted = ", ".join(f"{len(each.items)} {each.kind}" for each in lists)
+    odd = sum(each.left_out for each in lists)
+    text = f"partner {chosen.partner_id}; lists: {counted}"
+    if odd:
+        return CheckFinding(
+            "warning", "Kiva", f"{text}\n{errors.counted(odd, 'item')} of them made no sense: left out."
+        )
+    return CheckFinding("ok", "Kiva", text)
 
 
 # ---------------------------------------------------------------- the outbox

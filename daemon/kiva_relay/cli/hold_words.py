@@ -16,6 +16,7 @@ from kiva_relay.outbox.reason import Lifter
 
 _FOLLOWS = {
     Lifter.KIVA: "Nothing to release: the relay asks Kiva again by itself, and goes on as soon as Kiva agrees.",
+    Lifter.LIST: "Nothing to release: the relay lifts this by itself when it can read all of Kiva's list.",
     Lifter.COMPARISON: "Nothing to release: the relay lifts this by itself when it has compared all rows.",
     Lifter.PERSON: "Until somebody releases it, none of it is sent.",
 }

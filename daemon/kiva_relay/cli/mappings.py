@@ -167,6 +167,7 @@ def lists(settings: Settings) -> lookup.Lists:
     client = Client(settings.kiva)
     try:
         token = Tokens(client, settings.kiva, clock=SystemClock()).current()
-        return lookup.Lists.of(mirror.lists(client, settings.kiva, token))
+        ask = mirror.once(client, settings.kiva, token)
+        return lookup.Lists.of({kind: mirror.one_list(ask, kind).items for kind in catalogue.KINDS})
     finally:
         client.close()

@@ -107,13 +107,13 @@ class Kiva(Section):
     timeout: Timeout = section(Timeout)
     proxy: value.Server | None = setting(
         None,
-        does="The proxy on the way to Kiva. Without it, HTTPS_PROXY of the environment is used.",
+        does="The proxy on the way to Kiva. Without it, HTTPS_PROXY, ALL_PROXY and NO_PROXY of the environment count.",
         example="http://proxy.example.org:3128",
         hidden=True,
     )
     ca: value.ExistingFile | None = setting(
         None,
-        does="A file with further certificate authorities (PEM), where a proxy opens TLS.",
+        does="A file with further certificate authorities (PEM), beside the system's own, where a proxy opens TLS.",
         example="/etc/ssl/certs/ca-certificates.crt",
     )
     drafts_visible: Literal["auto", "never"] = setting(

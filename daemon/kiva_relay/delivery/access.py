@@ -1,8 +1,9 @@
 """Whether Kiva lets us in: the token, what it grants, and who is to blame when Kiva refuses the relay itself.
 
-Kiva refuses us in three ways: the token server does not accept the credentials, the token lacks a permission, or an
-answer judges us and not what was sent. A 401 or 403 is worth a new token and another try, once;
-after that, and for every other such answer, `destination_fault` holds until a later try succeeds.
+Kiva refuses us in four ways: the token server does not accept the credentials, its token is another partner's or lacks
+a permission, or an answer judges us and not what was sent. A 401 or 403 is worth a new token and another try, once;
+after that, and for every other such answer, `destination_fault` holds until a later try succeeds. The token is renewed
+all the same.
 """
 
 from __future__ import annotations
@@ -14,15 +15,21 @@ from enum import StrEnum
 from sqlalchemy.engine import Connection
 
 from kiva_relay import errors, log
+from kiva_relay.delivery.breaker import Asked
+from kiva_relay.delivery.client import Answer
 from kiva_relay.delivery.context import DeliveryContext
-from kiva_relay.delivery.outcome import JUDGES_OUR_TOKEN
-from kiva_relay.delivery.token import CredentialsRefused, Token
+from kiva_relay.delivery.outcome import JUDGES_OUR_TOKEN, SUCCESS, retry_after
+from kiva_relay.delivery.token import AnotherPartner, CredentialsRefused, Token
 from kiva_relay.outbox import hold
 from kiva_relay.outbox.hold import Hold
 from kiva_relay.outbox.reason import Lifter
 from kiva_relay.resource.kind import RESOURCES
 
 READS = "read:loans"
+LOOKED_UP = ("journal", "loan_draft")
+"""What is not sent without the list of loans: is it at Kiva already, or at all? A position goes by the last list that
+came."""
+
 TRY_AGAIN_AFTER = timedelta(minutes=5)
 """How long a resource that Kiva refused is left alone before it is tried once more."""
 
@@ -59,7 +66,7 @@ def of_refusal(status: int | None, *, new_token_tried: bool) -> Blame:
 
 def missing(resource: str, granted: Collection[str]) -> list[str]:
     """The permissions that sending a resource needs and the token does not grant; sorted."""
-    return sorted({RESOURCES[resource].scope, READS}.difference(granted))
+    return sorted({RESOURCES[resource].scope, *([READS] if resource in LOOKED_UP else [])}.difference(granted))
 
 
 def may_try(holds: Sequence[Hold], resource: str, *, now: datetime, not_before: datetime) -> bool:
@@ -82,13 +89,22 @@ class Access:
 
     def token(self) -> Token | None:
         """The token in force; None when there is none now: then it is asked for later, or held."""
-        context = self._context
+        tokens, destination = self._context.tokens, self._context.destination
+        if tokens.good:
+            return tokens.current()
+        if destination.pause(Asked.TOKEN):
+            return None
         try:
-            return context.tokens.current()
+            token = tokens.current()
         except CredentialsRefused as error:
-            self.hold_all(str(error), error.hint or "")
+            self.hold_all(str(error), error.hint or "", asked=Asked.TOKEN)
+        except AnotherPartner as error:
+            self.hold_all(str(error), error.hint or "", asked=Asked.TOKEN, reason="another_partner")
         except errors.Unreachable as error:
-            context.destination.unreachable(str(error))
+            destination.unreachable(str(error), Asked.TOKEN)
+        else:
+            destination.answered(Asked.TOKEN)
+            return token
         return None
 
     def may_send(self, resource: str, token: Token) -> bool:
@@ -99,7 +115,7 @@ class Access:
             if lacks:
                 if hold.put(tx, resource, "scope_missing", now=now, params={"scope": " ".join(lacks)}):
                     _log.error("The token does not grant a permission", resource=resource, scope=" ".join(lacks))
-                context.tokens.refuse(token)
+                context.tokens.drop(token)
                 self._not_before[resource] = now + TRY_AGAIN_AFTER
                 return False
             hold.release(tx, resource, by=hold.RELAY, note="granted", now=now, reason="scope_missing")
@@ -115,34 +131,40 @@ class Access:
     def refused(self, who: str, token: Token, status: int | None) -> Blame:
         """Remember that an answer judged us; what follows: TOKEN (a new one is asked for now) or US."""
         blame = of_refusal(status, new_token_tried=who in self._new_token_tried)
+        if status in JUDGES_OUR_TOKEN:
+            self._context.tokens.refuse(token)  # whoever is to blame: it is renewed, at growing intervals, for ever
         if blame is Blame.TOKEN:
-            self._context.tokens.refuse(token)
             self._new_token_tried.add(who)
         else:
             self._not_before[who] = self._context.clock.now() + TRY_AGAIN_AFTER
         return blame
 
-    def not_given(self, token: Token, status: int | None, *, said: str, what: str) -> None:
+    def not_given(self, token: Token, answer: Answer, *, said: str, what: str, asked: Asked) -> None:
         """A harmless request was not answered as it should be: wait, ask for a new token, or hold everything.
 
-        `said` is what came back; `what` names the request, for the person who has to look.
+        `said` is what came back; `what` names the request, for the person who has to look. A success that makes no
+        sense is nobody's refusal: it is asked again.
         """
+        status, destination = answer.status, self._context.destination
         blame = of_reading(status, new_token_tried=READS in self._new_token_tried)
-        if blame is Blame.AWAY:
-            self._context.destination.unreachable(said)
+        if blame is Blame.AWAY or status in SUCCESS:
+            pause = retry_after(answer.headers.get("retry-after"), now=self._context.clock.now())
+            destination.unreachable(said, asked, pause=pause)
         elif self.refused(READS, token, status) is Blame.US:
-            self.hold_all(what, "Look at kiva.partner_id, kiva.api_url and kiva.environment.")
+            self.hold_all(what, "Look at kiva.partner_id, kiva.api_url and kiva.environment.", asked=asked)
 
-    def accepted(self, who: str) -> None:
-        """An answer did not judge us: the next refusal is worth a new token again."""
+    def accepted(self, who: str, token: Token | None = None) -> None:
+        """An answer did not judge us: the next refusal is worth a new token again. `token` was accepted with it."""
         self._new_token_tried.discard(who)
+        if token is not None:
+            self._context.tokens.proved(token)
 
-    def hold_all(self, said: str, hint: str) -> None:
+    def hold_all(self, said: str, hint: str, *, asked: Asked, reason: str = "destination_fault") -> None:
         """Kiva refuses us: hold everything until it does not, and say which setting to look at."""
         context = self._context
-        context.destination.asked_to_wait(None)
+        context.destination.asked_to_wait(None, asked)
         params = {"said": said, "hint": hint}
         with context.outbox.begin() as tx:
-            fresh = hold.put(tx, hold.ALL, "destination_fault", now=context.clock.now(), params=params)
+            fresh = hold.put(tx, hold.ALL, reason, now=context.clock.now(), params=params)
         if fresh:
             _log.error("Kiva refuses the relay itself. Nothing is lost; it is asked again", said=said, hint=hint)

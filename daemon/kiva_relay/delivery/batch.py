@@ -1,7 +1,6 @@
 """The request for a batch, and what Kiva's answer says of each entry in it.
 
-Shapes: Kiva's SDK, "draft loans", "report payments", "post journals". Answers are read leniently: one object or a
-list of one, snake_case or camelCase, unknown keys kept.
+Shapes: Kiva's SDK, "draft loans", "report payments", "post journals". What an answer is, is read in `receipt.py`.
 """
 
 from __future__ import annotations
@@ -12,20 +11,15 @@ from typing import Any
 
 from kiva_relay.config import settings as config
 from kiva_relay.config.kiva import Kiva
+from kiva_relay.delivery import receipt as receipts
 from kiva_relay.delivery.client import Answer
-from kiva_relay.delivery.outcome import Meaning, Outcome, either
+from kiva_relay.delivery.document import NotUnderstood
+from kiva_relay.delivery.outcome import Meaning, Outcome
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.sending import EntryVerdict
 from kiva_relay.outbox.state import State
 from kiva_relay.resource.kind import RESOURCES
 from kiva_relay.resource.refusal import Refusal
-
-_RECEIPT = {
-    "loan_draft": {"loan_draft_uuid": ("loan_draft_uuid", "loanDraftUuid")},
-    "repayment": {"upload_id": ("upload_id", "uploadId")},
-    "journal": {"archive_id": ("archive_id", "archiveId"), "confirm_url": ("confirm_url", "confirmUrl")},
-}
-_SURE_SIGN = {"loan_draft": "loan_draft_uuid", "repayment": "upload_id", "journal": "archive_id"}
 
 
 def limit(resource: str, settings: config.Settings) -> int:
@@ -50,16 +44,13 @@ def request(resource: str, bodies: Sequence[str], kiva: Kiva) -> bytes:
     return (items if kiva.journals.body == "list" else f'{{"journals":{items}}}').encode()
 
 
-def receipt(resource: str, said: Any) -> dict[str, Any] | None:
-    """What Kiva gave back; None when the answer has not the shape that Kiva gives for this resource."""
-    if isinstance(said, list) and len(said) == 1:
-        said = said[0]
-    if not isinstance(said, dict):
-        return None
-    kept = {name: either(said, *spellings) for name, spellings in _RECEIPT[resource].items()}
-    if kept[_SURE_SIGN[resource]] is None:
-        return None
-    return {name: value for name, value in kept.items() if value is not None} | _problems(said)
+def receipt(resource: str, answer: Answer, kiva: Kiva) -> dict[str, Any] | None:
+    """What Kiva gave back, as the outbox keeps it; None when it is no receipt for this resource.
+
+    `problems`, if there are any, is a list of `{loan_id, severity, code, details}`, each a text.
+    """
+    found = receipts.read(answer, resource, api_url=kiva.api_url)
+    return None if isinstance(found, NotUnderstood) else found.kept()
 
 
 def accepted(entries: Sequence[Entry], given: Mapping[str, Any]) -> dict[int, EntryVerdict] | None:
@@ -71,7 +62,7 @@ def accepted(entries: Sequence[Entry], given: Mapping[str, Any]) -> dict[int, En
     common = {name: value for name, value in given.items() if name != "problems"}
     by_loan: dict[str, list[dict[str, Any]]] = {}
     for problem in given.get("problems", ()):
-        loan = str(either(problem, "loan_id", "loanId") or "")
+        loan = str(problem.get("loan_id") or "")
         by_loan.setdefault(loan, []).append(problem)
     if not by_loan.keys() <= {entry.loan_id for entry in entries}:
         return None
@@ -133,12 +124,6 @@ def too_late(entry: Entry, *, today: date) -> Refusal | None:
     return Refusal("too_late_to_publish", "disburse_time", {"publish_by": str(entry.publish_by)})
 
 
-def _problems(said: Mapping[str, Any]) -> dict[str, Any]:
-    problems = said.get("problems")
-    kept = [problem for problem in problems if isinstance(problem, dict)] if isinstance(problems, list) else []
-    return {"problems": kept} if kept else {}
-
-
 def _said_no(problem: Mapping[str, Any]) -> Refusal:
-    words = str(either(problem, "details", "message") or "")[:500]
+    words = str(problem.get("details") or "")[:500]
     return Refusal("kiva_said_no", "", {"text": words, "code": str(problem.get("code", ""))})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import threading
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -24,55 +25,98 @@ _SAID_AGAIN_AFTER = timedelta(hours=1)
 _log = log.get("delivery")
 
 
+class Asked(StrEnum):
+    """What is asked of Kiva, each with a back-off of its own: what fails waits, and nothing else."""
+
+    SENDING = "sending"
+    TOKEN = "token"  # noqa: S105 - a word, no secret
+    LOANS = "loans"  # the pages of the list of loans
+    LISTS = "lists"  # activities, locales, locations, themes
+    PROBE = "probe"  # the smallest harmless question: is Kiva there?
+
+
 class Destination:
-    """What is known about Kiva's health. Shared by the threads that talk to it."""
+    """What is known about Kiva's health. Shared by the threads that talk to it.
+
+    Each answer that is understood shows that Kiva is there, and ends the back-off of what was asked; a failure of
+    another thing does not begin it again.
+    """
 
     def __init__(self, *, clock: Clock, dice: random.Random | None = None) -> None:
         self._clock, self._dice, self._lock = clock, dice or random.Random(), threading.Lock()  # noqa: S311 - jitter
-        self._failures = 0
-        self._not_before: datetime | None = None
+        self._failures: dict[Asked, int] = {}
+        self._not_before: dict[Asked, float] = {}
         self._said_at: datetime | None = None
+        self._list_said_at: datetime | None = None
+        self.list_incomplete_since: datetime | None = None
+        self.list_words = ""
         self.last_harmless_success: datetime | None = None
         self.down_since: datetime | None = None
         self.last_words = ""
 
-    def answered(self) -> bool:
-        """A harmless request succeeded; true when Kiva had been away."""
+    def answered(self, asked: Asked = Asked.PROBE) -> bool:
+        """An answer was understood; true when Kiva had been away.
+
+        A token comes from another server: it does not show that the Partner API is there. Only what is harmless shows
+        that something may be sent after an answer was lost.
+        """
         with self._lock:
+            self._failures.pop(asked, None)
+            self._not_before.pop(asked, None)
+            if asked is Asked.TOKEN and self._failures:
+                return False
             was_away = self.down_since is not None
-            self._failures, self._not_before, self.down_since = 0, None, None
-            self._said_at = None
-            self.last_harmless_success = self._clock.now()
+            self.down_since = self._said_at = None
+            if asked not in (Asked.TOKEN, Asked.SENDING):
+                self.last_harmless_success = self._clock.now()
             return was_away
 
-    def unreachable(self, words: str) -> datetime:
-        """Nothing was processed; when to ask again. The log says it the first time, and then once an hour."""
+    def unreachable(self, words: str, asked: Asked = Asked.PROBE, *, pause: timedelta | None = None) -> datetime:
+        """Nothing was processed; when to ask again. The log says it the first time, and then once an hour.
+
+        `pause` is how long Kiva asked us to wait.
+        """
         with self._lock:
-            self._failures += 1
             now = self._clock.now()
             self.down_since = self.down_since or now
             self.last_words = words
-            self._not_before = now + backoff.wait(self._failures, dice=self._dice)
             if self._said_at is None or now - self._said_at >= _SAID_AGAIN_AFTER:
                 self._said_at = now
                 since = self.down_since.isoformat()
                 _log.warning("Kiva does not answer. Nothing is lost; it is asked again", said=words, since=since)
-            return self._not_before
+            return self._back_off(asked, pause)
 
-    def asked_to_wait(self, pause: timedelta | None) -> datetime:
+    def asked_to_wait(self, pause: timedelta | None, asked: Asked = Asked.PROBE) -> datetime:
         """Kiva said: come back later; when."""
         with self._lock:
-            self._failures += 1
-            pause = pause if pause is not None else backoff.wait(self._failures, dice=self._dice)
-            self._not_before = self._clock.now() + pause
-            return self._not_before
+            return self._back_off(asked, pause)
 
-    def pause(self) -> timedelta:
-        """How long nothing may be asked, not even harmlessly; 0: now."""
+    def list_is_incomplete(self, words: str, *, given: bool) -> None:
+        """The list of loans is not known whole. If it was `given` so, the log says it once, and then once an hour."""
         with self._lock:
-            if self._not_before is None:
-                return timedelta(0)
-            return max(self._not_before - self._clock.now(), timedelta(0))
+            now = self._clock.now()
+            self.list_incomplete_since, self.list_words = self.list_incomplete_since or now, words
+            if given and (self._list_said_at is None or now - self._list_said_at >= _SAID_AGAIN_AFTER):
+                self._list_said_at = now
+                _log.warning("Kiva's list of loans cannot be read whole. Nothing is lost; it is read again", said=words)
+
+    def list_is_whole(self) -> None:
+        """The list of loans was read whole."""
+        with self._lock:
+            self.list_incomplete_since = self._list_said_at = None
+            self.list_words = ""
+
+    def pause(self, *asked: Asked) -> timedelta:
+        """How long none of these may be asked, or nothing at all where none is named; 0: now."""
+        with self._lock:
+            moments = [self._not_before.get(each, 0.0) for each in asked or Asked]
+            return timedelta(seconds=max(max(moments) - self._clock.monotonic(), 0.0))
+
+    def _back_off(self, asked: Asked, pause: timedelta | None) -> datetime:
+        failures = self._failures[asked] = self._failures.get(asked, 0) + 1
+        pause = pause if pause is not None else backoff.wait(failures, dice=self._dice)
+        self._not_before[asked] = self._clock.monotonic() + pause.total_seconds()
+        return self._clock.now() + pause
 
 
 def doubts_in_a_row(tx: Connection, resource: str) -> tuple[int, datetime | None]:

@@ -1,20 +1,36 @@
-"""HTTP to Kiva: one request, one answer, and the evidence of how far the request came. Never repeats anything."""
+"""HTTP to Kiva: one request, one answer, and the evidence of how far the request came. Never repeats anything.
+
+Nothing of an answer is believed here: no redirect is followed, no cookie kept, at most one coding undone, and bytes and
+seconds are bounded before anything is looked at.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import threading
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
-import orjson
 
 from kiva_relay import __version__
+from kiva_relay.clock import Clock, SystemClock
 from kiva_relay.config.kiva import Kiva
+from kiva_relay.delivery import proxy
+from kiva_relay.delivery.wire import Deadline, Evidence, Wire
+
+MOST_AN_HOUR = 100_000
+"""Requests an hour to Kiva, at most: 28 each second, all day long. A relay that reads Kiva's list every second and
+sends twenty changes a second stays below; a loop gone wild does not, and Kiva should not have to find out."""
 
 _ANSWER_LIMIT = 4_000_000
 _TEXT_LIMIT = 2_000
+_KEPT_OPEN = 5
+_HOUR = 3_600.0
 
 
 @dataclass(frozen=True)
@@ -23,7 +39,7 @@ class Answer:
 
     `status` is None when no status line came. `body_complete` is true once the last byte of the request was
     handed to the network: from then on silence does not mean "not processed". `read_whole` is false when the
-    answer was cut in its middle.
+    answer was cut in its middle, is too long, or is coded in a way that is not understood.
     """
 
     status: int | None
@@ -34,38 +50,12 @@ class Answer:
     error: str | None = None
 
     @property
-    def json(self) -> Any:
-        """The answer as JSON, or None when it is none, or was cut."""
-        if not self.read_whole:
-            return None
-        try:
-            return orjson.loads(self.content)
-        except orjson.JSONDecodeError:
-            return None
-
-    @property
     def words(self) -> str:
         """What Kiva, its gateway or the network said, bounded: for people, never parsed."""
         if self.error is not None:
             return self.error
-        return self.content[:_TEXT_LIMIT].decode("utf-8", "replace").strip()
-
-
-class _Trace:
-    """Sees, through httpcore's trace extension, whether the whole request left.
-
-    Only this tells a request that was cut in its middle from an answer that was lost: httpx raises the same
-    class for both. A proxy's CONNECT is a request of its own; each new one starts the count again.
-    """
-
-    def __init__(self) -> None:
-        self.body_complete = False
-
-    def __call__(self, name: str, _info: Mapping[str, Any]) -> None:
-        if name.endswith("send_request_headers.started"):
-            self.body_complete = False
-        elif name.endswith("send_request_body.complete"):
-            self.body_complete = True
+        said = self.content[:_TEXT_LIMIT].decode("utf-8", "replace")
+        return said.replace("\0", "\N{REPLACEMENT CHARACTER}").strip()
 
 
 class Client:
@@ -73,36 +63,39 @@ class Client:
 
     A POST that cannot be repeated never uses a kept-alive connection: one that went stale looks just like a
     lost answer.
+
+    Raises:
+        UsageError: a proxy of the environment, or a file of certificates, makes no sense.
     """
 
-    def __init__(self, kiva: Kiva) -> None:
+    def __init__(self, kiva: Kiva, *, clock: Clock | None = None, environ: Mapping[str, str] | None = None) -> None:
+        environ, clock = os.environ if environ is None else environ, clock or SystemClock()
         self._base = kiva.api_url.rstrip("/")
-        timeout = httpx.Timeout(
-            connect=kiva.timeout.connect.total_seconds(),
-            write=kiva.timeout.write.total_seconds(),
-            read=kiva.timeout.read.total_seconds(),
-            pool=kiva.timeout.connect.total_seconds(),
+        connect, write, read = (
+            length.total_seconds() for length in (kiva.timeout.connect, kiva.timeout.write, kiva.timeout.read)
         )
-        shared: dict[str, Any] = {
-            "timeout": timeout,
-            "follow_redirects": False,
-            "trust_env": True,
-            "proxy": kiva.proxy,
-            "headers": {"User-Agent": f"kiva-relay/{__version__}"},
-        }
-        if kiva.ca is not None:
-            import ssl  # noqa: PLC0415 - only a private authority needs it
+        self._timeout = httpx.Timeout(connect=connect, write=write, read=read, pool=connect).as_dict()
+        self._longest = connect + write + read
+        self._deadline, self._allowance = Deadline(clock), _Allowance(clock)
+        trusts = proxy.trusted(kiva.ca, environ=environ)
 
-            shared["verify"] = ssl.create_default_context(cafile=str(kiva.ca))
-        self._reading = httpx.Client(**shared)
-        self._posting = httpx.Client(limits=httpx.Limits(max_keepalive_connections=0), **shared)
+        def wire(url: str, *, keeps: int) -> Wire:
+            way = proxy.of(url, setting=kiva.proxy, environ=environ)
+            return Wire(self._deadline, trusts=trusts, proxy=way, keeps=keeps)
+
+        self._reading = wire(kiva.api_url, keeps=_KEPT_OPEN)
+        self._posting = wire(kiva.api_url, keeps=0)
+        self._asking = wire(kiva.token_url, keeps=0)
+        self._headers = {
+            "User-Agent": f"kiva-relay/{__version__} (partner {kiva.partner_id})",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+        }
 
     def get(self, path: str, *, token: str, params: Mapping[str, str | int] | None = None) -> Answer:
         """GET under the API base; harmless at any time."""
-        request = self._reading.build_request(
-            "GET", self._base + path, params=params, headers={"Authorization": f"Bearer {token}"}
-        )
-        return _exchange(self._reading, request)
+        url = self._base + path + (f"?{urlencode(params)}" if params else "")
+        return self._ask(self._reading, "GET", url, None, {"Authorization": f"Bearer {token}"})
 
     def post(self, path: str, content: bytes, *, token: str, key: str) -> Answer:
         """POST JSON under the API base, on a connection of its own, once.
@@ -115,42 +108,102 @@ class Client:
             "Connection": "close",
             "Idempotency-Key": key,
         }
-        return _exchange(
-            self._posting,
-            self._posting.build_request("POST", self._base + path, content=content, headers=headers),
-        )
+        return self._ask(self._posting, "POST", self._base + path, content, headers)
 
     def form(self, url: str, fields: Mapping[str, str]) -> Answer:
-        """POST a form to an absolute URL: asking for a token, harmless at any time."""
-        return _exchange(self._reading, self._reading.build_request("POST", url, data=dict(fields)))
+        """POST a form to the token server: asking for a token, harmless at any time."""
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        return self._ask(self._asking, "POST", url, urlencode(dict(fields)).encode(), headers)
 
     def close(self) -> None:
         """Close all connections; a request under way in another thread ends with an error."""
-        self._reading.close()
-        self._posting.close()
+        for each in (self._reading, self._posting, self._asking):
+            each.close()
+
+    def _ask(self, wire: Wire, method: str, url: str, content: bytes | None, headers: Mapping[str, str]) -> Answer:
+        if not self._allowance.take():
+            said = f"not asked: more than {MOST_AN_HOUR:,} requests within an hour"
+            return Answer(None, {}, b"", body_complete=False, read_whole=False, error=said)
+        self._deadline.begin(self._longest)
+        extensions: dict[str, Any] = {"timeout": self._timeout}
+        request = httpx.Request(
+            method, url, headers={**self._headers, **headers}, content=content, extensions=extensions
+        )
+        return _exchange(wire, request)
 
 
-def _exchange(client: httpx.Client, request: httpx.Request) -> Answer:
-    trace = _Trace()
-    request.extensions["trace"] = trace
+class _Allowance:
+    """How many requests may still be made: a bucket that fills up within an hour."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock, self._lock = clock, threading.Lock()
+        self._left, self._at = float(MOST_AN_HOUR), clock.monotonic()
+
+    def take(self) -> bool:
+        with self._lock:
+            now = self._clock.monotonic()
+            self._left = min(self._left + (now - self._at) * MOST_AN_HOUR / _HOUR, MOST_AN_HOUR)
+            self._at = now
+            if self._left < 1:
+                return False
+            self._left -= 1
+            return True
+
+
+def _exchange(wire: httpx.BaseTransport, request: httpx.Request) -> Answer:
+    evidence = Evidence()
+    request.extensions["trace"] = evidence
     try:
-        response = client.send(request, stream=True)
-    except (httpx.HTTPError, OSError) as error:
-        return Answer(None, {}, b"", trace.body_complete, read_whole=False, error=_network_words(error))
+        response = wire.handle_request(request)
+    except Exception as error:  # noqa: BLE001 - whatever it was: what left decides what it means
+        return Answer(None, {}, b"", evidence.body_complete, read_whole=False, error=_network_words(error))
     with contextlib.closing(response):
-        content = bytearray()
-        whole, error_text = True, None
+        content, said = _read(response)
+        if said is None:
+            content, said = _decoded(content, response.headers)
+        return Answer(response.status_code, response.headers, content, evidence.body_complete, said is None, said)
+
+
+def _read(response: httpx.Response) -> tuple[bytes, str | None]:
+    """The bytes as they came, and why they are not all; None when they are."""
+    content = bytearray()
+    try:
+        for piece in response.stream:  # type: ignore[union-attr]  # a transport that is not async gives no async stream
+            content += piece
+            if len(content) > _ANSWER_LIMIT:
+                return bytes(content[:_ANSWER_LIMIT]), f"the answer is longer than {_ANSWER_LIMIT:,} bytes"
+    except Exception as error:  # noqa: BLE001 - the status line came, so it is an answer that was cut
+        return bytes(content), _network_words(error)
+    return bytes(content), None
+
+
+def _decoded(content: bytes, headers: Mapping[str, str]) -> tuple[bytes, str | None]:
+    """One layer of gzip or deflate undone, inside the bound, though we asked for none; more is not understood."""
+    written = headers.get("content-encoding", "")
+    codings = [each for name in written.lower().split(",") if (each := name.strip()) not in ("", "identity")]
+    if not codings or not content:
+        return content, None
+    if len(codings) > 1 or codings[0] not in _WINDOW_BITS:
+        return b"", f"the answer is coded in a way that was not asked for: {written[:100]}"
+    for bits in _WINDOW_BITS[codings[0]]:
+        undoing = zlib.decompressobj(bits)
         try:
-            for piece in response.iter_bytes():
-                content += piece
-                if len(content) > _ANSWER_LIMIT:
-                    whole = False
-                    break
-        except (httpx.HTTPError, OSError) as error:
-            whole, error_text = False, _network_words(error)
-        return Answer(response.status_code, response.headers, bytes(content), trace.body_complete, whole, error_text)
+            found = undoing.decompress(content, _ANSWER_LIMIT)
+        except zlib.error:
+            continue
+        if undoing.eof and not undoing.unused_data:
+            return found, None
+        return b"", f"the answer is no {codings[0]} of at most {_ANSWER_LIMIT:,} bytes"
+    return b"", f"the answer is no {codings[0]}"
+
+
+_WINDOW_BITS = {
+    "gzip": (16 + zlib.MAX_WBITS,),
+    "x-gzip": (16 + zlib.MAX_WBITS,),
+    "deflate": (zlib.MAX_WBITS, -zlib.MAX_WBITS),  # RFC 9110 means zlib; some servers send it bare
+}
 
 
 def _network_words(error: Exception) -> str:
     cause = str(error.__cause__ or error) or type(error).__name__
-    return f"{type(error).__name__}: {cause}"
+    return f"{type(error).__name__}: {cause}"[:_TEXT_LIMIT]

@@ -20,6 +20,7 @@ from kiva_relay import errors, log, meter
 from kiva_relay.delivery import batch as batches
 from kiva_relay.delivery import breaker, outcome, stop
 from kiva_relay.delivery.access import Access, Blame
+from kiva_relay.delivery.breaker import Asked
 from kiva_relay.delivery.client import Answer
 from kiva_relay.delivery.context import DeliveryContext
 from kiva_relay.delivery.outcome import Meaning, Outcome
@@ -34,6 +35,8 @@ ORDER = ("repayment", "loan_draft", "journal")
 _CANNOT_RECORD_WAIT_SECONDS = 5
 _WITNESS_AWAY_FOR = timedelta(minutes=1)
 _IN_TURN = 5
+_WAITS_FOR = (Asked.SENDING, Asked.TOKEN, Asked.PROBE)
+"""A page of a list that fails keeps nothing from being sent; that Kiva answers nothing harmless at all does."""
 
 _log = log.get("delivery")
 
@@ -97,7 +100,7 @@ class Courier:
             passes, may_try = hold.passes(tx, resource), self._access.may_try(tx, resource)
             listed = mirror.last_complete(tx, started_after=context.started_at) is not None
             _doubts, last_doubt = breaker.doubts_in_a_row(tx, resource)
-        sends, pause = context.settings.kiva.send, context.destination.pause()
+        sends, pause = context.settings.kiva.send, context.destination.pause(*_WAITS_FOR)
         return stop.SendingSituation(
             resource=resource,
             passes=passes,
@@ -214,7 +217,7 @@ class Courier:
     def _settle(self, batch: Batch, answer: Answer, token: Token) -> None:
         """Write down what became of it. While that is impossible, nothing else is sent."""
         now = self._context.clock.now()
-        given = batches.receipt(batch.resource, answer.json)
+        given = batches.receipt(batch.resource, answer, self._context.settings.kiva)
         decision = outcome.decide(answer, shape=given is not None, now=now)
         again, blamed = self._when_again(batch.resource, answer, decision, token)
         verdicts, ended_as = batches.judged(batch.entries, answer, decision, given, again=again)
@@ -239,13 +242,15 @@ class Courier:
         """When to try again what was surely not processed, and whether we are to blame and must be held."""
         destination = self._context.destination
         if not decision.blame:
-            self._access.accepted(resource)
+            self._access.accepted(resource, token if decision.success_seen else None)
+        if decision.outcome is Outcome.ACCEPTED and destination.answered(Asked.SENDING):
+            _log.info("Kiva answers again. Nothing was lost")
         if decision.outcome is not Outcome.NOT_PROCESSED:
             return None, False
         if decision.unreachable:
-            return destination.unreachable(answer.words), False
+            return destination.unreachable(answer.words, Asked.SENDING), False
         if not decision.blame:
-            return destination.asked_to_wait(decision.retry_after), False
+            return destination.asked_to_wait(decision.retry_after, Asked.SENDING), False
         return self._context.clock.now(), self._access.refused(resource, token, answer.status) is Blame.US
 
     def _consequences(
@@ -267,8 +272,9 @@ class Courier:
         if ended_as == Outcome.ACCEPTED:
             meter.last_success.labels(resource=batch.resource).set(self._context.clock.now().timestamp())
         say = _log.info if ended_as == Outcome.ACCEPTED else _log.warning
+        not_clear = ended_as == Outcome.IN_DOUBT and answer.status is not None
         say(
-            _SENTENCES[ended_as],
+            _NOT_CLEAR if not_clear else _SENTENCES[ended_as],
             resource=batch.resource,
             attempt=batch.attempt_id,
             entries=len(moved),
@@ -277,6 +283,7 @@ class Courier:
         )
 
 
+_NOT_CLEAR = "Kiva's answer does not say whether it took it. It is not sent again until that is settled"
 _SENTENCES = {
     "accepted": "Kiva accepted it",
     "refused": "Kiva refused it",

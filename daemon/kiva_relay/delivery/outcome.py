@@ -6,11 +6,9 @@ The order of the rules is the argument; `TABLE` is printed in docs/delivery.md a
 from __future__ import annotations
 
 import email.utils
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any
 
 from kiva_relay.delivery.client import Answer
 
@@ -28,12 +26,13 @@ JUDGES_THE_BODY = frozenset({400, 411, 413, 414, 422, 431})
 JUDGES_US = frozenset({401, 403, 404, 405, 407, 410, 415, 426, 501})
 JUDGES_OUR_TOKEN = frozenset({401, 403})
 COME_BACK = frozenset({425, 429})
-_SUCCESS = range(200, 300)
+SUCCESS = range(200, 300)
 _UNAVAILABLE = 503
 _LONGEST_RETRY_AFTER = timedelta(hours=6)
+_LONGEST_DATE = 60
 
 TABLE: tuple[tuple[str, Outcome, str], ...] = (
-    ("2xx and a JSON object or list of Kiva's shape", Outcome.ACCEPTED, "delivered, with the receipt"),
+    ("2xx and a receipt: all its signs, and nothing that says no", Outcome.ACCEPTED, "delivered, with the receipt"),
     ("2xx otherwise", Outcome.IN_DOUBT, "never sent again by rule"),
     ("400, 411, 413, 414, 422, 431", Outcome.REFUSED, "Kiva judged the body; a batch is split"),
     (
@@ -72,13 +71,13 @@ class Meaning:
 
 
 def decide(answer: Answer, *, shape: bool, now: datetime) -> Meaning:
-    """Apply the table. `shape` says whether the answer has the shape that Kiva gives for this resource."""
+    """Apply the table. `shape` says whether the answer is a receipt for this resource (`receipt.read`)."""
     status = answer.status
     if status is None:
         if answer.body_complete:
             return Meaning(Outcome.IN_DOUBT)
         return Meaning(Outcome.NOT_PROCESSED, unreachable=True)
-    if status in _SUCCESS:
+    if status in SUCCESS:
         return Meaning(Outcome.ACCEPTED if shape else Outcome.IN_DOUBT, success_seen=True)
     if status in JUDGES_THE_BODY:
         return Meaning(Outcome.REFUSED)
@@ -92,18 +91,14 @@ def decide(answer: Answer, *, shape: bool, now: datetime) -> Meaning:
 
 def retry_after(value: str | None, *, now: datetime) -> timedelta | None:
     """`Retry-After` (RFC 9110, 10.2.3): seconds or a date; at most six hours; None when absent or unreadable."""
-    if value is None:
+    written = "" if value is None else value.strip()
+    if written.isascii() and written.isdecimal():
+        return min(timedelta(seconds=int(written[:9])), _LONGEST_RETRY_AFTER)
+    if not written.isascii() or len(written) > _LONGEST_DATE:
         return None
-    if value.strip().isdecimal():
-        return min(timedelta(seconds=int(value.strip()[:9])), _LONGEST_RETRY_AFTER)
     try:
-        moment = email.utils.parsedate_to_datetime(value)
-    except ValueError:
+        moment = email.utils.parsedate_to_datetime(written)
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return min(max(moment - now, timedelta(0)), _LONGEST_RETRY_AFTER)
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return min(max(moment - now, timedelta(0)), _LONGEST_RETRY_AFTER)
-
-
-def either(answer: Mapping[str, Any], *spellings: str) -> Any:
-    """The first of several spellings that the answer has (Kiva writes both snake_case and camelCase)."""
-    return next((answer[spelling] for spelling in spellings if answer.get(spelling) is not None), None)

@@ -58,7 +58,9 @@ class Lists:
         names: dict[str, dict[str, int | str]] = {}
         for kind, (name, value) in _KEYS.items():
             if kind in items:
-                names[kind] = {str(item[name]): item[value] for item in items[kind] if item.get(name)}
+                # A list that an older version stored may hold items without an id.
+                whole = [item for item in items[kind] if item.get(name) and item.get(value) is not None]
+                names[kind] = {str(item[name]): item[value] for item in whole}
         if "locales" in items:
             spoken = [item for item in items["locales"] if item.get("language_id") is not None]
             names["currencies"] = {

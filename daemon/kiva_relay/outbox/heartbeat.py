@@ -37,6 +37,17 @@ class Reachability:
 
 
 @dataclass(frozen=True)
+class ListHealth:
+    """How it is with Kiva's list of loans.
+
+    `incomplete_since`: since when it cannot be read whole, in UTC; None while it can. `words`: why; empty while it can.
+    """
+
+    incomplete_since: datetime | None = None
+    words: str = ""
+
+
+@dataclass(frozen=True)
 class StreamHealth:
     """How it is with the MIS's stream of changes (replication).
 
@@ -73,7 +84,7 @@ class Heartbeat:
     """What the relay says of itself.
 
     `started_at`, `beats_at`: when it started and when this was written, in UTC; `pid`: its process.
-    `mis`, `kiva`: how the two servers answer.
+    `mis`, `kiva`: how the two servers answer. `kiva_list`: how it is with Kiva's list of loans.
     `modes`: by mapping, how its changes are noticed (`replication`, `xmin`, `horizon`, `overlap`, `sweep`).
     `stopped_streams`: by mapping, why it does not fit the MIS and is not read.
     `horizon_age`: for how many seconds the oldest transaction of the MIS has been open; `pinned_by`: whose it is, empty
@@ -90,6 +101,7 @@ class Heartbeat:
     beats_at: datetime
     mis: Reachability = field(default_factory=Reachability)
     kiva: Reachability = field(default_factory=Reachability)
+    kiva_list: ListHealth = field(default_factory=ListHealth)
     modes: Mapping[str, str] = field(default_factory=dict)
     stopped_streams: Mapping[str, str] = field(default_factory=dict)
     horizon_age: float = 0.0

@@ -17,6 +17,7 @@ class Lifter(StrEnum):
 
     PERSON = "a person, with `release`"
     KIVA = "the relay itself, once Kiva agrees"
+    LIST = "the relay itself, once Kiva's list can be read"
     COMPARISON = "the relay itself, once all rows were compared"
 
 
@@ -163,6 +164,20 @@ REASONS: Mapping[str, HoldReason] = {
         lifter=Lifter.KIVA,
         known=("Kiva has to grant: {scope}. Ask partner support.",),
         look=(("Look closer", "sudo kiva-relay check"),),
+    ),
+    "another_partner": HoldReason(
+        "Kiva's token is for another partner",
+        lifter=Lifter.KIVA,
+        known=("{said}", "{hint}"),
+        look=(("Look closer", "sudo kiva-relay check"),),
+    ),
+    "list_unreadable": HoldReason(
+        "Kiva lists a loan whose loan id cannot be read: it may be one of these",
+        lifter=Lifter.LIST,
+        known=(
+            "{number} in Kiva's list cannot be read: {which}. PA2 shows them; correct their loan id there.",
+            "What Kiva lists readably is adopted meanwhile; positions and journals go on.",
+        ),
     ),
     "asked": HoldReason(
         "a person asked for it",

@@ -60,11 +60,18 @@ class CourierLoop:
 class RefresherLoop:
     """Reads Kiva's lists when the job `lists` asks for it, and settles by evidence what is in doubt."""
 
-    def __init__(self, context: DeliveryContext, in_force: InForce, *, at: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        context: DeliveryContext,
+        in_force: InForce,
+        *,
+        at: Callable[[str], None],
+        asked: Callable[[], None] = lambda: None,
+    ) -> None:
         self.wake = threading.Event()
         self.lists = Job("lists", clock=context.clock, wake=self.wake)
         self._context, self._in_force = replace(context), in_force
-        self._refresher = Refresher(self._context, at=at)
+        self._refresher = Refresher(self._context, at=at, asked=asked)
 
     def turn(self) -> float:
         """Look once; the seconds to wait until the next look.

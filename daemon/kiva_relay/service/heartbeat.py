@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -42,8 +43,8 @@ def set_gauges(tx: Connection, *, now: datetime) -> None:
     open_attempts = sa.select(sa.func.count()).select_from(table.attempt).where(table.attempt.c.ended_at.is_(None))
     meter.attempts_open.set(tx.execute(open_attempts).scalar_one())
     refresh = mirror.last_complete(tx)
-    if refresh is not None:
-        meter.mirror_age_seconds.set((now - refresh.started_at).total_seconds())
+    age = math.inf if refresh is None else (now - refresh.started_at).total_seconds()
+    meter.mirror_age_seconds.set(age)
     marks = tx.execute(sa.select(table.watermark.c.stream, table.watermark.c.moved_at))
     lags: dict[tuple[str, ...], float] = {
         (str(stream),): (now - moved).total_seconds() for stream, moved in marks if moved is not None

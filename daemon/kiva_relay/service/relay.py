@@ -130,7 +130,7 @@ class Relay:
         settings = self.settings
         witness = Witness(settings.outbox.witness, api_url=settings.kiva.api_url, partner_id=settings.kiva.partner_id)
         undo.callback(witness.close)
-        client = Client(settings.kiva)
+        client = Client(settings.kiva, clock=self.time)
         undo.callback(client.close)
         return DeliveryContext(
             outbox=self.outbox,

@@ -11,7 +11,7 @@ from kiva_relay import __version__, errors, log
 from kiva_relay.config import settings as config
 from kiva_relay.delivery.context import DeliveryContext
 from kiva_relay.outbox import lease, store
-from kiva_relay.outbox.heartbeat import Heartbeat, Reachability
+from kiva_relay.outbox.heartbeat import Heartbeat, ListHealth, Reachability
 from kiva_relay.service import heartbeat, http, reload, systemd
 from kiva_relay.service.capture_loop import CaptureLoop
 from kiva_relay.service.delivery_loop import CourierLoop, RefresherLoop
@@ -53,7 +53,8 @@ class Threads:
             in_force, context.outbox, clock=context.clock, signalled=reload_asked, read_settings=read_settings
         )
         self._courier = CourierLoop(context, in_force, stop=stop, at=progress.steps("courier"))
-        refresher = RefresherLoop(context, in_force, at=progress.steps("refresher"))
+        asked = partial(progress.step, "refresher")
+        refresher = RefresherLoop(context, in_force, at=progress.steps("refresher"), asked=asked)
         workers = {"heartbeat": self._publish, "purge": self._purge, "reload": self._reload}
         wakes = {name: threading.Event() for name in workers}
         jobs = {name: Job(name, clock=context.clock, wake=wake) for name, wake in wakes.items()}
@@ -123,6 +124,7 @@ class Threads:
             kiva=Reachability(
                 destination.last_harmless_success, away_since, destination.last_words if away_since else ""
             ),
+            kiva_list=ListHealth(destination.list_incomplete_since, destination.list_words),
             modes=health.modes,
             stopped_streams=health.stopped_streams,
             horizon_age=health.horizon_age,
