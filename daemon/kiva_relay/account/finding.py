@@ -167,7 +167,7 @@ class JobLate:
 
 @dataclass(frozen=True)
 class ForPersons:
-    """What waits for a person. `doubts` are the numbers of entries; the rest are counts."""
+    """What waits for a person. `doubts` are the numbers of entries; the rest are counts, `warned` of calls."""
 
     code: ClassVar = "for_persons"
     verdict: ClassVar = Verdict.NOTE
@@ -175,6 +175,8 @@ class ForPersons:
     decisions: int
     divergences: int
     refused: int
+    warned: int
+    closed_unknown: int
 
 
 @dataclass(frozen=True)

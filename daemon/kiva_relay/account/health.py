@@ -137,12 +137,15 @@ def _sending(facts: Standing) -> Iterator[HealthFinding]:
 
 
 def _persons(facts: Standing) -> Iterator[HealthFinding]:
-    if facts.doubts or facts.decisions or facts.divergences or facts.refused:
+    asked = (facts.doubts, facts.decisions, facts.divergences, facts.refused, facts.warned, facts.closed_unknown)
+    if any(asked):
         yield finding.ForPersons(
             doubts=tuple(entry.id for entry in facts.doubts),
             decisions=len(facts.decisions),
             divergences=len(facts.divergences),
             refused=len(facts.refused),
+            warned=len(facts.warned),
+            closed_unknown=len(facts.closed_unknown),
         )
 
 

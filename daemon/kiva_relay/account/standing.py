@@ -44,6 +44,8 @@ class Standing:
     refused: tuple[Entry, ...]
     decisions: tuple[Entry, ...]
     divergences: tuple[history.Divergence, ...]
+    warned: tuple[listing.WarnedCall, ...]
+    closed_unknown: tuple[listing.ClosedUnknown, ...]
     expiring: tuple[Entry, ...]
     next_due: datetime | None
     refresh: mirror.Refresh | None
@@ -106,6 +108,8 @@ def gather(tx: Connection, settings: Settings, *, now: datetime) -> Standing:
         refused=tuple(listing.refused(tx)),
         decisions=tuple(listing.decisions(tx)),
         divergences=tuple(history.open_divergences(tx)),
+        warned=tuple(listing.warned(tx)),
+        closed_unknown=tuple(listing.closed_unknown(tx)),
         expiring=tuple(listing.expiring(tx)),
         next_due=listing.next_due(tx),
         refresh=mirror.last_complete(tx),

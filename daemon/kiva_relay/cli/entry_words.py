@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from kiva_relay.account.task import SETTLES_ITSELF
 from kiva_relay.cli import figure, hold_words, words
 from kiva_relay.cli.task_words import PLACES
 from kiva_relay.config.settings import Settings
@@ -56,7 +55,7 @@ def _by_state(known: History, settings: Settings, *, kept: Sequence[Hold], now: 
 def _doubt(known: History, settings: Settings, *, now: datetime) -> Iterator[Line]:
     entry = known.entry
     last = known.attempts[-1].started_at if known.attempts else entry.created_at
-    if entry.resource == "repayment" and entry.reason in SETTLES_ITSELF:
+    if entry.repeats_itself:
         yield "Nothing needs you", "A position is sent again by itself; a second one does no harm. Nothing is lost."
         return
     noun = words.noun(entry.resource)
@@ -126,7 +125,10 @@ def _delivered(known: History) -> Iterator[Line]:
     for problem in receipt.get("problems", ()):
         said = problem.get("details") or problem.get("message") or problem.get("code")
         yield "Kiva's own words", f"{problem.get('severity', 'problem')}: “{said}”"
-    if entry.resource != "repayment" and not cancelled:
+    if entry.evidence == "warned":
+        yield "Then", f"all of its call is there        {_settle(entry, 'delivered', 'seen in PA2')}"
+        yield "", f"send all of its call again      {_settle(entry, 'resend', 'not in PA2')}"
+    elif entry.resource != "repayment" and not cancelled:
         yield "Deleted in PA2?", f"To send what the MIS says now:   {_settle(entry, 'resend', 'deleted in PA2')}"
 
 

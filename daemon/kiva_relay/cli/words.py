@@ -27,6 +27,7 @@ _EVIDENCE = {
     "look_up": "found at Kiva",
     "adopted": "was at Kiva already, not sent",
     "person": "a person said so",
+    "warned": "Kiva accepted it, and named a problem of the whole call",
 }
 
 REASONS = {
@@ -44,6 +45,7 @@ REASONS = {
     "left_scope": "cancelled in the MIS",
     "gone_from_mis": "deleted in the MIS",
     "window_closed": "the report's window closed",
+    "closed_unknown": "the report closed while nobody knew whether Kiva had taken it",
     "not_expected": "Kiva expects no report of this loan",
     "at_kiva_already": "the older version is at Kiva",
     "discarded": "a person said that it must not go out",

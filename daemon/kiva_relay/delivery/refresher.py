@@ -19,6 +19,7 @@ from kiva_relay.delivery.token import Token
 from kiva_relay.outbox import catalogue, hold, table, watermark
 from kiva_relay.outbox import mirror as kept
 from kiva_relay.outbox.state import State
+from kiva_relay.resource import window
 
 _LISTS_EVERY = timedelta(days=1)
 _LISTS_AGAIN = timedelta(minutes=5)
@@ -47,10 +48,11 @@ class Refresher:
         """Look if it is time, or if something waits for a look; true when the list of loans was read whole."""
         context = self._context
         self._watch_clock()
+        self._settle()
         if context.destination.pause():
             return False
         if self._next is not None and context.clock.now() < self._next:
-            return self._probe() if self._probe_wanted() else self._settle()
+            return self._probe() if self._probe_wanted() else False
         return self._refresh()
 
     def _refresh(self) -> bool:
@@ -90,25 +92,26 @@ class Refresher:
         self._settle()
         return True
 
-    def _settle(self) -> bool:
-        """Settle what the evidence settles now; false: no list was read for it."""
+    def _settle(self) -> None:
+        """Settle what the evidence settles now. It asks Kiva nothing, so it is done whether Kiva answers or not."""
         context = self._context
         with context.outbox.read() as tx:
             doubts = sa.select(table.entry.c.id).where(table.entry.c.state == State.IN_DOUBT.value)
             if tx.execute(doubts.limit(1)).first() is None:
-                return False
+                return
         if context.clock.monotonic() < self._settles_from:
-            return False
+            return
+        report = window.report(context.settings, context.clock.now())
         with context.outbox.begin() as tx:
             moved = reconciler.settle(
                 tx,
                 settle_after=context.settings.delivery.settle_after,
                 drafts_visible=context.settings.kiva.drafts_visible == "auto",
+                open_period=report.period if report.is_open else None,
                 now=context.clock.now(),
             )
         for entry in moved:
             _log.info("A doubt was settled by evidence", entry=entry.id, loan=entry.loan_id, state=entry.state.value)
-        return False
 
     def _watch_clock(self) -> None:
         """After a clock was set, `settle_after` is counted from the start: it measures time that passed."""

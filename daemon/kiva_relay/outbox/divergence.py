@@ -82,4 +82,4 @@ def _record(tx: Connection, sent: Entry, kind: str, fields: list[dict[str, str]]
     if last is not None and (last.kind, last.fields) == (kind, fields) and last.ended_by not in _OURS:
         return  # still open, or a person has seen just this
     end(tx, sent.id, by=_NEWER, now=now)
-    tx.execute(sa.insert(table.divergence).values(entry_id=sent.id, kind=kind, fields=fields, since=now))
+    tx.execute(sa.insert(table.divergence).values(entry_id=sent.id, kind=kind, fields=fields, reasons=[], since=now))

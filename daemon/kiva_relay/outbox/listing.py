@@ -13,7 +13,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kiva_relay.outbox import hold, mirror, table
+from kiva_relay.outbox import hold, mirror, query, table
 from kiva_relay.outbox.entry import Entry, of
 from kiva_relay.outbox.hold import Hold
 from kiva_relay.outbox.state import FINAL, State
@@ -75,6 +75,30 @@ class Unpublished:
     warnings: list[refusal.Refusal]
 
 
+@dataclass(frozen=True)
+class ClosedUnknown:
+    """A position that was sent, and nobody knew what became of it when its report closed.
+
+    `sent` is the amount that Kiva may hold, `before` the one that it accepted last; None: none. Both are text.
+    """
+
+    entry: Entry
+    sent: str | None
+    before: str | None
+
+
+@dataclass(frozen=True)
+class WarnedCall:
+    """A call that Kiva took, and of which it named a problem that belongs to none of its entries.
+
+    `number` is what Kiva calls it (an upload's id), `words` are Kiva's own about the problem.
+    """
+
+    entries: tuple[Entry, ...]
+    number: str
+    words: list[str]
+
+
 def entries(tx: Connection, chosen: Filter, *, limit: int | None = None) -> EntryPage:
     """Entries, the most pressing state first and the oldest first in it; what is settled, the newest first."""
     where = _where(tx, chosen)
@@ -90,7 +114,7 @@ def of_loan(tx: Connection, loan: str) -> list[Entry]:
     return entries_in_order(tx, _is_loan(tx, loan))
 
 
-def entries_in_order(tx: Connection, *where: sa.ColumnElement[bool]) -> list[Entry]:
+def entries_in_order(tx: Connection, *where: sa.ColumnElement[bool] | sa.TextClause) -> list[Entry]:
     """Entries by their numbers."""
     return [of(row) for row in tx.execute(sa.select(*_LIGHT).where(*where).order_by(_columns.id))]
 
@@ -222,6 +246,54 @@ def last_position(tx: Connection, entry: Entry) -> Entry | None:
         _columns.version < entry.version,
     )
     return next(iter(reversed(entries_in_order(tx, *where))), None)
+
+
+def closed_unknown(tx: Connection) -> list[ClosedUnknown]:
+    """Positions whose report closed while it was unknown what Kiva holds, and that nobody has seen yet."""
+    return [_closed_unknown(tx, entry) for entry in entries_in_order(tx, sa.text(table.UNKNOWN_UNSEEN))]
+
+
+def _closed_unknown(tx: Connection, entry: Entry) -> ClosedUnknown:
+    since = query.since_the_last_accepted(query.versions(tx, entry.resource, entry.identity), entry)
+    sent, before = query.perhaps_arrived(tx, since), last_position(tx, entry)
+    return ClosedUnknown(entry, sent[0].amount if sent else None, before.amount if before is not None else None)
+
+
+def warned(tx: Connection) -> list[WarnedCall]:
+    """Calls of which Kiva named a problem, oldest first, with those of their entries that no newer one has replaced."""
+    newer = table.entry.alias("newer").c
+    replaced = sa.exists().where(
+        newer.resource == _columns.resource,
+        newer.identity == _columns.identity,
+        newer.version > _columns.version,
+        newer.state == State.DELIVERED.value,
+    )
+    calls: dict[int, list[Entry]] = {}
+    for entry in entries_in_order(tx, sa.text(f"entry.{table.WARNED}"), sa.not_(replaced)):
+        calls.setdefault(_call(tx, entry), []).append(entry)
+    return [WarnedCall(tuple(entries), *_said(tx, batch, entries)) for batch, entries in calls.items()]
+
+
+def of_the_same_call(tx: Connection, entry: Entry) -> list[Entry]:
+    """Of a call of which Kiva named a problem, the entries that nobody has settled yet; of any other, just this one."""
+    if entry.evidence != "warned":
+        return [entry]
+    return [one for call in warned(tx) for one in call.entries if entry.id in {each.id for each in call.entries}] or [
+        entry
+    ]
+
+
+def _call(tx: Connection, entry: Entry) -> int:
+    member = table.batch_member.c
+    return int(tx.execute(sa.select(sa.func.max(member.batch_id)).where(member.entry_id == entry.id)).scalar_one())
+
+
+def _said(tx: Connection, batch: int, entries: Sequence[Entry]) -> tuple[str, list[str]]:
+    """Kiva's number of a call, and its words about it."""
+    receipt = {name: value for name, value in (entries[0].receipt or {}).items() if name != "problems"}
+    named = tx.execute(sa.select(table.attempt.c.problems).where(table.attempt.c.batch_id == batch)).scalars()
+    words = [one.get("details") or one.get("message") or one.get("code") for said in named for one in said or ()]
+    return str(next(iter(receipt.values()), "")), list(dict.fromkeys(str(each or "?") for each in words))
 
 
 def next_due(tx: Connection) -> datetime | None:

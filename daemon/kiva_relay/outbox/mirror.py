@@ -13,6 +13,7 @@ from kiva_relay.outbox import table
 from kiva_relay.outbox.entry import Entry, Owed
 from kiva_relay.resource import body as json_body
 from kiva_relay.resource import loan_draft
+from kiva_relay.resource import loan_id as spelled
 
 EXPECTED = ("payingBack", "defaulted")
 """Statuses in which Kiva expects a repayment report (Kiva's SDK, "report payments")."""
@@ -80,6 +81,7 @@ def keep(tx: Connection, refresh: int, loans: Iterable[MirroredLoan]) -> None:
     for loan in loans:
         values = {
             "loan_id": loan.loan_id,
+            "loan_fold": spelled.fold(loan.loan_id),
             "client_id": loan.client_id,
             "status": loan.status,
             "amount": loan.amount,

@@ -44,16 +44,18 @@ class EntryVerdict:
     due_at: datetime | None = None
     batch_cap: int | None = None
     reason: str | None = None
+    evidence: str = "receipt"
 
 
 @dataclass(frozen=True)
 class Ending:
-    """What became of one attempt, as evidence: kept for ever."""
+    """What became of one attempt, as evidence, kept for ever. `problems`: what Kiva named of no entry of it."""
 
     outcome: str
     body_complete: bool | None
     status: int | None
     detail: str | None
+    problems: Sequence[Mapping[str, Any]] = ()
 
 
 def claim(
@@ -106,6 +108,7 @@ def end(
             body_complete=ending.body_complete,
             status=ending.status,
             detail=ending.detail[:_DETAIL_LIMIT] if ending.detail else None,
+            problems=list(ending.problems) or None,
         )
     )
     if closed.rowcount != 1:
@@ -115,7 +118,7 @@ def end(
         verdict = verdicts[entry.id]
         values: dict[str, Any] = {"reason": verdict.reason}
         if verdict.target is State.DELIVERED:
-            values |= {"evidence": "receipt", "receipt": verdict.receipt}
+            values |= {"evidence": verdict.evidence, "receipt": verdict.receipt}
         if verdict.target is State.REFUSED:
             values |= {
                 "refusals": [reason.to_json() for reason in verdict.refusals],

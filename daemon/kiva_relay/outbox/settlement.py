@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy.engine import Connection
 
@@ -19,12 +19,10 @@ from kiva_relay.resource.refusal import PERSON_DECIDES
 Verb = Literal["delivered", "resend", "discard"]
 
 _FROM = {
-    "delivered": {State.IN_DOUBT, State.READY, State.WAITING, State.REFUSED, State.DISCARDED},
+    "delivered": {State.IN_DOUBT, State.READY, State.WAITING, State.REFUSED, State.DISCARDED, State.DELIVERED},
     "resend": {State.IN_DOUBT, State.WAITING, State.REFUSED, State.DELIVERED, State.DISCARDED},
     "discard": {State.IN_DOUBT, State.READY, State.WAITING, State.REFUSED},
 }
-
-_DEALT_WITH = (State.DELIVERED, State.REFUSED)
 
 
 def settle(tx: Connection, entry: Entry, verb: Verb, *, by: str, note: str, now: datetime) -> Entry:
@@ -55,7 +53,14 @@ def settle(tx: Connection, entry: Entry, verb: Verb, *, by: str, note: str, now:
     act.record(tx, by=by, verb=f"settle --{verb}", about={"entry": entry.id, "was": entry.state}, note=note, now=now)
     if verb == "delivered":
         settled = store.move(
-            tx, entry, State.DELIVERED, Actor.PERSON, now=now, evidence="person", receipt={"note": note}
+            tx,
+            entry,
+            State.DELIVERED,
+            Actor.PERSON,
+            now=now,
+            evidence="person",
+            receipt=_receipt(entry, note),
+            reason=None,
         )
     elif verb == "discard":
         settled = store.move(tx, entry, State.DISCARDED, Actor.PERSON, now=now, reason="person")
@@ -108,8 +113,8 @@ def done(tx: Connection, entry: Entry, *, by: str, note: str, now: datetime) -> 
         UsageError: nobody has to do anything about it, or what is to be done is to settle it.
     """
     gravest = next((open_.kind for open_ in history.open_divergences(tx, entry.id)), None)
-    if gravest is None and (entry.state not in _DEALT_WITH or entry.done_at is not None):
-        settles = entry.state is State.IN_DOUBT or entry.reason in PERSON_DECIDES
+    if gravest is None and (not _dealt_with(entry) or entry.done_at is not None):
+        settles = entry.state is State.IN_DOUBT or entry.reason in PERSON_DECIDES or entry.evidence == "warned"
         raise errors.UsageError(
             f"Entry {entry.id} (loan {entry.loan_id}) is {_said(entry)}: "
             + ("only a decision ends that." if settles else "there is nothing to mark as done."),
@@ -119,12 +124,21 @@ def done(tx: Connection, entry: Entry, *, by: str, note: str, now: datetime) -> 
     divergence.end(tx, entry.id, by=by, now=now)
     if gravest == "changed":
         return False
-    if entry.state in _DEALT_WITH:
+    if _dealt_with(entry):
         store.mark_done(tx, entry, now=now)
     return True
 
 
+def _dealt_with(entry: Entry) -> bool:
+    """Can the coordinator deal with it, so that nothing more is to be decided?"""
+    if entry.state is State.DELIVERED:
+        return entry.evidence != "warned"
+    return entry.state is State.REFUSED or entry.reason == store.CLOSED_UNKNOWN
+
+
 def _possible(entry: Entry, verb: Verb) -> bool:
+    if verb == "delivered":
+        return entry.state is not State.DELIVERED or entry.evidence == "warned"
     if verb != "resend":
         return True
     if entry.state is State.REFUSED:
@@ -145,6 +159,11 @@ def _send_again(tx: Connection, entry: Entry, *, now: datetime) -> Entry:
         watermark.take_as_new(tx, entry.resource, entry.identity)
         return gone
     return store.move(tx, entry, State.READY, Actor.PERSON, now=now, reason=None, due_at=now, repeats=0)
+
+
+def _receipt(entry: Entry, note: str) -> dict[str, Any]:
+    """What Kiva gave back, where it did, and a person's note."""
+    return {**(entry.receipt or {}), "note": note} if entry.state is State.DELIVERED else {"note": note}
 
 
 def _another_row(entry: Entry) -> bool:

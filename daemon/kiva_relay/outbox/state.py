@@ -39,8 +39,8 @@ UNSENT = frozenset({State.READY, State.WAITING, State.REFUSED})
 IN_FLIGHT = frozenset({State.SENDING, State.IN_DOUBT})
 FINAL = frozenset({State.DELIVERED, State.SUPERSEDED, State.WITHDRAWN, State.DISCARDED})
 
-EVIDENCE = ("receipt", "look_up", "adopted", "person")
-"""How we know that an entry is at Kiva."""
+EVIDENCE = ("receipt", "look_up", "adopted", "person", "warned")
+"""How we know that an entry is at Kiva. `warned`: Kiva took the call and named a problem of it: a person looks."""
 
 
 @dataclass(frozen=True)
@@ -121,10 +121,15 @@ MOVES: tuple[Move, ...] = (
     Move(S.IN_DOUBT, S.DELIVERED, A.PERSON, "seen in PA2"),
     Move(S.IN_DOUBT, S.READY, A.RECONCILER, "harmless to repeat, and settled; or absent, with a control"),
     Move(S.IN_DOUBT, S.READY, A.PERSON, "not in PA2: send it again"),
+    Move(S.IN_DOUBT, S.SUPERSEDED, A.RECONCILER, "a position: settled, and a newer one waited behind it"),
+    Move(
+        S.IN_DOUBT, S.WITHDRAWN, A.INTAKE, "a position: settled, and its report is closed. What Kiva holds is unknown"
+    ),
     *(Move(s, S.DISCARDED, A.PERSON, "it must not go out") for s in (S.IN_DOUBT, S.REFUSED, S.READY, S.WAITING)),
     *(Move(s, S.DELIVERED, A.PERSON, "typed into PA2 by hand") for s in (S.READY, S.WAITING, S.REFUSED)),
     Move(S.REFUSED, S.READY, A.PERSON, "the same bytes again (a refusal of Kiva's only)"),
-    Move(S.DELIVERED, S.WITHDRAWN, A.PERSON, "deleted in PA2: the present version becomes ready"),
+    Move(S.DELIVERED, S.WITHDRAWN, A.PERSON, "deleted in PA2, or never there: the present version becomes ready"),
+    Move(S.DELIVERED, S.DELIVERED, A.PERSON, "Kiva named a problem of its call; seen in PA2 all the same"),
     Move(S.DISCARDED, S.DELIVERED, A.PERSON, "the first word was wrong: it is in PA2"),
     Move(S.DISCARDED, S.WITHDRAWN, A.PERSON, "the first word was wrong: the present version becomes ready"),
 )

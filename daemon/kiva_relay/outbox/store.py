@@ -18,10 +18,12 @@ from kiva_relay.outbox import adoption, divergence, query, table
 from kiva_relay.outbox import state as machine
 from kiva_relay.outbox.entry import Entry, Owed
 from kiva_relay.outbox.state import Actor, State
+from kiva_relay.resource import loan_id as spelled
 
 OLDER_IN_FLIGHT = "older_in_flight"
 AT_KIVA_ALREADY = "at_kiva_already"
 KNOWN_FROM_WITNESS = "known_from_witness"
+CLOSED_UNKNOWN = "closed_unknown"
 
 _MOVE = sa.update(table.entry).where(
     table.entry.c.id == sa.bindparam("its_id"),
@@ -62,7 +64,7 @@ def owe(tx: Connection, owed: Owed, *, now: datetime) -> Entry | None:
     _supersede(tx, unsent, by=Actor.INTAKE, now=now)
     if in_flight is None and delivered is not None and _same(delivered, owed):
         newer = [entry for entry in known if entry.version > delivered.version]
-        if delivered.reason != KNOWN_FROM_WITNESS and not _perhaps_applied(tx, newer):
+        if delivered.reason != KNOWN_FROM_WITNESS and not query.perhaps_arrived(tx, newer):
             return None
     if in_flight is not None and not owed.refusals and owed.waits is None:
         owed = dataclasses.replace(owed, waits=OLDER_IN_FLIGHT)
@@ -78,6 +80,30 @@ def left_scope(tx: Connection, resource: str, identity: str, *, reason: str, now
         elif resource in table.CREATE_ONCE and entry.state in (*machine.IN_FLIGHT, State.DELIVERED):
             divergence.left_scope(tx, entry, now=now)
     return withdrawn
+
+
+def close(tx: Connection, entry: Entry, *, reason: str, now: datetime) -> Entry:
+    """End a position whose report is closed; a newer one, of the next report, goes on.
+
+    `reason` is why what was never sent is not owed any more. Where Kiva may hold another position than the last that
+    it accepted, it is `CLOSED_UNKNOWN` instead, so that this stays said.
+    """
+    if may_be_at_kiva(tx, entry):
+        reason = CLOSED_UNKNOWN
+    ended = move(tx, entry, State.WITHDRAWN, Actor.INTAKE, now=now, reason=reason)
+    return follow(tx, ended, by=Actor.INTAKE, now=now)
+
+
+def may_be_at_kiva(tx: Connection, entry: Entry) -> bool:
+    """Was this position sent, or one since the last that Kiva accepted, and nobody knows what became of it?
+
+    False while another of them is still in doubt: that one will say so.
+    """
+    known = query.versions(tx, entry.resource, entry.identity)
+    since = query.since_the_last_accepted(known, entry)
+    if any(each.state in machine.IN_FLIGHT and each.id != entry.id for each in since):
+        return False
+    return bool(query.perhaps_arrived(tx, since))
 
 
 def put_in_doubt(tx: Connection, resource: str, identity: str, *, loan_id: str, now: datetime) -> Entry:
@@ -160,7 +186,7 @@ def move(tx: Connection, entry: Entry, target: State, by: Actor, *, now: datetim
         "waits_for": None,
         **values,
     }
-    if entry.state is State.DELIVERED:
+    if entry.state is State.DELIVERED and target is not State.DELIVERED:
         changes["evidence"] = None
     seen = {"its_id": entry.id, "its_state": entry.state.value, "its_row_version": entry.row_version}
     if tx.execute(_MOVE, {**changes, **seen}).rowcount != 1:
@@ -245,17 +271,6 @@ def _same(entry: Entry, owed: Owed) -> bool:
     return entry.body_sha256 == owed.body_sha256 and entry.period == owed.period and entry.body_sha256 is not None
 
 
-def _perhaps_applied(tx: Connection, entries: Sequence[Entry]) -> bool:
-    """Was any of them sent without our learning what became of it? Then Kiva may hold it, not what it last accepted."""
-    doubted = (
-        sa.select(table.attempt.c.id)
-        .join(table.batch_member, table.batch_member.c.batch_id == table.attempt.c.batch_id)
-        .where(table.batch_member.c.entry_id.in_([entry.id for entry in entries]))
-        .where(table.attempt.c.outcome == "in_doubt")
-    )
-    return tx.execute(doubted.limit(1)).first() is not None
-
-
 def _kept(tx: Connection, entry: Entry, owed: Owed, *, now: datetime) -> Entry | None:
     """The unsent entry that already says what is owed: itself, or itself made ready; None when it must go."""
     if owed.body is None and owed.waits is not None:
@@ -300,6 +315,7 @@ def _insert(tx: Connection, owed: Owed, known: Sequence[Entry], *, waits_for: in
         origin=owed.origin,
         refusals=[reason.to_json() for reason in owed.refusals] or None,
         publish_by=owed.publish_by,
+        repeats=known[0].repeats if known and owed.period and known[0].period == owed.period else 0,
         due_at=owed.due_at,
         created_at=now,
         changed_at=now,
@@ -322,6 +338,6 @@ def _inserted(tx: Connection, number: int) -> Entry:
 
 
 def _insert_row(tx: Connection, **values: Any) -> int:
-    key = tx.execute(_INSERT, values).inserted_primary_key
+    key = tx.execute(_INSERT, {**values, "loan_fold": spelled.fold(values["loan_id"])}).inserted_primary_key
     assert key is not None  # noqa: S101 - the table numbers its rows
     return int(key[0])
