@@ -138,12 +138,6 @@ def leaves_doubts_of_a_closed_report(patch: pytest.MonkeyPatch, _shop: Workshop)
     patch.setattr(expected, "_positions", lambda tx, *states: positions(tx, *states) if without - {*states} else [])
 
 
-def repeats_without_end(patch: pytest.MonkeyPatch, _shop: Workshop) -> None:
-    """A position is sent again each quarter of an hour, for ever."""
-    patch.setattr(entry, "REPEATED_AFTER", [timedelta(0)] * 1_000)
-    patch.setattr(reconciler, "REPEATED_AFTER", [timedelta(0)] * 1_000)
-
-
 def takes_a_problem_for_success(patch: pytest.MonkeyPatch, _shop: Workshop) -> None:
     """A problem without a loan is nobody's."""
     patch.setattr(batch, "problems_of_the_call", lambda *_args: [])
@@ -195,10 +189,6 @@ RULES: dict[str, tuple[Break, Mood]] = {
     "a report closes": (
         leaves_doubts_of_a_closed_report,
         dataclasses.replace(POSITIONS, faults={"answer lost": 1}, starts=run.NEW_MONTH),
-    ),
-    "a few repeats": (
-        repeats_without_end,
-        dataclasses.replace(POSITIONS, faults={"answer lost": 1}, trouble=1, steps=90),
     ),
     "a problem is asked about": (
         takes_a_problem_for_success,

@@ -173,6 +173,7 @@ class ForPersons:
     verdict: ClassVar = Verdict.NOTE
     doubts: tuple[int, ...]
     decisions: int
+    perhaps: int
     divergences: int
     refused: int
     warned: int

@@ -137,11 +137,12 @@ def _sending(facts: Standing) -> Iterator[HealthFinding]:
 
 
 def _persons(facts: Standing) -> Iterator[HealthFinding]:
-    asked = (facts.doubts, facts.decisions, facts.divergences, facts.refused, facts.warned, facts.closed_unknown)
-    if any(asked):
+    waiting = (facts.doubts, facts.decisions, facts.perhaps, facts.divergences, facts.refused)
+    if any((*waiting, facts.warned, facts.closed_unknown)):
         yield finding.ForPersons(
             doubts=tuple(entry.id for entry in facts.doubts),
             decisions=len(facts.decisions),
+            perhaps=len(facts.perhaps),
             divergences=len(facts.divergences),
             refused=len(facts.refused),
             warned=len(facts.warned),

@@ -61,6 +61,14 @@ class LookAtCall(_Task):
 
 
 @dataclass(frozen=True)
+class SameLoan(_Task):
+    """What waits because Kiva has a loan whose id differs in case only. `alike`: each entry, with the ids at Kiva."""
+
+    kind: ClassVar = "same_loan"
+    alike: tuple[tuple[Entry, list[str]], ...]
+
+
+@dataclass(frozen=True)
 class DeleteInPa2(_Task):
     """Things of one resource that the MIS cancelled after they were sent."""
 
@@ -151,6 +159,7 @@ class CorrectRefused(_Task):
 Task = (
     LookInPa2
     | LookAtCall
+    | SameLoan
     | DeleteInPa2
     | TooOldToPublish
     | PublishSoon
@@ -183,6 +192,7 @@ def tasks(tx: Connection, facts: Standing) -> list[Task]:
     found: list[Task] = [
         *_look(facts),
         *_look_at_calls(facts),
+        *_same_loan(facts),
         *_delete(facts),
         *_publish(facts, listing.to_publish(tx)),
         *_type(facts),
@@ -224,6 +234,11 @@ def _look(facts: Standing) -> Iterator[Task]:
 def _look_at_calls(facts: Standing) -> Iterator[Task]:
     for call in facts.warned:
         yield LookAtCall(When.TODAY, facts.today, call.entries, call.entries[0].resource, call)
+
+
+def _same_loan(facts: Standing) -> Iterator[Task]:
+    if facts.perhaps:
+        yield SameLoan(When.THIS_WEEK, None, tuple(entry for entry, _ids in facts.perhaps), facts.perhaps)
 
 
 def _know(facts: Standing) -> Iterator[Task]:

@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 from kiva_relay.outbox import meta, mirror, query, store, table, watermark
 from kiva_relay.outbox.entry import Entry, of
 from kiva_relay.outbox.state import State
+from kiva_relay.resource import loan_id as spelled
 from kiva_relay.resource import window
 
 CLOSED = "window_closed"
@@ -35,7 +36,8 @@ def turn(
     """
     is_another = meta.REPORT.get(tx) != report.stamp
     _close(tx, report, also_refused=is_another, settle_after=settle_after, now=now)
-    expected = {aliases.get(loan_id, loan_id) for loan_id in mirror.expected(tx)}
+    listed = {spelled.key(loan_id) for loan_id in mirror.expected(tx)}
+    expected = {aliases.get(loan_id, loan_id) for loan_id in listed}
     if is_another:
         meta.REPORT.put(tx, report.stamp)
     else:

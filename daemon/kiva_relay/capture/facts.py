@@ -37,8 +37,10 @@ def of_kiva(tx: Connection, look: CaptureContext, row: MappedKey, facts: KeyFact
     ids = owed.ids_to_look_up(look, row, facts)
     if resource == "loan_draft":
         found = adoption.found(tx, {row.identity: ids}).get(row.identity)
-        return replace(facts, adopted=None if found is None else found.receipt)
-    return replace(facts, at_kiva=mirror.by_loan_id(tx, ids))
+        perhaps = found is None and adoption.perhaps(tx, ids)
+        return replace(facts, adopted=None if found is None else found.receipt, perhaps=perhaps)
+    at_kiva = mirror.by_loan_id(tx, ids)
+    return replace(facts, at_kiva=at_kiva, perhaps=not at_kiva and adoption.perhaps(tx, ids))
 
 
 def _previous(tx: Connection, identity: str) -> Decimal | None:

@@ -8,6 +8,7 @@ from datetime import datetime
 from kiva_relay.cli import figure, hold_words, words
 from kiva_relay.cli.task_words import PLACES
 from kiva_relay.config.settings import Settings
+from kiva_relay.outbox import adoption
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.history import History
 from kiva_relay.outbox.hold import Hold
@@ -96,6 +97,10 @@ def _waiting(entry: Entry) -> Iterator[Line]:
         yield "Send it as it is", _settle(entry, "resend", "…")
         yield "Leave it out", _settle(entry, "discard", "…")
         yield "If nobody decides", "it is not sent, and Kiva bills the loan as if it were repaid on schedule."
+    elif entry.reason == adoption.PERHAPS:
+        yield "The same loan", _settle(entry, "delivered", "the same loan, spelled otherwise")
+        yield "Another loan", _settle(entry, "resend", "another loan")
+        yield "If nobody decides", "it is not sent, so that there are not two."
     else:
         yield "By itself", "It goes as soon as that has changed. Nothing is lost, nothing needs you."
 
@@ -139,6 +144,8 @@ def _more(known: History, before: Entry | None) -> Iterator[Line]:
             continue
         if divergence.kind == "left_scope":
             yield "Cancelled in the MIS", f"Delete it in {PLACES[entry.resource]}, then:"
+        for reason in divergence.reasons:
+            yield "No longer maps", words.sentence(reason)
         for one in divergence.fields:
             yield "Changed in the MIS", words.difference(one, entry.currency)
         yield "When it is done", f"sudo kiva-relay review done {entry.id}"

@@ -206,6 +206,8 @@ def _for_persons(one: finding.ForPersons) -> Said:
         parts.append(f"{len(one.doubts):,} in doubt ({few}{more})")
     if one.decisions:
         parts.append(f"{errors.counted(one.decisions, 'position')} to decide")
+    if one.perhaps:
+        parts.append(f"{one.perhaps:,} perhaps at Kiva in other letters")
     if one.divergences:
         parts.append(f"{errors.counted(one.divergences, 'change')} in the MIS after sending")
     if one.refused:

@@ -47,13 +47,15 @@ Said = tuple[str, Sequence[str]]
 """A title, and the lines below it."""
 
 
-def said(one: Task, facts: Standing) -> Said:  # noqa: C901 - one case a task
+def said(one: Task, facts: Standing) -> Said:  # noqa: C901, PLR0912 - one case a task
     """A task in words."""
     match one:
         case task.LookInPa2():
             return _look(one, facts)
         case task.LookAtCall():
             return _look_at_call(one)
+        case task.SameLoan():
+            return _same_loan(one)
         case task.DeleteInPa2():
             return _delete(one)
         case task.TooOldToPublish():
@@ -142,6 +144,16 @@ def _look_at_call(one: task.LookAtCall) -> Said:
     ]
 
 
+def _same_loan(one: task.SameLoan) -> Said:
+    lines = [_line(entry, f"at Kiva: {', '.join(ids) or '?'}") for entry, ids in one.alike]
+    number = words.number(one.entries[0].id)
+    return f"{_number(len(one.entries), 'entry')} whose loan id is at Kiva in other letters (upper or lower case)", [
+        *lines,
+        f"Tell the administrator: “{number} is the same loan” or “{number} is another loan”.",
+        "Until then it is not sent, so that there are not two.",
+    ]
+
+
 def _know(one: task.KnowWhatWasReported) -> Said:
     lines = []
     for line in one.unknown:
@@ -186,6 +198,7 @@ def _changed(one: task.ChangedAfterSending) -> Said:
     lines = []
     for each in one.divergences:
         lines.append(_line(each.entry))
+        lines += [f"   no longer maps: {words.sentence(reason)}" for reason in each.reasons]
         lines += [f"   {words.difference(field, each.entry.currency)}" for field in each.fields]
     many = len(one.divergences)
     were = "loan or follow-up was" if many == 1 else "loans or follow-ups were"

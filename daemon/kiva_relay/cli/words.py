@@ -38,6 +38,7 @@ REASONS = {
     "known_from_witness": "sent before the outbox was restored",
     "older_in_flight": "an older version is being sent, or in doubt",
     "loan_not_at_kiva": "its loan is not at Kiva yet",
+    "perhaps_at_kiva": "Kiva has a loan id that differs in upper and lower case only: a person decides",
     "incomplete": "not complete in the MIS yet",
     "lists_unknown": "Kiva's lists were not read yet",
     "position_fell": "the amount repaid went down: a person decides",

@@ -17,6 +17,7 @@ from kiva_relay.delivery.outcome import Meaning, Outcome, either
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.sending import EntryVerdict
 from kiva_relay.outbox.state import State
+from kiva_relay.resource import loan_id as spelled
 from kiva_relay.resource.kind import RESOURCES
 from kiva_relay.resource.refusal import Refusal
 
@@ -76,7 +77,7 @@ def accepted(entries: Sequence[Entry], given: Mapping[str, Any]) -> dict[int, En
     warned = any(map(_is_error, problems_of_the_call(entries, given)))
     verdicts = {}
     for entry in entries:
-        problems = by_loan.get(entry.loan_id, [])
+        problems = by_loan.get(spelled.key(entry.loan_id), [])
         mine = common | ({"problems": problems} if problems else {})
         errors = [problem for problem in problems if _is_error(problem)]
         if errors:
@@ -92,7 +93,7 @@ def accepted(entries: Sequence[Entry], given: Mapping[str, Any]) -> dict[int, En
 
 def problems_of_the_call(entries: Sequence[Entry], given: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     """Problems that Kiva named without a loan, or of a loan that was not in the call: they stay with the attempt."""
-    loans = {entry.loan_id for entry in entries}
+    loans = {spelled.key(entry.loan_id) for entry in entries}
     return [problem for problem in (given or {}).get("problems", ()) if _loan(problem) not in loans]
 
 
@@ -144,7 +145,7 @@ def _problems(said: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _loan(problem: Mapping[str, Any]) -> str:
-    return str(either(problem, "loan_id", "loanId") or "")
+    return spelled.key(str(either(problem, "loan_id", "loanId") or ""))
 
 
 def _is_error(problem: Mapping[str, Any]) -> bool:

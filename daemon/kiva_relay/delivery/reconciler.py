@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection
 from kiva_relay.outbox import adoption, mirror, query, sending, store, table
 from kiva_relay.outbox.entry import REPEATED_AFTER, Entry, of
 from kiva_relay.outbox.state import UNSENT, Actor, State
+from kiva_relay.resource import loan_id as spelled
 
 _NOT_BY_ABSENCE = ("strange_answer", store.KNOWN_FROM_WITNESS)
 """Kiva may have taken it; or it was sent once more than this outbox knows, nobody knows when."""
@@ -70,21 +71,30 @@ def wake(tx: Connection, *, now: datetime) -> list[Entry]:
         columns.resource == "journal",
         columns.state == State.WAITING.value,
         columns.reason == "loan_not_at_kiva",
-        columns.loan_id.in_(sa.select(table.mirror.c.loan_id).where(table.mirror.c.status.not_in(mirror.GONE))),
     )
     waiting = [of(row) for row in tx.execute(sa.select(table.entry).where(*where))]
+    at_kiva = mirror.by_loan_id(tx, {entry.loan_id for entry in waiting})
     return [
         store.move(tx, entry, State.READY, Actor.RECONCILER, now=now, reason=None, due_at=max(entry.due_at, now))
         for entry in waiting
+        if spelled.key(entry.loan_id) in at_kiva
     ]
 
 
 def adopt(tx: Connection, *, now: datetime) -> list[Entry]:
-    """Drafts that were not sent and that Kiva has all the same: somebody typed them into PA2. They are delivered."""
+    """Drafts that were not sent and that Kiva has all the same: somebody typed them into PA2. They are delivered.
+
+    Where a new id at Kiva differs in case only, a person is asked before the draft goes.
+    """
     columns = table.entry.c
     where = (columns.resource == adoption.RESOURCE, columns.state.in_([state.value for state in UNSENT]))
     unsent = [of(row) for row in tx.execute(sa.select(table.entry).where(*where))]
     found = adoption.of_entries(tx, unsent)
+    refresh = mirror.last_complete(tx)
+    for entry in unsent:
+        asks = entry.state is State.READY and entry.id not in found and refresh is not None
+        if asks and mirror.differing_in_case(tx, mirror.candidates(entry), since=refresh.id if refresh else 0):
+            store.move(tx, entry, State.WAITING, Actor.RECONCILER, now=now, reason=adoption.PERHAPS)
     return [store.adopt(tx, entry, found[entry.id], Actor.RECONCILER, now=now) for entry in unsent if entry.id in found]
 
 
@@ -148,12 +158,8 @@ def _control(tx: Connection, after: datetime, refresh: mirror.Refresh) -> bool:
             attempt.ended_at < refresh.started_at,
         )
     )
-    where = (
-        table.mirror.c.loan_id.in_(ours),
-        table.mirror.c.last_seen == refresh.id,
-        table.mirror.c.status.not_in(mirror.PUBLISHED + mirror.GONE),
-    )
-    return tx.execute(sa.select(table.mirror.c.kiva_id).where(*where).limit(1)).first() is not None
+    listed = mirror.by_loan_id(tx, set(tx.execute(ours).scalars()), listed_by=refresh.id)
+    return any(loan.status not in mirror.PUBLISHED for loan in listed.values())
 
 
 def _position(

@@ -21,7 +21,9 @@ class Owed:
     """What the MIS owes Kiva for one identity, as mapped just now.
 
     There is a `body`, or there are `refusals`, or `waits` says for what it waits (with a body or without one).
-    `adopted` is what Kiva lists, when it has the loan already: then nothing of it is ever sent.
+    `adopted` is what Kiva lists, when it has the loan already: then nothing of it is ever sent. `partial` is what can
+    still be made of a body that is refused: compared with what was sent, never sent. `comparable`: it is the row that
+    was sent, not another one under its number.
     """
 
     resource: str
@@ -42,6 +44,8 @@ class Owed:
     waits: str | None = None
     publish_by: date | None = None
     adopted: Mapping[str, Any] | None = None
+    partial: str | None = None
+    comparable: bool = True
 
 
 @dataclass(frozen=True)

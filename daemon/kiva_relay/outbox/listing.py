@@ -13,12 +13,13 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kiva_relay.outbox import hold, mirror, query, table
+from kiva_relay.outbox import adoption, hold, mirror, query, table
 from kiva_relay.outbox.entry import Entry, of
 from kiva_relay.outbox.hold import Hold
 from kiva_relay.outbox.state import FINAL, State
 from kiva_relay.resource import body as json_body
 from kiva_relay.resource import loan_draft, refusal
+from kiva_relay.resource import loan_id as spelled
 from kiva_relay.resource.kind import CheckFacts
 
 OPEN = tuple(state for state in State if state not in FINAL)
@@ -190,7 +191,6 @@ def streams(tx: Connection) -> list[str]:
 
 def to_publish(tx: Connection) -> list[Unpublished]:
     """Drafts in PA2 that nobody published yet, as far as Kiva's list tells; the first to expire first."""
-    listed = sa.select(table.mirror.c.loan_id).where(table.mirror.c.status.in_(mirror.PUBLISHED))
     gone = set(tx.execute(sa.select(table.mirror.c.kiva_id).where(table.mirror.c.status.in_(mirror.GONE))).scalars())
     cancelled = sa.select(table.divergence.c.entry_id).where(
         table.divergence.c.ended_at.is_(None), table.divergence.c.kind == "left_scope"
@@ -200,12 +200,17 @@ def to_publish(tx: Connection) -> list[Unpublished]:
         _columns.state == State.DELIVERED.value,
         _columns.evidence != "adopted",
         _columns.done_at.is_(None),
-        _columns.loan_id.not_in(listed),
         _columns.id.not_in(cancelled),
     )
     order = (sa.case((_columns.publish_by.is_(None), 1), else_=0), _columns.publish_by, _columns.id)
     found = [of(row) for row in tx.execute(sa.select(*_LIGHT).where(*where).order_by(*order))]
-    there = [entry for entry in found if (entry.receipt or {}).get("loan_draft_uuid") not in gone]
+    listed = mirror.by_loan_id(tx, {entry.loan_id for entry in found})
+    published = {key for key, loan in listed.items() if loan.status in mirror.PUBLISHED}
+    there = [
+        entry
+        for entry in found
+        if (entry.receipt or {}).get("loan_draft_uuid") not in gone and spelled.key(entry.loan_id) not in published
+    ]
     return [draft for entry in there if (draft := _unpublished(tx, entry)) is not None]
 
 
@@ -257,6 +262,19 @@ def _closed_unknown(tx: Connection, entry: Entry) -> ClosedUnknown:
     since = query.since_the_last_accepted(query.versions(tx, entry.resource, entry.identity), entry)
     sent, before = query.perhaps_arrived(tx, since), last_position(tx, entry)
     return ClosedUnknown(entry, sent[0].amount if sent else None, before.amount if before is not None else None)
+
+
+def perhaps_at_kiva(tx: Connection) -> list[tuple[Entry, list[str]]]:
+    """What waits until a person says whether it is a loan of Kiva's whose id differs in case only, with those ids."""
+    waiting = entries_in_order(tx, _columns.state == State.WAITING.value, _columns.reason == adoption.PERHAPS)
+    found = []
+    for light in waiting:
+        entry = query.find(tx, light.id) or light
+        ids = mirror.candidates(entry)
+        noted = query.by_hand(tx, ids).keys() - {spelled.key(loan_id) for loan_id in ids}
+        listed = {loan.loan_id for loan in mirror.differing_in_case(tx, ids)}
+        found.append((light, sorted(listed | noted)))
+    return found
 
 
 def warned(tx: Connection) -> list[WarnedCall]:
@@ -335,7 +353,8 @@ def _where(tx: Connection, chosen: Filter) -> list[sa.ColumnElement[bool]]:
 
 def _is_loan(tx: Connection, loan: str) -> sa.ColumnElement[bool]:
     """By the id that PA2 shows; only where there is none, by a group member's, which stands in the bodies alone."""
-    shown = sa.or_(_columns.loan_id == loan, sa.and_(_columns.resource != "journal", _columns.identity == loan))
+    mine = sa.and_(_columns.resource != "journal", _columns.identity == spelled.key(loan))
+    shown = sa.or_(_columns.loan_fold == spelled.fold(loan), mine)
     if tx.execute(sa.select(_columns.id).where(shown).limit(1)).first() is not None:
         return shown
     inside = _columns.body.contains(f'"loan_id":"{loan}"', autoescape=True)

@@ -13,6 +13,7 @@ from kiva_relay.outbox import hold, table
 from kiva_relay.outbox import state as machine
 from kiva_relay.outbox.entry import Entry, of
 from kiva_relay.outbox.state import State
+from kiva_relay.resource import loan_id as spelled
 
 _SENT = (*machine.IN_FLIGHT, State.DELIVERED)
 
@@ -27,7 +28,7 @@ _VERSIONS = (
 _BY_HAND = (
     sa.select(_entry.loan_id, _entry.receipt)
     .where(
-        _entry.loan_id.in_(sa.bindparam("loan_ids", expanding=True)),
+        _entry.loan_fold.in_(sa.bindparam("folds", expanding=True)),
         _entry.resource == "loan_draft",
         _entry.origin == "person",
         _entry.state == State.DELIVERED.value,
@@ -76,19 +77,22 @@ def drafts(tx: Connection) -> Iterator[Entry]:
 
 
 def drafts_at_kiva(tx: Connection) -> set[str]:
-    """The loan ids and identities of drafts that are delivered."""
+    """The keys of the ids of drafts that are delivered."""
     columns = table.entry.c
     where = (columns.resource == "loan_draft", columns.state == State.DELIVERED.value)
     rows = tx.execute(sa.select(columns.loan_id, columns.identity).where(*where))
-    return {one for row in rows for one in row}
+    return {spelled.key(one) for row in rows for one in row}
 
 
 def by_hand(tx: Connection, loan_ids: Collection[str]) -> dict[str, str]:
-    """Those of these loan ids that a person said are in PA2 before the MIS owed them, with the person's note."""
-    ids, notes = sorted(loan_ids), {}
-    for start in range(0, len(ids), _CHUNK):
-        for row in tx.execute(_BY_HAND, {"loan_ids": ids[start : start + _CHUNK]}):
-            notes[row.loan_id] = str((row.receipt or {}).get("note", ""))
+    """Those that a person said are in PA2 before the MIS owed them, by the id's key, with the person's note.
+
+    Those among them that differ from all of these ids in case only are there, too.
+    """
+    folds, notes = sorted({spelled.fold(loan_id) for loan_id in loan_ids}), {}
+    for start in range(0, len(folds), _CHUNK):
+        for row in tx.execute(_BY_HAND, {"folds": folds[start : start + _CHUNK]}):
+            notes[spelled.key(row.loan_id)] = str((row.receipt or {}).get("note", ""))
     return notes
 
 
@@ -145,6 +149,16 @@ def perhaps_arrived(tx: Connection, entries: Sequence[Entry]) -> list[Entry]:
         for each in entries
         if (each.id, "in_doubt") in outcomes or (each.id in disbelieved and (each.id, "accepted") in outcomes)
     ]
+
+
+def was_tried(tx: Connection, entry: Entry) -> bool:
+    """May Kiva have this very body, because we sent it and were not told no?"""
+    tried = (
+        sa.select(table.attempt.c.id)
+        .join(table.batch_member, table.batch_member.c.batch_id == table.attempt.c.batch_id)
+        .where(table.batch_member.c.entry_id == entry.id, table.attempt.c.outcome.in_(["in_doubt", "accepted"]))
+    )
+    return tx.execute(tried.limit(1)).first() is not None
 
 
 def members(tx: Connection, batch_id: int) -> list[Entry]:

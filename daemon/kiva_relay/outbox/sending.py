@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection
 from kiva_relay.outbox import hold, query, store, table
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.state import Actor, State
+from kiva_relay.resource import loan_id as spelled
 from kiva_relay.resource import refusal
 
 _DETAIL_LIMIT = 2_000
@@ -148,7 +149,7 @@ def _companions(due: Sequence[Entry]) -> list[Entry]:
     for entry in due:
         cap = due[0].batch_cap
         if entry.batch_cap == cap and (cap is None or len(chosen) < cap):
-            chosen.setdefault(entry.loan_id if entry.resource == "repayment" else str(entry.id), entry)
+            chosen.setdefault(spelled.key(entry.loan_id) if entry.resource == "repayment" else str(entry.id), entry)
     return list(chosen.values())
 
 

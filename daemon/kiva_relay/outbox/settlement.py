@@ -14,9 +14,13 @@ from kiva_relay.outbox import act, adoption, divergence, history, mirror, query,
 from kiva_relay.outbox.adoption import Heard
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.state import IN_FLIGHT, Actor, State
+from kiva_relay.resource import loan_id as spelled
 from kiva_relay.resource.refusal import PERSON_DECIDES
 
 Verb = Literal["delivered", "resend", "discard"]
+
+_DECIDES = PERSON_DECIDES | {adoption.PERHAPS}
+"""Why something waits until a person decides."""
 
 _FROM = {
     "delivered": {State.IN_DOUBT, State.READY, State.WAITING, State.REFUSED, State.DISCARDED, State.DELIVERED},
@@ -84,14 +88,14 @@ def adopt(tx: Connection, loan_ids: Sequence[str], *, by: str, note: str, now: d
     owed: dict[str, list[int]] = {}
     for entry in query.drafts(tx):
         for loan in {entry.identity, *mirror.candidates(entry)}:
-            owed.setdefault(loan, []).append(entry.id)
+            owed.setdefault(spelled.key(loan), []).append(entry.id)
     at_kiva = query.drafts_at_kiva(tx)
     moved: dict[int, Entry] = {}
     heard: dict[Heard, list[str]] = {means: [] for means in Heard}
     for loan in loan_ids:
-        versions = [query.find(tx, number) for number in owed.get(loan, ())]
+        versions = [query.find(tx, number) for number in dict.fromkeys(owed.get(spelled.key(loan), ()))]
         mine = [version for version in versions if version is not None]
-        means, settled = adoption.heard(mine, at_kiva=loan in at_kiva)
+        means, settled = adoption.heard(mine, at_kiva=spelled.key(loan) in at_kiva)
         heard[means].append(loan)
         if means is Heard.NOTED:
             store.put_by_hand(tx, loan, note=note, now=now)
@@ -114,7 +118,7 @@ def done(tx: Connection, entry: Entry, *, by: str, note: str, now: datetime) -> 
     """
     gravest = next((open_.kind for open_ in history.open_divergences(tx, entry.id)), None)
     if gravest is None and (not _dealt_with(entry) or entry.done_at is not None):
-        settles = entry.state is State.IN_DOUBT or entry.reason in PERSON_DECIDES or entry.evidence == "warned"
+        settles = entry.state is State.IN_DOUBT or entry.reason in _DECIDES or entry.evidence == "warned"
         raise errors.UsageError(
             f"Entry {entry.id} (loan {entry.loan_id}) is {_said(entry)}: "
             + ("only a decision ends that." if settles else "there is nothing to mark as done."),
@@ -144,7 +148,7 @@ def _possible(entry: Entry, verb: Verb) -> bool:
     if entry.state is State.REFUSED:
         return entry.body is not None or _another_row(entry)
     if entry.state is State.WAITING:
-        return entry.reason in ("position_fell", "position_exceeds_principal") and entry.waits_for is None
+        return entry.reason in _DECIDES and entry.waits_for is None
     return True
 
 

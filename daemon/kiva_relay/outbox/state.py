@@ -70,7 +70,7 @@ MOVES: tuple[Move, ...] = (
         S.WAITING,
         S.READY,
         A.PERSON,
-        "a position that fell or exceeds the principal was confirmed; the older is settled",
+        "a person confirmed it (a position that fell, an id that differs in case); the older is settled",
     ),
     *(Move(s, S.SUPERSEDED, A.INTAKE, "a newer version of the same identity") for s in sorted(UNSENT)),
     *(
@@ -94,6 +94,7 @@ MOVES: tuple[Move, ...] = (
         Move(s, S.DELIVERED, A.RECONCILER, "adopted: Kiva has the loan now, somebody typed it into PA2")
         for s in sorted(UNSENT)
     ),
+    Move(S.READY, S.WAITING, A.RECONCILER, "Kiva lists an id that differs in case only: a person says whose it is"),
     Move(S.READY, S.REFUSED, A.COURIER, "its last day has passed"),
     Move(
         S.READY,

@@ -49,7 +49,8 @@ def owe(tx: Connection, owed: Owed, *, now: datetime) -> Entry | None:
     delivered = next((entry for entry in known if entry.state is State.DELIVERED), None)
     create_once = owed.resource in table.CREATE_ONCE
     if create_once and delivered is not None:
-        divergence.compare(tx, delivered, owed.body, now=now)
+        if owed.comparable:
+            divergence.compare(tx, delivered, owed, now=now)
         return None
     if any(entry.state is State.DISCARDED and (create_once or _same(entry, owed)) for entry in known):
         return None
@@ -149,11 +150,11 @@ def explain(tx: Connection, entry: Entry, reason: str) -> Entry:
 def put_by_hand(tx: Connection, loan_id: str, *, note: str, now: datetime) -> Entry:
     """Put down a draft that a person typed into PA2 and that the MIS does not owe yet: it is never sent."""
     machine.check(None, State.DELIVERED, Actor.PERSON)
-    before = query.versions(tx, "loan_draft", loan_id)
+    before = query.versions(tx, "loan_draft", spelled.key(loan_id))
     number = _insert_row(
         tx,
         resource="loan_draft",
-        identity=loan_id,
+        identity=spelled.key(loan_id),
         version=before[0].version + 1 if before else 1,
         state=State.DELIVERED.value,
         evidence="person",
@@ -226,7 +227,7 @@ def follow(tx: Connection, settled: Entry, *, by: Actor, now: datetime) -> Entry
     tx.execute(sa.update(table.entry).where(table.entry.c.id == newer.id).values(waits_for=None))
     if settled.state is State.DELIVERED and settled.resource in table.CREATE_ONCE:
         move(tx, newer, State.WITHDRAWN, by, now=now, reason=AT_KIVA_ALREADY)
-        divergence.compare(tx, settled, newer.body, now=now)
+        divergence.compare(tx, settled, newer, now=now)
         return settled
     if settled.state is State.DISCARDED and settled.resource in table.CREATE_ONCE:
         move(tx, newer, State.WITHDRAWN, by, now=now, reason="discarded")
@@ -252,7 +253,7 @@ def purge(tx: Connection, *, settled_before: datetime) -> int:
     entry = table.entry.c
     old = sa.and_(entry.body.is_not(None), entry.settled_at < settled_before)
     quoted = table.divergence.c.entry_id.in_(sa.select(entry.id).where(old))
-    tx.execute(sa.update(table.divergence).where(quoted).values(fields=[]))
+    tx.execute(sa.update(table.divergence).where(quoted).values(fields=[], reasons=[]))
     return tx.execute(sa.update(table.entry).where(old).values(body=None)).rowcount
 
 
@@ -260,7 +261,7 @@ def _look_again(tx: Connection, entry: Entry) -> None:
     """What an older version's end changes (has a position fallen?) is decided again, from the MIS."""
     tx.execute(
         sa.update(table.captured)
-        .where(table.captured.c.stream == entry.stream, table.captured.c.key == entry.key)
+        .where(table.captured.c.stream == entry.stream, table.captured.c.key == entry.key, table.captured.c.in_scope)
         .values(again=True)
     )
 
