@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from kiva_relay.outbox import history, query, settlement, store
+from kiva_relay.outbox import divergence, history, meta, query, settlement, store
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry
+from kiva_relay.outbox.sending import EntryVerdict
+from kiva_relay.outbox.state import State
 from kiva_relay.resource.refusal import Refusal
 from testbed.rig import outboxes as suite
 from testbed.rig.outboxes import later
@@ -129,10 +131,86 @@ def test_a_problem_of_its_call_does_not_end_the_comparing(outbox: Outbox) -> Non
     suite.put(outbox, LOAN, SENT)
     batch = suite.claim(outbox)
     assert batch is not None
-    verdict = suite.EntryVerdict(suite.State.DELIVERED, {"loan_draft_uuid": "u"}, evidence="warned")
+    verdict = EntryVerdict(State.DELIVERED, {"loan_draft_uuid": "u"}, evidence="warned")
     suite.end(outbox, batch, suite.ACCEPTED, verdict)
     suite.put(outbox, LOAN, SENT.replace("1", "2"), seconds=20)
     assert divergences(outbox) == [(["amount"], [])]
     with outbox.begin() as tx:
-        assert store.purge(tx, settled_before=later(99)) == 1
-        assert [one.reasons for one in history.open_divergences(tx)] == [[]]
+        assert store.purge(tx, before=later(99), now=later(99)) == 1
+
+
+# ---------------------------------------------------------------- after its body was deleted
+
+
+def purged(outbox: Outbox) -> None:
+    with outbox.begin() as tx:
+        store.purge(tx, before=later(99), now=later(99))
+
+
+def test_a_body_that_was_deleted_is_compared_by_the_hashes_of_its_fields(outbox: Outbox) -> None:
+    delivered(outbox)
+    purged(outbox)
+    suite.put(outbox, LOAN, SENT.replace("1", "1.00"), seconds=100)
+    assert divergences(outbox) == []
+    suite.put(outbox, LOAN, SENT.replace("1", "2").replace("Awa", "Aminata"), seconds=110)
+    with outbox.read() as tx:
+        (found,) = history.open_divergences(tx)
+        kept = query.versions(tx, "loan_draft", LOAN)[0].hashes
+    assert [(one["field"], one["was"], one["is"]) for one in found.fields] == [
+        ("amount", "deleted on 2026-11-23", "2"),
+        ("entreps[0].first_name", "deleted on 2026-11-23", "Aminata"),
+    ]
+    assert "Awa" not in str(kept)
+
+
+def test_hashes_of_two_outboxes_are_not_alike(outbox: Outbox) -> None:
+    with outbox.begin() as tx:
+        first = divergence.hashes(tx, SENT, now=later(1))
+        meta.HASH_KEY.put(tx, "another")
+        assert divergence.hashes(tx, SENT, now=later(1)) != first
+
+
+def test_what_a_person_has_seen_stays_seen_when_the_body_is_deleted(outbox: Outbox) -> None:
+    delivered(outbox)
+    suite.put(outbox, LOAN, SENT.replace("1", "2"), seconds=20)
+    with outbox.begin() as tx:
+        settlement.done(tx, query.versions(tx, "loan_draft", LOAN)[0], by="awa", note="", now=later(25))
+    purged(outbox)
+    suite.put(outbox, LOAN, SENT.replace("1", "2"), seconds=100)
+    assert divergences(outbox) == []
+    suite.put(outbox, LOAN, SENT.replace("1", "3"), seconds=110)
+    assert divergences(outbox) == [(["amount"], [])]
+
+
+def test_nothing_of_a_person_stays_in_a_divergence_whose_body_was_deleted(outbox: Outbox) -> None:
+    delivered(outbox)
+    refused(outbox, Refusal("code_unknown", "gender", {"value": "Awa"}), partial=SENT.replace("Awa", "Aminata"))
+    purged(outbox)
+    with outbox.read() as tx:
+        (found,) = history.open_divergences(tx)
+    assert [one["field"] for one in found.fields] == ["entreps[0].first_name"]
+    assert "Awa" not in str(found.fields) + str(found.reasons)
+    assert "Aminata" not in str(found.fields)
+
+
+def test_the_body_of_a_doubt_goes_too_and_then_only_a_person_sends_it_again(outbox: Outbox) -> None:
+    suite.put(outbox, LOAN, SENT)
+    lost = suite.lose(outbox)
+    purged(outbox)
+    with outbox.begin() as tx:
+        gone = query.find(tx, lost.id)
+        assert gone is not None
+        assert (gone.state, gone.body) == (State.IN_DOUBT, None)
+        settlement.settle(tx, gone, "resend", by="awa", note="not there", now=later(120))
+    assert suite.states(outbox, LOAN) == ["withdrawn"]
+    suite.put(outbox, LOAN, SENT, seconds=130)
+    assert suite.states(outbox, LOAN) == ["withdrawn", "ready"]
+
+
+def test_the_amount_of_a_position_is_kept(outbox: Outbox) -> None:
+    suite.put(outbox, LOAN, resource="repayment", period="2026-10", amount="150")
+    suite.deliver(outbox, "repayment")
+    purged(outbox)
+    with outbox.read() as tx:
+        kept = query.versions(tx, "repayment", LOAN)[0]
+    assert (kept.body, kept.amount, kept.period) == (None, "150", "2026-10")

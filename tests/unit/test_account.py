@@ -98,6 +98,7 @@ def entry(number: int = 1, resource: str = "loan_draft", **changes: Any) -> Entr
         "stream": resource,
         "state": State.READY,
         "version": 1,
+        "repeats": 0,
         "changed_at": NOW,
         "created_at": NOW,
         "refusals": (),
@@ -359,12 +360,6 @@ def test_tasks_are_sorted_by_the_day_on_which_it_is_too_late(good: Standing) -> 
         ("publish", day(20)),
         ("confirm", None),
     ]
-
-
-def test_a_position_whose_answer_was_lost_is_no_task(good: Standing) -> None:
-    lost, strange = (entry(n, "repayment", reason=reason) for n, reason in ((1, "answer_lost"), (2, "strange_answer")))
-    (one,) = task._look(replace(good, doubts=(lost, strange)))
-    assert one.entries == (strange,)
 
 
 @pytest.mark.parametrize(

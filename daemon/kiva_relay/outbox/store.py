@@ -248,13 +248,24 @@ def _unless_left_scope(tx: Connection, settled: Entry, *, by: Actor, now: dateti
     return settled
 
 
-def purge(tx: Connection, *, settled_before: datetime) -> int:
-    """Delete the bodies of entries that were settled before a moment, and what their divergences quote; how many."""
+def purge(tx: Connection, *, before: datetime, now: datetime) -> int:
+    """Delete the bodies of what was settled before a moment, and what their divergences quote; how many.
+
+    The body of a draft or journal that is in doubt since then goes, too. Of each, keyed hashes of its fields stay, so
+    that it is compared for ever. Amount, currency, period and ids stay as they are.
+    """
     entry = table.entry.c
-    old = sa.and_(entry.body.is_not(None), entry.settled_at < settled_before)
-    quoted = table.divergence.c.entry_id.in_(sa.select(entry.id).where(old))
-    tx.execute(sa.update(table.divergence).where(quoted).values(fields=[], reasons=[]))
-    return tx.execute(sa.update(table.entry).where(old).values(body=None)).rowcount
+    doubts = sa.and_(
+        entry.resource.in_(table.CREATE_ONCE), entry.state == State.IN_DOUBT.value, entry.changed_at < before
+    )
+    old = sa.and_(entry.body.is_not(None), sa.or_(entry.settled_at < before, doubts))
+    numbers = list(tx.execute(sa.select(entry.id).where(old)).scalars())
+    for number in numbers:  # one at a time, for bodies hold photos
+        body = tx.execute(sa.select(entry.body).where(entry.id == number)).scalar_one()
+        values = {"body": None, "hashes": divergence.hashes(tx, body, now=now), "row_version": entry.row_version + 1}
+        tx.execute(sa.update(table.entry).where(entry.id == number).values(**values))
+        divergence.forget_values(tx, number, now=now)
+    return len(numbers)
 
 
 def _look_again(tx: Connection, entry: Entry) -> None:
