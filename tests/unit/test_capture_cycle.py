@@ -19,7 +19,7 @@ from kiva_relay.outbox.sending import EntryVerdict
 from kiva_relay.outbox.state import State
 from kiva_relay.source import position
 from testbed.rig import capturing, outboxes
-from testbed.rig.capturing import NOW, Rig, loan, rig
+from testbed.rig.capturing import NOW, Rig, loan
 
 ALL = ("loan_draft", "repayment", "journal")
 
@@ -557,7 +557,7 @@ def test_w_stays_where_the_stream_may_not_have_come_by(rig: Rig, following: Any)
 
 
 def test_two_rows_whose_ids_nobody_can_tell_apart_are_both_refused(tmp_path: Path) -> None:
-    made = rig(tmp_path, ["loan_draft"])
+    made = capturing.rig(tmp_path, ["loan_draft"])
     made.mis.open_loan()
     made.capture().cycle()
     made.mis.open_loan()
@@ -570,7 +570,7 @@ def test_two_rows_whose_ids_nobody_can_tell_apart_are_both_refused(tmp_path: Pat
 
 def test_the_comparison_of_an_edited_mapping_ends_although_a_marked_row_left_the_scope(tmp_path: Path) -> None:
     """Kiva's lists changed, and the row had been refused: it is looked at once, and then no more."""
-    made = rig(tmp_path, ["loan_draft"])
+    made = capturing.rig(tmp_path, ["loan_draft"])
     key = made.mis.open_loan()
     made.capture().cycle()
     made.mis.loans[key]["status"] = "rejected"
@@ -584,7 +584,7 @@ def test_the_comparison_of_an_edited_mapping_ends_although_a_marked_row_left_the
 
 
 def test_what_no_longer_maps_after_it_was_sent_is_told_with_what_can_still_be_made(tmp_path: Path) -> None:
-    made = rig(tmp_path, ["loan_draft"])
+    made = capturing.rig(tmp_path, ["loan_draft"])
     key = made.mis.open_loan()
     made.capture().cycle()
     outboxes.end(
