@@ -100,12 +100,12 @@ def settles_at_once(patch: pytest.MonkeyPatch, _shop: Workshop) -> None:
 
 def forgets_what_it_doubted(patch: pytest.MonkeyPatch, _shop: Workshop) -> None:
     """What Kiva took last counts as what it holds, although another position may have arrived."""
-    patch.setattr(store, "_perhaps_applied", lambda *_args: False)
+    patch.setattr(query, "perhaps_arrived", lambda *_args: [])
 
 
 def does_not_look_before_it_sends(patch: pytest.MonkeyPatch, _shop: Workshop) -> None:
     """What Kiva lists already is not adopted."""
-    patch.setattr(mirror, "by_loan_id", lambda *_args: {})
+    patch.setattr(mirror, "by_loan_id", lambda *_args, **_more: {})
 
 
 def believes_an_old_list(patch: pytest.MonkeyPatch, _shop: Workshop) -> None:

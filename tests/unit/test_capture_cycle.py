@@ -587,12 +587,9 @@ def test_what_no_longer_maps_after_it_was_sent_is_told_with_what_can_still_be_ma
     made = capturing.rig(tmp_path, ["loan_draft"])
     key = made.mis.open_loan()
     made.capture().cycle()
-    outboxes.end(
-        made.outbox,
-        outboxes.claim(made.outbox, seconds=9_999),
-        outboxes.ACCEPTED,
-        EntryVerdict(State.DELIVERED, {"u": 1}),
-    )
+    batch = outboxes.claim(made.outbox, seconds=9_999)
+    assert batch is not None
+    outboxes.end(made.outbox, batch, outboxes.ACCEPTED, EntryVerdict(State.DELIVERED, {"loan_draft_uuid": "u"}))
     made.mis.loans[key] |= {"first_name": "", "client": "C9"}
     made.mis._wrote("loan", key)
     made.capture().cycle()
