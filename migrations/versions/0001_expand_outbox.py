@@ -82,6 +82,7 @@ def upgrade() -> None:
         sa.Column("stream", sa.Text(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False, comment="the MIS's own key, as text"),
         sa.Column("loan_id", sa.Text(), nullable=False, comment="as PA2 shows it"),
+        sa.Column("loan_fold", sa.Text(), nullable=False, comment="by which it is looked for: resource/loan_id.py"),
         sa.Column("client_id", sa.Text(), server_default="", nullable=False),
         sa.Column("amount", sa.Text(), nullable=True, comment="Decimal in plain notation"),
         sa.Column("currency", sa.Text(), nullable=True),
@@ -90,6 +91,7 @@ def upgrade() -> None:
         ),
         sa.Column("body", sa.Text(), nullable=True, comment="exactly the JSON that is sent; NULL: refused, or purged"),
         sa.Column("body_sha256", sa.Text(), nullable=True),
+        sa.Column("hashes", sa.Text(), nullable=True, comment="keyed hashes of the fields of a body that was deleted"),
         sa.Column("fingerprint", sa.Text(), nullable=True, comment="of the mapping that made it"),
         sa.Column("origin", sa.Text(), nullable=False, comment="poll, backfill, sweep, report, witness or person"),
         sa.Column("refusals", sa.Text(), nullable=True, comment="[{code, field, params}]"),
@@ -103,7 +105,11 @@ def upgrade() -> None:
             comment="send with at most so many others: its batch was refused as a whole",
         ),
         sa.Column(
-            "repeats", sa.Integer(), server_default="0", nullable=False, comment="automatic repeats after a doubt"
+            "repeats",
+            sa.Integer(),
+            server_default="0",
+            nullable=False,
+            comment="automatic repeats after a doubt; of a position, all of its period",
         ),
         sa.Column("created_at", sa.Text(), nullable=False),
         sa.Column("changed_at", sa.Text(), nullable=False),
@@ -116,7 +122,8 @@ def upgrade() -> None:
             name=op.f("entry_settled_when_final"),
         ),
         sa.CheckConstraint(
-            "evidence IS NULL OR evidence IN ('receipt', 'look_up', 'adopted', 'person')", name=op.f("entry_evidence")
+            "evidence IS NULL OR evidence IN ('receipt', 'look_up', 'adopted', 'person', 'warned')",
+            name=op.f("entry_evidence"),
         ),
         sa.CheckConstraint("resource = 'repayment' OR period = ''", name=op.f("entry_period_of_positions")),
         sa.CheckConstraint("resource IN ('journal', 'loan_draft', 'repayment')", name=op.f("entry_resource")),
@@ -132,9 +139,25 @@ def upgrade() -> None:
         sa.UniqueConstraint("resource", "identity", "version", name=op.f("entry_resource_identity_version_key")),
     )
     op.create_index("entry_by_key", "entry", ["stream", "key"], unique=False)
-    op.create_index("entry_by_loan", "entry", ["loan_id"], unique=False)
+    op.create_index("entry_by_loan", "entry", ["loan_fold"], unique=False)
     op.create_index("entry_by_state", "entry", ["state", "resource", "due_at"], unique=False)
     op.create_index("entry_by_time", "entry", ["created_at"], unique=False)
+    op.create_index(
+        "entry_closed_unknown",
+        "entry",
+        ["id"],
+        unique=False,
+        sqlite_where=sa.text("reason = 'closed_unknown' AND done_at IS NULL"),
+        postgresql_where=sa.text("reason = 'closed_unknown' AND done_at IS NULL"),
+    )
+    op.create_index(
+        "entry_warned",
+        "entry",
+        ["id"],
+        unique=False,
+        sqlite_where=sa.text("evidence = 'warned'"),
+        postgresql_where=sa.text("evidence = 'warned'"),
+    )
     op.create_index(
         "entry_once_in_its_life",
         "entry",
@@ -265,6 +288,9 @@ def upgrade() -> None:
             nullable=True,
             comment="Kiva's own words, or what the network said; at most 2,000 characters",
         ),
+        sa.Column(
+            "problems", sa.Text(), nullable=True, comment="what Kiva said of the call, and of none of its entries"
+        ),
         sa.CheckConstraint(
             "outcome IS NULL OR outcome IN ('accepted', 'refused', 'not_processed', 'in_doubt')",
             name=op.f("attempt_outcome"),
@@ -299,6 +325,7 @@ def upgrade() -> None:
         sa.Column("entry_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False, comment="changed, or left_scope"),
         sa.Column("fields", sa.Text(), nullable=False, comment="[{field, was, is}]"),
+        sa.Column("reasons", sa.Text(), nullable=False, comment="why the row no longer maps: [{code, field, params}]"),
         sa.Column("since", sa.Text(), nullable=False),
         sa.Column("ended_at", sa.Text(), nullable=True, comment="acknowledged, or no longer true"),
         sa.Column("ended_by", sa.Text(), nullable=True),
@@ -318,6 +345,7 @@ def upgrade() -> None:
         "mirror",
         sa.Column("kiva_id", sa.Text(), nullable=False),
         sa.Column("loan_id", sa.Text(), nullable=False, comment="internal_loan_id, exactly as Kiva spells it"),
+        sa.Column("loan_fold", sa.Text(), nullable=False, comment="by which it is looked for: resource/loan_id.py"),
         sa.Column("client_id", sa.Text(), nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("amount", sa.Text(), nullable=True),
@@ -328,7 +356,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["last_seen"], ["mirror_refresh.id"], name=op.f("mirror_last_seen_fkey")),
         sa.PrimaryKeyConstraint("kiva_id", name=op.f("mirror_pkey")),
     )
-    op.create_index(op.f("mirror_loan_id"), "mirror", ["loan_id"], unique=False)
+    op.create_index(op.f("mirror_loan_fold"), "mirror", ["loan_fold"], unique=False)
     op.create_index(op.f("mirror_status"), "mirror", ["status"], unique=False)
     op.create_table(
         "scan",

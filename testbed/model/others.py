@@ -17,6 +17,7 @@ from testbed.model.world import (
     TAKEN,
     UNDER_WAY,
     VANISHED,
+    WARNED,
     Case,
     Copy,
     Item,
@@ -52,6 +53,15 @@ def uncertain(case: Case, world: World) -> Iterator[Step]:
                 after = spend(world, event)
                 if after is not None:
                     yield f"request {number}: {event}", changed(after, number, wire=wire)
+            if (after := spend(world, "warned")) is not None:
+                yield (
+                    f"Kiva has a problem with request {number}, and did not take it",
+                    changed(after, number, wire=WARNED),
+                )
+                there = changed(taken(after, number), number, wire=WARNED)
+                yield f"Kiva has a problem with request {number}, and took it", there
+    if not case.create_once and (after := spend(world, "month")) is not None:
+        yield "the report closes, the next one opens", after._replace(period=world.period + 1, captured=-1)
     yield from _kiva(world)
     yield from _misfortune(case, world)
     if (after := spend(world, "person")) is not None:
@@ -123,6 +133,8 @@ def _person(case: Case, world: World) -> Iterator[Step]:
             yield from _doubt(case, world, number)
         elif entry.state in (State.READY, State.WAITING, State.REFUSED):
             yield from _unsent(case, world, number)
+        elif entry.state is State.DELIVERED and entry.warned:
+            yield from _warned(case, world, number)
         elif entry.state is State.DELIVERED and case.create_once and world.backup is None and _all_quiet(world):
             gone = [item._replace(deleted=True) if item.what != CONTROL else item for item in world.ledger]
             after = moved(world, number, State.WITHDRAWN, Actor.PERSON)._replace(ledger=tuple(gone), captured=-1)
@@ -153,6 +165,18 @@ def _doubt(case: Case, world: World, number: int) -> Iterator[Step]:
     yield f"a person sees that version {entry.version} is not in PA2", after
 
 
+def _warned(case: Case, world: World, number: int) -> Iterator[Step]:
+    entry = world.entries[number]
+    if not _all_quiet(world):
+        return
+    if _is_there(case, world, number):
+        after = moved(world, number, State.DELIVERED, Actor.PERSON, warned=False)
+        yield f"a person sees version {entry.version} in PA2, in spite of Kiva's problem", after
+        return
+    after = moved(world, number, State.WITHDRAWN, Actor.PERSON, doubted=True, warned=False)._replace(captured=-1)
+    yield f"a person does not see version {entry.version} in PA2: send it again", after
+
+
 def _unsent(case: Case, world: World, number: int) -> Iterator[Step]:
     entry = world.entries[number]
     yield f"a person discards version {entry.version}", moved(world, number, State.DISCARDED, Actor.PERSON)
@@ -174,7 +198,7 @@ def _is_there(case: Case, world: World, number: int) -> bool:
 
 
 def _all_quiet(world: World) -> bool:
-    return all(attempt.settled_down or attempt.wire == TAKEN for attempt in world.attempts)
+    return all(attempt.settled_down or attempt.wire in (TAKEN, WARNED) for attempt in world.attempts)
 
 
 def _known(world: World) -> Look:

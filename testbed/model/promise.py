@@ -6,7 +6,7 @@ hash and where it came from: two worlds of a million would share one by chance o
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 
 from kiva_relay.outbox import state as machine
@@ -50,21 +50,35 @@ def _records(case: Case, world: World) -> str | None:
     if len(flying) > 1:
         return "two versions are in flight"
     for number, entry in enumerate(world.entries):
-        if entry.state is State.DELIVERED and not _applied(case, world, number):
+        if entry.state is State.DELIVERED and not entry.warned and not _applied(case, world, number):
             return f"version {entry.version} is delivered and was never applied"
         if entry.waits_for is not None and entry.state is State.WAITING:
             older = world.entries[entry.waits_for]
             if older.state not in machine.IN_FLIGHT:
                 return f"version {entry.version} waits for one that is {older.state}"
-        if entry.repeats > 3:
-            return "a position was repeated more than three times by itself"
+    if not case.create_once and any(times > 6 for times in _repeats(world).values()):
+        return "a position was repeated more than six times in a period by itself"
     return None
+
+
+def _repeats(world: World) -> Counter[int]:
+    times: Counter[int] = Counter()
+    for entry in world.entries:
+        times[entry.period] += entry.repeats
+    return times
 
 
 def forgotten(case: Case, world: World) -> str | None:
     """What is still owed in a world in which nothing more happens by itself; None when nothing is."""
     content = case.contents[world.mis] if world.mis >= 0 else "gone"
-    on_record = any(entry.state in WITH_A_PERSON or entry.content == "unfinished" for entry in world.entries)
+    flying = [number for number, entry in enumerate(world.entries) if entry.state in machine.IN_FLIGHT]
+    if not case.create_once and any(entry.waits_for in flying for entry in world.entries):
+        return "a newer position waits behind one in doubt, and nothing ends that"
+    if not case.create_once and any(world.entries[number].period != world.period for number in flying):
+        return "a position of a closed report is still in doubt"
+    on_record = any(
+        entry.state in WITH_A_PERSON or entry.content == "unfinished" or entry.warned for entry in world.entries
+    )
     exhausted = len(world.attempts) >= case.attempts and any(entry.state is State.READY for entry in world.entries)
     if content == "gone" or on_record or exhausted:
         return None
@@ -74,6 +88,8 @@ def forgotten(case: Case, world: World) -> str | None:
     last = live[-1]
     if not case.create_once and case.contents[last.version] != content:
         return "the newest position is not the last that Kiva has, and nobody is asked"
+    if not case.create_once and last.period != world.period:
+        return "the position of this report is not at Kiva, and nobody is asked"
     return None
 
 

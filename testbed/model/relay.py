@@ -21,6 +21,7 @@ from testbed.model.world import (
     TAKEN,
     TESTIFIED,
     UNDER_WAY,
+    WARNED,
     Attempt,
     Case,
     Entry,
@@ -35,7 +36,8 @@ from testbed.model.world import (
 )
 
 Step = tuple[str, World]
-_MOST_REPEATS = 3
+_ANSWERS = {TAKEN: "accepted", JUDGED: "refused", CUT: "not sent", WARNED: "a problem of the call"}
+_MOST_REPEATS = 6
 
 
 def steps(case: Case, world: World) -> Iterator[Step]:
@@ -63,7 +65,7 @@ def _reads_and_sends(case: Case, world: World, place: int, name: str) -> Iterato
         yield f"{name}: sends", _at(changed(world, relay.attempt, wire=UNDER_WAY), place, at=SENT)
     if relay.at == SENT:
         assert relay.attempt is not None
-        answer = {TAKEN: "accepted", JUDGED: "refused", CUT: "not sent"}.get(world.attempts[relay.attempt].wire)
+        answer = _ANSWERS.get(world.attempts[relay.attempt].wire)
         if answer is not None:
             yield f"{name}: the answer is: {answer}", _at(world, place, at=ANSWERED, answer=answer)
         if answer != "not sent":
@@ -99,6 +101,7 @@ def _transactions(case: Case, world: World, place: int) -> Iterator[Step]:
     if relay.look is not None:
         yield from _looks(case, world, place, relay.look)
     yield from _evidence(case, world)
+    yield from _closes(case, world)
 
 
 # ---------------------------------------------------------------- capture
@@ -119,14 +122,15 @@ def owe(case: Case, world: World, version: int) -> World:
         return world
     if any(case.create_once or entry.content == content for entry in discarded):
         return world
-    if in_flight is not None and world.entries[in_flight].content == content:
+    same = [entry.content == content and entry.period == world.period for entry in world.entries]
+    if in_flight is not None and same[in_flight]:
         return _superseded(case, world, unsent)
     adopted = _listed(case, world)
     adopted = adopted and in_flight is None  # else it may be ours that Kiva lists: evidence settles that
-    if unsent and not adopted and world.entries[unsent[-1]].content == content:
+    if unsent and not adopted and same[unsent[-1]]:
         return world
     world = _superseded(case, world, unsent)
-    if in_flight is None and delivered is not None and world.entries[delivered].content == content:
+    if in_flight is None and delivered is not None and same[delivered]:
         doubts = any(entry.doubted for entry in world.entries[delivered + 1 :])
         if not (doubts and case.rule("doubts stay in mind")):
             return world
@@ -138,7 +142,24 @@ def owe(case: Case, world: World, version: int) -> World:
     elif content == "unfinished" or (in_flight is not None and case.rule("version order")):
         state = State.WAITING
     waits_for = None if state is State.READY else in_flight
-    return added(world, Entry(content, version, state, waits_for), Actor.INTAKE)
+    return added(world, Entry(content, version, state, waits_for, period=world.period), Actor.INTAKE)
+
+
+def _closes(case: Case, world: World) -> Iterator[Step]:
+    """What was not sent in its period is not owed any more; what is in doubt, once it can no longer arrive."""
+    for number, entry in enumerate(world.entries):
+        if entry.period == world.period:
+            continue
+        if entry.state in machine.UNSENT:
+            after = moved(world, number, State.WITHDRAWN, Actor.INTAKE)
+            yield f"version {entry.version} was not sent before its report closed", after
+        doubt = entry.state is State.IN_DOUBT and entry.attempt is not None and case.rule("a report closes")
+        if doubt and world.attempts[entry.attempt or 0].settled_down:
+            after = moved(world, number, State.WITHDRAWN, Actor.INTAKE)
+            yield (
+                f"version {entry.version} is unknown when its report closes",
+                follow(case, after, number, Actor.INTAKE),
+            )
 
 
 def _superseded(case: Case, world: World, numbers: list[int]) -> World:
@@ -163,7 +184,7 @@ def _claims(case: Case, world: World, place: int, number: int) -> Iterator[Step]
     elif world.captured >= 0 and case.contents[world.captured] != entry.content:
         wrong = f"version {entry.version} was claimed when version {world.captured} was known"
     intent = case.rule("intent before send")
-    attempt = Attempt(number, entry.version, relay.machine, recorded=intent, wrong=wrong)
+    attempt = Attempt(number, entry.version, relay.machine, recorded=intent, wrong=wrong, period=entry.period)
     after = world._replace(attempts=(*world.attempts, attempt))
     if intent:
         after = moved(after, number, State.SENDING, Actor.COURIER, attempt=len(world.attempts))
@@ -182,11 +203,16 @@ def _settled(case: Case, world: World, place: int) -> World:
     if after.entries[number].state is not State.SENDING or not attempt.open:
         return after
     after = changed(after, relay.attempt, open=False, recorded=True)
+    warned = relay.answer == "a problem of the call"
     target = {"accepted": State.DELIVERED, "refused": State.REFUSED, "not sent": State.READY}.get(relay.answer or "")
+    if warned:
+        target = State.DELIVERED
     if target is None:
         target = State.IN_DOUBT if case.rule("in doubt") else State.READY
     doubted = after.entries[number].doubted or relay.answer == "lost"
-    return follow(case, moved(after, number, target, Actor.COURIER, doubted=doubted), number, Actor.COURIER)
+    warned = warned and case.rule("a problem is asked about")
+    after = moved(after, number, target, Actor.COURIER, doubted=doubted, warned=warned)
+    return follow(case, after, number, Actor.COURIER)
 
 
 def follow(case: Case, world: World, number: int, by: Actor) -> World:
@@ -236,10 +262,16 @@ def _evidence(case: Case, world: World) -> Iterator[Step]:
     assert entry.attempt is not None
     if not case.create_once:
         down = world.attempts[entry.attempt].settled_down or not case.rule("settle after")
-        few = entry.repeats < _MOST_REPEATS or not case.rule("most repeats")
-        if down and few:
-            repeats = entry.repeats + 1
-            after = moved(world, number, State.READY, Actor.RECONCILER, repeats=repeats)
+        repeated = sum(each.repeats for each in world.entries if each.period == entry.period)
+        few = repeated < _MOST_REPEATS or not case.rule("most repeats")
+        if not down or entry.period != world.period:
+            return
+        if any(each.waits_for == number for each in world.entries):
+            if few or case.rule("a doubt gives way"):
+                after = moved(world, number, State.SUPERSEDED, Actor.RECONCILER)
+                yield f"version {entry.version} gives way", follow(case, after, number, Actor.RECONCILER)
+        elif few:
+            after = moved(world, number, State.READY, Actor.RECONCILER, repeats=entry.repeats + 1)
             yield f"version {entry.version} is to be repeated", follow(case, after, number, Actor.RECONCILER)
     elif world.mirror is not None and world.mirror.first_seen is not None:
         if world.mirror.first_seen.begun > entry.attempt:
@@ -332,5 +364,6 @@ def _ended(world: World, place: int) -> World:
 
 def taken(world: World, attempt: int) -> World:
     """Kiva takes a request: from now on it is in the ledger."""
-    item = Item(OURS, attempt=attempt, version=world.attempts[attempt].version)
+    request = world.attempts[attempt]
+    item = Item(OURS, attempt=attempt, version=request.version, period=request.period)
     return changed(world, attempt, wire=TAKEN)._replace(ledger=(*world.ledger, item))

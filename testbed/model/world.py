@@ -15,10 +15,14 @@ from kiva_relay.outbox.state import Actor, State
 OURS, BY_HAND, CONTROL = "ours", "by hand", "control"
 IDLE, CLAIMED, TESTIFIED, SENT, ANSWERED = "idle", "claimed", "testified", "sent", "answered"
 NOWHERE, UNDER_WAY, CUT, VANISHED, TAKEN, JUDGED = "nowhere", "under way", "cut", "vanished", "taken", "judged"
+WARNED = "warned"
 
 
 class Entry(NamedTuple):
-    """A version of what is owed for the loan. Its number is its place in `World.entries`: newer is higher."""
+    """A version of what is owed for the loan. Its number is its place in `World.entries`: newer is higher.
+
+    `warned`: Kiva took the call and named a problem of it, so that it is delivered and a person is asked.
+    """
 
     content: str | None  # None: all that is known of it comes from the witness
     version: int  # of the loan in the MIS
@@ -27,6 +31,8 @@ class Entry(NamedTuple):
     attempt: int | None = None
     doubted: bool = False
     repeats: int = 0
+    period: int = 0
+    warned: bool = False
 
 
 class Attempt(NamedTuple):
@@ -43,6 +49,7 @@ class Attempt(NamedTuple):
     wire: str = NOWHERE
     settled_down: bool = False
     wrong: str = ""
+    period: int = 0
 
 
 class Relay(NamedTuple):
@@ -74,6 +81,7 @@ class Item(NamedTuple):
     version: int = -1
     deleted: bool = False
     published: bool = False
+    period: int = 0
 
 
 class Mirror(NamedTuple):
@@ -95,7 +103,10 @@ class Copy(NamedTuple):
 
 
 class World(NamedTuple):
-    """Everything. `mis` and `captured` count versions of the loan's content, from 0; -1 is before the first."""
+    """Everything. `mis` and `captured` count versions of the loan's content, from 0; -1 is before the first.
+
+    `period` counts reports of positions: when it moves, the one before is closed, and all is owed anew.
+    """
 
     mis: int = -1
     captured: int = -1
@@ -107,10 +118,14 @@ class World(NamedTuple):
     ledger: tuple[Item, ...] = ()
     mirror: Mirror | None = None
     backup: Copy | None = None
+    period: int = 0
     left: tuple[int, ...] = ()
 
 
-EVENTS = ("crash", "takeover", "cut", "lost request", "judged", "control", "by hand", "person", "backup", "publish")
+EVENTS = (
+    "crash", "takeover", "cut", "lost request", "judged", "warned", "control", "by hand", "person", "backup", "publish",
+    "month",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -162,7 +177,10 @@ RULES = {
     "settle after": "nothing is settled as absent, or repeated, while the request can still arrive",
     "adopt": "what Kiva lists already is not sent",
     "once": "a draft that was delivered is not owed again",
-    "most repeats": "a position is repeated three times at most",
+    "most repeats": "a position is repeated six times a period at most",
+    "a doubt gives way": "a newer position takes the place of one in doubt, however often that was repeated",
+    "a report closes": "what is unknown when its report closes ends, and does not stand in the way of the next",
+    "a problem is asked about": "a problem of a whole call is no plain success: a person is asked",
     "supersede": "a newer version takes the place of one that was not sent",
     "withdraw": "what left the scope is not sent",
     "a deletion is believed": "what a person deleted in PA2 is not taken for present because an old list shows it",

@@ -13,6 +13,7 @@ import contextlib
 import sqlite3
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -157,6 +158,14 @@ def _entries(outbox: Outbox) -> None:
         ):
             owed = outboxes.put(outbox, identity, resource=resource, stream=resource, period=period)
             _sent(outbox, owed, ending, verdict)
+    problem = replace(ACCEPTED, problems=[{"severity": "error", "details": "not all could be read"}])
+    verdict = EntryVerdict(State.DELIVERED, {"upload_id": "8"}, reason="problem_without_loan", evidence="warned")
+    owed = outboxes.put(outbox, "000000015", resource="repayment", stream="repayment", period="2026-10")
+    _sent(outbox, owed, problem, verdict)
+    owed = outboxes.put(outbox, "000000016", resource="repayment", stream="repayment", period="2026-09")
+    [doubt] = _sent(outbox, owed, LOST, EntryVerdict(State.IN_DOUBT, reason="answer_lost"))
+    with outbox.begin() as tx:
+        store.close(tx, doubt, reason="window_closed", now=later(3))
     outboxes.put(outbox, "000000006", waits="loan_not_at_kiva", resource="journal", stream="journal")
     outboxes.put(outbox, "000000007", None, refusals=(Refusal("name_empty", "entreps[0].first_name"),))
     outboxes.put(outbox, "000000008", adopted={"kiva_id": "k8", "status": "fundRaising"})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from kiva_relay.outbox import hold, mirror, table
+from kiva_relay.outbox import hold, listing, mirror, table
 from kiva_relay.outbox.entry import Entry, of
 from kiva_relay.outbox.state import FINAL, State
 
@@ -20,13 +20,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Picture:
-    """What changes while something still happens; `at_rest` when nothing is left to do."""
+    """What changes while something still happens; `at_rest` when nothing is left to do.
+
+    `to_repeat`: a position is in doubt that is sent again by itself, within a day.
+    """
 
     entries: Sequence[tuple[int, str, int]]
     to_read: int
     scans: int
     holds: int
     taken: int
+    to_repeat: bool
 
     @property
     def at_rest(self) -> bool:
@@ -43,8 +47,10 @@ def picture(history: History) -> Picture:
         again = tx.execute(sa.select(sa.func.count()).where(table.captured.c.again)).scalar_one()
         scans = tx.execute(sa.select(sa.func.count()).where(table.watermark.c.scan.is_not(None))).scalar_one()
         holds = len(hold.in_force(tx))
+        doubts = listing.entries(tx, listing.Filter(states=[State.IN_DOUBT])).entries
     entries = [(row.id, row.state, row.row_version) for row in rows]
-    return Picture(entries, again, scans, holds, len(history.kiva.ledger))
+    to_repeat = any(entry.repeats_itself for entry in doubts)
+    return Picture(entries, again, scans, holds, len(history.kiva.ledger), to_repeat)
 
 
 def wrongs(history: History) -> list[str]:
@@ -54,6 +60,12 @@ def wrongs(history: History) -> list[str]:
         doubts = tx.execute(sa.select(table.attempt.c.id).where(table.attempt.c.outcome == "in_doubt")).all()
     found = [*_twice(history), *_never_applied(history, entries), *_forgotten(history), *_positions(history)]
     found += [f"entry {entry.id} is {entry.state} in the end" for entry in entries if entry.state in _UNFINISHED]
+    with history.outbox.read() as tx:
+        asked = [entry.id for call in listing.warned(tx) for entry in call.entries]
+    found += [
+        f"entry {entry.id} was repeated {entry.repeats} times by itself" for entry in entries if entry.repeats > 6
+    ]
+    found += [f"nobody was asked about entry {number}" for number in asked]
     if len(doubts) > history.kiva.unanswered + history.kills:
         found.append(f"{len(doubts)} attempts in doubt, {history.kiva.unanswered} unanswered, {history.kills} kills")
     return found
@@ -85,7 +97,7 @@ def _never_applied(history: History, entries: list[Entry]) -> Iterator[str]:
     positions = {(record.loan_id, Decimal(str(record.body["amount"]))) for record in history.kiva.ledger
                  if record.resource == "repayment"}  # fmt: skip
     for entry in entries:
-        if entry.state is not State.DELIVERED:
+        if entry.state is not State.DELIVERED or entry.evidence == "warned":
             continue
         if entry.resource == "loan_draft":
             there = bool(loans & set(mirror.candidates(entry)))

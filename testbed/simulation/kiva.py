@@ -30,6 +30,7 @@ FAULTS = {
     "strange answer, taken": 1,
     "judged": 2,
     "problem": 2,
+    "problem of the call": 2,
 }
 """How likely each fault is, against the others. What is taken late arrives within LATEST of being sent."""
 
@@ -166,7 +167,7 @@ class FakeKiva:
         if self.dice.random() >= self.trouble:
             return ""
         fault = self.dice.choices([*self.faults], [*self.faults.values()])[0]
-        return "" if fault == "problem" and resource != "repayment" else fault
+        return "" if fault.startswith("problem") and resource != "repayment" else fault
 
     def _later(self, resource: str, said: Any) -> None:
         self._late.append((self.clock.now() + LATEST * self.dice.random(), resource, said))
@@ -182,11 +183,12 @@ class FakeKiva:
         if fault == "late":
             self._later(resource, said)
         taken: list[Record] = []
-        if fault not in ("request lost", "late"):
+        nothing = fault == "problem of the call" and self.dice.random() < 0.5
+        if fault not in ("request lost", "late") and not nothing:
             but = said["repayments"][0]["loan_id"] if fault == "problem" else None
             taken = self.take(resource, said, but=but)
         if fault:
-            self.unanswered += fault != "problem"
+            self.unanswered += not fault.startswith("problem")
         self._pause_unanswered(fault)
         if fault in _NO_ANSWER:
             return Answer(None, {}, b"", body_complete=True, read_whole=False, error="ReadTimeout")
@@ -205,14 +207,16 @@ class FakeKiva:
             answer |= {"problems": [{"loan_id": loan, "severity": "error", "details": "unknown loan"}]}
         if fault == "answer cut":
             return Answer(200, {}, b'{"loan', body_complete=True, read_whole=False, error="ReadError")
-        assert taken or fault == "problem"
+        if fault == "problem of the call":
+            answer |= {"problems": [{"severity": None, "details": "not all loans could be read"}]}
+        assert taken or fault.startswith("problem")
         return _answer(200, answer)
 
     def _pause_unanswered(self, fault: str) -> None:
         try:
             self.pause("Kiva has taken it" if not fault else f"Kiva: {fault}")
         except BaseException:
-            self.unanswered += not fault or fault == "problem"
+            self.unanswered += not fault or fault.startswith("problem")
             raise
 
 

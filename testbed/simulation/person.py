@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from kiva_relay import errors
-from kiva_relay.outbox import hold, query, settlement, table
+from kiva_relay.outbox import hold, listing, query, settlement, table
 from kiva_relay.outbox.entry import Entry, of
 from kiva_relay.outbox.state import State
 from kiva_relay.resource import body as json_body
@@ -69,10 +69,18 @@ class Person:
             return entry.reason in PERSON_DECIDES and entry.waits_for is None
         if entry.state is State.REFUSED:
             return entry.body is not None
+        if entry.evidence == "warned":
+            return self._quiet() and entry.id in self._warned()
         if entry.state is not State.IN_DOUBT:
+            return False
+        if entry.repeats_itself:
             return False
         waited = self._history.clock.now() - entry.changed_at
         return waited > timedelta(minutes=15 + self.patience) and self._quiet()
+
+    def _warned(self) -> set[int]:
+        with self._history.outbox.read() as tx:
+            return {entry.id for call in listing.warned(tx) for entry in call.entries}
 
     def _quiet(self) -> bool:
         """Can nothing arrive any more that PA2 does not show yet?"""
@@ -81,7 +89,7 @@ class Person:
     def _settle(self, entry: Entry) -> None:
         history = self._history
         verb: settlement.Verb = "resend"
-        if entry.state is State.IN_DOUBT and self.at_kiva(entry):
+        if (entry.state is State.IN_DOUBT or entry.evidence == "warned") and self.at_kiva(entry):
             verb = "delivered"
         try:
             with history.outbox.begin() as tx:

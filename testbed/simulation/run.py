@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,8 @@ from testbed.simulation.mis import SimulatedMis, write_mappings
 STEPS = 20
 FOCUS = (("loan_draft",), ("repayment",), ("journal",), ("loan_draft", "repayment", "journal"))
 ACTORS = {"courier": 8, "capture": 7, "refresher": 3, "institution": 6, "coordinator": 2, "person": 2, "time": 5}
+NEW_MONTH = datetime(2026, 11, 30, 23, 20, tzinfo=UTC)
+"""Soon it is December, where the MIS is: a report closes, and the next one opens."""
 _DEEPEST = 3
 _MOMENTS_OF_TRUTH = ("claimed", "testified", "answered", "settled", "read", "captured", "listed")
 
@@ -66,8 +68,8 @@ class Killed(BaseException):
 class FakeClock:
     """It moves when somebody asks, and when the world says so."""
 
-    def __init__(self) -> None:
-        self.moment = NOW
+    def __init__(self, moment: datetime = NOW) -> None:
+        self.moment = self._began = moment
 
     def now(self) -> datetime:
         """No two moments are the same."""
@@ -76,7 +78,7 @@ class FakeClock:
 
     def monotonic(self) -> float:
         """Seconds since the beginning."""
-        return (self.now() - NOW).total_seconds()
+        return (self.now() - self._began).total_seconds()
 
     def wait(self, event: threading.Event, seconds: float) -> bool:
         """Nobody waits here: the time passes."""
@@ -165,6 +167,7 @@ class Mood:
     steps: int = STEPS
     actors: Mapping[str, int] = field(default_factory=lambda: ACTORS)
     loans: int = 2
+    starts: datetime = NOW
 
 
 def any_mood(dice: random.Random) -> Mood:
@@ -176,6 +179,7 @@ def any_mood(dice: random.Random) -> Mood:
         lag=timedelta(minutes=dice.choice([0, 0, 5, 40])),
         switch=dice.choice([0.05, 0.15]),
         resources=dice.choices(FOCUS, [5, 4, 1, 1])[0],
+        starts=dice.choice([NOW, NOW, NEW_MONTH]),
     )
 
 
@@ -195,7 +199,7 @@ class History:
         self.mood = mood = self.chosen or any_mood(dice)
         self.settings = self.shop.settings.model_copy(update={"resources": list(mood.resources)})
         self.kills_left = self.mood.kills
-        self.clock, self.mis = FakeClock(), SimulatedMis(dice, mood.resources)
+        self.clock, self.mis = FakeClock(mood.starts), SimulatedMis(dice, mood.resources)
         self.kiva = FakeKiva(
             dice, self.clock, self.pause, self.tell, mood.trouble, mood.drafts_visible, mood.lag, mood.faults
         )
@@ -231,7 +235,7 @@ class History:
             before = judge.picture(self)
             if rounds and before.at_rest and not self.kiva.under_way() and self._read_to == self.mis.commit:
                 break
-            self.clock.moment += timedelta(minutes=20)
+            self.clock.moment += timedelta(days=1) if before.to_repeat else timedelta(minutes=20)
             self.kiva.arrive()
             self._read_to = self.mis.commit
             for act in (*self.loops.values(), self.person.settle_all):

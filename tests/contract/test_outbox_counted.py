@@ -80,6 +80,6 @@ def test_a_draft_whose_body_was_deleted_long_ago_is_still_to_be_published(outbox
     put(outbox)
     deliver(outbox)
     with outbox.begin() as tx:
-        store.purge(tx, settled_before=later(60))
+        store.purge(tx, before=later(60), now=later(60))
         (draft,) = listing.to_publish(tx)
     assert (draft.entry.identity, draft.needed, draft.warnings) == ("000000871", [], [])

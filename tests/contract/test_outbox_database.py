@@ -139,7 +139,7 @@ def test_acts_are_written_down(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) 
 
 def test_every_move_is_the_one_of_the_table() -> None:
     allowed = {(move.source, move.target, move.by) for move in MOVES}
-    assert len(allowed) == 61
+    assert len(allowed) == 65
     for source in (None, *State):
         for target in State:
             for by in Actor:

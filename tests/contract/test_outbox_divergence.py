@@ -1,136 +1,216 @@
-"""What the MIS changed after it was sent, on both databases: what is shown, in which order, and until when."""
+"""What was sent is compared for ever: also when its row no longer maps, and when only a person knows that it arrived."""
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
-import pytest
-
-from kiva_relay.outbox import divergence, history, mirror, query, settlement, store
+from kiva_relay.outbox import divergence, history, meta, query, settlement, store
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry
-from testbed.rig.outboxes import deliver, later, owed, put
+from kiva_relay.outbox.sending import EntryVerdict
+from kiva_relay.outbox.state import State
+from kiva_relay.resource.refusal import Refusal
+from testbed.rig import outboxes as suite
+from testbed.rig.outboxes import later
 
 LOAN = "000000871"
+SENT = '{"amount":1,"entreps":[{"first_name":"Awa"}],"location":"Dakar"}'
+NAMELESS = Refusal("name_empty", "entreps[0].first_name")
+FAR = Refusal("disbursal_too_far", "disburse_time", {"days": "120"})
 
 
-def sent(outbox: Outbox, identity: str = LOAN, body: str = '{"amount":1}') -> Entry:
-    put(outbox, identity, body)
-    return deliver(outbox)[0]
+def divergences(outbox: Outbox) -> list[tuple[list[str], list[str]]]:
+    """The open ones: the fields, and the reasons why the row no longer maps."""
+    with outbox.read() as tx:
+        found = history.open_divergences(tx)
+    return [([field["field"] for field in one.fields], [reason.code for reason in one.reasons]) for one in found]
 
 
-def differs(outbox: Outbox, identity: str = LOAN, amount: int = 2, *, seconds: float = 5) -> None:
-    put(outbox, identity, f'{{"amount":{amount}}}', seconds=seconds)
+def refused(outbox: Outbox, *reasons: Refusal, seconds: float = 20, **more: Any) -> None:
+    suite.put(outbox, LOAN, None, refusals=reasons, seconds=seconds, **more)
 
 
-def cancelled(outbox: Outbox, identity: str, *, seconds: float = 5) -> None:
+def delivered(outbox: Outbox) -> None:
+    suite.put(outbox, LOAN, SENT)
+    suite.deliver(outbox)
+
+
+def test_a_row_that_no_longer_maps_says_why(outbox: Outbox) -> None:
+    delivered(outbox)
+    refused(outbox, NAMELESS)
+    assert divergences(outbox) == [([], ["name_empty"])]
+    suite.put(outbox, LOAN, SENT, seconds=30)
+    assert divergences(outbox) == []
+
+
+def test_a_refused_field_does_not_hide_the_others(outbox: Outbox) -> None:
+    delivered(outbox)
+    refused(outbox, NAMELESS, partial='{"amount":2,"entreps":[{}],"location":"Thies"}')
+    assert divergences(outbox) == [(["amount", "location"], ["name_empty"])]
+
+
+def test_a_field_that_was_made_and_is_refused_all_the_same_is_shown(outbox: Outbox) -> None:
+    suite.put(outbox, LOAN, '{"disburse_time":"2026-11-25"}')
+    suite.deliver(outbox)
+    refused(outbox, FAR, partial='{"disburse_time":"2027-03-25"}')
+    assert divergences(outbox) == [(["disburse_time"], ["disbursal_too_far"])]
+
+
+def test_what_a_person_has_seen_is_not_asked_again_the_next_day(outbox: Outbox) -> None:
+    delivered(outbox)
+    refused(outbox, FAR)
     with outbox.begin() as tx:
-        store.left_scope(tx, "loan_draft", identity, reason="left_scope", now=later(seconds))
+        settlement.done(tx, query.versions(tx, "loan_draft", LOAN)[0], by="awa", note="", now=later(25))
+    refused(outbox, Refusal("disbursal_too_far", "disburse_time", {"days": "119"}), seconds=30)
+    assert divergences(outbox) == []
+    refused(outbox, FAR, NAMELESS, seconds=40)
+    assert divergences(outbox) == [([], ["disbursal_too_far", "name_empty"])]
 
 
-def shown(outbox: Outbox) -> list[tuple[str, str]]:
+def test_that_time_passes_is_no_difference(outbox: Outbox) -> None:
+    delivered(outbox)
+    refused(outbox, Refusal("disbursed_too_long_ago", "disburse_time", {"days": "31"}), partial=SENT)
+    assert divergences(outbox) == []
+
+
+def test_what_is_incomplete_after_it_was_sent_is_told(outbox: Outbox) -> None:
+    delivered(outbox)
+    suite.put(outbox, LOAN, None, waits="incomplete", seconds=20)
+    assert divergences(outbox) == [([], ["incomplete"])]
+
+
+def test_lists_that_were_not_read_yet_are_no_difference(outbox: Outbox) -> None:
+    delivered(outbox)
+    suite.put(outbox, LOAN, None, waits="lists_unknown", seconds=20)
+    assert divergences(outbox) == []
+
+
+def test_another_row_under_the_number_is_not_compared(outbox: Outbox) -> None:
+    delivered(outbox)
+    refused(outbox, Refusal("id_used_twice", "", {"identity": LOAN, "other": "871"}), comparable=False)
+    assert divergences(outbox) == []
+
+
+def seen_by_a_person(outbox: Outbox, lost: Entry) -> None:
+    with outbox.begin() as tx:
+        settlement.settle(tx, lost, "delivered", by="awa", note="seen", now=later(30))
+
+
+def test_a_correction_made_while_a_draft_was_in_doubt_is_told_when_a_person_finds_the_draft(outbox: Outbox) -> None:
+    suite.put(outbox, LOAN, SENT)
+    lost = suite.lose(outbox)
+    suite.put(outbox, LOAN, SENT.replace("1", "2"), seconds=20)
+    seen_by_a_person(outbox, lost)
+    assert divergences(outbox) == [(["amount"], [])]
+
+
+def test_so_is_one_after_which_it_no_longer_maps(outbox: Outbox) -> None:
+    suite.put(outbox, LOAN, SENT)
+    lost = suite.lose(outbox)
+    refused(outbox, NAMELESS)
+    seen_by_a_person(outbox, lost)
+    assert divergences(outbox) == [([], ["name_empty"])]
+
+
+def test_and_one_that_is_made_later(outbox: Outbox) -> None:
+    suite.put(outbox, LOAN, SENT)
+    seen_by_a_person(outbox, suite.lose(outbox))
+    suite.put(outbox, LOAN, SENT.replace("1", "2"), seconds=40)
+    assert divergences(outbox) == [(["amount"], [])]
+
+
+def test_what_was_typed_by_hand_was_not_ours_and_is_not_compared(outbox: Outbox) -> None:
+    entry = suite.put(outbox, LOAN, SENT)
+    assert entry is not None
+    seen_by_a_person(outbox, entry)
+    suite.put(outbox, LOAN, SENT.replace("1", "2"), seconds=40)
+    assert divergences(outbox) == []
+
+
+def test_a_problem_of_its_call_does_not_end_the_comparing(outbox: Outbox) -> None:
+    suite.put(outbox, LOAN, SENT)
+    batch = suite.claim(outbox)
+    assert batch is not None
+    verdict = EntryVerdict(State.DELIVERED, {"loan_draft_uuid": "u"}, evidence="warned")
+    suite.end(outbox, batch, suite.ACCEPTED, verdict)
+    suite.put(outbox, LOAN, SENT.replace("1", "2"), seconds=20)
+    assert divergences(outbox) == [(["amount"], [])]
+    with outbox.begin() as tx:
+        assert store.purge(tx, before=later(99), now=later(99)) == 1
+
+
+# ---------------------------------------------------------------- after its body was deleted
+
+
+def purged(outbox: Outbox) -> None:
+    with outbox.begin() as tx:
+        store.purge(tx, before=later(99), now=later(99))
+
+
+def test_a_body_that_was_deleted_is_compared_by_the_hashes_of_its_fields(outbox: Outbox) -> None:
+    delivered(outbox)
+    purged(outbox)
+    suite.put(outbox, LOAN, SENT.replace("1", "1.00"), seconds=100)
+    assert divergences(outbox) == []
+    suite.put(outbox, LOAN, SENT.replace("1", "2").replace("Awa", "Aminata"), seconds=110)
     with outbox.read() as tx:
-        return [(one.entry.identity, one.kind) for one in history.open_divergences(tx)]
-
-
-def test_what_was_cancelled_stands_before_what_was_changed_and_the_oldest_first(outbox: Outbox) -> None:
-    for identity in ("a", "b", "c", "d"):
-        sent(outbox, identity)
-    differs(outbox, "b", seconds=5)
-    cancelled(outbox, "d", seconds=6)
-    differs(outbox, "a", seconds=7)
-    cancelled(outbox, "c", seconds=8)
-    assert shown(outbox) == [("d", "left_scope"), ("c", "left_scope"), ("b", "changed"), ("a", "changed")]
-
-
-def test_of_one_entry_only_its_newest_difference_is_open(outbox: Outbox) -> None:
-    entry = sent(outbox)
-    differs(outbox, amount=2, seconds=5)
-    differs(outbox, amount=2, seconds=6)
-    differs(outbox, amount=3, seconds=7)
-    cancelled(outbox, LOAN, seconds=8)
-    with outbox.read() as tx:
-        found = history.of_entry(tx, entry).divergences
-        (open_one,) = history.open_divergences(tx, entry.id)
-    assert [(one.kind, one.since, one.ended_at) for one in found] == [
-        ("left_scope", later(8), None),
-        ("changed", later(5), later(7)),
-        ("changed", later(7), later(8)),
+        (found,) = history.open_divergences(tx)
+        kept = query.versions(tx, "loan_draft", LOAN)[0].hashes
+    assert [(one["field"], one["was"], one["is"]) for one in found.fields] == [
+        ("amount", "deleted on 2026-11-23", "2"),
+        ("entreps[0].first_name", "deleted on 2026-11-23", "Aminata"),
     ]
-    assert open_one == found[0]
+    assert "Awa" not in str(kept)
 
 
-def test_what_a_person_has_seen_is_not_shown_again_until_it_differs_anew(outbox: Outbox) -> None:
-    entry = sent(outbox)
-    differs(outbox)
+def test_hashes_of_two_outboxes_are_not_alike(outbox: Outbox) -> None:
     with outbox.begin() as tx:
-        assert divergence.end(tx, entry.id, by="awa", now=later(6)) == 1
-        assert divergence.end(tx, entry.id, by="awa", now=later(7)) == 0
-    differs(outbox, seconds=8)
-    assert shown(outbox) == []
-    differs(outbox, amount=3, seconds=9)
-    assert shown(outbox) == [(LOAN, "changed")]
+        first = divergence.hashes(tx, SENT, now=later(1))
+        meta.HASH_KEY.put(tx, "another")
+        assert divergence.hashes(tx, SENT, now=later(1)) != first
 
 
-def test_a_draft_that_was_deleted_in_pa2_has_no_difference_left(outbox: Outbox) -> None:
-    entry = sent(outbox)
-    differs(outbox)
+def test_what_a_person_has_seen_stays_seen_when_the_body_is_deleted(outbox: Outbox) -> None:
+    delivered(outbox)
+    suite.put(outbox, LOAN, SENT.replace("1", "2"), seconds=20)
     with outbox.begin() as tx:
-        settlement.settle(tx, entry, "resend", by="awa", note="deleted in PA2", now=later(9))
-        (over,) = history.of_entry(tx, entry).divergences
-    assert shown(outbox) == []
-    assert (over.ended_at, over.ended_by) == (later(9), "a person")
+        settlement.done(tx, query.versions(tx, "loan_draft", LOAN)[0], by="awa", note="", now=later(25))
+    purged(outbox)
+    suite.put(outbox, LOAN, SENT.replace("1", "2"), seconds=100)
+    assert divergences(outbox) == []
+    suite.put(outbox, LOAN, SENT.replace("1", "3"), seconds=110)
+    assert divergences(outbox) == [(["amount"], [])]
 
 
-def test_what_was_published_or_is_not_ours_is_not_compared(outbox: Outbox) -> None:
-    sent(outbox)
-    sent(outbox, "typed")
+def test_nothing_of_a_person_stays_in_a_divergence_whose_body_was_deleted(outbox: Outbox) -> None:
+    delivered(outbox)
+    refused(outbox, Refusal("code_unknown", "gender", {"value": "Awa"}), partial=SENT.replace("Awa", "Aminata"))
+    purged(outbox)
+    with outbox.read() as tx:
+        (found,) = history.open_divergences(tx)
+    assert [one["field"] for one in found.fields] == ["entreps[0].first_name"]
+    assert "Awa" not in str(found.fields) + str(found.reasons)
+    assert "Aminata" not in str(found.fields)
+
+
+def test_the_body_of_a_doubt_goes_too_and_then_only_a_person_sends_it_again(outbox: Outbox) -> None:
+    suite.put(outbox, LOAN, SENT)
+    lost = suite.lose(outbox)
+    purged(outbox)
     with outbox.begin() as tx:
-        refresh = mirror.begin_refresh(tx, now=later(2))
-        mirror.keep(tx, refresh, [mirror.MirroredLoan("k", LOAN, "c", "fundRaising")])
-        mirror.end_refresh(tx, refresh, complete=True, listed=1, detail=None, now=later(3))
-        typed = query.was_sent(tx, "loan_draft", "typed")
-        assert typed is not None
-        adopted = dataclasses.replace(typed, evidence="adopted")
-        divergence.compare(tx, adopted, '{"amount":2}', now=later(4))
-        divergence.left_scope(tx, adopted, now=later(4))
-    differs(outbox)
-    cancelled(outbox, LOAN)
-    assert shown(outbox) == []
+        gone = query.find(tx, lost.id)
+        assert gone is not None
+        assert (gone.state, gone.body) == (State.IN_DOUBT, None)
+        settlement.settle(tx, gone, "resend", by="awa", note="not there", now=later(120))
+    assert suite.states(outbox, LOAN) == ["withdrawn"]
+    suite.put(outbox, LOAN, SENT, seconds=130)
+    assert suite.states(outbox, LOAN) == ["withdrawn", "ready"]
 
 
-LONG, LONGER = "x" * 201, "x" * 1_201
-
-
-@pytest.mark.parametrize(
-    ("was", "now_is", "expected"),
-    [
-        ({"a": 1, "b": "x"}, {"a": 1, "b": "x"}, []),
-        ({"a": 1}, {"a": 2}, [("a", "1", "2")]),
-        ({"a": 1}, {"b": 2}, [("a", "1", ""), ("b", "", "2")]),
-        ({"a": {"b": [1, {"c": "x"}]}}, {"a": {"b": [1, {"c": "y"}]}}, [("a.b[1].c", "x", "y")]),
-        ({"a": [1, 2]}, {"a": [2, 1]}, [("a[0]", "1", "2"), ("a[1]", "2", "1")]),
-        ({"a": [1, 2]}, {"a": [1]}, [("a", "2 rows", "1 rows")]),
-        ({"a": "x" * 200}, {"a": LONG}, [("a", "x" * 200, "201 characters")]),
-        ({"a": LONGER}, {"a": None}, [("a", "1,201 characters", "")]),
-    ],
-)
-def test_a_difference_says_where_and_quotes_what_is_short(
-    was: Any, now_is: Any, expected: list[tuple[str, str, str]]
-) -> None:
-    found = divergence.differences(was, now_is)
-    assert [(one["field"], one["was"], one["is"]) for one in found] == expected
-
-
-def test_what_is_known_of_an_entry_is_one_picture_that_nobody_changes(outbox: Outbox) -> None:
-    sent(outbox)
-    differs(outbox)
-    with outbox.begin() as tx:
-        store.owe(tx, owed("000000872"), now=later(6))
-        newest = query.versions(tx, "loan_draft", LOAN)[0]
-        life = history.of_entry(tx, newest)
-    assert (life.entry, life.looked_at, len(life.versions)) == (newest, None, 1)
-    for value, name in ((life, "versions"), (life.attempts[0], "outcome"), (life.divergences[0], "ended_at")):
-        with pytest.raises(dataclasses.FrozenInstanceError):
-            setattr(value, name, None)
+def test_the_amount_of_a_position_is_kept(outbox: Outbox) -> None:
+    suite.put(outbox, LOAN, resource="repayment", period="2026-10", amount="150")
+    suite.deliver(outbox, "repayment")
+    purged(outbox)
+    with outbox.read() as tx:
+        kept = query.versions(tx, "repayment", LOAN)[0]
+    assert (kept.body, kept.amount, kept.period) == (None, "150", "2026-10")

@@ -41,7 +41,9 @@ def listed(outbox: Outbox, *loans: str, at: float, status: str = "inactive", com
 def settle(outbox: Outbox, *, at: float = 9_999, visible: bool = True) -> str:
     """Look at what the list proves; the state in which LOAN's draft is then."""
     with outbox.begin() as tx:
-        reconciler.settle(tx, settle_after=timedelta(seconds=SETTLE_AFTER), drafts_visible=visible, now=later(at))
+        reconciler.settle(
+            tx, settle_after=timedelta(seconds=SETTLE_AFTER), drafts_visible=visible, open_period="", now=later(at)
+        )
     return states(outbox, LOAN)[-1]
 
 

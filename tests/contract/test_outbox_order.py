@@ -78,7 +78,7 @@ def listed(outbox: Outbox, *loans: str, seconds: float) -> None:
 
 def settled(outbox: Outbox, *, seconds: float) -> list[Entry]:
     with outbox.begin() as tx:
-        return reconciler.settle(tx, settle_after=SETTLE_AFTER, drafts_visible=True, now=later(seconds))
+        return reconciler.settle(tx, settle_after=SETTLE_AFTER, drafts_visible=True, open_period="", now=later(seconds))
 
 
 def test_a_draft_that_was_cancelled_while_it_was_sent_is_not_sent_again(outbox: Outbox) -> None:

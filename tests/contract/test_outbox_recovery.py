@@ -111,7 +111,9 @@ def test_a_doubt_that_the_witness_saw_leave_again_is_not_settled_by_absence(outb
         refresh = mirror.begin_refresh(tx, now=later(7_200))
         mirror.keep(tx, refresh, [mirror.MirroredLoan("k", "control", "", "draft")])
         mirror.end_refresh(tx, refresh, complete=True, listed=1, detail=None, now=later(7_201))
-        settled = reconciler.settle(tx, settle_after=timedelta(seconds=1), drafts_visible=True, now=later(7_202))
+        settled = reconciler.settle(
+            tx, settle_after=timedelta(seconds=1), drafts_visible=True, open_period="", now=later(7_202)
+        )
     assert settled == []
     assert suite.states(outbox) == ["in_doubt"]
 

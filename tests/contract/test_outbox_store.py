@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from kiva_relay import errors
 from kiva_relay.delivery import reconciler
-from kiva_relay.outbox import hold, settlement, store, table
+from kiva_relay.outbox import hold, query, settlement, store, table
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.sending import Ending, EntryVerdict
@@ -115,7 +115,9 @@ def test_a_doubt_settled_as_delivered_turns_the_newer_version_into_a_divergence(
     put(outbox, body='{"amount":2}')
     with outbox.begin() as tx:
         settlement.settle(tx, lost, "delivered", by="amina", note="seen in Drafts", now=later(9))
-        assert tx.execute(sa.select(table.divergence.c.kind)).scalar() is None  # a person's word: nothing to compare
+        assert (
+            tx.execute(sa.select(table.divergence.c.kind)).scalar() == "changed"
+        )  # it was our body that the person saw
     assert states(outbox) == ["delivered", "withdrawn"]
 
 
@@ -242,20 +244,51 @@ def test_a_newer_position_waits_until_the_older_one_is_settled(outbox: Outbox) -
 
 def settle(outbox: Outbox, *, seconds: float, visible: bool = True) -> list[Entry]:
     with outbox.begin() as tx:
-        return reconciler.settle(tx, settle_after=timedelta(minutes=15), drafts_visible=visible, now=later(seconds))
+        return reconciler.settle(
+            tx, settle_after=timedelta(minutes=15), drafts_visible=visible, open_period="2026-10", now=later(seconds)
+        )
 
 
-def test_a_lost_position_is_repeated_three_times_and_then_waits_for_a_person(outbox: Outbox) -> None:
+def minutes_after_which_it_is_sent_again(outbox: Outbox) -> list[int]:
+    """Lose each answer at once, and count the minutes until the position is ready again; until it no longer is."""
+    found: list[int] = []
+    now = 0
+    while (batch := claim(outbox, "repayment", seconds=now)) is not None:
+        end(outbox, batch, LOST, EntryVerdict(State.IN_DOUBT, reason="answer_lost"), seconds=now)
+        waited = 0
+        while waited < 3 * 1440 and not settle(outbox, seconds=now + waited * 60):
+            waited += 15
+        found.append(waited)
+        now += waited * 60
+    return found
+
+
+def test_a_lost_position_is_sent_again_ever_more_seldom_and_six_times_at_most(outbox: Outbox) -> None:
     put(outbox, **position(100))
-    for repeat in range(4):
-        batch = claim(outbox, "repayment", seconds=repeat * 1000 + 999)
-        if batch is None:
-            break
-        end(outbox, batch, LOST, EntryVerdict(State.IN_DOUBT, reason="answer_lost"), seconds=repeat * 1000)
-        settle(outbox, seconds=repeat * 1000 + 950)
+    *repeated, last = minutes_after_which_it_is_sent_again(outbox)
+    assert repeated == [15, 60, 240, 1440, 1440, 1440]
+    assert last == 3 * 1440
     assert states(outbox, resource="repayment") == ["in_doubt"]
+
+
+def test_a_newer_position_goes_however_often_the_one_in_doubt_was_repeated(outbox: Outbox) -> None:
+    put(outbox, **position(100))
+    minutes_after_which_it_is_sent_again(outbox)
+    put(outbox, **position(150), seconds=9 * 86_400)
+    settle(outbox, seconds=9 * 86_400)
+    assert states(outbox, resource="repayment") == ["superseded", "ready"]
     with outbox.read() as tx:
-        assert tx.execute(sa.select(sa.func.count()).select_from(table.attempt)).scalar() == 4
+        assert query.versions(tx, "repayment", "000000871")[0].repeats == 6, "the six are of the period"
+
+
+def test_what_is_in_doubt_is_not_sent_again_when_its_report_is_closed(outbox: Outbox) -> None:
+    put(outbox, **position(100))
+    lose(outbox, "repayment")
+    with outbox.begin() as tx:
+        moved = reconciler.settle(
+            tx, settle_after=timedelta(minutes=15), drafts_visible=True, open_period=None, now=later(9_999)
+        )
+    assert moved == []
 
 
 def test_a_batch_that_was_refused_as_a_whole_is_halved(outbox: Outbox) -> None:
@@ -321,9 +354,10 @@ def test_a_body_settled_long_ago_is_deleted_and_still_not_owed_again(outbox: Out
     deliver(outbox)
     put(outbox, body='{"amount":2}')  # a divergence, which quotes both
     with outbox.begin() as tx:
-        assert store.purge(tx, settled_before=NOW) == 0
-        assert store.purge(tx, settled_before=later(60)) == 2
+        assert store.purge(tx, before=NOW, now=later(99)) == 0
+        assert store.purge(tx, before=later(60), now=later(99)) == 2
         assert tx.execute(sa.select(table.entry.c.body)).scalars().all() == [None, None]
-        assert tx.execute(sa.select(table.divergence.c.fields)).scalars().all() == [[]]
+        ((one,),) = tx.execute(sa.select(table.divergence.c.fields)).scalars().all()
+        assert (one["field"], one["was"], one["is"]) == ("amount", "deleted on 2026-11-23", "…")
     assert put(outbox) is None
     assert states(outbox) == ["delivered"]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from kiva_relay import errors
-from kiva_relay.outbox import adoption, mirror, query, settlement, store, table
+from kiva_relay.outbox import adoption, listing, mirror, query, settlement, store, table
 from kiva_relay.outbox.adoption import Adoption
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry
@@ -223,3 +224,89 @@ def test_of_two_loans_with_one_id_the_one_that_is_paid_back_is_meant(outbox: Out
         listed(outbox, MirroredLoan("k1", "A", "", first), MirroredLoan("k2", "A", "", second))
         with outbox.read() as tx:
             assert mirror.by_loan_id(tx, ["A"])["A"].status == "payingBack"
+
+
+# ---------------------------------------------------------------- a problem of a whole call
+
+
+def warned(outbox: Outbox, *identities: str, resource: str = "repayment") -> list[Entry]:
+    """They go in one call, which Kiva accepts with a problem that is none of theirs."""
+    for identity in identities:
+        suite.put(outbox, identity, resource=resource, period="2026-10" if resource == "repayment" else "")
+    batch = suite.claim(outbox, resource, limit=9)
+    assert batch is not None
+    said = [{"severity": "error", "details": "the file is damaged"}]
+    ending = dataclasses.replace(suite.ACCEPTED, problems=said)
+    receipt = {"upload_id": 88121} if resource == "repayment" else {"loan_draft_uuid": "u"}
+    return suite.end(outbox, batch, ending, EntryVerdict(State.DELIVERED, receipt, evidence="warned"))
+
+
+def calls(outbox: Outbox) -> list[tuple[str, list[str], list[str]]]:
+    with outbox.read() as tx:
+        return [(one.number, one.words, [entry.identity for entry in one.entries]) for one in listing.warned(tx)]
+
+
+def test_a_problem_of_a_call_is_one_question_and_a_yes_answers_it(outbox: Outbox) -> None:
+    entries = warned(outbox, "A", "B")
+    assert calls(outbox) == [("88121", ["the file is damaged"], ["A", "B"])]
+    with outbox.begin() as tx:
+        assert [one.identity for one in listing.of_the_same_call(tx, entries[1])] == ["A", "B"]
+        for entry in entries:
+            seen = settlement.settle(tx, entry, "delivered", by="awa", note="there", now=later(9))
+            assert (seen.state, seen.evidence) == (State.DELIVERED, "person")
+            assert seen.receipt == {"upload_id": 88121, "note": "there"}
+    assert calls(outbox) == []
+    with outbox.read() as tx:
+        assert {one.evidence for one in listing.entries_in_order(tx)} == {"person"}
+
+
+def test_a_position_of_such_a_call_is_sent_again_on_a_persons_word(outbox: Outbox) -> None:
+    (entry,) = warned(outbox, "A")
+    with outbox.begin() as tx:
+        settlement.settle(tx, entry, "resend", by="awa", note="not there", now=later(9))
+    assert calls(outbox) == []
+    suite.put(outbox, "A", resource="repayment", period="2026-10", seconds=10)
+    assert suite.states(outbox, "A", "repayment") == ["withdrawn", "ready"]
+
+
+def test_what_kiva_accepted_before_is_sent_again_after_a_call_that_a_person_did_not_find(outbox: Outbox) -> None:
+    suite.put(outbox, "A", '{"amount":1}', resource="repayment", period="2026-10")
+    suite.deliver(outbox, "repayment")
+    suite.put(outbox, "A", '{"amount":2}', resource="repayment", period="2026-10")
+    (entry,) = warned(outbox)
+    with outbox.begin() as tx:
+        settlement.settle(tx, entry, "resend", by="awa", note="not there", now=later(9))
+    suite.put(outbox, "A", '{"amount":1}', resource="repayment", period="2026-10", seconds=10)
+    assert suite.states(outbox, "A", "repayment") == ["delivered", "withdrawn", "ready"]
+
+
+def test_a_newer_position_goes_meanwhile_and_answers_the_question(outbox: Outbox) -> None:
+    warned(outbox, "A")
+    suite.put(outbox, "A", '{"amount":2}', resource="repayment", period="2026-10", seconds=5)
+    assert suite.states(outbox, "A", "repayment") == ["delivered", "ready"]
+    assert len(calls(outbox)) == 1
+    suite.deliver(outbox, "repayment")
+    assert calls(outbox) == []
+
+
+def test_what_was_accepted_without_a_problem_is_not_seen_once_more(outbox: Outbox) -> None:
+    suite.put(outbox, "A")
+    (entry,) = suite.deliver(outbox)
+    with outbox.begin() as tx, pytest.raises(errors.UsageError, match="--delivered does not apply"):
+        settlement.settle(tx, entry, "delivered", by="awa", note="there", now=later(9))
+
+
+def test_a_problem_of_a_call_does_not_end_by_being_marked_as_done(outbox: Outbox) -> None:
+    (entry,) = warned(outbox, "A")
+    with outbox.begin() as tx, pytest.raises(errors.UsageError, match="only a decision ends that"):
+        settlement.done(tx, entry, by="awa", note="", now=later(9))
+
+
+def test_what_is_unknown_when_its_report_closed_is_shown_until_somebody_has_seen_it(outbox: Outbox) -> None:
+    suite.put(outbox, "A", resource="repayment", period="2026-10", amount="150")
+    doubt = suite.lose(outbox, "repayment")
+    with outbox.begin() as tx:
+        closed = store.close(tx, doubt, reason="window_closed", now=later(9))
+        assert [(one.sent, one.before) for one in listing.closed_unknown(tx)] == [("150", None)]
+        assert settlement.done(tx, closed, by="awa", note="", now=later(10))
+        assert listing.closed_unknown(tx) == []

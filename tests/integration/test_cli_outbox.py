@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from kiva_relay.outbox.reason import REASONS
 from kiva_relay.outbox.sending import EntryVerdict
 from kiva_relay.outbox.state import State
 from kiva_relay.resource.refusal import Refusal
-from testbed.rig import full_outbox
+from testbed.rig import full_outbox, outboxes
 from testbed.rig.full_outbox import NAME, FullOutbox, Run
 
 
@@ -337,3 +338,27 @@ def test_a_note_is_wanted(told: FullOutbox, run: Run, command: str) -> None:
     printed = run(command, "all")
     assert printed.code == 2
     assert "--note is missing" in printed.err
+
+
+# ---------------------------------------------------------------- a problem of a whole call
+
+
+def test_a_word_about_one_of_a_call_is_said_of_all_of_it(told: FullOutbox, run: Run) -> None:
+    for loan in ("000000871", "000000872"):
+        told.owe(loan, resource="repayment", period="2026-10")
+    batch = outboxes.claim(told.outbox, "repayment", limit=9, seconds=9e9)
+    assert batch is not None
+    ending = dataclasses.replace(outboxes.ACCEPTED, problems=[{"severity": None, "details": "not all could be read"}])
+    first, second = outboxes.end(
+        told.outbox, batch, ending, EntryVerdict(State.DELIVERED, {"upload_id": 88121}, evidence="warned"), seconds=9e9
+    )
+    status = run("status")
+    assert "1 call of which Kiva named a problem" in status.out
+    asked = run("review").out
+    assert "Kiva says of upload 88121: “not all could be read”. Are its 2 amounts repaid there?" in asked
+    assert f"outbox settle {first.id} --delivered" in run("outbox", "show", first.id).out
+    settled = run("outbox", "settle", second.id, "--delivered", "--note", "both are there", "--yes")
+    assert settled.code == 0
+    assert all(f"#{entry.id}" in settled.out for entry in (first, second))
+    assert "of which Kiva named a problem" not in run("status").out
+    assert "not all could be read" not in run("review").out

@@ -11,15 +11,16 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from kiva_relay.delivery import breaker, outcome, reconciler, stop
+from kiva_relay.capture import expected
+from kiva_relay.delivery import batch, breaker, outcome, reconciler, stop
 from kiva_relay.delivery.client import Answer
 from kiva_relay.delivery.courier import Courier
 from kiva_relay.delivery.outcome import Meaning, Outcome
-from kiva_relay.outbox import mirror, query, recovery, store, table
+from kiva_relay.outbox import entry, mirror, query, recovery, store, table
 from kiva_relay.outbox import state as machine
 from kiva_relay.outbox.state import State
 from kiva_relay.outbox.witness import Witness
-from testbed.simulation import run
+from testbed.simulation import person, run
 from testbed.simulation.run import Mood, Workshop
 
 pytestmark = pytest.mark.long
@@ -99,12 +100,12 @@ def settles_at_once(patch: pytest.MonkeyPatch, _shop: Workshop) -> None:
 
 def forgets_what_it_doubted(patch: pytest.MonkeyPatch, _shop: Workshop) -> None:
     """What Kiva took last counts as what it holds, although another position may have arrived."""
-    patch.setattr(store, "_perhaps_applied", lambda *_args: False)
+    patch.setattr(query, "perhaps_arrived", lambda *_args: [])
 
 
 def does_not_look_before_it_sends(patch: pytest.MonkeyPatch, _shop: Workshop) -> None:
     """What Kiva lists already is not adopted."""
-    patch.setattr(mirror, "by_loan_id", lambda *_args: {})
+    patch.setattr(mirror, "by_loan_id", lambda *_args, **_more: {})
 
 
 def believes_an_old_list(patch: pytest.MonkeyPatch, _shop: Workshop) -> None:
@@ -121,6 +122,30 @@ def owes_again_what_was_delivered(patch: pytest.MonkeyPatch, shop: Workshop) -> 
 def lets_nothing_follow(patch: pytest.MonkeyPatch, _shop: Workshop) -> None:
     """The newer version that waited is left where it is."""
     patch.setattr(store, "follow", lambda _tx, settled, **_more: settled)
+
+
+def lets_no_doubt_give_way(patch: pytest.MonkeyPatch, _shop: Workshop) -> None:
+    """A newer position waits until the one in doubt was repeated as often as it may be, and then for ever."""
+    patch.setattr(query, "behind", lambda *_args: None)
+    patch.setattr(entry, "REPEATED_AFTER", ())
+    patch.setattr(person.Person, "_asked", _but_no_position(person.Person._asked))
+
+
+def leaves_doubts_of_a_closed_report(patch: pytest.MonkeyPatch, _shop: Workshop) -> None:
+    """What is in doubt when its report closes stays so."""
+    positions = expected._positions
+    without = {State.IN_DOUBT}
+    patch.setattr(expected, "_positions", lambda tx, *states: positions(tx, *states) if without - {*states} else [])
+
+
+def takes_a_problem_for_success(patch: pytest.MonkeyPatch, _shop: Workshop) -> None:
+    """A problem without a loan is nobody's."""
+    patch.setattr(batch, "problems_of_the_call", lambda *_args: [])
+
+
+def _but_no_position(asked: Callable[..., bool]) -> Callable[..., bool]:
+    """The person whom nobody asks about positions."""
+    return lambda self, one: one.resource != "repayment" and asked(self, one)
 
 
 def without_index(shop: Workshop, name: str) -> None:
@@ -160,6 +185,15 @@ RULES: dict[str, tuple[Break, Mood]] = {
     "a deletion is believed": (believes_an_old_list, dataclasses.replace(DRAFTS, steps=40, kills=0)),
     "once": (owes_again_what_was_delivered, DRAFTS),
     "the waiting one follows": (lets_nothing_follow, POSITIONS),
+    "a doubt gives way": (lets_no_doubt_give_way, dataclasses.replace(POSITIONS, faults={"answer lost": 1})),
+    "a report closes": (
+        leaves_doubts_of_a_closed_report,
+        dataclasses.replace(POSITIONS, faults={"answer lost": 1}, starts=run.NEW_MONTH),
+    ),
+    "a problem is asked about": (
+        takes_a_problem_for_success,
+        dataclasses.replace(POSITIONS, faults={"problem of the call": 1}),
+    ),
 }
 MOST_SEEDS = 300
 

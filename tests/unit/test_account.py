@@ -74,7 +74,10 @@ def good(settings: Settings) -> Standing:
         doubts=(),
         refused=(),
         decisions=(),
+        perhaps=(),
         divergences=(),
+        warned=(),
+        closed_unknown=(),
         expiring=(),
         next_due=None,
         refresh=mirror.Refresh(1, NOW - MINUTE, NOW - MINUTE),
@@ -95,6 +98,7 @@ def entry(number: int = 1, resource: str = "loan_draft", **changes: Any) -> Entr
         "stream": resource,
         "state": State.READY,
         "version": 1,
+        "repeats": 0,
         "changed_at": NOW,
         "created_at": NOW,
         "refusals": (),
@@ -105,6 +109,18 @@ def entry(number: int = 1, resource: str = "loan_draft", **changes: Any) -> Entr
 def kept(reason: str, what: str = "loan_draft", **ready: int) -> Kept:
     params = {"number": 60, "within": "1 hour", "brake": 50}
     return Kept(Hold(1, what, reason, params, NOW - MINUTE, "awa", "wait", 0), ready)
+
+
+LOOKS = (
+    task._look,
+    task._look_at_calls,
+    task._same_loan,
+    task._know,
+    task._delete,
+    task._type,
+    task._changed,
+    task._correct,
+)
 
 
 def day(days: int) -> date:
@@ -352,12 +368,6 @@ def test_tasks_are_sorted_by_the_day_on_which_it_is_too_late(good: Standing) -> 
     ]
 
 
-def test_a_position_whose_answer_was_lost_is_no_task(good: Standing) -> None:
-    lost, strange = (entry(n, "repayment", reason=reason) for n, reason in ((1, "answer_lost"), (2, "strange_answer")))
-    (one,) = task._look(replace(good, doubts=(lost, strange)))
-    assert one.entries == (strange,)
-
-
 @pytest.mark.parametrize(
     ("changes", "asked"),
     [
@@ -382,7 +392,8 @@ def test_a_journal_nobody_confirmed_for_two_weeks_becomes_urgent(good: Standing)
 
 def test_every_task_has_a_title(good: Standing) -> None:
     changed, gone = (
-        history.Divergence(entry(n), kind, [], NOW, None, None) for n, kind in ((1, "changed"), (2, "left_scope"))
+        history.Divergence(entry(n), kind, [], [Refusal("name_empty", "name")], NOW, None, None)
+        for n, kind in ((1, "changed"), (2, "left_scope"))
     )
     refused = entry(3, state=State.REFUSED, refusals=(Refusal("name_empty", "entreps[0].first_name").to_json(),))
     facts = replace(
@@ -393,12 +404,17 @@ def test_every_task_has_a_title(good: Standing) -> None:
         refused=(refused,),
         decisions=(entry(5, "repayment", reason="position_fell", amount=100),),
         expiring=(entry(6, publish_by=day(1)),),
+        perhaps=((entry(11), ["kv/0011"]),),
+        warned=(
+            listing.WarnedCall((entry(12, "repayment"), entry(13, "repayment")), "88121", ["not all could be read"]),
+        ),
+        closed_unknown=(listing.ClosedUnknown(entry(14, "repayment", period="2026-10"), "150", "100"),),
     )
     confirm = entry(7, "journal", receipt={"confirm_url": "https://k/1"}, settled_at=NOW)
     found = [
         *publish(facts, entry(8, publish_by=day(-1)), entry(9, publish_by=day(1)), entry(10)),
         *task._confirm(facts, [confirm]),
-        *(one for look in (task._look, task._delete, task._type, task._changed, task._correct) for one in look(facts)),
+        *(one for look in LOOKS for one in look(facts)),
         *task._decide(facts, {}),
     ]
     assert {type(one) for one in found} == set(get_args(Task))
@@ -406,6 +422,41 @@ def test_every_task_has_a_title(good: Standing) -> None:
         title, lines = task_words.said(one, facts)
         assert title
         assert all(f"{each.loan_id}" in "\n".join(lines) for each in one.entries)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("perhaps", ((entry(11), ["kv/0011"]),)),
+        ("warned", (listing.WarnedCall((entry(12, "repayment"),), "88121", ["no"]),)),
+        ("closed_unknown", (listing.ClosedUnknown(entry(14, "repayment", period="2026-10"), "150", None),)),
+    ],
+)
+def test_what_a_person_has_not_answered_is_not_ok(good: Standing, field: str, value: Any) -> None:
+    (found,) = health.findings(replace(good, **{field: value}))
+    assert (found.code, found.verdict) == ("for_persons", finding.Verdict.NOTE)
+
+
+def test_a_problem_of_a_call_is_asked_in_kivas_words(good: Standing) -> None:
+    call = listing.WarnedCall((entry(12, "repayment"), entry(13, "repayment")), "88121", ["not all could be read"])
+    (one,) = task._look_at_calls(replace(good, warned=(call,)))
+    title, _lines = task_words.said(one, good)
+    assert title == "Kiva says of upload 88121: “not all could be read”. Are its 2 amounts repaid there?"
+
+
+def test_what_is_unknown_says_what_was_sent_and_what_kiva_may_hold(good: Standing) -> None:
+    unknown = listing.ClosedUnknown(entry(14, "repayment", period="2026-10"), "150", "100")
+    (one,) = task._know(replace(good, closed_unknown=(unknown,)))
+    _title, lines = task_words.said(one, good)
+    assert "report of 2026-10: we sent 150, Kiva may hold 100" in lines[0]
+
+
+@pytest.mark.parametrize(("repeats", "asked"), [(0, False), (5, False), (6, True)])
+def test_a_position_in_doubt_is_asked_about_when_it_is_not_sent_again(
+    good: Standing, *, repeats: int, asked: bool
+) -> None:
+    doubt = entry(1, "repayment", state=State.IN_DOUBT, reason="answer_lost", repeats=repeats)
+    assert bool(list(task._look(replace(good, doubts=(doubt,))))) is asked
 
 
 # ---------------------------------------------------------------- copies

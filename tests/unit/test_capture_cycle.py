@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from kiva_relay import errors
 from kiva_relay.capture import cycle as cycles
 from kiva_relay.capture import page
-from kiva_relay.outbox import hold, meta, mirror, table, watermark
+from kiva_relay.outbox import history, hold, meta, mirror, table, watermark
+from kiva_relay.outbox.sending import EntryVerdict
+from kiva_relay.outbox.state import State
 from kiva_relay.source import position
-from testbed.rig import capturing
+from testbed.rig import capturing, outboxes
 from testbed.rig.capturing import NOW, Rig, loan
 
 ALL = ("loan_draft", "repayment", "journal")
@@ -551,3 +554,46 @@ def test_w_stays_where_the_stream_may_not_have_come_by(rig: Rig, following: Any)
         "journal": "3",
     }
     assert stream.calls[-1] == "settle"
+
+
+def test_two_rows_whose_ids_nobody_can_tell_apart_are_both_refused(tmp_path: Path) -> None:
+    made = capturing.rig(tmp_path, ["loan_draft"])
+    made.mis.open_loan()
+    made.capture().cycle()
+    made.mis.open_loan()
+    made.mis.loans["2"]["account"] = "L1\u200b "
+    made.capture().cycle()
+    newest, before = made.versions("loan_draft", "L1")
+    assert (newest.state, before.state) == (State.REFUSED, State.SUPERSEDED)
+    assert newest.reasons[0].params["other"] == "1 and 2"
+
+
+def test_the_comparison_of_an_edited_mapping_ends_although_a_marked_row_left_the_scope(tmp_path: Path) -> None:
+    """Kiva's lists changed, and the row had been refused: it is looked at once, and then no more."""
+    made = capturing.rig(tmp_path, ["loan_draft"])
+    key = made.mis.open_loan()
+    made.capture().cycle()
+    made.mis.loans[key]["status"] = "rejected"
+    made.mis._wrote("loan", key)
+    made.capture().cycle()
+    with made.outbox.begin() as tx:
+        tx.execute(sa.update(table.captured).values(again=True))
+    made.capture().cycle()
+    with made.outbox.read() as tx:
+        assert watermark.to_read_again(tx, "loan_draft", limit=9) == []
+
+
+def test_what_no_longer_maps_after_it_was_sent_is_told_with_what_can_still_be_made(tmp_path: Path) -> None:
+    made = capturing.rig(tmp_path, ["loan_draft"])
+    key = made.mis.open_loan()
+    made.capture().cycle()
+    batch = outboxes.claim(made.outbox, seconds=9_999)
+    assert batch is not None
+    outboxes.end(made.outbox, batch, outboxes.ACCEPTED, EntryVerdict(State.DELIVERED, {"loan_draft_uuid": "u"}))
+    made.mis.loans[key] |= {"first_name": "", "client": "C9"}
+    made.mis._wrote("loan", key)
+    made.capture().cycle()
+    with made.outbox.read() as tx:
+        (found,) = history.open_divergences(tx)
+    assert [one["field"] for one in found.fields] == ["entreps[0].client_id"]
+    assert [reason.field for reason in found.reasons] == ["entreps[0].first_name"]

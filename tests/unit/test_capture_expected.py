@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from kiva_relay.capture import expected
-from kiva_relay.outbox import meta, mirror, query, store, watermark
+from kiva_relay.outbox import listing, meta, mirror, query, store, watermark
 from kiva_relay.outbox.database import Outbox
+from kiva_relay.outbox.entry import Entry
+from kiva_relay.outbox.sending import EntryVerdict
 from kiva_relay.outbox.state import Actor, State
+from kiva_relay.resource.refusal import Refusal
 from kiva_relay.resource.window import RepaymentReport
 from testbed.rig import outboxes
 from testbed.rig.capturing import CLOSED, NOW, OPEN, fresh_outbox, loan, seen
@@ -30,10 +34,12 @@ def outbox(tmp_path: Path) -> Iterator[Outbox]:
     made.close()
 
 
-def turn(outbox: Outbox, report: RepaymentReport, **aliases: str) -> list[str]:
+def turn(outbox: Outbox, report: RepaymentReport, *, minutes: int = 0, **aliases: str) -> list[str]:
     """What is to be looked at again; and then it was."""
     with outbox.begin() as tx:
-        expected.turn(tx, report, aliases=aliases, now=NOW)
+        expected.turn(
+            tx, report, aliases=aliases, settle_after=timedelta(minutes=15), now=NOW + timedelta(minutes=minutes)
+        )
     with outbox.begin() as tx:
         again = watermark.to_read_again(tx, "repayment", limit=9)
         for key in again:
@@ -102,3 +108,75 @@ def test_ids_that_were_typed_at_kiva_are_those_of_the_mis(outbox: Outbox) -> Non
         mirror.keep(tx, 1, [loan("typed", kiva_id="K3")])
     assert turn(outbox, OPEN) == ["1"]
     assert turn(outbox, OPEN, typed="L2") == ["1", "2"]
+
+
+# ---------------------------------------------------------------- what is unknown when its report closes
+
+
+def send(outbox: Outbox, amount: int, outcome: str) -> Entry:
+    """What is owed is sent; its answer comes at once, or is lost."""
+    owe(outbox, body=f'{{"amount":{amount}}}', amount=str(amount))
+    batch = outboxes.claim(outbox, "repayment")
+    assert batch is not None
+    accepted = outcome == "accepted"
+    verdict = EntryVerdict(State.DELIVERED) if accepted else EntryVerdict(State.IN_DOUBT, reason="answer_lost")
+    return outboxes.end(outbox, batch, outboxes.ACCEPTED if accepted else outboxes.LOST, verdict, seconds=0)[0]
+
+
+def unknown(outbox: Outbox) -> list[tuple[str, str | None, str | None]]:
+    """Of each period that closed unknown: what was sent, and what Kiva may hold instead."""
+    with outbox.read() as tx:
+        return [(one.entry.period, one.sent, one.before) for one in listing.closed_unknown(tx)]
+
+
+def test_what_is_in_doubt_when_its_report_closes_is_a_line_of_its_own(outbox: Outbox) -> None:
+    send(outbox, 100, "accepted")
+    send(outbox, 150, "in_doubt")
+    turn(outbox, CLOSED, minutes=14)
+    assert states(outbox) == [State.IN_DOUBT, State.DELIVERED]
+    turn(outbox, CLOSED, minutes=15)
+    assert states(outbox) == [State.WITHDRAWN, State.DELIVERED]
+    assert unknown(outbox) == [(OPEN.period, "150", "100")]
+
+
+def test_what_was_not_sent_says_that_an_older_one_may_be_at_kiva(outbox: Outbox) -> None:
+    doubt = send(outbox, 150, "in_doubt")
+    owe(outbox, body='{"amount":160}', amount="160")
+    with outbox.begin() as tx:
+        store.follow(
+            tx, store.move(tx, doubt, State.SUPERSEDED, Actor.RECONCILER, now=NOW), by=Actor.RECONCILER, now=NOW
+        )
+    turn(outbox, CLOSED)
+    assert unknown(outbox) == [(OPEN.period, "150", None)]
+    with outbox.read() as tx:
+        assert query.versions(tx, "repayment", "L1")[0].reason == "closed_unknown"
+
+
+def test_one_that_waited_behind_it_is_no_second_line(outbox: Outbox) -> None:
+    send(outbox, 150, "in_doubt")
+    owe(outbox, body='{"amount":160}', amount="160")
+    turn(outbox, CLOSED)
+    turn(outbox, CLOSED, minutes=15)
+    assert unknown(outbox) == [(OPEN.period, "150", None)]
+
+
+def test_a_refused_one_keeps_its_reasons_and_says_that_an_older_one_may_be_at_kiva(outbox: Outbox) -> None:
+    doubt = send(outbox, 150, "in_doubt")
+    owe(outbox, body=None, refusals=(Refusal("amount_negative", "amount", {"value": "-1"}),))
+    with outbox.begin() as tx:
+        store.follow(
+            tx, store.move(tx, doubt, State.SUPERSEDED, Actor.RECONCILER, now=NOW), by=Actor.RECONCILER, now=NOW
+        )
+    turn(outbox, CLOSED)
+    assert unknown(outbox) == [(OPEN.period, "150", None)]
+    with outbox.read() as tx:
+        assert [one.code for one in query.versions(tx, "repayment", "L1")[0].reasons] == ["amount_negative"]
+
+
+def test_a_doubt_of_a_closed_report_does_not_stand_in_the_way_of_the_next_position(outbox: Outbox) -> None:
+    send(outbox, 150, "in_doubt")
+    owe(outbox, body='{"amount":200}', period=NOVEMBER.period)
+    assert states(outbox) == [State.WAITING, State.IN_DOUBT]
+    turn(outbox, NOVEMBER, minutes=15)
+    assert states(outbox) == [State.READY, State.WITHDRAWN]
+    assert unknown(outbox) == [(OPEN.period, "150", None)]

@@ -379,8 +379,9 @@ def test_what_the_mapping_said_of_a_journal_stays(listed: Any) -> None:
 def test_an_id_that_two_rows_have_is_never_sent() -> None:
     found = decide(facts=KeyFacts(other_key="2", sent=entry()))
     assert found.owed is not None
-    assert found.owed.refusals == (Refusal("id_used_twice", "", {"identity": "L1", "other": "2"}),)
+    assert found.owed.refusals == (Refusal("id_used_twice", "", {"identity": "L1", "other": "1 and 2"}),)
     assert (found.owed.body, found.owed.body_sha256, found.owed.waits) == (None, None, None)
+    assert found.owed.comparable
     assert (found.captured.refused, found.became_another, found.replaced) == (True, False, None)
 
 
@@ -391,6 +392,7 @@ def test_a_number_that_was_another_rows_is_never_sent_and_a_person_is_asked_once
     assert found.owed is not None
     assert found.owed.refusals == (Refusal("id_used_twice", "", {"identity": "L1", "other": "1"}),)
     assert found.became_another
+    assert not found.owed.comparable
     assert found.replaced == RowReplaced(sent, "created 2026-01-01 08:00:00+00:00", f"created {CREATED}")
     # What is known of the old row stays, so that it is another row at the next look, too.
     assert (found.captured.created_at, found.captured.refused, found.captured.baselined) == (
@@ -547,3 +549,43 @@ def test_ids_that_somebody_typed_at_kiva() -> None:
     # What Kiva has under this very id is another loan of the MIS.
     assert ids("journal", aliases={"L1": "L2"}) == []
     assert ids("journal", aliases={"L1": "L1"}) == ["L1", "L1"]
+
+
+# ---------------------------------------------------------------- marks, and ids
+
+
+def test_a_mark_goes_when_its_row_left_the_scope() -> None:
+    gone = Content("1", in_scope=False, root=None)
+    found = owed.left(look(), gone, seen(in_scope=False, again=True))
+    assert found is not None
+    assert (found.captured.again, found.captured.in_scope, found.changed, found.withdrawals) == (
+        False,
+        False,
+        False,
+        (),
+    )
+    assert owed.left(look(), gone, seen(in_scope=False)) is None
+
+
+def test_a_draft_that_kiva_may_have_in_other_letters_waits_for_a_person() -> None:
+    found = decide(facts=KeyFacts(perhaps=True))
+    assert found.owed is not None
+    assert (found.owed.waits, found.owed.body is not None) == ("perhaps_at_kiva", True)
+    adopted = decide(facts=KeyFacts(perhaps=True, adopted={"kiva_id": "K1"}))
+    assert adopted.owed is not None
+    assert adopted.owed.waits is None
+
+
+def test_a_journal_whose_loan_kiva_may_have_in_other_letters_waits_for_a_person() -> None:
+    assert result("journal", facts=KeyFacts(perhaps=True)).waits == "perhaps_at_kiva"
+
+
+def test_a_journal_goes_under_kivas_spelling_of_the_id() -> None:
+    found = result("journal", facts=KeyFacts(at_kiva={"L1": loan("L1 ")}))
+    assert found.loan_id == "L1 "
+    assert '"internal_loan_id":"L1 "' in (found.body or "")
+
+
+def test_an_alias_is_the_same_however_it_is_spelled() -> None:
+    assert look(aliases={"typed": "L1"}).ids("L1 ") == ["L1 ", "typed"]
+    assert look(aliases={"L1": "L2"}).ids(" L1") == []

@@ -98,7 +98,7 @@ def test_an_id_that_two_rows_have_is_found(rig: Rig) -> None:
         TrialOutcome.OWED,
     ]
     (reason,) = page.rows[2].refusals
-    assert (reason.code, reason.params["other"]) == ("id_used_twice", "1")
+    assert (reason.code, reason.params["other"]) == ("id_used_twice", "1 and 3")
 
 
 def test_two_mappings_of_one_row_are_no_two_rows(rig: Rig) -> None:

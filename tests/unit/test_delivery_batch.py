@@ -94,7 +94,7 @@ def test_all_are_delivered_with_the_same_receipt() -> None:
     assert batch.accepted([A, B], {"upload_id": 7}) == {1: delivered, 2: delivered}
 
 
-@pytest.mark.parametrize("severity", ["error", "ERROR", None])
+@pytest.mark.parametrize("severity", ["error", "ERROR", "critical", "", None])
 def test_an_error_of_one_loan_refuses_just_that(severity: str | None) -> None:
     found = problem("A", severity, details="closed", code="E7")
     assert batch.accepted([A, B], {"upload_id": 7, "problems": [found]}) == {
@@ -118,7 +118,6 @@ def test_a_warning_is_kept_and_the_loan_is_delivered() -> None:
 def test_of_a_warning_and_two_errors_the_errors_are_the_reasons() -> None:
     found = [problem("A", "warning"), problem("A", "error", details="x" * 600), problem("A", None, details="d")]
     verdicts = batch.accepted([A], {"upload_id": 7, "problems": found})
-    assert verdicts is not None
     assert verdicts[1].refusals == (
         Refusal("kiva_said_no", "", {"text": "x" * 500, "code": ""}),
         Refusal("kiva_said_no", "", {"text": "d", "code": ""}),
@@ -126,9 +125,33 @@ def test_of_a_warning_and_two_errors_the_errors_are_the_reasons() -> None:
     assert verdicts[1].receipt == {"upload_id": 7, "problems": found}
 
 
+WARNED = EntryVerdict(State.DELIVERED, receipt={"upload_id": 7}, reason="problem_without_loan", evidence="warned")
+
+
+@pytest.mark.parametrize("severity", ["error", "critical", None])
 @pytest.mark.parametrize("loan", [None, "C", ""])
-def test_a_problem_that_belongs_to_none_of_them_leaves_all_to_a_person(loan: str | None) -> None:
-    assert batch.accepted([A, B], {"upload_id": 7, "problems": [problem(loan, "error")]}) is None
+def test_a_problem_that_belongs_to_none_of_them_is_a_question_about_all(loan: str | None, severity: str | None) -> None:
+    given = {"upload_id": 7, "problems": [problem(loan, severity)]}
+    assert batch.accepted([A, B], given) == {1: WARNED, 2: WARNED}
+    assert batch.problems_of_the_call([A, B], given) == given["problems"]
+
+
+def test_a_null_as_severity_is_no_warning() -> None:
+    given = {"upload_id": 7, "problems": [{"loan_id": "A", "severity": None}]}
+    assert batch.accepted([A, B], given)[1].target is State.REFUSED
+
+
+def test_a_warning_of_the_whole_call_is_kept_with_it_and_asks_nobody() -> None:
+    given = {"upload_id": 7, "problems": [problem(None, "Warning", details="late")]}
+    delivered = EntryVerdict(State.DELIVERED, receipt={"upload_id": 7})
+    assert batch.accepted([A, B], given) == {1: delivered, 2: delivered}
+    assert batch.problems_of_the_call([A, B], given) == given["problems"]
+
+
+def test_of_a_call_with_a_problem_of_its_own_the_loan_that_is_named_is_refused_all_the_same() -> None:
+    given = {"upload_id": 7, "problems": [problem(None, "error"), problem("B", "error")]}
+    verdicts = batch.accepted([A, B], given)
+    assert (verdicts[1], verdicts[2].target) == (WARNED, State.REFUSED)
 
 
 # ---------------------------------------------------------------- refused
@@ -160,10 +183,9 @@ def test_accepted() -> None:
     assert found == ({1: delivered, 2: delivered}, Outcome.ACCEPTED)
 
 
-def test_accepted_with_a_problem_of_nobody_ends_in_doubt() -> None:
-    doubt = EntryVerdict(State.IN_DOUBT, reason="problem_without_loan")
+def test_accepted_with_a_problem_of_nobody_makes_no_doubt() -> None:
     given = {"upload_id": 7, "problems": [problem("C")]}
-    assert judged(Meaning(Outcome.ACCEPTED, success_seen=True), given) == ({1: doubt, 2: doubt}, Outcome.IN_DOUBT)
+    assert judged(Meaning(Outcome.ACCEPTED, success_seen=True), given) == ({1: WARNED, 2: WARNED}, Outcome.ACCEPTED)
 
 
 def test_refused() -> None:

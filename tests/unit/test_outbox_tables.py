@@ -45,11 +45,14 @@ def test_the_migrations_make_the_same(made: Outbox, tmp_path: Path) -> None:
 
 ENTRY: dict[str, Any] = {
     "resource": "repayment", "identity": "000000871", "version": 1, "state": "ready", "stream": "repayment", "key": "1",
-    "loan_id": "000000871", "origin": "poll", "due_at": NOW, "created_at": NOW, "changed_at": NOW, "body": "{}",
+    "loan_id": "000000871", "loan_fold": "000000871", "origin": "poll", "due_at": NOW, "created_at": NOW, "changed_at": NOW, "body": "{}",
 }  # fmt: skip
 HOLD = {"what": "all", "reason": "asked", "params": {}, "since": NOW, "held_by": "awa", "allowance": 1}
 LIST = {"kind": "themes", "items": [], "sha256": "a", "refreshed_at": NOW}
-LOAN = {"kiva_id": "k1", "loan_id": "000000871", "client_id": "c", "status": "raised", "first_seen": 1, "last_seen": 1}
+LOAN = {
+    "kiva_id": "k1", "loan_id": "000000871", "loan_fold": "000000871", "client_id": "c", "status": "raised",
+    "first_seen": 1, "last_seen": 1,
+}  # fmt: skip
 FIRST_READING = {"id": 1, "started_at": NOW, "complete": True}
 
 

@@ -25,7 +25,15 @@ CASES = {
     "a position that goes there and back": Case(
         resource="repayment", contents=("a", "b", "a"), attempts=3, events=events(crash=1, cut=1, lost_request=1)
     ),
-    "a position whose answers are all lost": Case(resource="repayment", contents=("a",), attempts=6),
+    "a position whose answers are all lost": Case(resource="repayment", contents=("a",), attempts=9),
+    "a newer position after one that is all lost": Case(resource="repayment", attempts=9),
+    "a position in doubt when its report closes": Case(
+        resource="repayment", contents=("a",), attempts=3, events=events(lost_request=1, cut=1, month=1)
+    ),
+    "a position of which Kiva names a problem": Case(
+        resource="repayment", contents=("a", "b"), attempts=3, events=events(warned=1, person=2)
+    ),
+    "a draft of which Kiva names a problem": Case(contents=("a",), attempts=3, events=events(warned=1, person=2)),
     "a draft that Kiva or the mapping refuses": Case(
         contents=("a", "refused", "b"), events=events(cut=1, judged=1, person=1)
     ),
@@ -62,6 +70,9 @@ BROKEN_BY = {
     "adopt": "a draft that is typed by hand",
     "once": "a draft that is corrected",
     "most repeats": "a position whose answers are all lost",
+    "a doubt gives way": "a newer position after one that is all lost",
+    "a report closes": "a position in doubt when its report closes",
+    "a problem is asked about": "a draft of which Kiva names a problem",
     "supersede": "a draft that is corrected",
     "withdraw": "a draft that leaves the scope and comes back",
     "a deletion is believed": "a draft that is typed by hand",
@@ -69,7 +80,7 @@ BROKEN_BY = {
 }
 
 OUT_OF_THE_MODEL = {
-    (State.WAITING, State.READY, Actor.INTAKE): "the reason for waiting is another loan, a person or the window",
+    (State.READY, State.WAITING, Actor.RECONCILER): "another loan at Kiva: the model has one",
     (State.READY, State.REFUSED, Actor.COURIER): "the last day to publish: the model has no calendar",
     (None, State.DELIVERED, Actor.PERSON): "a list of ids typed in by a person: never owed before",
 }

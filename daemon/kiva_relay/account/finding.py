@@ -167,14 +167,17 @@ class JobLate:
 
 @dataclass(frozen=True)
 class ForPersons:
-    """What waits for a person. `doubts` are the numbers of entries; the rest are counts."""
+    """What waits for a person. `doubts` are the numbers of entries; the rest are counts, `warned` of calls."""
 
     code: ClassVar = "for_persons"
     verdict: ClassVar = Verdict.NOTE
     doubts: tuple[int, ...]
     decisions: int
+    perhaps: int
     divergences: int
     refused: int
+    warned: int
+    closed_unknown: int
 
 
 @dataclass(frozen=True)

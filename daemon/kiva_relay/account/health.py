@@ -137,12 +137,16 @@ def _sending(facts: Standing) -> Iterator[HealthFinding]:
 
 
 def _persons(facts: Standing) -> Iterator[HealthFinding]:
-    if facts.doubts or facts.decisions or facts.divergences or facts.refused:
+    waiting = (facts.doubts, facts.decisions, facts.perhaps, facts.divergences, facts.refused)
+    if any((*waiting, facts.warned, facts.closed_unknown)):
         yield finding.ForPersons(
             doubts=tuple(entry.id for entry in facts.doubts),
             decisions=len(facts.decisions),
+            perhaps=len(facts.perhaps),
             divergences=len(facts.divergences),
             refused=len(facts.refused),
+            warned=len(facts.warned),
+            closed_unknown=len(facts.closed_unknown),
         )
 
 

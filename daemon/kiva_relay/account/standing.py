@@ -22,6 +22,7 @@ from kiva_relay.resource import window
 class Standing:
     """How things stand at `now`. A mapping by resource has no entry for a resource of which there is none.
 
+    `perhaps` are entries that wait with the ids at Kiva that differ in case only;
     `heartbeat` is the last one, None when no relay runs and the last one stopped in order; `kept` are the holds in
     force with what they keep back; `corrected` and `cancelled` count what ended unsent since Kiva is away;
     `expiring` are drafts that are not at Kiva yet and have a last day; `next_due` is when the last of what is ready
@@ -43,7 +44,10 @@ class Standing:
     doubts: tuple[Entry, ...]
     refused: tuple[Entry, ...]
     decisions: tuple[Entry, ...]
+    perhaps: tuple[tuple[Entry, list[str]], ...]
     divergences: tuple[history.Divergence, ...]
+    warned: tuple[listing.WarnedCall, ...]
+    closed_unknown: tuple[listing.ClosedUnknown, ...]
     expiring: tuple[Entry, ...]
     next_due: datetime | None
     refresh: mirror.Refresh | None
@@ -105,7 +109,10 @@ def gather(tx: Connection, settings: Settings, *, now: datetime) -> Standing:
         doubts=tuple(listing.entries(tx, listing.Filter(states={State.IN_DOUBT})).entries),
         refused=tuple(listing.refused(tx)),
         decisions=tuple(listing.decisions(tx)),
+        perhaps=tuple(listing.perhaps_at_kiva(tx)),
         divergences=tuple(history.open_divergences(tx)),
+        warned=tuple(listing.warned(tx)),
+        closed_unknown=tuple(listing.closed_unknown(tx)),
         expiring=tuple(listing.expiring(tx)),
         next_due=listing.next_due(tx),
         refresh=mirror.last_complete(tx),

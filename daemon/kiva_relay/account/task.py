@@ -20,8 +20,6 @@ from kiva_relay.outbox.state import State
 _TODAY = timedelta(days=1)
 _WEEK = timedelta(days=7)
 _CONFIRM_WITHIN = timedelta(days=14)
-SETTLES_ITSELF = ("answer_lost", "process_ended")
-"""Why a position is in doubt that is sent again by itself."""
 
 
 class When(StrEnum):
@@ -51,6 +49,23 @@ class LookInPa2(_Task):
 
     kind: ClassVar = "look"
     resource: str
+
+
+@dataclass(frozen=True)
+class LookAtCall(_Task):
+    """A call that Kiva took, naming a problem of it: is what was in it there?"""
+
+    kind: ClassVar = "look_at_call"
+    resource: str
+    call: listing.WarnedCall
+
+
+@dataclass(frozen=True)
+class SameLoan(_Task):
+    """What waits because Kiva has a loan whose id differs in case only. `alike`: each entry, with the ids at Kiva."""
+
+    kind: ClassVar = "same_loan"
+    alike: tuple[tuple[Entry, list[str]], ...]
 
 
 @dataclass(frozen=True)
@@ -118,6 +133,15 @@ class DecidePositions(_Task):
 
 
 @dataclass(frozen=True)
+class KnowWhatWasReported(_Task):
+    """Positions whose report closed while nobody knew what Kiva holds."""
+
+    kind: ClassVar = "closed_unknown"
+    ended_by_done: ClassVar = True
+    unknown: tuple[listing.ClosedUnknown, ...]
+
+
+@dataclass(frozen=True)
 class ConfirmJournals(_Task):
     """Journals that somebody has to open and publish at Kiva."""
 
@@ -134,6 +158,8 @@ class CorrectRefused(_Task):
 
 Task = (
     LookInPa2
+    | LookAtCall
+    | SameLoan
     | DeleteInPa2
     | TooOldToPublish
     | PublishSoon
@@ -141,6 +167,7 @@ Task = (
     | TypeByHand
     | ChangedAfterSending
     | DecidePositions
+    | KnowWhatWasReported
     | ConfirmJournals
     | CorrectRefused
 )
@@ -164,11 +191,14 @@ def tasks(tx: Connection, facts: Standing) -> list[Task]:
     before = {entry.id: last for entry in facts.decisions if (last := listing.last_position(tx, entry)) is not None}
     found: list[Task] = [
         *_look(facts),
+        *_look_at_calls(facts),
+        *_same_loan(facts),
         *_delete(facts),
         *_publish(facts, listing.to_publish(tx)),
         *_type(facts),
         *_changed(facts),
         *_decide(facts, before),
+        *_know(facts),
         *_confirm(facts, listing.to_confirm(tx)),
         *_correct(facts),
     ]
@@ -196,11 +226,25 @@ def rest(facts: Standing) -> Rest:
 
 def _look(facts: Standing) -> Iterator[Task]:
     for resource in ("loan_draft", "journal", "repayment"):
-        doubts = [entry for entry in facts.doubts if entry.resource == resource]
-        if resource == "repayment":
-            doubts = [entry for entry in doubts if entry.reason not in SETTLES_ITSELF]
+        doubts = [entry for entry in facts.doubts if entry.resource == resource and not entry.repeats_itself]
         if doubts:
             yield LookInPa2(When.TODAY, facts.today, tuple(doubts), resource)
+
+
+def _look_at_calls(facts: Standing) -> Iterator[Task]:
+    for call in facts.warned:
+        yield LookAtCall(When.TODAY, facts.today, call.entries, call.entries[0].resource, call)
+
+
+def _same_loan(facts: Standing) -> Iterator[Task]:
+    if facts.perhaps:
+        yield SameLoan(When.THIS_WEEK, None, tuple(entry for entry, _ids in facts.perhaps), facts.perhaps)
+
+
+def _know(facts: Standing) -> Iterator[Task]:
+    if facts.closed_unknown:
+        entries = tuple(one.entry for one in facts.closed_unknown)
+        yield KnowWhatWasReported(When.THIS_WEEK, None, entries, facts.closed_unknown)
 
 
 def _delete(facts: Standing) -> Iterator[Task]:

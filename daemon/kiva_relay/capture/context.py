@@ -10,6 +10,7 @@ from typing import Literal
 from kiva_relay.config import settings as config
 from kiva_relay.mapping import lookup, mapper
 from kiva_relay.mapping.document import Document
+from kiva_relay.resource import loan_id as spelled
 from kiva_relay.resource import window
 from kiva_relay.resource.kind import CheckFacts
 
@@ -52,8 +53,9 @@ class CaptureContext:
     def ids(self, loan_id: str) -> list[str]:
         """A loan's id, and those that somebody typed for it at Kiva (`lookup/loan_ids.csv`)."""
         # What Kiva has under this very id may be another loan of the MIS.
-        own = [loan_id] if self.aliases.get(loan_id, loan_id) == loan_id else []
-        return own + [at_kiva for at_kiva, in_the_mis in self.aliases.items() if in_the_mis == loan_id]
+        key = spelled.key(loan_id)
+        own = [loan_id] if self.aliases.get(key, key) == key else []
+        return own + [at_kiva for at_kiva, in_the_mis in self.aliases.items() if in_the_mis == key]
 
     @property
     def context(self) -> mapper.Context:

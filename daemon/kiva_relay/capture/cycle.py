@@ -119,7 +119,13 @@ class Capture:
         self._bind()
         report = self.report()
         with self._outbox.begin() as tx:
-            expected.turn(tx, report, aliases=self._aliases, now=self._clock.now())
+            expected.turn(
+                tx,
+                report,
+                aliases=self._aliases,
+                settle_after=self._settings.delivery.settle_after,
+                now=self._clock.now(),
+            )
         marks = self._marks()
         self._busy_at_start = self._mis.busy_seconds
         streams = [document.stream for document in self._fit.those_that_fit()]

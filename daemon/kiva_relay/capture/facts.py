@@ -25,7 +25,7 @@ def read(tx: Connection, look: CaptureContext, row: MappedKey) -> KeyFacts:
     other_key = watermark.same_identity(tx, resource, identity, other_than=row.key)
     facts = of_kiva(tx, look, row, KeyFacts(sent=sent, other_key=other_key))
     if resource == "repayment" and facts.at_kiva and row.mapped.body is not None:
-        facts = replace(facts, previous=_previous(tx, identity))
+        facts = replace(facts, previous=_previous(tx, identity, look.report.period))
     return facts
 
 
@@ -37,12 +37,15 @@ def of_kiva(tx: Connection, look: CaptureContext, row: MappedKey, facts: KeyFact
     ids = owed.ids_to_look_up(look, row, facts)
     if resource == "loan_draft":
         found = adoption.found(tx, {row.identity: ids}).get(row.identity)
-        return replace(facts, adopted=None if found is None else found.receipt)
-    return replace(facts, at_kiva=mirror.by_loan_id(tx, ids))
+        perhaps = found is None and adoption.perhaps(tx, ids)
+        return replace(facts, adopted=None if found is None else found.receipt, perhaps=perhaps)
+    at_kiva = mirror.by_loan_id(tx, ids)
+    return replace(facts, at_kiva=at_kiva, perhaps=not at_kiva and adoption.perhaps(tx, ids))
 
 
-def _previous(tx: Connection, identity: str) -> Decimal | None:
-    """The position that Kiva took last."""
-    delivered = (entry for entry in query.versions(tx, "repayment", identity) if entry.state is State.DELIVERED)
+def _previous(tx: Connection, identity: str, period: str) -> Decimal | None:
+    """The position that Kiva took last in an earlier period: one of this period is simply replaced."""
+    known = query.versions(tx, "repayment", identity)
+    delivered = (entry for entry in known if entry.state is State.DELIVERED and entry.period != period)
     last = next(delivered, None)
     return Decimal(last.amount) if last is not None and last.amount is not None else None

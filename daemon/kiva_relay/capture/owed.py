@@ -21,12 +21,13 @@ from kiva_relay.capture import another_row
 from kiva_relay.capture.another_row import RowReplaced
 from kiva_relay.capture.context import CaptureContext
 from kiva_relay.mapping.mapper import Mapped
-from kiva_relay.outbox import mirror
+from kiva_relay.outbox import adoption, mirror
 from kiva_relay.outbox.entry import Entry, Owed
 from kiva_relay.outbox.mirror import MirroredLoan
 from kiva_relay.outbox.watermark import Captured
 from kiva_relay.resource import body as json_body
 from kiva_relay.resource import loan_draft, refusal
+from kiva_relay.resource import loan_id as spelled
 from kiva_relay.resource.kind import RESOURCES, CheckFacts
 from kiva_relay.source.reader import Content
 
@@ -62,7 +63,8 @@ class KeyFacts:
     Attributes:
         sent: the version of its identity that is at Kiva or may be; None also where nobody has to know.
         other_key: another key in scope that has the same identity.
-        at_kiva: loans that Kiva lists under `ids_to_look_up`, by Kiva's spelling of the id.
+        at_kiva: loans that Kiva lists under `ids_to_look_up`, by the key of their id (`resource/loan_id.py`).
+        perhaps: Kiva has none of them, and one whose id differs in case only.
         adopted: of a draft, how we know that Kiva has it without our sending it; None when we do not.
         previous: the position that Kiva took last.
     """
@@ -72,6 +74,7 @@ class KeyFacts:
     at_kiva: Mapping[str, MirroredLoan] = field(default_factory=dict)
     adopted: Mapping[str, Any] | None = None
     previous: Decimal | None = None
+    perhaps: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,8 +113,11 @@ class KeyDecision:
 
 def left(look: CaptureContext, content: Content, seen: Captured | None) -> KeyDecision | None:
     """A key that is out of scope or gone: what is written for it; None when it was not known in scope."""
-    if seen is None or not seen.in_scope:
+    if seen is None:
         return None
+    if not seen.in_scope:
+        # It was marked to be looked at again, and that is done: a mark that stayed would be read at every look.
+        return KeyDecision(captured=dataclasses.replace(seen, again=False), changed=False) if seen.again else None
     reason = GONE if content.root is None else LEFT_SCOPE
     return KeyDecision(
         captured=dataclasses.replace(seen, in_scope=False, again=False, captured_at=look.now),
@@ -224,15 +230,27 @@ def _is_refused(owed: Owed | None) -> bool:
 def _owed(look: CaptureContext, row: MappedKey, facts: KeyFacts) -> Owed | None:
     owed = _as_mapped(look, row)
     if _is_used_twice(row, facts):
-        given = {"identity": owed.identity, "other": facts.other_key or row.key}
+        # Both rows are named, in one order: whichever of them is looked at, the reason is the same.
+        rows = sorted({row.key, facts.other_key or row.key})
+        given = {"identity": owed.identity, "other": " and ".join(rows)}
         reason = refusal.Refusal("id_used_twice", "", given)
-        owed = dataclasses.replace(owed, body=None, body_sha256=None, refusals=(reason,), waits=None)
+        owed = dataclasses.replace(
+            owed,
+            body=None,
+            body_sha256=None,
+            partial=None,
+            refusals=(reason,),
+            waits=None,
+            comparable=another_row.former(row.seen, row.mapped, facts.sent) is None,
+        )
     match owed.resource:
         case "repayment":
             return _position(look, owed, row.mapped, facts)
         case "loan_draft":
             # What Kiva has already is taken as delivered, also where it could not be mapped.
-            return dataclasses.replace(owed, adopted=facts.adopted)
+            owed = dataclasses.replace(owed, adopted=facts.adopted)
+            waits = facts.perhaps and facts.adopted is None and not owed.refusals and owed.waits is None
+            return dataclasses.replace(owed, waits=adoption.PERHAPS) if waits else owed
         case _:
             return _after_its_loan(owed, facts)
 
@@ -258,6 +276,7 @@ def _as_mapped(look: CaptureContext, row: MappedKey) -> Owed:
         body=None if body is None else json_body.encode(body).decode(),
         body_sha256=None if body is None else json_body.sha256(body),
         refusals=mapped.refusals,
+        partial=None if mapped.partial is None else json_body.encode(mapped.partial).decode(),
         waits=mapped.waiting,
         publish_by=loan_draft.publish_by(body) if body is not None and resource == "loan_draft" else None,
     )
@@ -281,7 +300,7 @@ def _position(look: CaptureContext, owed: Owed, mapped: Mapped, facts: KeyFacts)
     # Where Kiva has the loan under the MIS's own id too, that one is meant, unless only the other is being paid back.
     expected = min(
         facts.at_kiva.values(),
-        key=lambda one: (one.status not in mirror.EXPECTED, one.loan_id != owed.identity),
+        key=lambda one: (one.status not in mirror.EXPECTED, spelled.key(one.loan_id) != owed.identity),
         default=None,
     )
     if expected is None or expected.status not in mirror.EXPECTED or not look.report.is_open:
@@ -317,10 +336,10 @@ def _after_its_loan(owed: Owed, facts: KeyFacts) -> Owed:
     if owed.refusals or owed.waits is not None:
         return owed
     if not facts.at_kiva or owed.body is None:
-        return dataclasses.replace(owed, waits=NOT_AT_KIVA)
-    if owed.loan_id in facts.at_kiva:
+        return dataclasses.replace(owed, waits=adoption.PERHAPS if facts.perhaps else NOT_AT_KIVA)
+    loan = facts.at_kiva.get(spelled.key(owed.loan_id)) or next(iter(facts.at_kiva.values()))
+    if loan.loan_id == owed.loan_id:
         return owed
-    loan = next(iter(facts.at_kiva.values()))
     body = json_body.decode(owed.body.encode()) | {"internal_loan_id": loan.loan_id}
     encoded = json_body.encode(body).decode()
     return dataclasses.replace(owed, loan_id=loan.loan_id, body=encoded, body_sha256=json_body.sha256(body))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from kiva_relay.account.task import SETTLES_ITSELF
 from kiva_relay.cli import figure, hold_words, words
 from kiva_relay.cli.task_words import PLACES
 from kiva_relay.config.settings import Settings
+from kiva_relay.outbox import adoption
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.history import History
 from kiva_relay.outbox.hold import Hold
@@ -56,7 +56,7 @@ def _by_state(known: History, settings: Settings, *, kept: Sequence[Hold], now: 
 def _doubt(known: History, settings: Settings, *, now: datetime) -> Iterator[Line]:
     entry = known.entry
     last = known.attempts[-1].started_at if known.attempts else entry.created_at
-    if entry.resource == "repayment" and entry.reason in SETTLES_ITSELF:
+    if entry.repeats_itself:
         yield "Nothing needs you", "A position is sent again by itself; a second one does no harm. Nothing is lost."
         return
     noun = words.noun(entry.resource)
@@ -97,6 +97,10 @@ def _waiting(entry: Entry) -> Iterator[Line]:
         yield "Send it as it is", _settle(entry, "resend", "…")
         yield "Leave it out", _settle(entry, "discard", "…")
         yield "If nobody decides", "it is not sent, and Kiva bills the loan as if it were repaid on schedule."
+    elif entry.reason == adoption.PERHAPS:
+        yield "The same loan", _settle(entry, "delivered", "the same loan, spelled otherwise")
+        yield "Another loan", _settle(entry, "resend", "another loan")
+        yield "If nobody decides", "it is not sent, so that there are not two."
     else:
         yield "By itself", "It goes as soon as that has changed. Nothing is lost, nothing needs you."
 
@@ -126,7 +130,10 @@ def _delivered(known: History) -> Iterator[Line]:
     for problem in receipt.get("problems", ()):
         said = problem.get("details") or problem.get("message") or problem.get("code")
         yield "Kiva's own words", f"{problem.get('severity', 'problem')}: “{said}”"
-    if entry.resource != "repayment" and not cancelled:
+    if entry.evidence == "warned":
+        yield "Then", f"all of its call is there        {_settle(entry, 'delivered', 'seen in PA2')}"
+        yield "", f"send all of its call again      {_settle(entry, 'resend', 'not in PA2')}"
+    elif entry.resource != "repayment" and not cancelled:
         yield "Deleted in PA2?", f"To send what the MIS says now:   {_settle(entry, 'resend', 'deleted in PA2')}"
 
 
@@ -137,6 +144,8 @@ def _more(known: History, before: Entry | None) -> Iterator[Line]:
             continue
         if divergence.kind == "left_scope":
             yield "Cancelled in the MIS", f"Delete it in {PLACES[entry.resource]}, then:"
+        for reason in divergence.reasons:
+            yield "No longer maps", words.sentence(reason)
         for one in divergence.fields:
             yield "Changed in the MIS", words.difference(one, entry.currency)
         yield "When it is done", f"sudo kiva-relay review done {entry.id}"

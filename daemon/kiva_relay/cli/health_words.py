@@ -206,12 +206,18 @@ def _for_persons(one: finding.ForPersons) -> Said:
         parts.append(f"{len(one.doubts):,} in doubt ({few}{more})")
     if one.decisions:
         parts.append(f"{errors.counted(one.decisions, 'position')} to decide")
+    if one.perhaps:
+        parts.append(f"{one.perhaps:,} perhaps at Kiva in other letters")
     if one.divergences:
         parts.append(f"{errors.counted(one.divergences, 'change')} in the MIS after sending")
     if one.refused:
         parts.append(f"{one.refused:,} refused")
+    if one.warned:
+        parts.append(f"{errors.counted(one.warned, 'call')} of which Kiva named a problem")
+    if one.closed_unknown:
+        parts.append(f"{errors.counted(one.closed_unknown, 'position')} unknown when the report closed")
     return f"For a person: {words.joined(parts)}. Nothing is lost, nothing was sent twice.", (
-        "None of this is sent until somebody has looked.",
+        "Nothing of this ends until somebody has looked.",
         words.to_type("The list", "sudo kiva-relay review"),
     )
 

@@ -20,6 +20,7 @@ from kiva_relay.mapping.document import Document
 from kiva_relay.mapping.mapper import Mapped
 from kiva_relay.resource import body as bodies
 from kiva_relay.resource import loan_draft, refusal, window
+from kiva_relay.resource import loan_id as spelled
 from kiva_relay.service import opening
 from kiva_relay.source.mis import Mis
 from kiva_relay.source.reader import Content
@@ -127,7 +128,7 @@ def _of(
 
 
 def _is(mapped: Mapped, loan: str) -> bool:
-    return loan in (mapped.loan_id, mapped.identity)
+    return spelled.key(loan) in (spelled.key(mapped.loan_id), mapped.identity)
 
 
 def _by_identity(mis: Mis, document: Document, loan: str) -> list[str]:

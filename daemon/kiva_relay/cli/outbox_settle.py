@@ -96,7 +96,9 @@ def _verb(*, delivered: bool, resend: bool, discard: bool) -> Verb:
 
 def _chosen(tx: Connection, numbers: list[int], filtered: Filter, *, filters: bool) -> list[Entry]:
     """Those that were numbered, and those that the filter finds and a person may settle."""
-    chosen = {number: named_entry.by_number(tx, number) for number in numbers}
+    named = [named_entry.by_number(tx, number) for number in numbers]
+    # What Kiva said of a whole call is decided for all of it.
+    chosen = {entry.id: entry for one in named for entry in listing.of_the_same_call(tx, one)}
     if filters:
         page = listing.entries(tx, filtered)
         if page.total > _MOST:

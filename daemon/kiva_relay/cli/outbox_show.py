@@ -103,6 +103,7 @@ def _json(known: History) -> dict[str, Any]:
                 "fields": [
                     {"field": each["field"]} if words.is_personal(each["field"]) else each for each in one.fields
                 ],
+                "reasons": [{"code": each.code, "sentence": words.sentence(each)} for each in one.reasons],
                 "since": one.since,
                 "ended_at": one.ended_at,
                 "ended_by": one.ended_by,

@@ -29,6 +29,7 @@ PLACES = {
 
 _NAMES = {"loan_draft": "draft", "journal": "follow-up", "repayment": "amount repaid"}
 _PLURALS = {"loan_draft": "drafts", "journal": "follow-ups", "repayment": "amounts repaid"}
+_CALLS = {"loan_draft": "draft", "journal": "archive", "repayment": "upload"}
 _MOST_IDS = 30
 _A_LINE = 5
 _ASKED_IN_PA2 = {
@@ -46,11 +47,15 @@ Said = tuple[str, Sequence[str]]
 """A title, and the lines below it."""
 
 
-def said(one: Task, facts: Standing) -> Said:  # noqa: C901 - one case a task
+def said(one: Task, facts: Standing) -> Said:  # noqa: C901, PLR0912 - one case a task
     """A task in words."""
     match one:
         case task.LookInPa2():
             return _look(one, facts)
+        case task.LookAtCall():
+            return _look_at_call(one)
+        case task.SameLoan():
+            return _same_loan(one)
         case task.DeleteInPa2():
             return _delete(one)
         case task.TooOldToPublish():
@@ -70,6 +75,8 @@ def said(one: Task, facts: Standing) -> Said:  # noqa: C901 - one case a task
             return _changed(one)
         case task.DecidePositions():
             return _decide(one, facts)
+        case task.KnowWhatWasReported():
+            return _know(one)
         case task.ConfirmJournals():
             lines = [_line(entry, f"{(entry.receipt or {})['confirm_url']}") for entry in one.entries]
             lines.append(f"Open, read, publish. Done? {_tell(one.entries[0], 'is done')}")
@@ -122,6 +129,45 @@ def _look(one: task.LookInPa2, facts: Standing) -> Said:
     ]  # fmt: skip
 
 
+def _look_at_call(one: task.LookAtCall) -> Said:
+    """What Kiva said of a call, and the question whether what was in it is there."""
+    many, call = len(one.entries), one.call
+    said = " ".join(words.quoted(each) for each in call.words) or "that there is a problem"
+    these = f"its {many:,} {_PLURALS[one.resource]}" if many > 1 else f"its {_NAMES[one.resource]}"
+    number = words.number(one.entries[0].id)
+    return f"Kiva says of {_CALLS[one.resource]} {call.number}: {said}. {'Are' if many > 1 else 'Is'} {these} there?", [
+        *_ids(one.entries),
+        f"{PLACES[one.resource]}. Tell the administrator: “{number} is there” or “{number} is to be sent again”.",
+        "That is said of all of them. A newer amount goes out all the same."
+        if one.resource == "repayment"
+        else "Until then nothing of it is sent again.",
+    ]
+
+
+def _same_loan(one: task.SameLoan) -> Said:
+    lines = [_line(entry, f"at Kiva: {', '.join(ids) or '?'}") for entry, ids in one.alike]
+    number = words.number(one.entries[0].id)
+    return f"{_number(len(one.entries), 'entry')} whose loan id is at Kiva in other letters (upper or lower case)", [
+        *lines,
+        f"Tell the administrator: “{number} is the same loan” or “{number} is another loan”.",
+        "Until then it is not sent, so that there are not two.",
+    ]
+
+
+def _know(one: task.KnowWhatWasReported) -> Said:
+    lines = []
+    for line in one.unknown:
+        entry = line.entry
+        before = "nothing" if line.before is None else figure.amount(line.before, entry.currency)
+        sent = figure.amount(line.sent, entry.currency)
+        lines.append(f"{words.name(entry)}   report of {entry.period}: we sent {sent}, Kiva may hold {before}")
+    lines.append("The next report sets it right by itself. To know what Kiva took: PA2 → Repayments.")
+    lines.append(f"Seen? {_tell(one.entries[0], 'is done')}")
+    many = len(one.entries)
+    title = f"{many:,} {'amount' if many == 1 else 'amounts'} repaid of which nobody knows whether Kiva took "
+    return title + ("it before the report closed" if many == 1 else "them before the report closed"), lines
+
+
 def _delete(one: task.DeleteInPa2) -> Said:
     many = len(one.entries)
     these = f"this {_NAMES[one.resource]}" if many == 1 else f"these {many:,} {_PLURALS[one.resource]}"
@@ -152,6 +198,7 @@ def _changed(one: task.ChangedAfterSending) -> Said:
     lines = []
     for each in one.divergences:
         lines.append(_line(each.entry))
+        lines += [f"   no longer maps: {words.sentence(reason)}" for reason in each.reasons]
         lines += [f"   {words.difference(field, each.entry.currency)}" for field in each.fields]
     many = len(one.divergences)
     were = "loan or follow-up was" if many == 1 else "loans or follow-ups were"

@@ -27,6 +27,7 @@ _EVIDENCE = {
     "look_up": "found at Kiva",
     "adopted": "was at Kiva already, not sent",
     "person": "a person said so",
+    "warned": "Kiva accepted it, and named a problem of the whole call",
 }
 
 REASONS = {
@@ -37,6 +38,7 @@ REASONS = {
     "known_from_witness": "sent before the outbox was restored",
     "older_in_flight": "an older version is being sent, or in doubt",
     "loan_not_at_kiva": "its loan is not at Kiva yet",
+    "perhaps_at_kiva": "Kiva has a loan id that differs in upper and lower case only: a person decides",
     "incomplete": "not complete in the MIS yet",
     "lists_unknown": "Kiva's lists were not read yet",
     "position_fell": "the amount repaid went down: a person decides",
@@ -44,6 +46,7 @@ REASONS = {
     "left_scope": "cancelled in the MIS",
     "gone_from_mis": "deleted in the MIS",
     "window_closed": "the report's window closed",
+    "closed_unknown": "the report closed while nobody knew whether Kiva had taken it",
     "not_expected": "Kiva expects no report of this loan",
     "at_kiva_already": "the older version is at Kiva",
     "discarded": "a person said that it must not go out",

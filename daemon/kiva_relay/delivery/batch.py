@@ -18,6 +18,7 @@ from kiva_relay.delivery.outcome import Meaning, Outcome
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.sending import EntryVerdict
 from kiva_relay.outbox.state import State
+from kiva_relay.resource import loan_id as spelled
 from kiva_relay.resource.kind import RESOURCES
 from kiva_relay.resource.refusal import Refusal
 
@@ -53,29 +54,38 @@ def receipt(resource: str, answer: Answer, kiva: Kiva) -> dict[str, Any] | None:
     return None if isinstance(found, NotUnderstood) else found.kept()
 
 
-def accepted(entries: Sequence[Entry], given: Mapping[str, Any]) -> dict[int, EntryVerdict] | None:
-    """The verdict on each entry of an accepted request; None when a problem cannot be laid at one entry's door.
+def accepted(entries: Sequence[Entry], given: Mapping[str, Any]) -> dict[int, EntryVerdict]:
+    """The verdict on each entry of an accepted request.
 
-    A 200 can carry problems of single loans: an error means that Kiva did not take that loan, a warning that it
-    did. A problem without a loan, or of a loan that was not in the call, leaves the whole call to a person.
+    A 200 can carry problems of single loans: an error means that Kiva did not take that loan, a warning that it did.
+    After an error without a loan, or of a loan that was not in the call, nobody knows of which entries Kiva speaks:
+    they are delivered by the evidence `warned`, and a person looks.
     """
     common = {name: value for name, value in given.items() if name != "problems"}
     by_loan: dict[str, list[dict[str, Any]]] = {}
     for problem in given.get("problems", ()):
-        loan = str(problem.get("loan_id") or "")
-        by_loan.setdefault(loan, []).append(problem)
-    if not by_loan.keys() <= {entry.loan_id for entry in entries}:
-        return None
+        by_loan.setdefault(_loan(problem), []).append(problem)
+    warned = any(map(_is_error, problems_of_the_call(entries, given)))
     verdicts = {}
     for entry in entries:
-        problems = by_loan.get(entry.loan_id, [])
+        problems = by_loan.get(spelled.key(entry.loan_id), [])
         mine = common | ({"problems": problems} if problems else {})
-        errors = [problem for problem in problems if str(problem.get("severity", "error")).lower() == "error"]
+        errors = [problem for problem in problems if _is_error(problem)]
         if errors:
             verdicts[entry.id] = EntryVerdict(State.REFUSED, receipt=mine, refusals=tuple(map(_said_no, errors)))
+        elif warned:
+            verdicts[entry.id] = EntryVerdict(
+                State.DELIVERED, receipt=mine, evidence="warned", reason="problem_without_loan"
+            )
         else:
             verdicts[entry.id] = EntryVerdict(State.DELIVERED, receipt=mine)
     return verdicts
+
+
+def problems_of_the_call(entries: Sequence[Entry], given: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Problems that Kiva named without a loan, or of a loan that was not in the call: they stay with the attempt."""
+    loans = {spelled.key(entry.loan_id) for entry in entries}
+    return [problem for problem in (given or {}).get("problems", ()) if _loan(problem) not in loans]
 
 
 def refused(entries: Sequence[Entry], *, status: int | None, words: str) -> dict[int, EntryVerdict]:
@@ -97,17 +107,12 @@ def judged(
 ) -> tuple[dict[int, EntryVerdict], Outcome]:
     """The verdict on each entry of a request, and as what its attempt ends.
 
-    `given` is the receipt, None without one; `again` is when what was surely not processed is sent again. An accepted
-    request ends in doubt when a problem in it belongs to none of its entries.
+    `given` is the receipt, None without one; `again` is when what was surely not processed is sent again.
     """
     ids = [entry.id for entry in entries]
     match decision.outcome:
         case Outcome.ACCEPTED:
-            verdicts = accepted(entries, given or {})
-            if verdicts is not None:
-                return verdicts, Outcome.ACCEPTED
-            doubt = EntryVerdict(State.IN_DOUBT, reason="problem_without_loan")
-            return dict.fromkeys(ids, doubt), Outcome.IN_DOUBT
+            return accepted(entries, given or {}), Outcome.ACCEPTED
         case Outcome.REFUSED:
             return refused(entries, status=answer.status, words=answer.words), Outcome.REFUSED
         case Outcome.NOT_PROCESSED:
@@ -122,6 +127,15 @@ def too_late(entry: Entry, *, today: date) -> Refusal | None:
     if entry.publish_by is None or entry.publish_by >= today:
         return None
     return Refusal("too_late_to_publish", "disburse_time", {"publish_by": str(entry.publish_by)})
+
+
+def _loan(problem: Mapping[str, Any]) -> str:
+    return spelled.key(str(problem.get("loan_id") or ""))
+
+
+def _is_error(problem: Mapping[str, Any]) -> bool:
+    """Whatever is not clearly a warning: Kiva's lists of words may grow."""
+    return str(problem.get("severity")).strip().lower() != "warning"
 
 
 def _said_no(problem: Mapping[str, Any]) -> Refusal:

@@ -222,7 +222,11 @@ class Courier:
         again, blamed = self._when_again(batch.resource, answer, decision, token)
         verdicts, ended_as = batches.judged(batch.entries, answer, decision, given, again=again)
         ending = Ending(
-            ended_as, answer.body_complete, answer.status, answer.words if ended_as != Outcome.ACCEPTED else None
+            ended_as,
+            answer.body_complete,
+            answer.status,
+            answer.words if ended_as != Outcome.ACCEPTED else None,
+            batches.problems_of_the_call(batch.entries, given),
         )
         self._tell_witness(batch, verdicts)
         moved: list[Entry] = []
@@ -271,6 +275,8 @@ class Courier:
         meter.deliveries.labels(resource=batch.resource, outcome=ended_as).inc(len(moved))
         if ended_as == Outcome.ACCEPTED:
             meter.last_success.labels(resource=batch.resource).set(self._context.clock.now().timestamp())
+        if any(entry.evidence == "warned" for entry in moved):
+            _log.warning("Kiva accepted the call and named a problem of it. A person looks", attempt=batch.attempt_id)
         say = _log.info if ended_as == Outcome.ACCEPTED else _log.warning
         not_clear = ended_as == Outcome.IN_DOUBT and answer.status is not None
         say(

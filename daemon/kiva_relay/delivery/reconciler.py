@@ -2,36 +2,25 @@
 
 Presence is proof only if that loan was not listed before the attempt. Absence is proof only by a complete reading
 that carries its own control: it lists another draft of ours that was sent more than `settle_after` after the attempt
-ended, when the lost request could no longer arrive, and that is not published yet. A position is harmless to repeat,
-so it is repeated, three times at most.
+ended, when the lost request could no longer arrive, and that is not published yet. A position needs no proof: once its
+request can no longer arrive, a newer one takes its place, and without one it is sent again, ever more seldom.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kiva_relay.outbox import adoption, mirror, sending, store, table
-from kiva_relay.outbox.entry import Entry, of
+from kiva_relay.outbox import adoption, mirror, query, sending, store, table
+from kiva_relay.outbox.entry import REPEATED_AFTER, Entry, of
 from kiva_relay.outbox.state import UNSENT, Actor, State
+from kiva_relay.resource import loan_id as spelled
 
-MOST_REPEATS = 3
-_ENDED_BEFORE = "the process ended before"
-_NO_REPEAT = ("problem_without_loan",)
 _NOT_BY_ABSENCE = ("strange_answer", store.KNOWN_FROM_WITNESS)
 """Kiva may have taken it; or it was sent once more than this outbox knows, nobody knows when."""
-
-
-@dataclass(frozen=True)
-class Sent:
-    """When the last attempt of an entry began, and when it ended."""
-
-    started_at: datetime
-    ended_at: datetime
 
 
 def recover(tx: Connection, *, witnessed: Callable[[int], bool], now: datetime) -> list[Entry]:
@@ -55,14 +44,19 @@ def recover(tx: Connection, *, witnessed: Callable[[int], bool], now: datetime) 
     return moved
 
 
-def settle(tx: Connection, *, settle_after: timedelta, drafts_visible: bool, now: datetime) -> list[Entry]:
-    """Settle every doubt for which there is evidence now; what was moved."""
+def settle(
+    tx: Connection, *, settle_after: timedelta, drafts_visible: bool, open_period: str | None, now: datetime
+) -> list[Entry]:
+    """Settle every doubt for which there is evidence now; what was moved.
+
+    `open_period` is the period of the repayment report, None while it is closed: a position of another is not sent.
+    """
     moved = []
     for entry, attempt in _doubts(tx):
         if entry.resource == "loan_draft":
             done = _draft(tx, entry, attempt, settle_after=settle_after, drafts_visible=drafts_visible, now=now)
         elif entry.resource == "repayment":
-            done = _position(tx, entry, attempt, settle_after=settle_after, now=now)
+            done = _position(tx, entry, attempt, settle_after=settle_after, open_period=open_period, now=now)
         else:
             done = None
         if done is not None:
@@ -77,44 +71,42 @@ def wake(tx: Connection, *, now: datetime) -> list[Entry]:
         columns.resource == "journal",
         columns.state == State.WAITING.value,
         columns.reason == "loan_not_at_kiva",
-        columns.loan_id.in_(sa.select(table.mirror.c.loan_id).where(table.mirror.c.status.not_in(mirror.GONE))),
     )
     waiting = [of(row) for row in tx.execute(sa.select(table.entry).where(*where))]
+    at_kiva = mirror.by_loan_id(tx, {entry.loan_id for entry in waiting})
     return [
         store.move(tx, entry, State.READY, Actor.RECONCILER, now=now, reason=None, due_at=max(entry.due_at, now))
         for entry in waiting
+        if spelled.key(entry.loan_id) in at_kiva
     ]
 
 
 def adopt(tx: Connection, *, now: datetime) -> list[Entry]:
-    """Drafts that were not sent and that Kiva has all the same: somebody typed them into PA2. They are delivered."""
+    """Drafts that were not sent and that Kiva has all the same: somebody typed them into PA2. They are delivered.
+
+    Where a new id at Kiva differs in case only, a person is asked before the draft goes.
+    """
     columns = table.entry.c
     where = (columns.resource == adoption.RESOURCE, columns.state.in_([state.value for state in UNSENT]))
     unsent = [of(row) for row in tx.execute(sa.select(table.entry).where(*where))]
     found = adoption.of_entries(tx, unsent)
+    refresh = mirror.last_complete(tx)
+    for entry in unsent:
+        asks = entry.state is State.READY and entry.id not in found and refresh is not None
+        if asks and mirror.differing_in_case(tx, mirror.candidates(entry), since=refresh.id if refresh else 0):
+            store.move(tx, entry, State.WAITING, Actor.RECONCILER, now=now, reason=adoption.PERHAPS)
     return [store.adopt(tx, entry, found[entry.id], Actor.RECONCILER, now=now) for entry in unsent if entry.id in found]
 
 
-def _doubts(tx: Connection) -> list[tuple[Entry, Sent | None]]:
+def _doubts(tx: Connection) -> list[tuple[Entry, query.Sent | None]]:
     entries = [of(row) for row in tx.execute(sa.select(table.entry).where(table.entry.c.state == State.IN_DOUBT.value))]
-    return [(entry, _last_attempt(tx, entry.id)) for entry in entries]
-
-
-def _last_attempt(tx: Connection, entry_id: int) -> Sent | None:
-    query = (
-        sa.select(table.attempt.c.started_at, table.attempt.c.ended_at)
-        .join(table.batch_member, table.batch_member.c.batch_id == table.attempt.c.batch_id)
-        .where(table.batch_member.c.entry_id == entry_id)
-        .order_by(table.attempt.c.id.desc())
-    )
-    row = tx.execute(query.limit(1)).one_or_none()
-    return None if row is None else Sent(*row)
+    return [(entry, query.last_sent(tx, entry)) for entry in entries]
 
 
 def _draft(
     tx: Connection,
     entry: Entry,
-    attempt: Sent | None,
+    attempt: query.Sent | None,
     *,
     settle_after: timedelta,
     drafts_visible: bool,
@@ -166,27 +158,28 @@ def _control(tx: Connection, after: datetime, refresh: mirror.Refresh) -> bool:
             attempt.ended_at < refresh.started_at,
         )
     )
-    where = (
-        table.mirror.c.loan_id.in_(ours),
-        table.mirror.c.last_seen == refresh.id,
-        table.mirror.c.status.not_in(mirror.PUBLISHED + mirror.GONE),
-    )
-    return tx.execute(sa.select(table.mirror.c.kiva_id).where(*where).limit(1)).first() is not None
+    listed = mirror.by_loan_id(tx, set(tx.execute(ours).scalars()), listed_by=refresh.id)
+    return any(loan.status not in mirror.PUBLISHED for loan in listed.values())
 
 
 def _position(
     tx: Connection,
     entry: Entry,
-    attempt: Sent | None,
+    attempt: query.Sent | None,
     *,
     settle_after: timedelta,
+    open_period: str | None,
     now: datetime,
 ) -> Entry | None:
-    """Send the position again once the lost request can no longer arrive; after three repeats a person decides."""
-    if attempt is None or entry.reason in _NO_REPEAT or entry.repeats >= MOST_REPEATS:
+    """Once the lost request can no longer arrive: a newer one goes instead, or the same again while the report is open.
+
+    What is in doubt when its report closes ends there (`capture/expected.py`).
+    """
+    if attempt is None or entry.period != open_period or now < attempt.ended_at + settle_after:
         return None
-    if now < attempt.ended_at + settle_after:
+    if query.behind(tx, entry) is not None:
+        return store.move(tx, entry, State.SUPERSEDED, Actor.RECONCILER, now=now)
+    if not entry.repeats_itself or now < attempt.ended_at + max(REPEATED_AFTER[entry.repeats], settle_after):
         return None
-    return store.move(
-        tx, entry, State.READY, Actor.RECONCILER, now=now, reason=None, due_at=now, repeats=entry.repeats + 1
-    )
+    values = {"reason": None, "due_at": now, "repeats": entry.repeats + 1}
+    return store.move(tx, entry, State.READY, Actor.RECONCILER, now=now, **values)

@@ -28,6 +28,7 @@ from kiva_relay.delivery.token import Token
 from kiva_relay.outbox import adoption, catalogue, hold, table, watermark
 from kiva_relay.outbox import mirror as kept
 from kiva_relay.outbox.state import State
+from kiva_relay.resource import window
 
 _LISTS_EVERY = timedelta(days=1)
 _LISTS_AGAIN = timedelta(minutes=5)
@@ -195,7 +196,7 @@ class Refresher:
         return True
 
     def _settle(self) -> None:
-        """Settle what the evidence settles now."""
+        """Settle what the evidence settles now. It asks Kiva nothing, so it is done whether Kiva answers or not."""
         context = self._context
         with context.outbox.read() as tx:
             doubts = sa.select(table.entry.c.id).where(table.entry.c.state == State.IN_DOUBT.value)
@@ -203,11 +204,13 @@ class Refresher:
                 return
         if context.clock.monotonic() < self._settles_from:
             return
+        report = window.report(context.settings, context.clock.now())
         with context.outbox.begin() as tx:
             moved = reconciler.settle(
                 tx,
                 settle_after=context.settings.delivery.settle_after,
                 drafts_visible=context.settings.kiva.drafts_visible == "auto",
+                open_period=report.period if report.is_open else None,
                 now=context.clock.now(),
             )
         for entry in moved:

@@ -13,6 +13,7 @@ import ftfy
 
 from kiva_relay import errors
 from kiva_relay.errors import Mistake
+from kiva_relay.resource import loan_id
 from kiva_relay.resource.refusal import Refusal
 
 # The name by which a mapping asks for a list, and the refusal when a name is not on it.
@@ -149,9 +150,10 @@ def table(name: str, folders: Sequence[Path]) -> LookupTable | None:
 
 
 def loan_ids(folders: Sequence[Path]) -> dict[str, str]:
-    """Ids that were typed by hand at Kiva, and the MIS's own for the same loan: `lookup/loan_ids.csv`."""
+    """Ids that were typed by hand at Kiva, and the MIS's own of the same loan, as keys: `lookup/loan_ids.csv`."""
     files = [file for folder in folders if (file := folder / "lookup" / ALIASES).is_file()]
-    return {cells[0].strip(): cells[1].strip() for file in files for _, cells in _lines(file) if len(cells) > 1}
+    rows = [cells for file in files for _, cells in _lines(file) if len(cells) > 1]
+    return {loan_id.key(cells[0]): loan_id.key(cells[1]) for cells in rows}
 
 
 def _lines(file: Path) -> Iterable[tuple[int, list[str]]]:

@@ -21,6 +21,7 @@ from kiva_relay.mapping.wording import Wording
 from kiva_relay.resource import body as bodies
 from kiva_relay.resource import contact
 from kiva_relay.resource import field as fields
+from kiva_relay.resource import loan_id as spelled
 from kiva_relay.resource.kind import RESOURCES, CheckFacts
 from kiva_relay.resource.refusal import PERSON_DECIDES, Refusal
 from kiva_relay.source.reader import Content
@@ -78,9 +79,10 @@ class Mapped:
 
     `body` is as sent; None with `refusals`, with `waiting` (`incomplete`: `when:` says not yet; `lists_unknown`:
     Kiva's lists were never read), and for a row that is gone. `loan_id` and `client_id` are what PA2 shows,
-    whatever is sent of them. `warnings` are what a person should look at although it is sent. `bounds` are the
-    values of `checks:`. `origins` says for each field where it came from, when that was asked for; `stages` holds
-    what stood there first, and what each function made of it: personal data among it.
+    whatever is sent of them. `partial` is what can still be made of a body that is refused. `warnings` are what a
+    person should look at although it is sent. `bounds` are the values of `checks:`. `origins` says for each field
+    where it came from, when that was asked for; `stages` holds what stood there first, and what each function made
+    of it: personal data among it.
     """
 
     identity: str | None = None
@@ -91,6 +93,7 @@ class Mapped:
     refusals: tuple[Refusal, ...] = ()
     warnings: tuple[Refusal, ...] = ()
     waiting: Literal["incomplete", "lists_unknown"] | None = None
+    partial: bodies.Body | None = None
     bounds: Mapping[str, Decimal] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
     stages: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
@@ -174,6 +177,7 @@ class _Work:
             refusals=tuple(self.refusals),
             warnings=() if self.refusals or waiting else tuple(resource.warn(sent, facts)),
             waiting=waiting,
+            partial=sent if self.refusals else None,
             bounds=bounds,
             origins=self.origins,
             stages=self.stages,
@@ -210,7 +214,7 @@ class _Work:
     def _identity(self) -> str | None:
         value = self._single(self.mapping.identity, "identity")
         try:
-            identity = None if value is None else function.written(value)
+            identity = None if value is None else spelled.key(function.written(value))
         except Refused as refused:
             self._add([_at(refused.refusal, "identity")])
             return None

@@ -17,11 +17,16 @@ from kiva_relay.outbox import mirror, query
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.mirror import MirroredLoan
 from kiva_relay.outbox.state import UNSENT, State
+from kiva_relay.resource import loan_id as spelled
 
 _Key = TypeVar("_Key", bound=Hashable)
 
 RESOURCE = "loan_draft"
 """Only drafts are adopted: of a position Kiva takes the newest, and a journal has no id that Kiva lists."""
+
+
+PERHAPS = "perhaps_at_kiva"
+"""Why what is owed waits: Kiva has a loan whose id differs in case only."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +39,15 @@ class Adoption:
 def decide(ids: Sequence[str], listed: Mapping[str, MirroredLoan], noted: Mapping[str, str]) -> Adoption | None:
     """Whether Kiva has a draft already, under any of its ids, the first id first.
 
-    `listed` is what Kiva lists, by loan id; `noted` what persons said is in PA2, by loan id, with their notes. What
+    `listed` is what Kiva lists, by the id's key; `noted` what persons said is in PA2, likewise, with their notes. What
     Kiva lists is the better evidence.
     """
-    for loan_id in ids:
+    keys = [spelled.key(loan_id) for loan_id in ids]
+    for loan_id in keys:
         if loan_id in listed:
             loan = listed[loan_id]
             return Adoption({"kiva_id": loan.kiva_id, "status": loan.status})
-    for loan_id in ids:
+    for loan_id in keys:
         if loan_id in noted:
             return Adoption({"note": noted[loan_id]})
     return None
@@ -62,6 +68,12 @@ def found(tx: Connection, wanted: Mapping[_Key, Sequence[str]]) -> dict[_Key, Ad
     listed, noted = mirror.by_loan_id(tx, every), query.by_hand(tx, every)
     decided = {key: decide(ids, listed, noted) for key, ids in wanted.items()}
     return {key: adoption for key, adoption in decided.items() if adoption is not None}
+
+
+def perhaps(tx: Connection, ids: Sequence[str]) -> bool:
+    """Of a draft that Kiva does not have: does it have one whose id differs in case only? Then a person is asked."""
+    keys = {spelled.key(loan_id) for loan_id in ids}
+    return bool(mirror.differing_in_case(tx, ids)) or bool(query.by_hand(tx, ids).keys() - keys)
 
 
 def of_entries(tx: Connection, entries: Sequence[Entry]) -> dict[int, Adoption]:

@@ -2,47 +2,93 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import secrets
+from collections.abc import Iterator
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kiva_relay.outbox import mirror, table
-from kiva_relay.outbox.entry import Entry
+from kiva_relay.outbox import meta, mirror, query, table
+from kiva_relay.outbox.entry import Entry, Owed
 from kiva_relay.resource import body as json_body
+from kiva_relay.resource.refusal import Refusal
 
 _LONG = 200
+_DIGITS = 24
 _NEWER = "a newer difference"
 _GONE = "the MIS"
 _OURS = (_NEWER, _GONE)
+_TOO_OLD = "disbursed_too_long_ago"
+"""Every draft comes to that in time: no change of the MIS. That it is too late to publish is said elsewhere."""
 
 
-def compare(tx: Connection, sent: Entry, now_owed: str | None, *, now: datetime) -> None:
-    """Record, renew or end the divergence of a sent entry against the body that the MIS gives today.
+def compare(tx: Connection, sent: Entry, owed: Entry | Owed, *, now: datetime) -> None:
+    """Record, renew or end the divergence of a sent entry against what the MIS gives today.
 
-    Nothing is compared for what we did not send ourselves (adopted, or settled by a person), nor when the MIS
-    gives no body today (a refusal), nor after the loan was published: from then on PA2's own page is what counts.
+    A row that no longer maps is a difference, too: the reasons, and the fields that can still be made. Nothing is
+    compared for what we did not send ourselves (adopted, or typed by hand), nor after the loan was published: from
+    then on PA2's own page is what counts.
     """
-    if sent.evidence not in ("receipt", "look_up") or sent.body is None or now_owed is None:
+    reasons = _reasons(owed)
+    known = sent.body is not None or sent.hashes is not None
+    if not known or not _was_sent_by_us(tx, sent) or (owed.body is None and not reasons):
         return
-    fields = differences(json_body.decode(sent.body.encode()), json_body.decode(now_owed.encode()))
-    if fields and not mirror.is_published(tx, sent):
-        _record(tx, sent, "changed", fields, now=now)
+    is_now = owed.body if owed.body is not None else owed.partial if isinstance(owed, Owed) else None
+    fields = []
+    if is_now is not None:
+        found = _differences(tx, sent, is_now)
+        # What could not be made is empty now; the reason says more than that.
+        fields = [one for one in found if one["is"] or not any(_concerns(each, one["field"]) for each in reasons)]
+    if (fields or reasons) and not mirror.is_published(tx, sent):
+        _record(tx, sent, "changed", fields, reasons, now=now)
     else:
         end(tx, sent.id, by=_GONE, now=now)
+
+
+def _was_sent_by_us(tx: Connection, sent: Entry) -> bool:
+    """Is what Kiva has our body? A person's word may mean one that was typed by hand."""
+    if sent.evidence == "person":
+        return query.was_tried(tx, sent)
+    return sent.evidence in ("receipt", "look_up", "warned")
+
+
+def _reasons(owed: Entry | Owed) -> list[dict[str, Any]]:
+    """Why the row gives no body today: what Kiva's lists lack for a moment is no reason."""
+    reasons = owed.reasons if isinstance(owed, Entry) else list(owed.refusals)
+    waits = owed.reason if isinstance(owed, Entry) else owed.waits
+    if owed.body is None and waits == "incomplete":
+        reasons = [*reasons, Refusal("incomplete")]
+    return [reason.to_json() for reason in reasons if reason.code != _TOO_OLD]
+
+
+def _lasting(reasons: list[dict[str, Any]]) -> list[tuple[str, str, dict[str, str]]]:
+    """Reasons without what changes every day by itself."""
+    return [
+        (each["code"], each["field"], {name: value for name, value in each["params"].items() if name != "days"})
+        for each in reasons
+    ]
+
+
+def _concerns(reason: dict[str, Any], field: str) -> bool:
+    name = str(reason["field"])
+    return bool(name) and (field == name or field.startswith((f"{name}.", f"{name}[")))
 
 
 def left_scope(tx: Connection, sent: Entry, *, now: datetime) -> None:
     """Record that the MIS cancelled what was sent, unless the loan was published: then leaving is its normal end."""
     if sent.evidence == "adopted" or mirror.is_published(tx, sent):
         return
-    _record(tx, sent, "left_scope", [], now=now)
+    _record(tx, sent, "left_scope", [], [], now=now)
 
 
 def another(tx: Connection, sent: Entry, was: str, now_is: str, *, now: datetime) -> None:
     """Record that the number of what was sent belongs to another row of the MIS now, which is not sent."""
-    _record(tx, sent, "changed", [{"field": "row", "was": was, "is": now_is}], now=now)
+    _record(tx, sent, "changed", [{"field": "row", "was": was, "is": now_is}], [], now=now)
 
 
 def end(tx: Connection, entry_id: int, *, by: str, now: datetime) -> int:
@@ -51,22 +97,80 @@ def end(tx: Connection, entry_id: int, *, by: str, now: datetime) -> int:
     return tx.execute(sa.update(table.divergence).where(*open_ones).values(ended_at=now, ended_by=by)).rowcount
 
 
-def differences(was: Any, now_is: Any, path: str = "") -> list[dict[str, str]]:
-    """`[{field, was, is}]` between two bodies; long texts and images by their length only."""
-    if isinstance(was, dict) and isinstance(now_is, dict):
-        names = sorted(was.keys() | now_is.keys())
-        return [
-            difference
-            for name in names
-            for difference in differences(was.get(name), now_is.get(name), f"{path}.{name}".lstrip("."))
+def hashes(tx: Connection, body: str, *, now: datetime) -> dict[str, Any]:
+    """What stays of a body that is deleted: the hash of each field, keyed so that only this outbox can compare it."""
+    fields = _hashed(json_body.decode(body.encode()), _key(tx))
+    return {"deleted_on": now.date().isoformat(), "fields": fields}
+
+
+def forget_values(tx: Connection, entry_id: int, *, now: datetime) -> None:
+    """Of the divergences of an entry, keep which fields and why; of what stood there, only the hash."""
+    columns, key = table.divergence.c, _key(tx)
+    for row in tx.execute(sa.select(columns.id, columns.fields, columns.reasons).where(columns.entry_id == entry_id)):
+        fields = [
+            {"field": one["field"], "was": _deleted(now.date().isoformat()), "is": "…", "hash": _digest(one["is"], key)}
+            for one in row.fields
         ]
-    if isinstance(was, list) and isinstance(now_is, list) and len(was) == len(now_is):
-        return [
-            difference
-            for number, (left, right) in enumerate(zip(was, now_is, strict=True))
-            for difference in differences(left, right, f"{path}[{number}]")
-        ]
-    return [] if was == now_is else [{"field": path, "was": _short(was), "is": _short(now_is)}]
+        reasons = [{**reason, "params": {"hash": _digest(_lasting([reason]), key)}} for reason in row.reasons]
+        where = columns.id == row.id
+        tx.execute(sa.update(table.divergence).where(where).values(fields=fields, reasons=reasons))
+
+
+def _differences(tx: Connection, sent: Entry, is_now: str) -> list[dict[str, str]]:
+    """`[{field, was, is}]`; where only hashes of what was sent are left, with the hash of what is there now."""
+    present = json_body.decode(is_now.encode())
+    if sent.body is not None:
+        found = _walk(json_body.decode(sent.body.encode()), present)
+        return [{"field": path, "was": _short(was), "is": _short(now_is)} for path, was, now_is in found]
+    key = _key(tx)
+    values = {path: now_is for path, _was, now_is in _walk(None, present, everywhere=True)}
+    was = _deleted(sent.hashes["deleted_on"])
+    changed = [path for path, _was, _is in _walk(sent.hashes["fields"], _hashed(present, key))]
+    shown = {path: _short(values.get(path)) for path in changed}
+    return [{"field": path, "was": was, "is": text, "hash": _digest(text, key)} for path, text in shown.items()]
+
+
+def _walk(was: Any, now_is: Any, path: str = "", *, everywhere: bool = False) -> Iterator[tuple[str, Any, Any]]:
+    """Each place where two bodies differ, with what stands there; `everywhere`: each place of the second."""
+    if everywhere:
+        yield path, was, now_is
+    if isinstance(now_is, dict) and (isinstance(was, dict) or everywhere):
+        before = was if isinstance(was, dict) else {}
+        for name in sorted(before.keys() | now_is.keys()):
+            place = f"{path}.{name}".lstrip(".")
+            yield from _walk(before.get(name), now_is.get(name), place, everywhere=everywhere)
+    elif isinstance(now_is, list) and (everywhere or (isinstance(was, list) and len(was) == len(now_is))):
+        for number, right in enumerate(now_is):
+            left = was[number] if isinstance(was, list) else None
+            yield from _walk(left, right, f"{path}[{number}]", everywhere=everywhere)
+    elif was != now_is and not everywhere:
+        yield path, was, now_is
+
+
+def _hashed(value: Any, key: str) -> Any:
+    if isinstance(value, dict):
+        return {name: _hashed(item, key) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_hashed(item, key) for item in value]
+    return _digest(value, key)
+
+
+def _digest(value: Any, key: str) -> str:
+    if isinstance(value, int | Decimal) and not isinstance(value, bool):
+        value = f"{Decimal(value).normalize():f}"  # 100.50 is 100.5
+    return hmac.new(key.encode(), repr(value).encode(), hashlib.sha256).hexdigest()[:_DIGITS]
+
+
+def _key(tx: Connection) -> str:
+    known = meta.HASH_KEY.get(tx)
+    if known is None:
+        known = secrets.token_hex(32)
+        meta.HASH_KEY.put(tx, known)
+    return known
+
+
+def _deleted(on: str) -> str:
+    return f"deleted on {on}"
 
 
 def _short(value: Any) -> str:
@@ -76,10 +180,31 @@ def _short(value: Any) -> str:
     return text if len(text) <= _LONG else f"{len(text):,} characters"
 
 
-def _record(tx: Connection, sent: Entry, kind: str, fields: list[dict[str, str]], *, now: datetime) -> None:
-    query = sa.select(table.divergence).where(table.divergence.c.entry_id == sent.id)
-    last = tx.execute(query.order_by(table.divergence.c.id.desc()).limit(1)).one_or_none()
-    if last is not None and (last.kind, last.fields) == (kind, fields) and last.ended_by not in _OURS:
+def _record(
+    tx: Connection,
+    sent: Entry,
+    kind: str,
+    fields: list[dict[str, str]],
+    reasons: list[dict[str, Any]],
+    *,
+    now: datetime,
+) -> None:
+    asked = sa.select(table.divergence).where(table.divergence.c.entry_id == sent.id)
+    last = tx.execute(asked.order_by(table.divergence.c.id.desc()).limit(1)).one_or_none()
+    same = last is not None and last.kind == kind and _alike(tx, last, fields, reasons)
+    if last is not None and same and last.ended_by not in _OURS:
         return  # still open, or a person has seen just this
     end(tx, sent.id, by=_NEWER, now=now)
-    tx.execute(sa.insert(table.divergence).values(entry_id=sent.id, kind=kind, fields=fields, since=now))
+    values = {"entry_id": sent.id, "kind": kind, "fields": fields, "reasons": reasons, "since": now}
+    tx.execute(sa.insert(table.divergence).values(**values))
+
+
+def _alike(tx: Connection, last: Any, fields: list[dict[str, str]], reasons: list[dict[str, Any]]) -> bool:
+    """Is this the difference that is on record? Of that one only hashes may be left."""
+    if _lasting(last.reasons) != _lasting(reasons):
+        key = _key(tx)
+        digests = [_digest(_lasting([reason]), key) for reason in reasons]
+        if [reason["params"].get("hash") for reason in last.reasons] != digests:
+            return False
+    names = [(one["field"], one.get("hash", one["is"])) for one in last.fields]
+    return names == [(one["field"], one.get("hash", one["is"])) for one in fields]

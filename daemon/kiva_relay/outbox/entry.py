@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy.engine import Row
@@ -12,13 +12,18 @@ from sqlalchemy.engine import Row
 from kiva_relay.outbox.state import State
 from kiva_relay.resource.refusal import Refusal
 
+REPEATED_AFTER = (timedelta(0), timedelta(hours=1), timedelta(hours=4), *[timedelta(days=1)] * 3)
+"""So long after its last attempt ended a position in doubt is sent again, `settle_after` at least; no more often."""
+
 
 @dataclass(frozen=True)
 class Owed:
     """What the MIS owes Kiva for one identity, as mapped just now.
 
     There is a `body`, or there are `refusals`, or `waits` says for what it waits (with a body or without one).
-    `adopted` is what Kiva lists, when it has the loan already: then nothing of it is ever sent.
+    `adopted` is what Kiva lists, when it has the loan already: then nothing of it is ever sent. `partial` is what can
+    still be made of a body that is refused: compared with what was sent, never sent. `comparable`: it is the row that
+    was sent, not another one under its number.
     """
 
     resource: str
@@ -39,6 +44,8 @@ class Owed:
     waits: str | None = None
     publish_by: date | None = None
     adopted: Mapping[str, Any] | None = None
+    partial: str | None = None
+    comparable: bool = True
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,7 @@ class Entry:
     period: str
     body: str | None
     body_sha256: str | None
+    hashes: Any
     fingerprint: str | None
     origin: str
     refusals: list[dict[str, Any]] | None
@@ -77,6 +85,11 @@ class Entry:
     row_version: int
 
     @property
+    def repeats_itself(self) -> bool:
+        """Is it sent again without a person while nobody knows whether Kiva took it? A second position does no harm."""
+        return self.resource == "repayment" and self.repeats < len(REPEATED_AFTER)
+
+    @property
     def reasons(self) -> list[Refusal]:
         """Why it was refused: codes, fields and parameters."""
         return [Refusal.from_json(refusal) for refusal in self.refusals or ()]
@@ -86,4 +99,5 @@ def of(row: Row[Any]) -> Entry:
     """An Entry from a row of `table.entry`."""
     values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
     values["state"] = State(values["state"])
+    del values["loan_fold"]
     return Entry(**values)

@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 
 from kiva_relay.outbox import listing, mirror, table
 from kiva_relay.outbox.entry import Entry
+from kiva_relay.resource.refusal import Refusal
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,13 @@ class Act:
 class Divergence:
     """What the MIS says today against what was sent.
 
-    `kind` is changed or left_scope; `fields` is [{field, was, is}].
+    `kind` is changed or left_scope; `fields` is [{field, was, is}]; `reasons` say why the row no longer maps.
     """
 
     entry: Entry
     kind: str
     fields: list[dict[str, str]]
+    reasons: list[Refusal]
     since: datetime
     ended_at: datetime | None
     ended_by: str | None
@@ -106,7 +108,7 @@ def acts(tx: Connection, entry_id: int) -> list[Act]:
 def divergences(tx: Connection, *where: sa.ColumnElement[bool]) -> list[Divergence]:
     """What the MIS changed after it was sent; the gravest first (cancelled), then by age."""
     columns = table.divergence.c
-    shown = [columns.kind, columns.fields, columns.since, columns.ended_at, columns.ended_by]
+    shown = [columns.kind, columns.fields, columns.reasons, columns.since, columns.ended_at, columns.ended_by]
     query = (
         sa.select(columns.entry_id, *shown)
         .where(*where)
@@ -114,7 +116,18 @@ def divergences(tx: Connection, *where: sa.ColumnElement[bool]) -> list[Divergen
     )
     rows = tx.execute(query).all()
     owners = {entry.id: entry for entry in listing.by_numbers(tx, [row.entry_id for row in rows])}
-    return [Divergence(owners[row.entry_id], *row[1:]) for row in rows]
+    return [
+        Divergence(
+            owners[row.entry_id],
+            row.kind,
+            row.fields,
+            [Refusal.from_json(reason) for reason in row.reasons],
+            row.since,
+            row.ended_at,
+            row.ended_by,
+        )
+        for row in rows
+    ]
 
 
 def open_divergences(tx: Connection, entry_id: int | None = None) -> list[Divergence]:

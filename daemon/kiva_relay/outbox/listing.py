@@ -13,12 +13,13 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kiva_relay.outbox import hold, mirror, table
+from kiva_relay.outbox import adoption, hold, mirror, query, table
 from kiva_relay.outbox.entry import Entry, of
 from kiva_relay.outbox.hold import Hold
 from kiva_relay.outbox.state import FINAL, State
 from kiva_relay.resource import body as json_body
 from kiva_relay.resource import loan_draft, refusal
+from kiva_relay.resource import loan_id as spelled
 from kiva_relay.resource.kind import CheckFacts
 
 OPEN = tuple(state for state in State if state not in FINAL)
@@ -75,6 +76,30 @@ class Unpublished:
     warnings: list[refusal.Refusal]
 
 
+@dataclass(frozen=True)
+class ClosedUnknown:
+    """A position that was sent, and nobody knew what became of it when its report closed.
+
+    `sent` is the amount that Kiva may hold, `before` the one that it accepted last; None: none. Both are text.
+    """
+
+    entry: Entry
+    sent: str | None
+    before: str | None
+
+
+@dataclass(frozen=True)
+class WarnedCall:
+    """A call that Kiva took, and of which it named a problem that belongs to none of its entries.
+
+    `number` is what Kiva calls it (an upload's id), `words` are Kiva's own about the problem.
+    """
+
+    entries: tuple[Entry, ...]
+    number: str
+    words: list[str]
+
+
 def entries(tx: Connection, chosen: Filter, *, limit: int | None = None) -> EntryPage:
     """Entries, the most pressing state first and the oldest first in it; what is settled, the newest first."""
     where = _where(tx, chosen)
@@ -90,7 +115,7 @@ def of_loan(tx: Connection, loan: str) -> list[Entry]:
     return entries_in_order(tx, _is_loan(tx, loan))
 
 
-def entries_in_order(tx: Connection, *where: sa.ColumnElement[bool]) -> list[Entry]:
+def entries_in_order(tx: Connection, *where: sa.ColumnElement[bool] | sa.TextClause) -> list[Entry]:
     """Entries by their numbers."""
     return [of(row) for row in tx.execute(sa.select(*_LIGHT).where(*where).order_by(_columns.id))]
 
@@ -166,7 +191,6 @@ def streams(tx: Connection) -> list[str]:
 
 def to_publish(tx: Connection) -> list[Unpublished]:
     """Drafts in PA2 that nobody published yet, as far as Kiva's list tells; the first to expire first."""
-    listed = sa.select(table.mirror.c.loan_id).where(table.mirror.c.status.in_(mirror.PUBLISHED))
     gone = set(tx.execute(sa.select(table.mirror.c.kiva_id).where(table.mirror.c.status.in_(mirror.GONE))).scalars())
     cancelled = sa.select(table.divergence.c.entry_id).where(
         table.divergence.c.ended_at.is_(None), table.divergence.c.kind == "left_scope"
@@ -176,12 +200,17 @@ def to_publish(tx: Connection) -> list[Unpublished]:
         _columns.state == State.DELIVERED.value,
         _columns.evidence != "adopted",
         _columns.done_at.is_(None),
-        _columns.loan_id.not_in(listed),
         _columns.id.not_in(cancelled),
     )
     order = (sa.case((_columns.publish_by.is_(None), 1), else_=0), _columns.publish_by, _columns.id)
     found = [of(row) for row in tx.execute(sa.select(*_LIGHT).where(*where).order_by(*order))]
-    there = [entry for entry in found if (entry.receipt or {}).get("loan_draft_uuid") not in gone]
+    listed = mirror.by_loan_id(tx, {entry.loan_id for entry in found})
+    published = {key for key, loan in listed.items() if loan.status in mirror.PUBLISHED}
+    there = [
+        entry
+        for entry in found
+        if (entry.receipt or {}).get("loan_draft_uuid") not in gone and spelled.key(entry.loan_id) not in published
+    ]
     return [draft for entry in there if (draft := _unpublished(tx, entry)) is not None]
 
 
@@ -224,6 +253,67 @@ def last_position(tx: Connection, entry: Entry) -> Entry | None:
     return next(iter(reversed(entries_in_order(tx, *where))), None)
 
 
+def closed_unknown(tx: Connection) -> list[ClosedUnknown]:
+    """Positions whose report closed while it was unknown what Kiva holds, and that nobody has seen yet."""
+    return [_closed_unknown(tx, entry) for entry in entries_in_order(tx, sa.text(table.UNKNOWN_UNSEEN))]
+
+
+def _closed_unknown(tx: Connection, entry: Entry) -> ClosedUnknown:
+    since = query.since_the_last_accepted(query.versions(tx, entry.resource, entry.identity), entry)
+    sent, before = query.perhaps_arrived(tx, since), last_position(tx, entry)
+    return ClosedUnknown(entry, sent[0].amount if sent else None, before.amount if before is not None else None)
+
+
+def perhaps_at_kiva(tx: Connection) -> list[tuple[Entry, list[str]]]:
+    """What waits until a person says whether it is a loan of Kiva's whose id differs in case only, with those ids."""
+    waiting = entries_in_order(tx, _columns.state == State.WAITING.value, _columns.reason == adoption.PERHAPS)
+    found = []
+    for light in waiting:
+        entry = query.find(tx, light.id) or light
+        ids = mirror.candidates(entry)
+        noted = query.by_hand(tx, ids).keys() - {spelled.key(loan_id) for loan_id in ids}
+        listed = {loan.loan_id for loan in mirror.differing_in_case(tx, ids)}
+        found.append((light, sorted(listed | noted)))
+    return found
+
+
+def warned(tx: Connection) -> list[WarnedCall]:
+    """Calls of which Kiva named a problem, oldest first, with those of their entries that no newer one has replaced."""
+    newer = table.entry.alias("newer").c
+    replaced = sa.exists().where(
+        newer.resource == _columns.resource,
+        newer.identity == _columns.identity,
+        newer.version > _columns.version,
+        newer.state == State.DELIVERED.value,
+    )
+    calls: dict[int, list[Entry]] = {}
+    for entry in entries_in_order(tx, sa.text(f"entry.{table.WARNED}"), sa.not_(replaced)):
+        calls.setdefault(_call(tx, entry), []).append(entry)
+    return [WarnedCall(tuple(entries), *_said(tx, batch, entries)) for batch, entries in calls.items()]
+
+
+def of_the_same_call(tx: Connection, entry: Entry) -> list[Entry]:
+    """Of a call of which Kiva named a problem, the entries that nobody has settled yet; of any other, just this one."""
+    if entry.evidence != "warned":
+        return [entry]
+    return [one for call in warned(tx) for one in call.entries if entry.id in {each.id for each in call.entries}] or [
+        entry
+    ]
+
+
+def _call(tx: Connection, entry: Entry) -> int:
+    member = table.batch_member.c
+    return int(tx.execute(sa.select(sa.func.max(member.batch_id)).where(member.entry_id == entry.id)).scalar_one())
+
+
+def _said(tx: Connection, batch: int, entries: Sequence[Entry]) -> tuple[str, list[str]]:
+    """Kiva's number of a call, and its words about it."""
+    receipt = {name: value for name, value in (entries[0].receipt or {}).items() if name != "problems"}
+    named = tx.execute(sa.select(table.attempt.c.problems).where(table.attempt.c.batch_id == batch)).scalars()
+    words = [one.get("details") or one.get("message") or one.get("code") for said in named for one in said or ()]
+    return str(next(iter(receipt.values()), "")), list(dict.fromkeys(str(each or "?") for each in words))
+
+
 def next_due(tx: Connection) -> datetime | None:
     """The latest moment at which something that is ready now becomes due; None: nothing is ready."""
     return tx.execute(sa.select(sa.func.max(_columns.due_at)).where(_columns.state == State.READY.value)).scalar()
@@ -263,7 +353,8 @@ def _where(tx: Connection, chosen: Filter) -> list[sa.ColumnElement[bool]]:
 
 def _is_loan(tx: Connection, loan: str) -> sa.ColumnElement[bool]:
     """By the id that PA2 shows; only where there is none, by a group member's, which stands in the bodies alone."""
-    shown = sa.or_(_columns.loan_id == loan, sa.and_(_columns.resource != "journal", _columns.identity == loan))
+    mine = sa.and_(_columns.resource != "journal", _columns.identity == spelled.key(loan))
+    shown = sa.or_(_columns.loan_fold == spelled.fold(loan), mine)
     if tx.execute(sa.select(_columns.id).where(shown).limit(1)).first() is not None:
         return shown
     inside = _columns.body.contains(f'"loan_id":"{loan}"', autoescape=True)

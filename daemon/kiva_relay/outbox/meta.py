@@ -87,6 +87,7 @@ def _dumped(value: object) -> str:
 # ---------------------------------------------------------------- what it belongs to
 
 OUTBOX_ID = text("outbox_id")
+HASH_KEY = text("hash_key")
 """A random number of this database, with which the witness names it; a new one after it was restored."""
 
 API_URL = text("api_url")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,6 +13,7 @@ from kiva_relay.outbox import table
 from kiva_relay.outbox.entry import Entry, Owed
 from kiva_relay.resource import body as json_body
 from kiva_relay.resource import loan_draft
+from kiva_relay.resource import loan_id as spelled
 
 EXPECTED = ("payingBack", "defaulted")
 """Statuses in which Kiva expects a repayment report (Kiva's SDK, "report payments")."""
@@ -54,7 +55,7 @@ _LOANS = sa.select(*(table.mirror.c[name] for name in MirroredLoan.__dataclass_f
     table.mirror.c.kiva_id
 )
 _BY_LOAN_ID = _LOANS.where(
-    table.mirror.c.loan_id.in_(sa.bindparam("loan_ids", expanding=True)), table.mirror.c.status.not_in(GONE)
+    table.mirror.c.loan_fold.in_(sa.bindparam("folds", expanding=True)), table.mirror.c.status.not_in(GONE)
 )
 
 
@@ -80,6 +81,7 @@ def keep(tx: Connection, refresh: int, loans: Iterable[MirroredLoan]) -> None:
     for loan in loans:
         values = {
             "loan_id": loan.loan_id,
+            "loan_fold": spelled.fold(loan.loan_id),
             "client_id": loan.client_id,
             "status": loan.status,
             "amount": loan.amount,
@@ -110,9 +112,12 @@ def forget(tx: Connection, loan_ids: Sequence[str]) -> None:
     When they were listed first stays known, and what was published cannot have been deleted. A reading that is under
     way may have met them before they were deleted: it will not count.
     """
-    columns = table.mirror.c
-    where = (columns.loan_id.in_(loan_ids), columns.status.not_in(PUBLISHED))
-    tx.execute(sa.update(table.mirror).where(*where).values(status=GONE[0]))
+    keys = {spelled.key(loan_id) for loan_id in loan_ids}
+    meant = [
+        loan for loan in _alike(tx, loan_ids) if spelled.key(loan.loan_id) in keys and loan.status not in PUBLISHED
+    ]
+    where = table.mirror.c.kiva_id.in_([loan.kiva_id for loan in meant])
+    tx.execute(sa.update(table.mirror).where(where).values(status=GONE[0]))
     under_way = table.mirror_refresh.c.ended_at.is_(None)
     tx.execute(sa.update(table.mirror_refresh).where(under_way).values(detail=OVERTAKEN))
 
@@ -132,16 +137,37 @@ def last_complete(tx: Connection, *, started_after: datetime | None = None) -> R
     return None if row is None else Refresh(*row)
 
 
-def by_loan_id(tx: Connection, loan_ids: Collection[str]) -> dict[str, MirroredLoan]:
-    """Loans that Kiva has under these ids (exact spelling); where several share an id, the one in the later stage."""
+def by_loan_id(tx: Connection, loan_ids: Collection[str], *, listed_by: int | None = None) -> dict[str, MirroredLoan]:
+    """Loans that Kiva has under these ids, by the id's key; where several share one, that in the later stage.
+
+    `listed_by`: only those that this reading of the list showed.
+    """
+    keys = {spelled.key(loan_id) for loan_id in loan_ids}
     found: dict[str, MirroredLoan] = {}
-    ids = sorted(loan_ids)
-    for start in range(0, len(ids), _CHUNK):
-        for row in tx.execute(_BY_LOAN_ID, {"loan_ids": ids[start : start + _CHUNK]}):
-            loan = MirroredLoan(*row)
-            if loan.loan_id not in found or loan.status in EXPECTED:
-                found[loan.loan_id] = loan
+    where = () if listed_by is None else (table.mirror.c.last_seen == listed_by,)
+    for loan in _alike(tx, loan_ids, *where):
+        key = spelled.key(loan.loan_id)
+        if key in keys and (key not in found or loan.status in EXPECTED):
+            found[key] = loan
     return found
+
+
+def differing_in_case(tx: Connection, loan_ids: Collection[str], *, since: int = 0) -> list[MirroredLoan]:
+    """Loans that Kiva has under ids that differ from all of these, and from some in case only.
+
+    `since`: only those that this reading of the list, or a later one, was the first to show.
+    """
+    keys = {spelled.key(loan_id) for loan_id in loan_ids}
+    alike = _alike(tx, loan_ids, table.mirror.c.first_seen >= since)
+    return [loan for loan in alike if spelled.key(loan.loan_id) not in keys]
+
+
+def _alike(tx: Connection, loan_ids: Collection[str], *where: sa.ColumnElement[bool]) -> Iterator[MirroredLoan]:
+    folds = sorted({spelled.fold(loan_id) for loan_id in loan_ids})
+    query = _BY_LOAN_ID.where(*where) if where else _BY_LOAN_ID
+    for start in range(0, len(folds), _CHUNK):
+        for row in tx.execute(query, {"folds": folds[start : start + _CHUNK]}):
+            yield MirroredLoan(*row)
 
 
 def expected(tx: Connection) -> dict[str, MirroredLoan]:
@@ -159,7 +185,10 @@ def sighting(tx: Connection, loan_ids: Sequence[str], *, not_before: datetime) -
     last_before = tx.execute(before).scalar()
     if last_before is None:
         return None
-    return next(iter(_loans(tx, table.mirror.c.loan_id.in_(loan_ids), table.mirror.c.first_seen > last_before)), None)
+    keys = {spelled.key(loan_id) for loan_id in loan_ids}
+    folds = [spelled.fold(loan_id) for loan_id in loan_ids]
+    new = _loans(tx, table.mirror.c.loan_fold.in_(folds), table.mirror.c.first_seen > last_before)
+    return next((loan for loan in new if spelled.key(loan.loan_id) in keys), None)
 
 
 def is_published(tx: Connection, entry: Entry) -> bool:

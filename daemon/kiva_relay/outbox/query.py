@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -12,6 +13,7 @@ from kiva_relay.outbox import hold, table
 from kiva_relay.outbox import state as machine
 from kiva_relay.outbox.entry import Entry, of
 from kiva_relay.outbox.state import State
+from kiva_relay.resource import loan_id as spelled
 
 _SENT = (*machine.IN_FLIGHT, State.DELIVERED)
 
@@ -26,7 +28,7 @@ _VERSIONS = (
 _BY_HAND = (
     sa.select(_entry.loan_id, _entry.receipt)
     .where(
-        _entry.loan_id.in_(sa.bindparam("loan_ids", expanding=True)),
+        _entry.loan_fold.in_(sa.bindparam("folds", expanding=True)),
         _entry.resource == "loan_draft",
         _entry.origin == "person",
         _entry.state == State.DELIVERED.value,
@@ -75,25 +77,88 @@ def drafts(tx: Connection) -> Iterator[Entry]:
 
 
 def drafts_at_kiva(tx: Connection) -> set[str]:
-    """The loan ids and identities of drafts that are delivered."""
+    """The keys of the ids of drafts that are delivered."""
     columns = table.entry.c
     where = (columns.resource == "loan_draft", columns.state == State.DELIVERED.value)
     rows = tx.execute(sa.select(columns.loan_id, columns.identity).where(*where))
-    return {one for row in rows for one in row}
+    return {spelled.key(one) for row in rows for one in row}
 
 
 def by_hand(tx: Connection, loan_ids: Collection[str]) -> dict[str, str]:
-    """Those of these loan ids that a person said are in PA2 before the MIS owed them, with the person's note."""
-    ids, notes = sorted(loan_ids), {}
-    for start in range(0, len(ids), _CHUNK):
-        for row in tx.execute(_BY_HAND, {"loan_ids": ids[start : start + _CHUNK]}):
-            notes[row.loan_id] = str((row.receipt or {}).get("note", ""))
+    """Those that a person said are in PA2 before the MIS owed them, by the id's key, with the person's note.
+
+    Those among them that differ from all of these ids in case only are there, too.
+    """
+    folds, notes = sorted({spelled.fold(loan_id) for loan_id in loan_ids}), {}
+    for start in range(0, len(folds), _CHUNK):
+        for row in tx.execute(_BY_HAND, {"folds": folds[start : start + _CHUNK]}):
+            notes[spelled.key(row.loan_id)] = str((row.receipt or {}).get("note", ""))
     return notes
 
 
 def was_sent(tx: Connection, resource: str, identity: str) -> Entry | None:
     """The version of an identity that is at Kiva or may be, however we know it; None when there is none."""
     return next((entry for entry in versions(tx, resource, identity) if entry.state in _SENT), None)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """When the last attempt of an entry began, and when it ended."""
+
+    started_at: datetime
+    ended_at: datetime
+
+
+def last_sent(tx: Connection, entry: Entry) -> Sent | None:
+    """The last attempt of an entry that is in doubt; None when only the witness knows of one."""
+    query = (
+        sa.select(table.attempt.c.started_at, table.attempt.c.ended_at)
+        .join(table.batch_member, table.batch_member.c.batch_id == table.attempt.c.batch_id)
+        .where(table.batch_member.c.entry_id == entry.id, table.attempt.c.ended_at.is_not(None))
+        .order_by(table.attempt.c.id.desc())
+    )
+    row = tx.execute(query.limit(1)).one_or_none()
+    return None if row is None else Sent(*row)
+
+
+def behind(tx: Connection, entry: Entry) -> Entry | None:
+    """The newer version that waits until this one is settled."""
+    newer = versions(tx, entry.resource, entry.identity)
+    return next((each for each in newer if each.waits_for == entry.id and each.state in machine.UNSENT), None)
+
+
+def since_the_last_accepted(known: Sequence[Entry], entry: Entry) -> list[Entry]:
+    """Of all versions, newest first: this one and the older ones that were owed after the last that Kiva accepted."""
+    accepted = (each.version for each in known if each.state is State.DELIVERED and each.version < entry.version)
+    last = next(accepted, 0)
+    return [each for each in known if last < each.version <= entry.version]
+
+
+def perhaps_arrived(tx: Connection, entries: Sequence[Entry]) -> list[Entry]:
+    """Those that Kiva may have although they are not delivered: the answer was lost, or a person disbelieved it."""
+    tried = (
+        sa.select(table.batch_member.c.entry_id, table.attempt.c.outcome)
+        .join(table.attempt, table.attempt.c.batch_id == table.batch_member.c.batch_id)
+        .where(table.batch_member.c.entry_id.in_([each.id for each in entries]))
+        .where(table.attempt.c.outcome.in_(["in_doubt", "accepted"]))
+    )
+    outcomes = {(row.entry_id, row.outcome) for row in tx.execute(tried)}
+    disbelieved = {each.id for each in entries if each.state in (State.WITHDRAWN, State.DISCARDED)}
+    return [
+        each
+        for each in entries
+        if (each.id, "in_doubt") in outcomes or (each.id in disbelieved and (each.id, "accepted") in outcomes)
+    ]
+
+
+def was_tried(tx: Connection, entry: Entry) -> bool:
+    """May Kiva have this very body, because we sent it and were not told no?"""
+    tried = (
+        sa.select(table.attempt.c.id)
+        .join(table.batch_member, table.batch_member.c.batch_id == table.attempt.c.batch_id)
+        .where(table.batch_member.c.entry_id == entry.id, table.attempt.c.outcome.in_(["in_doubt", "accepted"]))
+    )
+    return tx.execute(tried.limit(1)).first() is not None
 
 
 def members(tx: Connection, batch_id: int) -> list[Entry]:

@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection
 from kiva_relay.outbox import hold, query, store, table
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.state import Actor, State
+from kiva_relay.resource import loan_id as spelled
 from kiva_relay.resource import refusal
 
 _DETAIL_LIMIT = 2_000
@@ -44,16 +45,18 @@ class EntryVerdict:
     due_at: datetime | None = None
     batch_cap: int | None = None
     reason: str | None = None
+    evidence: str = "receipt"
 
 
 @dataclass(frozen=True)
 class Ending:
-    """What became of one attempt, as evidence: kept for ever."""
+    """What became of one attempt, as evidence, kept for ever. `problems`: what Kiva named of no entry of it."""
 
     outcome: str
     body_complete: bool | None
     status: int | None
     detail: str | None
+    problems: Sequence[Mapping[str, Any]] = ()
 
 
 def claim(
@@ -106,6 +109,7 @@ def end(
             body_complete=ending.body_complete,
             status=ending.status,
             detail=ending.detail[:_DETAIL_LIMIT] if ending.detail else None,
+            problems=list(ending.problems) or None,
         )
     )
     if closed.rowcount != 1:
@@ -115,7 +119,7 @@ def end(
         verdict = verdicts[entry.id]
         values: dict[str, Any] = {"reason": verdict.reason}
         if verdict.target is State.DELIVERED:
-            values |= {"evidence": "receipt", "receipt": verdict.receipt}
+            values |= {"evidence": verdict.evidence, "receipt": verdict.receipt}
         if verdict.target is State.REFUSED:
             values |= {
                 "refusals": [reason.to_json() for reason in verdict.refusals],
@@ -145,7 +149,7 @@ def _companions(due: Sequence[Entry]) -> list[Entry]:
     for entry in due:
         cap = due[0].batch_cap
         if entry.batch_cap == cap and (cap is None or len(chosen) < cap):
-            chosen.setdefault(entry.loan_id if entry.resource == "repayment" else str(entry.id), entry)
+            chosen.setdefault(spelled.key(entry.loan_id) if entry.resource == "repayment" else str(entry.id), entry)
     return list(chosen.values())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy.engine import Connection
 
@@ -14,17 +14,19 @@ from kiva_relay.outbox import act, adoption, divergence, history, mirror, query,
 from kiva_relay.outbox.adoption import Heard
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.state import IN_FLIGHT, Actor, State
+from kiva_relay.resource import loan_id as spelled
 from kiva_relay.resource.refusal import PERSON_DECIDES
 
 Verb = Literal["delivered", "resend", "discard"]
 
+_DECIDES = PERSON_DECIDES | {adoption.PERHAPS}
+"""Why something waits until a person decides."""
+
 _FROM = {
-    "delivered": {State.IN_DOUBT, State.READY, State.WAITING, State.REFUSED, State.DISCARDED},
+    "delivered": {State.IN_DOUBT, State.READY, State.WAITING, State.REFUSED, State.DISCARDED, State.DELIVERED},
     "resend": {State.IN_DOUBT, State.WAITING, State.REFUSED, State.DELIVERED, State.DISCARDED},
     "discard": {State.IN_DOUBT, State.READY, State.WAITING, State.REFUSED},
 }
-
-_DEALT_WITH = (State.DELIVERED, State.REFUSED)
 
 
 def settle(tx: Connection, entry: Entry, verb: Verb, *, by: str, note: str, now: datetime) -> Entry:
@@ -55,7 +57,14 @@ def settle(tx: Connection, entry: Entry, verb: Verb, *, by: str, note: str, now:
     act.record(tx, by=by, verb=f"settle --{verb}", about={"entry": entry.id, "was": entry.state}, note=note, now=now)
     if verb == "delivered":
         settled = store.move(
-            tx, entry, State.DELIVERED, Actor.PERSON, now=now, evidence="person", receipt={"note": note}
+            tx,
+            entry,
+            State.DELIVERED,
+            Actor.PERSON,
+            now=now,
+            evidence="person",
+            receipt=_receipt(entry, note),
+            reason=None,
         )
     elif verb == "discard":
         settled = store.move(tx, entry, State.DISCARDED, Actor.PERSON, now=now, reason="person")
@@ -79,14 +88,14 @@ def adopt(tx: Connection, loan_ids: Sequence[str], *, by: str, note: str, now: d
     owed: dict[str, list[int]] = {}
     for entry in query.drafts(tx):
         for loan in {entry.identity, *mirror.candidates(entry)}:
-            owed.setdefault(loan, []).append(entry.id)
+            owed.setdefault(spelled.key(loan), []).append(entry.id)
     at_kiva = query.drafts_at_kiva(tx)
     moved: dict[int, Entry] = {}
     heard: dict[Heard, list[str]] = {means: [] for means in Heard}
     for loan in loan_ids:
-        versions = [query.find(tx, number) for number in owed.get(loan, ())]
+        versions = [query.find(tx, number) for number in dict.fromkeys(owed.get(spelled.key(loan), ()))]
         mine = [version for version in versions if version is not None]
-        means, settled = adoption.heard(mine, at_kiva=loan in at_kiva)
+        means, settled = adoption.heard(mine, at_kiva=spelled.key(loan) in at_kiva)
         heard[means].append(loan)
         if means is Heard.NOTED:
             store.put_by_hand(tx, loan, note=note, now=now)
@@ -108,8 +117,8 @@ def done(tx: Connection, entry: Entry, *, by: str, note: str, now: datetime) -> 
         UsageError: nobody has to do anything about it, or what is to be done is to settle it.
     """
     gravest = next((open_.kind for open_ in history.open_divergences(tx, entry.id)), None)
-    if gravest is None and (entry.state not in _DEALT_WITH or entry.done_at is not None):
-        settles = entry.state is State.IN_DOUBT or entry.reason in PERSON_DECIDES
+    if gravest is None and (not _dealt_with(entry) or entry.done_at is not None):
+        settles = entry.state is State.IN_DOUBT or entry.reason in _DECIDES or entry.evidence == "warned"
         raise errors.UsageError(
             f"Entry {entry.id} (loan {entry.loan_id}) is {_said(entry)}: "
             + ("only a decision ends that." if settles else "there is nothing to mark as done."),
@@ -119,18 +128,27 @@ def done(tx: Connection, entry: Entry, *, by: str, note: str, now: datetime) -> 
     divergence.end(tx, entry.id, by=by, now=now)
     if gravest == "changed":
         return False
-    if entry.state in _DEALT_WITH:
+    if _dealt_with(entry):
         store.mark_done(tx, entry, now=now)
     return True
 
 
+def _dealt_with(entry: Entry) -> bool:
+    """Can the coordinator deal with it, so that nothing more is to be decided?"""
+    if entry.state is State.DELIVERED:
+        return entry.evidence != "warned"
+    return entry.state is State.REFUSED or entry.reason == store.CLOSED_UNKNOWN
+
+
 def _possible(entry: Entry, verb: Verb) -> bool:
+    if verb == "delivered":
+        return entry.state is not State.DELIVERED or entry.evidence == "warned"
     if verb != "resend":
         return True
     if entry.state is State.REFUSED:
         return entry.body is not None or _another_row(entry)
     if entry.state is State.WAITING:
-        return entry.reason in ("position_fell", "position_exceeds_principal") and entry.waits_for is None
+        return entry.reason in _DECIDES and entry.waits_for is None
     return True
 
 
@@ -145,6 +163,11 @@ def _send_again(tx: Connection, entry: Entry, *, now: datetime) -> Entry:
         watermark.take_as_new(tx, entry.resource, entry.identity)
         return gone
     return store.move(tx, entry, State.READY, Actor.PERSON, now=now, reason=None, due_at=now, repeats=0)
+
+
+def _receipt(entry: Entry, note: str) -> dict[str, Any]:
+    """What Kiva gave back, where it did, and a person's note."""
+    return {**(entry.receipt or {}), "note": note} if entry.state is State.DELIVERED else {"note": note}
 
 
 def _another_row(entry: Entry) -> bool:

@@ -39,8 +39,8 @@ UNSENT = frozenset({State.READY, State.WAITING, State.REFUSED})
 IN_FLIGHT = frozenset({State.SENDING, State.IN_DOUBT})
 FINAL = frozenset({State.DELIVERED, State.SUPERSEDED, State.WITHDRAWN, State.DISCARDED})
 
-EVIDENCE = ("receipt", "look_up", "adopted", "person")
-"""How we know that an entry is at Kiva."""
+EVIDENCE = ("receipt", "look_up", "adopted", "person", "warned")
+"""How we know that an entry is at Kiva. `warned`: Kiva took the call and named a problem of it: a person looks."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ MOVES: tuple[Move, ...] = (
         S.WAITING,
         S.READY,
         A.PERSON,
-        "a position that fell or exceeds the principal was confirmed; the older is settled",
+        "a person confirmed it (a position that fell, an id that differs in case); the older is settled",
     ),
     *(Move(s, S.SUPERSEDED, A.INTAKE, "a newer version of the same identity") for s in sorted(UNSENT)),
     *(
@@ -94,6 +94,7 @@ MOVES: tuple[Move, ...] = (
         Move(s, S.DELIVERED, A.RECONCILER, "adopted: Kiva has the loan now, somebody typed it into PA2")
         for s in sorted(UNSENT)
     ),
+    Move(S.READY, S.WAITING, A.RECONCILER, "Kiva lists an id that differs in case only: a person says whose it is"),
     Move(S.READY, S.REFUSED, A.COURIER, "its last day has passed"),
     Move(
         S.READY,
@@ -121,10 +122,15 @@ MOVES: tuple[Move, ...] = (
     Move(S.IN_DOUBT, S.DELIVERED, A.PERSON, "seen in PA2"),
     Move(S.IN_DOUBT, S.READY, A.RECONCILER, "harmless to repeat, and settled; or absent, with a control"),
     Move(S.IN_DOUBT, S.READY, A.PERSON, "not in PA2: send it again"),
+    Move(S.IN_DOUBT, S.SUPERSEDED, A.RECONCILER, "a position: settled, and a newer one waited behind it"),
+    Move(
+        S.IN_DOUBT, S.WITHDRAWN, A.INTAKE, "a position: settled, and its report is closed. What Kiva holds is unknown"
+    ),
     *(Move(s, S.DISCARDED, A.PERSON, "it must not go out") for s in (S.IN_DOUBT, S.REFUSED, S.READY, S.WAITING)),
     *(Move(s, S.DELIVERED, A.PERSON, "typed into PA2 by hand") for s in (S.READY, S.WAITING, S.REFUSED)),
     Move(S.REFUSED, S.READY, A.PERSON, "the same bytes again (a refusal of Kiva's only)"),
-    Move(S.DELIVERED, S.WITHDRAWN, A.PERSON, "deleted in PA2: the present version becomes ready"),
+    Move(S.DELIVERED, S.WITHDRAWN, A.PERSON, "deleted in PA2, or never there: the present version becomes ready"),
+    Move(S.DELIVERED, S.DELIVERED, A.PERSON, "Kiva named a problem of its call; seen in PA2 all the same"),
     Move(S.DISCARDED, S.DELIVERED, A.PERSON, "the first word was wrong: it is in PA2"),
     Move(S.DISCARDED, S.WITHDRAWN, A.PERSON, "the first word was wrong: the present version becomes ready"),
 )

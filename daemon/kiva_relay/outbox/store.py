@@ -18,10 +18,12 @@ from kiva_relay.outbox import adoption, divergence, query, table
 from kiva_relay.outbox import state as machine
 from kiva_relay.outbox.entry import Entry, Owed
 from kiva_relay.outbox.state import Actor, State
+from kiva_relay.resource import loan_id as spelled
 
 OLDER_IN_FLIGHT = "older_in_flight"
 AT_KIVA_ALREADY = "at_kiva_already"
 KNOWN_FROM_WITNESS = "known_from_witness"
+CLOSED_UNKNOWN = "closed_unknown"
 
 _MOVE = sa.update(table.entry).where(
     table.entry.c.id == sa.bindparam("its_id"),
@@ -47,7 +49,8 @@ def owe(tx: Connection, owed: Owed, *, now: datetime) -> Entry | None:
     delivered = next((entry for entry in known if entry.state is State.DELIVERED), None)
     create_once = owed.resource in table.CREATE_ONCE
     if create_once and delivered is not None:
-        divergence.compare(tx, delivered, owed.body, now=now)
+        if owed.comparable:
+            divergence.compare(tx, delivered, owed, now=now)
         return None
     if any(entry.state is State.DISCARDED and (create_once or _same(entry, owed)) for entry in known):
         return None
@@ -62,7 +65,7 @@ def owe(tx: Connection, owed: Owed, *, now: datetime) -> Entry | None:
     _supersede(tx, unsent, by=Actor.INTAKE, now=now)
     if in_flight is None and delivered is not None and _same(delivered, owed):
         newer = [entry for entry in known if entry.version > delivered.version]
-        if delivered.reason != KNOWN_FROM_WITNESS and not _perhaps_applied(tx, newer):
+        if delivered.reason != KNOWN_FROM_WITNESS and not query.perhaps_arrived(tx, newer):
             return None
     if in_flight is not None and not owed.refusals and owed.waits is None:
         owed = dataclasses.replace(owed, waits=OLDER_IN_FLIGHT)
@@ -78,6 +81,30 @@ def left_scope(tx: Connection, resource: str, identity: str, *, reason: str, now
         elif resource in table.CREATE_ONCE and entry.state in (*machine.IN_FLIGHT, State.DELIVERED):
             divergence.left_scope(tx, entry, now=now)
     return withdrawn
+
+
+def close(tx: Connection, entry: Entry, *, reason: str, now: datetime) -> Entry:
+    """End a position whose report is closed; a newer one, of the next report, goes on.
+
+    `reason` is why what was never sent is not owed any more. Where Kiva may hold another position than the last that
+    it accepted, it is `CLOSED_UNKNOWN` instead, so that this stays said.
+    """
+    if may_be_at_kiva(tx, entry):
+        reason = CLOSED_UNKNOWN
+    ended = move(tx, entry, State.WITHDRAWN, Actor.INTAKE, now=now, reason=reason)
+    return follow(tx, ended, by=Actor.INTAKE, now=now)
+
+
+def may_be_at_kiva(tx: Connection, entry: Entry) -> bool:
+    """Was this position sent, or one since the last that Kiva accepted, and nobody knows what became of it?
+
+    False while another of them is still in doubt: that one will say so.
+    """
+    known = query.versions(tx, entry.resource, entry.identity)
+    since = query.since_the_last_accepted(known, entry)
+    if any(each.state in machine.IN_FLIGHT and each.id != entry.id for each in since):
+        return False
+    return bool(query.perhaps_arrived(tx, since))
 
 
 def put_in_doubt(tx: Connection, resource: str, identity: str, *, loan_id: str, now: datetime) -> Entry:
@@ -123,11 +150,11 @@ def explain(tx: Connection, entry: Entry, reason: str) -> Entry:
 def put_by_hand(tx: Connection, loan_id: str, *, note: str, now: datetime) -> Entry:
     """Put down a draft that a person typed into PA2 and that the MIS does not owe yet: it is never sent."""
     machine.check(None, State.DELIVERED, Actor.PERSON)
-    before = query.versions(tx, "loan_draft", loan_id)
+    before = query.versions(tx, "loan_draft", spelled.key(loan_id))
     number = _insert_row(
         tx,
         resource="loan_draft",
-        identity=loan_id,
+        identity=spelled.key(loan_id),
         version=before[0].version + 1 if before else 1,
         state=State.DELIVERED.value,
         evidence="person",
@@ -160,7 +187,7 @@ def move(tx: Connection, entry: Entry, target: State, by: Actor, *, now: datetim
         "waits_for": None,
         **values,
     }
-    if entry.state is State.DELIVERED:
+    if entry.state is State.DELIVERED and target is not State.DELIVERED:
         changes["evidence"] = None
     seen = {"its_id": entry.id, "its_state": entry.state.value, "its_row_version": entry.row_version}
     if tx.execute(_MOVE, {**changes, **seen}).rowcount != 1:
@@ -200,7 +227,7 @@ def follow(tx: Connection, settled: Entry, *, by: Actor, now: datetime) -> Entry
     tx.execute(sa.update(table.entry).where(table.entry.c.id == newer.id).values(waits_for=None))
     if settled.state is State.DELIVERED and settled.resource in table.CREATE_ONCE:
         move(tx, newer, State.WITHDRAWN, by, now=now, reason=AT_KIVA_ALREADY)
-        divergence.compare(tx, settled, newer.body, now=now)
+        divergence.compare(tx, settled, newer, now=now)
         return settled
     if settled.state is State.DISCARDED and settled.resource in table.CREATE_ONCE:
         move(tx, newer, State.WITHDRAWN, by, now=now, reason="discarded")
@@ -221,20 +248,31 @@ def _unless_left_scope(tx: Connection, settled: Entry, *, by: Actor, now: dateti
     return settled
 
 
-def purge(tx: Connection, *, settled_before: datetime) -> int:
-    """Delete the bodies of entries that were settled before a moment, and what their divergences quote; how many."""
+def purge(tx: Connection, *, before: datetime, now: datetime) -> int:
+    """Delete the bodies of what was settled before a moment, and what their divergences quote; how many.
+
+    The body of a draft or journal that is in doubt since then goes, too. Of each, keyed hashes of its fields stay, so
+    that it is compared for ever. Amount, currency, period and ids stay as they are.
+    """
     entry = table.entry.c
-    old = sa.and_(entry.body.is_not(None), entry.settled_at < settled_before)
-    quoted = table.divergence.c.entry_id.in_(sa.select(entry.id).where(old))
-    tx.execute(sa.update(table.divergence).where(quoted).values(fields=[]))
-    return tx.execute(sa.update(table.entry).where(old).values(body=None)).rowcount
+    doubts = sa.and_(
+        entry.resource.in_(table.CREATE_ONCE), entry.state == State.IN_DOUBT.value, entry.changed_at < before
+    )
+    old = sa.and_(entry.body.is_not(None), sa.or_(entry.settled_at < before, doubts))
+    numbers = list(tx.execute(sa.select(entry.id).where(old)).scalars())
+    for number in numbers:  # one at a time, for bodies hold photos
+        body = tx.execute(sa.select(entry.body).where(entry.id == number)).scalar_one()
+        values = {"body": None, "hashes": divergence.hashes(tx, body, now=now), "row_version": entry.row_version + 1}
+        tx.execute(sa.update(table.entry).where(entry.id == number).values(**values))
+        divergence.forget_values(tx, number, now=now)
+    return len(numbers)
 
 
 def _look_again(tx: Connection, entry: Entry) -> None:
     """What an older version's end changes (has a position fallen?) is decided again, from the MIS."""
     tx.execute(
         sa.update(table.captured)
-        .where(table.captured.c.stream == entry.stream, table.captured.c.key == entry.key)
+        .where(table.captured.c.stream == entry.stream, table.captured.c.key == entry.key, table.captured.c.in_scope)
         .values(again=True)
     )
 
@@ -243,17 +281,6 @@ def _same(entry: Entry, owed: Owed) -> bool:
     if owed.refusals:
         return entry.refusals == [reason.to_json() for reason in owed.refusals]
     return entry.body_sha256 == owed.body_sha256 and entry.period == owed.period and entry.body_sha256 is not None
-
-
-def _perhaps_applied(tx: Connection, entries: Sequence[Entry]) -> bool:
-    """Was any of them sent without our learning what became of it? Then Kiva may hold it, not what it last accepted."""
-    doubted = (
-        sa.select(table.attempt.c.id)
-        .join(table.batch_member, table.batch_member.c.batch_id == table.attempt.c.batch_id)
-        .where(table.batch_member.c.entry_id.in_([entry.id for entry in entries]))
-        .where(table.attempt.c.outcome == "in_doubt")
-    )
-    return tx.execute(doubted.limit(1)).first() is not None
 
 
 def _kept(tx: Connection, entry: Entry, owed: Owed, *, now: datetime) -> Entry | None:
@@ -300,6 +327,7 @@ def _insert(tx: Connection, owed: Owed, known: Sequence[Entry], *, waits_for: in
         origin=owed.origin,
         refusals=[reason.to_json() for reason in owed.refusals] or None,
         publish_by=owed.publish_by,
+        repeats=known[0].repeats if known and owed.period and known[0].period == owed.period else 0,
         due_at=owed.due_at,
         created_at=now,
         changed_at=now,
@@ -322,6 +350,6 @@ def _inserted(tx: Connection, number: int) -> Entry:
 
 
 def _insert_row(tx: Connection, **values: Any) -> int:
-    key = tx.execute(_INSERT, values).inserted_primary_key
+    key = tx.execute(_INSERT, {**values, "loan_fold": spelled.fold(values["loan_id"])}).inserted_primary_key
     assert key is not None  # noqa: S101 - the table numbers its rows
     return int(key[0])

@@ -170,12 +170,14 @@ entry = sa.Table(
     sa.Column("stream", sa.Text, nullable=False),
     sa.Column("key", sa.Text, nullable=False, comment="the MIS's own key, as text"),
     sa.Column("loan_id", sa.Text, nullable=False, comment="as PA2 shows it"),
+    sa.Column("loan_fold", sa.Text, nullable=False, comment="by which it is looked for: resource/loan_id.py"),
     sa.Column("client_id", sa.Text, nullable=False, server_default=""),
     sa.Column("amount", sa.Text, comment="Decimal in plain notation"),
     sa.Column("currency", sa.Text),
     sa.Column("period", sa.Text, nullable=False, server_default="", comment="YYYY-MM of the cut-off; positions only"),
     sa.Column("body", sa.Text, comment="exactly the JSON that is sent; NULL: refused, or purged"),
     sa.Column("body_sha256", sa.Text),
+    sa.Column("hashes", Json, comment="keyed hashes of the fields of a body that was deleted"),
     sa.Column("fingerprint", sa.Text, comment="of the mapping that made it"),
     sa.Column("origin", sa.Text, nullable=False, comment="poll, backfill, sweep, report, witness or person"),
     sa.Column("refusals", Json, comment="[{code, field, params}]"),
@@ -183,7 +185,13 @@ entry = sa.Table(
     sa.Column("publish_by", Day, comment="the last day on which PA2 publishes the draft"),
     sa.Column("due_at", Moment, nullable=False),
     sa.Column("batch_cap", sa.Integer, comment="send with at most so many others: its batch was refused as a whole"),
-    sa.Column("repeats", sa.Integer, nullable=False, server_default="0", comment="automatic repeats after a doubt"),
+    sa.Column(
+        "repeats",
+        sa.Integer,
+        nullable=False,
+        server_default="0",
+        comment="automatic repeats after a doubt; of a position, all of its period",
+    ),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("changed_at", Moment, nullable=False),
     sa.Column("settled_at", Moment),
@@ -222,8 +230,15 @@ _unique_while(
     "entry_once_in_its_life",
     f"{_one_of('resource', CREATE_ONCE)} AND state IN ('sending', 'in_doubt', 'delivered')",
 )
+WARNED = "evidence = 'warned'"
+"""Kiva named a problem of the whole call, and nobody has looked yet: an index's condition, to be asked as it is."""
+UNKNOWN_UNSEEN = "reason = 'closed_unknown' AND done_at IS NULL"
+"""A report closed while it was unknown what Kiva holds, and nobody has seen that yet."""
+
+for _name, _condition in (("entry_warned", WARNED), ("entry_closed_unknown", UNKNOWN_UNSEEN)):
+    sa.Index(_name, entry.c.id, sqlite_where=sa.text(_condition), postgresql_where=sa.text(_condition))
 sa.Index("entry_by_state", entry.c.state, entry.c.resource, entry.c.due_at)
-sa.Index("entry_by_loan", entry.c.loan_id)
+sa.Index("entry_by_loan", entry.c.loan_fold)
 sa.Index("entry_by_key", entry.c.stream, entry.c.key)
 sa.Index("entry_by_time", entry.c.created_at)
 
@@ -258,6 +273,7 @@ attempt = sa.Table(
     sa.Column("body_complete", sa.Boolean, comment="was the whole request handed to the network?"),
     sa.Column("status", sa.Integer, comment="HTTP status, when a status line came"),
     sa.Column("detail", sa.Text, comment="Kiva's own words, or what the network said; at most 2,000 characters"),
+    sa.Column("problems", Json, comment="what Kiva said of the call, and of none of its entries"),
     sa.CheckConstraint("(ended_at IS NULL) = (outcome IS NULL)", name="ended_with_outcome"),
     sa.CheckConstraint(
         "outcome IS NULL OR outcome IN ('accepted', 'refused', 'not_processed', 'in_doubt')", name="outcome"
@@ -304,6 +320,7 @@ divergence = sa.Table(
     sa.Column("entry_id", _Id, sa.ForeignKey("entry.id"), nullable=False),
     sa.Column("kind", sa.Text, nullable=False, comment="changed, or left_scope"),
     sa.Column("fields", Json, nullable=False, comment="[{field, was, is}]"),
+    sa.Column("reasons", Json, nullable=False, comment="why the row no longer maps: [{code, field, params}]"),
     sa.Column("since", Moment, nullable=False),
     sa.Column("ended_at", Moment, comment="acknowledged, or no longer true"),
     sa.Column("ended_by", sa.Text),
@@ -333,13 +350,14 @@ mirror = sa.Table(
     metadata,
     sa.Column("kiva_id", sa.Text, primary_key=True),
     sa.Column("loan_id", sa.Text, nullable=False, comment="internal_loan_id, exactly as Kiva spells it"),
+    sa.Column("loan_fold", sa.Text, nullable=False, comment="by which it is looked for: resource/loan_id.py"),
     sa.Column("client_id", sa.Text, nullable=False),
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("amount", sa.Text),
     sa.Column("currency", sa.Text),
     sa.Column("first_seen", _Id, sa.ForeignKey("mirror_refresh.id"), nullable=False),
     sa.Column("last_seen", _Id, sa.ForeignKey("mirror_refresh.id"), nullable=False),
-    sa.Index(None, "loan_id"),
+    sa.Index(None, "loan_fold"),
     sa.Index(None, "status"),
 )
 

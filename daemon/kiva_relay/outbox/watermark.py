@@ -180,10 +180,10 @@ def to_read_again(tx: Connection, stream: str, *, limit: int) -> list[str]:
 
 
 def read_again(tx: Connection, *where: sa.ColumnElement[bool]) -> int:
-    """Mark captured keys to be looked at again; how many."""
-    return tx.execute(
-        sa.update(table.captured).where(*where, sa.not_(table.captured.c.again)).values(again=True)
-    ).rowcount
+    """Mark captured keys in scope to be looked at again; how many. What left the scope has nothing to be decided."""
+    columns = table.captured.c
+    marked = sa.update(table.captured).where(*where, columns.in_scope, sa.not_(columns.again))
+    return tx.execute(marked.values(again=True)).rowcount
 
 
 def take_as_new(tx: Connection, resource: str, identity: str) -> int:

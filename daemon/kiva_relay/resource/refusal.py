@@ -100,6 +100,10 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "{column} is not the same for all of them: {values}.",
         "Correct it in the MIS; one loan has one {column}.",
     ),
+    "incomplete": (
+        "The MIS says that it is not complete (`when:` in the mapping).",
+        "Look at it in the MIS.",
+    ),
     "relation_missing": (
         "The loan has no row in {table} (relation {relation}).",
         "Complete it in the MIS, or write `optional: true` at the relation.",
@@ -122,7 +126,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "Fill it in the MIS, or map another column in `identity:`.",
     ),
     "id_used_twice": (
-        "The id {identity} belongs to another row already ({other}).",
+        "The id {identity} belongs to more than one row of the MIS (key {other}).",
         (
             "Find out which of the two is the right one; none is sent by itself. Does Kiva have neither?"
             " Then: outbox settle --resend"

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from kiva_relay.config import settings as config
 
 LAST_LOOK = timedelta(hours=6)
-"""So long before it closes, every position is computed once more."""
+"""So long before it closes, every position is computed once more; at least three times `delivery.settle_after`."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ def report(settings: config.Settings, now: datetime) -> RepaymentReport:
         mis_zone=ZoneInfo(settings.mis.timezone),
         cutoff=chosen.cutoff,
         margin=timeout.connect + timeout.write + timeout.read,
+        last_look=max(LAST_LOOK, 3 * settings.delivery.settle_after),
     )
 
 
@@ -74,11 +75,13 @@ def current(
     mis_zone: ZoneInfo,
     cutoff: str | date,
     margin: timedelta = timedelta(0),
+    last_look: timedelta = LAST_LOOK,
 ) -> RepaymentReport:
     """The report at a moment. `cutoff` is `end_of_previous_month`, `today` or a date, in the MIS's zone.
 
     Without `opens` and `closes` there is no window. `margin` is how long before its close nothing new is
     begun: a request that might arrive after the close would be booked in the next period.
+    `last_look` is how long before the close every position is computed once more.
     """
     today = now.astimezone(mis_zone).date()
     if isinstance(cutoff, date):
@@ -91,5 +94,5 @@ def current(
     local = now.astimezone(zone)
     start, end = (moment.on(local.year, local.month, zone) for moment in (opens, closes))
     is_open = start <= now < end - margin
-    stage = "closed" if not is_open else "last look" if now >= end - LAST_LOOK else "open"
+    stage = "closed" if not is_open else "last look" if now >= end - last_look else "open"
     return RepaymentReport(period, day, is_open=is_open, opens=start, closes=end, stage=stage)

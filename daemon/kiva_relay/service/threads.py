@@ -192,7 +192,7 @@ class Threads:
         """What was settled long ago keeps its ids, fingerprints, attempts and receipts, and loses its body."""
         keep = self._in_force.configuration.settings.outbox.keep_payloads
         with self._outbox.begin() as tx:
-            gone = store.purge(tx, settled_before=self._clock.now() - keep)
+            gone = store.purge(tx, before=self._clock.now() - keep, now=self._clock.now())
         if gone:
             _log.info("bodies of settled entries were deleted, as outbox.keep_payloads says", entries=gone)
 
