@@ -10,12 +10,12 @@ from typing import ClassVar
 
 from sqlalchemy.engine import Connection
 
+from kiva_relay.account.line import LineKind
 from kiva_relay.account.standing import Standing
 from kiva_relay.outbox import listing
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.history import Divergence
 from kiva_relay.outbox.listing import Unpublished
-from kiva_relay.outbox.state import State
 
 _TODAY = timedelta(days=1)
 _WEEK = timedelta(days=7)
@@ -187,7 +187,7 @@ def rest(facts: Standing) -> Rest:
         running=facts.running is not None,
         kiva_away_since=facts.kiva_away_since,
         held=facts.held,
-        journals_waiting=facts.counts["journal"][State.WAITING],
+        journals_waiting=facts.account.number("journal", LineKind.WAITING),
         under_way=facts.under_way,
         delivered_until=None if facts.heartbeat is None else facts.heartbeat.mis.last_good,
         delivered_yesterday=facts.delivered_yesterday,
