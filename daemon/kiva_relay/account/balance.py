@@ -22,7 +22,7 @@ LATE_AFTER = timedelta(hours=1)
 """What was due, or has been under way, for longer is late: something keeps it that says nothing of itself."""
 
 WAITS_AT_MOST = timedelta(days=30)
-"""PA2 publishes loans disbursed less than 30 days ago. What waited that long, unchanged, waits for what will not come."""
+"""PA2 publishes loans disbursed less than 30 days ago: what waited that long, unchanged, waits in vain."""
 
 LAST_DAYS = timedelta(days=7)
 """A draft that still waits so near to its last day needs a person, who may have to type it by hand."""
@@ -60,6 +60,12 @@ class Account:
         return found
 
     @property
+    def missing(self) -> tuple[str, ...]:
+        """The loans for which Kiva expects a report and that the MIS does not give, as Kiva spells their ids."""
+        unknown = () if self.unreported is None else self.unreported.unknown
+        return unknown if self.numbers(LineKind.MISSING) else ()
+
+    @property
     def overdue(self) -> list[tuple[str, Line]]:
         """What takes longer than it should."""
         return [(resource, one) for resource, one in self.each() if one.overdue]
@@ -95,7 +101,9 @@ def read(
     situation = Situation(
         holds=hold.in_force(tx), sends=settings.kiva.send, period=report.period, report_is_open=report.is_open
     )
-    lines = {resource: line.lines(resource, found, situation) for resource in settings.resources}
+    lines: dict[str, tuple[Line, ...]] = {
+        resource: line.lines(resource, found, situation) for resource in settings.resources
+    }
     unread = tuple(one for one in found.unread if one.resource is None or one.resource in settings.resources)
     return Account(lines, unread, found.unreported)
 

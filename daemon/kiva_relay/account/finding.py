@@ -208,7 +208,7 @@ class JobLate:
 
 @dataclass(frozen=True)
 class ForPersons:
-    """What waits for a person. `doubts` are the numbers of entries, and `in_doubt` how many things; the rest are counts.
+    """What waits for a person. `doubts` are the numbers of entries; the rest are counts, `in_doubt` of things.
 
     `missing`: loans for which Kiva expects a report, and that the MIS does not give. `left_at_closing`: positions that
     were not sent before the report closed. `others`: anything else that somebody has to decide.
@@ -237,8 +237,10 @@ class EditedNotInForce:
 
 @dataclass(frozen=True)
 class AllDelivered:
-    """Nothing differs from normal: the account balances. `under_way`: resource → how many still go; `due`: when the last
-    of them does, None when all of them are due already. `waiting`: resource → how many wait for what is still to come.
+    """Nothing differs from normal: the account balances.
+
+    `under_way`: resource → how many still go; `due`: when the last of them does, None when all of them are due already.
+    `waiting`: resource → how many wait for what is still to come.
     """
 
     code: ClassVar = "all_delivered"

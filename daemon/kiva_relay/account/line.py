@@ -52,8 +52,8 @@ _BY_ITSELF = (LineKind.ON_ITS_WAY, LineKind.WAITING)
 class Line:
     """So many things of one resource that stand alike.
 
-    `cause` is a code, empty where none is needed. `overdue`: it takes longer than it should. `until` is when the last of
-    them goes, if nothing is in its way.
+    `cause` is a code, empty where none is needed. `overdue`: it takes longer than it should. `until` is when the last
+    of them goes, if nothing is in its way.
     """
 
     kind: LineKind
@@ -91,7 +91,11 @@ def lines(resource: str, census: Census, now_is: Situation) -> tuple[Line, ...]:
         found[place] += line.number
         if line.until is not None:
             until[place] = max(line.until, until.get(place, line.until))
-    made = [Line(*place[:1], number, *place[1:], until=until.get(place)) for place, number in found.items() if number]
+    made = [
+        Line(kind, number, cause, overdue, until.get((kind, cause, overdue)))
+        for (kind, cause, overdue), number in found.items()
+        if number
+    ]
     return tuple(sorted(made, key=lambda one: (_ORDER[one.kind], one.cause, one.overdue)))
 
 
@@ -154,8 +158,9 @@ def _at_kiva(resource: str, census: Census, now_is: Situation) -> Iterator[Line]
             there[one.adopted] -= one.number
             kind, cause = (LineKind.LEFT_OUT, SEEN_BY_A_PERSON) if one.seen else (LineKind.DECIDE, one.kind)
             yield Line(kind, one.number, cause)
-    others = (*census.entries, *census.discarded, census.left_at_closing)
-    there[False] -= sum(one.reported for one in others if one.resource == resource)
+    aside = (*census.discarded, census.left_at_closing)
+    there[False] -= sum(one.reported for one in census.entries if one.resource == resource)
+    there[False] -= sum(one.reported for one in aside if one.resource == resource)
     yield Line(LineKind.DELIVERED, max(there[False], 0))
     yield Line(LineKind.ADOPTED, max(there[True], 0))
 
@@ -171,8 +176,8 @@ def _not_here(resource: str, census: Census) -> Iterator[Line]:
         yield Line(LineKind.NOT_LOOKED_AT_YET, sum(one.rows or 0 for one in unread), BACKFILL)
         return
     # As long as the book was not read whole, nobody knows whether the MIS gives a loan.
-    absent = Line(LineKind.NOT_LOOKED_AT_YET, census.unreported.unknown, BACKFILL)
-    yield absent if unread else Line(LineKind.MISSING, census.unreported.unknown)
+    absent = len(census.unreported.unknown)
+    yield Line(LineKind.NOT_LOOKED_AT_YET, absent, BACKFILL) if unread else Line(LineKind.MISSING, absent)
     yield Line(LineKind.NOT_LOOKED_AT_YET, census.unreported.known, TO_BE_READ)
     yield Line(LineKind.DECIDE, census.unreported.doubled, ID_SHARED)
 

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 
 from kiva_relay.account import balance
 from kiva_relay.account.balance import Account
-from kiva_relay.account.line import LineKind
+from kiva_relay.account.line import SWITCHED_OFF, LineKind
 from kiva_relay.config.settings import Settings
 from kiva_relay.outbox import catalogue, heartbeat, history, listing, mirror, scan, watermark
 from kiva_relay.outbox.entry import Entry
@@ -78,8 +78,10 @@ class Standing:
 
     @property
     def held(self) -> dict[str, int]:
-        """Resource → how many are ready and kept back."""
-        return self.account.numbers(LineKind.HELD)
+        """Resource → how many are ready and kept back by a hold."""
+        off = self.account.numbers(LineKind.HELD, cause=SWITCHED_OFF)
+        kept = self.account.numbers(LineKind.HELD)
+        return {resource: left for resource, number in kept.items() if (left := number - off.get(resource, 0))}
 
     @property
     def adopted(self) -> dict[str, int]:

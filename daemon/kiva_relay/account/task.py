@@ -132,6 +132,18 @@ class CorrectRefused(_Task):
     kind: ClassVar = "correct"
 
 
+@dataclass(frozen=True)
+class FindInMis(_Task):
+    """Loans for which Kiva expects a report, and that the MIS does not give: their ids, as Kiva spells them.
+
+    `closes` is when the report closes, if it closes.
+    """
+
+    kind: ClassVar = "missing"
+    loans: tuple[str, ...]
+    closes: datetime | None
+
+
 Task = (
     LookInPa2
     | DeleteInPa2
@@ -141,6 +153,7 @@ Task = (
     | TypeByHand
     | ChangedAfterSending
     | DecidePositions
+    | FindInMis
     | ConfirmJournals
     | CorrectRefused
 )
@@ -169,6 +182,7 @@ def tasks(tx: Connection, facts: Standing) -> list[Task]:
         *_type(facts),
         *_changed(facts),
         *_decide(facts, before),
+        *_find(facts),
         *_confirm(facts, listing.to_confirm(tx)),
         *_correct(facts),
     ]
@@ -248,6 +262,13 @@ def _decide(facts: Standing, before: Mapping[int, Entry]) -> Iterator[Task]:
         closes = facts.report.closes if facts.report.is_open else None
         day = None if closes is None else facts.day_of(closes)
         yield DecidePositions(When.THIS_WEEK, day, facts.decisions, before, closes)
+
+
+def _find(facts: Standing) -> Iterator[Task]:
+    if facts.account.missing:
+        closes = facts.report.closes
+        day = None if closes is None else facts.day_of(closes)
+        yield FindInMis(When.THIS_WEEK, day, (), facts.account.missing, closes)
 
 
 def _confirm(facts: Standing, journals: Sequence[Entry]) -> Iterator[Task]:

@@ -4,6 +4,8 @@ Each statement repeats the condition of its partial index word by word, for only
 reads a body, nor the history of what was delivered.
 """
 
+# ruff: noqa: S608 - the texts are put together of parts of this file alone
+
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
@@ -22,8 +24,8 @@ from kiva_relay.outbox.tally import Counted
 class Bounds:
     """From when on something is late. All are decided by the account.
 
-    `due_before`: what was due, or is being sent, since before that. `waiting_since`: what waits, unchanged, since before
-    that; `position_since`: the same for a position. `expires_by`: what waits and has its last day by then.
+    `due_before`: what was due, or is being sent, since before that. `waiting_since`: what waits, unchanged, since
+    before that; `position_since`: the same for a position. `expires_by`: what waits and has its last day by then.
     """
 
     due_before: datetime
@@ -75,12 +77,13 @@ class Differing:
 class Unreported:
     """The loans for which Kiva expects a report, and that have no entry in its period: how many.
 
-    `known`: the MIS gives them; `unknown`: it does not. `doubled`: so many more loans of Kiva's share their id with
-    one that is counted elsewhere. `stamp` is what this was worked out from.
+    `known` is how many the MIS gives; `unknown` are the ids, as Kiva spells them, of those that it does not. `doubled`:
+    so many more loans of Kiva's share their id with one that is counted elsewhere. `stamp` is what this was worked out
+    from.
     """
 
     known: int = 0
-    unknown: int = 0
+    unknown: tuple[str, ...] = ()
     doubled: int = 0
     stamp: tuple[object, ...] = ()
 
@@ -249,7 +252,7 @@ def take(
 
 
 def lost_keys(tx: Connection) -> list[tuple[str, str]]:
-    """Keys (stream, key) of drafts and journals that are owed, and stand in no entry. Reads every key: for the night."""
+    """Keys (stream, key) of drafts and journals that are owed, and stand in no entry. Reads every key."""
     return [(row.stream, row.key) for row in tx.execute(_LOST)]
 
 
@@ -267,11 +270,10 @@ def _unreported(tx: Connection, period: str, stamp: tuple[object, ...], before: 
         return before
     own = meta.ALIASES.get(tx) or {}
     rows = tx.execute(_UNREPORTED, {"period": period}).all()
-    strange = {own[row.loan_id]: row.loan_id for row in rows if not row.known and row.loan_id in own}
-    by_alias = _in_scope(tx, strange) if strange else set()
-    known = sum(bool(row.known) for row in rows) + len(by_alias)
+    by_alias = _in_scope(tx, {own[row.loan_id] for row in rows if not row.known and row.loan_id in own})
+    unknown = sorted(row.loan_id for row in rows if not row.known and own.get(row.loan_id) not in by_alias)
     doubled = tx.execute(_DOUBLED).scalar_one()
-    return Unreported(known=known, unknown=len(rows) - known, doubled=doubled, stamp=stamp)
+    return Unreported(known=len(rows) - len(unknown), unknown=tuple(unknown), doubled=doubled, stamp=stamp)
 
 
 def _in_scope(tx: Connection, identities: Collection[str]) -> set[str]:

@@ -129,11 +129,6 @@ def delivered(tx: Connection, *, since: datetime, until: datetime | None = None)
     return _counted(tx, *where)
 
 
-def adopted(tx: Connection) -> dict[str, int]:
-    """Resource → how many were at Kiva already, and so were not sent."""
-    return _counted(tx, _columns.state == State.DELIVERED.value, _columns.evidence == "adopted")
-
-
 def ended_unsent(tx: Connection, state: State, *, since: datetime) -> dict[str, int]:
     """Resource → how many were superseded or withdrawn from this moment on, before they were sent."""
     return _counted(tx, _columns.state == state.value, _columns.settled_at >= since)
@@ -222,11 +217,6 @@ def last_position(tx: Connection, entry: Entry) -> Entry | None:
         _columns.version < entry.version,
     )
     return next(iter(reversed(entries_in_order(tx, *where))), None)
-
-
-def next_due(tx: Connection) -> datetime | None:
-    """The latest moment at which something that is ready now becomes due; None: nothing is ready."""
-    return tx.execute(sa.select(sa.func.max(_columns.due_at)).where(_columns.state == State.READY.value)).scalar()
 
 
 def latest_states(tx: Connection, resource: str, identities: Iterable[str]) -> dict[str, State]:
