@@ -21,6 +21,7 @@ _LOOPS: Mapping[str, str] = {
     "courier": "sending to Kiva",
     "refresher": "reading Kiva's lists",
     "heartbeat": "writing its heartbeat",
+    "audit": "comparing what it counted with what is there",
     "purge": "deleting old bodies",
     "reload": "looking for a reload",
 }
