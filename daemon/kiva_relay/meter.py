@@ -55,9 +55,7 @@ sweep_found = _counter(
 mapping_refusals = _counter("mapping_refusals", "Bodies that a mapping or a check refused.", "mapping", "code")
 
 expected = _gauge("expected", "Things that should be at Kiva; the sum of the account's lines.", "resource")
-account = _gauge(
-    "account", "Things that should be at Kiva, by the line of the account they stand in.", "resource", "line"
-)
+account = _gauge("account", "Things that should be at Kiva, by their line of the account.", "resource", "line")
 entries = _gauge("entries", "Entries of the outbox in a state that is not final.", "resource", "state")
 in_doubt = _gauge("in_doubt", "Entries of which nobody knows whether Kiva has them.", "resource")
 held = _gauge("held", "1 while something is held and waits for a person.", "what", "reason")
@@ -66,7 +64,7 @@ attempts_open = _gauge("attempts_open", "Attempts that were begun and have no ou
 deliveries = _counter("deliveries", "Entries whose attempt ended, by its outcome.", "resource", "outcome")
 last_success = _gauge("last_success_timestamp_seconds", "When Kiva last accepted something.", "resource")
 mirror_age_seconds = _gauge(
-    "mirror_age_seconds", "Age of the last complete reading of what Kiva lists; without any, of the process."
+    "mirror_age_seconds", "Age of the last complete reading of what Kiva lists, else of the process."
 )
 
 job_last_run = _gauge("job_last_run_timestamp_seconds", "When the work of a job last ended, well or not.", "job")
