@@ -334,6 +334,19 @@ CREATE TABLE scan (
 INSERT INTO "scan" VALUES('loan_draft.individual',1,'backfill','2026-11-23T09:00:00.000000Z',40,40,40,0,0,'2026-11-23T09:00:09.000000Z');
 INSERT INTO "scan" VALUES('repayment',3,'sweep','2026-11-23T09:00:00.000000Z',40,12,3,1,2,'2026-11-23T09:00:04.000000Z');
 INSERT INTO "scan" VALUES('journal',2,'edit','2026-11-23T09:00:00.000000Z',8,0,0,0,0,NULL);
+CREATE TABLE tally (
+	resource TEXT NOT NULL, 
+	period TEXT NOT NULL, 
+	line TEXT NOT NULL, 
+	number INTEGER NOT NULL, 
+	CONSTRAINT tally_pkey PRIMARY KEY (resource, period, line), 
+	CONSTRAINT tally_resource CHECK (resource IN ('journal', 'loan_draft', 'repayment')), 
+	CONSTRAINT tally_line CHECK (line IN ('delivered', 'adopted'))
+);
+INSERT INTO "tally" VALUES('loan_draft','','delivered',6);
+INSERT INTO "tally" VALUES('repayment','2026-10','delivered',1);
+INSERT INTO "tally" VALUES('journal','','delivered',1);
+INSERT INTO "tally" VALUES('loan_draft','','adopted',1);
 CREATE TABLE watermark (
 	stream TEXT NOT NULL, 
 	generation INTEGER DEFAULT '1' NOT NULL, 
@@ -359,6 +372,10 @@ CREATE INDEX entry_by_key ON entry (stream, "key");
 CREATE INDEX entry_by_loan ON entry (loan_id);
 CREATE INDEX entry_by_state ON entry (state, resource, due_at);
 CREATE INDEX entry_by_time ON entry (created_at);
+CREATE INDEX entry_open ON entry (resource, state, stream, reason, waits_for, due_at, changed_at, created_at, publish_by, done_at, loan_id, identity, version) WHERE settled_at IS NULL;
+CREATE INDEX entry_position ON entry (loan_id, period, state, reason) WHERE resource = 'repayment' AND state <> 'superseded';
+CREATE INDEX entry_left_out ON entry (resource, identity) WHERE state = 'discarded';
+CREATE INDEX entry_left_at_closing ON entry (period, loan_id) WHERE state = 'withdrawn' AND reason = 'window_closed';
 CREATE UNIQUE INDEX entry_once_in_its_life ON entry (resource, identity) WHERE resource IN ('journal', 'loan_draft') AND state IN ('sending', 'in_doubt', 'delivered');
 CREATE UNIQUE INDEX entry_one_in_flight ON entry (resource, identity) WHERE state IN ('sending', 'in_doubt');
 CREATE UNIQUE INDEX entry_one_ready ON entry (resource, identity) WHERE state = 'ready';
@@ -369,6 +386,8 @@ CREATE INDEX attempt_by_resource ON attempt (resource, id);
 CREATE INDEX attempt_open ON attempt (id) WHERE ended_at IS NULL;
 CREATE INDEX batch_member_entry_id ON batch_member (entry_id);
 CREATE UNIQUE INDEX divergence_open ON divergence (entry_id) WHERE ended_at IS NULL;
+CREATE INDEX divergence_by_entry ON divergence (entry_id, id);
+CREATE INDEX divergence_seen ON divergence (entry_id, id) WHERE ended_by NOT IN ('a newer difference', 'the MIS');
 CREATE INDEX mirror_loan_id ON mirror (loan_id);
 CREATE INDEX mirror_status ON mirror (status);
 COMMIT;

@@ -14,7 +14,7 @@ from kiva_relay.account import copies, deadline, finding, health, release, task
 from kiva_relay.account.balance import Account
 from kiva_relay.account.copies import Copies, Possible
 from kiva_relay.account.finding import HealthFinding, Verdict
-from kiva_relay.account.line import Line, LineKind
+from kiva_relay.account.line import AccountLine, LineKind
 from kiva_relay.account.standing import Standing
 from kiva_relay.account.task import Task, When
 from kiva_relay.cli import frame, health_words, hold_words, task_words
@@ -87,11 +87,11 @@ def good(settings: Settings) -> Standing:
     )
 
 
-def account(*unread: Unread, missing: tuple[str, ...] = (), **lines: Line | tuple[Line, ...]) -> Account:
+def account(*unread: Unread, missing: tuple[str, ...] = (), **lines: AccountLine | tuple[AccountLine, ...]) -> Account:
     """An account with these lines, by resource."""
-    given: dict[str, tuple[Line, ...]] = dict.fromkeys(("loan_draft", "repayment", "journal"), ())
+    given: dict[str, tuple[AccountLine, ...]] = dict.fromkeys(("loan_draft", "repayment", "journal"), ())
     for resource, mine in lines.items():
-        given[resource] = (mine,) if isinstance(mine, Line) else mine
+        given[resource] = (mine,) if isinstance(mine, AccountLine) else mine
     return Account(given, unread, Unreported(unknown=missing))
 
 
@@ -135,7 +135,7 @@ def test_nothing_differs_from_normal(good: Standing) -> None:
 
 
 def test_what_is_under_way_is_normal_and_says_when_it_goes(good: Standing) -> None:
-    goes = Line(LineKind.ON_ITS_WAY, 3, until=NOW + MINUTE)
+    goes = AccountLine(LineKind.ON_ITS_WAY, 3, until=NOW + MINUTE)
     (one,) = health.findings(replace(good, account=account(journal=goes)))
     assert isinstance(one, finding.AllDelivered)
     assert (one.under_way, one.due) == ({"journal": 3}, NOW + MINUTE)
@@ -145,7 +145,9 @@ def test_what_is_under_way_is_normal_and_says_when_it_goes(good: Standing) -> No
 
 
 def test_what_waits_for_what_is_still_to_come_is_normal(good: Standing) -> None:
-    (one,) = health.findings(replace(good, account=account(journal=Line(LineKind.WAITING, 4, "loan_not_at_kiva"))))
+    (one,) = health.findings(
+        replace(good, account=account(journal=AccountLine(LineKind.WAITING, 4, "loan_not_at_kiva")))
+    )
     assert isinstance(one, finding.AllDelivered)
     assert one.waiting == {"journal": 4}
     assert "Waiting for what is still to come: 4 journals." in health_words.said(one, good)[1]
@@ -174,16 +176,24 @@ DIFFERENT: list[tuple[str, Verdict, dict[str, Any]]] = [
     ("lists_not_given", Verdict.NOTE, {"lists_read": None}),
     ("lists_not_given", Verdict.NOTE, {"lists_read": OLD}),
     ("not_looked_at_yet", Verdict.NOTE, {"account": account(Unread("journal", None, None))}),
-    ("not_looked_at_yet", Verdict.NOTE, {"account": account(journal=Line(LineKind.NOT_LOOKED_AT_YET, 13))}),
-    ("overdue", Verdict.NOTE, {"account": account(journal=Line(LineKind.WAITING, 1, "incomplete", overdue=True))}),
-    ("overdue", Verdict.NOTE, {"account": account(journal=Line(LineKind.ON_ITS_WAY, 1, overdue=True))}),
-    ("for_persons", Verdict.NOTE, {"account": account(loan_draft=Line(LineKind.IN_DOUBT, 1))}),
-    ("for_persons", Verdict.NOTE, {"account": account(loan_draft=Line(LineKind.REFUSED, 1))}),
-    ("for_persons", Verdict.NOTE, {"account": account(repayment=Line(LineKind.DECIDE, 1, "position_fell"))}),
-    ("for_persons", Verdict.NOTE, {"account": account(repayment=Line(LineKind.DECIDE, 1, "nobody thought of it"))}),
-    ("for_persons", Verdict.NOTE, {"account": account(loan_draft=Line(LineKind.DECIDE, 1, "left_scope"))}),
-    ("for_persons", Verdict.NOTE, {"account": account(repayment=Line(LineKind.MISSING, 6))}),
-    ("for_persons", Verdict.NOTE, {"account": account(repayment=Line(LineKind.LEFT_OUT, 5, "window_closed"))}),
+    ("not_looked_at_yet", Verdict.NOTE, {"account": account(journal=AccountLine(LineKind.NOT_LOOKED_AT_YET, 13))}),
+    (
+        "overdue",
+        Verdict.NOTE,
+        {"account": account(journal=AccountLine(LineKind.WAITING, 1, "incomplete", overdue=True))},
+    ),
+    ("overdue", Verdict.NOTE, {"account": account(journal=AccountLine(LineKind.ON_ITS_WAY, 1, overdue=True))}),
+    ("for_persons", Verdict.NOTE, {"account": account(loan_draft=AccountLine(LineKind.IN_DOUBT, 1))}),
+    ("for_persons", Verdict.NOTE, {"account": account(loan_draft=AccountLine(LineKind.REFUSED, 1))}),
+    ("for_persons", Verdict.NOTE, {"account": account(repayment=AccountLine(LineKind.DECIDE, 1, "position_fell"))}),
+    (
+        "for_persons",
+        Verdict.NOTE,
+        {"account": account(repayment=AccountLine(LineKind.DECIDE, 1, "nobody thought of it"))},
+    ),
+    ("for_persons", Verdict.NOTE, {"account": account(loan_draft=AccountLine(LineKind.DECIDE, 1, "left_scope"))}),
+    ("for_persons", Verdict.NOTE, {"account": account(repayment=AccountLine(LineKind.MISSING, 6))}),
+    ("for_persons", Verdict.NOTE, {"account": account(repayment=AccountLine(LineKind.LEFT_OUT, 5, "window_closed"))}),
     ("edited_not_in_force", Verdict.NOTE, {"heartbeat": beating(edited=("journal.yaml",))}),
 ]
 
@@ -204,9 +214,11 @@ def test_a_stopped_relay_says_nothing_of_servers_that_it_does_not_ask(good: Stan
 
 def test_drafts_wait_for_kivas_list_only_where_they_would_go(good: Standing) -> None:
     before = mirror.Refresh(1, NOW - 2 * HOUR, NOW - 2 * HOUR)
-    waiting = replace(good, refresh=before, account=account(loan_draft=Line(LineKind.ON_ITS_WAY, 4)))
+    waiting = replace(good, refresh=before, account=account(loan_draft=AccountLine(LineKind.ON_ITS_WAY, 4)))
     assert health.findings(waiting) == [finding.ListBeingRead(4, "")]
-    assert codes(replace(waiting, account=account(loan_draft=Line(LineKind.HELD, 4, "asked")))) == ["all_delivered"]
+    assert codes(replace(waiting, account=account(loan_draft=AccountLine(LineKind.HELD, 4, "asked")))) == [
+        "all_delivered"
+    ]
 
 
 def test_a_list_that_never_gets_complete_says_why(good: Standing) -> None:
@@ -286,7 +298,9 @@ def test_a_release_of_a_resource_concerns_a_hold_on_everything_and_no_mapping() 
 
 def test_a_hold_with_nothing_ready_is_mentioned_beside_one_that_keeps_something(good: Standing) -> None:
     busy, idle = kept("first_start", "loan_draft", loan_draft=3), kept("first_start", "journal")
-    (one,) = health.findings(replace(good, kept=(busy, idle), account=account(loan_draft=Line(LineKind.ADOPTED, 2))))
+    (one,) = health.findings(
+        replace(good, kept=(busy, idle), account=account(loan_draft=AccountLine(LineKind.ADOPTED, 2)))
+    )
     assert one == finding.HeldBack(busy, also=("journal",), few_first=False, adopted={"loan_draft": 2})
     assert len(health.findings(replace(good, kept=(kept("brake"), idle)))) == 2
 
@@ -325,7 +339,7 @@ def test_drafts_that_expire_within_a_week_are_a_deadline(good: Standing) -> None
 def test_the_report_is_a_deadline_while_it_is_open(good: Standing, kind: LineKind) -> None:
     closes = NOW + timedelta(days=2)
     report = replace(good.report, is_open=True, closes=closes)
-    lines = (Line(kind, 5), Line(LineKind.DELIVERED, 7), Line(LineKind.LEFT_OUT, 1, "person"))
+    lines = (AccountLine(kind, 5), AccountLine(LineKind.DELIVERED, 7), AccountLine(LineKind.LEFT_OUT, 1, "person"))
     facts = replace(good, report=report, account=account(repayment=lines))
     assert list(deadline.deadlines(facts)) == [deadline.ReportCloses(closes, 5)]
     assert list(deadline.deadlines(replace(facts, report=replace(report, is_open=False)))) == []
@@ -390,7 +404,7 @@ def test_a_position_whose_answer_was_lost_is_no_task(good: Standing) -> None:
     ("changes", "asked"),
     [
         ({}, False),
-        ({"account": account(loan_draft=Line(LineKind.HELD, 1, "asked"))}, True),
+        ({"account": account(loan_draft=AccountLine(LineKind.HELD, 1, "asked"))}, True),
         ({"heartbeat": None}, True),
         ({"heartbeat": beating(kiva=AWAY)}, True),
     ],
@@ -421,7 +435,7 @@ def test_every_task_has_a_title(good: Standing) -> None:
         refused=(refused,),
         decisions=(entry(5, "repayment", reason="position_fell", amount=100),),
         expiring=(entry(6, publish_by=day(1)),),
-        account=account(repayment=Line(LineKind.MISSING, 1), missing=("000000099",)),
+        account=account(repayment=AccountLine(LineKind.MISSING, 1), missing=("000000099",)),
     )
     confirm = entry(7, "journal", receipt={"confirm_url": "https://k/1"}, settled_at=NOW)
     found = [

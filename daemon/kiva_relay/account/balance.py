@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy.engine import Connection
 
 from kiva_relay.account import line
-from kiva_relay.account.line import Line, LineKind, Situation
+from kiva_relay.account.line import AccountLine, LineKind, Situation
 from kiva_relay.config.settings import Settings
 from kiva_relay.outbox import census, hold, mirror
 from kiva_relay.outbox.census import Bounds, Unread, Unreported
@@ -38,11 +38,11 @@ class Account:
     `unread` are the streams whose book was not read whole; `unreported` is kept for the next reading.
     """
 
-    lines: Mapping[str, tuple[Line, ...]]
+    lines: Mapping[str, tuple[AccountLine, ...]]
     unread: tuple[Unread, ...] = ()
     unreported: Unreported | None = None
 
-    def each(self, *kinds: LineKind) -> Iterator[tuple[str, Line]]:
+    def each(self, *kinds: LineKind) -> Iterator[tuple[str, AccountLine]]:
         """Resource and line, of these kinds; of all without any."""
         for resource, mine in self.lines.items():
             yield from ((resource, one) for one in mine if not kinds or one.kind in kinds)
@@ -66,7 +66,7 @@ class Account:
         return unknown if self.numbers(LineKind.MISSING) else ()
 
     @property
-    def overdue(self) -> list[tuple[str, Line]]:
+    def overdue(self) -> list[tuple[str, AccountLine]]:
         """What takes longer than it should."""
         return [(resource, one) for resource, one in self.each() if one.overdue]
 
@@ -101,7 +101,7 @@ def read(
     situation = Situation(
         holds=hold.in_force(tx), sends=settings.kiva.send, period=report.period, report_is_open=report.is_open
     )
-    lines: dict[str, tuple[Line, ...]] = {
+    lines: dict[str, tuple[AccountLine, ...]] = {
         resource: line.lines(resource, found, situation) for resource in settings.resources
     }
     unread = tuple(one for one in found.unread if one.resource is None or one.resource in settings.resources)

@@ -49,7 +49,7 @@ _BY_ITSELF = (LineKind.ON_ITS_WAY, LineKind.WAITING)
 
 
 @dataclass(frozen=True)
-class Line:
+class AccountLine:
     """So many things of one resource that stand alike.
 
     `cause` is a code, empty where none is needed. `overdue`: it takes longer than it should. `until` is when the last
@@ -82,7 +82,7 @@ class Situation:
     report_is_open: bool
 
 
-def lines(resource: str, census: Census, now_is: Situation) -> tuple[Line, ...]:
+def lines(resource: str, census: Census, now_is: Situation) -> tuple[AccountLine, ...]:
     """All lines of one resource, none of them empty. Their sum is what should be at Kiva."""
     found: Counter[tuple[LineKind, str, bool]] = Counter()
     until: dict[tuple[LineKind, str, bool], datetime] = {}
@@ -92,7 +92,7 @@ def lines(resource: str, census: Census, now_is: Situation) -> tuple[Line, ...]:
         if line.until is not None:
             until[place] = max(line.until, until.get(place, line.until))
     made = [
-        Line(kind, number, cause, overdue, until.get((kind, cause, overdue)))
+        AccountLine(kind, number, cause, overdue, until.get((kind, cause, overdue)))
         for (kind, cause, overdue), number in found.items()
         if number
     ]
@@ -124,32 +124,32 @@ def stand(entries: EntryGroup, now_is: Situation) -> tuple[LineKind, str]:
             return LineKind.DECIDE, reason or entries.state
 
 
-def _each(resource: str, census: Census, now_is: Situation) -> Iterator[Line]:
+def _each(resource: str, census: Census, now_is: Situation) -> Iterator[AccountLine]:
     yield from _not_settled(resource, census, now_is)
     yield from _set_aside(resource, census)
     yield from _at_kiva(resource, census, now_is)
     yield from _not_here(resource, census)
 
 
-def _not_settled(resource: str, census: Census, now_is: Situation) -> Iterator[Line]:
+def _not_settled(resource: str, census: Census, now_is: Situation) -> Iterator[AccountLine]:
     closed = resource == "repayment" and not now_is.report_is_open
     for entries in census.entries:
         if entries.resource == resource:
             kind, cause = stand(entries, now_is)
             by_itself = kind in _BY_ITSELF
             goes = entries.last_due if kind is LineKind.ON_ITS_WAY else None
-            yield Line(kind, entries.number, cause, by_itself and (entries.overdue or closed), goes)
+            yield AccountLine(kind, entries.number, cause, by_itself and (entries.overdue or closed), goes)
 
 
-def _set_aside(resource: str, census: Census) -> Iterator[Line]:
+def _set_aside(resource: str, census: Census) -> Iterator[AccountLine]:
     for one in census.discarded:
         if one.resource == resource:
-            yield Line(LineKind.LEFT_OUT, one.number, BY_A_PERSON)
+            yield AccountLine(LineKind.LEFT_OUT, one.number, BY_A_PERSON)
     if resource == census.left_at_closing.resource:
-        yield Line(LineKind.LEFT_OUT, census.left_at_closing.number, BY_CLOSING)
+        yield AccountLine(LineKind.LEFT_OUT, census.left_at_closing.number, BY_CLOSING)
 
 
-def _at_kiva(resource: str, census: Census, now_is: Situation) -> Iterator[Line]:
+def _at_kiva(resource: str, census: Census, now_is: Situation) -> Iterator[AccountLine]:
     """What is there, but for what stands in another line: it differs, or a newer version is still to go."""
     period = now_is.period if resource == "repayment" else ""
     there = {adopted: census.at_kiva.get(Counted(resource, period, line), 0) for adopted, line in _TALLIED}
@@ -157,29 +157,29 @@ def _at_kiva(resource: str, census: Census, now_is: Situation) -> Iterator[Line]
         if one.resource == resource:
             there[one.adopted] -= one.number
             kind, cause = (LineKind.LEFT_OUT, SEEN_BY_A_PERSON) if one.seen else (LineKind.DECIDE, one.kind)
-            yield Line(kind, one.number, cause)
+            yield AccountLine(kind, one.number, cause)
     aside = (*census.discarded, census.left_at_closing)
     there[False] -= sum(one.reported for one in census.entries if one.resource == resource)
     there[False] -= sum(one.reported for one in aside if one.resource == resource)
-    yield Line(LineKind.DELIVERED, max(there[False], 0))
-    yield Line(LineKind.ADOPTED, max(there[True], 0))
+    yield AccountLine(LineKind.DELIVERED, max(there[False], 0))
+    yield AccountLine(LineKind.ADOPTED, max(there[True], 0))
 
 
 _TALLIED = ((False, DELIVERED), (True, ADOPTED))
 
 
-def _not_here(resource: str, census: Census) -> Iterator[Line]:
+def _not_here(resource: str, census: Census) -> Iterator[AccountLine]:
     """What the outbox holds nothing of: rows of the book that were not read, loans of Kiva's list."""
     unread = [one for one in census.unread if one.resource == resource]
-    yield Line(LineKind.NOT_LOOKED_AT_YET, census.to_read.get(resource, 0), TO_BE_READ)
+    yield AccountLine(LineKind.NOT_LOOKED_AT_YET, census.to_read.get(resource, 0), TO_BE_READ)
     if resource != "repayment":
-        yield Line(LineKind.NOT_LOOKED_AT_YET, sum(one.rows or 0 for one in unread), BACKFILL)
+        yield AccountLine(LineKind.NOT_LOOKED_AT_YET, sum(one.rows or 0 for one in unread), BACKFILL)
         return
     # As long as the book was not read whole, nobody knows whether the MIS gives a loan.
     absent = len(census.unreported.unknown)
-    yield Line(LineKind.NOT_LOOKED_AT_YET, absent, BACKFILL) if unread else Line(LineKind.MISSING, absent)
-    yield Line(LineKind.NOT_LOOKED_AT_YET, census.unreported.known, TO_BE_READ)
-    yield Line(LineKind.DECIDE, census.unreported.doubled, ID_SHARED)
+    yield AccountLine(LineKind.NOT_LOOKED_AT_YET, absent, BACKFILL) if unread else AccountLine(LineKind.MISSING, absent)
+    yield AccountLine(LineKind.NOT_LOOKED_AT_YET, census.unreported.known, TO_BE_READ)
+    yield AccountLine(LineKind.DECIDE, census.unreported.doubled, ID_SHARED)
 
 
 def _keeps(one: Hold, entries: EntryGroup) -> bool:

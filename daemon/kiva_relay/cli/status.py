@@ -6,7 +6,7 @@ from typing import Any
 
 from kiva_relay.account import deadline, finding, health, standing
 from kiva_relay.account.finding import HealthFinding, Verdict
-from kiva_relay.account.line import Line, LineKind
+from kiva_relay.account.line import AccountLine, LineKind
 from kiva_relay.account.standing import Standing
 from kiva_relay.cli import figure, frame, health_words, scans, words
 from kiva_relay.outbox.heartbeat import Heartbeat
@@ -191,7 +191,7 @@ def _json(facts: Standing, found: Sequence[HealthFinding]) -> dict[str, Any]:
     }
 
 
-def _line_json(one: Line) -> dict[str, Any]:
+def _line_json(one: AccountLine) -> dict[str, Any]:
     """A line of the account. `until`: when the last of them goes, if nothing is in its way."""
     return {
         "line": one.kind,
