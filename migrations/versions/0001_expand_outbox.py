@@ -152,6 +152,7 @@ def upgrade() -> None:
             "loan_id",
             "identity",
             "version",
+            "settled_at",
         ],
         unique=False,
         sqlite_where=sa.text("settled_at IS NULL"),
@@ -164,14 +165,6 @@ def upgrade() -> None:
         unique=False,
         sqlite_where=sa.text("resource = 'repayment' AND state <> 'superseded'"),
         postgresql_where=sa.text("resource = 'repayment' AND state <> 'superseded'"),
-    )
-    op.create_index(
-        "entry_left_out",
-        "entry",
-        ["resource", "identity"],
-        unique=False,
-        sqlite_where=sa.text("state = 'discarded'"),
-        postgresql_where=sa.text("state = 'discarded'"),
     )
     op.create_index(
         "entry_left_at_closing",

@@ -163,16 +163,17 @@ FROM (
   GROUP BY e.loan_id
 ) AS loans
 """)
+# A CROSS JOIN, so that SQLite begins with the few divergences, and not with all that was delivered.
 _OPEN = sa.text("""
 SELECT e.resource, CASE WHEN e.evidence = 'adopted' THEN 1 ELSE 0 END AS adopted, d.kind, 0 AS seen, count(*) AS number
-FROM divergence d JOIN entry e ON e.id = d.entry_id
-WHERE d.ended_at IS NULL AND e.state = 'delivered'
+FROM divergence d CROSS JOIN entry e
+WHERE e.id = d.entry_id AND d.ended_at IS NULL AND e.state = 'delivered'
 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
 """)
 _SEEN = sa.text("""
 SELECT e.resource, CASE WHEN e.evidence = 'adopted' THEN 1 ELSE 0 END AS adopted, d.kind, 1 AS seen, count(*) AS number
-FROM divergence d JOIN entry e ON e.id = d.entry_id
-WHERE d.ended_by NOT IN ('a newer difference', 'the MIS') AND e.state = 'delivered'
+FROM divergence d CROSS JOIN entry e
+WHERE e.id = d.entry_id AND d.ended_by NOT IN ('a newer difference', 'the MIS') AND e.state = 'delivered'
   AND NOT EXISTS (SELECT 1 FROM divergence n WHERE n.entry_id = d.entry_id AND n.id > d.id)
 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
 """)
@@ -189,14 +190,16 @@ WHERE m.status IN ({_EXPECTED}) AND NOT EXISTS (
 """)
 _DOUBLED = sa.text(f"SELECT count(*) - count(DISTINCT loan_id) FROM mirror WHERE status IN ({_EXPECTED})")
 _IDENTITY = "coalesce(c.identity, '(' || c.key || ')')"
+# The || keeps SQLite from going through all keys of a resource by the index of identities.
 _STANDS_IN_NO_ENTRY = (
-    "c.in_scope AND NOT c.baselined AND c.resource IN ('journal', 'loan_draft') AND NOT EXISTS (SELECT 1 FROM entry e"
+    "c.in_scope AND NOT c.baselined AND c.resource || '' IN ('journal', 'loan_draft')"
+    " AND NOT EXISTS (SELECT 1 FROM entry e"
     f" WHERE e.resource = c.resource AND e.identity = {_IDENTITY} AND e.state NOT IN ('superseded', 'withdrawn'))"
 )
 _TO_READ = sa.text(f"""
 SELECT c.resource, c.stream, count(DISTINCT {_IDENTITY}) AS number
 FROM captured c WHERE c.again AND {_STANDS_IN_NO_ENTRY}
-GROUP BY c.resource, c.stream
+GROUP BY c.stream, c.resource
 """)
 _LOST = sa.text(f"SELECT c.stream, c.key FROM captured c WHERE NOT c.again AND {_STANDS_IN_NO_ENTRY} ORDER BY 1, 2")
 _LAST_ENTRY = sa.select(sa.func.max(table.entry.c.id))

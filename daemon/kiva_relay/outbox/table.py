@@ -250,6 +250,7 @@ _index_where(
     entry.c.loan_id,
     entry.c.identity,
     entry.c.version,
+    entry.c.settled_at,
 )
 _index_where(
     "entry_position",
@@ -259,7 +260,6 @@ _index_where(
     entry.c.state,
     entry.c.reason,
 )
-_index_where("entry_left_out", "state = 'discarded'", entry.c.resource, entry.c.identity)
 _index_where(
     "entry_left_at_closing",
     "state = 'withdrawn' AND reason = 'window_closed'",
