@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -24,7 +25,7 @@ from testbed.rig.outboxes import NOW, deliver, later, lose, put
 
 PERIOD = "2026-10"
 BOUNDS = Bounds(NOW - timedelta(hours=1), NOW - timedelta(days=30), NOW - timedelta(days=30), NOW.date())
-POSITION = {"resource": "repayment", "stream": "repayment", "period": PERIOD}
+POSITION: dict[str, Any] = {"resource": "repayment", "stream": "repayment", "period": PERIOD}
 
 
 def counted(outbox: Outbox, *, period: str = PERIOD, expects: bool = True) -> Census:

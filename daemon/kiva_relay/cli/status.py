@@ -9,6 +9,7 @@ from kiva_relay.account.finding import HealthFinding, Verdict
 from kiva_relay.account.line import AccountLine, LineKind
 from kiva_relay.account.standing import Standing
 from kiva_relay.cli import figure, frame, health_words, scans, words
+from kiva_relay.outbox import catalogue
 from kiva_relay.outbox.heartbeat import Heartbeat
 from kiva_relay.outbox.state import State
 
@@ -133,6 +134,8 @@ def _kiva(facts: Standing) -> Iterator[str]:
         yield "its list of loans has not been read completely yet"
         return
     yield f"its list of loans was read completely {figure.length(facts.now - facts.refresh.started_at)} ago"
+    if facts.lists_read is None:
+        yield f"its lists ({', '.join(catalogue.KINDS)}) have not been given yet: drafts that need them wait"
 
 
 def _moment(facts: Standing, when: datetime) -> str:
