@@ -131,6 +131,7 @@ _TABLES: Mapping[str, str] = {
     "scan": "how far the latest scan of each mapping has come, and what it found",
     "captured": "each key that was seen, with the hash of its content; nothing personal",
     "entry": "one row for each thing owed to Kiva, in each of its versions",
+    "tally": "how many things are at Kiva, counted as they get there",
     "batch": "one row for each request",
     "batch_member": "which entries went in it, in which order",
     "attempt": "one row for each try; its outcome is written once, its evidence never overwritten",

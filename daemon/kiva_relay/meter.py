@@ -5,14 +5,31 @@ Names begin with `kiva_relay_`, units are seconds, and labels take few values: n
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Gauge, Metric, disable_created_metrics
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series beside each counter, that no rule of ours reads
 
 registry = CollectorRegistry(auto_describe=True)
+
+
+class KnownGauge(Gauge):
+    """A gauge without labels that shows nothing until it is set: what nobody knows must not read 0."""
+
+    _is_known = False
+
+    def set(self, value: float) -> None:
+        """Show this value from now on."""
+        self._is_known = True
+        super().set(value)
+
+    def collect(self) -> Iterable[Metric]:
+        """The metric, without a sample while its value is not known."""
+        for metric in super().collect():
+            if not self._is_known:
+                metric.samples = []
+            yield metric
 
 
 def _counter(name: str, means: str, *labels: str) -> Counter:
@@ -20,7 +37,8 @@ def _counter(name: str, means: str, *labels: str) -> Counter:
 
 
 def _gauge(name: str, means: str, *labels: str) -> Gauge:
-    return Gauge(name, means, labels, namespace="kiva_relay", registry=registry)
+    kind = Gauge if labels else KnownGauge
+    return kind(name, means, labels, namespace="kiva_relay", registry=registry)
 
 
 changes_captured = _counter("changes_captured", "Changes of the MIS that were committed to the outbox.", "stream")
@@ -36,7 +54,9 @@ sweep_found = _counter(
 )
 mapping_refusals = _counter("mapping_refusals", "Bodies that a mapping or a check refused.", "mapping", "code")
 
-entries = _gauge("entries", "Entries of the outbox in a state.", "resource", "state")
+expected = _gauge("expected", "Things that should be at Kiva; the sum of the account's lines.", "resource")
+account = _gauge("account", "Things that should be at Kiva, by their line of the account.", "resource", "line")
+entries = _gauge("entries", "Entries of the outbox in a state that is not final.", "resource", "state")
 in_doubt = _gauge("in_doubt", "Entries of which nobody knows whether Kiva has them.", "resource")
 held = _gauge("held", "1 while something is held and waits for a person.", "what", "reason")
 attempts_open = _gauge("attempts_open", "Attempts that were begun and have no outcome yet.")
@@ -44,9 +64,8 @@ attempts_open = _gauge("attempts_open", "Attempts that were begun and have no ou
 deliveries = _counter("deliveries", "Entries whose attempt ended, by its outcome.", "resource", "outcome")
 last_success = _gauge("last_success_timestamp_seconds", "When Kiva last accepted something.", "resource")
 mirror_age_seconds = _gauge(
-    "mirror_age_seconds", "Age of the last complete reading of what Kiva lists; infinite before the first."
+    "mirror_age_seconds", "Age of the last complete reading of what Kiva lists, else of the process."
 )
-mirror_age_seconds.set(math.inf)  # a gauge that was never set reads 0: as fresh as can be
 
 job_last_run = _gauge("job_last_run_timestamp_seconds", "When the work of a job last ended, well or not.", "job")
 job_duration = _gauge("job_duration_seconds", "How long the work of a job took, the last time.", "job")

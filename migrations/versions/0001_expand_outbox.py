@@ -159,6 +159,45 @@ def upgrade() -> None:
         postgresql_where=sa.text("evidence = 'warned'"),
     )
     op.create_index(
+        "entry_open",
+        "entry",
+        [
+            "resource",
+            "state",
+            "stream",
+            "reason",
+            "waits_for",
+            "due_at",
+            "changed_at",
+            "created_at",
+            "publish_by",
+            "done_at",
+            "loan_id",
+            "identity",
+            "version",
+            "settled_at",
+        ],
+        unique=False,
+        sqlite_where=sa.text("settled_at IS NULL"),
+        postgresql_where=sa.text("settled_at IS NULL"),
+    )
+    op.create_index(
+        "entry_position",
+        "entry",
+        ["loan_id", "period", "state", "reason"],
+        unique=False,
+        sqlite_where=sa.text("resource = 'repayment' AND state <> 'superseded'"),
+        postgresql_where=sa.text("resource = 'repayment' AND state <> 'superseded'"),
+    )
+    op.create_index(
+        "entry_left_at_closing",
+        "entry",
+        ["period", "loan_id"],
+        unique=False,
+        sqlite_where=sa.text("state = 'withdrawn' AND reason = 'window_closed'"),
+        postgresql_where=sa.text("state = 'withdrawn' AND reason = 'window_closed'"),
+    )
+    op.create_index(
         "entry_once_in_its_life",
         "entry",
         ["resource", "identity"],
@@ -247,6 +286,16 @@ def upgrade() -> None:
         sa.Column("listed", sa.Integer(), nullable=True),
         sa.Column("detail", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("mirror_refresh_pkey")),
+    )
+    op.create_table(
+        "tally",
+        sa.Column("resource", sa.Text(), nullable=False),
+        sa.Column("period", sa.Text(), nullable=False, comment="YYYY-MM; empty but for positions"),
+        sa.Column("line", sa.Text(), nullable=False, comment="delivered, or adopted"),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.CheckConstraint("resource IN ('journal', 'loan_draft', 'repayment')", name=op.f("tally_resource")),
+        sa.CheckConstraint("line IN ('delivered', 'adopted')", name=op.f("tally_line")),
+        sa.PrimaryKeyConstraint("resource", "period", "line", name=op.f("tally_pkey")),
     )
     op.create_table(
         "watermark",
@@ -340,6 +389,15 @@ def upgrade() -> None:
         unique=True,
         sqlite_where=sa.text("ended_at IS NULL"),
         postgresql_where=sa.text("ended_at IS NULL"),
+    )
+    op.create_index("divergence_by_entry", "divergence", ["entry_id", "id"], unique=False)
+    op.create_index(
+        "divergence_seen",
+        "divergence",
+        ["entry_id", "id"],
+        unique=False,
+        sqlite_where=sa.text("ended_by NOT IN ('a newer difference', 'the MIS')"),
+        postgresql_where=sa.text("ended_by NOT IN ('a newer difference', 'the MIS')"),
     )
     op.create_table(
         "mirror",

@@ -152,7 +152,6 @@ def test_counts_and_deliveries_by_resource(outbox: Outbox) -> None:
         assert listing.delivered(tx, since=later(0)) == {"loan_draft": 1}
         assert listing.delivered(tx, since=later(2)) == {}
         assert listing.delivered(tx, since=later(0), until=later(1)) == {}
-        assert listing.next_due(tx) == later(0)
 
 
 def test_a_hold_shows_what_it_keeps_back(outbox: Outbox) -> None:

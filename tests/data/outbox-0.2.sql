@@ -249,20 +249,22 @@ CREATE TABLE hold (
 	CONSTRAINT hold_pkey PRIMARY KEY (id), 
 	CONSTRAINT hold_allowance CHECK (allowance >= 0)
 );
-INSERT INTO "hold" VALUES(1,'all','asked','{"attempts_then":21,"number":0}','2026-11-23T09:00:50.000000Z','the relay','',0,'2026-11-23T09:01:20.000000Z','awa','looked');
-INSERT INTO "hold" VALUES(2,'loan_draft','brake','{"number":1}','2026-11-23T09:00:51.000000Z','the relay','',5,NULL,NULL,NULL);
-INSERT INTO "hold" VALUES(3,'stream:journal','destination_fault','{"number":2}','2026-11-23T09:00:52.000000Z','the relay','',0,NULL,NULL,NULL);
-INSERT INTO "hold" VALUES(4,'all','first_report','{"number":3}','2026-11-23T09:00:53.000000Z','the relay','',0,NULL,NULL,NULL);
-INSERT INTO "hold" VALUES(5,'loan_draft','first_start','{"number":4}','2026-11-23T09:00:54.000000Z','the relay','',0,NULL,NULL,NULL);
-INSERT INTO "hold" VALUES(6,'stream:journal','many_in_doubt','{"number":5}','2026-11-23T09:00:55.000000Z','the relay','',0,NULL,NULL,NULL);
-INSERT INTO "hold" VALUES(7,'all','many_refusals','{"number":6}','2026-11-23T09:00:56.000000Z','the relay','',0,NULL,NULL,NULL);
-INSERT INTO "hold" VALUES(8,'loan_draft','mapping_changes_much','{"number":7}','2026-11-23T09:00:57.000000Z','the relay','',0,NULL,NULL,NULL);
-INSERT INTO "hold" VALUES(9,'stream:journal','mapping_examined','{"number":8}','2026-11-23T09:00:58.000000Z','the relay','',0,NULL,NULL,NULL);
-INSERT INTO "hold" VALUES(10,'all','mis_went_back','{"number":9}','2026-11-23T09:00:59.000000Z','the relay','',0,NULL,NULL,NULL);
-INSERT INTO "hold" VALUES(11,'loan_draft','restored_outbox','{"number":10}','2026-11-23T09:01:00.000000Z','the relay','',0,NULL,NULL,NULL);
-INSERT INTO "hold" VALUES(12,'stream:journal','scope_missing','{"number":11}','2026-11-23T09:01:01.000000Z','the relay','',0,NULL,NULL,NULL);
-INSERT INTO "hold" VALUES(13,'all','values_vanished','{"number":12}','2026-11-23T09:01:02.000000Z','the relay','',0,NULL,NULL,NULL);
-INSERT INTO "hold" VALUES(14,'loan_draft','witness_missing','{"number":13}','2026-11-23T09:01:03.000000Z','the relay','',0,NULL,NULL,NULL);
+INSERT INTO "hold" VALUES(1,'all','another_partner','{"attempts_then":21,"number":0}','2026-11-23T09:00:50.000000Z','the relay','',0,'2026-11-23T09:01:20.000000Z','awa','looked');
+INSERT INTO "hold" VALUES(2,'loan_draft','asked','{"number":1}','2026-11-23T09:00:51.000000Z','the relay','',5,NULL,NULL,NULL);
+INSERT INTO "hold" VALUES(3,'stream:journal','brake','{"number":2}','2026-11-23T09:00:52.000000Z','the relay','',0,NULL,NULL,NULL);
+INSERT INTO "hold" VALUES(4,'all','destination_fault','{"number":3}','2026-11-23T09:00:53.000000Z','the relay','',0,NULL,NULL,NULL);
+INSERT INTO "hold" VALUES(5,'loan_draft','first_report','{"number":4}','2026-11-23T09:00:54.000000Z','the relay','',0,NULL,NULL,NULL);
+INSERT INTO "hold" VALUES(6,'stream:journal','first_start','{"number":5}','2026-11-23T09:00:55.000000Z','the relay','',0,NULL,NULL,NULL);
+INSERT INTO "hold" VALUES(7,'all','list_unreadable','{"number":6}','2026-11-23T09:00:56.000000Z','the relay','',0,NULL,NULL,NULL);
+INSERT INTO "hold" VALUES(8,'loan_draft','many_in_doubt','{"number":7}','2026-11-23T09:00:57.000000Z','the relay','',0,NULL,NULL,NULL);
+INSERT INTO "hold" VALUES(9,'stream:journal','many_refusals','{"number":8}','2026-11-23T09:00:58.000000Z','the relay','',0,NULL,NULL,NULL);
+INSERT INTO "hold" VALUES(10,'all','mapping_changes_much','{"number":9}','2026-11-23T09:00:59.000000Z','the relay','',0,NULL,NULL,NULL);
+INSERT INTO "hold" VALUES(11,'loan_draft','mapping_examined','{"number":10}','2026-11-23T09:01:00.000000Z','the relay','',0,NULL,NULL,NULL);
+INSERT INTO "hold" VALUES(12,'stream:journal','mis_went_back','{"number":11}','2026-11-23T09:01:01.000000Z','the relay','',0,NULL,NULL,NULL);
+INSERT INTO "hold" VALUES(13,'all','restored_outbox','{"number":12}','2026-11-23T09:01:02.000000Z','the relay','',0,NULL,NULL,NULL);
+INSERT INTO "hold" VALUES(14,'loan_draft','scope_missing','{"number":13}','2026-11-23T09:01:03.000000Z','the relay','',0,NULL,NULL,NULL);
+INSERT INTO "hold" VALUES(15,'stream:journal','values_vanished','{"number":14}','2026-11-23T09:01:04.000000Z','the relay','',0,NULL,NULL,NULL);
+INSERT INTO "hold" VALUES(16,'all','witness_missing','{"number":15}','2026-11-23T09:01:05.000000Z','the relay','',0,NULL,NULL,NULL);
 CREATE TABLE lease (
 	id INTEGER NOT NULL, 
 	fence INTEGER NOT NULL, 
@@ -347,6 +349,19 @@ CREATE TABLE scan (
 INSERT INTO "scan" VALUES('loan_draft.individual',1,'backfill','2026-11-23T09:00:00.000000Z',40,40,40,0,0,'2026-11-23T09:00:09.000000Z');
 INSERT INTO "scan" VALUES('repayment',3,'sweep','2026-11-23T09:00:00.000000Z',40,12,3,1,2,'2026-11-23T09:00:04.000000Z');
 INSERT INTO "scan" VALUES('journal',2,'edit','2026-11-23T09:00:00.000000Z',8,0,0,0,0,NULL);
+CREATE TABLE tally (
+	resource TEXT NOT NULL, 
+	period TEXT NOT NULL, 
+	line TEXT NOT NULL, 
+	number INTEGER NOT NULL, 
+	CONSTRAINT tally_pkey PRIMARY KEY (resource, period, line), 
+	CONSTRAINT tally_resource CHECK (resource IN ('journal', 'loan_draft', 'repayment')), 
+	CONSTRAINT tally_line CHECK (line IN ('delivered', 'adopted'))
+);
+INSERT INTO "tally" VALUES('loan_draft','','delivered',6);
+INSERT INTO "tally" VALUES('repayment','2026-10','delivered',2);
+INSERT INTO "tally" VALUES('journal','','delivered',1);
+INSERT INTO "tally" VALUES('loan_draft','','adopted',1);
 CREATE TABLE watermark (
 	stream TEXT NOT NULL, 
 	generation INTEGER DEFAULT '1' NOT NULL, 
@@ -374,6 +389,9 @@ CREATE INDEX entry_by_state ON entry (state, resource, due_at);
 CREATE INDEX entry_by_time ON entry (created_at);
 CREATE INDEX entry_closed_unknown ON entry (id) WHERE reason = 'closed_unknown' AND done_at IS NULL;
 CREATE INDEX entry_warned ON entry (id) WHERE evidence = 'warned';
+CREATE INDEX entry_open ON entry (resource, state, stream, reason, waits_for, due_at, changed_at, created_at, publish_by, done_at, loan_id, identity, version, settled_at) WHERE settled_at IS NULL;
+CREATE INDEX entry_position ON entry (loan_id, period, state, reason) WHERE resource = 'repayment' AND state <> 'superseded';
+CREATE INDEX entry_left_at_closing ON entry (period, loan_id) WHERE state = 'withdrawn' AND reason = 'window_closed';
 CREATE UNIQUE INDEX entry_once_in_its_life ON entry (resource, identity) WHERE resource IN ('journal', 'loan_draft') AND state IN ('sending', 'in_doubt', 'delivered');
 CREATE UNIQUE INDEX entry_one_in_flight ON entry (resource, identity) WHERE state IN ('sending', 'in_doubt');
 CREATE UNIQUE INDEX entry_one_ready ON entry (resource, identity) WHERE state = 'ready';
@@ -384,6 +402,8 @@ CREATE INDEX attempt_by_resource ON attempt (resource, id);
 CREATE INDEX attempt_open ON attempt (id) WHERE ended_at IS NULL;
 CREATE INDEX batch_member_entry_id ON batch_member (entry_id);
 CREATE UNIQUE INDEX divergence_open ON divergence (entry_id) WHERE ended_at IS NULL;
+CREATE INDEX divergence_by_entry ON divergence (entry_id, id);
+CREATE INDEX divergence_seen ON divergence (entry_id, id) WHERE ended_by NOT IN ('a newer difference', 'the MIS');
 CREATE INDEX mirror_loan_fold ON mirror (loan_fold);
 CREATE INDEX mirror_status ON mirror (status);
 COMMIT;

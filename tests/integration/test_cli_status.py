@@ -9,11 +9,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from kiva_relay import cli
-from kiva_relay.outbox import heartbeat, hold, meta
+from kiva_relay.outbox import heartbeat, hold, meta, mirror, scan, settlement, table, watermark
 from kiva_relay.outbox.heartbeat import JobHealth, Reachability, StreamHealth
 from kiva_relay.outbox.reason import REASONS
+from kiva_relay.outbox.scan import ScanProgress
+from kiva_relay.resource.refusal import Refusal
 from testbed.rig import full_outbox
 from testbed.rig.full_outbox import FullOutbox
 from testbed.rig.outboxes import migrated
@@ -56,7 +59,9 @@ def test_ok_says_until_when(told: FullOutbox, status: Run) -> None:
     assert (code, verdicts(out)) == (0, ["OK"])
     assert "SANDBOX, partner 123" in out.splitlines()[0]
     assert re.search(r"Everything that the MIS owed Kiva until \S+ is delivered\. Nothing needs you\.", out)
-    assert re.search(r"loan_draft +0 +0 +0 +0 +1 +1", out)
+    assert re.search(r"loan_draft +1 +1 +0 +0 +0 +0", out)
+    assert "to decide" not in out, "what does not go is shown only where there is some"
+    assert re.search(r"this month: 1 loan draft", out)
     assert "running for 9 d" in out
 
 
@@ -191,6 +196,7 @@ def test_drafts_wait_for_kivas_list(told: FullOutbox, status: Run) -> None:
 
 def test_a_hold_for_programs_says_who_lifts_it(told: FullOutbox, status: Run) -> None:
     told.runs()
+    told.kiva_lists()
     with told.outbox.begin() as tx:
         hold.put(tx, "stream:loan_draft.individual", "mapping_examined", now=told.now, params={"mapping": "x"})
         hold.put(tx, "loan_draft", "asked", now=told.now, by="awa", note="wait")
@@ -236,6 +242,80 @@ def test_for_programs(told: FullOutbox, status: Run) -> None:
     assert said["in_doubt"] == [lost.id]
     assert [(one["code"], one["params"]["doubts"]) for one in said["findings"]] == [("for_persons", [lost.id])]
     assert said["resources"]["loan_draft"]["states"]["in_doubt"] == 1
+    assert said["resources"]["loan_draft"]["expected"] == 1
+    (line,) = said["resources"]["loan_draft"]["lines"]
+    assert (line["line"], line["number"], line["cause"], line["ok"]) == ("in_doubt", 1, "answer_lost", False)
+
+
+def test_the_account_fits_80_columns(told: FullOutbox, status: Run) -> None:
+    told.runs()
+    told.kiva_lists()
+    told.refuse("000000917")
+    told.accept(told.owe("000000871"))
+    _, out = status()
+    tables = [line for line in out.splitlines() if line.startswith(("   ", "  loan", "  repay", "  journal"))]
+    assert any("expected" in line for line in tables)
+    assert any("to decide" in line for line in tables)
+    assert max(len(line.rstrip()) for line in tables if "kiva-relay" not in line) <= 80
+    assert re.search(r"loan_draft +2 +1 +0", out)
+
+
+def test_it_is_not_ok_while_the_first_backfill_runs(told: FullOutbox, status: Run) -> None:
+    told.runs(streams={"loan_draft.individual": "loan_draft", "journal": "journal"})
+    told.kiva_lists()
+    with told.outbox.begin() as tx:
+        watermark.begin(tx, "journal")
+        scan.keep(tx, "journal", ScanProgress(1, "backfill", told.now, 213, done=200, at=told.now))
+    code, out = status()
+    assert (code, verdicts(out)) == (0, ["NOTE"])
+    assert "journal: the book is being read in; 13 rows left." in out
+    (line,) = json.loads(status("--json")[1])["resources"]["journal"]["lines"]
+    assert (line["line"], line["number"]) == ("not_looked_at_yet", 13)
+
+
+def test_a_mapping_in_force_that_was_never_read_is_not_ok(told: FullOutbox, status: Run) -> None:
+    told.runs(streams={"loan_draft.individual": "loan_draft", "repayment": "repayment"})
+    told.kiva_lists()
+    _, out = status()
+    assert verdicts(out) == ["NOTE"]
+    assert "repayment: the book is being read in" in out
+
+
+def test_a_list_of_loans_that_never_gets_complete_is_not_ok(told: FullOutbox, status: Run) -> None:
+    told.runs()
+    with told.outbox.begin() as tx:
+        number = mirror.begin_refresh(tx, now=told.now)
+        mirror.end_refresh(tx, number, complete=False, listed=0, detail="3 loans are said, 0 came", now=told.now)
+    code, out = status()
+    assert (code, verdicts(out)) == (3, ["WAITING"])
+    assert "Kiva's list of loans has not been read yet." in out
+    assert "3 loans are said, 0 came" in out
+
+
+def test_a_journal_that_waits_for_its_loan_is_ok_for_thirty_days(told: FullOutbox, status: Run) -> None:
+    told.runs()
+    told.kiva_lists()
+    told.owe("000000871", resource="journal", waits="loan_not_at_kiva")
+    _, out = status()
+    assert verdicts(out) == ["OK"]
+    assert "Waiting for what is still to come: 1 journal." in out
+    with told.outbox.begin() as tx:
+        tx.execute(sa.update(table.entry).values(created_at=told.now - timedelta(days=31)))
+    code, out = status()
+    assert (code, verdicts(out)) == (0, ["NOTE"])
+    assert "Waiting, and perhaps in vain: 1 journal." in out
+
+
+def test_what_a_person_has_seen_is_left_out_until_it_changes(told: FullOutbox, status: Run) -> None:
+    told.runs()
+    told.kiva_lists()
+    refused = told.refuse("000000917")
+    with told.outbox.begin() as tx:
+        settlement.done(tx, refused, by="awa", note="typed by hand", now=told.now)
+    _, out = status()
+    assert verdicts(out) == ["OK"]
+    told.refuse("000000917", Refusal("missing", "entreps[0].gender"))
+    assert verdicts(status()[1]) == ["NOTE"]
 
 
 def test_an_outbox_on_postgresql(

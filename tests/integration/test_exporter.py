@@ -26,6 +26,7 @@ def server(missing: list[str]) -> Iterator[http.HttpServer]:
 
 def test_prometheus_reads_our_numbers(server: http.HttpServer) -> None:
     meter.last_success.labels("repayment").set(1_796_000_000)
+    meter.attempts_open.set(0)
     answer = httpx.get(f"{server.url}/metrics")
     assert answer.headers["content-type"].startswith("text/plain")
     samples = {sample.name for family in text_string_to_metric_families(answer.text) for sample in family.samples}

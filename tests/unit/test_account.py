@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, get_args
@@ -12,13 +11,16 @@ import pytest
 
 from kiva_relay import cli
 from kiva_relay.account import copies, deadline, finding, health, release, task
+from kiva_relay.account.balance import Account
 from kiva_relay.account.copies import Copies, Possible
 from kiva_relay.account.finding import HealthFinding, Verdict
+from kiva_relay.account.line import AccountLine, LineKind
 from kiva_relay.account.standing import Standing
 from kiva_relay.account.task import Task, When
 from kiva_relay.cli import frame, health_words, hold_words, task_words
 from kiva_relay.config.settings import Settings
 from kiva_relay.outbox import history, listing, mirror
+from kiva_relay.outbox.census import Unread, Unreported
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.heartbeat import ALIVE_FOR, Heartbeat, JobHealth, Reachability, StreamHealth
 from kiva_relay.outbox.hold import Hold
@@ -33,6 +35,7 @@ from testbed.rig import configuration
 NOW = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
 TODAY = date(2026, 11, 30)
 MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +65,9 @@ def good(settings: Settings) -> Standing:
         settings=settings,
         now=NOW,
         heartbeat=beating(),
-        counts={resource: Counter() for resource in ("loan_draft", "repayment", "journal")},
-        held={},
+        account=account(),
+        counts={},
         kept=(),
-        adopted={},
         delivered_yesterday={},
         delivered_today={},
         delivered_this_month={},
@@ -79,13 +81,21 @@ def good(settings: Settings) -> Standing:
         warned=(),
         closed_unknown=(),
         expiring=(),
-        next_due=None,
         refresh=mirror.Refresh(1, NOW - MINUTE, NOW - MINUTE),
-        lists_read=True,
+        why_incomplete="",
+        lists_read=NOW - MINUTE,
         marks={},
         scans={},
         report=window.RepaymentReport("2026-11", TODAY, is_open=False),
     )
+
+
+def account(*unread: Unread, missing: tuple[str, ...] = (), **lines: AccountLine | tuple[AccountLine, ...]) -> Account:
+    """An account with these lines, by resource."""
+    given: dict[str, tuple[AccountLine, ...]] = dict.fromkeys(("loan_draft", "repayment", "journal"), ())
+    for resource, mine in lines.items():
+        given[resource] = (mine,) if isinstance(mine, AccountLine) else mine
+    return Account(given, unread, Unreported(unknown=missing))
 
 
 def entry(number: int = 1, resource: str = "loan_draft", **changes: Any) -> Entry:
@@ -136,18 +146,27 @@ def codes(facts: Standing) -> list[str]:
 
 def test_nothing_differs_from_normal(good: Standing) -> None:
     (one,) = health.findings(good)
-    assert one == finding.AllDelivered(NOW - timedelta(seconds=2), under_way={}, due=None)
+    assert one == finding.AllDelivered(NOW - timedelta(seconds=2), under_way={}, due=None, waiting={})
     assert health.verdict([one]) is Verdict.OK
 
 
 def test_what_is_under_way_is_normal_and_says_when_it_goes(good: Standing) -> None:
-    facts = replace(good, counts=dict(good.counts) | {"journal": Counter({State.READY: 3})}, next_due=NOW + MINUTE)
-    (one,) = health.findings(facts)
+    goes = AccountLine(LineKind.ON_ITS_WAY, 3, until=NOW + MINUTE)
+    (one,) = health.findings(replace(good, account=account(journal=goes)))
     assert isinstance(one, finding.AllDelivered)
     assert (one.under_way, one.due) == ({"journal": 3}, NOW + MINUTE)
-    (late,) = health.findings(replace(facts, next_due=NOW - MINUTE))
-    assert isinstance(late, finding.AllDelivered)
-    assert late.due is None
+    (due,) = health.findings(replace(good, account=account(journal=replace(goes, until=NOW - MINUTE))))
+    assert isinstance(due, finding.AllDelivered)
+    assert due.due is None
+
+
+def test_what_waits_for_what_is_still_to_come_is_normal(good: Standing) -> None:
+    (one,) = health.findings(
+        replace(good, account=account(journal=AccountLine(LineKind.WAITING, 4, "loan_not_at_kiva")))
+    )
+    assert isinstance(one, finding.AllDelivered)
+    assert one.waiting == {"journal": 4}
+    assert "Waiting for what is still to come: 4 journals." in health_words.said(one, good)[1]
 
 
 AWAY = Reachability(last_good=NOW - 9 * MINUTE, away_since=NOW - 5 * MINUTE, words="503")
@@ -168,9 +187,29 @@ DIFFERENT: list[tuple[str, Verdict, dict[str, Any]]] = [
     ("list_old", Verdict.NOTE, {"heartbeat": beating(started_at=OLD - MINUTE), "refresh": mirror.Refresh(1, OLD, OLD)}),
     ("loop_stuck", Verdict.STOPPED, {"heartbeat": beating(stuck={"courier": "ValueError, see the log"})}),
     ("job_late", Verdict.NOTE, {"heartbeat": beating(jobs=(JobHealth("sweep"), JobHealth("purge", overdue=90.0)))}),
-    ("for_persons", Verdict.NOTE, {"doubts": (entry(),)}),
-    ("for_persons", Verdict.NOTE, {"refused": (entry(),)}),
-    ("for_persons", Verdict.NOTE, {"decisions": (entry(),)}),
+    ("list_old", Verdict.NOTE, {"refresh": mirror.Refresh(1, NOW - 4 * HOUR, NOW), "why_incomplete": "3 of 4 came"}),
+    ("list_being_read", Verdict.WAITING, {"refresh": None, "why_incomplete": "3 of 4 came"}),
+    ("lists_not_given", Verdict.NOTE, {"lists_read": None}),
+    ("lists_not_given", Verdict.NOTE, {"lists_read": OLD}),
+    ("not_looked_at_yet", Verdict.NOTE, {"account": account(Unread("journal", None, None))}),
+    ("not_looked_at_yet", Verdict.NOTE, {"account": account(journal=AccountLine(LineKind.NOT_LOOKED_AT_YET, 13))}),
+    (
+        "overdue",
+        Verdict.NOTE,
+        {"account": account(journal=AccountLine(LineKind.WAITING, 1, "incomplete", overdue=True))},
+    ),
+    ("overdue", Verdict.NOTE, {"account": account(journal=AccountLine(LineKind.ON_ITS_WAY, 1, overdue=True))}),
+    ("for_persons", Verdict.NOTE, {"account": account(loan_draft=AccountLine(LineKind.IN_DOUBT, 1))}),
+    ("for_persons", Verdict.NOTE, {"account": account(loan_draft=AccountLine(LineKind.REFUSED, 1))}),
+    ("for_persons", Verdict.NOTE, {"account": account(repayment=AccountLine(LineKind.DECIDE, 1, "position_fell"))}),
+    (
+        "for_persons",
+        Verdict.NOTE,
+        {"account": account(repayment=AccountLine(LineKind.DECIDE, 1, "nobody thought of it"))},
+    ),
+    ("for_persons", Verdict.NOTE, {"account": account(loan_draft=AccountLine(LineKind.DECIDE, 1, "left_scope"))}),
+    ("for_persons", Verdict.NOTE, {"account": account(repayment=AccountLine(LineKind.MISSING, 6))}),
+    ("for_persons", Verdict.NOTE, {"account": account(repayment=AccountLine(LineKind.LEFT_OUT, 5, "window_closed"))}),
     ("edited_not_in_force", Verdict.NOTE, {"heartbeat": beating(edited=("journal.yaml",))}),
 ]
 
@@ -190,11 +229,17 @@ def test_a_stopped_relay_says_nothing_of_servers_that_it_does_not_ask(good: Stan
 
 
 def test_drafts_wait_for_kivas_list_only_where_they_would_go(good: Standing) -> None:
-    waiting = replace(good, refresh=None, counts=dict(good.counts) | {"loan_draft": Counter({State.READY: 4})})
-    assert health.findings(waiting) == [finding.ListBeingRead(4)]
-    assert codes(replace(waiting, held={"loan_draft": 4})) == ["all_delivered"]
-    silent = good.settings.model_copy(update={"kiva": good.settings.kiva.model_copy(update={"send": False})})
-    assert codes(replace(waiting, settings=silent)) == ["sending_switched_off"]
+    before = mirror.Refresh(1, NOW - 2 * HOUR, NOW - 2 * HOUR)
+    waiting = replace(good, refresh=before, account=account(loan_draft=AccountLine(LineKind.ON_ITS_WAY, 4)))
+    assert health.findings(waiting) == [finding.ListBeingRead(4, "")]
+    assert codes(replace(waiting, account=account(loan_draft=AccountLine(LineKind.HELD, 4, "asked")))) == [
+        "all_delivered"
+    ]
+
+
+def test_a_list_that_never_gets_complete_says_why(good: Standing) -> None:
+    (one,) = health.findings(replace(good, refresh=None, why_incomplete="3 of 4 came"))
+    assert "3 of 4 came" in "".join(health_words.said(one, good)[1])
 
 
 def test_the_gravest_stands_first(good: Standing) -> None:
@@ -207,12 +252,10 @@ def test_every_finding_has_a_code_of_its_own_and_words(good: Standing) -> None:
     kinds = get_args(HealthFinding)
     assert len({kind.code for kind in kinds}) == len(kinds)
     silent = good.settings.model_copy(update={"kiva": good.settings.kiva.model_copy(update={"send": False})})
-    drafts = dict(good.counts) | {"loan_draft": Counter({State.READY: 4})}
     many = [
         *(changes for _, _, changes in DIFFERENT),
         {"kept": (kept("asked"),)},
         {"settings": silent},
-        {"refresh": None, "counts": drafts},
         {},
     ]
     seen = set()
@@ -277,7 +320,9 @@ def test_a_release_of_a_resource_concerns_a_hold_on_everything_and_no_mapping() 
 
 def test_a_hold_with_nothing_ready_is_mentioned_beside_one_that_keeps_something(good: Standing) -> None:
     busy, idle = kept("first_start", "loan_draft", loan_draft=3), kept("first_start", "journal")
-    (one,) = health.findings(replace(good, kept=(busy, idle), adopted={"loan_draft": 2}))
+    (one,) = health.findings(
+        replace(good, kept=(busy, idle), account=account(loan_draft=AccountLine(LineKind.ADOPTED, 2)))
+    )
     assert one == finding.HeldBack(busy, also=("journal",), few_first=False, adopted={"loan_draft": 2})
     assert len(health.findings(replace(good, kept=(kept("brake"), idle)))) == 2
 
@@ -310,11 +355,14 @@ def test_drafts_that_expire_within_a_week_are_a_deadline(good: Standing) -> None
     assert list(deadline.deadlines(replace(good, expiring=(later,)))) == []
 
 
-@pytest.mark.parametrize("state", [State.READY, State.WAITING, State.IN_DOUBT])
-def test_the_report_is_a_deadline_while_it_is_open(good: Standing, state: State) -> None:
+@pytest.mark.parametrize(
+    "kind", set(LineKind) - {LineKind.DELIVERED, LineKind.ADOPTED, LineKind.LEFT_OUT}, ids=lambda kind: kind.value
+)
+def test_the_report_is_a_deadline_while_it_is_open(good: Standing, kind: LineKind) -> None:
     closes = NOW + timedelta(days=2)
     report = replace(good.report, is_open=True, closes=closes)
-    facts = replace(good, report=report, counts=dict(good.counts) | {"repayment": Counter({state: 5})})
+    lines = (AccountLine(kind, 5), AccountLine(LineKind.DELIVERED, 7), AccountLine(LineKind.LEFT_OUT, 1, "person"))
+    facts = replace(good, report=report, account=account(repayment=lines))
     assert list(deadline.deadlines(facts)) == [deadline.ReportCloses(closes, 5)]
     assert list(deadline.deadlines(replace(facts, report=replace(report, is_open=False)))) == []
 
@@ -372,7 +420,7 @@ def test_tasks_are_sorted_by_the_day_on_which_it_is_too_late(good: Standing) -> 
     ("changes", "asked"),
     [
         ({}, False),
-        ({"held": {"loan_draft": 1}}, True),
+        ({"account": account(loan_draft=AccountLine(LineKind.HELD, 1, "asked"))}, True),
         ({"heartbeat": None}, True),
         ({"heartbeat": beating(kiva=AWAY)}, True),
     ],
@@ -409,6 +457,7 @@ def test_every_task_has_a_title(good: Standing) -> None:
             listing.WarnedCall((entry(12, "repayment"), entry(13, "repayment")), "88121", ["not all could be read"]),
         ),
         closed_unknown=(listing.ClosedUnknown(entry(14, "repayment", period="2026-10"), "150", "100"),),
+        account=account(repayment=AccountLine(LineKind.MISSING, 1), missing=("000000099",)),
     )
     confirm = entry(7, "journal", receipt={"confirm_url": "https://k/1"}, settled_at=NOW)
     found = [
@@ -416,6 +465,7 @@ def test_every_task_has_a_title(good: Standing) -> None:
         *task._confirm(facts, [confirm]),
         *(one for look in LOOKS for one in look(facts)),
         *task._decide(facts, {}),
+        *task._find(facts),
     ]
     assert {type(one) for one in found} == set(get_args(Task))
     for one in found:

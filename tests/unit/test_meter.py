@@ -2,16 +2,18 @@ from __future__ import annotations
 
 import re
 
-from prometheus_client import generate_latest
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from kiva_relay import meter
 
 NAMES = {
+    "account{resource,line}",
     "attempts_open",
     "changes_captured_total{stream}",
     "config_reload_failures_total",
     "deliveries_total{resource,outcome}",
     "entries{resource,state}",
+    "expected{resource}",
     "held{what,reason}",
     "in_doubt{resource}",
     "info{version,environment}",
@@ -47,6 +49,16 @@ def test_every_metric_says_what_it_means_and_none_brings_a_second_series() -> No
     page = generate_latest(meter.registry).decode()
     assert len(re.findall(r"^# HELP kiva_relay_\w+ \S.*\.$", page, re.MULTILINE)) == len(NAMES)
     assert "_created" not in page
+
+
+def test_what_was_never_set_does_not_read_0() -> None:
+    fresh = CollectorRegistry()
+    gauge = meter.KnownGauge("age", "Some age.", registry=fresh)
+    assert fresh.get_sample_value("age") is None
+    gauge.set(0)
+    assert fresh.get_sample_value("age") == 0
+    plain = [one for one in meter.registry._collector_to_names if type(one) is Gauge and not one._labelnames]
+    assert plain == [], "each gauge without labels is one that may be unknown"
 
 
 def test_a_gauge_shows_exactly_what_it_is_given() -> None:

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
+from kiva_relay.account.line import LineKind
 from kiva_relay.account.standing import Standing
 from kiva_relay.outbox.entry import Entry
-from kiva_relay.outbox.state import State
 
 _SOON = timedelta(days=7)
-_UNSENT = (State.READY, State.WAITING, State.IN_DOUBT)
+_SENT = (LineKind.DELIVERED, LineKind.ADOPTED, LineKind.LEFT_OUT)
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class PublishBy:
 
 @dataclass(frozen=True)
 class ReportCloses:
-    """So many positions are not sent yet, and the report closes."""
+    """So many loans are not reported yet, and the report closes."""
 
     at: datetime
     positions: int
@@ -39,6 +39,7 @@ def deadlines(facts: Standing) -> Iterator[Deadline]:
     soon = [(day, entry) for day, entry in days if day <= facts.today + _SOON]
     if soon:
         yield PublishBy(soon[0][0], tuple(entry for _, entry in soon))
-    unsent = sum(facts.counts["repayment"][state] for state in _UNSENT)
+    account = facts.account
+    unsent = account.number("repayment") - account.number("repayment", *_SENT)
     if unsent and facts.report.is_open and facts.report.closes is not None:
         yield ReportCloses(facts.report.closes, unsent)

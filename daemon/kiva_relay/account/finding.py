@@ -119,20 +119,61 @@ class StreamPiles:
 
 @dataclass(frozen=True)
 class ListBeingRead:
-    """Drafts are ready, and wait until this process has read Kiva's list of loans."""
+    """Kiva's list of loans is not known, or `drafts` are ready and wait until this process has read it.
+
+    `why` is why the newest reading was not complete; empty while none was tried.
+    """
 
     code: ClassVar = "list_being_read"
     verdict: ClassVar = Verdict.WAITING
     drafts: int
+    why: str
 
 
 @dataclass(frozen=True)
 class ListOld:
-    """Kiva's list of loans was last read completely too long ago to settle doubts by it."""
+    """Kiva's list of loans was last read completely too long ago.
+
+    `settles`: it is still young enough to settle doubts by it. `why` as of ListBeingRead.
+    """
 
     code: ClassVar = "list_old"
     verdict: ClassVar = Verdict.NOTE
     age: timedelta
+    settles: bool
+    why: str
+
+
+@dataclass(frozen=True)
+class ListsNotGiven:
+    """Kiva's other lists (activities, …) were not given, or not for days. `age` is None for never."""
+
+    code: ClassVar = "lists_not_given"
+    verdict: ClassVar = Verdict.NOTE
+    age: timedelta | None
+
+
+@dataclass(frozen=True)
+class NotLookedAtYet:
+    """Things that may be owed and were not looked at. `things` is resource → how many are known of.
+
+    `unread`: the streams whose book was not read whole, each with the rows left (None while nobody can tell).
+    """
+
+    code: ClassVar = "not_looked_at_yet"
+    verdict: ClassVar = Verdict.NOTE
+    things: Mapping[str, int]
+    unread: Mapping[str, int | None]
+
+
+@dataclass(frozen=True)
+class Overdue:
+    """What goes by itself, and has not gone for too long. Both are resource → how many."""
+
+    code: ClassVar = "overdue"
+    verdict: ClassVar = Verdict.NOTE
+    on_their_way: Mapping[str, int]
+    waiting: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -167,17 +208,26 @@ class JobLate:
 
 @dataclass(frozen=True)
 class ForPersons:
-    """What waits for a person. `doubts` are the numbers of entries; the rest are counts, `warned` of calls."""
+    """What waits for a person. `doubts` are the numbers of entries; the rest are counts, `in_doubt` of things.
+
+    `warned` are calls of which Kiva named a problem. `missing`: loans for which Kiva expects a report, and that the MIS
+    does not give. `left_at_closing`: positions that were not sent before the report closed. `others`: anything else
+    that somebody has to decide.
+    """
 
     code: ClassVar = "for_persons"
     verdict: ClassVar = Verdict.NOTE
     doubts: tuple[int, ...]
+    in_doubt: int
     decisions: int
     perhaps: int
     divergences: int
     refused: int
     warned: int
     closed_unknown: int
+    missing: int
+    left_at_closing: int
+    others: int
 
 
 @dataclass(frozen=True)
@@ -191,9 +241,10 @@ class EditedNotInForce:
 
 @dataclass(frozen=True)
 class AllDelivered:
-    """Nothing differs from normal. `under_way`: resource → how many still go; `due`: when the last of them does.
+    """Nothing differs from normal: the account balances.
 
-    `due` is None when all of them are due already.
+    `under_way`: resource → how many still go; `due`: when the last of them does, None when all of them are due already.
+    `waiting`: resource → how many wait for what is still to come.
     """
 
     code: ClassVar = "all_delivered"
@@ -201,6 +252,7 @@ class AllDelivered:
     until: datetime
     under_way: Mapping[str, int]
     due: datetime | None
+    waiting: Mapping[str, int]
 
 
 HealthFinding = (
@@ -215,6 +267,9 @@ HealthFinding = (
     | StreamPiles
     | ListBeingRead
     | ListOld
+    | ListsNotGiven
+    | NotLookedAtYet
+    | Overdue
     | SendingSwitchedOff
     | LoopStuck
     | JobLate

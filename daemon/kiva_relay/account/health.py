@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 
 from kiva_relay.account import finding
 from kiva_relay.account.finding import HealthFinding, Verdict
+from kiva_relay.account.line import BY_CLOSING, LineKind
 from kiva_relay.account.standing import Standing
+from kiva_relay.outbox import adoption
 from kiva_relay.outbox.listing import Kept
-from kiva_relay.outbox.state import State
+from kiva_relay.resource.refusal import PERSON_DECIDES
 from kiva_relay.source import slot
+
+_READ_MISSED = 3
+_AT_LEAST = timedelta(minutes=15)
+_LISTS_OLD = timedelta(days=3)
 
 FEW = 5
 """How many go first, where a few show whether the rest is right."""
@@ -26,7 +33,10 @@ EXIT_CODES: Mapping[Verdict, int] = {
 
 
 def findings(facts: Standing) -> list[HealthFinding]:
-    """What differs from normal, the gravest first; `AllDelivered` alone when nothing does."""
+    """What differs from normal, the gravest first; `AllDelivered` alone when nothing does.
+
+    It is the account, and what is known of the relay beside it: every line that is not OK leads to a finding.
+    """
     looks: tuple[Callable[[Standing], Iterator[HealthFinding]], ...] = (
         _relay,
         _room,
@@ -37,8 +47,11 @@ def findings(facts: Standing) -> list[HealthFinding]:
         _mis,
         _stream,
         _list,
+        _lists,
         _sending,
         _jobs,
+        _book,
+        _overdue,
         _persons,
         _edited,
     )
@@ -119,16 +132,32 @@ def _stream(facts: Standing) -> Iterator[HealthFinding]:
         yield finding.StreamPiles(stream.kept or 0)
 
 
+def fresh_for(facts: Standing) -> timedelta:
+    """How old the last complete reading of Kiva's list of loans may be: three readings may fail, in a row."""
+    chosen = facts.settings.mirror
+    return min(chosen.max_age, max(_READ_MISSED * chosen.refresh_every, _AT_LEAST))
+
+
 def _list(facts: Standing) -> Iterator[HealthFinding]:
-    """Drafts go only after Kiva's list of loans was read by this process; doubts end only by it."""
+    """Drafts go only after Kiva's list of loans was read by this process; doubts end, and loans are expected, by it."""
     if facts.running is None or facts.running.kiva.away_since is not None:
         return
-    drafts = facts.counts["loan_draft"][State.READY] - facts.held.get("loan_draft", 0)
-    if facts.refresh is None or facts.refresh.started_at <= facts.running.started_at:
-        if drafts and facts.settings.kiva.send:
-            yield finding.ListBeingRead(drafts)
-    elif (age := facts.now - facts.refresh.started_at) > facts.settings.mirror.max_age:
-        yield finding.ListOld(age)
+    drafts = facts.under_way.get("loan_draft", 0)
+    refresh, why = facts.refresh, facts.why_incomplete
+    if refresh is None or (drafts and refresh.started_at <= facts.running.started_at):
+        yield finding.ListBeingRead(drafts, why)
+    elif (age := facts.now - refresh.started_at) > fresh_for(facts):
+        yield finding.ListOld(age, settles=age <= facts.settings.mirror.max_age, why=why)
+
+
+def _lists(facts: Standing) -> Iterator[HealthFinding]:
+    """Kiva's other lists: drafts look up activities and places in them."""
+    if facts.running is None or facts.running.kiva.away_since is not None or facts.refresh is None:
+        return
+    if facts.lists_read is None:
+        yield finding.ListsNotGiven(None)
+    elif (age := facts.now - facts.lists_read) > _LISTS_OLD:
+        yield finding.ListsNotGiven(age)
 
 
 def _sending(facts: Standing) -> Iterator[HealthFinding]:
@@ -136,17 +165,48 @@ def _sending(facts: Standing) -> Iterator[HealthFinding]:
         yield finding.SendingSwitchedOff()
 
 
+def _book(facts: Standing) -> Iterator[HealthFinding]:
+    """Was everything looked at that may be owed?"""
+    things = facts.account.numbers(LineKind.NOT_LOOKED_AT_YET)
+    if things or facts.account.unread:
+        yield finding.NotLookedAtYet(things, {one.stream: one.rows for one in facts.account.unread})
+
+
+def _overdue(facts: Standing) -> Iterator[HealthFinding]:
+    on_their_way, waiting = Counter[str](), Counter[str]()
+    for resource, line in facts.account.overdue:
+        (on_their_way if line.kind is LineKind.ON_ITS_WAY else waiting)[resource] += line.number
+    if on_their_way or waiting:
+        yield finding.Overdue(on_their_way, waiting)
+
+
 def _persons(facts: Standing) -> Iterator[HealthFinding]:
-    waiting = (facts.doubts, facts.decisions, facts.perhaps, facts.divergences, facts.refused)
-    if any((*waiting, facts.warned, facts.closed_unknown)):
+    account = facts.account
+    in_doubt, refused, missing = (
+        sum(account.numbers(kind).values()) for kind in (LineKind.IN_DOUBT, LineKind.REFUSED, LineKind.MISSING)
+    )
+    warned, unknown = len(facts.warned), len(facts.closed_unknown)
+    closed = sum(account.numbers(LineKind.LEFT_OUT, cause=BY_CLOSING).values())
+    decide = Counter[str]()
+    for _, line in account.each(LineKind.DECIDE):
+        decide[line.cause] += line.number
+    decisions = sum(decide.pop(cause, 0) for cause in PERSON_DECIDES)
+    divergences = sum(decide.pop(kind, 0) for kind in ("changed", "left_scope"))
+    perhaps = decide.pop(adoption.PERHAPS, 0)
+    others = sum(decide.values())
+    if any((in_doubt, refused, missing, closed, decisions, divergences, perhaps, warned, unknown, others)):
         yield finding.ForPersons(
             doubts=tuple(entry.id for entry in facts.doubts),
-            decisions=len(facts.decisions),
-            perhaps=len(facts.perhaps),
-            divergences=len(facts.divergences),
-            refused=len(facts.refused),
-            warned=len(facts.warned),
-            closed_unknown=len(facts.closed_unknown),
+            in_doubt=in_doubt,
+            decisions=decisions,
+            perhaps=perhaps,
+            divergences=divergences,
+            refused=refused,
+            warned=warned,
+            closed_unknown=unknown,
+            missing=missing,
+            left_at_closing=closed,
+            others=others,
         )
 
 
@@ -164,5 +224,7 @@ def _edited(facts: Standing) -> Iterator[HealthFinding]:
 
 def _good(facts: Standing) -> HealthFinding:
     last = None if facts.heartbeat is None else facts.heartbeat.mis.last_good
-    due = facts.next_due if facts.next_due is not None and facts.next_due > facts.now else None
-    return finding.AllDelivered(last or facts.now, under_way=facts.under_way, due=due)
+    goes = [line.until for _, line in facts.account.each(LineKind.ON_ITS_WAY) if line.until is not None]
+    due = max((moment for moment in goes if moment > facts.now), default=None)
+    waiting = facts.account.numbers(LineKind.WAITING)
+    return finding.AllDelivered(last or facts.now, under_way=facts.under_way, due=due, waiting=waiting)

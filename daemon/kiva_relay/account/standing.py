@@ -10,6 +10,9 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy.engine import Connection
 
+from kiva_relay.account import balance
+from kiva_relay.account.balance import Account
+from kiva_relay.account.line import SWITCHED_OFF, LineKind
 from kiva_relay.config.settings import Settings
 from kiva_relay.outbox import catalogue, heartbeat, history, listing, mirror, scan, watermark
 from kiva_relay.outbox.entry import Entry
@@ -23,19 +26,20 @@ class Standing:
     """How things stand at `now`. A mapping by resource has no entry for a resource of which there is none.
 
     `perhaps` are entries that wait with the ids at Kiva that differ in case only;
-    `heartbeat` is the last one, None when no relay runs and the last one stopped in order; `kept` are the holds in
+    `heartbeat` is the last one, None when no relay runs and the last one stopped in order; `account` says where
+    everything stands that should be at Kiva; `counts` are all entries, in all versions; `kept` are the holds in
     force with what they keep back; `corrected` and `cancelled` count what ended unsent since Kiva is away;
-    `expiring` are drafts that are not at Kiva yet and have a last day; `next_due` is when the last of what is ready
-    becomes due; `refresh` is the last complete reading of Kiva's list of loans; `scans` are those under way.
+    `expiring` are drafts that are not at Kiva yet and have a last day; `refresh` is the last complete reading of Kiva's
+    list of loans, `why_incomplete` why the newest one was none; `lists_read` is when Kiva's other lists were read;
+    `scans` are those under way.
     """
 
     settings: Settings
     now: datetime
     heartbeat: Heartbeat | None
+    account: Account
     counts: Mapping[str, Counter[State]]
-    held: Mapping[str, int]
     kept: tuple[listing.Kept, ...]
-    adopted: Mapping[str, int]
     delivered_yesterday: Mapping[str, int]
     delivered_today: Mapping[str, int]
     delivered_this_month: Mapping[str, int]
@@ -49,9 +53,9 @@ class Standing:
     warned: tuple[listing.WarnedCall, ...]
     closed_unknown: tuple[listing.ClosedUnknown, ...]
     expiring: tuple[Entry, ...]
-    next_due: datetime | None
     refresh: mirror.Refresh | None
-    lists_read: bool
+    why_incomplete: str
+    lists_read: datetime | None
     marks: Mapping[str, watermark.Watermark]
     scans: Mapping[str, scan.ScanProgress]
     report: window.RepaymentReport
@@ -74,11 +78,19 @@ class Standing:
     @property
     def under_way(self) -> dict[str, int]:
         """Resource → how many go by themselves: ready or being sent, and not held."""
-        return {
-            resource: count
-            for resource, states in self.counts.items()
-            if (count := states[State.READY] + states[State.SENDING] - self.held.get(resource, 0)) > 0
-        }
+        return self.account.numbers(LineKind.ON_ITS_WAY)
+
+    @property
+    def held(self) -> dict[str, int]:
+        """Resource → how many are ready and kept back by a hold."""
+        off = self.account.numbers(LineKind.HELD, cause=SWITCHED_OFF)
+        kept = self.account.numbers(LineKind.HELD)
+        return {resource: left for resource, number in kept.items() if (left := number - off.get(resource, 0))}
+
+    @property
+    def adopted(self) -> dict[str, int]:
+        """Resource → how many Kiva had before us, and were not sent."""
+        return self.account.numbers(LineKind.ADOPTED)
 
     def day_of(self, moment: datetime) -> date:
         """The day of a moment in the MIS's zone."""
@@ -97,10 +109,9 @@ def gather(tx: Connection, settings: Settings, *, now: datetime) -> Standing:
         settings=settings,
         now=now,
         heartbeat=last,
+        account=balance.read(tx, settings, last=last, now=now),
         counts=listing.counts(tx),
-        held=listing.held(tx),
         kept=tuple(listing.kept_back(tx)),
-        adopted=listing.adopted(tx),
         delivered_yesterday=listing.delivered(tx, since=yesterday, until=midnight),
         delivered_today=listing.delivered(tx, since=midnight),
         delivered_this_month=listing.delivered(tx, since=midnight.replace(day=1)),
@@ -114,9 +125,9 @@ def gather(tx: Connection, settings: Settings, *, now: datetime) -> Standing:
         warned=tuple(listing.warned(tx)),
         closed_unknown=tuple(listing.closed_unknown(tx)),
         expiring=tuple(listing.expiring(tx)),
-        next_due=listing.next_due(tx),
         refresh=mirror.last_complete(tx),
-        lists_read=catalogue.refreshed_at(tx) is not None,
+        why_incomplete=mirror.why_incomplete(tx),
+        lists_read=catalogue.refreshed_at(tx),
         marks=marks,
         scans={name: one for name, one in scans.items() if one.number == marks[name].scan_number},
         report=window.report(settings, now),

@@ -10,12 +10,12 @@ from typing import ClassVar
 
 from sqlalchemy.engine import Connection
 
+from kiva_relay.account.line import LineKind
 from kiva_relay.account.standing import Standing
 from kiva_relay.outbox import listing
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.history import Divergence
 from kiva_relay.outbox.listing import Unpublished
-from kiva_relay.outbox.state import State
 
 _TODAY = timedelta(days=1)
 _WEEK = timedelta(days=7)
@@ -156,6 +156,18 @@ class CorrectRefused(_Task):
     kind: ClassVar = "correct"
 
 
+@dataclass(frozen=True)
+class FindInMis(_Task):
+    """Loans for which Kiva expects a report, and that the MIS does not give: their ids, as Kiva spells them.
+
+    `closes` is when the report closes, if it closes.
+    """
+
+    kind: ClassVar = "missing"
+    loans: tuple[str, ...]
+    closes: datetime | None
+
+
 Task = (
     LookInPa2
     | LookAtCall
@@ -168,6 +180,7 @@ Task = (
     | ChangedAfterSending
     | DecidePositions
     | KnowWhatWasReported
+    | FindInMis
     | ConfirmJournals
     | CorrectRefused
 )
@@ -199,6 +212,7 @@ def tasks(tx: Connection, facts: Standing) -> list[Task]:
         *_changed(facts),
         *_decide(facts, before),
         *_know(facts),
+        *_find(facts),
         *_confirm(facts, listing.to_confirm(tx)),
         *_correct(facts),
     ]
@@ -217,7 +231,7 @@ def rest(facts: Standing) -> Rest:
         running=facts.running is not None,
         kiva_away_since=facts.kiva_away_since,
         held=facts.held,
-        journals_waiting=facts.counts["journal"][State.WAITING],
+        journals_waiting=facts.account.number("journal", LineKind.WAITING),
         under_way=facts.under_way,
         delivered_until=None if facts.heartbeat is None else facts.heartbeat.mis.last_good,
         delivered_yesterday=facts.delivered_yesterday,
@@ -292,6 +306,13 @@ def _decide(facts: Standing, before: Mapping[int, Entry]) -> Iterator[Task]:
         closes = facts.report.closes if facts.report.is_open else None
         day = None if closes is None else facts.day_of(closes)
         yield DecidePositions(When.THIS_WEEK, day, facts.decisions, before, closes)
+
+
+def _find(facts: Standing) -> Iterator[Task]:
+    if facts.account.missing:
+        closes = facts.report.closes
+        day = None if closes is None else facts.day_of(closes)
+        yield FindInMis(When.THIS_WEEK, day, (), facts.account.missing, closes)
 
 
 def _confirm(facts: Standing, journals: Sequence[Entry]) -> Iterator[Task]:

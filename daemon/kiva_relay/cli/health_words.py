@@ -12,6 +12,7 @@ from kiva_relay.account.deadline import Deadline, PublishBy, ReportCloses
 from kiva_relay.account.finding import HealthFinding
 from kiva_relay.account.standing import Standing
 from kiva_relay.cli import figure, hold_words, words
+from kiva_relay.outbox import catalogue
 from kiva_relay.outbox.entry import Entry
 
 _FEW = 5
@@ -20,6 +21,7 @@ _LOOPS: Mapping[str, str] = {
     "courier": "sending to Kiva",
     "refresher": "reading Kiva's lists",
     "heartbeat": "writing its heartbeat",
+    "audit": "comparing what it counted with what is there",
     "purge": "deleting old bodies",
     "reload": "looking for a reload",
 }
@@ -53,6 +55,12 @@ def said(one: HealthFinding, facts: Standing) -> Said:  # noqa: C901, PLR0912 - 
             return _list_being_read(one)
         case finding.ListOld():
             return _list_old(one)
+        case finding.ListsNotGiven():
+            return _lists_not_given(one)
+        case finding.NotLookedAtYet():
+            return _not_looked_at_yet(one)
+        case finding.Overdue():
+            return _overdue(one)
         case finding.SendingSwitchedOff():
             return _sending_switched_off(facts)
         case finding.LoopStuck():
@@ -156,18 +164,59 @@ def _stream_piles(one: finding.StreamPiles) -> Said:
 
 
 def _list_being_read(one: finding.ListBeingRead) -> Said:
-    number = errors.counted(one.drafts, "loan draft")
-    return f"{number} ready; Kiva's list of loans is being read first. Nothing is lost.", (
-        "That way no loan is posted that Kiva already has. It continues by itself.",
-    )
+    if not one.drafts:
+        sentence = "Kiva's list of loans has not been read yet. Nothing is lost."
+        further = ["Without it nobody knows what Kiva has, and what it expects. It is asked for again and again."]
+    else:
+        number = errors.counted(one.drafts, "loan draft")
+        sentence = f"{number} ready; Kiva's list of loans is being read first. Nothing is lost."
+        further = ["That way no loan is posted that Kiva already has. It continues by itself."]
+    return sentence, (*further, *_last_time(one.why))
 
 
 def _list_old(one: finding.ListOld) -> Said:
     age = figure.length(one.age)
     return f"Kiva's list of loans was last read completely {age} ago. Nothing is lost.", (
-        "That is too old to settle what is in doubt.",
+        "That is too old to say what Kiva expects."
+        if one.settles
+        else "That is too old to settle what is in doubt, and to say what Kiva expects.",
+        *_last_time(one.why),
         words.to_type("Why", "sudo kiva-relay check"),
     )
+
+
+def _last_time(why: str) -> tuple[str, ...]:
+    return (words.to_type("The last time", words.quoted(why)),) if why else ()
+
+
+def _lists_not_given(one: finding.ListsNotGiven) -> Said:
+    since = "have not been given yet" if one.age is None else f"were last given {figure.length(one.age)} ago"
+    return f"Kiva's lists ({', '.join(catalogue.KINDS)}) {since}. Nothing is lost.", (
+        "Drafts that look something up there wait, or go by the old list. They are asked for again by themselves.",
+        words.to_type("Why", "sudo kiva-relay check"),
+    )
+
+
+def _not_looked_at_yet(one: finding.NotLookedAtYet) -> Said:
+    known = f" ({words.counted(one.things)})" if one.things else ""
+    further = []
+    for stream, rows in one.unread.items():
+        left = "how many rows is not known yet" if rows is None else f"{rows:,} rows left"
+        further.append(f"{stream}: the book is being read in; {left}.")
+    return f"Not everything that may be owed was looked at yet{known}. Nothing is lost.", (
+        *further,
+        "It goes on by itself.",
+    )
+
+
+def _overdue(one: finding.Overdue) -> Said:
+    further = []
+    if one.on_their_way:
+        further.append(f"Due for more than an hour, and not at Kiva: {words.counted(one.on_their_way)}.")
+    if one.waiting:
+        further.append(f"Waiting, and perhaps in vain: {words.counted(one.waiting)}.")
+        further.append(words.to_type("Which, and for what", "sudo kiva-relay outbox list --state waiting"))
+    return "Something takes longer than it should. Nothing is lost, nothing was sent twice.", further
 
 
 def _sending_switched_off(facts: Standing) -> Said:
@@ -199,23 +248,20 @@ def _job_late(one: finding.JobLate, facts: Standing) -> Said:
 
 def _for_persons(one: finding.ForPersons) -> Said:
     """What waits for a person, in one line; the list is in `review`."""
-    parts = []
-    if one.doubts:
-        few = ", ".join(words.number(each) for each in one.doubts[:_FEW])
-        more = ", …" if len(one.doubts) > _FEW else ""
-        parts.append(f"{len(one.doubts):,} in doubt ({few}{more})")
-    if one.decisions:
-        parts.append(f"{errors.counted(one.decisions, 'position')} to decide")
-    if one.perhaps:
-        parts.append(f"{one.perhaps:,} perhaps at Kiva in other letters")
-    if one.divergences:
-        parts.append(f"{errors.counted(one.divergences, 'change')} in the MIS after sending")
-    if one.refused:
-        parts.append(f"{one.refused:,} refused")
-    if one.warned:
-        parts.append(f"{errors.counted(one.warned, 'call')} of which Kiva named a problem")
-    if one.closed_unknown:
-        parts.append(f"{errors.counted(one.closed_unknown, 'position')} unknown when the report closed")
+    few = ", ".join([*map(words.number, one.doubts[:_FEW]), *(["…"] if len(one.doubts) > _FEW else [])])
+    table = (
+        (one.in_doubt, f"{one.in_doubt:,} in doubt ({few})"),
+        (one.decisions, f"{errors.counted(one.decisions, 'position')} to decide"),
+        (one.perhaps, f"{one.perhaps:,} perhaps at Kiva in other letters"),
+        (one.divergences, f"{errors.counted(one.divergences, 'change')} in the MIS after sending"),
+        (one.refused, f"{one.refused:,} refused"),
+        (one.warned, f"{errors.counted(one.warned, 'call')} of which Kiva named a problem"),
+        (one.closed_unknown, f"{errors.counted(one.closed_unknown, 'position')} unknown when the report closed"),
+        (one.missing, f"{errors.counted(one.missing, 'loan')} that Kiva expects and the MIS does not give"),
+        (one.left_at_closing, f"{errors.counted(one.left_at_closing, 'position')} not sent before the report closed"),
+        (one.others, f"{one.others:,} more to look at"),
+    )
+    parts = [text for number, text in table if number]
     return f"For a person: {words.joined(parts)}. Nothing is lost, nothing was sent twice.", (
         "Nothing of this ends until somebody has looked.",
         words.to_type("The list", "sudo kiva-relay review"),
@@ -224,14 +270,17 @@ def _for_persons(one: finding.ForPersons) -> Said:
 
 def _all_delivered(one: finding.AllDelivered, facts: Standing) -> Said:
     delivered = f"Everything that the MIS owed Kiva until {_moment(facts, one.until)} is delivered"
+    further = []
+    if one.waiting:
+        further.append(f"Waiting for what is still to come: {words.counted(one.waiting)}.")
     if not one.under_way:
-        return f"{delivered}. Nothing needs you.", ()
+        return f"{delivered}. Nothing needs you.", further
     if one.due is None:
-        return f"{delivered}, except for {words.counted(one.under_way)} being sent now. Nothing needs you.", ()
+        return f"{delivered}, except for {words.counted(one.under_way)} being sent now. Nothing needs you.", further
     quiet = figure.length(facts.settings.delivery.hold_for)
     by = f"They go by {_moment(facts, one.due)}: what was typed less than {quiet} ago may still be corrected"
     sentence = f"{delivered}, except for {words.counted(one.under_way)} still to go. Nothing needs you."
-    return sentence, (f"{by} (delivery.hold_for).",)
+    return sentence, (f"{by} (delivery.hold_for).", *further)
 
 
 def _loans(entries: Sequence[Entry]) -> str:

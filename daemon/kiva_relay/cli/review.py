@@ -42,11 +42,12 @@ def _show(found: Sequence[Task], facts: Standing) -> None:
 
 
 def _for_the_administrator(found: Sequence[Task]) -> None:
-    if not found:
+    first = next((one.entries[0] for one in found if one.entries), None)
+    if first is None:
         return
     frame.say()
     frame.say("For the administrator")
-    frame.say(f"  one of them, and what to type:      sudo kiva-relay outbox show {found[0].entries[0].id}")
+    frame.say(f"  one of them, and what to type:      sudo kiva-relay outbox show {first.id}")
     done = next((one.entries[0].id for one in found if one.ended_by_done), None)
     if done is not None:
         frame.say(f"  when the coordinator says “done”:   sudo kiva-relay review done {done}")
@@ -60,5 +61,6 @@ def _json(one: Task, facts: Standing) -> dict[str, object]:
         "day": one.day,
         "title": title,
         "lines": lines,
+        "loans": one.loans if isinstance(one, task.FindInMis) else [entry.loan_id for entry in one.entries],
         "entries": [words.entry_json(entry) for entry in one.entries],
     }

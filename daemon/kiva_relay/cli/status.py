@@ -1,18 +1,35 @@
 """`kiva-relay status`: one word, what differs from normal, what to type; then the small table."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from kiva_relay.account import deadline, finding, health, standing
 from kiva_relay.account.finding import HealthFinding, Verdict
+from kiva_relay.account.line import AccountLine, LineKind
 from kiva_relay.account.standing import Standing
-from kiva_relay.cli import figure, frame, health_words, scans
+from kiva_relay.cli import figure, frame, health_words, scans, words
 from kiva_relay.outbox import catalogue
 from kiva_relay.outbox.heartbeat import Heartbeat
 from kiva_relay.outbox.state import State
 
-_COLUMNS = ("", "waiting", "in doubt", "refused", "held", "delivered today", "this month")
+_GOES = {
+    LineKind.DELIVERED: "delivered",
+    LineKind.ADOPTED: "adopted",
+    LineKind.ON_ITS_WAY: "on its way",
+    LineKind.WAITING: "waiting",
+    LineKind.LEFT_OUT: "left out",
+}
+_DOES_NOT_GO = {
+    LineKind.DECIDE: "to decide",
+    LineKind.REFUSED: "refused",
+    LineKind.IN_DOUBT: "in doubt",
+    LineKind.HELD: "held",
+    LineKind.MISSING: "missing",
+    LineKind.NOT_LOOKED_AT_YET: "not read yet",
+}
+"""The account in two tables, for together they are wider than 80 columns."""
+
 _ABOUT = 16
 _PINNED = 600.0
 """Seconds from which on an open transaction of the MIS is worth a line."""
@@ -42,8 +59,7 @@ def _show(facts: Standing, found: Sequence[HealthFinding], *, size: int | None) 
         sentence, further = health_words.said(one, facts)
         frame.verdict(one.verdict.name, "\n".join([sentence, *further]))
     frame.say()
-    frame.table(_COLUMNS, [_row(facts, resource) for resource in facts.settings.resources], right=_COLUMNS[1:])
-    frame.say()
+    _account(facts)
     deadlines = [health_words.deadline(one, facts) for one in deadline.deadlines(facts)]
     for name, lines in (("Deadlines", deadlines), ("MIS", [*_mis(facts)]), ("Kiva", [*_kiva(facts)])):
         for number, line in enumerate(lines):
@@ -55,18 +71,27 @@ def _show(facts: Standing, found: Sequence[HealthFinding], *, size: int | None) 
     frame.say(f"  {'Outbox':<{_ABOUT}}{place}")
 
 
-def _row(facts: Standing, resource: str) -> list[object]:
-    states, held = facts.counts[resource], facts.held.get(resource, 0)
-    waiting = states[State.READY] + states[State.WAITING] + states[State.SENDING] - held
-    return [
-        resource,
-        waiting,
-        states[State.IN_DOUBT],
-        states[State.REFUSED],
-        held,
-        facts.delivered_today.get(resource, 0),
-        facts.delivered_this_month.get(resource, 0),
+def _account(facts: Standing) -> None:
+    """Where everything stands that should be at Kiva, a row a resource; what does not go, only where there is some."""
+    account, resources = facts.account, facts.settings.resources
+    columns = ("", "expected", *_GOES.values())
+    rows = [
+        [resource, account.number(resource), *(account.number(resource, kind) for kind in _GOES)]
+        for resource in resources
     ]
+    frame.table(columns, rows, right=columns[1:])
+    frame.say()
+    if account.numbers(*_DOES_NOT_GO):
+        columns = ("", *_DOES_NOT_GO.values())
+        rows = [[resource, *(account.number(resource, kind) for kind in _DOES_NOT_GO)] for resource in resources]
+        frame.table(columns, rows, right=columns[1:])
+        frame.say()
+    frame.say(f"  {'Delivered':<{_ABOUT}}today: {_counted(facts.delivered_today)}")
+    frame.say(f"  {'':<{_ABOUT}}this month: {_counted(facts.delivered_this_month)}")
+
+
+def _counted(numbers: Mapping[str, int]) -> str:
+    return words.counted(numbers) if numbers else "nothing"
 
 
 def _mis(facts: Standing) -> Iterator[str]:
@@ -109,7 +134,7 @@ def _kiva(facts: Standing) -> Iterator[str]:
         yield "its list of loans has not been read completely yet"
         return
     yield f"its list of loans was read completely {figure.length(facts.now - facts.refresh.started_at)} ago"
-    if not facts.lists_read:
+    if facts.lists_read is None:
         yield f"its lists ({', '.join(catalogue.KINDS)}) have not been given yet: drafts that need them wait"
 
 
@@ -125,9 +150,12 @@ def _json(facts: Standing, found: Sequence[HealthFinding]) -> dict[str, Any]:
         "partner_id": facts.settings.kiva.partner_id,
         "at": facts.now,
         "running": facts.running is not None,
+        "balances": facts.account.balances,
         "heartbeat": facts.heartbeat,
         "resources": {
             resource: {
+                "expected": facts.account.number(resource),
+                "lines": [_line_json(one) for one in facts.account.lines[resource]],
                 "states": {state.value: facts.counts[resource][state] for state in State},
                 "held": facts.held.get(resource, 0),
                 "adopted": facts.adopted.get(resource, 0),
@@ -163,6 +191,18 @@ def _json(facts: Standing, found: Sequence[HealthFinding]) -> dict[str, Any]:
             }
             for name, mark in facts.marks.items()
         },
+    }
+
+
+def _line_json(one: AccountLine) -> dict[str, Any]:
+    """A line of the account. `until`: when the last of them goes, if nothing is in its way."""
+    return {
+        "line": one.kind,
+        "number": one.number,
+        "cause": one.cause,
+        "overdue": one.overdue,
+        "until": one.until,
+        "ok": one.is_ok,
     }
 
 

@@ -77,6 +77,8 @@ def said(one: Task, facts: Standing) -> Said:  # noqa: C901, PLR0912 - one case 
             return _decide(one, facts)
         case task.KnowWhatWasReported():
             return _know(one)
+        case task.FindInMis():
+            return _find(one, facts)
         case task.ConfirmJournals():
             lines = [_line(entry, f"{(entry.receipt or {})['confirm_url']}") for entry in one.entries]
             lines.append(f"Open, read, publish. Done? {_tell(one.entries[0], 'is done')}")
@@ -224,6 +226,20 @@ def _decide(one: task.DecidePositions, facts: Standing) -> Said:
         lines.append(f"The report closes on {figure.moment(one.closes, facts.settings, at=facts.now)}.")
     many = len(one.entries)
     return f"{many:,} {'amount' if many == 1 else 'amounts'} repaid to decide about, for the report", lines
+
+
+def _find(one: task.FindInMis, facts: Standing) -> Said:
+    shown, more = one.loans[:_MOST_IDS], len(one.loans) - _MOST_IDS
+    lines = ["  ".join(shown[start : start + _A_LINE]) for start in range(0, len(shown), _A_LINE)]
+    lines += [
+        *([f"and {more:,} more"] if more > 0 else []),
+        "Kiva expects a report of them, and the MIS does not give them under these ids. Was an id changed, a loan",
+        "moved to another fund, or deleted? Correct it in the MIS, or report them in PA2.",
+        "If nobody does, Kiva bills them as if they were repaid on schedule.",
+    ]
+    if one.closes is not None:
+        lines.append(f"The report closes on {figure.moment(one.closes, facts.settings, at=facts.now)}.")
+    return f"{_number(len(one.loans), 'loan')} to report, which the MIS does not have", lines
 
 
 def _correct(one: task.CorrectRefused) -> Said:

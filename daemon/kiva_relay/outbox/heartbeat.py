@@ -85,6 +85,7 @@ class Heartbeat:
 
     `started_at`, `beats_at`: when it started and when this was written, in UTC; `pid`: its process.
     `mis`, `kiva`: how the two servers answer. `kiva_list`: how it is with Kiva's list of loans.
+    `streams`: the mappings in force, and the resource of each.
     `modes`: by mapping, how its changes are noticed (`replication`, `xmin`, `horizon`, `overlap`, `sweep`).
     `stopped_streams`: by mapping, why it does not fit the MIS and is not read.
     `horizon_age`: for how many seconds the oldest transaction of the MIS has been open; `pinned_by`: whose it is, empty
@@ -102,6 +103,7 @@ class Heartbeat:
     mis: Reachability = field(default_factory=Reachability)
     kiva: Reachability = field(default_factory=Reachability)
     kiva_list: ListHealth = field(default_factory=ListHealth)
+    streams: Mapping[str, str] = field(default_factory=dict)
     modes: Mapping[str, str] = field(default_factory=dict)
     stopped_streams: Mapping[str, str] = field(default_factory=dict)
     horizon_age: float = 0.0

@@ -154,11 +154,6 @@ def delivered(tx: Connection, *, since: datetime, until: datetime | None = None)
     return _counted(tx, *where)
 
 
-def adopted(tx: Connection) -> dict[str, int]:
-    """Resource → how many were at Kiva already, and so were not sent."""
-    return _counted(tx, _columns.state == State.DELIVERED.value, _columns.evidence == "adopted")
-
-
 def ended_unsent(tx: Connection, state: State, *, since: datetime) -> dict[str, int]:
     """Resource → how many were superseded or withdrawn from this moment on, before they were sent."""
     return _counted(tx, _columns.state == state.value, _columns.settled_at >= since)
@@ -312,11 +307,6 @@ def _said(tx: Connection, batch: int, entries: Sequence[Entry]) -> tuple[str, li
     named = tx.execute(sa.select(table.attempt.c.problems).where(table.attempt.c.batch_id == batch)).scalars()
     words = [one.get("details") or one.get("message") or one.get("code") for said in named for one in said or ()]
     return str(next(iter(receipt.values()), "")), list(dict.fromkeys(str(each or "?") for each in words))
-
-
-def next_due(tx: Connection) -> datetime | None:
-    """The latest moment at which something that is ready now becomes due; None: nothing is ready."""
-    return tx.execute(sa.select(sa.func.max(_columns.due_at)).where(_columns.state == State.READY.value)).scalar()
 
 
 def latest_states(tx: Connection, resource: str, identities: Iterable[str]) -> dict[str, State]:

@@ -137,6 +137,14 @@ def last_complete(tx: Connection, *, started_after: datetime | None = None) -> R
     return None if row is None else Refresh(*row)
 
 
+def why_incomplete(tx: Connection) -> str:
+    """Why the newest reading of the list that ended was not complete; empty when it was, or none ended yet."""
+    columns = table.mirror_refresh.c
+    ended = sa.select(columns.complete, columns.detail).where(columns.ended_at.is_not(None))
+    row = tx.execute(ended.order_by(columns.id.desc()).limit(1)).one_or_none()
+    return "" if row is None or row.complete else row.detail or ""
+
+
 def by_loan_id(tx: Connection, loan_ids: Collection[str], *, listed_by: int | None = None) -> dict[str, MirroredLoan]:
     """Loans that Kiva has under these ids, by the id's key; where several share one, that in the later stage.
 

@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kiva_relay.outbox import adoption, divergence, query, table
+from kiva_relay.outbox import adoption, divergence, query, table, tally
 from kiva_relay.outbox import state as machine
 from kiva_relay.outbox.entry import Entry, Owed
 from kiva_relay.outbox.state import Actor, State
@@ -192,7 +192,9 @@ def move(tx: Connection, entry: Entry, target: State, by: Actor, *, now: datetim
     seen = {"its_id": entry.id, "its_state": entry.state.value, "its_row_version": entry.row_version}
     if tx.execute(_MOVE, {**changes, **seen}).rowcount != 1:
         raise Overtaken(f"entry {entry.id} is no longer {entry.state}")
-    return dataclasses.replace(entry, **{**changes, "state": target})
+    moved = dataclasses.replace(entry, **{**changes, "state": target})
+    tally.moved(tx, entry, moved)
+    return moved
 
 
 def adopt(tx: Connection, entry: Entry, found: adoption.Adoption, by: Actor, *, now: datetime) -> Entry:
@@ -346,6 +348,7 @@ def _first_state(owed: Owed) -> State:
 def _inserted(tx: Connection, number: int) -> Entry:
     entry = query.find(tx, number)
     assert entry is not None  # noqa: S101 - it was written in this transaction
+    tally.moved(tx, None, entry)
     return entry
 
 

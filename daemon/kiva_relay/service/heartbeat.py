@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import math
-from datetime import datetime
-
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kiva_relay import meter
+from kiva_relay.account import balance
+from kiva_relay.account.balance import Account
+from kiva_relay.account.line import LineKind
+from kiva_relay.config.settings import Settings
 from kiva_relay.outbox import heartbeat, hold, mirror, table
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.heartbeat import Heartbeat
 from kiva_relay.outbox.state import State
 
+# By the partial index `entry_open`: what was delivered long ago is not read.
+_NOT_SETTLED = sa.text("SELECT resource, state, count(*) FROM entry WHERE settled_at IS NULL GROUP BY resource, state")
+_OPEN_ATTEMPTS = sa.text("SELECT count(*) FROM attempt WHERE ended_at IS NULL")
 
-def publish(outbox: Outbox, beat: Heartbeat) -> None:
-    """Write the heartbeat, and set the gauges from what the outbox holds.
+
+def publish(outbox: Outbox, beat: Heartbeat, settings: Settings, *, before: Account | None = None) -> Account:
+    """Write the heartbeat, and set the gauges from what the outbox holds; the account. `before`: the one before.
 
     Raises:
         OutboxAway: the outbox cannot be written.
@@ -24,15 +29,17 @@ def publish(outbox: Outbox, beat: Heartbeat) -> None:
     with outbox.begin() as tx:
         heartbeat.write(tx, beat)
     with outbox.read() as tx:
-        set_gauges(tx, now=beat.beats_at)
+        set_gauges(tx, beat)
+        found = balance.read(tx, settings, last=beat, now=beat.beats_at, before=before)
+    show(found)
+    return found
 
 
-def set_gauges(tx: Connection, *, now: datetime) -> None:
+def set_gauges(tx: Connection, beat: Heartbeat) -> None:
     """Metrics that are what the outbox holds."""
-    columns = table.entry.c
-    query = sa.select(columns.resource, columns.state, sa.func.count()).group_by(columns.resource, columns.state)
+    now = beat.beats_at
     counts: dict[tuple[str, ...], float] = {
-        (str(resource), str(state)): float(count) for resource, state, count in tx.execute(query)
+        (str(resource), str(state)): float(count) for resource, state, count in tx.execute(_NOT_SETTLED)
     }
     meter.replace(meter.entries, counts)
     doubts: dict[tuple[str, ...], float] = {
@@ -40,13 +47,23 @@ def set_gauges(tx: Connection, *, now: datetime) -> None:
     }
     meter.replace(meter.in_doubt, doubts)
     meter.replace(meter.held, {(held.what, held.reason): 1.0 for held in hold.in_force(tx)})
-    open_attempts = sa.select(sa.func.count()).select_from(table.attempt).where(table.attempt.c.ended_at.is_(None))
-    meter.attempts_open.set(tx.execute(open_attempts).scalar_one())
+    meter.attempts_open.set(tx.execute(_OPEN_ATTEMPTS).scalar_one())
     refresh = mirror.last_complete(tx)
-    age = math.inf if refresh is None else (now - refresh.started_at).total_seconds()
-    meter.mirror_age_seconds.set(age)
+    # Never read is no age of 0: then it is at least as old as the process.
+    read_at = beat.started_at if refresh is None else refresh.started_at
+    meter.mirror_age_seconds.set((now - read_at).total_seconds())
     marks = tx.execute(sa.select(table.watermark.c.stream, table.watermark.c.moved_at))
     lags: dict[tuple[str, ...], float] = {
         (str(stream),): (now - moved).total_seconds() for stream, moved in marks if moved is not None
     }
     meter.replace(meter.lag_seconds, lags)
+
+
+def show(account: Account) -> None:
+    """Metrics that are the account: every line of every resource that is sent, also the empty ones."""
+    expected: dict[tuple[str, ...], float] = {(resource,): account.number(resource) for resource in account.lines}
+    lines: dict[tuple[str, ...], float] = {
+        (resource, kind.value): account.number(resource, kind) for resource in account.lines for kind in LineKind
+    }
+    meter.replace(meter.expected, expected)
+    meter.replace(meter.account, lines)

@@ -88,6 +88,7 @@ PLAN: dict[str, Callable[[Settings], Every | Daily]] = {
     "poll": lambda settings: Every(settings.mis.poll_every),
     "sweep": lambda settings: Daily(settings.mis.sweep_at, ZoneInfo(settings.mis.timezone)),
     "lists": lambda settings: Every(settings.mirror.refresh_every),
+    "audit": lambda settings: Daily(settings.mis.sweep_at, ZoneInfo(settings.mis.timezone)),
     "purge": lambda _: Every(timedelta(hours=1)),
     "heartbeat": lambda _: Every(timedelta(seconds=5)),
     "reload": lambda _: Every(timedelta(seconds=0.5)),

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from functools import partial
 
 from kiva_relay import __version__, errors, log
+from kiva_relay.account.balance import Account
 from kiva_relay.config import settings as config
 from kiva_relay.delivery.context import DeliveryContext
-from kiva_relay.outbox import lease, store
+from kiva_relay.outbox import hold, lease, mirror, store
 from kiva_relay.outbox.heartbeat import Heartbeat, ListHealth, Reachability
-from kiva_relay.service import heartbeat, http, reload, systemd
+from kiva_relay.service import audit, heartbeat, http, readiness, reload, systemd
 from kiva_relay.service.capture_loop import CaptureLoop
 from kiva_relay.service.delivery_loop import CourierLoop, RefresherLoop
 from kiva_relay.service.loop import Loop
@@ -55,7 +56,7 @@ class Threads:
         self._courier = CourierLoop(context, in_force, stop=stop, at=progress.steps("courier"))
         asked = partial(progress.step, "refresher")
         refresher = RefresherLoop(context, in_force, at=progress.steps("refresher"), asked=asked)
-        workers = {"heartbeat": self._publish, "purge": self._purge, "reload": self._reload}
+        workers = {"heartbeat": self._publish, "purge": self._purge, "audit": self._audit, "reload": self._reload}
         wakes = {name: threading.Event() for name in workers}
         jobs = {name: Job(name, clock=context.clock, wake=wake) for name, wake in wakes.items()}
         self.schedule = Schedule(
@@ -72,6 +73,7 @@ class Threads:
         self._started_at = context.started_at
         self._fed_at = self._renewed_at = self._clock.monotonic()
         self._stolen: errors.Stolen | None = None
+        self._account: Account | None = None
 
     @property
     def loops(self) -> list[Loop]:
@@ -125,6 +127,7 @@ class Threads:
                 destination.last_harmless_success, away_since, destination.last_words if away_since else ""
             ),
             kiva_list=ListHealth(destination.list_incomplete_since, destination.list_words),
+            streams={each.name: each.resource for each in self._in_force.configuration.documents},
             modes=health.modes,
             stopped_streams=health.stopped_streams,
             horizon_age=health.horizon_age,
@@ -137,10 +140,10 @@ class Threads:
         )
 
     def missing(self) -> list[str]:
-        """What a readiness probe should say is away, or does not get on."""
-        sides = (("the MIS", self._capture.health.mis.away_since), ("Kiva", self._context.destination.down_since))
-        away = [name for name, away_since in sides if away_since is not None]
-        return [*away, *(f"the relay's own {loop.name} ({why})" for loop in self.loops if (why := loop.stuck()))]
+        """What a readiness probe should say keeps everything from going; empty when something can."""
+        with self._outbox.read() as tx:
+            holds, refresh = hold.in_force(tx), mirror.last_complete(tx)
+        return [*readiness.lacks(self.heartbeat(), holds, refresh, self._in_force.configuration.settings)]
 
     # ---------------------------------------------------------------- the main thread
 
@@ -184,9 +187,12 @@ class Threads:
 
     def _publish(self) -> None:
         """Write the heartbeat."""
-        heartbeat.publish(self._outbox, self.heartbeat())
+        beat, settings = self.heartbeat(), self._in_force.configuration.settings
+        self._account = heartbeat.publish(self._outbox, beat, settings, before=self._account)
         missing = self.missing()
-        systemd.status(f"waiting for {' and '.join(missing)}" if missing else "OK")
+        if beat.mis.away_since is not None:
+            missing.insert(0, "the MIS")
+        systemd.status(f"waiting for {' and '.join(missing)}" if missing else "it can work")
 
     def _purge(self) -> None:
         """What was settled long ago keeps its ids, fingerprints, attempts and receipts, and loses its body."""
@@ -195,6 +201,10 @@ class Threads:
             gone = store.purge(tx, before=self._clock.now() - keep, now=self._clock.now())
         if gone:
             _log.info("bodies of settled entries were deleted, as outbox.keep_payloads says", entries=gone)
+
+    def _audit(self) -> None:
+        """Compare what was counted with what is there, at night."""
+        audit.run(self._outbox)
 
     def _reload(self) -> None:
         """Put edited files into force, when somebody asks for it."""

@@ -1,0 +1,250 @@
+"""What the account counts, on both databases: Kiva's list outward, counters that move with the moves, and plans."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from kiva_relay.account import line
+from kiva_relay.account.line import AccountLine, LineKind, Situation
+from kiva_relay.outbox import census, hold, meta, mirror, settlement, store, table, tally, watermark
+from kiva_relay.outbox.census import Bounds, Census, Unreported
+from kiva_relay.outbox.database import Outbox
+from kiva_relay.outbox.mirror import MirroredLoan
+from kiva_relay.outbox.tally import Counted
+from kiva_relay.outbox.watermark import Captured
+from kiva_relay.resource.refusal import Refusal
+from kiva_relay.service import audit
+from testbed.rig import outboxes
+from testbed.rig.outboxes import NOW, deliver, later, lose, put
+
+PERIOD = "2026-10"
+BOUNDS = Bounds(NOW - timedelta(hours=1), NOW - timedelta(days=30), NOW - timedelta(days=30), NOW.date())
+POSITION: dict[str, Any] = {"resource": "repayment", "stream": "repayment", "period": PERIOD}
+
+
+def counted(outbox: Outbox, *, period: str = PERIOD, expects: bool = True) -> Census:
+    streams = {"loan_draft.individual": "loan_draft", "repayment": "repayment"}
+    with outbox.read() as tx:
+        return census.take(tx, BOUNDS, period=period, expects=expects, streams=streams)
+
+
+def lines(outbox: Outbox, resource: str = "loan_draft", *, is_open: bool = True) -> tuple[AccountLine, ...]:
+    with outbox.read() as tx:
+        holds = hold.in_force(tx)
+    situation = Situation(holds=holds, sends=True, period=PERIOD, report_is_open=is_open)
+    return line.lines(resource, counted(outbox, expects=is_open), situation)
+
+
+def kinds(outbox: Outbox, resource: str = "loan_draft", *, is_open: bool = True) -> dict[str, int]:
+    return {one.kind.value: one.number for one in lines(outbox, resource, is_open=is_open)}
+
+
+def read_whole(outbox: Outbox) -> None:
+    with outbox.begin() as tx:
+        for stream in ("loan_draft.individual", "repayment"):
+            watermark.begin(tx, stream)
+            watermark.end_scan(tx, watermark.watermarks(tx)[stream], now=NOW)
+
+
+def lists(outbox: Outbox, *ids: str, status: str = "payingBack") -> None:
+    with outbox.begin() as tx:
+        refresh = mirror.begin_refresh(tx, now=NOW)
+        mirror.keep(tx, refresh, [MirroredLoan(f"k{n}", loan, "", status) for n, loan in enumerate(ids)])
+        mirror.end_refresh(tx, refresh, complete=True, listed=len(ids), detail=None, now=NOW)
+
+
+def seen(outbox: Outbox, identity: str, *, resource: str = "repayment", again: bool = False) -> None:
+    stream = resource if resource == "repayment" else "loan_draft.individual"
+    values = {"baselined": False, "refused": False, "created_at": None, "scan_number": 1, "captured_at": NOW}
+    row = Captured(stream, identity, resource, identity, "h", in_scope=True, again=again, **values)  # type: ignore[arg-type]
+    with outbox.begin() as tx:
+        watermark.keep(tx, row)
+
+
+# ---------------------------------------------------------------- Kiva's list outward
+
+
+def test_an_empty_outbox_and_eleven_expected_loans_give_eleven_lines(outbox: Outbox) -> None:
+    read_whole(outbox)
+    lists(outbox, *(f"{n:03}" for n in range(11)))
+    assert lines(outbox, "repayment") == (AccountLine(LineKind.MISSING, 11),)
+    assert lines(outbox, "repayment", is_open=False) == ()
+
+
+def test_what_the_mis_gives_is_not_missing_but_not_looked_at_yet(outbox: Outbox) -> None:
+    read_whole(outbox)
+    lists(outbox, "001", "L-2", "003")
+    seen(outbox, "001")
+    seen(outbox, "002")
+    with outbox.begin() as tx:
+        meta.ALIASES.put(tx, {"L-2": "002"})
+    assert kinds(outbox, "repayment") == {"missing": 1, "not_looked_at_yet": 2}
+    assert counted(outbox).unreported.unknown == ("003",)
+
+
+def test_nothing_is_missing_before_the_book_was_read_whole(outbox: Outbox) -> None:
+    lists(outbox, "001")
+    assert kinds(outbox, "repayment") == {"not_looked_at_yet": 1}
+
+
+def test_two_loans_of_kivas_under_one_id_are_two_lines(outbox: Outbox) -> None:
+    read_whole(outbox)
+    lists(outbox, "001", "001")
+    seen(outbox, "001")
+    put(outbox, "001", **POSITION)
+    deliver(outbox, "repayment")
+    found = lines(outbox, "repayment")
+    assert [(one.kind, one.number, one.is_ok) for one in found] == [
+        (LineKind.DELIVERED, 1, True),
+        (LineKind.DECIDE, 1, False),
+    ]
+
+
+def test_what_was_not_sent_at_closing_is_left_out_by_nobody(outbox: Outbox) -> None:
+    read_whole(outbox)
+    put(outbox, "001", **POSITION)
+    with outbox.begin() as tx:
+        store.left_scope(tx, "repayment", "001", reason="window_closed", now=NOW)
+    (one,) = lines(outbox, "repayment", is_open=False)
+    assert (one.kind, one.cause, one.is_ok) == (LineKind.LEFT_OUT, "window_closed", False)
+
+
+def test_a_correction_that_missed_the_closing_is_not_hidden_by_what_was_delivered(outbox: Outbox) -> None:
+    read_whole(outbox)
+    put(outbox, "001", **POSITION)
+    deliver(outbox, "repayment")
+    put(outbox, "001", '{"amount":2}', **POSITION)
+    assert kinds(outbox, "repayment") == {"on_its_way": 1}
+    with outbox.begin() as tx:
+        store.left_scope(tx, "repayment", "001", reason="window_closed", now=NOW)
+    assert kinds(outbox, "repayment", is_open=False) == {"left_out": 1}
+
+
+def test_a_position_counts_once_a_loan_and_period(outbox: Outbox) -> None:
+    for amount in ("1", "2", "3"):
+        put(outbox, "001", f'{{"amount":{amount}}}', **POSITION)
+        deliver(outbox, "repayment")
+    put(outbox, "001", '{"amount":4}', **{**POSITION, "period": "2026-11"})
+    deliver(outbox, "repayment")
+    with outbox.read() as tx:
+        assert tally.numbers(tx) == {
+            Counted("repayment", PERIOD, "delivered"): 1,
+            Counted("repayment", "2026-11", "delivered"): 1,
+        }
+        assert tally.differences(tx) == []
+
+
+# ---------------------------------------------------------------- drafts and journals
+
+
+def test_a_newer_version_behind_one_in_doubt_is_the_same_thing(outbox: Outbox) -> None:
+    put(outbox)
+    lose(outbox)
+    put(outbox, "000000871", '{"amount":2}')
+    assert kinds(outbox)["in_doubt"] == 1
+    assert "waiting" not in kinds(outbox)
+
+
+def test_what_differs_is_to_decide_until_a_person_has_seen_it(outbox: Outbox) -> None:
+    put(outbox)
+    [entry] = deliver(outbox)
+    put(outbox, "000000871", '{"amount":2}')
+    read_whole(outbox)
+    assert kinds(outbox) == {"decide": 1}
+    with outbox.begin() as tx:
+        settlement.done(tx, entry, by="awa", note="corrected in PA2", now=later(9))
+    assert kinds(outbox) == {"left_out": 1}
+    put(outbox, "000000871", '{"amount":3}')
+    assert kinds(outbox) == {"decide": 1}
+
+
+def test_what_a_person_takes_back_is_looked_at_again_before_anybody_forgets_it(outbox: Outbox) -> None:
+    read_whole(outbox)
+    put(outbox)
+    seen(outbox, "000000871", resource="loan_draft")
+    [entry] = deliver(outbox)
+    with outbox.begin() as tx:
+        settlement.settle(tx, entry, "resend", by="awa", note="deleted in PA2", now=later(9))
+        assert tally.differences(tx) == []
+    assert kinds(outbox) == {"not_looked_at_yet": 1}
+
+
+def test_adopted_and_delivered_are_counted_apart(outbox: Outbox) -> None:
+    read_whole(outbox)
+    put(outbox, "1", adopted={"kiva_id": "k"})
+    put(outbox, "2", None, refusals=(Refusal("name_empty", "x"),))
+    with outbox.begin() as tx:
+        store.put_by_hand(tx, "3", note="typed", now=NOW)
+    assert kinds(outbox) == {"adopted": 1, "delivered": 1, "refused": 1}
+
+
+def test_a_state_or_reason_that_nobody_thought_of_is_to_decide(outbox: Outbox) -> None:
+    put(outbox)
+    (group,) = counted(outbox).entries
+    situation = Situation(holds=(), sends=True, period=PERIOD, report_is_open=True)
+    assert line.stand(replace(group, state="new"), situation) == (LineKind.DECIDE, "new")
+    assert not AccountLine(LineKind.DECIDE, 1, "new").is_ok
+
+
+# ---------------------------------------------------------------- at night
+
+
+def test_the_night_puts_right_what_was_counted_wrong_and_finds_rows_that_stand_nowhere(outbox: Outbox) -> None:
+    read_whole(outbox)
+    put(outbox)
+    deliver(outbox)
+    seen(outbox, "000000999", resource="loan_draft")
+    with outbox.begin() as tx:
+        tx.execute(sa.update(table.tally).values(number=7))
+    assert kinds(outbox) == {"delivered": 7}
+    audit.run(outbox)
+    assert kinds(outbox) == {"delivered": 1, "not_looked_at_yet": 1}
+
+
+# ---------------------------------------------------------------- what it costs
+
+
+def test_what_was_found_unreported_is_kept_while_nothing_moves(outbox: Outbox) -> None:
+    read_whole(outbox)
+    lists(outbox, "001", "002")
+    first = counted(outbox).unreported
+    with outbox.read() as tx:
+        given = {"period": PERIOD, "expects": True, "streams": None}
+        assert census.take(tx, BOUNDS, before=first, **given).unreported is first  # type: ignore[arg-type]
+    put(outbox, "001", **POSITION)
+    with outbox.read() as tx:
+        again = census.take(tx, BOUNDS, before=first, **given).unreported  # type: ignore[arg-type]
+    assert again == Unreported(0, ("002",), 0, again.stamp)
+
+
+FIRST_STEPS = {
+    "_ENTRIES": "SCAN e USING COVERING INDEX entry_open",
+    "_DISCARDED": "SEARCH e USING INDEX entry_by_state (state=?)",
+    "_LEFT_AT_CLOSING": "SEARCH e USING INDEX entry_left_at_closing (period=?)",
+    "_OPEN": "SCAN d USING INDEX divergence_open",
+    "_SEEN": "SCAN d USING INDEX divergence_seen",
+    "_UNREPORTED": "SEARCH m USING INDEX mirror_status (status=?)",
+    "_TO_READ": "SCAN c USING INDEX captured_again",
+}
+"""Where SQLite begins: with what is not settled, never with what was delivered."""
+
+
+@pytest.mark.parametrize("name", FIRST_STEPS)
+def test_no_statement_of_the_account_begins_with_the_history(tmp_path: Path, name: str) -> None:
+    outbox = outboxes.on_file(tmp_path)
+    given = {"due_before": "", "waiting_since": "", "position_since": "", "expires_by": "", "period": PERIOD}
+    text = str(getattr(census, name))
+    with outbox.read() as tx:
+        asked = {key: value for key, value in given.items() if f":{key}" in text}
+        plan = [str(row.detail) for row in tx.execute(sa.text(f"EXPLAIN QUERY PLAN {text}"), asked)]
+    outbox.close()
+    assert FIRST_STEPS[name] in plan
+    first = next(step for step in plan if step.startswith(("SCAN", "SEARCH")))
+    assert first == FIRST_STEPS[name]
+    assert not [step for step in plan if step.startswith("SCAN") and "INDEX" not in step and step != "SCAN loans"]
