@@ -443,6 +443,13 @@ def test_a_file_of_the_service_is_read_with_sudo(tmp_path: Path) -> None:
 
 
 def test_a_secret_file_that_is_not_there(tmp_path: Path) -> None:
-    at = only(tmp_path, text=spoilt("{env: KIVA_SECRET}", "{file: nowhere}"))
-    assert at.message == f"the file {tmp_path}/nowhere does not exist"
-    assert at.remedy.endswith(f"then sudoedit {tmp_path}/nowhere")
+    (tmp_path / "secret").mkdir()
+    at = only(tmp_path, text=spoilt("{env: KIVA_SECRET}", "{file: secret/nowhere}"))
+    assert at.message == f"the file {tmp_path}/secret/nowhere does not exist"
+    assert at.remedy.endswith(f"then sudoedit {tmp_path}/secret/nowhere")
+
+
+def test_what_may_be_the_secret_itself_in_the_place_of_a_path(tmp_path: Path) -> None:
+    at = only(tmp_path, text=spoilt("{env: KIVA_SECRET}", "{file: geheim}"))
+    assert at.message == "there is no such file"
+    assert "geheim" not in at.remedy

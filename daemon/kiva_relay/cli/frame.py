@@ -81,7 +81,7 @@ def load(config: Path | None, override: Sequence[str] | None = None) -> Settings
     for one in override or ():
         key, sign, value = one.partition("=")
         if not sign:
-            raise UsageError(f"--set: expected KEY=VALUE, found {one}", hint="--set mis.poll_every=5s")
+            raise UsageError('--set: expected KEY=VALUE, found a text without "="', hint="--set mis.poll_every=5s")
         overrides[key] = value
     return loader.load(config, environ=os.environ, overrides=overrides)
 

@@ -11,13 +11,13 @@ import shlex
 import stat
 import sys
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from kiva_relay.config import complaint, secret, settings, written, yaml_reader
+from kiva_relay.config import complaint, concealed, secret, settings, written, yaml_reader
 from kiva_relay.config.mismatch import found
 from kiva_relay.config.mistake_report import MistakeReport, Writing
 from kiva_relay.config.secret import Secret
@@ -50,7 +50,7 @@ def load(
     file = find(file, environ=environ)
     if not os.access(file, os.R_OK):
         raise _forbidden(file)
-    report = MistakeReport(file, Writing(hides=_hides))
+    report = MistakeReport(file, Writing(hides=_hides, named=_named))
     tree = yaml_reader.read(file, report)
     if tree is None:
         raise ConfigurationError(report.mistakes)
@@ -79,9 +79,21 @@ def _beyond(mistakes: list[Mistake], report: MistakeReport) -> Iterator[Mistake]
 
 
 def _hides(keys: tuple[str, ...], value: str) -> bool:
-    """Whether a value may be a secret: all but a reference and what is known to be none."""
+    """Whether a value may be a secret: all but what is known to be none."""
+    if not _CLOSED.isdisjoint(keys):
+        return keys[-1] not in _CLOSED or not concealed.is_reference(value)
     inside = _KEYS.findall(value) if value.startswith("{") else keys[-1:]
     return keys[:1] != ("parameters",) and (not inside or not _OPEN.issuperset(inside))
+
+
+def _named(keys: Sequence[str]) -> str:
+    """The key that a message names: nothing below a setting that may be a secret, and no key that may be one."""
+    for number, key in enumerate(keys, start=1):
+        if key.partition(":")[0] in _CLOSED:
+            return key.partition(":")[0]
+        if number == len(keys):
+            return concealed.key(key)
+    return ""
 
 
 def find(file: Path | None = None, *, environ: Mapping[str, str]) -> Path:
@@ -186,11 +198,12 @@ def _finish(read: Settings, source: Written) -> Settings:
 _SECRETS = tuple(
     (key.split(".")[0], key.split(".")[1]) for key, field in settings.every() if Secret in complaint.kinds(field)
 )
-# Keys whose value no message has to hide; a URL may hold a password.
-_OPEN = {"day", "at", "credential", "file", "env"} | {
-    key.rpartition(".")[2] for key, field in settings.every() if field.repr
-} - {*(name for _, name in _SECRETS), "url"}
-_KEYS = re.compile(r"[\w.\-]+(?=:\s)")
+# Keys of settings whose value may be a secret, and those whose value no message has to hide.
+_CLOSED = frozenset(
+    key.rpartition(".")[2] for key, _ in settings.every() if complaint.concealed_at(tuple(key.split(".")))
+)
+_OPEN = ({"day", "at", *secret.WAYS} | {key.rpartition(".")[2] for key, _ in settings.every()}) - _CLOSED
+_KEYS = re.compile(r"[A-Za-z_][\w.\-]*(?=:)")
 
 
 def _literal(group: str, name: str, source: Written) -> Mistake | None:
