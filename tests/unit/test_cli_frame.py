@@ -195,7 +195,7 @@ def test_yes_is_understood_in_three_languages(*, typed: str, agreed: bool, monke
 
 
 def test_an_override_needs_a_value(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="expected KEY=VALUE, found mis"):
+    with pytest.raises(UsageError, match="expected KEY=VALUE, found a text"):
         frame.load(configuration.write(tmp_path), ["mis.poll_every"])
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import typer
 
-from kiva_relay import __version__
+from kiva_relay import __version__, to_type, visible
 from kiva_relay.errors import RelayError, UsageError, nearest
 
 COMMANDS: Mapping[str, str] = {
@@ -98,6 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - the last line of defence: never a traceback on the terminal
         _complain(*_unexpected(error))
         return 1
+    finally:
+        to_type.forget()
 
 
 def _dispatch(given: list[str]) -> int:
@@ -218,7 +220,7 @@ def _print(text: str) -> None:
 def _complain(message: str, hint: str | None = None) -> None:
     sys.stdout.flush()
     lines = [message, *(f"  {line}" for line in (hint or "").splitlines())]
-    sys.stderr.write("\n".join(lines) + "\n")
+    sys.stderr.write(to_type.lines(visible.lines("\n".join(lines))) + "\n")
     sys.stderr.flush()
 
 

@@ -273,7 +273,7 @@ def _opened(settings: Settings) -> CheckFinding:
         if schema is None:
             return CheckFinding("ok", "outbox", f"{settings.outbox.url}: empty, `run` makes its tables")
         if schema != migration.revisions()[-1] and schema in migration.revisions():
-            how = "`run` brings it up to date, after a copy" if opened.is_file else "sudo kiva-relay migrate"
+            how = "`run` brings it up to date, after a copy" if opened.is_file else "kiva-relay migrate"
             return CheckFinding(
                 "warning", "outbox", f"schema {schema}, this version needs {migration.revisions()[-1]}\n{how}"
             )

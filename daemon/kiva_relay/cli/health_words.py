@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import assert_never
 
-from kiva_relay import errors
+from kiva_relay import errors, visible
 from kiva_relay.account import finding
 from kiva_relay.account.deadline import Deadline, PublishBy, ReportCloses
 from kiva_relay.account.finding import HealthFinding
@@ -63,7 +63,7 @@ def said(one: HealthFinding, facts: Standing) -> Said:  # noqa: C901, PLR0912 - 
             return _for_persons(one)
         case finding.EditedNotInForce():
             text = f"Edited, but not in force: {words.joined(one.files)}. The version before stays in force."
-            return text, (words.to_type("Put it in force", "sudo kiva-relay reload"),)
+            return text, (words.to_type("Put it in force", "kiva-relay reload"),)
         case finding.AllDelivered():
             return _all_delivered(one, facts)
     assert_never(one)
@@ -110,8 +110,8 @@ def _disk_full(one: finding.DiskFull) -> Said:
 def _mapping_unfit(one: finding.MappingUnfit) -> Said:
     return f"The mapping {one.mapping} does not fit the MIS, and is not read: {one.mistake}", (
         "Nothing is lost: what it misses now is read when it fits again. The other mappings go on.",
-        words.to_type("See all of it", "sudo kiva-relay mapping check"),
-        words.to_type("Then", "sudo kiva-relay reload"),
+        words.to_type("See all of it", "kiva-relay mapping check"),
+        words.to_type("Then", "kiva-relay reload"),
     )
 
 
@@ -136,22 +136,22 @@ def _mis_away(one: finding.MisAway, facts: Standing) -> Said:
     return f"The MIS has not been readable since {since} ({length}). Nothing is lost.", (
         "It continues by itself, where it was. What was read before is sent meanwhile.",
         words.to_type("What came back", words.quoted(one.words)),
-        words.to_type("Look closer", "sudo kiva-relay check"),
+        words.to_type("Look closer", "kiva-relay check"),
     )
 
 
 def _stream_broken(one: finding.StreamBroken) -> Said:
     return "Changes do not come by the MIS's stream; it is polled instead. Nothing is lost.", (
         words.to_type("Why", words.quoted(one.why)),
-        words.to_type("What is missing", "sudo kiva-relay watch setup"),
-        words.to_type("No longer wanted", "sudo kiva-relay watch drop"),
+        words.to_type("What is missing", "kiva-relay watch setup"),
+        words.to_type("No longer wanted", "kiva-relay watch drop"),
     )
 
 
 def _stream_piles(one: finding.StreamPiles) -> Said:
     return f"The MIS keeps {figure.megabytes(one.kept)} of its log for the relay's slot. Nothing is lost.", (
         "It grows until the relay has read it, or the server drops it; then the whole book is compared.",
-        words.to_type("Look closer", "sudo kiva-relay check"),
+        words.to_type("Look closer", "kiva-relay check"),
     )
 
 
@@ -166,7 +166,7 @@ def _list_old(one: finding.ListOld) -> Said:
     age = figure.length(one.age)
     return f"Kiva's list of loans was last read completely {age} ago. Nothing is lost.", (
         "That is too old to settle what is in doubt.",
-        words.to_type("Why", "sudo kiva-relay check"),
+        words.to_type("Why", "kiva-relay check"),
     )
 
 
@@ -212,7 +212,7 @@ def _for_persons(one: finding.ForPersons) -> Said:
         parts.append(f"{one.refused:,} refused")
     return f"For a person: {words.joined(parts)}. Nothing is lost, nothing was sent twice.", (
         "None of this is sent until somebody has looked.",
-        words.to_type("The list", "sudo kiva-relay review"),
+        words.to_type("The list", "kiva-relay review"),
     )
 
 
@@ -230,7 +230,7 @@ def _all_delivered(one: finding.AllDelivered, facts: Standing) -> Said:
 
 def _loans(entries: Sequence[Entry]) -> str:
     more = len(entries) - _FEW
-    return " ".join(entry.loan_id for entry in entries[:_FEW]) + (f" and {more} more" if more > 0 else "")
+    return " ".join(visible.text(entry.loan_id) for entry in entries[:_FEW]) + (f" and {more} more" if more > 0 else "")
 
 
 def _moment(facts: Standing, when: datetime) -> str:

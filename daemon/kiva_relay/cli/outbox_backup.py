@@ -39,7 +39,7 @@ def command(file: File, config: frame.Config = None, *, as_json: frame.AsJson = 
     owned = shlex.join(["sudo", "install", "-o", "kiva-relay", "-m", "0600", str(file.absolute()), str(path)])
     frame.say(f"  sudo rm -f {shlex.quote(f'{path}-wal')} {shlex.quote(f'{path}-shm')} && {owned}")
     frame.say(f"Leave the witness as it is ({settings.outbox.witness}): it knows what was sent since. Then:")
-    frame.say("  sudo kiva-relay outbox recover")
+    frame.say("  kiva-relay outbox recover")
     return 0
 
 

@@ -46,10 +46,10 @@ def _for_the_administrator(found: Sequence[Task]) -> None:
         return
     frame.say()
     frame.say("For the administrator")
-    frame.say(f"  one of them, and what to type:      sudo kiva-relay outbox show {found[0].entries[0].id}")
+    frame.say(f"  one of them, and what to type:      kiva-relay outbox show {found[0].entries[0].id}")
     done = next((one.entries[0].id for one in found if one.ended_by_done), None)
     if done is not None:
-        frame.say(f"  when the coordinator says “done”:   sudo kiva-relay review done {done}")
+        frame.say(f"  when the coordinator says “done”:   kiva-relay review done {done}")
 
 
 def _json(one: Task, facts: Standing) -> dict[str, object]:

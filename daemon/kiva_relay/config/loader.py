@@ -9,7 +9,6 @@ import os
 import re
 import shlex
 import stat
-import sys
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from kiva_relay import to_type
 from kiva_relay.config import complaint, concealed, secret, settings, written, yaml_reader
 from kiva_relay.config.mismatch import found
 from kiva_relay.config.mistake_report import MistakeReport, Writing
@@ -128,7 +128,7 @@ def find(file: Path | None = None, *, environ: Mapping[str, str]) -> Path:
 def _forbidden(file: Path) -> UsageError:
     return UsageError(
         f"The configuration {file} belongs to the service and cannot be read by your user.",
-        hint=shlex.join(["sudo", "kiva-relay", *sys.argv[1:]]),
+        hint=to_type.again(),
     )
 
 

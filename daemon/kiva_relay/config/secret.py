@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 import stat
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, Literal
 from pydantic import GetCoreSchemaHandler, ValidationInfo
 from pydantic_core import core_schema
 
+from kiva_relay import to_type
 from kiva_relay.config import concealed
 from kiva_relay.config.mismatch import Mismatch, Whole
 from kiva_relay.errors import UsageError, counted, nearest
@@ -107,7 +107,7 @@ class Secret:
             return Path(folder)
         if os.geteuid() == 0:
             return Path(_FOLDER)
-        command = shlex.join(["sudo", "kiva-relay", *sys.argv[1:]])
+        command = to_type.again()
         raise UsageError(f"{self._what}. Credentials of systemd exist inside the service only.", hint=command)
 
     def _read(self, file: Path) -> str:
@@ -117,7 +117,7 @@ class Secret:
             gone = str(file) if self.way == "file" else "this credential"
             raise UsageError(f"{self._what}, and {gone} does not exist.", hint=self._remedy_when_gone(file)) from None
         except PermissionError:
-            command = shlex.join(["sudo", "kiva-relay", *sys.argv[1:]])
+            command = to_type.again()
             raise UsageError(f"{self._what}, and your user cannot read this file.", hint=command) from None
         except OSError as error:
             raise UsageError(f"{self._what}, and this file cannot be read: {error.strerror}.") from None

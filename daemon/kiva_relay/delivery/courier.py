@@ -145,7 +145,7 @@ class Courier:
             raise errors.OutboxPutBack(
                 f"The outbox {self._context.outbox.url} was put back to an older state while the relay ran. Nothing"
                 " more is sent; the next start takes from the witness what is missing, and holds.",
-                hint="sudo systemctl restart kiva-relay\nsudo kiva-relay status",
+                hint="sudo systemctl restart kiva-relay\nkiva-relay status",
             )
 
     def _testify(self, batch: Batch) -> bool:

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import shutil
 import stat
-import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -22,7 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
-from kiva_relay import errors
+from kiva_relay import errors, to_type
 from kiva_relay.config import secret
 
 BUSY_TIMEOUT_SECONDS = 30
@@ -112,7 +110,7 @@ def _explained(error: sa.exc.DBAPIError, outbox: Outbox) -> errors.RelayError:
     if outbox.guard is None and ("readonly" in cause or "unable to open" in cause):
         return errors.UsageError(
             f"The outbox {outbox.path} belongs to the service and cannot be used by your user ({cause}).",
-            hint=shlex.join(["sudo", "kiva-relay", *sys.argv[1:]]),
+            hint=to_type.again(),
         )
     return errors.OutboxAway(f"The outbox {outbox.path} cannot be written now: {cause}. Nothing is lost.")
 
