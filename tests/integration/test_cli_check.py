@@ -55,7 +55,7 @@ def test_the_screen(house: Site, capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith(f"· SANDBOX, partner 123 · {house.folder}/config.yaml")
     assert "  ok      clocks" in "\n".join(lines)
-    assert lines[-1].endswith(f"It can start.     kiva-relay run --config {tmp_path / 'config.yaml'}")
+    assert lines[-1].endswith(f"It can start.     kiva-relay run --config {house.folder}/config.yaml")
 
 
 def test_a_role_that_could_write_is_a_warning(check: Check) -> None:

@@ -323,5 +323,5 @@ def test_every_command_that_a_trial_prints_acts_on_the_trial(
         assert str(told.config) in command
         code = cli.main(shlex.split(command)[1:])
         said = "".join(capsys.readouterr())
-        assert code != 2, (command, said)
+        assert code != 2 or "nobody to answer" in said, (command, said)
         assert not said.startswith("kiva-relay 0") or str(told.config) in said.splitlines()[0]
