@@ -48,7 +48,9 @@ def _witness(folder: Path) -> None:
 
 def _lock(folder: Path) -> None:
     database.create_file(folder / "outbox.db")
-    Lease(Outbox(f"sqlite:///{folder}/outbox.db"), clock=SystemClock())._lock_file()
+    lease = Lease(Outbox(f"sqlite:///{folder}/outbox.db"), clock=SystemClock())
+    lease._lock_file()
+    lease._let_go()
 
 
 def _outbox(folder: Path) -> None:

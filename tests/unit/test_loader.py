@@ -228,6 +228,20 @@ def test_a_wrong_line_is_told_with_what_to_write(
 
 
 @pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("GMT+1", "Etc/GMT-1: there the sign is turned around, and it means UTC+1"),
+        ("UTC-05:00", "Etc/GMT+5: there the sign is turned around, and it means UTC-5"),
+        ("UTC+0", "without a summer time also UTC"),
+    ],
+)
+def test_an_offset_is_never_answered_with_its_opposite(tmp_path: Path, written: str, said: str) -> None:
+    at = only(tmp_path, text=spoilt("Africa/Dakar", f'"{written}"'))
+    assert at.message == f'"{written}" is no time zone'
+    assert at.remedy.endswith(said)
+
+
+@pytest.mark.parametrize(
     ("environment", "url", "message"),
     [
         ("staging", "https://partner-api.k1.kiva.org", "partner-api.k1.kiva.org is Kiva's production"),

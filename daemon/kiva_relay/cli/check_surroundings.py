@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -27,6 +27,7 @@ from kiva_relay.source.mis import Mis
 _OK = 200
 _NOT_FOUND = 404
 _CLOCKS_DIFFER = timedelta(seconds=5)
+_MOST_AHEAD = timedelta(days=31)
 _LITTLE_SPACE = 1 << 30
 _SERVICE = "kiva-relay"
 _SHOWN = 4
@@ -39,6 +40,11 @@ _GRANTS = "What it needs, as SQL:     kiva-relay check --grants"
 def configuration(settings: Settings) -> Iterator[CheckFinding]:
     """What the loader warned of; that there are no mistakes is known when there are settings."""
     yield CheckFinding("ok", "configuration", "no mistakes")
+    today = SystemClock().now().date()
+    for key, since in (("loan_drafts", settings.loan_drafts.since), ("journals", settings.journals.since)):
+        if isinstance(since, date) and since > today + _MOST_AHEAD:
+            text = f"{key}.since is {since}, {(since - today).days:,} days from now: until then nothing of it is owed."
+            yield CheckFinding("error", "configuration", f"{text}\nThe first day whose loans nobody posted by hand.")
     for warning in settings.warnings:
         yield CheckFinding("warning", "secrets", f"{warning.path}: {warning.message}\n{warning.remedy}")
     for secret in (settings.kiva.client_secret, settings.mis.password, settings.outbox.password):

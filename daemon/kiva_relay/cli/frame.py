@@ -33,7 +33,7 @@ from kiva_relay import __version__, to_type, visible
 from kiva_relay.clock import SystemClock
 from kiva_relay.config import loader
 from kiva_relay.config.settings import RESOURCES, Settings
-from kiva_relay.errors import UsageError, nearest
+from kiva_relay.errors import UsageError, counted, nearest
 from kiva_relay.outbox import act
 from kiva_relay.outbox.database import Outbox
 
@@ -92,6 +92,26 @@ def load(config: Path | None, override: Sequence[str] | None = None) -> Settings
     settings = loader.load(file, environ=os.environ, overrides=overrides)
     to_type.use(file, usual=loader.USUAL_PLACE, outbox=settings.outbox.file)
     return settings
+
+
+def load_to_look(config: Path | None) -> Settings:
+    """The settings, for a command that only looks at the outbox; other mistakes are said in a line, and it goes on.
+
+    Raises:
+        UsageError: there are none.
+        ConfigurationError: where the outbox is cannot be known.
+    """
+    file = loader.find(config, environ=os.environ)
+    to_type.use(file, usual=loader.USUAL_PLACE)
+    settings, mistakes = loader.load_to_look(file, environ=os.environ)
+    to_type.use(file, usual=loader.USUAL_PLACE, outbox=settings.outbox.file)
+    if mistakes:
+        first = f"{mistakes[0].path}: {mistakes[0].message}" if mistakes[0].path else mistakes[0].message
+        number = counted(len(mistakes), "mistake")
+        notice(f"{file} holds {number} ({first}). What runs keeps its settings.   kiva-relay check")
+    unknown = {each.path.rpartition(".")[2] for each in mistakes} & {"environment", "partner_id"}
+    kiva = settings.kiva.model_copy(update=dict.fromkeys(unknown, "?"))
+    return settings.model_copy(update={"kiva": kiva})
 
 
 @contextlib.contextmanager

@@ -51,7 +51,7 @@ def command(
     as_json: frame.AsJson = False,
 ) -> None:
     """List what is owed to Kiva. Without filters: all that is not settled, the most pressing first."""
-    settings = frame.load(config)
+    settings = frame.load_to_look(config)
     chosen = chosen_by(settings, resource=resource, state=state, reason=reason, loan=loan, since=since, held=held)
     with frame.outbox(settings) as outbox, outbox.read() as tx:
         page = listing.entries(tx, chosen, limit=None if as_csv or as_json else limit)

@@ -28,7 +28,7 @@ def command(
             "Expected the number of an entry, or --loan and the id that PA2 shows.",
             hint="kiva-relay outbox show 1042\nkiva-relay outbox show --loan 000000871",
         )
-    settings = frame.load(config)
+    settings = frame.load_to_look(config)
     with frame.outbox(settings) as outbox, outbox.read() as tx:
         found = [named_entry.by_number(tx, number)] if number is not None else named_entry.of_loan(tx, loan or "")
         known = [history.of_entry(tx, entry) for entry in found]

@@ -10,7 +10,7 @@ from kiva_relay.cli import figure, frame, task_words, words
 
 def command(config: frame.Config = None, *, as_json: frame.AsJson = False) -> None:
     """What waits for the coordinator? Drafts, follow-ups, doubts and changes; what to do, and by when."""
-    settings = frame.load(config)
+    settings = frame.load_to_look(config)
     with frame.outbox(settings) as outbox, outbox.read() as tx:
         facts = standing.gather(tx, settings, now=frame.now())
         found = task.tasks(tx, facts)

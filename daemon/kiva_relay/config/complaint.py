@@ -53,6 +53,11 @@ def mistakes(error: ValidationError, source: Written) -> list[Mistake]:
     return [_mistake(path, detail, source) for path, detail in first.items()]
 
 
+def places(error: ValidationError, source: Written) -> list[Steps]:
+    """Where each wrong value was written."""
+    return list(dict.fromkeys(_path(detail, source) for detail in error.errors(include_url=False)))
+
+
 def field_at(path: Steps) -> FieldInfo | None:
     """The setting at a path; None for a group of them, and for an unknown key."""
     model = _model(path[:-1]) if path else None

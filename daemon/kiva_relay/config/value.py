@@ -27,6 +27,7 @@ OWN_MAPPINGS = "mappings"
 
 _HOUR = re.compile(r"([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_OFFSET = re.compile(r"(?:UTC|GMT|Etc/UTC)\s*(?P<sign>[+-])\s*(?P<hours>\d{1,2})(?::?00)?", re.ASCII | re.IGNORECASE)
 _PARTNER = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _PORT = re.compile(r"\d{1,5}", re.ASCII)
 _LAST_PORT = 65_535
@@ -89,6 +90,15 @@ def _zone(name: str) -> str:
             return zoneinfo.ZoneInfo(name).key
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         pass  # the message below serves all three: no such name, an absolute path, a folder of zones
+    offset = _OFFSET.fullmatch(name.strip())
+    if offset:
+        sign, hours = offset["sign"], int(offset["hours"])
+        fixed = f"Etc/GMT{'-' if sign == '+' else '+'}{hours}" if hours else "UTC"
+        remedy = "the city, as Africa/Dakar or America/Lima"
+        if fixed in zoneinfo.available_timezones():
+            remedy += f"; without a summer time also {fixed}"
+            remedy += f": there the sign is turned around, and it means UTC{sign}{hours}" if hours else ""
+        raise Mismatch(f"{found(name)} is no time zone", remedy=remedy)
     zones = sorted(zoneinfo.available_timezones() - _NO_ZONES)
     cities = {place.rpartition("/")[2]: place for place in zones if "/" in place}
     city = name.rpartition("/")[2].strip().replace(" ", "_")
