@@ -152,6 +152,7 @@ DIFFERENT: list[tuple[str, Verdict, dict[str, Any]]] = [
     ("list_old", Verdict.NOTE, {"heartbeat": beating(started_at=OLD - MINUTE), "refresh": mirror.Refresh(1, OLD, OLD)}),
     ("loop_stuck", Verdict.STOPPED, {"heartbeat": beating(stuck={"courier": "ValueError, see the log"})}),
     ("job_late", Verdict.NOTE, {"heartbeat": beating(jobs=(JobHealth("sweep"), JobHealth("purge", overdue=90.0)))}),
+    ("clock_off", Verdict.NOTE, {"clock_off": -timedelta(days=6)}),
     ("for_persons", Verdict.NOTE, {"doubts": (entry(),)}),
     ("for_persons", Verdict.NOTE, {"refused": (entry(),)}),
     ("for_persons", Verdict.NOTE, {"decisions": (entry(),)}),

@@ -38,6 +38,7 @@ def findings(facts: Standing) -> list[HealthFinding]:
         _stream,
         _list,
         _sending,
+        _clock,
         _jobs,
         _persons,
         _edited,
@@ -144,6 +145,11 @@ def _persons(facts: Standing) -> Iterator[HealthFinding]:
             divergences=len(facts.divergences),
             refused=len(facts.refused),
         )
+
+
+def _clock(facts: Standing) -> Iterator[HealthFinding]:
+    if facts.running is not None and facts.clock_off is not None:
+        yield finding.ClockOff(facts.clock_off)
 
 
 def _jobs(facts: Standing) -> Iterator[HealthFinding]:

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy.engine import Connection
 
 from kiva_relay.config.settings import Settings
-from kiva_relay.outbox import catalogue, heartbeat, history, listing, mirror, scan, watermark
+from kiva_relay.outbox import catalogue, heartbeat, history, listing, meta, mirror, scan, watermark
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.heartbeat import Heartbeat
 from kiva_relay.outbox.state import State
@@ -25,7 +25,8 @@ class Standing:
     `heartbeat` is the last one, None when no relay runs and the last one stopped in order; `kept` are the holds in
     force with what they keep back; `corrected` and `cancelled` count what ended unsent since Kiva is away;
     `expiring` are drafts that are not at Kiva yet and have a last day; `next_due` is when the last of what is ready
-    becomes due; `refresh` is the last complete reading of Kiva's list of loans; `scans` are those under way.
+    becomes due; `refresh` is the last complete reading of Kiva's list of loans; `scans` are those under way;
+    `clock_off` is by how much the clock of the relay's machine was behind Kiva's, None when it was not far off.
     """
 
     settings: Settings
@@ -51,6 +52,7 @@ class Standing:
     marks: Mapping[str, watermark.Watermark]
     scans: Mapping[str, scan.ScanProgress]
     report: window.RepaymentReport
+    clock_off: timedelta | None = None
 
     @property
     def running(self) -> Heartbeat | None:
@@ -89,6 +91,8 @@ def gather(tx: Connection, settings: Settings, *, now: datetime) -> Standing:
     last, marks = heartbeat.read(tx), watermark.watermarks(tx)
     scans = {name: progress for name in marks if (progress := scan.of(tx, name)) is not None}
     away = None if last is None else last.kiva.away_since
+    known = meta.KIVA_TIME.get(tx)
+    off = timedelta(seconds=known.off_by) if known and abs(known.off_by) > meta.MOST_OFF.total_seconds() else None
     return Standing(
         settings=settings,
         now=now,
@@ -112,5 +116,6 @@ def gather(tx: Connection, settings: Settings, *, now: datetime) -> Standing:
         lists_read=catalogue.refreshed_at(tx) is not None,
         marks=marks,
         scans={name: one for name, one in scans.items() if one.number == marks[name].scan_number},
-        report=window.report(settings, now),
+        report=window.report(settings, now + (off or timedelta(0))),
+        clock_off=off,
     )

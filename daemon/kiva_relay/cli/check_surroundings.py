@@ -15,11 +15,12 @@ from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
 from kiva_relay.delivery import mirror
 from kiva_relay.delivery.client import Client
+from kiva_relay.delivery.kiva_time import KivaTime
 from kiva_relay.delivery.token import SCOPES, Token, Tokens
 from kiva_relay.mapping import example
 from kiva_relay.mapping.document import Document
 from kiva_relay.mapping.tables import read_by
-from kiva_relay.outbox import binding, migration, table
+from kiva_relay.outbox import binding, meta, migration, table
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.service import opening
 from kiva_relay.source.mis import Mis
@@ -145,6 +146,8 @@ def _clocks(settings: Settings, opened: Mis) -> CheckFinding:
     horizon = opened.horizon()
     difference = abs(horizon.moment + horizon.age - clock.now())
     text = f"MIS and this machine differ by {figure.length(difference)}; time zone of the data: {settings.mis.timezone}"
+    if difference > meta.MOST_OFF:
+        return CheckFinding("error", "clocks", f"{text}\nWhich one is wrong? On both:\ntimedatectl")
     if difference > _CLOCKS_DIFFER:
         return CheckFinding(
             "warning", "clocks", f"{text}\nNothing is lost by it, but times in lists will look wrong.\ntimedatectl"
@@ -171,11 +174,14 @@ def _mappings_fit(settings: Settings, opened: Mis, found: Sequence[Document]) ->
 def kiva(settings: Settings) -> Iterator[CheckFinding]:
     """Kiva: the token, its scopes, the partner, its lists. Only harmless requests."""
     chosen = settings.kiva
-    client = Client(chosen)
+    clock = SystemClock()
+    kiva_time = KivaTime(clock)
+    client = Client(chosen, heard=lambda headers: kiva_time.learn(headers.get("date"), headers.get("age")))
     try:
         token = Tokens(client, chosen, clock=SystemClock()).current()
         yield _token(settings, token)
         yield _partner(settings, client, token)
+        yield from _clock_at_kiva(kiva_time.now() - clock.now())
     except errors.RelayError as error:
         if chosen.environment == "sandbox" and isinstance(error, errors.Unreachable):
             error.hint = "kiva-relay sandbox      starts the stand-in for Kiva on this machine"
@@ -186,6 +192,13 @@ def kiva(settings: Settings) -> Iterator[CheckFinding]:
         yield CheckFinding(
             "off", "sending", "kiva.send is false: everything is captured, mapped and shown, nothing is sent."
         )
+
+
+def _clock_at_kiva(behind: timedelta) -> Iterator[CheckFinding]:
+    if abs(behind) > meta.MOST_OFF:
+        way = "behind" if behind > timedelta(0) else "ahead of"
+        text = f"The clock of this machine is {figure.length(behind)} {way} Kiva's."
+        yield CheckFinding("error", "clocks", f"{text}\nsudo timedatectl set-ntp true")
 
 
 def _token(settings: Settings, token: Token) -> CheckFinding:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import assert_never
 
 from kiva_relay import errors, visible
@@ -57,6 +57,8 @@ def said(one: HealthFinding, facts: Standing) -> Said:  # noqa: C901, PLR0912 - 
             return _sending_switched_off(facts)
         case finding.LoopStuck():
             return _loop_stuck(one)
+        case finding.ClockOff():
+            return _clock_off(one)
         case finding.JobLate():
             return _job_late(one, facts)
         case finding.ForPersons():
@@ -183,6 +185,15 @@ def _loop_stuck(one: finding.LoopStuck) -> Said:
         "It tries again by itself.",
         words.to_type("What happened", "sudo journalctl -u kiva-relay -n 50"),
         words.to_type("Start it again", "sudo systemctl restart kiva-relay"),
+    )
+
+
+def _clock_off(one: finding.ClockOff) -> Said:
+    way = "behind" if one.behind > timedelta(0) else "ahead of"
+    return f"The clock of this machine is {figure.length(one.behind)} {way} Kiva's. Nothing is lost.", (
+        "The days of the report and of publishing go by Kiva's clock. Moments in lists are wrong as long as it is.",
+        words.to_type("Look", "timedatectl"),
+        words.to_type("Set it by itself", "sudo timedatectl set-ntp true"),
     )
 
 

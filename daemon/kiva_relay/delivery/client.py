@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,7 +75,7 @@ class Client:
     lost answer.
     """
 
-    def __init__(self, kiva: Kiva) -> None:
+    def __init__(self, kiva: Kiva, *, heard: Callable[[httpx.Headers], object] = lambda _headers: None) -> None:
         self._base = kiva.api_url.rstrip("/")
         timeout = httpx.Timeout(
             connect=kiva.timeout.connect.total_seconds(),
@@ -88,6 +88,7 @@ class Client:
             "follow_redirects": False,
             "trust_env": True,
             "proxy": kiva.proxy,
+            "event_hooks": {"response": [lambda response: heard(response.headers)]},
             "headers": {"User-Agent": f"kiva-relay/{__version__}"},
         }
         if kiva.ca is not None:

@@ -8,13 +8,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kiva_relay import meter
+from kiva_relay.delivery.kiva_time import KivaTime
 from kiva_relay.outbox import heartbeat, hold, mirror, table
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.heartbeat import Heartbeat
 from kiva_relay.outbox.state import State
 
 
-def publish(outbox: Outbox, beat: Heartbeat) -> None:
+def publish(outbox: Outbox, beat: Heartbeat, kiva_time: KivaTime | None = None) -> None:
     """Write the heartbeat, and set the gauges from what the outbox holds.
 
     Raises:
@@ -22,6 +23,8 @@ def publish(outbox: Outbox, beat: Heartbeat) -> None:
     """
     with outbox.begin() as tx:
         heartbeat.write(tx, beat)
+        if kiva_time is not None:
+            kiva_time.keep(tx)
     with outbox.read() as tx:
         set_gauges(tx, now=beat.beats_at)
 

@@ -182,7 +182,7 @@ class Threads:
 
     def _publish(self) -> None:
         """Write the heartbeat."""
-        heartbeat.publish(self._outbox, self.heartbeat())
+        heartbeat.publish(self._outbox, self.heartbeat(), self._context.kiva_time)
         missing = self.missing()
         systemd.status(f"waiting for {' and '.join(missing)}" if missing else "OK")
 
