@@ -34,7 +34,7 @@ def broken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A command with a mistake of ours in it; the folder where details go."""
 
     def command() -> None:
-        raise ZeroDivisionError("000000871 " + "".join(("A", "wa")))
+        raise ZeroDivisionError(f"000000871 {'AWA'.title()}")
 
     module = types.ModuleType("kiva_relay.cli.broken")
     module.command = command  # type: ignore[attr-defined]
