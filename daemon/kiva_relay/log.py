@@ -24,6 +24,8 @@ from uuid import UUID
 import structlog
 from structlog.typing import FilteringBoundLogger
 
+from kiva_relay import visible
+
 PERSONAL = frozenset(
     {
         *(
@@ -156,8 +158,7 @@ def _plain(value: object) -> bool:
 
 def _one_line(text: str) -> str:
     """The text without line ends, which would look like lines of ours, and cut where it is too long."""
-    flat = " ".join(text.split()) if not text.isprintable() else text
-    flat = "".join(sign if sign.isprintable() else "?" for sign in flat)
+    flat = visible.text(" ".join(text.split()) if not text.isprintable() else text)
     return flat if len(flat) <= _LONGEST else f"{flat[: _LONGEST - 1]}…"
 
 
@@ -191,11 +192,11 @@ def _json(_logger: object, _method: str, event: _Event) -> str:
         "message": event["event"],
     }
     rest = {key: value for key, value in event.items() if key not in _OUR_FIRST_KEYS}
-    return json.dumps(first | rest, ensure_ascii=False, default=_written)
+    return visible.json(json.dumps(first | rest, ensure_ascii=False, default=_written))
 
 
 def _field(value: object) -> str:
-    text = str(_written(value))
+    text = visible.text(str(_written(value)))
     return json.dumps(text, ensure_ascii=False) if not text or any(sign in text for sign in ' "=') else text
 
 

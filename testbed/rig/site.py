@@ -21,6 +21,7 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 
+from kiva_relay.clock import Clock
 from kiva_relay.config import loader, shipped
 from kiva_relay.config.settings import Settings
 from kiva_relay.mapping.document import Document
@@ -59,19 +60,19 @@ class Site:
         return Teller(self.connection, random.Random(seed), today=date.today(), photos=self.photos)
 
     @contextlib.contextmanager
-    def relay(self) -> Iterator[Relay]:
+    def relay(self, *, time: Clock | None = None) -> Iterator[Relay]:
         """A relay in this process, opened."""
         settings = loader.load(self.config, environ={})
-        relay = Relay(settings, documents(settings))
+        relay = Relay(settings, documents(settings), time=time)
         relay.open()
         try:
             yield relay
         finally:
             relay.close()
 
-    def once(self) -> Summary:
-        """Capture and deliver until nothing is due."""
-        with self.relay() as relay:
+    def once(self, *, time: Clock | None = None) -> Summary:
+        """Capture and deliver until nothing is due; by another clock than the machine's."""
+        with self.relay(time=time) as relay:
             return relay.once()
 
     @contextlib.contextmanager

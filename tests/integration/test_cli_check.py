@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -55,7 +55,7 @@ def test_the_screen(house: Site, capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith(f"· SANDBOX, partner 123 · {house.folder}/config.yaml")
     assert "  ok      clocks" in "\n".join(lines)
-    assert lines[-1].endswith("It can start.     kiva-relay run")
+    assert lines[-1].endswith(f"It can start.     kiva-relay run --config {house.folder}/config.yaml")
 
 
 def test_a_role_that_could_write_is_a_warning(check: Check) -> None:
@@ -105,6 +105,21 @@ def test_credentials_that_kiva_refuses(check: Check) -> None:
     code, found = check(kiva={"audience": "https://somewhere-else"})
     assert code == 1
     assert "kiva.client_id, kiva.client_secret and kiva.audience" in found["Kiva"][0][1]
+
+
+def test_a_parameter_that_is_none_of_the_choices_is_a_mistake_and_names_them(check: Check, house: Site) -> None:
+    code, found = check(parameters={"kiva_fund": 99})
+    assert code == 1
+    (said,) = [text for word, text in found["columns"] if word == "error"]
+    assert said.count("99 is none") == 1
+    assert "In your database: " in said
+    assert "Kiva" in said
+
+
+def test_a_first_day_that_is_years_away_is_a_mistake(check: Check, house: Site) -> None:
+    code, found = check(loan_drafts={"since": date(2062, 11, 1)})
+    assert code == 1
+    assert [text for word, text in found["configuration"] if word == "error" and "since is 2062-11-01" in text]
 
 
 def test_a_missing_parameter_is_asked_for_once_with_its_choices(check: Check, house: Site) -> None:

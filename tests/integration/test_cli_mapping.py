@@ -135,6 +135,15 @@ def test_check_tells_every_mistake_at_once(mapping: Run, own: Path) -> None:
     assert "what is in force stays in force" in err
 
 
+def test_check_says_nothing_of_rows_that_are_older_than_since(mapping: Run, house: Site) -> None:
+    _, out, err = mapping("check")
+    assert re.search(r"loan_draft\.\w+\.yaml: [^\n]*warning", out + err)
+    tomorrow = date.today() + timedelta(days=1)
+    house.changes |= {"loan_drafts": {"since": tomorrow}, "journals": {"since": tomorrow}}
+    _, out, err = mapping("check")
+    assert not re.search(r"(loan_draft|journal)\.?\w*\.yaml: [^\n]*warning", out + err), out + err
+
+
 def test_check_asks_once_for_a_parameter_and_knows_the_choices(mapping: Run, own: Path) -> None:
     for file in own.glob("*.yaml"):
         file.write_text(file.read_text().replace("kiva_fund", "kiva_fond"))

@@ -17,6 +17,7 @@ from kiva_relay.service import capture_loop
 from testbed.institution.branch import KIVA_FUND
 from testbed.judge import expected
 from testbed.rig.patience import eventually
+from testbed.rig.set_clock import SteppedClock
 from testbed.rig.site import Site
 
 FUND = KIVA_FUND
@@ -105,6 +106,23 @@ def test_positions_at_a_past_cut_off_are_the_sum_of_the_transactions_until_then(
         for loan, repaid in house.mis("SELECT account_no, principal_repaid_derived FROM m_loan")
         if loan in theirs
     }
+
+
+@pytest.mark.parametrize("days", [40, -40])
+def test_a_clock_in_another_month_reports_the_month_that_kiva_has(house: Site, days: int) -> None:
+    """The whole relay by a wrong clock of the machine; Kiva's `Date` says the right one."""
+    expect_repayments(house, share=5)
+    house.changes = {"repayments": {"cutoff": "end_of_previous_month", "when": "continuous"}}
+    clock = SteppedClock()
+    clock.by = timedelta(days=days)
+    with clock.everywhere():
+        house.once(time=clock)
+    right = date.today().replace(day=1) - timedelta(days=1)
+    positions = house.entries(resource="repayment")
+    assert positions
+    assert {row.period for row in positions} == {f"{right:%Y-%m}"}
+    late = [row for row in house.entries(resource="loan_draft") if "too_late_to_publish" in str(row.refusals)]
+    assert not late
 
 
 @pytest.mark.long

@@ -165,6 +165,8 @@ def test_a_survey_says_what_the_rows_say(institution: Institution) -> None:
     found = survey.look(institution.mappings[ONE_PERSON], institution.mis, context=context)
     assert all(mistake.severity == "warning" for mistake in found)
     assert any("in scope" in mistake.message for mistake in found)
+    none = survey.look(institution.mappings[ONE_PERSON], institution.mis, context=context, is_ours=lambda _one: False)
+    assert none == [], "of rows that nobody owes nothing has to be put right"
 
 
 def test_a_position_is_what_the_mis_says_itself(institution: Institution) -> None:

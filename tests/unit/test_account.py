@@ -210,6 +210,7 @@ DIFFERENT: list[tuple[str, Verdict, dict[str, Any]]] = [
     ("for_persons", Verdict.NOTE, {"account": account(loan_draft=AccountLine(LineKind.DECIDE, 1, "left_scope"))}),
     ("for_persons", Verdict.NOTE, {"account": account(repayment=AccountLine(LineKind.MISSING, 6))}),
     ("for_persons", Verdict.NOTE, {"account": account(repayment=AccountLine(LineKind.LEFT_OUT, 5, "window_closed"))}),
+    ("clock_off", Verdict.NOTE, {"clock_off": -timedelta(days=6)}),
     ("edited_not_in_force", Verdict.NOTE, {"heartbeat": beating(edited=("journal.yaml",))}),
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import stat
 import sys
@@ -33,7 +34,7 @@ def broken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A command with a mistake of ours in it; the folder where details go."""
 
     def command() -> None:
-        raise ZeroDivisionError("000000871 Awa")
+        raise ZeroDivisionError(f"000000871 {'AWA'.title()}")
 
     module = types.ModuleType("kiva_relay.cli.broken")
     module.command = command  # type: ignore[attr-defined]
@@ -107,6 +108,18 @@ def test_a_mistake_of_ours_is_one_sentence_a_number_and_a_file(
     assert stat.S_IMODE(details.stat().st_mode) == 0o600
     assert "Traceback" not in printed
     assert "Awa" not in printed
+    assert "Awa" not in details.read_text(), "the words of an error may quote a row"
+
+
+def test_the_newest_twenty_details_are_kept(broken: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(30):
+        old = broken / f"kiva-relay-error-{number:06x}.txt"
+        old.touch()
+        os.utime(old, (number, number))
+    assert cli.main(["broken"]) == 1
+    kept = sorted(broken.glob("kiva-relay-error-*.txt"), key=lambda file: file.stat().st_mtime)
+    assert len(kept) == 20
+    assert kept[-1].name in capsys.readouterr().err
 
 
 def test_a_traceback_needs_no_place_to_be_written(
@@ -195,7 +208,7 @@ def test_yes_is_understood_in_three_languages(*, typed: str, agreed: bool, monke
 
 
 def test_an_override_needs_a_value(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="expected KEY=VALUE, found mis"):
+    with pytest.raises(UsageError, match="expected KEY=VALUE, found a text"):
         frame.load(configuration.write(tmp_path), ["mis.poll_every"])
 
 

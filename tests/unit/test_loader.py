@@ -228,6 +228,20 @@ def test_a_wrong_line_is_told_with_what_to_write(
 
 
 @pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("GMT+1", "Etc/GMT-1: there the sign is turned around, and it means UTC+1"),
+        ("UTC-05:00", "Etc/GMT+5: there the sign is turned around, and it means UTC-5"),
+        ("UTC+0", "without a summer time also UTC"),
+    ],
+)
+def test_an_offset_is_never_answered_with_its_opposite(tmp_path: Path, written: str, said: str) -> None:
+    at = only(tmp_path, text=spoilt("Africa/Dakar", f'"{written}"'))
+    assert at.message == f'"{written}" is no time zone'
+    assert at.remedy.endswith(said)
+
+
+@pytest.mark.parametrize(
     ("environment", "url", "message"),
     [
         ("staging", "https://partner-api.k1.kiva.org", "partner-api.k1.kiva.org is Kiva's production"),
@@ -443,6 +457,13 @@ def test_a_file_of_the_service_is_read_with_sudo(tmp_path: Path) -> None:
 
 
 def test_a_secret_file_that_is_not_there(tmp_path: Path) -> None:
-    at = only(tmp_path, text=spoilt("{env: KIVA_SECRET}", "{file: nowhere}"))
-    assert at.message == f"the file {tmp_path}/nowhere does not exist"
-    assert at.remedy.endswith(f"then sudoedit {tmp_path}/nowhere")
+    (tmp_path / "secret").mkdir()
+    at = only(tmp_path, text=spoilt("{env: KIVA_SECRET}", "{file: secret/nowhere}"))
+    assert at.message == f"the file {tmp_path}/secret/nowhere does not exist"
+    assert at.remedy.endswith(f"then sudoedit {tmp_path}/secret/nowhere")
+
+
+def test_what_may_be_the_secret_itself_in_the_place_of_a_path(tmp_path: Path) -> None:
+    at = only(tmp_path, text=spoilt("{env: KIVA_SECRET}", "{file: geheim}"))
+    assert at.message == "there is no such file"
+    assert "geheim" not in at.remedy

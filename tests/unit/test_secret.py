@@ -67,9 +67,9 @@ def test_a_command_run_with_sudo_reads_a_credential_where_systemd_takes_it_from(
 @pytest.mark.parametrize(
     ("held", "said"),
     [
-        (Secret("env", "NOWHERE", "kiva.client_secret"), "kiva.client_secret is {env: NOWHERE} and this environment"),
+        (Secret("env", "NO_WHERE", "kiva.client_secret"), "kiva.client_secret is {env: NO_WHERE} and this environment"),
         (Secret("file", "/nowhere/x", "mis.password"), "mis.password is {file: /nowhere/x}, and /nowhere/x does not"),
-        (Secret("credential", "gone", "mis.password"), "mis.password is {credential: gone}, and "),
+        (Secret("credential", "gone", "mis.password"), "mis.password is {credential: …}, and "),
     ],
 )
 def test_a_secret_that_is_not_there_is_told_by_its_setting(held: Secret, said: str, tmp_path: Path) -> None:
@@ -90,11 +90,15 @@ def test_an_empty_credential_is_no_password(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("written", "message", "remedy"),
     [
-        ({"fil": "/x"}, '"fil" is no place for a secret', "did you mean: file"),
-        ({"vault": "x"}, '"vault" is no place for a secret', "write {credential: NAME}"),
+        (
+            {"fil": "/x"},
+            "expected {credential: NAME}, {file: /PATH} or {env: NAME}, found another",
+            "did you mean: file",
+        ),
+        ({"vault": "x"}, "expected {credential: NAME}, {file: /PATH} or {env: NAME}, found another key", ""),
         ({"file": "/x", "env": "Y"}, "expected one of {credential: NAME}", ""),
-        ({"env": "$KIVA"}, 'expected the name of a variable, found "$KIVA"', "only the name"),
-        ({"credential": "../x"}, 'expected the name of a credential, found "../x"', ""),
+        ({"env": "$KIVA"}, "expected the name of a variable, found a text", "only the name"),
+        ({"credential": "../x"}, "expected the name of a credential, found a text", ""),
         ({"file": None}, "expected the name of the file, found nothing", ""),
         (None, "expected {credential: NAME}", ""),
         ("", "expected {credential: NAME}", ""),

@@ -195,6 +195,15 @@ class LoopStuck:
 
 
 @dataclass(frozen=True)
+class ClockOff:
+    """The clock of this machine is not Kiva's: by how much it is behind, negative where it is ahead."""
+
+    code: ClassVar = "clock_off"
+    verdict: ClassVar = Verdict.NOTE
+    behind: timedelta
+
+
+@dataclass(frozen=True)
 class JobLate:
     """A job of the schedule that did not run when it should have. `error` is how it ended last, empty when well."""
 
@@ -272,6 +281,7 @@ HealthFinding = (
     | Overdue
     | SendingSwitchedOff
     | LoopStuck
+    | ClockOff
     | JobLate
     | ForPersons
     | EditedNotInForce

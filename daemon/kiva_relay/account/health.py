@@ -49,6 +49,7 @@ def findings(facts: Standing) -> list[HealthFinding]:
         _list,
         _lists,
         _sending,
+        _clock,
         _jobs,
         _book,
         _overdue,
@@ -208,6 +209,11 @@ def _persons(facts: Standing) -> Iterator[HealthFinding]:
             left_at_closing=closed,
             others=others,
         )
+
+
+def _clock(facts: Standing) -> Iterator[HealthFinding]:
+    if facts.running is not None and facts.clock_off is not None:
+        yield finding.ClockOff(facts.clock_off)
 
 
 def _jobs(facts: Standing) -> Iterator[HealthFinding]:

@@ -14,7 +14,7 @@ from kiva_relay.account import balance
 from kiva_relay.account.balance import Account
 from kiva_relay.account.line import SWITCHED_OFF, LineKind
 from kiva_relay.config.settings import Settings
-from kiva_relay.outbox import catalogue, heartbeat, history, listing, mirror, scan, watermark
+from kiva_relay.outbox import catalogue, heartbeat, history, listing, meta, mirror, scan, watermark
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.heartbeat import Heartbeat
 from kiva_relay.outbox.state import State
@@ -31,7 +31,8 @@ class Standing:
     force with what they keep back; `corrected` and `cancelled` count what ended unsent since Kiva is away;
     `expiring` are drafts that are not at Kiva yet and have a last day; `refresh` is the last complete reading of Kiva's
     list of loans, `why_incomplete` why the newest one was none; `lists_read` is when Kiva's other lists were read;
-    `scans` are those under way.
+    `scans` are those under way; `clock_off` is by how much the clock of the relay's machine was behind Kiva's, None
+    when it was not far off.
     """
 
     settings: Settings
@@ -59,6 +60,7 @@ class Standing:
     marks: Mapping[str, watermark.Watermark]
     scans: Mapping[str, scan.ScanProgress]
     report: window.RepaymentReport
+    clock_off: timedelta | None = None
 
     @property
     def running(self) -> Heartbeat | None:
@@ -105,6 +107,8 @@ def gather(tx: Connection, settings: Settings, *, now: datetime) -> Standing:
     last, marks = heartbeat.read(tx), watermark.watermarks(tx)
     scans = {name: progress for name in marks if (progress := scan.of(tx, name)) is not None}
     away = None if last is None else last.kiva.away_since
+    known = meta.KIVA_TIME.get(tx)
+    off = timedelta(seconds=known.off_by) if known and abs(known.off_by) > meta.MOST_OFF.total_seconds() else None
     return Standing(
         settings=settings,
         now=now,
@@ -130,5 +134,6 @@ def gather(tx: Connection, settings: Settings, *, now: datetime) -> Standing:
         lists_read=catalogue.refreshed_at(tx),
         marks=marks,
         scans={name: one for name, one in scans.items() if one.number == marks[name].scan_number},
-        report=window.report(settings, now),
+        report=window.report(settings, now + (off or timedelta(0))),
+        clock_off=off,
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from kiva_relay import errors, log
 from kiva_relay.capture import continuity, expected, fit, follow, page, revision
@@ -58,7 +58,9 @@ class Capture:
         at: Callable[[str], None] = lambda _name: None,
         following: follow.StreamFollower | None = None,
         aliases: Mapping[str, str] | None = None,
+        at_kiva: Callable[[], datetime] | None = None,
     ) -> None:
+        self._at_kiva = at_kiva or clock.now
         self._outbox, self._settings, self._clock, self._mis = outbox, settings, clock, mis
         self._documents = {document.name: document for document in documents}
         self._stop, self._following = stop, following
@@ -79,6 +81,7 @@ class Capture:
             fits=self._fit,
             aliases=self._aliases,
             at=at,
+            at_kiva=self._at_kiva,
         )
         self.modes: dict[str, str] = {}
         self.horizon_age = timedelta(0)
@@ -94,7 +97,7 @@ class Capture:
 
     def report(self) -> window.RepaymentReport:
         """The repayment report of this moment."""
-        return window.report(self._settings, self._clock.now())
+        return window.report(self._settings, self._at_kiva())
 
     def scanning(self) -> bool:
         """Is a backfill or a sweep under way, so that the next cycle should follow at once?"""

@@ -81,7 +81,9 @@ class PageCapture:
         fits: fit.Fit,
         aliases: Mapping[str, str],
         at: Callable[[str], None],
+        at_kiva: Callable[[], datetime] | None = None,
     ) -> None:
+        self._at_kiva = at_kiva or clock.now
         self._outbox, self._settings, self._clock, self._mis = outbox, settings, clock, mis
         self._fit, self._aliases, self._at = fits, aliases, at
         self._zone = ZoneInfo(settings.mis.timezone)
@@ -153,7 +155,7 @@ class PageCapture:
             settings=self._settings,
             origin=page.origin,
             now=now,
-            today=now.astimezone(self._zone).date(),
+            today=self._at_kiva().astimezone(self._zone).date(),
             report=report,
             scan_number=watermark.watermarks(tx)[name].scan_number if page.origin in SCANS else None,
             lists=self._lists[1],

@@ -6,6 +6,7 @@ What a person can mend is raised as a RelayError; it is printed here, with what 
 the command that was typed are imported, so that the map and the help are there at once.
 """
 
+import contextlib
 import functools
 import importlib
 import inspect
@@ -14,12 +15,12 @@ import secrets
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import typer
 
-from kiva_relay import __version__
+from kiva_relay import __version__, to_type, visible
 from kiva_relay.errors import RelayError, UsageError, nearest
 
 COMMANDS: Mapping[str, str] = {
@@ -58,6 +59,9 @@ COMMANDS: Mapping[str, str] = {
     "reload": "Put edited settings and mappings into force",
 }
 """Every command, with one line about it."""
+
+_DETAILS = 20
+"""Files with details that are kept in a folder."""
 
 _MAP = """\
 kiva-relay {version}: sends loans, repayments and journals from your MIS to Kiva, once each
@@ -98,6 +102,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - the last line of defence: never a traceback on the terminal
         _complain(*_unexpected(error))
         return 1
+    finally:
+        to_type.forget()
 
 
 def _dispatch(given: list[str]) -> int:
@@ -218,15 +224,18 @@ def _print(text: str) -> None:
 def _complain(message: str, hint: str | None = None) -> None:
     sys.stdout.flush()
     lines = [message, *(f"  {line}" for line in (hint or "").splitlines())]
-    sys.stderr.write("\n".join(lines) + "\n")
+    sys.stderr.write(to_type.lines(visible.lines("\n".join(lines))) + "\n")
     sys.stderr.flush()
 
 
 def _unexpected(error: Exception) -> tuple[str, str]:
-    """One sentence, a number, and the file that holds the details; only its owner can read it."""
+    """One sentence, a number, and the file that holds the details; only its owner can read it.
+
+    The file says where it happened and what kind of error it was. The words of an error may quote a row: they stay out.
+    """
     number = secrets.token_hex(3)
     named = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
-    text = "".join(traceback.format_exception(error))
+    text = "".join(_places(error))
     for folder in filter(None, (named, tempfile.gettempdir())):
         file = Path(folder) / f"kiva-relay-error-{number}.txt"
         try:
@@ -235,10 +244,29 @@ def _unexpected(error: Exception) -> tuple[str, str]:
             continue
         with os.fdopen(descriptor, "w", encoding="utf-8") as details:
             details.write(f"kiva-relay {__version__}\n{text}")
+        _keep_the_newest(Path(folder))
         break
     else:
         return f"Something unexpected happened ({type(error).__name__}, number {number}). Nothing is lost.", ""
     return (
         f"Something unexpected happened ({type(error).__name__}, number {number}). Nothing is lost.",
-        f"The details are in {file}. It may quote a row of your data: look before you pass it on.",
+        f"The details are in {file}. It says where it happened, and holds nothing of your data.",
     )
+
+
+def _places(error: BaseException) -> Iterator[str]:
+    """The errors behind an error, the first one first: the class of each, and the lines of code it came through."""
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if before is not None:
+        yield from _places(before)
+        yield "\nand then\n\n"
+    yield f"{type(error).__module__}.{type(error).__qualname__}\nTraceback (most recent call last):\n"
+    yield from traceback.format_tb(error.__traceback__)
+
+
+def _keep_the_newest(folder: Path) -> None:
+    """Restarts that end alike must not fill the disk."""
+    with contextlib.suppress(OSError):
+        files = [(file.lstat().st_mtime, file) for file in folder.glob("kiva-relay-error-*.txt")]
+        for _, file in sorted(files, reverse=True)[_DETAILS:]:
+            file.unlink()

@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -15,11 +15,12 @@ from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
 from kiva_relay.delivery import mirror
 from kiva_relay.delivery.client import Client
+from kiva_relay.delivery.kiva_time import KivaTime
 from kiva_relay.delivery.token import SCOPES, AnotherPartner, Token, Tokens
 from kiva_relay.mapping import example
 from kiva_relay.mapping.document import Document
 from kiva_relay.mapping.tables import read_by
-from kiva_relay.outbox import binding, migration, table
+from kiva_relay.outbox import binding, meta, migration, table
 from kiva_relay.outbox.catalogue import KINDS
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.mirror import EXPECTED
@@ -28,6 +29,7 @@ from kiva_relay.source.mis import Mis
 
 _NOT_FOUND = 404
 _CLOCKS_DIFFER = timedelta(seconds=5)
+_MOST_AHEAD = timedelta(days=31)
 _LITTLE_SPACE = 1 << 30
 _SERVICE = "kiva-relay"
 _SHOWN = 4
@@ -40,6 +42,11 @@ _GRANTS = "What it needs, as SQL:     kiva-relay check --grants"
 def configuration(settings: Settings) -> Iterator[CheckFinding]:
     """What the loader warned of; that there are no mistakes is known when there are settings."""
     yield CheckFinding("ok", "configuration", "no mistakes")
+    today = SystemClock().now().date()
+    for key, since in (("loan_drafts", settings.loan_drafts.since), ("journals", settings.journals.since)):
+        if isinstance(since, date) and since > today + _MOST_AHEAD:
+            text = f"{key}.since is {since}, {(since - today).days:,} days from now: until then nothing of it is owed."
+            yield CheckFinding("error", "configuration", f"{text}\nThe first day whose loans nobody posted by hand.")
     for warning in settings.warnings:
         yield CheckFinding("warning", "secrets", f"{warning.path}: {warning.message}\n{warning.remedy}")
     for secret in (settings.kiva.client_secret, settings.mis.password, settings.outbox.password):
@@ -140,6 +147,8 @@ def _clocks(settings: Settings, opened: Mis) -> CheckFinding:
     horizon = opened.horizon()
     difference = abs(horizon.moment + horizon.age - clock.now())
     text = f"MIS and this machine differ by {figure.length(difference)}; time zone of the data: {settings.mis.timezone}"
+    if difference > meta.MOST_OFF:
+        return CheckFinding("error", "clocks", f"{text}\nWhich one is wrong? On both:\ntimedatectl")
     if difference > _CLOCKS_DIFFER:
         return CheckFinding(
             "warning", "clocks", f"{text}\nNothing is lost by it, but times in lists will look wrong.\ntimedatectl"
@@ -166,8 +175,10 @@ def _mappings_fit(settings: Settings, opened: Mis, found: Sequence[Document]) ->
 def kiva(settings: Settings) -> Iterator[CheckFinding]:
     """Kiva: the token, its scopes, the partner, its lists. Only harmless requests."""
     chosen = settings.kiva
+    clock = SystemClock()
+    kiva_time = KivaTime(clock)
     try:
-        client = Client(chosen)
+        client = Client(chosen, heard=kiva_time.hear)
     except errors.UsageError as error:
         yield failed("Kiva", error)
         return
@@ -175,6 +186,7 @@ def kiva(settings: Settings) -> Iterator[CheckFinding]:
         token = Tokens(client, chosen, clock=SystemClock()).current()
         yield _token(settings, token)
         yield _partner(settings, client, token)
+        yield from _clock_at_kiva(kiva_time.now() - clock.now())
     except AnotherPartner as error:
         yield failed("Kiva", error)
         yield _partner(settings, client, error.token)
@@ -188,6 +200,13 @@ def kiva(settings: Settings) -> Iterator[CheckFinding]:
         yield CheckFinding(
             "off", "sending", "kiva.send is false: everything is captured, mapped and shown, nothing is sent."
         )
+
+
+def _clock_at_kiva(behind: timedelta) -> Iterator[CheckFinding]:
+    if abs(behind) > meta.MOST_OFF:
+        way = "behind" if behind > timedelta(0) else "ahead of"
+        text = f"The clock of this machine is {figure.length(behind)} {way} Kiva's."
+        yield CheckFinding("error", "clocks", f"{text}\nsudo timedatectl set-ntp true")
 
 
 def _token(settings: Settings, token: Token) -> CheckFinding:
@@ -278,7 +297,7 @@ def _opened(settings: Settings) -> CheckFinding:
         if schema is None:
             return CheckFinding("ok", "outbox", f"{settings.outbox.url}: empty, `run` makes its tables")
         if schema != migration.revisions()[-1] and schema in migration.revisions():
-            how = "`run` brings it up to date, after a copy" if opened.is_file else "sudo kiva-relay migrate"
+            how = "`run` brings it up to date, after a copy" if opened.is_file else "kiva-relay migrate"
             return CheckFinding(
                 "warning", "outbox", f"schema {schema}, this version needs {migration.revisions()[-1]}\n{how}"
             )

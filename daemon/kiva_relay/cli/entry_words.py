@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
+from kiva_relay import visible
 from kiva_relay.cli import figure, hold_words, words
 from kiva_relay.cli.task_words import PLACES
 from kiva_relay.config.settings import Settings
@@ -67,7 +68,7 @@ def _doubt(known: History, settings: Settings, *, now: datetime) -> Iterator[Lin
     yield "", "again, so it is not sent: nothing is lost, nothing was sent twice."
     yield "What to look for", f"{PLACES[entry.resource]}:"
     money = f", {figure.amount(entry.amount, entry.currency)}" if entry.amount is not None else ""
-    yield "", f"loan id {entry.loan_id}{money}, about {figure.moment(last, settings, at=now)}"
+    yield "", f"loan id {visible.text(entry.loan_id)}{money}, about {figure.moment(last, settings, at=now)}"
     yield "Then", f"it is there           {_settle(entry, 'delivered', 'seen in PA2')}"
     yield "", f"it is not there       {_settle(entry, 'resend', 'not in PA2')}"
     yield "", f"it must not go out    {_settle(entry, 'discard', '…')}"
@@ -148,7 +149,7 @@ def _more(known: History, before: Entry | None) -> Iterator[Line]:
             yield "No longer maps", words.sentence(reason)
         for one in divergence.fields:
             yield "Changed in the MIS", words.difference(one, entry.currency)
-        yield "When it is done", f"sudo kiva-relay review done {entry.id}"
+        yield "When it is done", f"kiva-relay review done {entry.id}"
     if before is not None and entry.resource == "repayment" and before.id != entry.id:
         yield "Before", f"{figure.amount(before.amount, before.currency)} (#{before.id}, report of {before.period})"
     if entry.publish_by is not None and entry.done_at is None:
@@ -160,4 +161,4 @@ def _more(known: History, before: Entry | None) -> Iterator[Line]:
 
 
 def _settle(entry: Entry, verb: str, note: str) -> str:
-    return f'sudo kiva-relay outbox settle {entry.id} --{verb} --note "{note}"'
+    return f'kiva-relay outbox settle {entry.id} --{verb} --note "{note}"'

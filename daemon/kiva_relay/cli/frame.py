@@ -13,10 +13,11 @@ On a terminal there are colours and folded columns; in a pipe there is plain tex
 """
 
 import contextlib
+import csv
 import os
-import shlex
+import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -28,11 +29,11 @@ import rich.table
 import rich.text
 import typer
 
-from kiva_relay import __version__
+from kiva_relay import __version__, to_type, visible
 from kiva_relay.clock import SystemClock
 from kiva_relay.config import loader
 from kiva_relay.config.settings import RESOURCES, Settings
-from kiva_relay.errors import UsageError, nearest
+from kiva_relay.errors import UsageError, counted, nearest
 from kiva_relay.outbox import act
 from kiva_relay.outbox.database import Outbox
 
@@ -64,6 +65,9 @@ STYLES: Mapping[str, str] = {
 }
 """The colour of every verdict word."""
 
+# The wide ones are those of a Chinese or Japanese keyboard: spreadsheets take them, too.
+_FORMULA = frozenset("=+-@\uff1d\uff0b\uff0d\uff20\t\r")
+_NUMBER = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
 _YES = ("y", "yes", "o", "oui", "s", "si", "sí")
 
 
@@ -81,9 +85,33 @@ def load(config: Path | None, override: Sequence[str] | None = None) -> Settings
     for one in override or ():
         key, sign, value = one.partition("=")
         if not sign:
-            raise UsageError(f"--set: expected KEY=VALUE, found {one}", hint="--set mis.poll_every=5s")
+            raise UsageError('--set: expected KEY=VALUE, found a text without "="', hint="--set mis.poll_every=5s")
         overrides[key] = value
-    return loader.load(config, environ=os.environ, overrides=overrides)
+    file = loader.find(config, environ=os.environ)
+    to_type.use(file, usual=loader.USUAL_PLACE)
+    settings = loader.load(file, environ=os.environ, overrides=overrides)
+    to_type.use(file, usual=loader.USUAL_PLACE, outbox=settings.outbox.file)
+    return settings
+
+
+def load_to_look(config: Path | None) -> Settings:
+    """The settings, for a command that only looks at the outbox; other mistakes are said in a line, and it goes on.
+
+    Raises:
+        UsageError: there are none.
+        ConfigurationError: where the outbox is cannot be known.
+    """
+    file = loader.find(config, environ=os.environ)
+    to_type.use(file, usual=loader.USUAL_PLACE)
+    settings, mistakes = loader.load_to_look(file, environ=os.environ)
+    to_type.use(file, usual=loader.USUAL_PLACE, outbox=settings.outbox.file)
+    if mistakes:
+        first = f"{mistakes[0].path}: {mistakes[0].message}" if mistakes[0].path else mistakes[0].message
+        number = counted(len(mistakes), "mistake")
+        notice(f"{file} holds {number} ({first}). What runs keeps its settings.   kiva-relay check")
+    unknown = {each.path.rpartition(".")[2] for each in mistakes} & {"environment", "partner_id"}
+    kiva = settings.kiva.model_copy(update=dict.fromkeys(unknown, "?"))
+    return settings.model_copy(update={"kiva": kiva})
 
 
 @contextlib.contextmanager
@@ -121,7 +149,7 @@ def person() -> str:
 
 def with_sudo() -> str:
     """The command that was typed, with sudo before it, to be pasted."""
-    return shlex.join(["sudo", "kiva-relay", *sys.argv[1:]])
+    return to_type.again()
 
 
 def resource(written: str) -> str:
@@ -144,6 +172,11 @@ def resource(written: str) -> str:
 # ---------------------------------------------------------------- printing
 
 
+def shown(text: str) -> str:
+    """A text of several lines as it is printed: its commands in full, and nothing in it that a terminal obeys."""
+    return to_type.lines(visible.lines(text))
+
+
 def console(*, stderr: bool = False) -> rich.console.Console:
     """Where things are printed: folded and coloured on a terminal, one line a row elsewhere."""
     stream = sys.stderr if stderr else sys.stdout
@@ -161,18 +194,18 @@ def header(settings: Settings) -> None:
 
 def say(text: str = "", *, style: str = "") -> None:
     """Print a line or several, as they are."""
-    console().print(rich.text.Text(text, style=style), soft_wrap=True)
+    console().print(rich.text.Text(shown(text), style=style), soft_wrap=True)
 
 
 def notice(text: str, *, style: str = "") -> None:
     """Print to standard error: what is no part of the answer."""
-    console(stderr=True).print(rich.text.Text(text, style=style), soft_wrap=True)
+    console(stderr=True).print(rich.text.Text(shown(text), style=style), soft_wrap=True)
 
 
 def verdict(word: str, text: str, *, margin: str = "  ", width: int = 8) -> None:
     """Print `  HELD  first start …`: a coloured word, then text whose further lines stand below its first."""
     indent = " " * (len(margin) + max(width, len(word) + 1))
-    first, *further = text.splitlines() or [""]
+    first, *further = shown(text).split("\n")
     line = rich.text.Text(margin)
     line.append(f"{word:<{width}}" if len(word) < width else f"{word} ", style=STYLES.get(word, ""))
     line.append(first)
@@ -193,7 +226,7 @@ def table(
         side = "right" if name in right else "left"
         grid.add_column(name, justify=side, overflow="fold")  # type: ignore[arg-type]  # a literal of rich's own
     for row in rows:
-        grid.add_row(*(rich.text.Text("" if cell is None else str(cell)) for cell in row))
+        grid.add_row(*(rich.text.Text("" if cell is None else visible.text(str(cell))) for cell in row))
     if output.is_terminal:
         output.print(rich.padding.Padding(grid, (0, 0, 0, len(margin))))
         return
@@ -206,8 +239,30 @@ def table(
 def print_json(value: object) -> None:
     """Print JSON. Moments are in UTC, in ISO's spelling; amounts are texts, so that nobody rounds them."""
     option = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
-    sys.stdout.write(orjson.dumps(value, default=_plain, option=option).decode() + "\n")
+    sys.stdout.write(visible.json(orjson.dumps(value, default=_plain, option=option).decode()) + "\n")
     sys.stdout.flush()
+
+
+def print_file(text: str) -> None:
+    """Print a file as it is, to be kept; on a terminal nothing in it is obeyed."""
+    text = text if text.endswith("\n") else f"{text}\n"
+    sys.stdout.write(visible.lines(text) if sys.stdout.isatty() else text)
+    sys.stdout.flush()
+
+
+def print_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print CSV for a spreadsheet, in which no cell is a formula."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_cell(cell) for cell in row] for row in rows)
+    sys.stdout.flush()
+
+
+def _cell(value: object) -> str:
+    """A cell as a spreadsheet shows it: an apostrophe before what it would compute, but not before a number."""
+    text = "" if value is None else str(value)
+    computed = text.lstrip()[:1] in _FORMULA and not _NUMBER.fullmatch(text)
+    return visible.text(f"'{text}" if computed or text[:1] in {"\t", "\r", "\n"} else text)
 
 
 def _plain(value: Any) -> Any:
@@ -246,6 +301,6 @@ def agreed(question: str, *, yes: bool) -> bool:
         raise UsageError(
             f"{question}  There is nobody to answer; nothing was done.", hint="To say yes beforehand: --yes"
         )
-    sys.stdout.write(f"{question} [y/N] ")
+    sys.stdout.write(f"{shown(question)} [y/N] ")
     sys.stdout.flush()
     return sys.stdin.readline().strip().lower() in _YES

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import assert_never
 
-from kiva_relay import errors
+from kiva_relay import errors, visible
 from kiva_relay.account import finding
 from kiva_relay.account.deadline import Deadline, PublishBy, ReportCloses
 from kiva_relay.account.finding import HealthFinding
@@ -65,13 +65,15 @@ def said(one: HealthFinding, facts: Standing) -> Said:  # noqa: C901, PLR0912 - 
             return _sending_switched_off(facts)
         case finding.LoopStuck():
             return _loop_stuck(one)
+        case finding.ClockOff():
+            return _clock_off(one)
         case finding.JobLate():
             return _job_late(one, facts)
         case finding.ForPersons():
             return _for_persons(one)
         case finding.EditedNotInForce():
             text = f"Edited, but not in force: {words.joined(one.files)}. The version before stays in force."
-            return text, (words.to_type("Put it in force", "sudo kiva-relay reload"),)
+            return text, (words.to_type("Put it in force", "kiva-relay reload"),)
         case finding.AllDelivered():
             return _all_delivered(one, facts)
     assert_never(one)
@@ -118,8 +120,8 @@ def _disk_full(one: finding.DiskFull) -> Said:
 def _mapping_unfit(one: finding.MappingUnfit) -> Said:
     return f"The mapping {one.mapping} does not fit the MIS, and is not read: {one.mistake}", (
         "Nothing is lost: what it misses now is read when it fits again. The other mappings go on.",
-        words.to_type("See all of it", "sudo kiva-relay mapping check"),
-        words.to_type("Then", "sudo kiva-relay reload"),
+        words.to_type("See all of it", "kiva-relay mapping check"),
+        words.to_type("Then", "kiva-relay reload"),
     )
 
 
@@ -144,22 +146,22 @@ def _mis_away(one: finding.MisAway, facts: Standing) -> Said:
     return f"The MIS has not been readable since {since} ({length}). Nothing is lost.", (
         "It continues by itself, where it was. What was read before is sent meanwhile.",
         words.to_type("What came back", words.quoted(one.words)),
-        words.to_type("Look closer", "sudo kiva-relay check"),
+        words.to_type("Look closer", "kiva-relay check"),
     )
 
 
 def _stream_broken(one: finding.StreamBroken) -> Said:
     return "Changes do not come by the MIS's stream; it is polled instead. Nothing is lost.", (
         words.to_type("Why", words.quoted(one.why)),
-        words.to_type("What is missing", "sudo kiva-relay watch setup"),
-        words.to_type("No longer wanted", "sudo kiva-relay watch drop"),
+        words.to_type("What is missing", "kiva-relay watch setup"),
+        words.to_type("No longer wanted", "kiva-relay watch drop"),
     )
 
 
 def _stream_piles(one: finding.StreamPiles) -> Said:
     return f"The MIS keeps {figure.megabytes(one.kept)} of its log for the relay's slot. Nothing is lost.", (
         "It grows until the relay has read it, or the server drops it; then the whole book is compared.",
-        words.to_type("Look closer", "sudo kiva-relay check"),
+        words.to_type("Look closer", "kiva-relay check"),
     )
 
 
@@ -181,7 +183,7 @@ def _list_old(one: finding.ListOld) -> Said:
         if one.settles
         else "That is too old to settle what is in doubt, and to say what Kiva expects.",
         *_last_time(one.why),
-        words.to_type("Why", "sudo kiva-relay check"),
+        words.to_type("Why", "kiva-relay check"),
     )
 
 
@@ -193,7 +195,7 @@ def _lists_not_given(one: finding.ListsNotGiven) -> Said:
     since = "have not been given yet" if one.age is None else f"were last given {figure.length(one.age)} ago"
     return f"Kiva's lists ({', '.join(catalogue.KINDS)}) {since}. Nothing is lost.", (
         "Drafts that look something up there wait, or go by the old list. They are asked for again by themselves.",
-        words.to_type("Why", "sudo kiva-relay check"),
+        words.to_type("Why", "kiva-relay check"),
     )
 
 
@@ -215,7 +217,7 @@ def _overdue(one: finding.Overdue) -> Said:
         further.append(f"Due for more than an hour, and not at Kiva: {words.counted(one.on_their_way)}.")
     if one.waiting:
         further.append(f"Waiting, and perhaps in vain: {words.counted(one.waiting)}.")
-        further.append(words.to_type("Which, and for what", "sudo kiva-relay outbox list --state waiting"))
+        further.append(words.to_type("Which, and for what", "kiva-relay outbox list --state waiting"))
     return "Something takes longer than it should. Nothing is lost, nothing was sent twice.", further
 
 
@@ -232,6 +234,15 @@ def _loop_stuck(one: finding.LoopStuck) -> Said:
         "It tries again by itself.",
         words.to_type("What happened", "sudo journalctl -u kiva-relay -n 50"),
         words.to_type("Start it again", "sudo systemctl restart kiva-relay"),
+    )
+
+
+def _clock_off(one: finding.ClockOff) -> Said:
+    way = "behind" if one.behind > timedelta(0) else "ahead of"
+    return f"The clock of this machine is {figure.length(one.behind)} {way} Kiva's. Nothing is lost.", (
+        "The days of the report and of publishing go by Kiva's clock. Moments in lists are wrong as long as it is.",
+        words.to_type("Look", "timedatectl"),
+        words.to_type("Set it by itself", "sudo timedatectl set-ntp true"),
     )
 
 
@@ -264,7 +275,7 @@ def _for_persons(one: finding.ForPersons) -> Said:
     parts = [text for number, text in table if number]
     return f"For a person: {words.joined(parts)}. Nothing is lost, nothing was sent twice.", (
         "Nothing of this ends until somebody has looked.",
-        words.to_type("The list", "sudo kiva-relay review"),
+        words.to_type("The list", "kiva-relay review"),
     )
 
 
@@ -285,7 +296,7 @@ def _all_delivered(one: finding.AllDelivered, facts: Standing) -> Said:
 
 def _loans(entries: Sequence[Entry]) -> str:
     more = len(entries) - _FEW
-    return " ".join(entry.loan_id for entry in entries[:_FEW]) + (f" and {more} more" if more > 0 else "")
+    return " ".join(visible.text(entry.loan_id) for entry in entries[:_FEW]) + (f" and {more} more" if more > 0 else "")
 
 
 def _moment(facts: Standing, when: datetime) -> str:

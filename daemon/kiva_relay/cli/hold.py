@@ -13,7 +13,7 @@ What = Annotated[str, typer.Argument(metavar="WHAT", help="all, loan_draft, repa
 def command(what: What, config: frame.Config = None, *, note: frame.Note = "", as_json: frame.AsJson = False) -> int:
     """Stop sending something. The MIS is still being read, nothing is lost; `release` sends what was held."""
     note = words.why_is_said(note)
-    settings = frame.load(config)
+    settings = frame.load_to_look(config)
     with frame.outbox(settings) as outbox, outbox.begin() as tx:
         now, person = frame.now(), frame.person()
         chosen = hold_words.target(what, listing.streams(tx))

@@ -81,7 +81,7 @@ def target(written: str, streams: Iterable[str]) -> str:
 
 def release(what: str, *, more: str = "", note: str = "…") -> str:
     """The command that releases something."""
-    return f'sudo kiva-relay release {what}{more} --note "{note}"'
+    return f'kiva-relay release {what}{more} --note "{note}"'
 
 
 def _is(what: str) -> str:
@@ -94,7 +94,7 @@ def _to_type(one: HeldBack) -> Iterator[str]:
         yield words.to_type(about, command)
     if kept.total:
         only = f" --resource {present.what}" if present.what in RESOURCES else ""
-        yield words.to_type("The list", f"sudo kiva-relay outbox list --held{only}")
+        yield words.to_type("The list", f"kiva-relay outbox list --held{only}")
     if present.why.lifts_itself:
         return
     if one.few_first:

@@ -1,8 +1,10 @@
 """`kiva-relay mapping check`: the mapping files, against the live database and Kiva's own lists."""
 
 from collections.abc import Iterator, Sequence
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from kiva_relay import errors
 from kiva_relay.cli import comparison, frame, mappings
@@ -11,6 +13,7 @@ from kiva_relay.config.settings import Settings
 from kiva_relay.errors import ConfigurationError, Mistake, RelayError, Unreachable, counted
 from kiva_relay.mapping import lookup, mapper, survey
 from kiva_relay.mapping.document import Document
+from kiva_relay.mapping.mapper import Mapped
 from kiva_relay.mapping.plan import Leaf
 from kiva_relay.resource import refusal
 from kiva_relay.service import opening
@@ -61,7 +64,7 @@ def _live(settings: Settings, found: Sequence[Document], known: Sequence[Mistake
         with frame.working("looking at the rows in scope"):
             for mapping in found:
                 if not bad.intersection(source.file for source in mapping.sources.files) and _answered(mapping):
-                    mistakes += _rows(mapping, mis, context)
+                    mistakes += _rows(mapping, mis, context, settings)
         return mistakes
     finally:
         mis.close()
@@ -72,9 +75,19 @@ def _answered(mapping: Document) -> bool:
     return all(parameter.name in mapping.stream.parameters for parameter in mapping.parameters)
 
 
-def _rows(mapping: Document, mis: Mis, context: mapper.Context) -> list[Mistake]:
+def _rows(mapping: Document, mis: Mis, context: mapper.Context, settings: Settings) -> list[Mistake]:
+    """What the rows say that are owed: with a day as `since`, none that is older."""
+    chosen = {"loan_draft": settings.loan_drafts.since, "journal": settings.journals.since}.get(mapping.resource)
+    zone = ZoneInfo(settings.mis.timezone)
+
+    def is_ours(mapped: Mapped) -> bool:
+        created = mapped.created_at
+        if not isinstance(chosen, date) or created is None:
+            return True
+        return (created.astimezone(zone).date() if isinstance(created, datetime) else created) >= chosen
+
     try:
-        return survey.look(mapping, mis, context=context)
+        return survey.look(mapping, mis, context=context, is_ours=is_ours)
     except Unreachable:
         raise
     except RelayError as reason:

@@ -1,6 +1,5 @@
 """`kiva-relay mapping new`: the beginning of a mapping, out of a table of the live database."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -38,7 +37,7 @@ def command(
     finally:
         mis.close()
     if out is None:
-        sys.stdout.write(text)
+        frame.print_file(text)
         return
     try:
         with out.open("x", encoding="utf-8") as file:

@@ -1,6 +1,5 @@
 """`kiva-relay mapping preview`: what would be sent for one loan, and where each value comes from. Nothing is sent."""
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -9,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
+from kiva_relay import visible
 from kiva_relay.capture.context import mapper_context
 from kiva_relay.cli import figure, frame, mappings
 from kiva_relay.clock import SystemClock
@@ -69,7 +69,7 @@ def command(
     if as_json:
         for one in shown:
             if one.mapped.body is not None:
-                sys.stdout.write(bodies.encode(one.mapped.body).decode() + "\n")
+                frame.print_file(visible.json(bodies.encode(one.mapped.body).decode()))
     else:
         frame.header(settings)
         for one in shown:

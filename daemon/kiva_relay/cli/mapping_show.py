@@ -1,6 +1,5 @@
 """`kiva-relay mapping show`: one mapping as a whole, with what it extends."""
 
-import sys
 from typing import Annotated
 
 import typer
@@ -33,4 +32,4 @@ def command(
             }
         )
         return
-    sys.stdout.write(mapping.text if mapping.text.endswith("\n") else f"{mapping.text}\n")
+    frame.print_file(mapping.text)

@@ -148,6 +148,7 @@ def verified(mappings: Sequence[Document], mis: Mis, *, known: Sequence[Mistake]
     """
     with frame.working("comparing with the live database"):
         mistakes = [mistake for mapping in mappings for mistake in document.verify(mapping, mis)]
+        mistakes += _once([mistake for mapping in mappings for mistake in live.unknown_choices(mapping, mis)])
     # One mistake a place: what is wrong with a name is known already where the file itself is wrong.
     places = {(mistake.file, mistake.line, mistake.column) for mistake in known}
     new = [each for each in mistakes if (each.file, each.line, each.column) not in places]

@@ -49,7 +49,7 @@ def command(
     if done.being_sent:
         frame.say(f"Being sent at this moment; look again in a minute:   {' '.join(done.being_sent)}")
     frame.say("Recorded with your name and note. Was one of them a mistake? See what to do about it:")
-    frame.say(f"  sudo kiva-relay outbox show --loan {ids[0]}")
+    frame.say(f"  kiva-relay outbox show --loan {ids[0]}")
     return 1 if done.being_sent else 0
 
 

@@ -11,6 +11,7 @@ import typer
 
 from kiva_relay import errors
 from kiva_relay.cli import frame
+from kiva_relay.outbox import own_file
 from kiva_relay.outbox.database import Outbox
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="Where the copy goes; a file that is there is replaced.")]
@@ -39,7 +40,7 @@ def command(file: File, config: frame.Config = None, *, as_json: frame.AsJson = 
     owned = shlex.join(["sudo", "install", "-o", "kiva-relay", "-m", "0600", str(file.absolute()), str(path)])
     frame.say(f"  sudo rm -f {shlex.quote(f'{path}-wal')} {shlex.quote(f'{path}-shm')} && {owned}")
     frame.say(f"Leave the witness as it is ({settings.outbox.witness}): it knows what was sent since. Then:")
-    frame.say("  sudo kiva-relay outbox recover")
+    frame.say("  kiva-relay outbox recover")
     return 0
 
 
@@ -54,7 +55,8 @@ def _must_be_another(file: Path, outbox: Outbox, witness: Path) -> None:
 def _copy(outbox: Outbox, file: Path) -> None:
     part = file.with_name(f"{file.name}.part")
     try:
-        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
+        part.unlink(missing_ok=True)
+        os.close(own_file.opened(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
         with contextlib.closing(sqlite3.connect(outbox.path)) as live, contextlib.closing(sqlite3.connect(part)) as new:
             live.backup(new)
             new.execute("PRAGMA journal_mode=DELETE")

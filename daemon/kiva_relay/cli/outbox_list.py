@@ -1,7 +1,6 @@
 """`kiva-relay outbox list`: what is owed to Kiva and what became of it, the most pressing first."""
 
-import csv
-import sys
+import shlex
 from datetime import datetime, time, timedelta
 from typing import Annotated
 from zoneinfo import ZoneInfo
@@ -52,7 +51,7 @@ def command(
     as_json: frame.AsJson = False,
 ) -> None:
     """List what is owed to Kiva. Without filters: all that is not settled, the most pressing first."""
-    settings = frame.load(config)
+    settings = frame.load_to_look(config)
     chosen = chosen_by(settings, resource=resource, state=state, reason=reason, loan=loan, since=since, held=held)
     with frame.outbox(settings) as outbox, outbox.read() as tx:
         page = listing.entries(tx, chosen, limit=None if as_csv or as_json else limit)
@@ -117,7 +116,7 @@ def _show(page: EntryPage, settings: Settings, *, loan: str | None, meant: list[
         if loan is not None:
             frame.say(f"The outbox knows nothing of loan {loan}.")
             for other in meant:
-                frame.say(f"  Did you mean:   kiva-relay outbox list --loan {other}")
+                frame.say(f"  Did you mean:   kiva-relay outbox list --loan {shlex.quote(other)}")
         else:
             frame.say("Nothing matches. Nothing is lost, nothing needs you here.")
         return
@@ -127,14 +126,13 @@ def _show(page: EntryPage, settings: Settings, *, loan: str | None, meant: list[
     if rest:
         frame.say(f"{page.total:,} in all; {rest:,} more:   --limit {page.total}")
     first = page.entries[0]
-    frame.say(f"One of them in full:   sudo kiva-relay outbox show {first.id}")
+    frame.say(f"One of them in full:   kiva-relay outbox show {first.id}")
 
 
 def _write_csv(page: EntryPage) -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(_CSV)
-    for entry in page.entries:
-        writer.writerow(
+    frame.print_csv(
+        _CSV,
+        (
             [
                 entry.loan_id,
                 entry.client_id,
@@ -142,12 +140,14 @@ def _write_csv(page: EntryPage) -> None:
                 entry.resource,
                 entry.state.value,
                 entry.changed_at.isoformat(timespec="seconds"),
-                entry.amount or "",
-                entry.currency or "",
-                entry.publish_by or "",
+                entry.amount,
+                entry.currency,
+                entry.publish_by,
                 words.why(entry),
             ]
-        )
+            for entry in page.entries
+        ),
+    )
 
 
 def _moment(written: str, settings: Settings) -> datetime:

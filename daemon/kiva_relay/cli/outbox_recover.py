@@ -68,15 +68,15 @@ def _show(outbox: Outbox, settings: Settings, *, runs: bool, as_json: bool) -> i
             frame.say(f"  {words.name(entry)}   {words.noun(entry.resource)}")
         if len(known) > _SHOWN:
             frame.say(f"  and {len(known) - _SHOWN:,} more")
-        frame.say("  the list:          sudo kiva-relay outbox list --state in_doubt --csv")
-        frame.say(f"  what to look for:  sudo kiva-relay outbox show {known[0].id}")
-        frame.say(f'  it is there:       sudo kiva-relay outbox settle {known[0].id} --delivered --note "seen in PA2"')
-        frame.say(f'  it is not there:   sudo kiva-relay outbox settle {known[0].id} --resend --note "not in PA2"')
+        frame.say("  the list:          kiva-relay outbox list --state in_doubt --csv")
+        frame.say(f"  what to look for:  kiva-relay outbox show {known[0].id}")
+        frame.say(f'  it is there:       kiva-relay outbox settle {known[0].id} --delivered --note "seen in PA2"')
+        frame.say(f'  it is not there:   kiva-relay outbox settle {known[0].id} --resend --note "not in PA2"')
     if holds:
         frame.say(
             "Until a person releases it, nothing at all is sent; what is still in doubt is not sent afterwards either:"
         )
-        frame.say('  sudo kiva-relay release all --note "…"')
+        frame.say('  kiva-relay release all --note "…"')
     if not runs:
         frame.say("The relay does not run:   sudo systemctl start kiva-relay")
     return 1

@@ -49,7 +49,7 @@ def command(
     if not numbers and not any((resource, state, reason, loan)):
         raise errors.UsageError(
             "Which entries? Expected their numbers, or --loan, --state, --reason. Nothing was changed.",
-            hint=f'sudo kiva-relay outbox settle 1042 --{verb} --note "…"',
+            hint=f'kiva-relay outbox settle 1042 --{verb} --note "…"',
         )
     note = words.why_is_said(note)
     settings = frame.load(config)
@@ -72,7 +72,7 @@ def command(
     for entry in settled:
         frame.say(f"  {words.name(entry)}   {_became(entry, verb)}")
     frame.say()
-    frame.say(f"Recorded with your name and note. It can be settled again: sudo kiva-relay outbox show {settled[0].id}")
+    frame.say(f"Recorded with your name and note. It can be settled again: kiva-relay outbox show {settled[0].id}")
     return 0
 
 

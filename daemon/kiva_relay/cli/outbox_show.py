@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kiva_relay import errors
+from kiva_relay import errors, visible
 from kiva_relay.account import copies
 from kiva_relay.cli import entry_words, figure, frame, history_words, named_entry, words
 from kiva_relay.cli.history_words import HistoryEvent
@@ -28,7 +28,7 @@ def command(
             "Expected the number of an entry, or --loan and the id that PA2 shows.",
             hint="kiva-relay outbox show 1042\nkiva-relay outbox show --loan 000000871",
         )
-    settings = frame.load(config)
+    settings = frame.load_to_look(config)
     with frame.outbox(settings) as outbox, outbox.read() as tx:
         found = [named_entry.by_number(tx, number)] if number is not None else named_entry.of_loan(tx, loan or "")
         known = [history.of_entry(tx, entry) for entry in found]
@@ -55,7 +55,7 @@ def _one(known: History, settings: Settings, *, kept: Sequence[hold.Hold], befor
 
 
 def _title(entry: Entry, settings: Settings) -> str:
-    parts = [f"Loan {entry.loan_id}", words.number(entry.id), words.noun(entry.resource)]
+    parts = [f"Loan {visible.text(entry.loan_id)}", words.number(entry.id), words.noun(entry.resource)]
     if entry.client_id:
         parts.append(f"client {entry.client_id}")
     if entry.period:
@@ -76,7 +76,9 @@ def _print_events(events: Sequence[HistoryEvent], settings: Settings, *, numbers
 
 def _loan(known: Sequence[History], settings: Settings) -> None:
     last = known[-1].entry
-    frame.say(f"Loan {last.loan_id}: what the relay owed Kiva for it, and what became of it", style="bold")
+    frame.say(
+        f"Loan {visible.text(last.loan_id)}: what the relay owed Kiva for it, and what became of it", style="bold"
+    )
     frame.say()
     events = sorted((event for one in known for event in history_words.events(one)), key=lambda event: event.at)
     _print_events(events, settings, numbers=True)
@@ -90,7 +92,7 @@ def _loan(known: Sequence[History], settings: Settings) -> None:
     frame.say()
     for each in copies.copies(known):
         frame.say(f"  → {history_words.comes_to(each)}")
-    frame.say(f"  One of them, and what to do about it:   sudo kiva-relay outbox show {last.id}")
+    frame.say(f"  One of them, and what to do about it:   kiva-relay outbox show {last.id}")
 
 
 def _json(known: History) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Any, TextIO, cast
 
@@ -181,14 +181,20 @@ def _rehearsal(settings: Settings, url: str, folder: Path) -> Settings:
 
 
 def _everything(settings: Settings) -> Settings:
-    """The same settings by which all of the book is owed, whatever its age and on whatever day."""
+    """The same settings by which all of the book is owed on whatever day: all that is not older than a given day."""
+    drafts, journals = (_reach(each.since) for each in (settings.loan_drafts, settings.journals))
     return settings.model_copy(
         update={
-            "loan_drafts": settings.loan_drafts.model_copy(update={"since": "all"}),
-            "journals": settings.journals.model_copy(update={"since": "all"}),
+            "loan_drafts": settings.loan_drafts.model_copy(update={"since": drafts}),
+            "journals": settings.journals.model_copy(update={"since": journals}),
             "repayments": settings.repayments.model_copy(update={"when": "continuous"}),
         }
     )
+
+
+def _reach(since: str | date) -> str | date:
+    """A day is a person's word for what is owed; before the first start nothing else is."""
+    return since if isinstance(since, date) else "all"
 
 
 # ---------------------------------------------------------------- showing

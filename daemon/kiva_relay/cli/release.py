@@ -121,7 +121,7 @@ def _show(outbox: Outbox, settings: Settings, chosen: str, plan: ReleasePlan, *,
         frame.say(f"  {words.name(entry)}   {words.noun(entry.resource)}   {money}".rstrip())
     more = page.total - len(page.entries)
     if more > 0:
-        frame.say(f"  and {more:,} more:   sudo kiva-relay outbox list --held")
+        frame.say(f"  and {more:,} more:   kiva-relay outbox list --held")
     frame.say()
     frame.say(f"  What Kiva accepts cannot be taken back from here. It goes to {settings.kiva.environment.upper()}.")
 
@@ -148,4 +148,4 @@ def _said(chosen: str, *, limit: int | None, left: Mapping[str, int], runs: bool
         frame.say("The rest stays held until it is released.")
     if left:
         frame.say(f"Still held, and not sent: {words.counted(left)}. Nothing is lost.")
-    frame.say("See what becomes of it:   sudo kiva-relay status")
+    frame.say("See what becomes of it:   kiva-relay status")

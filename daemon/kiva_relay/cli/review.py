@@ -10,7 +10,7 @@ from kiva_relay.cli import figure, frame, task_words, words
 
 def command(config: frame.Config = None, *, as_json: frame.AsJson = False) -> None:
     """What waits for the coordinator? Drafts, follow-ups, doubts and changes; what to do, and by when."""
-    settings = frame.load(config)
+    settings = frame.load_to_look(config)
     with frame.outbox(settings) as outbox, outbox.read() as tx:
         facts = standing.gather(tx, settings, now=frame.now())
         found = task.tasks(tx, facts)
@@ -47,10 +47,10 @@ def _for_the_administrator(found: Sequence[Task]) -> None:
         return
     frame.say()
     frame.say("For the administrator")
-    frame.say(f"  one of them, and what to type:      sudo kiva-relay outbox show {first.id}")
+    frame.say(f"  one of them, and what to type:      kiva-relay outbox show {first.id}")
     done = next((one.entries[0].id for one in found if one.ended_by_done), None)
     if done is not None:
-        frame.say(f"  when the coordinator says “done”:   sudo kiva-relay review done {done}")
+        frame.say(f"  when the coordinator says “done”:   kiva-relay review done {done}")
 
 
 def _json(one: Task, facts: Standing) -> dict[str, object]:

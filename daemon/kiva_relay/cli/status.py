@@ -40,7 +40,7 @@ def command(config: frame.Config = None, *, as_json: frame.AsJson = False) -> in
 
     Exit code: 0 for OK and NOTE; 1 when a person has to act (HELD, STOPPED); 3 while a server does not answer.
     """
-    settings = frame.load(config)
+    settings = frame.load_to_look(config)
     with frame.outbox(settings) as outbox:
         with outbox.read() as tx:
             facts = standing.gather(tx, settings, now=frame.now())

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import assert_never
 
-from kiva_relay import errors
+from kiva_relay import errors, visible
 from kiva_relay.account import task
 from kiva_relay.account.standing import Standing
 from kiva_relay.account.task import Rest, Task, When
@@ -80,7 +80,7 @@ def said(one: Task, facts: Standing) -> Said:  # noqa: C901, PLR0912 - one case 
         case task.FindInMis():
             return _find(one, facts)
         case task.ConfirmJournals():
-            lines = [_line(entry, f"{(entry.receipt or {})['confirm_url']}") for entry in one.entries]
+            lines = [_line(entry, visible.text(f"{(entry.receipt or {})['confirm_url']}")) for entry in one.entries]
             lines.append(f"Open, read, publish. Done? {_tell(one.entries[0], 'is done')}")
             return f"{_number(len(one.entries), 'follow-up')} to confirm", lines
         case task.CorrectRefused():
@@ -287,7 +287,7 @@ def _day(entry: Entry) -> str:
 
 def _ids(entries: Sequence[Entry]) -> list[str]:
     """Loan ids, each with its number, some on a line."""
-    shown = [f"{entry.loan_id} ({words.number(entry.id)})" for entry in entries[:_MOST_IDS]]
+    shown = [f"{visible.text(entry.loan_id)} ({words.number(entry.id)})" for entry in entries[:_MOST_IDS]]
     lines = ["  ".join(shown[start : start + _A_LINE]) for start in range(0, len(shown), _A_LINE)]
     more = len(entries) - len(shown)
     return [*lines, f"and {more:,} more: kiva-relay outbox list"] if more else lines

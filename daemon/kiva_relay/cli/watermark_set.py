@@ -55,7 +55,7 @@ def command(
             act.record(tx, by=frame.person(), verb="watermark set", about=about, note=note, now=now)
     frame.say("Recorded with your name and note. It is read from the beginning, within seconds if the relay runs.")
     if bound is not None:
-        frame.say("Nothing is sent until somebody has looked:   sudo kiva-relay status")
+        frame.say("Nothing is sent until somebody has looked:   kiva-relay status")
     return 0
 
 

@@ -28,7 +28,7 @@ def command(config: frame.Config = None, *, as_json: frame.AsJson = False) -> No
     if not rows:
         frame.say("  Nothing has been read yet.")
     frame.say()
-    frame.say('Read all of it again, from the beginning:   sudo kiva-relay watermark set --note "…"')
+    frame.say('Read all of it again, from the beginning:   kiva-relay watermark set --note "…"')
 
 
 def _row(mark: Watermark, known: int, settings: Settings, *, now: datetime) -> tuple[object, ...]:

@@ -9,8 +9,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kiva_relay import errors, log
-from kiva_relay.cli import figure, frame
+from kiva_relay import errors, log, visible
+from kiva_relay import to_type as commands
+from kiva_relay.cli import figure
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.state import State
 from kiva_relay.resource import refusal
@@ -59,7 +60,8 @@ _LONGEST = 300
 
 
 def to_type(about: str, command: str) -> str:
-    """A line that says what a command does, and the command, to be copied: `The list:          sudo kiva-relay …`."""
+    """A line that says what a command does, and the command, to be copied: `The list:          kiva-relay …`."""
+    command = commands.lines(command)
     return f"{f'{about}:':<{_LABEL}}{command}" if len(about) < _LABEL - 2 else f"{about}:   {command}"
 
 
@@ -75,7 +77,7 @@ def number(entry_id: int) -> str:
 
 def name(entry: Entry) -> str:
     """`000000871   #33`: the loan id as PA2 shows it, and the entry's number."""
-    return f"{entry.loan_id}   {number(entry.id)}"
+    return f"{visible.text(entry.loan_id)}   {number(entry.id)}"
 
 
 def counted(counts: Mapping[str, int]) -> str:
@@ -103,7 +105,7 @@ def capital(text: str) -> str:
 
 def quoted(said: str) -> str:
     """Somebody else's words, in one line."""
-    return f"“{' '.join(said.split())[:_LONGEST]}”"
+    return f"“{visible.text(' '.join(said.split()))[:_LONGEST]}”"
 
 
 def state(written: str) -> State:
@@ -192,7 +194,7 @@ def why_is_said(note: str) -> str:
     if not note.strip():
         raise errors.UsageError(
             "--note is missing: say in a few words why, for the record. Nothing was changed.",
-            hint=f'{frame.with_sudo()} --note "…"',
+            hint=f'{commands.again(sudo=False)} --note "…"',
         )
     return note.strip()
 

@@ -5,7 +5,6 @@ This is the one place that knows pydantic's kinds of error.
 
 from __future__ import annotations
 
-import re
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,8 +17,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from kiva_relay.config import duration, settings, written
+from kiva_relay.config import concealed, duration, settings, written
+from kiva_relay.config.concealed import CONCEALED
 from kiva_relay.config.mismatch import Mismatch, found
+from kiva_relay.config.secret import Secret
 from kiva_relay.config.settings import Settings
 from kiva_relay.config.written import Steps, Written
 from kiva_relay.errors import Mistake, nearest
@@ -41,7 +42,6 @@ _REMEDIES = {
     date: "a date is written as 2026-11-01",
     time: 'two digits, a colon, two digits, from "00:00" to "23:59"',
 }
-_WORD = re.compile(r"[\w.\-]*")
 _SWITCHES = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 
 
@@ -53,6 +53,11 @@ def mistakes(error: ValidationError, source: Written) -> list[Mistake]:
     return [_mistake(path, detail, source) for path, detail in first.items()]
 
 
+def places(error: ValidationError, source: Written) -> list[Steps]:
+    """Where each wrong value was written."""
+    return list(dict.fromkeys(_path(detail, source) for detail in error.errors(include_url=False)))
+
+
 def field_at(path: Steps) -> FieldInfo | None:
     """The setting at a path; None for a group of them, and for an unknown key."""
     model = _model(path[:-1]) if path else None
@@ -62,6 +67,13 @@ def field_at(path: Steps) -> FieldInfo | None:
 def kinds(field: FieldInfo | None) -> tuple[Any, ...]:
     """The types that the value of a setting may have: one, or those of a union."""
     return tuple(kind for kind, _ in _alternatives(field.annotation, field.metadata)) if field else ()
+
+
+def concealed_at(path: Steps) -> bool:
+    """Whether the value of a setting may hold a secret."""
+    field = field_at(path)
+    alternatives = _alternatives(field.annotation, field.metadata) if field else ()
+    return any(kind is Secret or CONCEALED in bounds for kind, bounds in alternatives)
 
 
 def _path(detail: ErrorDetails, source: Written) -> Steps:
@@ -87,6 +99,8 @@ def _mistake(path: Steps, detail: ErrorDetails, source: Written) -> Mistake:
     wrong = detail.get("ctx", {}).get("error")
     inner = (*path, *wrong.at) if isinstance(wrong, Mismatch) else path
     place = source.origin(inner, key=detail["type"] == "extra_forbidden")
+    if detail["type"] == "extra_forbidden":
+        path = (*path[:-1], concealed.key(str(path[-1])))
     return Mistake(place.file, place.line, place.column, written.dotted(path), message, remedy)
 
 
@@ -105,10 +119,13 @@ def _sentences(path: Steps, detail: ErrorDetails) -> tuple[str, str]:
     model = _model(path)
     if model is not None:
         # A whole line may have come here, with a secret in it.
-        said = "a text" if isinstance(value, str) and not _WORD.fullmatch(value) else found(value)
+        secrets = any(concealed_at((*path, name)) for name in model.model_fields)
+        said = concealed.found(value) if secrets else found(value)
         return f"expected settings, found {said}", f"known here: {', '.join(model.model_fields)}"
     possible = list(_possible(path))
     names = [name for kind, bounds in possible for name in _names(kind, bounds)]
+    if concealed_at(path):
+        return f"expected {_joined(dict.fromkeys(names))}, found {concealed.found(value)}", _where(path)
     return f"expected {_joined(dict.fromkeys(names))}, found {found(value)}", _remedy(path, possible, value)
 
 

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from kiva_relay.config import value
+from kiva_relay.config.concealed import CONCEALED
 from kiva_relay.config.mismatch import Mismatch
 from kiva_relay.config.secret import Secret
 from kiva_relay.config.section import Section, setting
@@ -45,7 +46,9 @@ class DatabaseSettings(Section):
 class MisSettings(DatabaseSettings):
     """The MIS: the database that holds the loans. The relay only reads it."""
 
-    url: Annotated[value.Text, AfterValidator(value.database("postgresql", "mariadb", "mysql", "sqlite"))] = setting(
+    url: Annotated[
+        value.Text, AfterValidator(value.database("postgresql", "mariadb", "mysql", "sqlite")), CONCEALED
+    ] = setting(
         does=(
             "Where the MIS is: postgresql://, mariadb://, mysql:// or sqlite://, without a driver. "
             "On the same server a socket needs no password: postgresql://kiva_relay@/fineract_default"
@@ -108,7 +111,7 @@ class MisSettings(DatabaseSettings):
 class OutboxSettings(DatabaseSettings):
     """The outbox: the relay's own database. Never among the tables of the MIS."""
 
-    url: Annotated[value.Text, AfterValidator(value.database("sqlite", "postgresql"))] = setting(
+    url: Annotated[value.Text, AfterValidator(value.database("sqlite", "postgresql")), CONCEALED] = setting(
         f"sqlite:///{STATE}/outbox.db",
         does="sqlite:/// and the path of a local file, or postgresql://. Each environment has its own.",
     )

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationInfo, field_validator
 
-from kiva_relay.config import value
-from kiva_relay.config.mismatch import Mismatch, found
+from kiva_relay.config import concealed, value
+from kiva_relay.config.mismatch import Mismatch
 from kiva_relay.config.secret import Secret
 from kiva_relay.config.section import Section, section, setting
 
@@ -139,13 +139,16 @@ class Kiva(Section):
     @classmethod
     def _match_environment(cls, url: str, info: ValidationInfo) -> str:
         environment = info.data.get("environment")
-        host = urlsplit(url).hostname or ""
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        if "@" in parts.netloc:
+            raise Mismatch("a name or a password has no place in this URL", remedy="write https://HOST, without an @")
         other = "staging" if "staging" in host else "production"
         if environment and _of_kiva(url) and other != environment:
             raise Mismatch(f"{host} is Kiva's {other}, and kiva.environment is {environment}")
         alone = host == "localhost" or host.startswith("127.") or host == "::1"
         if environment in {"staging", "production"} and url.startswith("http:") and not alone:
-            raise Mismatch(f"expected https://…, found {found(url)}", remedy="the secret would travel readable")
+            raise Mismatch(f"expected https://…, found {concealed.url(url)}", remedy="the secret would travel readable")
         return url
 
 

@@ -9,20 +9,20 @@ import os
 import re
 import shlex
 import stat
-import sys
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from kiva_relay.config import complaint, secret, settings, written, yaml_reader
+from kiva_relay import to_type
+from kiva_relay.config import complaint, concealed, secret, settings, written, yaml_reader
 from kiva_relay.config.mismatch import found
 from kiva_relay.config.mistake_report import MistakeReport, Writing
 from kiva_relay.config.secret import Secret
 from kiva_relay.config.settings import Settings
-from kiva_relay.config.written import Origin, Written
+from kiva_relay.config.written import Origin, Steps, Written
 from kiva_relay.errors import ConfigurationError, Mistake, UsageError
 
 USUAL_PLACE = Path("/etc/kiva-relay/config.yaml")
@@ -47,10 +47,73 @@ def load(
         UsageError: there is no configuration, or it cannot be read.
         ConfigurationError: it holds mistakes: all of them, at once.
     """
+    source, report = _read(file, environ=environ, overrides=overrides)
+    mistakes = list(report.mistakes)
+    try:
+        read = Settings.model_validate(source.data, context={"folder": source.file.parent.absolute()})
+    except ValidationError as error:
+        mistakes += _beyond(complaint.mistakes(error, source), report)
+    if mistakes:
+        raise ConfigurationError(mistakes)
+    return _finish(read, source)
+
+
+def load_to_look(file: Path | None = None, *, environ: Mapping[str, str]) -> tuple[Settings, list[Mistake]]:
+    """The settings for a command that only looks at the outbox, and the mistakes that do not concern it.
+
+    A setting that holds a mistake has its default, one that has none its example: such a command needs to know
+    where the outbox is, and little else. So the relay can be watched and held while its file is being edited.
+
+    Raises:
+        UsageError: there is no configuration, or it cannot be read.
+        ConfigurationError: where the outbox is, or how it is opened, holds a mistake; or nothing can be read.
+    """
+    source, report = _read(file, environ=environ, overrides={})
+    mistakes = list(report.mistakes)
+    for _ in settings.every():
+        try:
+            read = Settings.model_validate(source.data, context={"folder": source.file.parent.absolute()})
+        except ValidationError as error:
+            found = complaint.mistakes(error, source)
+            mistakes += [each for each in _beyond(found, report) if each not in mistakes]
+            if any(each.path.split(".")[0] == "outbox" for each in [*found, *mistakes]):
+                raise ConfigurationError(mistakes or found) from None
+            for path in complaint.places(error, source):
+                _leave_out(source.data, path)
+        else:
+            return _finish(read, source), mistakes
+    raise ConfigurationError(mistakes)
+
+
+def _leave_out(data: dict[str, Any], path: Steps) -> None:
+    """Take a wrong value away; what is required, and not there, gets the example of its documentation."""
+    names = [part for part in path if isinstance(part, str)]
+    while names and complaint.field_at(tuple(names)) is None and complaint.field_at(tuple(names[:-1])) is not None:
+        names = names[:-1]  # one of the parameters
+    *around, name = names
+    for each in around:
+        if not isinstance(data.get(each), dict):
+            data[each] = {}
+        data = data[each]
+    known = name in data
+    data.pop(name, None)
+    field = complaint.field_at(tuple(names))
+    if field is None or (known and not field.is_required()):
+        return
+    extra = field.json_schema_extra
+    tree = yaml_reader.scalar(str(extra.get("example", ""))) if isinstance(extra, dict) else None
+    if tree is not None:
+        data[name] = written.plain(tree)
+
+
+def _read(
+    file: Path | None, *, environ: Mapping[str, str], overrides: Mapping[str, str]
+) -> tuple[Written, MistakeReport]:
+    """What is written in the file, and laid over it; the mistakes of YAML are in the report."""
     file = find(file, environ=environ)
     if not os.access(file, os.R_OK):
         raise _forbidden(file)
-    report = MistakeReport(file, Writing(hides=_hides))
+    report = MistakeReport(file, Writing(hides=_hides, named=_named))
     tree = yaml_reader.read(file, report)
     if tree is None:
         raise ConfigurationError(report.mistakes)
@@ -61,14 +124,7 @@ def load(
     source = written.of(tree, report)
     _lay_over(source, environ=environ, overrides=overrides)
     _open_sections(Settings, source.data)
-    mistakes = list(report.mistakes)
-    try:
-        read = Settings.model_validate(source.data, context={"folder": file.parent.absolute()})
-    except ValidationError as error:
-        mistakes += _beyond(complaint.mistakes(error, source), report)
-    if mistakes:
-        raise ConfigurationError(mistakes)
-    return _finish(read, source)
+    return source, report
 
 
 def _beyond(mistakes: list[Mistake], report: MistakeReport) -> Iterator[Mistake]:
@@ -79,9 +135,21 @@ def _beyond(mistakes: list[Mistake], report: MistakeReport) -> Iterator[Mistake]
 
 
 def _hides(keys: tuple[str, ...], value: str) -> bool:
-    """Whether a value may be a secret: all but a reference and what is known to be none."""
+    """Whether a value may be a secret: all but what is known to be none."""
+    if not _CLOSED.isdisjoint(keys):
+        return keys[-1] not in _CLOSED or not concealed.is_reference(value)
     inside = _KEYS.findall(value) if value.startswith("{") else keys[-1:]
     return keys[:1] != ("parameters",) and (not inside or not _OPEN.issuperset(inside))
+
+
+def _named(keys: Sequence[str]) -> str:
+    """The key that a message names: nothing below a setting that may be a secret, and no key that may be one."""
+    for number, key in enumerate(keys, start=1):
+        if key.partition(":")[0] in _CLOSED:
+            return key.partition(":")[0]
+        if number == len(keys):
+            return concealed.key(key)
+    return ""
 
 
 def find(file: Path | None = None, *, environ: Mapping[str, str]) -> Path:
@@ -116,7 +184,7 @@ def find(file: Path | None = None, *, environ: Mapping[str, str]) -> Path:
 def _forbidden(file: Path) -> UsageError:
     return UsageError(
         f"The configuration {file} belongs to the service and cannot be read by your user.",
-        hint=shlex.join(["sudo", "kiva-relay", *sys.argv[1:]]),
+        hint=to_type.again(),
     )
 
 
@@ -186,11 +254,12 @@ def _finish(read: Settings, source: Written) -> Settings:
 _SECRETS = tuple(
     (key.split(".")[0], key.split(".")[1]) for key, field in settings.every() if Secret in complaint.kinds(field)
 )
-# Keys whose value no message has to hide; a URL may hold a password.
-_OPEN = {"day", "at", "credential", "file", "env"} | {
-    key.rpartition(".")[2] for key, field in settings.every() if field.repr
-} - {*(name for _, name in _SECRETS), "url"}
-_KEYS = re.compile(r"[\w.\-]+(?=:\s)")
+# Keys of settings whose value may be a secret, and those whose value no message has to hide.
+_CLOSED = frozenset(
+    key.rpartition(".")[2] for key, _ in settings.every() if complaint.concealed_at(tuple(key.split(".")))
+)
+_OPEN = ({"day", "at", *secret.WAYS} | {key.rpartition(".")[2] for key, _ in settings.every()}) - _CLOSED
+_KEYS = re.compile(r"[A-Za-z_][\w.\-]*(?=:)")
 
 
 def _literal(group: str, name: str, source: Written) -> Mistake | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,23 +20,28 @@ def _nothing(keys: tuple[str, ...], value: str) -> bool:
     return False
 
 
+def _last(keys: Sequence[str]) -> str:
+    return keys[-1] if keys else ""
+
+
 @dataclass(frozen=True)
 class Writing:
     """How values are written in one kind of file: settings, mapping or examples.
 
     Both functions get the keys from the outermost to the line's own, and the value as it stands there. `line` gives
     the line for a value that YAML takes for something else; `hides` says that the value may be a secret, so that no
-    message repeats it.
+    message repeats it. `named` gives the key that a message names: a key may be the secret, written in the wrong place.
     """
 
     line: Callable[[tuple[str, ...], str], str] = yaml_line.quoted
     hides: Callable[[tuple[str, ...], str], bool] = _nothing
+    named: Callable[[Sequence[str]], str] = _last
 
     def shown(self, keys: tuple[str, ...], value: str, instead: str) -> str:
         """The line to write, as it may be printed."""
         if not self.hides(keys, value):
             return instead
-        if value.startswith(("{", "[")):
+        if value.startswith(("{", "[")) or self.named(keys) != keys[-1]:
             return "close what is opened on this line, and put texts between quotes"
         return f'{keys[-1]}: "…"   (its value between quotes)'
 
@@ -82,6 +87,13 @@ class MistakeReport:
     def whole(self, message: str, remedy: str = "") -> None:
         """Note a mistake of the file as a whole."""
         self.mistakes.append(Mistake(self.file, 0, 0, self.file.name, message, remedy))
+
+    def hide(self) -> None:
+        """Name no key in a mistake that may be a secret."""
+        written = yaml_tree.lines(self.text)
+        for at, each in enumerate(self.mistakes):
+            keys = (*yaml_line.around(written, each.line), each.path)
+            self.mistakes[at] = replace(each, path=self.writing.named(keys) if each.path else "")
 
     def quoted(self) -> list[Mistake]:
         """The mistakes, each with its line as it stands in the file; those of another file stay as they are."""

@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 import stat
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,12 +14,17 @@ from typing import Any, Literal
 from pydantic import GetCoreSchemaHandler, ValidationInfo
 from pydantic_core import core_schema
 
-from kiva_relay.config.mismatch import Mismatch, Whole, found
-from kiva_relay.errors import UsageError, nearest
+from kiva_relay import to_type
+from kiva_relay.config import concealed
+from kiva_relay.config.mismatch import Mismatch, Whole
+from kiva_relay.errors import UsageError, counted, nearest
 
 _FOLDER = "/etc/kiva-relay/secret"
-_WAYS = ("credential", "file", "env")
+WAYS = ("credential", "file", "env")
+"""How a reference says where a secret is."""
+
 _SPELLINGS = "{credential: NAME}, {file: /PATH} or {env: NAME}"
+_QUOTES = "if this is the secret itself, write it between quotes"
 _CREDENTIAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
@@ -47,7 +51,10 @@ class Secret:
 
     def __str__(self) -> str:
         """Where the secret is; of a literal one, nothing but that."""
-        return "(a literal secret)" if self.literal else f"{{{self.way}: {self.name}}}"
+        if self.literal:
+            return "(a literal secret)"
+        # A file was there when the reference was read; another name may be the secret, written in the wrong place.
+        return f"{{{self.way}: {self.name if self.way == 'file' else concealed.name(self.way, self.name)}}}"
 
     def __format__(self, spec: str) -> str:
         return format(str(self), spec)
@@ -88,7 +95,7 @@ class Secret:
     @property
     def _remedy_when_empty(self) -> str:
         return {
-            "env": f"export {self.name}=…",
+            "env": f"export {concealed.name(self.way, self.name)}=…",
             "file": f"sudoedit {shlex.quote(self.name)}",
             "credential": f"sudoedit {_FOLDER}/{self.name} && sudo systemctl restart kiva-relay",
         }[self.way]
@@ -100,24 +107,29 @@ class Secret:
             return Path(folder)
         if os.geteuid() == 0:
             return Path(_FOLDER)
-        command = shlex.join(["sudo", "kiva-relay", *sys.argv[1:]])
+        command = to_type.again()
         raise UsageError(f"{self._what}. Credentials of systemd exist inside the service only.", hint=command)
 
     def _read(self, file: Path) -> str:
         try:
             return file.read_text("utf-8")
         except FileNotFoundError:
-            if self.way == "file":
-                hint = f"sudo install -m 640 -g kiva-relay /dev/null {file}, then sudoedit {file}"
-            else:
-                load = f"LoadCredential={self.name}:{_FOLDER}/{self.name}"
-                hint = f"sudo systemctl edit kiva-relay, and write: [Service] {load}"
-            raise UsageError(f"{self._what}, and {file} does not exist.", hint=hint) from None
+            gone = str(file) if self.way == "file" else "this credential"
+            raise UsageError(f"{self._what}, and {gone} does not exist.", hint=self._remedy_when_gone(file)) from None
         except PermissionError:
-            command = shlex.join(["sudo", "kiva-relay", *sys.argv[1:]])
-            raise UsageError(f"{self._what}, and your user cannot read {file}.", hint=command) from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{self._what}, and {file} cannot be read: {error}.") from None
+            command = to_type.again()
+            raise UsageError(f"{self._what}, and your user cannot read this file.", hint=command) from None
+        except OSError as error:
+            raise UsageError(f"{self._what}, and this file cannot be read: {error.strerror}.") from None
+        except UnicodeDecodeError:
+            raise UsageError(f"{self._what}, and this file is no text in UTF-8.") from None
+
+    def _remedy_when_gone(self, file: Path) -> str:
+        if self.way == "file":
+            return _making(str(file))
+        load = f"[Service] LoadCredential=NAME:{_FOLDER}/NAME"
+        known = ", ".join(sorted(each.name for each in _files(file.parent))) or "none"
+        return f"There are: {known}. To make one: sudo systemctl edit kiva-relay, and write: {load}"
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
@@ -128,9 +140,10 @@ class Secret:
 
 def _validate(written: object, info: ValidationInfo) -> Secret:
     context = info.context or {}
-    secret = parse(written, folder=context.get("folder", Path()))
+    home = context.get("folder", Path())
+    secret = parse(written, folder=home)
     if secret.way == "file":
-        _look_at(Path(secret.name))
+        _look_at(Path(secret.name), home)
     return secret
 
 
@@ -147,26 +160,25 @@ def parse(written: object, *, folder: Path = Path()) -> Secret:
     if isinstance(written, str) and written:
         return Secret("literal", written)
     if not isinstance(written, dict):
-        raise Mismatch(f"expected {_SPELLINGS}, found {found(written)}", remedy=_quoting(written))
+        remedy = _QUOTES if isinstance(written, bool) else ""
+        raise Mismatch(f"expected {_SPELLINGS}, found {concealed.found(written)}", remedy=remedy)
     if len(written) != 1:
-        names = ", ".join(map(str, written)) or "nothing"
-        raise Mismatch(f"expected one of {_SPELLINGS}, found {names}")
+        raise Mismatch(f"expected one of {_SPELLINGS}, found {counted(len(written), 'key')}")
     ((way, name),) = written.items()
-    if way not in _WAYS:
-        close = nearest(str(way), _WAYS, limit=1)
-        remedy = f"did you mean: {close[0]}" if close else f"write {_SPELLINGS}"
-        raise Mismatch(f'"{way}" is no place for a secret', remedy=remedy, at=(str(way),))
+    if way not in WAYS:
+        close = nearest(str(way), WAYS, limit=1)
+        raise Mismatch(f"expected {_SPELLINGS}, found another key", remedy=f"did you mean: {close[0]}" if close else "")
     return _reference(way, name.source if isinstance(name, Whole) else name, folder=folder)
 
 
 def _reference(way: Literal["credential", "file", "env"], name: object, *, folder: Path) -> Secret:
     if not isinstance(name, str) or not name:
-        raise Mismatch(f"expected the name of the {way}, found {found(name)}", at=(way,))
+        raise Mismatch(f"expected the name of the {way}, found {concealed.found(name)}", at=(way,))
     if way == "credential" and not _CREDENTIAL.fullmatch(name):
-        raise Mismatch(f"expected the name of a credential, found {found(name)}", at=(way,))
+        raise Mismatch(f"expected the name of a credential, found {concealed.found(name)}", at=(way,))
     if way == "env" and not _VARIABLE.fullmatch(name):
         remedy = "only the name, as {env: KIVA_SECRET}, without $"
-        raise Mismatch(f"expected the name of a variable, found {found(name)}", remedy=remedy, at=(way,))
+        raise Mismatch(f"expected the name of a variable, found {concealed.found(name)}", remedy=remedy, at=(way,))
     return Secret(way, str(folder / name) if way == "file" else name)
 
 
@@ -175,20 +187,39 @@ def named(secret: Secret, setting: str) -> Secret:
     return replace(secret, setting=setting)
 
 
-def _quoting(written: object) -> str:
-    return f'if this is the secret itself, write it in quotes: "{written}"' if isinstance(written, bool) else ""
+def _shown(file: Path, home: Path) -> str:
+    """The path of a file that does not exist, where it is surely one: its folder is there, and was written out.
+
+    Else a message does not repeat it. It may be the secret itself, pasted where the path belongs.
+    """
+    written_out = file.parent not in {Path("/"), Path(), home} and file.parent.is_dir()
+    return str(file) if written_out else ""
 
 
-def _look_at(file: Path) -> None:
+def _making(file: str) -> str:
+    quoted = shlex.quote(file)
+    return f"sudo install -m 640 -g kiva-relay /dev/null {quoted}, then sudoedit {quoted}"
+
+
+def _files(folder: Path) -> list[Path]:
+    try:
+        return [each for each in folder.iterdir() if each.is_file()]
+    except OSError:
+        return []
+
+
+def _look_at(file: Path, home: Path) -> None:
     """Refuse a file that cannot be read, or that everybody can read."""
     quoted = shlex.quote(str(file))
     try:
         status = file.stat()
     except FileNotFoundError:
-        remedy = f"sudo install -m 640 -g kiva-relay /dev/null {quoted}, then sudoedit {quoted}"
-        raise Mismatch(f"the file {file} does not exist", remedy=remedy, at=("file",)) from None
-    except OSError as error:
-        raise Mismatch(f"the file {file} cannot be read: {error.strerror}", at=("file",)) from None
+        shown = _shown(file, home)
+        said = f"the file {shown} does not exist" if shown else "there is no such file"
+        raise Mismatch(said, remedy=_making(shown or f"{_FOLDER}/NAME"), at=("file",)) from None
+    except (OSError, ValueError) as error:  # a name that is too long, or holds a NUL
+        why = getattr(error, "strerror", "no path")
+        raise Mismatch(f"this file cannot be read: {why}", at=("file",)) from None
     if stat.S_ISDIR(status.st_mode):
         raise Mismatch(f"expected a file, and {file} is a folder", at=("file",))
     mode = stat.S_IMODE(status.st_mode)

@@ -13,11 +13,12 @@ from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, TypeVar
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, ValidationInfo
 
-from kiva_relay.config import duration, shipped
+from kiva_relay.config import concealed, duration, shipped
+from kiva_relay.config.concealed import CONCEALED
 from kiva_relay.config.mismatch import Mismatch, Whole, found
 from kiva_relay.errors import nearest
 
@@ -26,6 +27,7 @@ OWN_MAPPINGS = "mappings"
 
 _HOUR = re.compile(r"([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_OFFSET = re.compile(r"(?:UTC|GMT|Etc/UTC)\s*(?P<sign>[+-])\s*(?P<hours>\d{1,2})(?::?00)?", re.ASCII | re.IGNORECASE)
 _PARTNER = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _PORT = re.compile(r"\d{1,5}", re.ASCII)
 _LAST_PORT = 65_535
@@ -39,6 +41,8 @@ _SCHEMES = {
     "sqlite3": "sqlite",
     "sqlserver": None,
 }
+_FORBIDDEN = {"passwd", "password", "sslpassword"}
+_LEAVE_OUT = "leave the password out of the URL: password: {file: /PATH}"
 _Item = TypeVar("_Item")
 
 
@@ -86,6 +90,15 @@ def _zone(name: str) -> str:
             return zoneinfo.ZoneInfo(name).key
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         pass  # the message below serves all three: no such name, an absolute path, a folder of zones
+    offset = _OFFSET.fullmatch(name.strip())
+    if offset:
+        sign, hours = offset["sign"], int(offset["hours"])
+        fixed = f"Etc/GMT{'-' if sign == '+' else '+'}{hours}" if hours else "UTC"
+        remedy = "the city, as Africa/Dakar or America/Lima"
+        if fixed in zoneinfo.available_timezones():
+            remedy += f"; without a summer time also {fixed}"
+            remedy += f": there the sign is turned around, and it means UTC{sign}{hours}" if hours else ""
+        raise Mismatch(f"{found(name)} is no time zone", remedy=remedy)
     zones = sorted(zoneinfo.available_timezones() - _NO_ZONES)
     cities = {place.rpartition("/")[2]: place for place in zones if "/" in place}
     city = name.rpartition("/")[2].strip().replace(" ", "_")
@@ -144,9 +157,11 @@ def database(*schemes: str) -> Callable[[str, ValidationInfo], str]:
             return f"sqlite:///{_home(info) / _sqlite_file(url)}"
         if not parts.path.strip("/"):
             raise Mismatch(
-                f"the name of the database is missing in {found(_masked(url, parts))}",
+                f"the name of the database is missing in {concealed.url(url)}",
                 remedy=f"{parts.scheme}://USER@HOST/DATABASE",
             )
+        if any(name.lower() in _FORBIDDEN for name, _ in parse_qsl(parts.query, keep_blank_values=True)):
+            raise Mismatch('a password stands behind the "?"', remedy=_LEAVE_OUT)
         return url
 
     return read
@@ -160,18 +175,19 @@ def _check_scheme(url: str, parts: SplitResult, schemes: tuple[str, ...]) -> Non
     if plain == "jdbc":
         raise Mismatch("a JDBC address is not understood", remedy=f"write {expected}USER@HOST/DATABASE")
     plain = _SCHEMES.get(plain, plain) or plain
-    shown = _masked(url, parts)
-    if plain in schemes:
+    shown = concealed.url(url)
+    if plain in schemes and "://" in url:
         why = f'the driver "{driver}" is chosen by the relay' if driver else f'"{parts.scheme}://" is not known'
-        raise Mismatch(why, remedy=f"write {plain}://{shown.partition('://')[2]}")
-    raise Mismatch(f"expected {expected}…, found {found(shown)}")
+        rest = concealed.url(f"{plain}://{url.partition('://')[2]}").strip('"').partition("://")[2]
+        raise Mismatch(why, remedy=f"write {plain}://{rest}")
+    raise Mismatch(f"expected {expected}…, found {shown}")
 
 
 def _sqlite_file(url: str) -> str:
     file = url.removeprefix("sqlite:///").partition("?")[0]
     if not url.startswith("sqlite:///") or not file or file == ":memory:":
         raise Mismatch(
-            f"expected the path of a file, found {found(url)}",
+            f"expected the path of a file, found {concealed.url(url)}",
             remedy="sqlite:////var/lib/… (four strokes: three of the URL, one of the path)",
         )
     return file
@@ -180,7 +196,9 @@ def _sqlite_file(url: str) -> str:
 def _server(url: str) -> str:
     parts = _split(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise Mismatch(f"expected https://…, found {found(_masked(url, parts))}")
+        raise Mismatch(f"expected https://…, found {concealed.url(url)}")
+    if parts.query or parts.fragment:
+        raise Mismatch("a server has no ? and no # behind it", remedy="leave out what follows the ?")
     return url.rstrip("/")
 
 
@@ -206,20 +224,15 @@ def address(where: str) -> tuple[str, int]:
 
 
 def _split(url: str) -> SplitResult:
+    """The parts of a URL; it is refused where a sign of the password may have moved the borders of the parts."""
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018 - reading it checks it
     except ValueError:
-        raise Mismatch(
-            "the URL cannot be read; signs such as / : @ # in a password break it",
-            remedy="leave the password out of the URL: password: {file: /PATH}",
-        ) from None
+        parts = None
+    if parts is None or (parts.netloc and ("@" in parts.path + parts.query or parts.fragment)):
+        raise Mismatch("the URL cannot be read; signs such as / : @ # in a password break it", remedy=_LEAVE_OUT)
     return parts
-
-
-def _masked(url: str, parts: SplitResult) -> str:
-    """The URL for a message, without the password in it."""
-    return url.replace(f":{parts.password}@", ":…@", 1) if parts.password else url
 
 
 def _home(info: ValidationInfo) -> Path:
@@ -236,7 +249,7 @@ Hour = Annotated[time, Strict(), BeforeValidator(_hour)]
 Hours = Annotated[tuple[Hour, ...], BeforeValidator(_listed), AfterValidator(lambda hours: tuple(sorted(set(hours))))]
 Day = Annotated[date, Strict(), BeforeValidator(_day)]
 Zone = Annotated[Text, AfterValidator(_zone)]
-Server = Annotated[Text, AfterValidator(_server)]
+Server = Annotated[Text, AfterValidator(_server), CONCEALED]
 Listen = Annotated[Text, AfterValidator(_listen), BeforeValidator(_off)]
 Partner = Annotated[Text, AfterValidator(_partner)]
 File = Annotated[Path, Strict(), BeforeValidator(_path)]

@@ -67,6 +67,7 @@ class _Bounded(Composer):
             raise _Excess(f"holds more than {NODE_LIMIT:,} values")
         if event.anchor:
             self.anchors_used.append((event.start_mark.line + 1, event.start_mark.column + 1))
+            event.anchor = event.anchor if isinstance(event, AliasEvent) else None  # used twice, ruamel warns of it
         if isinstance(event, AliasEvent):
             self.parser.get_event()
             node = ScalarNode("tag:yaml.org,2002:str", "", event.start_mark, event.end_mark)
@@ -98,6 +99,7 @@ def read(file: Path, report: MistakeReport) -> YamlTree | None:
             return _tree(lines, report)
         except MarkedYAMLError as mistake:
             if not yaml_repair.mended(lines, mistake, report):
+                report.hide()
                 return None
         except _Excess as excess:
             report.whole(str(excess))
@@ -124,6 +126,7 @@ def _tree(lines: list[str], report: MistakeReport) -> YamlTree | None:
         report.mistakes += [Mistake(report.file, *place, "", message, remedy) for place in anchors[:LIMIT]]
         return None
     found = yaml_tree.of(node)
+    report.hide()
     _look(found, report)
     _place(found, report)
     return found
@@ -182,9 +185,9 @@ def _encoding(data: bytes) -> str:
 def _look(found: YamlTree, report: MistakeReport) -> None:
     """What YAML does not notice: it reads something else than was written."""
     for path, each in found.maps():
-        _doubled(each, report)
+        _doubled(path, each, report)
         if each.flow:
-            _tight(each, report)
+            _tight(path, each, report)
             _split(path, each, report)
 
 
@@ -196,22 +199,25 @@ def _place(found: YamlTree, report: MistakeReport) -> None:
     ]
 
 
-def _doubled(each: YamlTree, report: MistakeReport) -> None:
+def _doubled(path: tuple[str, ...], each: YamlTree, report: MistakeReport) -> None:
     seen: dict[str, YamlTree] = {}
     for name, _ in each.entries:
         if name.text in seen:
             remedy = f"the first one stands on line {seen[name.text].line}; delete one of them"
-            report.add(name, name.text, "is written twice", remedy=remedy)
+            report.add(name, report.writing.named((*path, name.text)), "is written twice", remedy=remedy)
         seen[name.text] = name
 
 
-def _tight(each: YamlTree, report: MistakeReport) -> None:
+def _tight(path: tuple[str, ...], each: YamlTree, report: MistakeReport) -> None:
     """`{since:all}` is one key without a value."""
     for name, value in each.entries:
         match = _TIGHT.fullmatch(name.text)
         if match and not name.quoted and value.null and not value.text:
-            instead = f"{match['key']}: {match['value']}"
-            report.add(name, name.text, 'a blank is missing behind the ":"', remedy=instead)
+            keys = (*path, match["key"])
+            instead = report.writing.shown(keys, match["value"], f"{match['key']}: {match['value']}")
+            report.add(
+                name, report.writing.named((*path, name.text)), 'a blank is missing behind the ":"', remedy=instead
+            )
             report.broken.add(name.line)
 
 
@@ -229,6 +235,7 @@ def _split(path: tuple[str, ...], each: YamlTree, report: MistakeReport) -> None
         if value.kind != "scalar" or value.quoted or value.null or not rest:
             continue
         whole = ", ".join([value.text, *(stray.text for stray in rest)])
-        instead = report.writing.line((*path, name.text), whole)
-        report.add(value, name.text, "inside { } YAML ends the value at the comma", remedy=instead)
+        keys = (*path, name.text)
+        instead = report.writing.shown(keys, whole, report.writing.line(keys, whole))
+        report.add(value, report.writing.named(keys), "inside { } YAML ends the value at the comma", remedy=instead)
         report.broken.add(value.line)

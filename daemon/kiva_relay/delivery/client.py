@@ -10,7 +10,7 @@ import contextlib
 import os
 import threading
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -64,13 +64,22 @@ class Client:
     A POST that cannot be repeated never uses a kept-alive connection: one that went stale looks just like a
     lost answer.
 
+    `heard` is called with the headers of each answer.
+
     Raises:
         UsageError: a proxy of the environment, or a file of certificates, makes no sense.
     """
 
-    def __init__(self, kiva: Kiva, *, clock: Clock | None = None, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        kiva: Kiva,
+        *,
+        clock: Clock | None = None,
+        environ: Mapping[str, str] | None = None,
+        heard: Callable[[Mapping[str, str]], object] = lambda _headers: None,
+    ) -> None:
         environ, clock = os.environ if environ is None else environ, clock or SystemClock()
-        self._base = kiva.api_url.rstrip("/")
+        self._base, self._heard = kiva.api_url.rstrip("/"), heard
         connect, write, read = (
             length.total_seconds() for length in (kiva.timeout.connect, kiva.timeout.write, kiva.timeout.read)
         )
@@ -129,7 +138,10 @@ class Client:
         request = httpx.Request(
             method, url, headers={**self._headers, **headers}, content=content, extensions=extensions
         )
-        return _exchange(wire, request)
+        answer = _exchange(wire, request)
+        if answer.status is not None:
+            self._heard(answer.headers)
+        return answer
 
 
 class _Allowance:

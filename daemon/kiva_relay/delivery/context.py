@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
+from zoneinfo import ZoneInfo
 
 from kiva_relay import log
 from kiva_relay.clock import Clock
 from kiva_relay.config import settings as config
 from kiva_relay.delivery.breaker import Destination
 from kiva_relay.delivery.client import Client
+from kiva_relay.delivery.kiva_time import KivaTime
 from kiva_relay.delivery.token import Tokens
 from kiva_relay.outbox.database import FREE_BYTES, Outbox
 from kiva_relay.outbox.lease import Lease
@@ -34,7 +36,16 @@ class DeliveryContext:
     lease: Lease
     witness: Witness
     started_at: datetime
+    kiva_time: KivaTime | None = None
     no_room: str = ""
+
+    def at_kiva(self) -> datetime:
+        """The moment by which everything is decided that depends on a day."""
+        return self.clock.now() if self.kiva_time is None else self.kiva_time.now()
+
+    def day_at_kiva(self) -> date:
+        """That day, where the institution is: a disbursal has the date that the branch wrote."""
+        return self.at_kiva().astimezone(ZoneInfo(self.settings.mis.timezone)).date()
 
     def has_room(self) -> bool:
         """Is there room on the disks to record what comes back? `no_room` says where not; logged when it changes."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -108,7 +108,7 @@ class Courier:
             sends=sends,
             pause=pause,
             has_room=not sends or bool(pause) or context.has_room(),
-            report_is_open=window.report(context.settings, context.clock.now()).is_open,
+            report_is_open=window.report(context.settings, context.at_kiva()).is_open,
             list_is_known=listed,
             last_doubt=last_doubt,
             last_harmless=context.destination.last_harmless_success,
@@ -123,7 +123,7 @@ class Courier:
                 batch = sending.claim(
                     tx,
                     resource,
-                    _may_go(tx, due, now=now) if resource == "loan_draft" else due,
+                    _may_go(tx, due, now=now, today=context.day_at_kiva()) if resource == "loan_draft" else due,
                     fence=context.lease.fence,
                     now=now,
                     request=lambda bodies: batches.request(resource, bodies, context.settings.kiva),
@@ -148,7 +148,7 @@ class Courier:
             raise errors.OutboxPutBack(
                 f"The outbox {self._context.outbox.url} was put back to an older state while the relay ran. Nothing"
                 " more is sent; the next start takes from the witness what is missing, and holds.",
-                hint="sudo systemctl restart kiva-relay\nsudo kiva-relay status",
+                hint="sudo systemctl restart kiva-relay\nkiva-relay status",
             )
 
     def _testify(self, batch: Batch) -> bool:
@@ -298,14 +298,14 @@ _SENTENCES = {
 }
 
 
-def _may_go(tx: Connection, due: list[Entry], *, now: datetime) -> list[Entry]:
+def _may_go(tx: Connection, due: list[Entry], *, now: datetime, today: date) -> list[Entry]:
     """The drafts that may be sent; those that Kiva has already are adopted, the late ones refused."""
     found = adoption.of_entries(tx, due)
     rest = []
     for entry in due:
         if entry.id in found:
             store.adopt(tx, entry, found[entry.id], Actor.COURIER, now=now)
-        elif (late := batches.too_late(entry, today=now.date())) is not None:
+        elif (late := batches.too_late(entry, today=today)) is not None:
             store.move(tx, entry, State.REFUSED, Actor.COURIER, now=now, refusals=[late.to_json()])
         else:
             rest.append(entry)

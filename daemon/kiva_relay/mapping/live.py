@@ -71,6 +71,18 @@ def _with_choices(mistake: Mistake, parameter: Parameter | None, mis: LiveDataba
     return Mistake(mistake.file, mistake.line, mistake.column, mistake.path, mistake.message, remedy, mistake.severity)
 
 
+def unknown_choices(mapping: Document, mis: LiveDatabase) -> Iterator[Mistake]:
+    """A parameter whose value is none of those that the database knows: it would cover nothing, without a word."""
+    for parameter in mapping.parameters:
+        given = mapping.stream.parameters.get(parameter.name)
+        found = choices(parameter, mis) if given is not None else []
+        if found and str(given) not in [each.partition(" ")[0] for each in found]:
+            line, column = mapping.places.get(f"parameters.{parameter.name}", (0, 0))
+            path = f"parameters.{parameter.name}"
+            message = f"{given} is none of the choices that your database has"
+            yield Mistake(mapping.file, line, column, path, message, f"In your database: {'; '.join(found)}.")
+
+
 def _owners(mapping: Document, mis: LiveDatabase) -> tuple[dict[str, Mapping[str, str]], list[Mistake]]:
     stream = mapping.stream
     live: dict[str, Mapping[str, str]] = {}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from kiva_relay.errors import Mistake, counted
 from kiva_relay.mapping import book, difference, mapper
-from kiva_relay.mapping.mapper import Context
+from kiva_relay.mapping.mapper import Context, Mapped
 from kiva_relay.mapping.plan import Column, Document
 from kiva_relay.resource import refusal
 from kiva_relay.resource.kind import RESOURCES
@@ -25,10 +25,18 @@ _IDS = 3
 _SAID = ("missing", "name_empty", "relation_missing", "relation_not_unique")
 
 
-def look(mapping: Document, mis: book.BookDatabase, *, context: Context, sample: int = SAMPLE) -> list[Mistake]:
+def look(
+    mapping: Document,
+    mis: book.BookDatabase,
+    *,
+    context: Context,
+    sample: int = SAMPLE,
+    is_ours: Callable[[Mapped], bool] = lambda _mapped: True,
+) -> list[Mistake]:
     """What the rows in scope say about a mapping: mistakes, and warnings with how many rows each concerns.
 
-    Raises RelayError when the database does not answer.
+    `is_ours` tells which of them are owed at all: of a row that is older nothing has to be put right. Raises RelayError
+    when the database does not answer.
     """
     rows = 0
     nulls: Counter[Column] = Counter()
@@ -38,9 +46,11 @@ def look(mapping: Document, mis: book.BookDatabase, *, context: Context, sample:
     direct = _direct(mapping)
     for page in book.contents(mapping.stream, mis, cutoff=context.cutoff, limit=sample):
         for content in page:
+            mapped = mapper.apply(mapping, content, context=context)
+            if not is_ours(mapped):
+                continue
             rows += 1
             nulls.update(column for column in direct if _is_null(column, content))
-            mapped = mapper.apply(mapping, content, context=context)
             for reason in (*mapped.refusals, *mapped.warnings):
                 several[reason.field] += reason.code == "relation_not_unique"
                 lacking[reason.field] += reason.code == "relation_missing"

@@ -76,7 +76,7 @@ def _compare(fact: Fact[str], bound: str | None, value: str, settings: config.Se
     if fact == meta.MIS:
         hint += (
             "\nIs it the same MIS, moved to another server or restored there? Then it is read again, and held until"
-            ' somebody has looked:\n  sudo kiva-relay watermark set --note "MIS moved"'
+            ' somebody has looked:\n  kiva-relay watermark set --note "MIS moved"'
         )
     raise errors.OutboxRefused(
         f"The outbox {settings.outbox.url} belongs to {_SETTINGS[fact]} {bound}; the configuration"

@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import shutil
-import stat
-import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -22,8 +19,9 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
-from kiva_relay import errors
+from kiva_relay import errors, to_type
 from kiva_relay.config import secret
+from kiva_relay.outbox import own_file
 
 BUSY_TIMEOUT_SECONDS = 30
 FREE_BYTES = 64 * 1024 * 1024
@@ -112,12 +110,25 @@ def _explained(error: sa.exc.DBAPIError, outbox: Outbox) -> errors.RelayError:
     if outbox.guard is None and ("readonly" in cause or "unable to open" in cause):
         return errors.UsageError(
             f"The outbox {outbox.path} belongs to the service and cannot be used by your user ({cause}).",
-            hint=shlex.join(["sudo", "kiva-relay", *sys.argv[1:]]),
+            hint=to_type.again(),
         )
     return errors.OutboxAway(f"The outbox {outbox.path} cannot be written now: {cause}. Nothing is lost.")
 
 
+def _look_at(path: Path) -> None:
+    try:
+        own_file.look_at_database(path)
+    except FileNotFoundError:
+        return  # whoever opens it says what is missing
+    except OSError as error:
+        raise errors.UsageError(
+            f"The outbox {path} cannot be opened: {error.filename or path}: {error.strerror}.",
+            hint=f"ls -l {path.parent}",
+        ) from error
+
+
 def _file_engine(path: Path) -> Engine:
+    _look_at(path)
     engine = sa.create_engine(
         f"sqlite:///{path}",
         connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "isolation_level": None, "check_same_thread": False},
@@ -170,18 +181,10 @@ def create_file(path: Path) -> None:
         UsageError: the folder is missing or may not be written; the message names the command to type.
     """
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, stat.S_IRUSR | stat.S_IWUSR)
+        descriptor = own_file.opened(path, os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise errors.UsageError(
             f"The outbox {path} cannot be made: {error.strerror}.",
             hint=f"sudo install -d -o kiva-relay -m 0700 {path.parent}",
         ) from error
     os.close(descriptor)
-    give_to_owner_of_folder(path)
-
-
-def give_to_owner_of_folder(path: Path) -> None:
-    """What root makes in the service's folder must belong to the service, or it could not open it later."""
-    if os.geteuid() == 0:
-        folder = path.parent.stat()
-        os.chown(path, folder.st_uid, folder.st_gid)

@@ -17,6 +17,7 @@ import contextlib
 import fcntl
 import os
 import secrets
+import shlex
 import signal
 import socket
 import threading
@@ -29,8 +30,8 @@ from sqlalchemy.engine import Connection
 
 from kiva_relay import errors, log
 from kiva_relay.clock import Clock
-from kiva_relay.outbox import table
-from kiva_relay.outbox.database import Outbox, give_to_owner_of_folder
+from kiva_relay.outbox import own_file, table
+from kiva_relay.outbox.database import Outbox
 
 DURATION = timedelta(seconds=30)
 MARGIN = timedelta(seconds=5)
@@ -218,8 +219,12 @@ class Lease:
 
     def _lock_file(self) -> None:
         path = self._outbox.path.with_name(self._outbox.path.name + ".lock")
-        self._lock = path.open("a+")
-        give_to_owner_of_folder(path)
+        try:
+            self._lock = os.fdopen(own_file.opened(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, mode=0o644), "a+")
+        except OSError as error:
+            raise errors.UsageError(
+                f"{path} cannot be opened: {error.strerror}.", hint=f"ls -l {shlex.quote(str(path.parent))}"
+            ) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 import orjson
@@ -97,6 +97,27 @@ MIS = text("mis")
 
 FIRST_START = _moment("first_start")
 """Since when drafts and journals are owed, where `since` is first_start."""
+
+# ---------------------------------------------------------------- what the hour is at Kiva
+
+MOST_OFF = timedelta(minutes=5)
+"""Further from Kiva's, the clock of a machine is wrong, and said to be."""
+
+
+@dataclass(frozen=True)
+class KivaTimeKnown:
+    """Kiva's clock less the monotonic one, in seconds, as of `learned_at`; it holds as long as `boot` does.
+
+    `off_by`: how many seconds the clock of the machine was behind Kiva's then.
+    """
+
+    offset: float
+    boot: str
+    off_by: float
+    learned_at: datetime
+
+
+KIVA_TIME = _json("kiva_time", KivaTimeKnown)
 
 # ---------------------------------------------------------------- what the witness said
 

@@ -42,7 +42,7 @@ def check(outbox: database.Outbox) -> None:
         )
     raise errors.OutboxRefused(
         f"The outbox {outbox.url} has schema {found or 'none'}; this version needs {revisions()[-1]}.",
-        hint="sudo kiva-relay migrate",
+        hint="kiva-relay migrate",
     )
 
 

@@ -79,7 +79,7 @@ REASONS: Mapping[str, HoldReason] = {
             "Positions that are sent again, which does no harm: {positions}.",
             "What persons decided since the backup was made is lost: it has to be decided again.",
         ),
-        look=(("What stays open", "sudo kiva-relay outbox recover"),),
+        look=(("What stays open", "kiva-relay outbox recover"),),
     ),
     "witness_missing": HoldReason(
         "the file that remembers outside the outbox what was sent is missing or incomplete",
@@ -91,8 +91,8 @@ REASONS: Mapping[str, HoldReason] = {
             "Was the outbox restored on a new machine? Then only PA2 knows what it lacks.",
         ),
         look=(
-            ("Drafts in PA2", 'sudo kiva-relay outbox adopt --csv in-pa2.csv --note "seen in PA2"'),
-            ("What stays open", "sudo kiva-relay outbox recover"),
+            ("Drafts in PA2", 'kiva-relay outbox adopt --csv in-pa2.csv --note "seen in PA2"'),
+            ("What stays open", "kiva-relay outbox recover"),
         ),
     ),
     "mis_went_back": HoldReason(
@@ -106,9 +106,9 @@ REASONS: Mapping[str, HoldReason] = {
             "It is being read again. When it is complete, read all of it once more.",
         ),
         look=(
-            ("How far that is", "sudo kiva-relay watermark show"),
-            ("Lost in the MIS", "sudo kiva-relay review"),
-            ("When complete", 'sudo kiva-relay watermark set --note "complete"'),
+            ("How far that is", "kiva-relay watermark show"),
+            ("Lost in the MIS", "kiva-relay review"),
+            ("When complete", 'kiva-relay watermark set --note "complete"'),
         ),
     ),
     "mapping_examined": HoldReason(
@@ -126,11 +126,11 @@ REASONS: Mapping[str, HoldReason] = {
     ),
     "many_in_doubt": HoldReason(
         "too many answers were lost in a row",
-        look=(("Settle these first", "sudo kiva-relay outbox list --state in_doubt"),),
+        look=(("Settle these first", "kiva-relay outbox list --state in_doubt"),),
     ),
     "many_refusals": HoldReason(
         "Kiva refused ten times in a row",
-        look=(("What Kiva said", "sudo kiva-relay outbox list --state refused"),),
+        look=(("What Kiva said", "kiva-relay outbox list --state refused"),),
     ),
     "brake": HoldReason(
         "more became owed within an hour than delivery.brake allows",
@@ -147,7 +147,7 @@ REASONS: Mapping[str, HoldReason] = {
             "Was the MIS upgraded, or a form changed? Correct the mapping, or the rows; what waits follows by itself.",
             "Is it as it should be? Then release it: the relay learns from then on what is usual.",
         ),
-        look=(("See one of them", "sudo kiva-relay mapping preview"),),
+        look=(("See one of them", "kiva-relay mapping preview"),),
     ),
     "destination_fault": HoldReason(
         "Kiva refuses the relay itself, not what it sends",
@@ -157,19 +157,19 @@ REASONS: Mapping[str, HoldReason] = {
             "{said}",
             "{hint}",
         ),
-        look=(("Look closer", "sudo kiva-relay check"),),
+        look=(("Look closer", "kiva-relay check"),),
     ),
     "scope_missing": HoldReason(
         "Kiva's token does not grant this permission",
         lifter=Lifter.KIVA,
         known=("Kiva has to grant: {scope}. Ask partner support.",),
-        look=(("Look closer", "sudo kiva-relay check"),),
+        look=(("Look closer", "kiva-relay check"),),
     ),
     "another_partner": HoldReason(
         "Kiva's token is for another partner",
         lifter=Lifter.KIVA,
         known=("{said}", "{hint}"),
-        look=(("Look closer", "sudo kiva-relay check"),),
+        look=(("Look closer", "kiva-relay check"),),
     ),
     "list_unreadable": HoldReason(
         "Kiva lists a loan whose loan id cannot be read: it may be one of these",

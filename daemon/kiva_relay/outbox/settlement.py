@@ -122,7 +122,7 @@ def done(tx: Connection, entry: Entry, *, by: str, note: str, now: datetime) -> 
         raise errors.UsageError(
             f"Entry {entry.id} (loan {entry.loan_id}) is {_said(entry)}: "
             + ("only a decision ends that." if settles else "there is nothing to mark as done."),
-            hint=f"sudo kiva-relay outbox show {entry.id}",
+            hint=f"kiva-relay outbox show {entry.id}",
         )
     act.record(tx, by=by, verb="review done", about={"entry": entry.id, "was": entry.state}, note=note, now=now)
     divergence.end(tx, entry.id, by=by, now=now)

@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +24,7 @@ from typing import Any
 import orjson
 
 from kiva_relay import errors
-from kiva_relay.outbox import database
+from kiva_relay.outbox import own_file
 
 Ended = Mapping[str, Mapping[str, Any] | None]
 """What an answer decided, by identity: Kiva's receipt; None where it surely is not at Kiva."""
@@ -66,8 +65,7 @@ class Witness:
         self.path = path
         self._to = hashlib.sha256(f"{api_url} {partner_id}".encode()).hexdigest()[:16]
         try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, stat.S_IRUSR | stat.S_IWUSR)
-            database.give_to_owner_of_folder(path)
+            self._descriptor = own_file.opened(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
             _sync_folder(path.parent)
             self._end_torn_line()
             self.id = self._own_number()
@@ -127,7 +125,8 @@ class Witness:
 
     def _lines(self) -> Iterator[dict[str, Any]]:
         """Every whole line. One that a power cut tore was never followed by a byte to Kiva: it is skipped."""
-        with self.path.open("rb") as file:
+        with open(os.dup(self._descriptor), "rb") as file:  # noqa: PTH123 - the file that is open, whatever has its name
+            file.seek(0)
             for text in file:
                 try:
                     line = orjson.loads(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
@@ -64,7 +64,9 @@ class CaptureLoop:
         clock: Clock,
         stop: threading.Event,
         at: Callable[[str], None],
+        at_kiva: Callable[[], datetime] | None = None,
     ) -> None:
+        self._at_kiva = at_kiva or clock.now
         self._in_force, self._outbox, self._clock, self._stop, self._at = in_force, outbox, clock, stop, at
         self.wake = threading.Event()
         self.poll = Job("poll", clock=clock, wake=self.wake)
@@ -110,6 +112,7 @@ class CaptureLoop:
             stop=self._stop,
             at=self._at,
             following=self._follow,
+            at_kiva=self._at_kiva,
         )
         self._capture = (configuration, capture)
         return capture

@@ -10,6 +10,7 @@ from kiva_relay.account import balance
 from kiva_relay.account.balance import Account
 from kiva_relay.account.line import LineKind
 from kiva_relay.config.settings import Settings
+from kiva_relay.delivery.kiva_time import KivaTime
 from kiva_relay.outbox import heartbeat, hold, mirror, table
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.heartbeat import Heartbeat
@@ -20,7 +21,14 @@ _NOT_SETTLED = sa.text("SELECT resource, state, count(*) FROM entry WHERE settle
 _OPEN_ATTEMPTS = sa.text("SELECT count(*) FROM attempt WHERE ended_at IS NULL")
 
 
-def publish(outbox: Outbox, beat: Heartbeat, settings: Settings, *, before: Account | None = None) -> Account:
+def publish(
+    outbox: Outbox,
+    beat: Heartbeat,
+    settings: Settings,
+    *,
+    before: Account | None = None,
+    kiva_time: KivaTime | None = None,
+) -> Account:
     """Write the heartbeat, and set the gauges from what the outbox holds; the account. `before`: the one before.
 
     Raises:
@@ -28,6 +36,8 @@ def publish(outbox: Outbox, beat: Heartbeat, settings: Settings, *, before: Acco
     """
     with outbox.begin() as tx:
         heartbeat.write(tx, beat)
+        if kiva_time is not None:
+            kiva_time.keep(tx)
     with outbox.read() as tx:
         set_gauges(tx, beat)
         found = balance.read(tx, settings, last=beat, now=beat.beats_at, before=before)

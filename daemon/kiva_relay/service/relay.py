@@ -20,6 +20,7 @@ from kiva_relay.delivery import breaker, start
 from kiva_relay.delivery.client import Client
 from kiva_relay.delivery.context import DeliveryContext
 from kiva_relay.delivery.courier import Courier
+from kiva_relay.delivery.kiva_time import KivaTime
 from kiva_relay.delivery.refresher import Refresher
 from kiva_relay.delivery.token import Tokens
 from kiva_relay.mapping import configuration
@@ -112,6 +113,7 @@ class Relay:
                 clock=self.time,
                 stop=self.stop,
                 at=self.progress.steps("capture"),
+                at_kiva=self.context.at_kiva,
             )
             undo.callback(self.capture_loop.close)
             self.progress.at("leased")
@@ -130,7 +132,10 @@ class Relay:
         settings = self.settings
         witness = Witness(settings.outbox.witness, api_url=settings.kiva.api_url, partner_id=settings.kiva.partner_id)
         undo.callback(witness.close)
-        client = Client(settings.kiva, clock=self.time)
+        kiva_time = KivaTime(self.time)
+        with self.outbox.read() as tx:
+            kiva_time.recall(tx)
+        client = Client(settings.kiva, clock=self.time, heard=kiva_time.hear)
         undo.callback(client.close)
         return DeliveryContext(
             outbox=self.outbox,
@@ -142,6 +147,7 @@ class Relay:
             lease=lease,
             witness=witness,
             started_at=self.time.now(),
+            kiva_time=kiva_time,
         )
 
     def _give_back(self, lease: Lease) -> None:

@@ -188,7 +188,8 @@ class Threads:
     def _publish(self) -> None:
         """Write the heartbeat."""
         beat, settings = self.heartbeat(), self._in_force.configuration.settings
-        self._account = heartbeat.publish(self._outbox, beat, settings, before=self._account)
+        kiva_time = self._context.kiva_time
+        self._account = heartbeat.publish(self._outbox, beat, settings, kiva_time=kiva_time, before=self._account)
         missing = self.missing()
         if beat.mis.away_since is not None:
             missing.insert(0, "the MIS")

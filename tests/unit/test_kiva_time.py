@@ -1,0 +1,143 @@
+"""What depends on a day goes by Kiva's clock, whatever somebody did to that of the machine."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+
+import httpx
+import pytest
+
+from kiva_relay.config import loader
+from kiva_relay.config.kiva import Kiva
+from kiva_relay.delivery.client import Client
+from kiva_relay.delivery.kiva_time import KivaTime
+from kiva_relay.outbox import meta
+from kiva_relay.resource import window
+from testbed.rig import configuration, scripted_kiva
+from testbed.rig.outboxes import migrated
+from testbed.rig.scripted_kiva import ScriptedKiva
+from testbed.rig.set_clock import SetClock
+
+TRUE = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
+SIX_DAYS = timedelta(days=6)
+
+
+def date(moment: datetime) -> str:
+    return format_datetime(moment.astimezone(UTC), usegmt=True)
+
+
+def close(one: datetime, other: datetime) -> bool:
+    return abs(one - other) <= timedelta(seconds=2)
+
+
+def test_nothing_is_known_before_an_answer() -> None:
+    clock = SetClock(TRUE)
+    kiva = KivaTime(clock, boot="b")
+    assert kiva.learn(None) is None
+    assert kiva.learn("yesterday") is None
+    assert kiva.learn("Sat, 99 Nov 2026 12:00:00 GMT") is None
+    assert not kiva.is_known
+    assert kiva.now() == TRUE
+
+
+def test_it_goes_on_by_the_clock_that_nobody_sets() -> None:
+    clock = SetClock(TRUE)
+    kiva = KivaTime(clock, boot="b")
+    kiva.learn(date(TRUE))
+    clock.is_set(SIX_DAYS)
+    clock.passes(3600)
+    assert close(kiva.now(), TRUE + timedelta(hours=1))
+    clock.is_set(-2 * SIX_DAYS)
+    assert close(kiva.now(), TRUE + timedelta(hours=1))
+
+
+def test_four_wrong_answers_of_nine_decide_nothing_and_one_out_of_a_cache_is_none() -> None:
+    clock = SetClock(TRUE)
+    kiva = KivaTime(clock, boot="b")
+    for wrong in (False, True, False, True, False, True, False, True, False):
+        kiva.learn(date(TRUE + (SIX_DAYS if wrong else timedelta(0))))
+    for _ in range(20):
+        kiva.learn(date(TRUE - SIX_DAYS), "518400")
+    assert close(kiva.now(), TRUE)
+
+
+def test_only_the_last_nine_count() -> None:
+    kiva = KivaTime(SetClock(TRUE), boot="b")
+    for moment in [TRUE] * 9 + [TRUE + SIX_DAYS] * 5:
+        kiva.learn(date(moment))
+    assert close(kiva.now(), TRUE + SIX_DAYS)
+
+
+def test_a_restart_remembers_it_and_a_start_of_the_machine_does_not(tmp_path: Path) -> None:
+    clock = SetClock(TRUE)
+    outbox = migrated(f"sqlite:///{tmp_path}/outbox.db")
+    kiva = KivaTime(clock, boot="b")
+    kiva.learn(date(TRUE))
+    clock.is_set(SIX_DAYS)
+    with outbox.begin() as tx:
+        kiva.keep(tx)
+        known = meta.KIVA_TIME.get(tx)
+        assert known is not None
+        assert abs(known.off_by + SIX_DAYS.total_seconds()) < 2
+        assert known.learned_at == clock.now()
+    again, rebooted = KivaTime(clock, boot="b"), KivaTime(clock, boot="another")
+    with outbox.read() as tx:
+        again.recall(tx)
+        rebooted.recall(tx)
+    outbox.close()
+    assert close(again.now(), TRUE)
+    assert not rebooted.is_known
+
+
+def test_every_answer_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client hands on the headers of what it gets, also of an error."""
+    heard: list[str | None] = []
+    settings = loader.load(configuration.write(tmp_path), environ={})
+    client = Client(settings.kiva, heard=lambda headers: heard.append(headers.get("date")))
+    answer = httpx.Response(503, headers={"Date": date(TRUE)})
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", lambda *_: answer)
+    client.get("/", token="t")
+    client.close()
+    assert heard == [date(TRUE)]
+    assert isinstance(settings.kiva, Kiva)
+
+
+@pytest.mark.parametrize("ahead", [SIX_DAYS, -SIX_DAYS])
+def test_a_clock_that_is_six_days_wrong_reports_no_wrong_month(tmp_path: Path, ahead: timedelta) -> None:
+    """On 28 November with the clock in December the November report would open; for Kiva it is October's that is closed."""
+    settings = loader.load(
+        configuration.write(
+            tmp_path, 'repayments: {opens_on: {day: 1, at: "06:00"}, closes_on: {day: 10, at: "18:00"}}\n'
+        ),
+        environ={},
+    )
+    clock = SetClock(TRUE)
+    kiva = KivaTime(clock, boot="b")
+    kiva.learn(date(TRUE))
+    for hour in range(48):
+        if hour == 5:
+            clock.is_set(ahead)
+        if hour == 40:
+            clock.is_set(-ahead)
+        clock.passes(3600)
+        true = TRUE + timedelta(hours=hour + 1)
+        found, right = window.report(settings, kiva.now()), window.report(settings, true)
+        assert (found.period, found.is_open) == (right.period, right.is_open), hour
+
+
+def test_the_last_day_to_publish_is_the_institutions_and_by_kivas_clock(tmp_path: Path) -> None:
+    """At 19:32 in Lima it is the next day in UTC already, and the clock of the machine is a week further: it may go."""
+    clock = SetClock(datetime(2026, 11, 29, 0, 32, tzinfo=UTC))
+    outbox = migrated(f"sqlite:///{tmp_path}/outbox.db")
+    kiva = KivaTime(clock, boot="b")
+    kiva.learn(date(clock.now()))
+    context = scripted_kiva.context(tmp_path, outbox, ScriptedKiva(), clock)
+    lima = context.settings.mis.model_copy(update={"timezone": "America/Lima"})
+    context.settings = context.settings.model_copy(update={"mis": lima})
+    context.kiva_time = kiva
+    clock.is_set(SIX_DAYS)
+    assert str(context.day_at_kiva()) == "2026-11-28"
+    context.witness.close()
+    outbox.close()
