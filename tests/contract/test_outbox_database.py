@@ -156,15 +156,3 @@ def test_no_road_leads_out_of_what_is_over_but_a_persons() -> None:
     assert {move.by for move in MOVES if move.source is State.SENDING} == {Actor.COURIER, Actor.START}
     assert set(State) == state.UNSENT | state.IN_FLIGHT | state.FINAL
     assert outboxes.entry(1).state in state.UNSENT
-
-
-@pytest.mark.parametrize(("user", "given"), [(0, True), (1_000, False)])
-def test_what_root_makes_belongs_to_the_owner_of_the_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: int, *, given: bool
-) -> None:
-    asked: list[tuple[object, ...]] = []
-    monkeypatch.setattr(os, "geteuid", lambda: user)
-    monkeypatch.setattr(os, "chown", lambda *args: asked.append(args))
-    path, folder = tmp_path / "outbox.db", tmp_path.stat()
-    database.create_file(path)
-    assert asked == ([(path, folder.st_uid, folder.st_gid)] if given else [])

@@ -478,7 +478,7 @@ def test_every_task_has_a_title(good: Standing) -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("perhaps", ((entry(11), ["kv/0011"]),)),
+        ("account", account(loan_draft=AccountLine(LineKind.DECIDE, 1, "perhaps_at_kiva"))),
         ("warned", (listing.WarnedCall((entry(12, "repayment"),), "88121", ["no"]),)),
         ("closed_unknown", (listing.ClosedUnknown(entry(14, "repayment", period="2026-10"), "150", None),)),
     ],

@@ -21,11 +21,13 @@ _SHOWN = 10
 
 _LIFTED: Mapping[Lifter, str] = {
     Lifter.KIVA: "the relay asks Kiva again by itself, and goes on as soon as Kiva agrees",
+    Lifter.LIST: "the relay reads Kiva's list again by itself, and goes on as soon as all of it can be read",
     Lifter.COMPARISON: "the relay is comparing all rows with the edited mapping, and lifts it when it has",
 }
 
 _INSTEAD: Mapping[Lifter, str] = {
     Lifter.KIVA: "kiva-relay check       shows what Kiva says",
+    Lifter.LIST: "kiva-relay check       shows what Kiva says",
     Lifter.COMPARISON: "kiva-relay status      shows how far it is",
 }
 
