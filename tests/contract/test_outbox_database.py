@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kiva_relay import errors
-from kiva_relay.outbox import act, database, meta, state, table
+from kiva_relay.outbox import act, database, meta, query, state, table
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.state import MOVES, Actor, State
 from testbed.rig import outboxes
@@ -75,6 +75,16 @@ def test_room_is_known_of_a_file_only(outbox: Outbox, tmp_path: Path) -> None:
 def test_a_broken_rule_of_the_tables_is_no_outage(outbox: Outbox) -> None:
     with pytest.raises(sa.exc.IntegrityError), outbox.begin() as tx:
         tx.execute(sa.insert(table.lease).values(id=2, fence=1))
+
+
+def test_a_nul_in_an_id_costs_nothing_else(outbox: Outbox) -> None:
+    """MariaDB and SQLite keep one in a text. PostgreSQL has no such character."""
+    outboxes.put(outbox, "KV\x00/1", loan_id="KV\x00/1", client_id="\0")
+    outboxes.put(outbox, "KV/0002")
+    with outbox.read() as tx:
+        found = query.due(tx, "loan_draft", limit=9, now=outboxes.later(1))
+    assert len(found) == 2
+    assert found[0].loan_id in ("KV\x00/1", "KV\N{REPLACEMENT CHARACTER}/1")
 
 
 def test_what_a_file_says_is_told_apart(tmp_path: Path) -> None:

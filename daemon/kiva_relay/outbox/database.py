@@ -161,7 +161,7 @@ def _server_engine(url: sa.URL, password: secret.Secret | None) -> Engine:
     url = url.set(drivername="postgresql+psycopg")
     if password is not None:
         url = url.set(password=password.reveal())
-    return sa.create_engine(
+    engine = sa.create_engine(
         url,
         isolation_level="READ COMMITTED",
         hide_parameters=True,
@@ -172,6 +172,14 @@ def _server_engine(url: sa.URL, password: secret.Secret | None) -> Engine:
             "options": "-c synchronous_commit=on -c timezone=UTC",
         },
     )
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: Any) -> None:
+        from kiva_relay.outbox import nul  # noqa: PLC0415 - psycopg is needed only here
+
+        connection.adapters.register_dumper(str, nul.WithoutNul)
+
+    return engine
 
 
 def create_file(path: Path) -> None:
