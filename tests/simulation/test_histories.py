@@ -11,7 +11,7 @@ from testbed.simulation import run
 from testbed.simulation.run import Workshop
 
 EVERYDAY = 20
-SEEDS = 2_000
+SEEDS = 400
 AT_ONCE = 20
 
 
