@@ -152,10 +152,14 @@ class Watch:
         return self._outbox
 
     def _under_way(self, tx: Connection) -> bool:
-        """Is there something that goes on by itself? A journal in doubt does not: it waits for a person."""
+        """Is there something that goes on by itself, and soon?
+
+        A journal in doubt does not: it waits for a person. A position whose answer was lost twice goes an hour later.
+        """
         columns = table.entry.c
         moving = columns.state.in_([State.READY.value, State.SENDING.value])
-        settling = sa.and_(columns.state == State.IN_DOUBT.value, columns.resource != "journal")
+        soon = sa.or_(columns.resource == "loan_draft", sa.and_(columns.resource == "repayment", columns.repeats == 0))
+        settling = sa.and_(columns.state == State.IN_DOUBT.value, soon)
         return tx.execute(sa.select(columns.id).where(moving | settling).limit(1)).first() is not None
 
     def _accepted(self) -> Iterator[Event]:

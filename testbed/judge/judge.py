@@ -264,6 +264,8 @@ def _last_position(
         line.held += 1
     elif newest is not None and _awaits_person(newest, position, posted):
         verdict.waiting.append(newest)
+    elif newest is not None and _is_sent_again(newest, position):
+        line.owed += 1  # and in `in_doubt`
     elif newest is not None and newest.state is State.REFUSED and position.repaid < 0:
         verdict.refused.append(newest)
     else:
@@ -274,6 +276,13 @@ def _last_position(
         text += ", an older one that came after it" if overtaken else ""
         kind: Kind = "different" if overtaken else "lost"
         verdict.add(kind, "repayment", position.identity, f"{text}; in the outbox: {_said(newest)}")
+
+
+def _is_sent_again(entry: Entry, position: ExpectedPosition) -> bool:
+    """Is it the present position, whose answer was lost more than once? It goes again by itself, hours later."""
+    if entry.state is not State.IN_DOUBT or not entry.repeats or not entry.repeats_itself:
+        return False
+    return entry.amount is not None and Decimal(entry.amount) == position.repaid
 
 
 def _awaits_person(entry: Entry, position: ExpectedPosition, posted: Sequence[Decimal]) -> bool:
