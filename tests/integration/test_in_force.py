@@ -92,7 +92,7 @@ def work(site: NoteSite, stop: threading.Event) -> None:
             return
 
 
-@pytest.mark.parametrize("rounds", [6, pytest.param(100, marks=pytest.mark.long)])
+@pytest.mark.parametrize("rounds", [6, pytest.param(30, marks=pytest.mark.long)])
 def test_what_is_answered_in_force_is_in_force(site: NoteSite, monkeypatch: pytest.MonkeyPatch, rounds: int) -> None:
     moments, rng = Moments(), random.Random(11)
 
