@@ -141,3 +141,14 @@ def test_the_last_day_to_publish_is_the_institutions_and_by_kivas_clock(tmp_path
     assert str(context.day_at_kiva()) == "2026-11-28"
     context.witness.close()
     outbox.close()
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["", ",", "²", "0", "Mon,", "()" * 40, "Fri, 99 Nov 2026 99:99:99 GMT", "Fri, 31 Dec 9999 23:59:59 GMT",
+     "Fri, 27 Nov 2026 10:00:00 +9999", "x" * 100_000, "\0", ", , , ,", ":::"],
+)  # fmt: skip
+def test_a_date_that_is_none_is_not_learned_and_raises_nothing(written: str) -> None:
+    kiva = KivaTime(SetClock(TRUE), boot="b")
+    kiva.hear({"date": written})
+    assert not kiva.is_known

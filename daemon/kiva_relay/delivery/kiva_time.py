@@ -6,19 +6,18 @@ monotonic clock plus the offset that Kiva's `Date` shows, not by the clock of th
 
 from __future__ import annotations
 
-import contextlib
 import statistics
 import threading
 from collections import deque
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 from sqlalchemy.engine import Connection
 
 from kiva_relay import log
 from kiva_relay.clock import Clock
+from kiva_relay.delivery import http_date
 from kiva_relay.outbox import meta
 from kiva_relay.outbox.meta import KivaTimeKnown
 
@@ -44,7 +43,7 @@ class KivaTime:
 
         An answer with `Age` comes out of a cache, and says what the hour was. None: nothing is known yet.
         """
-        moment = None if age is not None else _read(date)
+        moment = None if age is not None else http_date.read(date)
         with self._lock:
             if moment is not None:
                 at = self._clock.monotonic() if monotonic is None else monotonic
@@ -93,13 +92,6 @@ class KivaTime:
 
     def _offset(self) -> float | None:
         return statistics.median(self._offsets) if self._offsets else self._kept
-
-
-def _read(date: str | None) -> datetime | None:
-    with contextlib.suppress(ValueError, TypeError, OverflowError):
-        moment = parsedate_to_datetime(date or "")
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return None
 
 
 def _this_boot() -> str:

@@ -5,11 +5,11 @@ The order of the rules is the argument; `TABLE` is printed in docs/delivery.md a
 
 from __future__ import annotations
 
-import email.utils
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
+from kiva_relay.delivery import http_date
 from kiva_relay.delivery.client import Answer
 
 
@@ -29,7 +29,6 @@ COME_BACK = frozenset({425, 429})
 SUCCESS = range(200, 300)
 _UNAVAILABLE = 503
 _LONGEST_RETRY_AFTER = timedelta(hours=6)
-_LONGEST_DATE = 60
 
 TABLE: tuple[tuple[str, Outcome, str], ...] = (
     ("2xx and a receipt: all its signs, and nothing that says no", Outcome.ACCEPTED, "delivered, with the receipt"),
@@ -94,11 +93,5 @@ def retry_after(value: str | None, *, now: datetime) -> timedelta | None:
     written = "" if value is None else value.strip()
     if written.isascii() and written.isdecimal():
         return min(timedelta(seconds=int(written[:9])), _LONGEST_RETRY_AFTER)
-    if not written.isascii() or len(written) > _LONGEST_DATE:
-        return None
-    try:
-        moment = email.utils.parsedate_to_datetime(written)
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return min(max(moment - now, timedelta(0)), _LONGEST_RETRY_AFTER)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
+    moment = http_date.read(written)
+    return None if moment is None else min(max(moment - now, timedelta(0)), _LONGEST_RETRY_AFTER)
