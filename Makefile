@@ -7,7 +7,7 @@ DEMO := .venv/.demo-installed
 DEV := .venv/.dev-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-night check docs simulate torture fuzz workload mutate wheel bench lock clean
+.PHONY: help demo test test-long test-night servers check docs simulate torture stream year fuzz faulty-day workload zoo mutate wheel deb boot bench bench-growth lock clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -19,14 +19,23 @@ test: $(DEV)  ## Run the tests (ARGS="tests/unit" runs a part of them)
 	$(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not long" $(ARGS)
 
 test-long: $(DEV)  ## Run the tests that take minutes
-	$(PYTHON) -m pytest -n 2 --dist worksteal -m long --timeout 900 $(ARGS)
+	$(PYTHON) -m pytest -n 2 --dist worksteal -m "long and not night" --timeout 900 $(ARGS)
 
 test-night: $(DEV)  ## Run what takes hours: a long torture, simulation and workload, 200 mutants, every Python that is found
 	.ci/night
 
-fuzz: $(DEV)  ## Garble Kiva's answers by the ten thousand, and see what the relay makes of them (NUMBER=100000 SEED=17)
+servers: $(DEV)  ## Make MySQL 9 and another MariaDB for the long tests, out of Debian (as root; needs debootstrap)
+	$(PYTHON) -m testbed.database.release
+
+fuzz: $(DEV)  ## Garble Kiva's answers, photos and rows by the ten thousand, and see what comes of them (NUMBER=100000 DAEMON=500 SEED=17)
 	$(PYTHON) -m testbed.fuzz.answers --number $(or $(NUMBER),10000) $(if $(SEED),--seed $(SEED))
 	$(PYTHON) -m testbed.fuzz.relay --number $(or $(ROUNDS),200) $(if $(SEED),--seed $(SEED))
+	$(PYTHON) -m testbed.fuzz.daemon --number $(or $(DAEMON),50) $(if $(SEED),--seed $(SEED))
+	$(PYTHON) -m testbed.fuzz.photos --number $(or $(NUMBER),10000) $(if $(SEED),--seed $(SEED))
+	$(PYTHON) -m testbed.fuzz.rows --number $(or $(NUMBER),10000) $(if $(SEED),--seed $(SEED))
+
+faulty-day: $(DEV)  ## Measure what goes through while 1, 3, 10 and 30 % of the calls to Kiva fail (FOR=60s RATE=0.03)
+	$(PYTHON) -m testbed.workload.faulty_day $(if $(FOR),--for $(FOR)) $(if $(RATE),--rate $(RATE))
 
 check: $(DEV)  ## Look at the style, the types and the direction of imports
 	$(PYTHON) -m ruff check .
@@ -43,8 +52,17 @@ simulate: $(DEV)  ## Live through thousands of simulated histories (SEED=17 tell
 torture: $(DEV)  ## Kill the relay 310 times while the network fails, and judge (15 min; ARGS="--kills 40" is shorter)
 	$(PYTHON) -m testbed.torture.run $(ARGS)
 
+stream: $(DEV)  ## Follow a MIS by its stream to Kiva while all happens to it that may, and judge (FOR=5m SEED=17)
+	$(PYTHON) -m testbed.torture.stream $(if $(FOR),--for $(FOR)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+year: $(DEV)  ## Play a year of reports on PostgreSQL and MariaDB, and judge each month (FOR=3 months, LOANS=200 SEED=7; ARGS=--troubled loses calls and kills)
+	$(PYTHON) -m testbed.year $(if $(FOR),--months $(FOR)) $(if $(LOANS),--loans $(LOANS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
 workload: $(DEV)  ## Let an MFI work on each database while relays watch it, and judge what they saw (FOR=10m RATE=50)
 	$(PYTHON) -m testbed.workload.run $(if $(FOR),--for $(FOR)) $(if $(RATE),--rate $(RATE)) $(ARGS)
+
+zoo: $(DEV)  ## Map and change every type and kind of table of each database, and see which changes are noticed
+	$(PYTHON) -m testbed.zoo
 
 mutate: $(DEV)  ## Change 200 places of capture, outbox and delivery, and see which no test notices (ARGS="--only store.py")
 	$(PYTHON) -m testbed.mutation $(ARGS)
@@ -52,17 +70,26 @@ mutate: $(DEV)  ## Change 200 places of capture, outbox and delivery, and see wh
 wheel:  ## Build the package that is installed as a service, into dist/
 	requirements/wheel.sh dist
 
+deb:  ## Build the Debian packages, each in a root of its release, into dist/ (as root; needs debootstrap. SUITES=bookworm)
+	packaging/deb/make.sh $(SUITES)
+
+boot: $(DEV)  ## Boot a Debian with the package in it, and try all that an administrator does to it (as root; SUITE=bookworm)
+	$(PYTHON) -m testbed.boot $(SUITE)
+
 bench: $(DEV)  ## Measure what it costs
 	@set -e; for script in benchmarks/*.py; do \
 		[ -e "$$script" ] || { echo "There is nothing to measure in benchmarks/ yet."; break; }; \
 		echo "== $$script"; $(PYTHON) "$$script"; \
 	done
 
+bench-growth: $(DEV)  ## Measure what a step costs after a thousand entries and after a million (LOANS=125000)
+	@$(PYTHON) benchmarks/growth.py $(LOANS)
+
 lock:  ## Write the lock files again from pyproject.toml (needs uv)
 	requirements/lock.sh
 
 clean:  ## Remove .venv and everything else that was made here
-	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv dist .bytecode .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What is installed follows the lock files; a second time nothing is done.

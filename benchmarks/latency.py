@@ -1,9 +1,10 @@
-"""How long after its commit a change of the MIS is an entry of the outbox: by the stream, and by polling beside it.
+"""How long after its commit a change of the MIS is an entry of the outbox, and what it costs: by stream and by polling.
 
-    .venv/bin/python benchmarks/latency.py [SECONDS] [CHANGES A SECOND]
+    .venv/bin/python benchmarks/latency.py [SECONDS] [CHANGES A SECOND ...]
 
 One MIS, one writer, two relays as they are run in earnest, each with an outbox of its own, at the same time. An entry
-counts when another process can read it. Nothing leaves the machine.
+counts when another process can read it. First nobody writes: what does a relay cost that has nothing to do? The figures
+of processor time are the relay's own, so they say the same on a busy machine. Nothing leaves the machine.
 """
 
 from __future__ import annotations
@@ -25,11 +26,14 @@ from pathlib import Path
 import psycopg
 
 from testbed.database import postgres
+from testbed.rig import patience
 
 LOANS = 500
 SECONDS = 30.0
-RATE = 50.0
+RATES = (5.0, 20.0, 50.0, 200.0)
 POLL_EVERY = 1
+IDLE_POLL_EVERY = 10
+"""Seconds, as it is by default."""
 _LOOK_EVERY = 0.002
 _PATIENCE = 30.0
 
@@ -85,8 +89,9 @@ class Observed:
     name: str
     watch: str
     folder: Path
+    poll_every: int = POLL_EVERY
     seen: dict[str, float] = field(default_factory=dict)
-    entries: int = 0
+    pid: int = 0
 
     @property
     def outbox(self) -> Path:
@@ -100,9 +105,18 @@ class Observed:
             while not stop.wait(_LOOK_EVERY):
                 for number, body in outbox.execute("SELECT id, body FROM entry WHERE id > ? ORDER BY id", [last]):
                     last = number
-                    self.entries += 1
                     name = (body or "").partition('"first_name":"')[2].partition('"')[0]
                     self.seen.setdefault(name, time.monotonic())
+
+    def cpu(self) -> float:
+        """Seconds of processor time that it took so far."""
+        words = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+    def wakes(self) -> int:
+        """How often its threads woke so far, since each of them began."""
+        statuses = (file.read_text(encoding="ascii") for file in Path(f"/proc/{self.pid}/task").glob("*/status"))
+        return sum(int(text.partition("\nvoluntary_ctxt_switches:")[2].split()[0]) for text in statuses)
 
 
 @contextlib.contextmanager
@@ -111,7 +125,8 @@ def running(one: Observed, url: str, mappings: Path) -> Iterator[None]:
     one.folder.mkdir()
     config = one.folder / "config.yaml"
     config.write_text(
-        CONFIG.format(url=url, watch=one.watch, poll=POLL_EVERY, mappings=mappings, outbox=one.outbox), encoding="utf-8"
+        CONFIG.format(url=url, watch=one.watch, poll=one.poll_every, mappings=mappings, outbox=one.outbox),
+        encoding="utf-8",
     )
     command = [sys.executable, "-m", "kiva_relay"]
     if one.watch == "replication":
@@ -120,6 +135,7 @@ def running(one: Observed, url: str, mappings: Path) -> Iterator[None]:
         )
     with (one.folder / "log").open("w") as log:
         process = subprocess.Popen([*command, "run", "--config", str(config)], stdout=log, stderr=log)
+        one.pid = process.pid
         try:
             yield
         finally:
@@ -131,10 +147,11 @@ def settled(one: Observed) -> bool:
     """Whether the book was read, and the stream is all that is listened to."""
     if not one.outbox.exists():
         return False
-    with contextlib.closing(sqlite3.connect(one.outbox)) as outbox, contextlib.suppress(sqlite3.Error):
-        row = outbox.execute("SELECT capture mode, scan FROM watermark").fetchone()
-        return row is not None and row[1] is None and (row[0] == "replication") == (one.watch == "replication")
-    return False
+    with contextlib.closing(sqlite3.connect(one.outbox)) as outbox:
+        if outbox.execute("SELECT 1 FROM sqlite_master WHERE name = 'watermark'").fetchone() is None:
+            return False
+        row = outbox.execute("SELECT mode, scan FROM watermark").fetchone()
+    return row is not None and row[1] is None and (row[0] == "replication") == (one.watch == "replication")
 
 
 def write(url: str, seconds: float, rate: float) -> dict[str, float]:
@@ -144,27 +161,27 @@ def write(url: str, seconds: float, rate: float) -> dict[str, float]:
         began = time.monotonic()
         for number in range(int(seconds * rate)):
             time.sleep(max(began + number / rate - time.monotonic(), 0))
-            name = f"Awa {number}"
+            name = f"Awa {rate:g}/{number}"
             teller.execute("UPDATE client SET first_name = %s WHERE id = %s", [name, dice.randint(1, LOANS)])
             done[name] = time.monotonic()
     return done
 
 
-def told(one: Observed, done: dict[str, float]) -> str:
-    """Its latencies in a line."""
+def told(one: Observed, done: dict[str, float], cpu: float) -> str:
+    """Its latencies in a line, and what a change cost it."""
     waits = sorted(max(one.seen[name] - at, 0.0) for name, at in done.items() if name in one.seen)
     at = {share: waits[min(int(len(waits) * share), len(waits) - 1)] * 1000 for share in (0.5, 0.9, 0.99)}
     skipped = len(done) - len(waits)
     return (
         f"{one.name:<28}{at[0.5]:>10.1f}{at[0.9]:>10.1f}{at[0.99]:>10.1f}{waits[-1] * 1000:>10.1f}"
-        f"{len(waits):>9,}{skipped:>12,}"
+        f"{len(waits):>9,}{skipped:>12,}{cpu / len(done) * 1000:>14.1f}"
     )
 
 
 def main() -> None:
     """Measure, and print."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else SECONDS
-    rate = float(sys.argv[2]) if len(sys.argv) > 2 else RATE  # noqa: PLR2004 - the second argument
+    rates = [float(rate) for rate in sys.argv[2:]] or RATES
     os.environ.setdefault("KIVA_SECRET", "none")
     folder = Path(tempfile.mkdtemp())
     try:
@@ -175,41 +192,63 @@ def main() -> None:
             url = server.create_database("benchmark")
             with psycopg.connect(url) as connection:
                 connection.execute(TABLES)
-            relays = (
-                Observed("by the stream", "replication", folder / "stream"),
-                Observed(f"by polling every {POLL_EVERY:g} s", "poll", folder / "poll"),
-            )
-            _measure(relays, url, mappings, seconds, rate)
+            with relays(folder, url, mappings, poll_every=IDLE_POLL_EVERY) as idle:
+                _idle(idle, 2 * max(seconds, IDLE_POLL_EVERY))
+            with psycopg.connect(url, autocommit=True) as connection:
+                connection.execute("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
+            with relays(folder, url, mappings, poll_every=POLL_EVERY) as busy:
+                for rate in rates:
+                    _measure(busy, url, seconds, rate)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _measure(relays: tuple[Observed, ...], url: str, mappings: Path, seconds: float, rate: float) -> None:
+@contextlib.contextmanager
+def relays(folder: Path, url: str, mappings: Path, *, poll_every: int) -> Iterator[list[Observed]]:
+    """Both of them, once they have read the book."""
+    one = Observed("by the stream", "replication", folder / f"stream {poll_every}", poll_every)
+    other = Observed(f"by polling every {poll_every} s", "poll", folder / f"poll {poll_every}", poll_every)
+    with running(one, url, mappings), running(other, url, mappings):
+        patience.eventually(lambda: settled(one) and settled(other), within=120)
+        yield [one, other]
+
+
+def _idle(relays: list[Observed], seconds: float) -> None:
+    time.sleep(2)
+    before = [(one.cpu(), one.wakes()) for one in relays]
+    time.sleep(seconds)
+    for one, (cpu, wakes) in zip(relays, before, strict=True):
+        share, woke = (one.cpu() - cpu) / seconds, (one.wakes() - wakes) / seconds
+        print(f"{one.name:<28} nothing to do: {share:.2%} of a core, threads woke {woke:.1f} times a second")
+
+
+def _measure(relays: list[Observed], url: str, seconds: float, rate: float) -> None:
     stop = threading.Event()
-    with contextlib.ExitStack() as stack:
-        for one in relays:
-            stack.enter_context(running(one, url, mappings))
-        while not all(map(settled, relays)):
-            time.sleep(0.2)
-        lookers = [threading.Thread(target=one.look, args=(stop,)) for one in relays]
-        for looker in lookers:
-            looker.start()
-        time.sleep(1)
-        done = write(url, seconds, rate)
-        last = {f"Awa {number}" for number in range(len(done) - 10, len(done))}
-        until = time.monotonic() + _PATIENCE
-        while not all(last & one.seen.keys() for one in relays) and time.monotonic() < until:
-            time.sleep(0.1)
-        stop.set()
-        for looker in lookers:
-            looker.join()
+    lookers = [threading.Thread(target=one.look, args=(stop,)) for one in relays]
+    for looker in lookers:
+        looker.start()
+    time.sleep(1)
+    before = [one.cpu() for one in relays]
+    done = write(url, seconds, rate)
+    last = set([*done][-10:])
+    until = time.monotonic() + _PATIENCE
+    while not all(last & one.seen.keys() for one in relays) and time.monotonic() < until:
+        time.sleep(0.1)
+    cost = [one.cpu() - cpu for one, cpu in zip(relays, before, strict=True)]
+    stop.set()
+    for looker in lookers:
+        looker.join()
     for one in relays:
         assert last & one.seen.keys(), f"{one.name} saw none of the last changes"
     load = os.getloadavg()[0]
     print(f"{len(done):,} changes at {rate:g} a second, machine load {load:.1f} on {os.cpu_count()} cores")
-    print(f"{'commit to entry, ms':<28}{'p50':>10}{'p90':>10}{'p99':>10}{'worst':>10}{'seen':>9}{'overwritten':>12}")
-    for one in relays:
-        print(told(one, done))
+    columns = ("p50", "p90", "p99", "worst")
+    print(
+        f"{'commit to entry, ms':<28}{''.join(f'{each:>10}' for each in columns)}"
+        f"{'seen':>9}{'overwritten':>12}{'CPU a change':>14}"
+    )
+    for one, cpu in zip(relays, cost, strict=True):
+        print(told(one, done, cpu))
 
 
 if __name__ == "__main__":

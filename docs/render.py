@@ -26,6 +26,7 @@ from kiva_relay.mapping import function
 from kiva_relay.outbox import reason, state, table
 from kiva_relay.outbox.state import State
 from kiva_relay.resource import refusal
+from kiva_relay.words import catalogue
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -109,7 +110,7 @@ def indexes() -> str:
         (
             f"`{one.name}`",
             ", ".join(f"`{column.name}`" for column in one.columns),
-            f"`{one.dialect_options['sqlite']['where']}`",
+            f"`{one.info['where']}`",
         )
         for one in unique
     ]
@@ -125,6 +126,8 @@ def tables() -> str:
 
 
 _TABLES: Mapping[str, str] = {
+    "forgotten": "keyed hashes of loans of which nothing more is sent, for their borrower asked to be forgotten",
+    "discrepancy": "what MIS, outbox and Kiva say differently of a loan, by the newest comparison",
     "meta": "facts about the outbox itself: destination, MIS, its own id, the relay's heartbeat",
     "lease": "who is the active relay, with a fence that grows with each holder",
     "watermark": "how far each mapping has read the MIS, and the scan (backfill, sweep) that is under way",
@@ -141,6 +144,16 @@ _TABLES: Mapping[str, str] = {
     "mirror_refresh": "each reading of that list, and whether it was complete",
     "catalogue": "Kiva's own lists: activities, locales, locations, themes",
     "act": "what persons did, with their notes",
+    "report": "the repayment report of each period: opened, looked at last, closed, finalised by a person",
+    "report_line": "where each loan stood when its report closed",
+    "decision": "what persons decided about a loan of a report, or for its whole life",
+    "position": "of each position: what its amount means, what the MIS lent, what its schedule says",
+    "duplicate": "drafts of which persons said that they are another loan than the one that they look like",
+    "upload": "each call of positions that Kiva took, with its problems in Kiva's words",
+    "mail": "mail to coordinators and administrators: which, to whom, and whether a server took it",
+    "person": "who may open the coordinator's page; of passwords only hashes",
+    "session": "who has it open",
+    "mirror_event": "each change of a loan's status at Kiva, with the moment when it was seen",
 }
 
 
@@ -180,7 +193,7 @@ def _default(value: Any, field: Any) -> str:
         return "**required**"
     if value is None or value is PydanticUndefined:
         return "none"
-    return f"`{sample._yaml(value)}`"  # noqa: SLF001 - as the sample writes it
+    return f"`{sample.written_as(value)}`"
 
 
 def commands() -> str:
@@ -220,6 +233,18 @@ def mapping_functions() -> str:
     return _table(("function", "what it gives", "as"), rows)
 
 
+def translations() -> str:
+    """The coordinator's sentences that nobody who speaks French or Spanish has read yet."""
+    agreed = catalogue.agreed("fr") & catalogue.agreed("es")
+    english, *others = (catalogue.every(name) for name in catalogue.NAMES)
+    rows = [
+        (f"`{code}`", *(_blanks(" / ".join(dict.fromkeys(each[code]))) for each in (english, *others)))
+        for code in english
+        if code not in agreed
+    ]
+    return _table(("code", "English", "français", "español"), rows)
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
     part.__name__: part
     for part in (
@@ -236,6 +261,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
         refusals,
         states,
         tables,
+        translations,
     )
 }
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import signal
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ import psycopg
 import pytest
 
 from kiva_relay import log
-from testbed.database import mariadb_found, postgres, postgres_found
+from testbed.database import mariadb_found, postgres, postgres_found, release
 from testbed.rig import patience, temporary
 
 if TYPE_CHECKING:
@@ -38,6 +39,17 @@ hypothesis.settings.load_profile("any machine")
 
 
 @pytest.hookimpl(tryfirst=True, wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Let what the tests are made of stay to the end: Python need not look through it for garbage again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
+
+
+@pytest.hookimpl(tryfirst=True, wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Let a test take longer on a machine that is slower or busier."""
     own = item.get_closest_marker("timeout")
@@ -49,6 +61,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 def pytest_configure(config: pytest.Config) -> None:
     """Begin a run that ends in order, whoever ends it, in a folder of our own, whoever was here before us."""
     temporary.be_quick()
+    temporary.be_compiled(config)
     temporary.be_ours(config)
     if threading.current_thread() is threading.main_thread():
         # SIGTERM runs no `finally`: what a test has started would stay. Ctrl-C is in order already.
@@ -64,6 +77,13 @@ def pytest_report_header() -> list[str]:
         f"SQLite: {sqlite3.sqlite_version}",
         f"MariaDB: {mariadb_found.told()}",
     ]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say which databases were not run, so that nobody takes them for tried."""
+    if "not long" not in config.option.markexpr:
+        for line in release.told():
+            terminalreporter.write_line(f"not run: {line}", yellow=True)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -92,8 +112,9 @@ def streamed_mis(
     logical_server: postgres.PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[streamed.Streamed]:
     """A small MIS on it, without publication and slot."""
-    from testbed.rig import streamed
+    from testbed.rig import outboxes, streamed
 
+    outboxes.made_at_once(monkeypatch)
     monkeypatch.setenv("KIVA_SECRET", "s3cr3t")
     made = streamed.create(tmp_path, logical_server, f"streamed_{next(_numbers)}")
     yield made
@@ -128,13 +149,25 @@ def book_template(
     postgres_server: postgres.PostgresServer, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, Path]:
     """A database with a small book of today, to be cloned, and the folder of its photos."""
+    return _book(postgres_server, tmp_path_factory, "book", clients=150)
+
+
+@pytest.fixture(scope="session")
+def few_clients(postgres_server: postgres.PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """The same with few clients, for tests that read it in anew and are about what comes after that."""
+    return _book(postgres_server, tmp_path_factory, "few_clients", clients=30)
+
+
+def _book(
+    server: postgres.PostgresServer, folders: pytest.TempPathFactory, name: str, *, clients: int
+) -> tuple[str, Path]:
     from testbed.institution import book, fineract
 
-    photos = tmp_path_factory.mktemp("photos")
-    with psycopg.connect(postgres_server.create_database("book")) as connection:
+    photos = folders.mktemp("photos")
+    with psycopg.connect(server.create_database(name)) as connection:
         fineract.create(connection)
-        book.seed(connection, photos, today=date.today(), clients=150)
-    return "book", photos
+        book.seed(connection, photos, today=date.today(), clients=clients)
+    return name, photos
 
 
 @pytest.fixture
@@ -150,9 +183,13 @@ def mis_of_its_own(
 @pytest.fixture
 def house(mis_of_its_own: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[site.Site]:
     """A MIS with a book, a stand-in for Kiva, and what is needed to put a relay between them."""
+    from kiva_relay.delivery import proxy
     from testbed.kiva import control, server
-    from testbed.rig import site
+    from testbed.rig import outboxes, site
 
+    outboxes.made_at_once(monkeypatch)
+    # Nothing is encrypted between the two, and the machine's certificates take as long to read as a loan to send.
+    monkeypatch.setattr(proxy, "_take_own", lambda _context: None)
     url, photos = mis_of_its_own
     monkeypatch.setenv("KIVA_SECRET", "s3cr3t-of-the-relay")
     with (

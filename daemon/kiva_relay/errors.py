@@ -5,7 +5,8 @@ RelayError                 something a person reads; carries the command to type
 │   ├── ConfigurationError every mistake of config.yaml and the mappings, at once   exit 2
 │   └── OutboxRefused      the outbox is not the one that this configuration means  exit 2
 ├── Unreachable            a server did not answer; it is asked again               exit 3
-│   └── OutboxAway         the outbox cannot be read or written now                 exit 3
+│   ├── OutboxAway         the outbox cannot be read or written now                 exit 3
+│   └── Denied             the server answers, and does not let us in               exit 1
 ├── OutboxPutBack                the outbox is older than what this process wrote         exit 1
 ├── WentBack               the MIS is older than what was read from it              exit 1
 └── Stolen                 another relay holds the lease; this one stops at once    exit 3
@@ -92,6 +93,12 @@ class Unreachable(RelayError):
 
 class OutboxAway(Unreachable):
     """The outbox cannot be read or written now: nothing is sent that could not be recorded."""
+
+
+class Denied(Unreachable):
+    """The server answers, and does not let us in: a person corrects password, user or name; it is asked again."""
+
+    exit_code = 1
 
 
 class OutboxPutBack(RelayError):

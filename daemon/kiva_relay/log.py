@@ -18,13 +18,13 @@ import types
 from collections.abc import Callable, Mapping, MutableMapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, TextIO, cast
+from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 from uuid import UUID
 
-import structlog
-from structlog.typing import FilteringBoundLogger
+from kiva_relay.terminal import to_type, unloaded, visible
 
-from kiva_relay import visible
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
 
 PERSONAL = frozenset(
     {
@@ -76,7 +76,26 @@ _Event = MutableMapping[str, Any]
 
 def get(name: str) -> FilteringBoundLogger:
     """The logger of a part, named like its module: `log.get(__name__)`. It may be made before `configure`."""
-    return cast("FilteringBoundLogger", structlog.get_logger(name.removeprefix("kiva_relay.")))
+    return cast("FilteringBoundLogger", _Logger(name.removeprefix("kiva_relay.")))
+
+
+class _Logger:
+    """Hands on to structlog's; that is loaded with the first line, for most commands write none."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, method: str) -> Any:
+        structlog = _structlog()
+        if not structlog.is_configured():
+            configure()  # its own default would print whatever it is given
+        return getattr(structlog.get_logger(self._name), method)
+
+
+def _structlog() -> types.ModuleType:
+    with unloaded.without("rich", "colorama", "greenlet"):  # its console for developers wants them, and threads do
+        import structlog  # noqa: PLC0415 - as above
+    return structlog
 
 
 def configure(
@@ -94,12 +113,17 @@ def configure(
         event["timestamp"] = now().astimezone(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         return event
 
+    structlog = _structlog()
     structlog.configure(
         processors=[_without_personal, stamp, structlog.stdlib.add_log_level, _RENDERERS[format]],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=lambda *name: _Lines(stream, *name),
         cache_logger_on_first_use=False,
     )
+    _take_from_libraries()
+
+
+def _take_from_libraries() -> None:
     root = logging.getLogger()
     root.handlers = [handler for handler in root.handlers if not isinstance(handler, _FromLibraries)]
     root.addHandler(_FromLibraries(logging.WARNING))
@@ -157,8 +181,11 @@ def _plain(value: object) -> bool:
 
 
 def _one_line(text: str) -> str:
-    """The text without line ends, which would look like lines of ours, and cut where it is too long."""
-    flat = visible.text(" ".join(text.split()) if not text.isprintable() else text)
+    """The text without line ends, which would look like lines of ours, and cut where it is too long.
+
+    A command in it is one to be pasted, for the configuration in use.
+    """
+    flat = to_type.lines(visible.text(" ".join(text.split()) if not text.isprintable() else text))
     return flat if len(flat) <= _LONGEST else f"{flat[: _LONGEST - 1]}…"
 
 
@@ -218,4 +245,4 @@ def _written(value: object) -> object:
 
 _RENDERERS = types.MappingProxyType({"text": _text, "json": _json})
 
-configure()  # structlog's own default would print whatever it is given
+_take_from_libraries()

@@ -47,6 +47,9 @@ stream_stopped = _gauge("stream_stopped", "1 while a mapping does not fit the MI
 mis_horizon_age_seconds = _gauge("mis_horizon_age_seconds", "How far back open transactions of the MIS reach.")
 replication_live = _gauge("replication_live", "1 while changes come by the MIS's stream; 0 where they are polled.")
 replication_kept_bytes = _gauge("replication_kept_bytes", "What the MIS keeps on its disk for the slot.")
+replication_harms = _gauge(
+    "replication_harms", "Tables of the publication on which the MIS's own UPDATE and DELETE fail; always 0."
+)
 mis_pinned = _gauge("mis_pinned_seconds", "Age of a transaction of the MIS that is open for long.", "session")
 mis_query_seconds = _counter("mis_query_seconds", "Time that the MIS spent on our queries.")
 sweep_found = _counter(
@@ -66,11 +69,27 @@ last_success = _gauge("last_success_timestamp_seconds", "When Kiva last accepted
 mirror_age_seconds = _gauge(
     "mirror_age_seconds", "Age of the last complete reading of what Kiva lists, else of the process."
 )
+reconcile = _gauge("reconcile", "Loans of which MIS, outbox and Kiva say different things, by what differs.", "kind")
+report_closes = _gauge("report_closes_timestamp_seconds", "When the report that is open closes.", "period")
+
+mail_attempts = _counter(
+    "mail_attempts",
+    "Attempts to send a mail: sent, refused for its address, failed; or missed, for it was late.",
+    "outcome",
+)
+mail_waiting = _gauge("mail_waiting", "Mails that the server did not take yet.")
+mail_last_success = _gauge("mail_last_success_timestamp_seconds", "When the mail server last took a mail.")
 
 job_last_run = _gauge("job_last_run_timestamp_seconds", "When the work of a job last ended, well or not.", "job")
 job_duration = _gauge("job_duration_seconds", "How long the work of a job took, the last time.", "job")
 job_errors = _counter("job_errors", "Runs of a job that ended with an error.", "job")
 
+loop_turns = _counter(
+    "loop_turns",
+    "Turns of a thread: they ended well, by an error that nobody foresaw, or as the outbox was away.",
+    "loop",
+    "ended",
+)
 config_reload_failures = _counter("config_reload_failures", "Reloads refused because a file held mistakes.")
 info = _gauge("info", "1; the version that runs, and the environment of Kiva it points to.", "version", "environment")
 

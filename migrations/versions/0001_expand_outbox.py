@@ -12,7 +12,7 @@ branch_labels = None
 depends_on = None
 
 
-def upgrade() -> None:
+def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
     """Make every table."""
     op.create_table(
         "act",
@@ -45,7 +45,23 @@ def upgrade() -> None:
         sa.Column("created_at", sa.Text(), nullable=True, comment="the row's own creation, as the MIS tells it"),
         sa.Column("scan_number", sa.Integer(), server_default="0", nullable=False),
         sa.Column("captured_at", sa.Text(), nullable=False),
+        sa.Column("cutoff", sa.Text(), nullable=True, comment="up to which day `hash` was read; NULL: of all days"),
+        sa.Column(
+            "unseen",
+            sa.Boolean(),
+            server_default=sa.false(),
+            nullable=False,
+            comment="not there, a person is asked",
+        ),
         sa.PrimaryKeyConstraint("stream", "key", name=op.f("captured_pkey")),
+    )
+    op.create_index(
+        "captured_unseen",
+        "captured",
+        ["stream", "key"],
+        unique=False,
+        sqlite_where=sa.text("unseen"),
+        postgresql_where=sa.text("unseen"),
     )
     op.create_index(
         "captured_again",
@@ -89,7 +105,6 @@ def upgrade() -> None:
         sa.Column(
             "period", sa.Text(), server_default="", nullable=False, comment="YYYY-MM of the cut-off; positions only"
         ),
-        sa.Column("body", sa.Text(), nullable=True, comment="exactly the JSON that is sent; NULL: refused, or purged"),
         sa.Column("body_sha256", sa.Text(), nullable=True),
         sa.Column("hashes", sa.Text(), nullable=True, comment="keyed hashes of the fields of a body that was deleted"),
         sa.Column("fingerprint", sa.Text(), nullable=True, comment="of the mapping that made it"),
@@ -116,6 +131,7 @@ def upgrade() -> None:
         sa.Column("settled_at", sa.Text(), nullable=True),
         sa.Column("done_at", sa.Text(), nullable=True, comment="the coordinator has dealt with it"),
         sa.Column("row_version", sa.Integer(), server_default="1", nullable=False),
+        sa.Column("body", sa.Text(), nullable=True, comment="exactly the JSON that is sent; NULL: refused, or purged"),
         sa.CheckConstraint("(evidence IS NOT NULL) = (state = 'delivered')", name=op.f("entry_delivered_by_evidence")),
         sa.CheckConstraint(
             "(settled_at IS NOT NULL) = (state IN ('delivered', 'discarded', 'superseded', 'withdrawn'))",
@@ -141,7 +157,46 @@ def upgrade() -> None:
     op.create_index("entry_by_key", "entry", ["stream", "key"], unique=False)
     op.create_index("entry_by_loan", "entry", ["loan_fold"], unique=False)
     op.create_index("entry_by_state", "entry", ["state", "resource", "due_at"], unique=False)
-    op.create_index("entry_by_time", "entry", ["created_at"], unique=False)
+    op.create_index(
+        "entry_standing",
+        "entry",
+        ["resource", "identity", "version"],
+        unique=False,
+        sqlite_where=sa.text("state NOT IN ('delivered', 'superseded', 'withdrawn')"),
+        postgresql_where=sa.text("state NOT IN ('delivered', 'superseded', 'withdrawn')"),
+    )
+    op.create_index(
+        "entry_at_kiva",
+        "entry",
+        ["resource", "identity", "version", "period"],
+        unique=False,
+        sqlite_where=sa.text("state = 'delivered'"),
+        postgresql_where=sa.text("state = 'delivered'"),
+    )
+    op.create_index(
+        "entry_with_values",
+        "entry",
+        ["settled_at"],
+        unique=False,
+        sqlite_where=sa.text("(body IS NOT NULL OR refusals IS NOT NULL AND hashes IS NULL)"),
+        postgresql_where=sa.text("(body IS NOT NULL OR refusals IS NOT NULL AND hashes IS NULL)"),
+    )
+    op.create_index(
+        "entry_by_hand",
+        "entry",
+        ["loan_fold"],
+        unique=False,
+        sqlite_where=sa.text("origin = 'person' AND state = 'delivered'"),
+        postgresql_where=sa.text("origin = 'person' AND state = 'delivered'"),
+    )
+    op.create_index(
+        "entry_newly_owed",
+        "entry",
+        ["resource", "created_at"],
+        unique=False,
+        sqlite_where=sa.text("version = 1 AND origin <> 'backfill'"),
+        postgresql_where=sa.text("version = 1 AND origin <> 'backfill'"),
+    )
     op.create_index(
         "entry_closed_unknown",
         "entry",
@@ -149,6 +204,15 @@ def upgrade() -> None:
         unique=False,
         sqlite_where=sa.text("reason = 'closed_unknown' AND done_at IS NULL"),
         postgresql_where=sa.text("reason = 'closed_unknown' AND done_at IS NULL"),
+    )
+    undecided = "reason IN ('position_exceeds_principal', 'position_fell') AND done_at IS NULL"
+    op.create_index(
+        "entry_undecided",
+        "entry",
+        ["id"],
+        unique=False,
+        sqlite_where=sa.text(undecided),
+        postgresql_where=sa.text(undecided),
     )
     op.create_index(
         "entry_warned",
@@ -182,6 +246,22 @@ def upgrade() -> None:
         postgresql_where=sa.text("settled_at IS NULL"),
     )
     op.create_index(
+        "entry_due",
+        "entry",
+        ["resource", "publish_by", "id"],
+        unique=False,
+        sqlite_where=sa.text("state = 'ready'"),
+        postgresql_where=sa.text("state = 'ready'"),
+    )
+    op.create_index(
+        "entry_ended",
+        "entry",
+        ["settled_at", "state", "evidence", "resource"],
+        unique=False,
+        sqlite_where=sa.text("settled_at IS NOT NULL"),
+        postgresql_where=sa.text("settled_at IS NOT NULL"),
+    )
+    op.create_index(
         "entry_position",
         "entry",
         ["loan_id", "period", "state", "reason"],
@@ -194,8 +274,14 @@ def upgrade() -> None:
         "entry",
         ["period", "loan_id"],
         unique=False,
-        sqlite_where=sa.text("state = 'withdrawn' AND reason = 'window_closed'"),
-        postgresql_where=sa.text("state = 'withdrawn' AND reason = 'window_closed'"),
+        sqlite_where=sa.text(
+            "state = 'withdrawn' AND reason IN"
+            " ('window_closed', 'closed_unknown', 'position_fell', 'position_exceeds_principal')"
+        ),
+        postgresql_where=sa.text(
+            "state = 'withdrawn' AND reason IN"
+            " ('window_closed', 'closed_unknown', 'position_fell', 'position_exceeds_principal')"
+        ),
     )
     op.create_index(
         "entry_once_in_its_life",
@@ -349,7 +435,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("attempt_pkey")),
     )
     op.create_index(op.f("attempt_batch_id"), "attempt", ["batch_id"], unique=False)
-    op.create_index("attempt_by_resource", "attempt", ["resource", "id"], unique=False)
+    op.create_index("attempt_by_outcome", "attempt", ["resource", "outcome", "id"], unique=False)
     op.create_index(
         "attempt_open",
         "attempt",
@@ -357,6 +443,14 @@ def upgrade() -> None:
         unique=False,
         sqlite_where=sa.text("ended_at IS NULL"),
         postgresql_where=sa.text("ended_at IS NULL"),
+    )
+    op.create_index(
+        "attempt_with_words",
+        "attempt",
+        ["ended_at"],
+        unique=False,
+        sqlite_where=sa.text("(detail IS NOT NULL OR problems IS NOT NULL)"),
+        postgresql_where=sa.text("(detail IS NOT NULL OR problems IS NOT NULL)"),
     )
     op.create_table(
         "batch_member",
@@ -409,12 +503,25 @@ def upgrade() -> None:
         sa.Column("amount", sa.Text(), nullable=True),
         sa.Column("currency", sa.Text(), nullable=True),
         sa.Column("first_seen", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("last_seen", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column(
+            "missed_by",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            nullable=True,
+            comment="a reading that did not list it",
+        ),
         sa.ForeignKeyConstraint(["first_seen"], ["mirror_refresh.id"], name=op.f("mirror_first_seen_fkey")),
-        sa.ForeignKeyConstraint(["last_seen"], ["mirror_refresh.id"], name=op.f("mirror_last_seen_fkey")),
+        sa.ForeignKeyConstraint(["missed_by"], ["mirror_refresh.id"], name=op.f("mirror_missed_by_fkey")),
         sa.PrimaryKeyConstraint("kiva_id", name=op.f("mirror_pkey")),
     )
     op.create_index(op.f("mirror_loan_fold"), "mirror", ["loan_fold"], unique=False)
+    op.create_index(
+        "mirror_missed",
+        "mirror",
+        ["missed_by"],
+        unique=False,
+        sqlite_where=sa.text("missed_by IS NOT NULL"),
+        postgresql_where=sa.text("missed_by IS NOT NULL"),
+    )
     op.create_index(op.f("mirror_status"), "mirror", ["status"], unique=False)
     op.create_table(
         "scan",

@@ -14,7 +14,7 @@ import pymysql
 import sqlalchemy as sa
 
 VARIABLE = "KIVA_RELAY_TEST_MARIADB"
-"""Names the server, as mariadb://root:secret@host:port. Databases of its own are made in it, and dropped."""
+"""Names the server, as mariadb://root:secret@host:port, or mysql://…. Databases are made in it, and dropped."""
 
 _numbers = itertools.count(1)
 
@@ -53,18 +53,23 @@ class Server:
 
     def mis_url(self, database: str) -> str:
         """As it stands in mis.url."""
-        return self.url.set(database=database, drivername="mariadb").render_as_string(hide_password=False)
+        return self.url.set(database=database).render_as_string(hide_password=False)
+
+
+def at(url: str) -> Server:
+    """The one that answers there."""
+    made = sa.make_url(url)
+    with contextlib.closing(Server(made, "").connect(connect_timeout=3)) as cx, cx.cursor() as cursor:
+        cursor.execute("SELECT VERSION()")
+        return Server(made, str(cursor.fetchone()[0]))
 
 
 @functools.cache
 def server() -> Server | None:
     """The one that the environment names, which must answer; else one on this machine that lets root in."""
     named = os.environ.get(VARIABLE)
-    url = sa.make_url(named or "mariadb://root@127.0.0.1:3306")
     try:
-        with contextlib.closing(Server(url, "").connect(connect_timeout=3)) as cx, cx.cursor() as cursor:
-            cursor.execute("SELECT VERSION()")
-            return Server(url, str(cursor.fetchone()[0]))
+        return at(named or "mariadb://root@127.0.0.1:3306")
     except pymysql.err.OperationalError:
         if named:
             raise

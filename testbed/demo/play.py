@@ -16,7 +16,7 @@ from typing import TextIO
 
 from kiva_relay.clock import Clock
 from kiva_relay.outbox.state import State
-from testbed.demo import stage
+from testbed.demo import morning, stage
 from testbed.demo.coordinator import Coordinator
 from testbed.demo.event import Event
 from testbed.demo.mishap import Script
@@ -172,9 +172,11 @@ class Play:
         return 0 if verdict.good else 1
 
     def _stay(self) -> None:
-        """Everything but the tellers runs on until somebody ends it."""
-        self._screen.say(f"Ctrl-C ends it and removes {self._scene.folder}")
-        with contextlib.suppress(KeyboardInterrupt):
+        """Everything but the tellers runs on, with the coordinator's page beside it, until somebody ends it."""
+        with contextlib.suppress(KeyboardInterrupt), morning.opened(self._scene) as page:
+            for line in page.lines:
+                self._screen.say(line)
+            self._screen.say(f"Ctrl-C ends it and removes {self._scene.folder}")
             while True:
                 self._scene.check()
                 self._pause(1)

@@ -79,6 +79,7 @@ repayments: {{when: continuous, cutoff: today}}
 delivery: {{hold_for: 0, settle_after: 3s, brake: 100000}}
 mirror: {{refresh_every: 2s}}
 metrics: {{listen: "off"}}
+page: {{listen: "127.0.0.1:0", show_names: true}}
 """
 
 

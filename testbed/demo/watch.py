@@ -13,10 +13,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kiva_relay.errors import RelayError
-from kiva_relay.outbox import entry, mirror, table
+from kiva_relay.outbox import entry, mirror, opening, table
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.state import State
-from kiva_relay.service import opening
 from testbed.demo.event import Event
 from testbed.demo.stage import Stage
 from testbed.institution.branch import KIVA_FUND

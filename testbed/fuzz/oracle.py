@@ -20,8 +20,11 @@ _NO = re.compile(r"error|fail|invalid|denied|refus|reject|^no$|^bad", re.IGNOREC
 
 def wrong(answer: Answer, resource: str, found: Any) -> str:
     """Why a receipt should not have been read out of this answer; empty when it may, or when there is none."""
-    if not isinstance(found, Receipt):
-        return ""
+    return why_not(answer, resource) if isinstance(found, Receipt) else ""
+
+
+def why_not(answer: Answer, resource: str) -> str:
+    """What keeps a success from being a receipt; empty when nothing does."""
     if not answer.read_whole:
         return "the answer was cut"
     try:

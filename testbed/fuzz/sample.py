@@ -131,3 +131,16 @@ _KINDS = (
 )
 
 KINDS: Mapping[str, SampleKind] = {kind.name: kind for kind in _KINDS}
+
+NOES: tuple[Any, ...] = (
+    *KINDS["errors"].said,
+    *(
+        {**said, "code": "api.error"}
+        for kind in _KINDS
+        if kind.resource
+        for said in kind.said
+        if isinstance(said, dict)
+    ),
+    *({**said, "success": False} for kind in _KINDS if kind.resource for said in kind.said if isinstance(said, dict)),
+)
+"""What Kiva says when it took nothing; some of it has all the signs of a receipt beside its no."""

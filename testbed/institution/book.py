@@ -12,10 +12,13 @@ from testbed.institution.institution import Institution
 from testbed.institution.portfolio import Portfolio
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from datetime import date
     from pathlib import Path
 
     from psycopg import Connection
+
+    from testbed.institution.fineract import Row
 
 # In the order of their foreign keys.
 _COUNTED = [
@@ -66,9 +69,14 @@ def seed(connection: Connection, photos: Path, *, today: date, clients: int = 30
     institution.organise()
     institution.admit(clients)
     rows = Portfolio(rng, institution, today).lend()
+    copy(connection, rows)
+    return Book(KIVA_FUND, photos, today, {table: len(of_table) for table, of_table in rows.items()})
+
+
+def copy(connection: Connection, rows: Mapping[str, Sequence[Row]]) -> None:
+    """Load the rows of an institution, by table, in one transaction."""
     with connection.transaction():
         for table in (*_COUNTED, *_KEYED):
-            fineract.copy(connection, table, rows[table])
+            fineract.copy(connection, table, rows.get(table, ()))
         fineract.count_on(connection, _COUNTED)
         connection.execute("ANALYZE")
-    return Book(KIVA_FUND, photos, today, {table: len(of_table) for table, of_table in rows.items()})

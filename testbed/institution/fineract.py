@@ -61,6 +61,13 @@ REPAYS = (2, 21, 22, 23, 24, 26, 28, 31, 33)
 TAKES_BACK = (18, 25)
 """Types whose principal portion is principal taken back; the sign is not in the data."""
 
+REPAID = """
+    (l.principal_repaid_derived + least(l.principal_writtenoff_derived, coalesce((
+        SELECT sum(r.amount) FROM m_loan_transaction r
+        WHERE r.loan_id = l.id AND r.transaction_type_enum = 8 AND NOT r.is_reversed), 0)))
+"""
+"""SQL over `m_loan l`: what the MIS says itself was repaid, and what came in after a write-off."""
+
 CLIENT_NOTE, LOAN_NOTE, TRANSACTION_NOTE = 100, 200, 300
 
 

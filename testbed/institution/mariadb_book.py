@@ -37,27 +37,36 @@ AND c.relnamespace = 'public'::regnamespace GROUP BY i.indexrelid, i.indrelid, i
 @contextlib.contextmanager
 def copied(url: str, server: mariadb_found.Server) -> Iterator[str]:
     """A MariaDB database with everything of a PostgreSQL one; its name."""
-    with server.database() as name, psycopg.connect(url) as source:
-        with contextlib.closing(server.connect(name)) as target, target.cursor() as cursor:
-            tables: dict[str, list[str]] = {}
-            columns: dict[str, list[str]] = {}
-            for table, column, kind, length, precision, scale, nullable in source.execute(_COLUMNS):
-                there = f"varchar({length})" if length else _TYPES.get(kind) or f"decimal({precision},{scale})"
-                tables.setdefault(table, []).append(f"`{column}` {there}{'' if nullable == 'YES' else ' NOT NULL'}")
-                columns.setdefault(table, []).append(column)
-            for table, names, primary in source.execute(_KEYS):
-                listed = ", ".join(f"`{each}`" for each in names)
-                tables[table].append(f"PRIMARY KEY ({listed})" if primary else f"KEY ({listed})")
-            for table, parts in tables.items():
-                cursor.execute(f"CREATE TABLE `{table}` ({', '.join(parts)}) ENGINE=InnoDB")
-                rows = source.execute(f'SELECT * FROM "{table}"').fetchall()
-                places = ", ".join(["%s"] * len(columns[table]))
-                values = [tuple(_there(value) for value in row) for row in rows]
-                if values:
-                    target.begin()
-                    cursor.executemany(f"INSERT INTO `{table}` VALUES ({places})", values)
-                    target.commit()
+    with server.database() as name:
+        copy(url, server, name)
         yield name
+
+
+def copy(url: str, server: mariadb_found.Server, name: str) -> None:
+    """Fill an empty MariaDB database with everything of a PostgreSQL one."""
+    with (
+        psycopg.connect(url) as source,
+        contextlib.closing(server.connect(name)) as target,
+        target.cursor() as cursor,
+    ):
+        tables: dict[str, list[str]] = {}
+        columns: dict[str, list[str]] = {}
+        for table, column, kind, length, precision, scale, nullable in source.execute(_COLUMNS):
+            there = f"varchar({length})" if length else _TYPES.get(kind) or f"decimal({precision},{scale})"
+            tables.setdefault(table, []).append(f"`{column}` {there}{'' if nullable == 'YES' else ' NOT NULL'}")
+            columns.setdefault(table, []).append(column)
+        for table, names, primary in source.execute(_KEYS):
+            listed = ", ".join(f"`{each}`" for each in names)
+            tables[table].append(f"PRIMARY KEY ({listed})" if primary else f"KEY ({listed})")
+        for table, parts in tables.items():
+            cursor.execute(f"CREATE TABLE `{table}` ({', '.join(parts)}) ENGINE=InnoDB")
+            rows = source.execute(f'SELECT * FROM "{table}"').fetchall()
+            places = ", ".join(["%s"] * len(columns[table]))
+            values = [tuple(_there(value) for value in row) for row in rows]
+            if values:
+                target.begin()
+                cursor.executemany(f"INSERT INTO `{table}` VALUES ({places})", values)
+                target.commit()
 
 
 def _there(value: Any) -> Any:

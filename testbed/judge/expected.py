@@ -127,11 +127,14 @@ _POSITIONS = f"""
            sum(coalesce(t.repaid, 0)) AS repaid
     FROM m_loan l LEFT JOIN glim_accounts g ON g.id = l.glim_id
     LEFT JOIN (
-        SELECT loan_id, sum(CASE WHEN transaction_type_enum IN (18, 25) THEN -1 ELSE 1 END
-                            * coalesce(principal_portion_derived, 0)) AS repaid
+        SELECT loan_id, coalesce(sum(CASE WHEN transaction_type_enum IN (18, 25) THEN -1 ELSE 1 END
+                                     * principal_portion_derived)
+                                 FILTER (WHERE transaction_type_enum IN (2, 21, 22, 23, 24, 26, 28, 31, 33, 18, 25)), 0)
+                        + least(coalesce(sum(amount) FILTER (WHERE transaction_type_enum = 8), 0),
+                                coalesce(sum(principal_portion_derived) FILTER (WHERE transaction_type_enum = 6), 0))
+                          AS repaid
         FROM m_loan_transaction
         WHERE NOT is_reversed AND transaction_date <= %(cutoff)s
-          AND transaction_type_enum IN (2, 21, 22, 23, 24, 26, 28, 31, 33, 18, 25)
         GROUP BY loan_id
     ) t ON t.loan_id = l.id
     WHERE l.fund_id = %(fund)s AND l.disbursedon_date IS NOT NULL

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any, Literal
 
+from kiva_relay.outbox import duplicate
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.state import State
 from kiva_relay.resource import body as json_body
@@ -148,7 +149,7 @@ def _drafts(case: Case, verdict: Judgement) -> None:
             verdict.sums[resource].held += 1
             verdict.sums[resource].adopted += typed[identity]
         else:
-            _missing_draft(draft, versions.get(identity, []), verdict)
+            _missing_draft(draft, versions.get(identity, []), case.owed.drafts.values(), verdict)
     for identity, records in posted.items():
         verdict.sums[resource].postings += len(records)
         for _ in range(len(records) + typed[identity] - 1):
@@ -157,7 +158,9 @@ def _drafts(case: Case, verdict: Judgement) -> None:
             _posted_draft(case, identity, record, versions.get(identity, []), verdict)
 
 
-def _missing_draft(draft: ExpectedDraft, versions: Sequence[Entry], verdict: Judgement) -> None:
+def _missing_draft(
+    draft: ExpectedDraft, versions: Sequence[Entry], others: Iterable[ExpectedDraft], verdict: Judgement
+) -> None:
     """It is owed and not at Kiva: on record with a reason that the MIS bears out, or lost."""
     newest = versions[-1] if versions else None
     if newest is not None and newest.state is State.REFUSED:
@@ -167,11 +170,26 @@ def _missing_draft(draft: ExpectedDraft, versions: Sequence[Entry], verdict: Jud
             return
         text = f"refused for {', '.join(doubtful)}, which the MIS does not bear out"
         verdict.add("different", "loan_draft", draft.identity, text)
-    elif newest is not None and newest.state is State.WAITING and newest.reason == "incomplete" and not draft.complete:
+    elif (
+        newest is not None and newest.state is State.WAITING and newest.reason == "incomplete" and not draft.complete
+    ) or (newest is not None and _is_asked_twice(newest) and any(_is_twin(draft, other) for other in others)):
         verdict.waiting.append(newest)
         return
     verdict.sums["loan_draft"].owed += 1
     verdict.add("lost", "loan_draft", draft.identity, f"owed, and not at Kiva; in the outbox: {_said(newest)}")
+
+
+def _is_asked_twice(entry: Entry) -> bool:
+    """Does it wait until a person says whether it is owed twice?"""
+    return entry.state is State.WAITING and entry.reason == duplicate.PROBABLE
+
+
+def _is_twin(draft: ExpectedDraft, other: ExpectedDraft) -> bool:
+    """Are both of one client and one amount, within ten days?"""
+    if other.identity == draft.identity or not draft.borrowers or not other.borrowers:
+        return False
+    same = draft.borrowers[0].client_no == other.borrowers[0].client_no and draft.principal == other.principal
+    return same and abs(draft.disbursal - other.disbursal) <= timedelta(days=10)
 
 
 def _true_of(draft: ExpectedDraft, reason: Refusal) -> bool:
@@ -335,11 +353,14 @@ def _journals(case: Case, verdict: Judgement) -> None:
         verdict.add("different", resource, loan_id, "Kiva got a text that nobody marked for it, or an altered one")
 
 
+_WITHOUT_A_LOAN = ("loan_not_at_kiva", "loan_not_eligible")
+
+
 def _missing_journal(
     note: ExpectedNote, newest: Entry | None, at_kiva: set[str], draft: ExpectedDraft | None, verdict: Judgement
 ) -> None:
-    kept = newest is not None and newest.state is State.WAITING and newest.reason == "loan_not_at_kiva"
-    if newest is not None and kept and note.identity not in at_kiva:
+    kept = newest is not None and newest.state is State.WAITING and newest.reason in _WITHOUT_A_LOAN
+    if newest is not None and kept and (newest.reason == "loan_not_eligible" or note.identity not in at_kiva):
         verdict.waiting.append(newest)
         return
     if newest is not None and newest.state is State.REFUSED:

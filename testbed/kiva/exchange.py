@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from kiva_relay.sandbox import exchange
 from kiva_relay.sandbox.request_log import LoggedCall
-from testbed.kiva import odd, reply
+from testbed.kiva import odd, reply, variant
 from testbed.kiva.wire import Wire
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ class FaultyExchange:
             return
         fault = state.faults.on_call(self._on, call.loan_ids)
         if fault is None:
-            await self._finish(wire, entry, self._apply(call), fault)
+            other = variant.refusal(state.config, self._on, request.url.path, call)
+            await self._finish(wire, entry, other or self._apply(call), fault)
             return
         entry.fault = fault.kind
         if fault.kind == "drop_before":

@@ -90,7 +90,11 @@ class Fault:
     def __post_init__(self) -> None:
         # Which calls fail must be the same in every run, so chance comes from the seed alone.
         self._chance = random.Random(self.seed)
-        self.dice = random.Random(f"odd {self.seed}")
+
+    @property
+    def dice(self) -> random.Random:
+        """What draws the oddity of this time: the nth time of a seed is the first time of the seed n - 1 higher."""
+        return random.Random(f"odd {self.seed + self.fired - 1}")
 
     @property
     def spent(self) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from testbed.fuzz import garble
+from testbed.fuzz import garble, oracle, sample
 from testbed.kiva.reply import Answer
 
 _CREATE = ("loan_draft", "repayments", "journals")
@@ -82,6 +82,9 @@ def _loans(change: Callable[[Any], Any]) -> Callable[[Answer], Answer]:
 _NO_CONTENT = 204
 _NOT_APPLIED = (400, 401, 429)
 _NO = {"code": "error", "message": "no"}
+_STATUSES = (200, 200, 200, 200, 400, 400, 401, 403, 404, 408, 409, 413, 422, 425, 429, 429, 500, 502, 503, 503, 504)
+_COME_BACK = (425, 429, 503)
+_RETRY_AFTER = ("", "0", "1", "-1", "\u00b2", "soon", "nan", "1.5", "Sat, 28 Nov 2020 06:00:00 GMT", "9 9", "1, 2")
 _SIGNS = {"loan_draft_uuid": "x1", "upload_id": 1, "archive_id": 1, "confirm_url": "https://kiva.org/x1"}
 _PROBLEM = {"code": "E7", "details": "closed"}
 
@@ -102,6 +105,7 @@ ODD: Mapping[str, OddAnswer] = {
     "data_an_object": OddAnswer(("loans",), _with(data={})),
     "data_a_number": OddAnswer(("loans",), _with(data=5)),
     "total_as_text": OddAnswer(("loans",), lambda answer: _said(answer, lambda said: {**said, "total_records": f"{said['total_records']}.0"})),
+    "item_left_out": OddAnswer(("loans",), lambda answer: _said(answer, lambda said: {**said, **({"data": said["data"][1:]} if "data" in said else {})})),
     "total_too_high": OddAnswer(("loans",), lambda answer: _said(answer, lambda said: {**said, "total_records": said["total_records"] + 3})),
     "kiva_id_zero": OddAnswer(("loans",), _loans(lambda item: {**item, "kiva_id": 0})),
     "loan_id_an_object": OddAnswer(("loans",), _loans(lambda item: {**item, "internal_loan_id": {}})),
@@ -128,15 +132,29 @@ ODD: Mapping[str, OddAnswer] = {
     "cookies": OddAnswer(_ANY, lambda answer: replace(answer, headers=(*answer.headers, ("set-cookie", "a=b; Path=/")))),
     "redirect": OddAnswer(_ANY, _instead(_NO, 308, location="/elsewhere"), applied=False),
     "garbled": OddAnswer(_ANY, lambda answer: answer),
+    "garbled_no": OddAnswer(_ANY, lambda answer: answer, applied=False),
 }  # fmt: skip
 """Every odd answer."""
 
 
 def of(name: str, good: Answer, dice: random.Random) -> Answer:
     """The odd answer of this name, made of the good one."""
+    if name == "garbled_no":
+        return _garbled_no(dice)
     if name == "garbled":
         made = garble.answer(dice, orjson.loads(good.body or b"{}"))
         # The call was applied, so a status that says that it was not would be a lie; and HTTP gives a 204 no body.
         status = good.status if made.status in _NOT_APPLIED else made.status or good.status
         return replace(good, status=status, body=b"" if status == _NO_CONTENT else made.content)
     return ODD[name].make(good)
+
+
+def _garbled_no(dice: random.Random) -> Answer:
+    """A refusal or a fault of Kiva's, garbled; also as a success that is none. It must not be what it denies: a receipt."""
+    status = dice.choice(_STATUSES)
+    made = garble.answer(dice, dice.choice(sample.NOES))
+    is_receipt = any(not oracle.why_not(made, resource) for resource in ("loan_draft", "repayment", "journal"))
+    if status in range(200, 300) and is_receipt:
+        status = 500
+    wait = dice.choice(_RETRY_AFTER) if status in _COME_BACK else ""
+    return Answer(status, made.content, headers=(("retry-after", wait),) if wait else ())

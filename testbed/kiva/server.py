@@ -14,7 +14,7 @@ from testbed.kiva.config import KivaConfig
 from testbed.kiva.control_api import ControlApi
 from testbed.kiva.exchange import FaultyExchange
 from testbed.kiva.state import KivaState
-from testbed.kiva.wire import Protocol
+from testbed.kiva.wire import Protocol, WithoutDates, dated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -41,7 +41,9 @@ def run(listen: str, *, config: KivaConfig, faults: Iterable[Fault] = (), ready:
 
 
 def _build(config: KivaConfig, clock: clocks.Clock, faults: Iterable[Fault] = ()) -> server.Build[KivaState]:
-    return server.Build(lambda: KivaState(config, clock, faults), _application, Protocol)
+    protocols: dict[str, type[Protocol]] = {"machine": Protocol, "clock": dated(clock.now), "none": WithoutDates}
+    protocol = protocols[config.dates]
+    return server.Build(lambda: KivaState(config, clock, faults), _application, protocol)
 
 
 def _application(state: KivaState) -> Starlette:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import socket
 import struct
+from email.utils import formatdate
 from typing import TYPE_CHECKING, cast
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
+    from datetime import datetime
 
     from starlette.types import Receive, Scope, Send
 
@@ -30,6 +34,29 @@ class Protocol(H11Protocol):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
         super().connection_made(transport)
         self.app_state = {**self.app_state, "transport": transport}
+
+
+class WithoutDates(Protocol):
+    """The same, without a `Date` in any answer."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
+        """Uvicorn puts the date into the headers that all of its connections share."""
+        super().connection_made(transport)
+        shared, self.server_state = self.server_state, copy.copy(self.server_state)
+        assert shared.connections is self.server_state.connections
+        self.server_state.default_headers = []
+
+
+def dated(hour: Callable[[], datetime]) -> type[Protocol]:
+    """The protocol whose answers have this hour as their `Date`."""
+
+    class Dated(Protocol):
+        def handle_events(self) -> None:
+            date = formatdate(hour().timestamp(), usegmt=True).encode("ascii")
+            self.server_state.default_headers = [(b"date", date)]
+            super().handle_events()
+
+    return Dated
 
 
 class Wire:

@@ -8,7 +8,6 @@ import hashlib
 import itertools
 import json
 import sys
-import time
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from testbed.mutation import mutant
 from testbed.mutation.fork import Job, Result
 from testbed.mutation.memory import Fate, Memory, validity
 from testbed.mutation.mutant import Mutant
+from testbed.mutation.progress import Progress
 from testbed.mutation.tree import Tree, copied
 
 SEED = 11
@@ -78,8 +78,9 @@ def _coverage(tree: Tree, memory: Memory, *, at_once: int) -> dict[str, dict[str
             jobs.append(Job(file, (file,), 900.0, traced=tuple(f"{tree.path(room)}/" for room in _rooms(tree))))
         else:
             known |= tests
+    progress = Progress()
     for number, result in enumerate(tree.run(jobs, at_once=at_once) if jobs else (), 1):
-        _say(f"which lines the tests run: {number} of {len(jobs)} files")
+        progress.say(f"which lines the tests run: {number} of {len(jobs)} files", last=number == len(jobs))
         if result.code not in (0, 1, 5):
             # Somebody may be in the middle of writing it.
             sys.stdout.write(f"cannot be run, and is left out: {result.name}\n{result.printed[-500:]}\n")
@@ -128,6 +129,7 @@ def _fates(
     fates: dict[str, Fate] = {}
     jobs: list[Job] = []
     by_key = {one.key: one for one in drawn}
+    progress = Progress()
     for one in drawn:
         fate = known.get(one.key)
         if fate is not None and fate.valid == validity(tree, one, fate.by):
@@ -137,16 +139,19 @@ def _fates(
         if not tests:
             fates[one.key] = Fate(one.key, "uncovered", "", validity(tree, one, ""))
             memory.keep(fates[one.key])
+            progress.note(_in_a_line(one, fates[one.key]))
             continue
         seconds = _LATE_AFTER + _LATE_FACTOR * sum(coverage[name]["seconds"] for name in tests)
         jobs.append(Job(one.key, tuple(tests), seconds, changed=(tree.path(one.file), one.source)))
-    began = time.monotonic()
     for number, result in enumerate(tree.run(jobs, at_once=given.jobs) if jobs else (), 1):
-        fate = _fate(tree, by_key[result.name], result)
+        one = by_key[result.name]
+        fate = _fate(tree, one, result)
         fates[fate.key] = fate
         memory.keep(fate)
+        if not fate.noticed:
+            progress.note(_in_a_line(one, fate))
         alive = sum(not one.noticed for one in fates.values())
-        _say(f"{number} of {len(jobs)} tried in {time.monotonic() - began:.0f} s, {alive} not noticed so far")
+        progress.say(f"{number} of {len(jobs)} tried, {alive} not noticed so far", last=number == len(jobs))
     return fates
 
 
@@ -163,14 +168,6 @@ def _fate(tree: Tree, one: Mutant, result: Result) -> Fate:
     if result.code is not None and result.code not in failed and result.code >= 0:
         raise RuntimeError(f"pytest ended with {result.code}:\n{result.printed}")
     return Fate(one.key, fate, by, validity(tree, one, by))
-
-
-def _say(text: str) -> None:
-    if sys.stdout.isatty():
-        sys.stdout.write(f"\r\033[K{text}")
-    elif text.split(maxsplit=1)[0].endswith("0"):
-        sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 # ---------------------------------------------------------------- the report
@@ -194,6 +191,10 @@ def _report(tree: Tree, drawn: Sequence[Mutant], fates: Mapping[str, Fate], *, a
     for one in wrong:
         sys.stdout.write(f"declared to mean the same, and yet noticed by {fates[one.key].by}: {one.key}\n")
     return 0 if share >= at_least and not wrong and len(same) <= 0.05 * len(drawn) else 1
+
+
+def _in_a_line(one: Mutant, fate: Fate) -> str:
+    return f"{one.key} {fate.fate}: {one.file}:{one.line} {one.scope}: {one.before} → {one.after}"
 
 
 def _shown(one: Mutant, fate: Fate, source: str) -> str:

@@ -30,6 +30,7 @@ class Coverage:
         self._folders, self._out = folders, out
         self._numbers: list[tuple[str, int]] = []
         self._hits: set[int] = set()
+        self._imported: set[str] = set()
         self.tests: dict[str, dict[str, Any]] = {}
         setattr(builtins, _CALL, self._hits.add)
 
@@ -37,6 +38,7 @@ class Coverage:
         """A file with its calls; None when it is none of those that are looked at."""
         if not path.startswith(self._folders):
             return None
+        self._imported.add(path)
         tree = ast.parse(source)
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -66,9 +68,11 @@ class Coverage:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         self._hits.clear()
+        self._imported.clear()
         began = time.perf_counter()
         result = yield
-        lines: dict[str, list[int]] = {}
+        # What a test itself imports it may look at, though it runs none of its functions.
+        lines: dict[str, list[int]] = {path: [] for path in sorted(self._imported)}
         for path, line in sorted(self._numbers[number] for number in self._hits):
             lines.setdefault(path, []).append(line)
         self.tests.setdefault(item.nodeid, {}).update(seconds=time.perf_counter() - began, lines=lines)

@@ -166,7 +166,7 @@ class _Changes:
                 yield "condition left out", self._span(test), "True"
         elif isinstance(node, ast.For):
             yield "nothing to go through", self._span(node.iter), "()"
-        elif isinstance(node, ast.Return) and node.value is not None and not _is_none(node.value):
+        elif isinstance(node, ast.Return) and node.value is not None and not _is_said_already(node.value):
             yield "nothing returned", self._span(node.value), "None"
         elif (
             isinstance(node, ast.Raise | ast.AugAssign)
@@ -241,5 +241,6 @@ def _turned_round_anyway(test: ast.expr) -> bool:
     return isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], either)
 
 
-def _is_none(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and node.value is None
+def _is_said_already(node: ast.expr) -> bool:
+    """Whether None in place of what is returned is no mutant of its own: it is None, or a truth, which is turned round."""
+    return isinstance(node, ast.Constant) and (node.value is None or isinstance(node.value, bool))

@@ -207,7 +207,8 @@ class Rig:
     def versions(self, resource: str, identity: str) -> list[Entry]:
         """All entries of an identity, newest first."""
         with self.outbox.read() as tx:
-            return query.versions(tx, resource, identity)
+            whole = [query.find(tx, entry.id) for entry in query.versions(tx, resource, identity)]
+        return [entry for entry in whole if entry is not None]
 
     def marks(self) -> dict[str, watermark.Watermark]:
         with self.outbox.read() as tx:

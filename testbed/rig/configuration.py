@@ -5,6 +5,10 @@ from __future__ import annotations
 import textwrap
 from pathlib import Path
 
+from kiva_relay.config.settings import Settings
+from kiva_relay.mapping import document
+from kiva_relay.mapping.document import Document
+
 WRITTEN = """\
 kiva:
   environment: sandbox
@@ -26,3 +30,8 @@ def write(folder: Path, *more: str, text: str = WRITTEN) -> Path:
     file.write_text(text + "".join(textwrap.dedent(lines).lstrip("\n") for lines in more), encoding="utf-8")
     file.chmod(0o640)
     return file
+
+
+def documents(settings: Settings) -> list[Document]:
+    """The mappings that a configuration names."""
+    return document.load(settings.mapping_folders, parameters=settings.parameters, resources=settings.resources)

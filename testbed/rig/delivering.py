@@ -70,7 +70,9 @@ class Machine:
     def entry(self, resource: str = "loan_draft", identity: str = LOAN) -> Entry:
         """The newest version."""
         with self.outbox.read() as tx:
-            return query.versions(tx, resource, identity)[0]
+            found = query.stand(tx, resource, identity).newest
+        assert found is not None
+        return found
 
     def holds(self) -> dict[str, Any]:
         """The parameters of what is held, by what and why."""

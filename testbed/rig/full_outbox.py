@@ -142,6 +142,22 @@ class FullOutbox:
         return (self.now + timedelta(days=days)).date()
 
 
+def owed(identity: str, *, resource: str, loan_id: str, body: str, now: datetime) -> Owed:
+    """What a row owes, in these very words."""
+    return Owed(
+        resource=resource,
+        identity=identity,
+        stream=resource,
+        key=identity,
+        loan_id=loan_id,
+        fingerprint="1:a41f",
+        origin="poll",
+        due_at=now,
+        body=body,
+        body_sha256=hashlib.sha256(body.encode()).hexdigest(),
+    )
+
+
 def made(folder: Path, *, outbox: Outbox | None = None, url: str = "") -> FullOutbox:
     """An empty outbox of the sandbox (a file, if no other is given), with its configuration."""
     outbox = outbox or on_file(folder)

@@ -153,7 +153,7 @@ def _entries(outbox: Outbox) -> None:
             ("000000001", ACCEPTED, EntryVerdict(State.DELIVERED, receipt={receipt: "7"})),
             ("000000002", LOST, EntryVerdict(State.IN_DOUBT, reason="answer_lost")),
             ("000000003", _REFUSED, EntryVerdict(State.REFUSED, refusals=(Refusal("kiva_said_no", "amount", {}),))),
-            ("000000004", NOT_SENT, EntryVerdict(State.READY, due_at=later(60))),
+            ("000000004", NOT_SENT, EntryVerdict(State.READY, due_in=timedelta(seconds=60))),
             ("000000005", None, None),
         ):
             owed = outboxes.put(outbox, identity, resource=resource, stream=resource, period=period)

@@ -24,7 +24,8 @@ from kiva_relay import errors, log
 from kiva_relay.config import loader
 from kiva_relay.delivery import context
 from kiva_relay.outbox import database, lease
-from kiva_relay.service import opening, relay
+from kiva_relay.service import relay
+from testbed.rig import configuration
 
 _LONGEST = 107 - len("/pymp-01234567/listener-01234567")
 
@@ -100,7 +101,7 @@ def run(life: Life) -> None:
         context.FREE_BYTES = life.free_bytes  # type: ignore[attr-defined]  # the name that has_room looks at
     if life.busy_seconds is not None:
         database.BUSY_TIMEOUT_SECONDS = life.busy_seconds  # type: ignore[assignment]  # a whole number of them in earnest
-    daemon = relay.Relay(settings, opening.load_documents(settings), at=_end_at(life.death))
+    daemon = relay.Relay(settings, configuration.documents(settings), at=_end_at(life.death))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: daemon.stop.set())
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-import unittest.mock
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +15,8 @@ from kiva_relay.clock import Clock
 from kiva_relay.config import loader
 from kiva_relay.outbox import heartbeat, table
 from kiva_relay.outbox.heartbeat import Heartbeat
-from kiva_relay.service import opening
 from kiva_relay.service.relay import Relay
-from testbed.rig import patience
+from testbed.rig import configuration, running
 
 _CONFIG = """\
 kiva:
@@ -96,12 +94,10 @@ class NoteSite:
     def relay(self, clock: Clock | None = None) -> Iterator[Relay]:
         """A relay in this process, opened."""
         settings = loader.load(self.config, environ={})
-        # All threads have ended when it is over: one that still runs would keep the lease, and the file of its lock.
-        stop = unittest.mock.patch("kiva_relay.service.threads._READERS_STOP_WITHIN", patience.seconds(patience.USUAL))
-        relay = Relay(settings, opening.load_documents(settings), time=clock)
+        relay = Relay(settings, configuration.documents(settings), time=clock)
         relay.open()
         try:
-            with stop:
+            with running.readers_are_awaited():
                 yield relay
         finally:
             relay.close()
@@ -109,24 +105,8 @@ class NoteSite:
     @contextlib.contextmanager
     def daemon(self, clock: Clock | None = None) -> Iterator[Relay]:
         """A relay that runs in threads of this process."""
-        failed: list[BaseException] = []
-        with self.relay(clock) as relay:
-
-            def run() -> None:
-                try:
-                    relay.run()
-                except BaseException as error:
-                    failed.append(error)
-
-            thread = threading.Thread(target=run)
-            thread.start()
-            try:
-                yield relay
-            finally:
-                relay.stop.set()
-                thread.join()
-        if failed:
-            raise failed[0]
+        with self.relay(clock) as relay, running.in_threads(relay):
+            yield relay
 
     def body(self, relay: Relay, number: int) -> str:
         """The newest body of a note; empty while it is not in the outbox."""

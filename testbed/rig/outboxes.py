@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+import sqlite3
 import tempfile
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy.engine import Connection
 
 from kiva_relay.outbox import migration, query, sending, store
 from kiva_relay.outbox.database import Outbox, create_file
 from kiva_relay.outbox.entry import Entry, Owed
 from kiva_relay.outbox.sending import Batch, Ending, EntryVerdict
 from kiva_relay.outbox.state import Actor, State
+
+if TYPE_CHECKING:
+    import pytest
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 ACCEPTED = Ending("accepted", body_complete=True, status=200, detail=None)
@@ -43,6 +52,37 @@ def _migrated_file() -> bytes:
         create_file(path)
         migrated(f"sqlite:///{path}").close()
         return path.read_bytes()
+
+
+def made_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a relay of this process make the file of its outbox by the statements that Alembic arrives at.
+
+    Alembic itself takes a tenth of a second each time; it is tried by the tests of the migrations.
+    """
+    by_alembic = migration._to_the_newest
+
+    def made(tx: Connection) -> None:
+        if tx.dialect.name != "sqlite" or migration.present(tx) is not None:
+            by_alembic(tx)
+            return
+        for statement in _statements(by_alembic):
+            tx.exec_driver_sql(statement)
+
+    monkeypatch.setattr(migration, "_to_the_newest", made)
+
+
+@functools.cache
+def _statements(by_alembic: Callable[[Connection], None]) -> tuple[str, ...]:
+    """What makes an empty file into an outbox, each a statement."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "outbox.db"
+        create_file(path)
+        outbox = Outbox(f"sqlite:///{path}")
+        with outbox.begin() as tx:
+            by_alembic(tx)
+        outbox.close()
+        with contextlib.closing(sqlite3.connect(path)) as made:
+            return tuple(line for line in made.iterdump() if line not in ("BEGIN TRANSACTION;", "COMMIT;"))
 
 
 def later(seconds: float) -> datetime:

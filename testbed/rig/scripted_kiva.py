@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kiva_relay.clock import Clock
 from kiva_relay.config import loader
 from kiva_relay.config.settings import Settings
 from kiva_relay.delivery.breaker import Destination
@@ -100,7 +101,7 @@ def settings(folder: Path, outbox: Outbox, *more: str) -> Settings:
     return loader.load(configuration.write(folder, lines, *more, text=text), environ={})
 
 
-def context(folder: Path, outbox: Outbox, kiva: ScriptedKiva, clock: SetClock, *more: str) -> DeliveryContext:
+def context(folder: Path, outbox: Outbox, kiva: ScriptedKiva, clock: Clock, *more: str) -> DeliveryContext:
     """What delivery works with, around a scripted Kiva. The outbox is bound; nothing was read yet."""
     found = settings(folder, outbox, *more)
     client: Any = kiva
@@ -116,7 +117,7 @@ def context(folder: Path, outbox: Outbox, kiva: ScriptedKiva, clock: SetClock, *
         destination=Destination(clock=clock, dice=random.Random(1)),
         lease=lease,
         witness=Witness(found.outbox.witness, api_url=found.kiva.api_url, partner_id=found.kiva.partner_id),
-        started_at=clock.now(),
+        started=clock.monotonic(),
     )
 
 

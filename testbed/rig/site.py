@@ -9,8 +9,6 @@ import random
 import signal
 import subprocess
 import sys
-import threading
-import unittest.mock
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -27,13 +25,13 @@ from kiva_relay.config.settings import Settings
 from kiva_relay.mapping.document import Document
 from kiva_relay.outbox import table
 from kiva_relay.sandbox.server import SandboxServer
-from kiva_relay.service.opening import load_documents
 from kiva_relay.service.relay import Relay, Summary
 from testbed.institution import branch
 from testbed.institution.teller import Teller
 from testbed.kiva.control import Sandbox
 from testbed.kiva.state import KivaState
-from testbed.rig import patience, yaml_text
+from testbed.rig import configuration, patience, running, yaml_text
+from testbed.rig.typed import typed
 
 
 @dataclass
@@ -78,25 +76,8 @@ class Site:
     @contextlib.contextmanager
     def daemon(self) -> Iterator[Relay]:
         """A relay that runs in threads of this process, all of which have ended when it is over."""
-        stop = unittest.mock.patch("kiva_relay.service.threads._READERS_STOP_WITHIN", patience.seconds(patience.USUAL))
-        with stop, self.relay() as relay:
-            failed: list[BaseException] = []
-
-            def run() -> None:
-                try:
-                    relay.run()
-                except BaseException as error:
-                    failed.append(error)
-
-            thread = threading.Thread(target=run)
-            thread.start()
-            try:
-                yield relay
-            finally:
-                relay.stop.set()
-                thread.join()
-            if failed:
-                raise failed[0]
+        with self.relay() as relay, running.in_threads(relay):
+            yield relay
 
     @contextlib.contextmanager
     def process(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
@@ -112,7 +93,11 @@ class Site:
                 patience.ended(process)
 
     def command(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        """A command of the administrator's, in a pipe."""
+        """A command of the administrator's, typed in this process."""
+        return typed(*arguments, KIVA_RELAY_CONFIG=str(self.config), **environ)
+
+    def command_apart(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        """The same in a process of its own, in a pipe."""
         return subprocess.run(
             [sys.executable, "-m", "kiva_relay", *arguments],
             capture_output=True,
@@ -192,7 +177,7 @@ def documents(settings: Settings) -> list[Document]:
     """The mappings of a configuration; the ready-made ones are read once, for reading takes longer than many a test."""
     told = f"{settings.parameters} {settings.resources}"
     if settings.mapping_folders != (shipped.folder("mappings") / "fineract",):
-        return load_documents(settings)
+        return configuration.documents(settings)
     if told not in _ready_made:
-        _ready_made[told] = load_documents(settings)
+        _ready_made[told] = configuration.documents(settings)
     return _ready_made[told]

@@ -24,10 +24,12 @@ from kiva_relay.config import loader, secret
 from kiva_relay.config import settings as config
 from kiva_relay.outbox import table, watermark
 from kiva_relay.outbox.database import Outbox
+from kiva_relay.outbox.opening import open_outbox
 from kiva_relay.service import opening, relay
 from kiva_relay.source import slot
 from kiva_relay.source.mis import Mis
 from testbed.database.postgres import PostgresServer
+from testbed.rig import configuration, running
 from testbed.rig.patience import eventually
 from testbed.simulation.mis import write_mappings
 
@@ -129,26 +131,23 @@ class Streamed:
     def daemon(self, **changes: object) -> Iterator[relay.Relay]:
         """The relay in threads of this process; `changes` to its settings of the MIS."""
         settings = self.settings.model_copy(update={"mis": self.settings.mis.model_copy(update=changes)})
-        daemon = relay.Relay(settings, opening.load_documents(settings))
+        daemon = relay.Relay(settings, configuration.documents(settings))
         daemon.open()
-        thread = threading.Thread(target=daemon.run)
-        thread.start()
         try:
-            yield daemon
+            with running.in_threads(daemon):
+                yield daemon
         finally:
-            daemon.stop.set()
-            thread.join()
             daemon.close()
 
     @contextlib.contextmanager
     def capture(self) -> Iterator[Turned]:
         """An capture as the daemon has it."""
-        outbox = opening.open_outbox(self.settings)
+        outbox = open_outbox(self.settings)
         mis = opening.open_mis(self.settings, clock=SystemClock())
         news = threading.Event()
         followed = opening.open_follow(self.settings, mis, outbox, clock=SystemClock(), news=news.set)
         assert followed is not None
-        documents = opening.load_documents(self.settings)
+        documents = configuration.documents(self.settings)
         capture = Capture(
             outbox=outbox,
             settings=self.settings,
@@ -224,8 +223,8 @@ class Turned:
         return {} if text is None else dict(orjson.loads(text))
 
     def name(self, identity: str) -> str:
-        """What the newest body says of the borrower's first name."""
-        return str(self.body(identity)["entreps"][0]["first_name"])
+        """What the newest body says of the borrower's first name; "" where there is none, for it was refused."""
+        return "".join(str(one["first_name"]) for one in self.body(identity).get("entreps", [])[:1])
 
     def interest(self, identity: str) -> list[Decimal]:
         """What the newest body says of the instalments."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
@@ -59,6 +61,7 @@ def wrongs(history: History) -> list[str]:
         entries = [of(row) for row in tx.execute(sa.select(table.entry).order_by(table.entry.c.id))]
         doubts = tx.execute(sa.select(table.attempt.c.id).where(table.attempt.c.outcome == "in_doubt")).all()
     found = [*_twice(history), *_never_applied(history, entries), *_forgotten(history), *_positions(history)]
+    found += _months(history, entries)
     found += [f"entry {entry.id} is {entry.state} in the end" for entry in entries if entry.state in _UNFINISHED]
     with history.outbox.read() as tx:
         asked = [entry.id for call in listing.warned(tx) for entry in call.entries]
@@ -70,6 +73,9 @@ def wrongs(history: History) -> list[str]:
         found.append(f"{len(doubts)} attempts in doubt, {history.kiva.unanswered} unanswered, {history.kills} kills")
     return found
 
+
+_ON_ITS_WAY = timedelta(hours=2)
+"""So long a request may take in a history at the most; the month may end meanwhile."""
 
 _UNFINISHED = (State.SENDING, State.IN_DOUBT, State.READY)
 
@@ -116,10 +122,26 @@ def _forgotten(history: History) -> Iterator[str]:
         if loan["status"] == "approved" and loan["account"] not in at_kiva:
             yield f"the draft of {loan['account']} was forgotten"
     journals = {record.body["body"] for record in history.kiva.ledger if record.resource == "journal"}
-    listed = {loan.loan_id for loan in history.kiva.loans.values() if history.kiva._shows(loan)}
+    takes = history.settings.journals.statuses
+    listed = {
+        loan.loan_id for loan in history.kiva.loans.values() if history.kiva._shows(loan) and loan.status in takes
+    }
     for note in history.mis.notes.values():
         if note["body"] not in journals and note["account"] in listed:
             yield f"the journal {note['body']!r} was forgotten"
+
+
+def _months(history: History, entries: list[Entry]) -> Iterator[str]:
+    """A position that Kiva booked in another month than it is of: it takes the month in which it gets it."""
+    zone, booked = ZoneInfo(history.settings.mis.timezone), set()
+    for record in history.kiva.ledger:
+        if record.resource == "repayment":
+            for moment in (record.at, record.at - _ON_ITS_WAY):
+                booked.add((record.loan_id, Decimal(str(record.body["amount"])), f"{moment.astimezone(zone):%Y-%m}"))
+    for entry in entries:
+        position = (entry.loan_id, Decimal(entry.amount or 0), entry.period)
+        if entry.resource == "repayment" and entry.evidence == "receipt" and position not in booked:
+            yield f"{entry.loan_id}: {entry.amount} of {entry.period} was booked in another month"
 
 
 def _positions(history: History) -> Iterator[str]:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from kiva_relay.clock import Clock
 from kiva_relay.delivery.client import Answer
 
 FAULTS = {
@@ -57,24 +56,31 @@ class Record:
     resource: str
     loan_id: str
     body: Mapping[str, Any]
+    at: datetime
 
 
 @dataclass
 class FakeKiva:
-    """`pause` is called wherever somebody else may act, or the process end; `trouble` is the share of faulty answers."""
+    """`pause` is called wherever somebody else may act, or the process end; `trouble` is the share of faulty answers.
+
+    `unreadable` is the share of listed loans whose id makes no sense. `now` is the world's hour, whatever the relay's machine believes. `dates` are what its answers say of the hour, as headers; `heard` is told of the headers of each.
+    """
 
     dice: random.Random
-    clock: Clock
+    now: Callable[[], datetime]
     pause: Callable[[str], None]
     tell: Callable[[str], None]
     trouble: float
     drafts_visible: bool
     lag: timedelta
     faults: Mapping[str, int]
+    unreadable: float = 0.0
     ledger: list[Record] = field(default_factory=list)
     loans: dict[str, Loan] = field(default_factory=dict)
     unanswered: int = 0
     posted: int = 0
+    dates: Callable[[], Mapping[str, str]] = dict
+    heard: Callable[[Mapping[str, str]], None] = lambda _headers: None
     _late: list[tuple[datetime, str, Any]] = field(default_factory=list)
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
@@ -82,11 +88,13 @@ class FakeKiva:
 
     def form(self, url: str, fields: Mapping[str, str]) -> Answer:
         """A token."""
+        self.heard(self.dates())
         return _answer(200, {"access_token": "t", "expires_in": 3600, "scope": fields["scope"]})
 
     def get(self, path: str, *, token: str, params: Mapping[str, str | int] | None = None) -> Answer:
         """The list of loans, or one of Kiva's lists."""
         self.arrive()
+        self.heard(self.dates())
         what = path.rsplit("/", 1)[1]
         if what != "loans":
             return _answer(200, {what: []})
@@ -95,7 +103,12 @@ class FakeKiva:
         listed = [loan for loan in self.loans.values() if self._shows(loan) and loan.status == asked.get("status")]
         offset, limit = int(asked.get("offset", 0)), int(asked.get("limit", 300))
         rows = [
-            {"kiva_id": loan.kiva_id, "internal_loan_id": loan.loan_id, "internal_client_id": "", "status": loan.status}
+            {
+                "kiva_id": loan.kiva_id,
+                "internal_loan_id": {} if self.dice.random() < self.unreadable else loan.loan_id,
+                "internal_client_id": "",
+                "status": loan.status,
+            }
             for loan in listed
         ]
         return _answer(200, {"total_records": len(rows), "data": rows[offset : offset + limit]})
@@ -117,7 +130,10 @@ class FakeKiva:
                 self._later(resource, said)
             raise
         self.arrive()
-        return self._becomes(resource, said, fault)
+        answer = self._becomes(resource, said, fault)
+        if answer.status is not None:
+            self.heard(self.dates())
+        return answer
 
     def close(self) -> None:
         """Nothing is open."""
@@ -126,16 +142,16 @@ class FakeKiva:
 
     def arrive(self, *, all_of_it: bool = False) -> None:
         """What was sent late and is there by now is taken."""
-        now = self.clock.now()
+        now = self.now()
         for each in [each for each in self._late if all_of_it or each[0] <= now]:
             self._late.remove(each)
-            self.take(each[1], each[2])
+            self.take(each[1], each[2], at=each[0])
 
     def under_way(self) -> bool:
         """May something still arrive?"""
         return bool(self._late)
 
-    def take(self, resource: str, said: Any, *, but: str | None = None) -> list[Record]:
+    def take(self, resource: str, said: Any, *, but: str | None = None, at: datetime | None = None) -> list[Record]:
         """Take a request, except what is of one loan."""
         if resource == "loan_draft":
             bodies = [(said["entreps"][0]["loan_id"], said)]
@@ -143,11 +159,12 @@ class FakeKiva:
             bodies = [(body["loan_id"], body) for body in said["repayments"]]
         else:
             bodies = [(body["internal_loan_id"], body) for body in said]
-        taken = [Record(next(self._numbers), resource, loan, body) for loan, body in bodies if loan != but]
+        when = at or self.now()
+        taken = [Record(next(self._numbers), resource, loan, body, when) for loan, body in bodies if loan != but]
         self.ledger += taken
         for record in taken if resource == "loan_draft" else ():
-            before = max((loan.listed_from for loan in self.loans.values()), default=self.clock.now())
-            listed = max(before, self.clock.now() + self.lag * self.dice.random())
+            before = max((loan.listed_from for loan in self.loans.values()), default=self.now())
+            listed = max(before, self.now() + self.lag * self.dice.random())
             self.add(record.loan_id, "inactive", listed_from=listed, number=record.number)
         return taken
 
@@ -160,7 +177,7 @@ class FakeKiva:
 
     def _shows(self, loan: Loan) -> bool:
         if loan.status == "inactive":
-            return self.drafts_visible and loan.listed_from <= self.clock.now()
+            return self.drafts_visible and loan.listed_from <= self.now()
         return loan.status != "deleted"
 
     def _fault(self, resource: str) -> str:
@@ -170,7 +187,7 @@ class FakeKiva:
         return "" if fault.startswith("problem") and resource != "repayment" else fault
 
     def _later(self, resource: str, said: Any) -> None:
-        self._late.append((self.clock.now() + LATEST * self.dice.random(), resource, said))
+        self._late.append((self.now() + LATEST * self.dice.random(), resource, said))
 
     def _becomes(self, resource: str, said: Any, fault: str) -> Answer:
         if fault == "dropped before":

@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from kiva_relay.source.gap import Gap
 from kiva_relay.source.position import Cycle
 from kiva_relay.source.reader import Content
 from kiva_relay.source.stream import Stream
@@ -77,6 +78,7 @@ class SimulatedMis:
     notes: dict[str, dict[str, Any]] = field(default_factory=dict)
     positions: dict[str, list[Decimal]] = field(default_factory=dict)
     commit: int = 0
+    reaches: int | None = None
     busy_seconds: float = 0.0
     written: dict[tuple[str, str], int] = field(default_factory=dict)
 
@@ -87,7 +89,12 @@ class SimulatedMis:
         return "simulated"
 
     def changes(
-        self, streams: Sequence[Stream], watermarks: Mapping[str, str | None], *, followed: object = None
+        self,
+        streams: Sequence[Stream],
+        watermarks: Mapping[str, str | None],
+        *,
+        followed: object = None,
+        secured: object = None,
     ) -> Cycle:
         """Keys that were written after W."""
         keys, following = {}, {}
@@ -122,9 +129,13 @@ class SimulatedMis:
     def count(self, stream: Stream) -> int:
         return len(self._table(stream))
 
+    def gaps(self, stream: Stream) -> tuple[Gap, ...]:
+        """Every row has a key."""
+        return ()
+
     def highest(self, stream: Stream) -> int | None:
         """Nothing is ever deleted here."""
-        return None
+        return self.reaches
 
     def went_back(self, watermark: str) -> bool:
         """Nor restored."""

@@ -28,7 +28,7 @@ class Person:
     def __init__(self, history: History) -> None:
         self._history = history
         self.patience = 30
-        self.deleted: set[str] = set()
+        self.released = False
 
     def publishes(self) -> None:
         """A draft becomes a loan, or a loan is paid out."""
@@ -55,6 +55,7 @@ class Person:
         with history.outbox.begin() as tx:
             for held in hold.in_force(tx):
                 hold.release(tx, held.what, by="amina", note="looked", now=history.clock.now())
+                self.released = True
                 history.tell(f"amina releases {held.what} ({held.reason})")
         for entry in self._entries():
             if self._asked(entry):
@@ -75,7 +76,10 @@ class Person:
             return False
         if entry.repeats_itself:
             return False
-        waited = self._history.clock.now() - entry.changed_at
+        history = self._history
+        with history.outbox.read() as tx:
+            sent = query.last_sent(tx, entry)
+        waited = history.hour.now() - (entry.changed_at if sent is None else sent.ended_at)
         return waited > timedelta(minutes=15 + self.patience) and self._quiet()
 
     def _warned(self) -> set[int]:
@@ -118,6 +122,10 @@ class Person:
                     loan.status = "deleted"
         except errors.UsageError as error:
             history.tell(f"amina is told: {error}")
+        except BaseException:
+            for loan in mine:  # her word was lost with the process: as if she had not done it yet
+                loan.status = "inactive"
+            raise
         else:
             history.tell(f"amina deletes draft {entry.identity} in PA2")
 

@@ -12,45 +12,36 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import logging
 import multiprocessing
 import random
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-import structlog
-from sqlalchemy import event
-from sqlalchemy.engine import Connection
 
 from kiva_relay import errors
 from kiva_relay.capture.cycle import Capture
-from kiva_relay.config import loader
-from kiva_relay.config import settings as config
+from kiva_relay.clock import SteadyClock
 from kiva_relay.delivery import breaker, start
 from kiva_relay.delivery.context import DeliveryContext
 from kiva_relay.delivery.courier import Courier
+from kiva_relay.delivery.kiva_time import KivaTime
 from kiva_relay.delivery.refresher import Refresher
 from kiva_relay.delivery.token import Tokens
-from kiva_relay.mapping.document import Document
-from kiva_relay.outbox import binding, catalogue, migration, store, table
-from kiva_relay.outbox.database import Outbox, create_file
+from kiva_relay.outbox import binding, clock_step, store
 from kiva_relay.outbox.lease import Lease
 from kiva_relay.outbox.witness import Witness
-from kiva_relay.service import opening
-from testbed.rig import configuration
 from testbed.rig.outboxes import NOW
 from testbed.simulation import judge, person
 from testbed.simulation.kiva import FAULTS, FakeKiva
-from testbed.simulation.mis import SimulatedMis, write_mappings
+from testbed.simulation.mis import SimulatedMis
+from testbed.simulation.workshop import Workshop, workshop
 
 STEPS = 20
 FOCUS = (("loan_draft",), ("repayment",), ("journal",), ("loan_draft", "repayment", "journal"))
@@ -58,6 +49,7 @@ ACTORS = {"courier": 8, "capture": 7, "refresher": 3, "institution": 6, "coordin
 NEW_MONTH = datetime(2026, 11, 30, 23, 20, tzinfo=UTC)
 """Soon it is December, where the MIS is: a report closes, and the next one opens."""
 _DEEPEST = 3
+_OFF = (timedelta(days=6), timedelta(days=-6), timedelta(minutes=20), timedelta(minutes=-20))
 _MOMENTS_OF_TRUTH = ("claimed", "testified", "answered", "settled", "read", "captured", "listed")
 
 
@@ -66,91 +58,30 @@ class Killed(BaseException):
 
 
 class FakeClock:
-    """It moves when somebody asks, and when the world says so."""
+    """It moves when somebody asks, and when the world says so. `moment` is the world's; the relay's is `off` by more."""
 
     def __init__(self, moment: datetime = NOW) -> None:
         self.moment = self._began = moment
+        self.off = timedelta(0)
 
     def now(self) -> datetime:
         """No two moments are the same."""
         self.moment += timedelta(milliseconds=1)
-        return self.moment
+        return self.moment + self.off
+
+    def world(self) -> datetime:
+        """The world's hour."""
+        return self.now() - self.off
 
     def monotonic(self) -> float:
         """Seconds since the beginning."""
-        return (self.now() - self._began).total_seconds()
+        self.moment += timedelta(milliseconds=1)
+        return (self.moment - self._began).total_seconds()
 
     def wait(self, event: threading.Event, seconds: float) -> bool:
         """Nobody waits here: the time passes."""
         self.moment += timedelta(seconds=seconds)
         return event.is_set()
-
-
-class ShakenOutbox(Outbox):
-    """The real outbox. Before and after each writing transaction others may act; right before its end all may end."""
-
-    pause: Callable[[str], None] = staticmethod(lambda _where: None)
-    shake: Callable[[str], None] = staticmethod(lambda _where: None)
-
-    @contextlib.contextmanager
-    def begin(self, **more: Any) -> Iterator[Connection]:
-        """As the outbox does it."""
-        self.pause("a transaction begins")
-        with super().begin(**more) as tx:
-            yield tx
-            self.shake("a transaction is about to be committed")
-        self.pause("a transaction was committed")
-
-
-@dataclass
-class Workshop:
-    """What all histories of a process share: a file, its engine, and the mappings. Emptied for each."""
-
-    folder: Path
-    outbox: ShakenOutbox
-    settings: config.Settings
-    documents: list[Document]
-
-    def emptied(self) -> None:
-        """As on the first day, but that Kiva's lists have been read: nothing here depends on them."""
-        with self.outbox.engine.begin() as tx:
-            for each in reversed(table.metadata.sorted_tables):
-                tx.execute(sa.delete(each))
-            for kind in catalogue.KINDS:
-                catalogue.keep(tx, kind, [], now=NOW)
-        (self.folder / "witness.log").unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def workshop() -> Iterator[Workshop]:
-    """A folder in memory where there is one, for nothing here is about power cuts."""
-    memory = Path("/dev/shm")
-    # Nothing is logged, nor rendered: a history is told by its steps.
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as name:
-        folder = Path(name)
-        text = configuration.WRITTEN.replace("first_start", "all").replace("2026-11-01", "all")
-        file = configuration.write(
-            folder,
-            f"""
-            delivery: {{hold_for: 0, settle_after: 15m, brake: 1000}}
-            repayments: {{when: continuous, cutoff: today, batch: 3}}
-            mirror: {{refresh_every: 10m}}
-            outbox: {{url: "sqlite:///{folder / "outbox.db"}", witness: "{folder / "witness.log"}"}}
-            """,
-            text=text.replace("mappings: fineract", f"mappings: {write_mappings(folder / 'mappings')}").replace(
-                "{env: KIVA_SECRET}", "'a secret'"
-            ),
-        )
-        settings = loader.load(file, environ={})
-        create_file(folder / "outbox.db")
-        outbox = ShakenOutbox(settings.outbox.url)
-        event.listen(outbox.engine, "connect", lambda connection, _record: connection.execute("PRAGMA synchronous=OFF"))
-        migration.upgrade(outbox)
-        try:
-            yield Workshop(folder, outbox, settings, opening.load_documents(settings))
-        finally:
-            outbox.close()
 
 
 @dataclass
@@ -168,6 +99,8 @@ class Mood:
     actors: Mapping[str, int] = field(default_factory=lambda: ACTORS)
     loans: int = 2
     starts: datetime = NOW
+    sets_clock: bool = False
+    unreadable: float = 0.0
 
 
 def any_mood(dice: random.Random) -> Mood:
@@ -180,6 +113,8 @@ def any_mood(dice: random.Random) -> Mood:
         switch=dice.choice([0.05, 0.15]),
         resources=dice.choices(FOCUS, [5, 4, 1, 1])[0],
         starts=dice.choice([NOW, NOW, NEW_MONTH]),
+        sets_clock=dice.random() < 0.25,
+        unreadable=dice.choice([0.0, 0.0, 0.0, 0.2]),
     )
 
 
@@ -201,8 +136,9 @@ class History:
         self.kills_left = self.mood.kills
         self.clock, self.mis = FakeClock(mood.starts), SimulatedMis(dice, mood.resources)
         self.kiva = FakeKiva(
-            dice, self.clock, self.pause, self.tell, mood.trouble, mood.drafts_visible, mood.lag, mood.faults
-        )
+            dice, self.clock.world, self.pause, self.tell, mood.trouble, mood.drafts_visible, mood.lag, mood.faults,
+            unreadable=mood.unreadable,
+        )  # fmt: skip
         self.busy: list[str] = []
         self.calm = False
         self._read_to = -1
@@ -228,8 +164,10 @@ class History:
         for _ in range(self.mood.steps):
             self._alive(self.step)
         self.calm = True
-        self.kiva.trouble = 0
+        self.kiva.trouble = self.kiva.unreadable = 0
         self.mis.mend()
+        self.clock.off = timedelta(0)
+        self._alive(self.keep_time)
         self.person.patience = 0
         for rounds in range(30):
             before = judge.picture(self)
@@ -240,7 +178,8 @@ class History:
             self._read_to = self.mis.commit
             for act in (*self.loops.values(), self.person.settle_all):
                 self._alive(act)
-            if judge.picture(self) == before and not self.kiva.under_way():
+            released, self.person.released = self.person.released, False
+            if judge.picture(self) == before and not released and not self.kiva.under_way():
                 break
         else:
             return ["it does not come to rest"]
@@ -248,7 +187,8 @@ class History:
 
     def step(self) -> None:
         """Somebody does the next thing."""
-        free = {who: weight for who, weight in self.mood.actors.items() if who not in self.busy}
+        actors = {**self.mood.actors, "clock": 2} if self.mood.sets_clock else self.mood.actors
+        free = {who: weight for who, weight in actors.items() if who not in self.busy}
         who = self.dice.choices([*free], [*free.values()])[0]
         if who == "capture" and self.mis.commit == self._read_to and self.dice.random() < 0.8:
             who = "time"  # nothing is new: its cycle would only cost time
@@ -282,6 +222,12 @@ class History:
         """Remember a step of the history."""
         self.steps.append(f"{self.clock.moment:%H:%M:%S}  {'    ' * max(len(self.busy) - 1, 0)}{sentence}")
 
+    def keep_time(self) -> None:
+        """Follow the machine's clock when somebody set it, as the main thread does, and keep the hour at Kiva."""
+        clock_step.follow(self.outbox, self.hour, boot="one")
+        with self.outbox.begin() as tx:
+            self.kiva_time.keep(tx)
+
     def _act(self, who: str) -> None:
         if who == "institution":
             self.tell(self.mis.work())
@@ -289,6 +235,11 @@ class History:
             self.person.publishes()
         elif who == "person":
             self.person.settles()
+        elif who == "clock":
+            self.clock.off = self.dice.choice([timedelta(0), *_OFF])
+            self.tell(f"somebody sets the clock of the machine; it is off by {self.clock.off}")
+            if self.loops:
+                self.keep_time()
         elif who == "time":
             self.clock.moment += timedelta(seconds=self.dice.choice([1, 20, 120, 700, 1200]))
             self.kiva.arrive()
@@ -338,7 +289,8 @@ class History:
     def begin(self) -> None:
         """A new process: the lease, the recovery, three loops; from nothing but the outbox and the witness."""
         self.end()
-        self.lease = Lease(self.outbox, clock=self.clock)
+        clock = self.hour = SteadyClock(self.clock)
+        self.lease = Lease(self.outbox, clock=clock)
         self.busy.append("start")
         settings, kiva = self.settings, self.settings.kiva
         self.lease.acquire()
@@ -346,16 +298,24 @@ class History:
             binding.bind_destination(tx, settings)
         self.witness = Witness(settings.outbox.witness, api_url=kiva.api_url, partner_id=kiva.partner_id)
         client: Any = self.kiva
+        with self.outbox.begin() as tx:
+            clock_step.recall(tx, clock, boot="one")
+        self.kiva_time = KivaTime(clock, boot="one")
+        self.kiva.heard = self.kiva_time.hear
+        with self.outbox.begin() as tx:
+            self.kiva_time.recall(tx)
+            self.kiva_time.keep(tx)
         context = DeliveryContext(
             outbox=self.outbox,
             settings=settings,
-            clock=self.clock,
+            clock=clock,
             client=client,
-            tokens=Tokens(client, kiva, clock=self.clock),
-            destination=breaker.Destination(clock=self.clock, dice=self.dice),
+            tokens=Tokens(client, kiva, clock=clock),
+            destination=breaker.Destination(clock=clock, dice=self.dice),
             lease=self.lease,
             witness=self.witness,
-            started_at=self.clock.now(),
+            started=clock.monotonic(),
+            kiva_time=self.kiva_time,
         )
         start.recover(context)
         stop = threading.Event()
@@ -363,11 +323,13 @@ class History:
         capture = Capture(
             outbox=self.outbox,
             settings=settings,
-            clock=self.clock,
+            clock=clock,
             mis=mis,
             documents=[each for each in self.shop.documents if each.resource in settings.resources],
             stop=stop,
             at=self.pause,
+            at_kiva=context.at_kiva,
+            earliest=self.kiva_time.earliest,
         )
         self.loops = {
             "refresher": Refresher(context, at=self.pause).look,

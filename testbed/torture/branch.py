@@ -31,6 +31,23 @@ _NOTE = """
     INSERT INTO m_note (loan_id, client_id, note_type_enum, note, created_by, created_on_utc, last_modified_by,
         last_modified_on_utc) SELECT id, client_id, 200, %s, 1, now(), 1, now() FROM m_loan WHERE account_no = %s
 """
+_REPAY_ALL = """
+    INSERT INTO m_loan_transaction (loan_id, office_id, is_reversed, transaction_type_enum, transaction_date, amount,
+        principal_portion_derived, submitted_on_date, created_by, created_on_utc, last_modified_by,
+        last_modified_on_utc)
+    SELECT id, 1, false, 2, current_date, 1, 1, current_date, 1, now(), 1, now() FROM m_loan WHERE account_no = ANY(%s)
+"""
+# Rows of our own have no balance. The others stay as they are, in new versions.
+_RAISE_ALL = """
+    UPDATE m_loan_transaction SET last_modified_on_utc = now(), principal_portion_derived = principal_portion_derived
+        + CASE WHEN transaction_type_enum = 2 AND outstanding_loan_balance_derived IS NULL THEN 1 ELSE 0 END,
+        amount = amount
+        + CASE WHEN transaction_type_enum = 2 AND outstanding_loan_balance_derived IS NULL THEN 1 ELSE 0 END
+"""
+_CORRECT_ALL = """
+    UPDATE m_loan_repayment_schedule SET last_modified_on_utc = now(), interest_amount = CASE WHEN installment = 1
+        AND loan_id IN (SELECT id FROM m_loan WHERE account_no = ANY(%s)) THEN %s ELSE interest_amount END
+"""
 _CORRECT = """
     UPDATE m_loan_repayment_schedule SET interest_amount = %s, last_modified_on_utc = now()
     WHERE installment = 1 AND loan_id = (SELECT id FROM m_loan WHERE account_no = %s)
@@ -58,8 +75,15 @@ class Branch:
     def __post_init__(self) -> None:
         self._dice = random.Random(self.seed)
         self._number = 0
-        self._teller = Teller(self.connection, self._dice, today=date.today(), photos=self.photos, kiva_share=1.0)
+        self.reconnect(self.connection)
         self.paying = [row[0] for row in self.connection.execute(_PAYING, [KIVA_FUND, self.loans])]
+
+    def reconnect(self, connection: psycopg.Connection[Any]) -> None:
+        """Go on by this connection: the server was away."""
+        if connection is not self.connection:
+            self.connection.close()
+        self.connection = connection
+        self._teller = Teller(connection, self._dice, today=date.today(), photos=self.photos, kiva_share=1.0)
 
     def work(self) -> None:
         """One transaction of some kind; one in fifty of them is rolled back, and never was."""
@@ -103,6 +127,32 @@ class Branch:
         self.connection.execute(_CORRECT, [interest, loan])
         self.drafts[loan].append(interest)
         self.changes["schedule"] += 1
+
+    def repay_all(self, by: psycopg.Connection[Any]) -> None:
+        """One unit of principal of every paying loan, in a transaction that is open."""
+        by.execute(_REPAY_ALL, [self.paying])
+
+    def raise_all(self) -> None:
+        """Every transaction of every loan is written again, and each repayment of ours is one unit more."""
+        with self.connection.transaction():
+            self.connection.execute(_RAISE_ALL)
+        self.changes["transaction"] += len(self.paying)
+
+    def correct_all(self, *, before: str = "", after: str = "") -> None:
+        """The whole table of schedules is written again, with another interest for each new loan.
+
+        `before` and `after` are SQL of the same transaction.
+        """
+        interest = Decimal(self._next())
+        with self.connection.transaction():
+            for sql in filter(None, before.split(";")):
+                self.connection.execute(sql.encode())
+            self.connection.execute(_CORRECT_ALL, [[*self.drafts], interest])
+            for sql in filter(None, after.split(";")):
+                self.connection.execute(sql.encode())
+        for versions in self.drafts.values():
+            versions.append(interest)
+        self.changes["schedule"] += len(self.drafts)
 
     def tell(self) -> None:
         """A note for Kiva's lenders."""

@@ -199,7 +199,9 @@ def _journals(case: Case, found: Figures) -> None:
         if times > 1:
             found.duplicated += times - 1
             found.wrong.append(f"note {note.id} is at Kiva {times} times")
-        waits = entry is not None and entry.reason == "loan_not_at_kiva" and note.identity not in at_kiva
+        waits = entry is not None and (
+            entry.reason == "loan_not_eligible" or (entry.reason == "loan_not_at_kiva" and note.identity not in at_kiva)
+        )
         if not times and not waits and (entry is None or entry.state != "in_doubt"):
             found.lost += 1
             found.wrong.append(f"note {note.id} is lost: {_said(entry)}")

@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -97,8 +97,12 @@ def set_up(
     photos: Path,
     seed: int = 1,
     loans: int,
+    reads: Callable[[str], Mapping[str, Any]] = lambda _mis: {},
 ) -> Iterator[Stage]:
-    """A MIS, a stand-in for Kiva as a process, and a configuration; the outbox is on `sqlite` or `postgresql`."""
+    """A MIS, a stand-in for Kiva as a process, and a configuration; the outbox is on `sqlite` or `postgresql`.
+
+    `reads` gives settings of `mis` that differ, for the URL of the MIS.
+    """
     folder.mkdir()
     mis = server.create_database(f"mis_{name}", template=template)
     url = server.create_database(f"outbox_{name}") if on == "postgresql" else f"sqlite:///{folder}/outbox.db"
@@ -108,7 +112,9 @@ def set_up(
         branch = Branch(connection, photos, seed=seed, loans=loans)
         kiva.seed_loans([{"internal_loan_id": loan, "status": "payingBack"} for loan in branch.paying])
         config = folder / "config.yaml"
-        config.write_text(yaml_text.of(_settings(folder, mis, url, kiva.url)), encoding="utf-8")
+        settings = _settings(folder, mis, url, kiva.url)
+        settings["mis"] |= reads(mis)
+        config.write_text(yaml_text.of(settings), encoding="utf-8")
         outbox = Outbox(url)
         stack.callback(outbox.close)
         if on == "postgresql":

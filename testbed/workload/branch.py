@@ -11,13 +11,14 @@ import itertools
 import random
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
+
+from testbed.workload.change import Change, Log, Seen
 
 TABLES = """
 CREATE TABLE client (id bigint PRIMARY KEY, number varchar(20), name varchar(40), changed {moment});
@@ -68,9 +69,6 @@ _TELLERS = 40
 FUND = 100
 """Everything that is lent is so many times a whole number, so that instalments add up."""
 
-Seen = Literal["stamp", "row", "nothing"]
-"""What shows a change: a new stamp; a new row version, but no stamp; nothing but that a row is missing."""
-
 
 class Engine(Protocol):
     """How the branch reaches its database."""
@@ -89,37 +87,6 @@ class Engine(Protocol):
     def gone(self, error: Exception) -> bool:
         """Whether the error is of the kind that a branch lives with: a lock that was not given, a server restarted."""
         ...
-
-
-@dataclass(frozen=True)
-class Change:
-    """One committed change of one root key; `token` tells the content, where the loan's own row was written."""
-
-    key: int
-    seen: Seen
-    at: float
-    token: int | None = None
-    certain: bool = True
-    """False: the database was restarted while it was being committed."""
-
-
-@dataclass
-class Log:
-    """What was committed, in the order of the locks on the loans, and how many transactions of which kind."""
-
-    changes: list[Change] = field(default_factory=list)
-    counts: Counter[str] = field(default_factory=Counter)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def hidden(self, seen: Collection[Seen]) -> set[int]:
-        """Keys whose last change is not seen by these means: only the sweep can find it."""
-        found: dict[int, bool] = {}
-        for change in self.changes:
-            if change.seen not in seen:
-                found[change.key] = True
-            elif change.certain:
-                found[change.key] = False
-        return {key for key, is_hidden in found.items() if is_hidden}
 
 
 @dataclass
@@ -173,13 +140,16 @@ class Branch:
 
     # ---------------------------------------------------------------- transactions
 
-    def work(self, *, seconds: float, jobs: Sequence[tuple[float, Callable[[], None]]]) -> None:
-        """So many transactions a second, in overlapping threads; each job at its share of the time."""
+    def work(self, *, seconds: float, jobs: Sequence[tuple[float, Callable[[], None]]], at_least: int = 0) -> None:
+        """So many transactions a second, in overlapping threads; each job at its share of the time.
+
+        Where the server is slow it goes on until `at_least` of them are committed.
+        """
         began, waiting = time.monotonic(), sorted(jobs, key=lambda job: job[0])
         due = began
         with ThreadPoolExecutor(_TELLERS) as tellers:
             done: list[Future[None]] = []
-            while (passed := time.monotonic() - began) < seconds:
+            while (passed := time.monotonic() - began) < seconds or self.log.counts["committed"] < at_least:
                 if waiting and passed / seconds >= waiting[0][0]:
                     done.append(tellers.submit(waiting.pop(0)[1]))
                 if sum(not each.done() for each in done[-2 * _TELLERS :]) < _TELLERS:
@@ -222,7 +192,7 @@ class Branch:
         self._transact(refill, random.Random(0))
 
     def _some_work(self, dice: random.Random) -> None:
-        what = dice.choices(list(_OFTEN), list(_OFTEN.values()))[0]
+        what = dice.choices(list(OFTEN), list(OFTEN.values()))[0]
         late, early = dice.random() < 0.12, dice.random() < 0.06
 
         def work_on(work: Work) -> None:
@@ -429,7 +399,7 @@ class _RolledBack(Exception):
     """A teller thought better of it."""
 
 
-_OFTEN: dict[Callable[..., None], float] = {
+OFTEN: dict[Callable[..., None], float] = {
     Branch._edit: 40,
     Branch._pay: 22,
     Branch._reschedule: 8,
@@ -443,3 +413,4 @@ _OFTEN: dict[Callable[..., None], float] = {
     Branch._move_movement: 1,
     Branch._delete_loan: 1,
 }
+"""What tellers do, and how often of a hundred times."""

@@ -54,6 +54,7 @@ def test_an_api_that_is_down_is_waited_for(house: Site, free_port: int) -> None:
     assert "Traceback" not in log(house)
 
 
+@pytest.mark.long
 def test_refused_credentials_say_which_setting_and_lose_nothing(house: Site) -> None:
     with server.start(config=KivaConfig(client_id="relay", client_secret="another")) as pa2:
         house.changes = {"kiva": {"token_url": f"{pa2.url}/oauth/token", "api_url": pa2.url}}
@@ -98,7 +99,7 @@ def test_a_configuration_with_five_mistakes_starts_nothing(house: Site) -> None:
     house.changes = {
         "kiva": {"columns": 4},
         "mis": {"timezone": "Dakar", "urll": "x", "poll_every": 10},
-        "repayments": {"closes_on": {"day": 1, "at": "05:00"}},
+        "repayments": {"closes_on": {"day": 32, "at": "05:00"}},
     }
     done = house.command("run")
     assert done.returncode == 2

@@ -50,6 +50,7 @@ def until_at_work(running: subprocess.Popen[str]) -> None:
             return
 
 
+@pytest.mark.long  # `.ci/run` also plays it as a person would
 @pytest.mark.timeout(400)
 def test_it_ends_by_itself_and_nothing_was_lost(tmp_path: Path) -> None:
     with demo(tmp_path, "--for", "6s") as running:

@@ -88,6 +88,7 @@ def rests(stage: run.Stage) -> judge.Figures:
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("stage", ["sqlite", pytest.param("postgresql", marks=pytest.mark.night)], indirect=True)
 def test_nothing_is_lost_or_doubled_by_a_kill_at_any_step(stage: run.Stage) -> None:
     new_work(stage)
     for step in ELSEWHERE:
@@ -104,6 +105,7 @@ def test_nothing_is_lost_or_doubled_by_a_kill_at_any_step(stage: run.Stage) -> N
     assert min(figures.accepted[resource] for resource in table.RESOURCES) >= 3
 
 
+@pytest.mark.long
 def test_killed_while_kiva_works_the_request_is_in_doubt_and_not_repeated(stage: run.Stage) -> None:
     new_work(stage)
     stage.kiva.fault("slow", on="loan_draft", seconds=3.0, late=True)

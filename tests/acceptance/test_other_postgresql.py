@@ -23,6 +23,7 @@ NONE = pytest.param(None, marks=pytest.mark.skip(reason="cannot run here: no oth
 
 
 @pytest.mark.long
+@pytest.mark.night
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("binaries", postgres_found.others() or [NONE], ids=str)
 def test_capture_holds_on_another_postgresql(binaries: Path) -> None:

@@ -11,7 +11,6 @@ import signal
 import sqlite3
 import subprocess
 from collections.abc import Iterator
-from datetime import timedelta
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -19,7 +18,6 @@ import pytest
 import sqlalchemy as sa
 
 from kiva_relay import errors
-from kiva_relay.delivery.refresher import Refresher
 from kiva_relay.outbox import migration, table
 from kiva_relay.outbox.database import Outbox, create_file
 from testbed.database import postgres
@@ -109,6 +107,7 @@ def test_with_little_room_nothing_is_claimed_and_status_says_so(house: Site, sma
         assert posts(house) == 0
 
 
+@pytest.mark.long
 def test_a_disk_that_fills_before_an_answer_keeps_the_answer_until_there_is_room(house: Site, small_disk: Path) -> None:
     house.server.state.faults.add(Fault(kind="slow", on=("loan_draft",), seconds=1.5, times=1))
     with running(house, free_bytes=KEPT_FREE):
@@ -243,38 +242,3 @@ def test_a_migration_that_is_killed_in_its_middle_is_made_again(
     outbox = outboxes.migrated(url)
     migration.check(outbox)
     outbox.close()
-
-
-# ---------------------------------------------------------------- a clock that is set
-
-
-@pytest.mark.parametrize("by", [timedelta(hours=2), timedelta(hours=-2)])
-def test_a_clock_that_is_set_settles_nothing_sooner(
-    house: Site, by: timedelta, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`settle_after` measures time that passed: a lost request may still arrive, whatever a clock says."""
-    house.changes["delivery"] = {"settle_after": "15m"}
-    house.mis("UPDATE m_loan SET loan_status_id = 500 WHERE loan_status_id = 200")
-    with house.relay() as relay:
-        refresher = Refresher(relay.context)
-        settled: list[float] = []
-
-        def settle(*_: object, **__: object) -> list[object]:
-            settled.append(1.0)
-            return []
-
-        monkeypatch.setattr("kiva_relay.delivery.reconciler.settle", settle)
-        relay.once()
-        with relay.outbox.begin() as tx:
-            tx.execute(sa.update(table.entry).where(table.entry.c.id == 1).values(state="in_doubt"))
-        refresher.look()
-        before = len(settled)
-        now, passed = relay.time.now, relay.time.monotonic
-        monkeypatch.setattr(relay.time, "now", lambda: now() + by)
-        refresher.look()
-        refresher._settle()
-        assert len(settled) == before
-        monkeypatch.setattr(relay.time, "monotonic", lambda: passed() + 15 * 60 + 1)
-        monkeypatch.setattr(relay.time, "now", lambda: now() + by + timedelta(seconds=15 * 60 + 1))
-        refresher._settle()
-        assert len(settled) == before + 1

@@ -62,7 +62,12 @@ def test_it_holds_the_product_and_nothing_that_plays_its_world(wheel: Path) -> N
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"kiva_relay"}
     for foreign in ("testbed", "demo", "tests", "fault", "institution"):
         assert not [name for name in names if foreign in name], foreign
-    for needed in ("shipped/mappings/fineract/loan_draft.individual.yaml", "shipped/migrations/env.py", "py.typed"):
+    for needed in (
+        "shipped/mappings/fineract/loan_draft.individual.yaml",
+        "shipped/migrations/env.py",
+        "py.typed",
+        "words/fr/report.po",
+    ):
         assert f"kiva_relay/{needed}" in names
 
 

@@ -6,7 +6,7 @@ import random
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,14 @@ import pytest
 import sqlalchemy as sa
 
 from kiva_relay import errors
+from kiva_relay.clock import SteadyClock
 from kiva_relay.delivery import access, context, start, stop
 from kiva_relay.delivery.breaker import Asked
 from kiva_relay.delivery.client import Answer
 from kiva_relay.delivery.courier import Courier
 from kiva_relay.delivery.refresher import Refresher
 from kiva_relay.delivery.token import SCOPES
-from kiva_relay.outbox import catalogue, hold, meta, mirror, query, store, table
+from kiva_relay.outbox import catalogue, clock_step, hold, meta, mirror, query, store, table, upload
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.state import State
@@ -43,7 +44,8 @@ class Rig:
     more: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        self.context = scripted_kiva.context(self.folder, self.outbox, self.kiva, self.clock, *self.more)
+        self.hour = SteadyClock(self.clock)
+        self.context = scripted_kiva.context(self.folder, self.outbox, self.kiva, self.hour, *self.more)
         self.steps: list[str] = []
         self.stop = threading.Event()
         self.courier = Courier(self.context, stop=self.stop, at=self.steps.append)
@@ -51,6 +53,7 @@ class Rig:
 
     def look(self) -> bool:
         self.clock.passes(1)
+        clock_step.follow(self.outbox, self.hour, boot="one")  # as the main thread does, twice a second
         return self.refresher.look()
 
     def owe(self, identity: str = LOAN, resource: str = "loan_draft", **changes: Any) -> Entry:
@@ -195,6 +198,20 @@ def test_a_refused_batch_is_halved_until_the_culprit_stands_alone(rig: Rig) -> N
     rig.kiva.answers += [answer(422, "no"), answer(422, "no")]
     assert rig.deliver() == 3
     assert [rig.entry(loan, "repayment").state for loan in ("A", "B")] == [State.REFUSED, State.DELIVERED]
+
+
+def test_a_call_of_positions_that_kiva_took_is_an_upload_with_its_problems(rig: Rig) -> None:
+    for loan in ("A", "B", "C"):
+        rig.owe(loan, "repayment")
+    problem = {"loan_id": "B", "severity": "error", "code": "x", "details": "no such loan"}
+    rig.kiva.answers += [answer(200, {"upload_id": 88121, "problems": [problem]}), LOST]
+    rig.deliver()
+    rig.owe("D", "repayment")
+    rig.deliver()
+    with rig.outbox.read() as tx:
+        (only,) = upload.of(tx, "2026-11")
+        assert (only.upload_id, only.problems, only.loans) == ("88121", [problem], 3)
+        assert upload.of(tx, "2026-10") == []
 
 
 def test_after_a_lost_answer_something_harmless_must_succeed(rig: Rig) -> None:
@@ -429,6 +446,32 @@ def test_what_kiva_lists_is_adopted_and_not_sent(rig: Rig) -> None:
     assert found.receipt == {"kiva_id": "k1", "status": "fundRaising"}
 
 
+def test_the_list_is_read_before_a_report_opens_and_before_its_last_look(tmp_path: Path, outbox: Outbox) -> None:
+    """By the list is known who is expected: it must not be of yesterday, whatever mirror.refresh_every says."""
+    rig = Rig(tmp_path, outbox, more=("mirror: {refresh_every: 1d}",))
+    monthly = rig.context.settings.repayments.model_copy(update={"when": "window"})
+    rig.context.settings = rig.context.settings.model_copy(update={"repayments": monthly})
+
+    def read_between(day: int, hour: int) -> list[str]:
+        """When the list was read in the hour before and after."""
+        begin = datetime(2026, 12, day, hour, tzinfo=UTC) - timedelta(hours=1)
+        rig.clock.passes((begin - rig.clock.now()).total_seconds())
+        rig.look()
+        rig.refresher.look_ahead()
+        rig.look()
+        found = []
+        for _ in range(24):
+            rig.clock.passes(300)
+            rig.refresher.look_ahead()
+            found += [f"{rig.clock.now():%H:%M}"] if rig.refresher.look() else []
+        return found
+
+    assert read_between(1, 6) == ["05:45"], "it opens at 06:00"
+    assert read_between(5, 6) == []
+    assert read_between(10, 12) == ["11:45"], "its last look begins at 12:00"
+    rig.context.witness.close()
+
+
 def test_a_reading_adopts_what_was_not_sent_and_wakes_journals(rig: Rig) -> None:
     rig.owe()
     rig.owe("refused", body=None, refusals=(Refusal("name_empty"),))
@@ -440,6 +483,22 @@ def test_a_reading_adopts_what_was_not_sent_and_wakes_journals(rig: Rig) -> None
     assert [rig.entry(one).evidence for one in (LOAN, "refused")] == ["adopted", "adopted"]
     assert rig.entry("n1", "journal").state is State.READY
     assert rig.entry("n2", "journal").state is State.WAITING
+
+
+def test_a_journal_does_not_go_to_a_loan_that_takes_none_any_more(rig: Rig) -> None:
+    """It was eligible when the note was read, and expired before the journal went."""
+    rig.owe("n1", "journal", loan_id="J")
+    rig.owe("n2", "journal", loan_id="K", waits="loan_not_eligible")
+    for statuses, states in (
+        ({"J": "expired", "K": "issue"}, (State.WAITING, State.WAITING)),
+        ({"J": "payingBack", "K": "fundRaising"}, (State.READY, State.READY)),
+        ({"J": "payingBack"}, (State.READY, State.READY)),
+    ):
+        rig.kiva.loans = statuses
+        rig.clock.passes(3_600)
+        assert rig.look()
+        assert tuple(rig.entry(one, "journal").state for one in ("n1", "n2")) == states
+    assert rig.deliver() == 1
 
 
 def test_what_a_person_noted_is_adopted_before_it_is_sent(rig: Rig) -> None:
@@ -480,7 +539,7 @@ def test_a_list_that_is_not_given_now_is_asked_for_later(rig: Rig, status: int |
     rig.kiva.reading = LOST if status is None else answer(status)
     assert not rig.look()
     assert rig.holds() == []
-    assert rig.context.destination.down_since == rig.clock.now()
+    assert rig.context.destination.down_since == rig.hour.now()
     rig.kiva.reading = None
     rig.clock.passes(60)
     assert rig.look()
@@ -687,6 +746,61 @@ def test_a_loan_whose_id_cannot_be_read_holds_drafts_until_it_can(rig: Rig) -> N
     assert rig.deliver() == 1
 
 
+@pytest.mark.parametrize(
+    "lacks",
+    [
+        {"total_records": 3, "data": [{"kiva_id": 9, "internal_loan_id": LOAN, "status": "issue"}]},
+        {"total_records": 1, "data": [{"kiva_id": 8, "internal_loan_id": [1]}]},
+    ],
+)
+def test_a_person_may_take_the_list_as_it_is_as_long_as_it_lacks_just_that(rig: Rig, lacks: dict[str, Any]) -> None:
+    """No draft went any more, and nobody could say that it may: Kiva's list was never whole."""
+    rig.kiva.reading = answer(200, lacks)
+    rig.owe("B")
+    rig.context.started = rig.clock.monotonic()  # as after a restart: the list was not read whole since
+    for _ in range(4):
+        rig.clock.passes(4_000)
+        rig.look()
+    assert rig.deliver() == 0
+    with rig.outbox.begin() as tx:
+        lacking = mirror.lacking(tx)
+        assert lacking is not None
+        assert rig.clock.now() - lacking.since >= mirror.SAME_FOR
+        meta.LIST_TAKEN.put(tx, lacking.why)
+    rig.clock.passes(4_000)
+    rig.look()
+    assert rig.holds() == []
+    assert rig.deliver() == 1
+    with rig.outbox.read() as tx:
+        assert mirror.last_complete(tx, started_after=rig.context.started_at) is None, "absence is not proved"
+    # It lacks something else: that nobody has said.
+    rig.owe("C")
+    rig.kiva.reading = answer(200, {"total_records": lacks["total_records"] + 1, "data": lacks["data"]})
+    rig.clock.passes(4_000)
+    rig.look()
+    assert rig.deliver() == 0
+
+
+def test_a_clock_that_is_set_back_keeps_nothing_waiting(rig: Rig) -> None:
+    """It was six days ahead: the list of loans was read again after six days, and a refused resource tried again."""
+    ahead, token = timedelta(days=6), rig.context.tokens.current()
+    rig.clock.is_set(ahead)
+    rig.clock.passes(4_000)
+    assert rig.look()
+    way = access.Access(rig.context)
+    assert way.refused("journal", token, 404) is access.Blame.US
+    with rig.outbox.begin() as tx:
+        hold.put(tx, "journal", "destination_fault", now=rig.clock.now())
+    rig.clock.is_set(-ahead)
+    with rig.outbox.read() as tx:
+        assert not way.may_try(tx, "journal")
+    rig.clock.passes(access.TRY_AGAIN_AFTER.total_seconds())
+    with rig.outbox.read() as tx:
+        assert way.may_try(tx, "journal")
+    rig.clock.passes(4_000)
+    assert rig.look(), "the list is read again"
+
+
 def test_an_odd_item_of_a_list_costs_only_itself(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
     """It stood in the way of every mapping, and was stored, so that a restart did not help."""
 
@@ -739,15 +853,16 @@ def test_a_position_is_sent_again_when_the_lost_one_can_no_longer_arrive(rig: Ri
     assert rig.entry(LOAN, "repayment").repeats == 1
 
 
-def test_after_the_clock_was_set_a_doubt_waits_as_long_again(rig: Rig) -> None:
+@pytest.mark.parametrize("by", [timedelta(minutes=30), timedelta(days=-6)], ids=str)
+def test_after_the_clock_was_set_a_doubt_waits_as_long_as_before(rig: Rig, by: timedelta) -> None:
     rig.owe(LOAN, "repayment")
     rig.kiva.answers.append(LOST)
     rig.deliver()
     rig.look()
-    rig.clock.is_set(timedelta(minutes=30))
+    rig.clock.is_set(by)
     rig.look()
     assert rig.entry(LOAN, "repayment").state is State.IN_DOUBT
-    rig.clock.passes(58)
+    rig.clock.passes(56)
     rig.look()
     assert rig.entry(LOAN, "repayment").state is State.IN_DOUBT
     rig.look()

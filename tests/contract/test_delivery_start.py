@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from kiva_relay.outbox import meta
-from kiva_relay.outbox.database import Outbox
+from kiva_relay.delivery import courier
+from kiva_relay.outbox import meta, recovery
 from kiva_relay.outbox.state import State
 from kiva_relay.outbox.witness import Witness
+from testbed.rig import outboxes
 from testbed.rig.delivering import LOAN, Machine
 
 WARNED = "It was being sent when the relay ended"
@@ -21,13 +22,6 @@ OLDER = "The outbox is older than what this machine has sent"
 def outbox_id(machine: Machine) -> str:
     with machine.outbox.read() as tx:
         return meta.OUTBOX_ID.get(tx) or ""
-
-
-@pytest.fixture
-def machine(tmp_path: Path, outbox: Outbox) -> Iterator[Machine]:
-    made = Machine(tmp_path, outbox)
-    yield made
-    made.context.witness.close()
 
 
 @pytest.mark.parametrize(
@@ -129,3 +123,134 @@ def test_an_older_outbox_whose_witness_changed_too_says_the_graver_thing(machine
     machine.context.witness = other
     assert machine.start() is not None
     assert [name.partition(": ")[2] for name in machine.holds()] == ["restored_outbox"]
+
+
+# ---------------------------------------------------------------- how much of the witness a start reads
+
+
+def lines_read(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> int:
+    """So many lines of the witness the next start reads."""
+    read: list[int] = []
+    lines = Witness._lines
+
+    def counted(self: Witness, offset: int = 0) -> Any:
+        for line in lines(self, offset):
+            read.append(1)
+            yield line
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Witness, "_lines", counted)
+        machine.start()
+    return len(read)
+
+
+def test_a_start_reads_what_came_after_the_one_before(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(20):
+        machine.owe("loan_draft", f"L{number}")
+    machine.send()
+    assert lines_read(machine, monkeypatch) >= 40
+    assert lines_read(machine, monkeypatch) == 0
+    machine.owe("loan_draft", "later")
+    machine.send()
+    assert lines_read(machine, monkeypatch) == 2
+    assert machine.holds() == {}
+
+
+def test_a_courier_that_runs_for_long_remembers_the_place_too(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(courier, "_READ_EVERY", 5)
+    for number in range(12):
+        machine.owe("loan_draft", f"L{number}")
+    machine.send()
+    assert lines_read(machine, monkeypatch) == 4  # the last two attempts, and their answers
+    assert machine.holds() == {}
+
+
+def test_the_line_of_an_attempt_that_is_under_way_is_read_by_the_next_start(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would count as never sent, and go twice."""
+    machine.owe("loan_draft", "first")
+    machine.send()
+    machine.start()
+    machine.owe("loan_draft")
+    machine.send(ends_at="testified")
+    with machine.outbox.begin() as tx:
+        assert not recovery.was_read(tx, machine.context.witness)
+    machine.start()
+    assert machine.entry("loan_draft").state is State.IN_DOUBT
+
+
+def test_an_outbox_that_was_put_back_reads_all_that_came_after_its_backup(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, outboxes.on_file(tmp_path))
+    machine.owe("loan_draft", "before")
+    machine.send()
+    machine.start()
+    machine.outbox.close()
+    backup = machine.outbox.path.read_bytes()
+    machine.owe("loan_draft", "lost")
+    machine.send()
+    machine.start()  # the place moves on; the backup has the old one
+    machine.owe("loan_draft", "lost too")
+    machine.send(ends_at="answered")
+    machine.outbox.close()
+    machine.outbox.path.write_bytes(backup)
+    taken = machine.start()
+    assert taken is not None
+    assert [entry.identity for entry in taken.delivered] == ["lost"]
+    assert [entry.identity for entry in taken.doubts] == ["lost too"]
+    machine.context.witness.close()
+    machine.outbox.close()
+
+
+def test_a_witness_that_was_put_back_is_read_whole_and_missed(machine: Machine) -> None:
+    machine.owe("loan_draft", "before")
+    machine.send()
+    whole = machine.context.witness.path.read_bytes()
+    machine.owe("loan_draft", "after")
+    machine.send()
+    machine.start()
+    machine.context.witness.path.write_bytes(whole)
+    machine.start()
+    assert [*machine.holds()] == ["all: witness_missing"]
+
+
+def put_back(machine: Machine, witness: bytes) -> None:
+    """As a person does with a stopped relay: the file in its place again, opened by the next start."""
+    kiva, path = machine.context.settings.kiva, machine.context.witness.path
+    machine.context.witness.close()
+    path.write_bytes(witness)
+    machine.context.witness = Witness(path, api_url=kiva.api_url, partner_id=kiva.partner_id)
+
+
+def test_a_witness_that_is_put_back_whole_ends_the_hold_that_its_absence_made(machine: Machine) -> None:
+    """Only `release all` ended it, and whoever did so had not looked."""
+    machine.owe("loan_draft", "before")
+    machine.send()
+    whole = machine.context.witness.path.read_bytes()
+    machine.lose_witness()
+    machine.start()
+    assert [*machine.holds()] == ["all: witness_missing"]
+    machine.start()
+    assert [*machine.holds()] == ["all: witness_missing"], "the new one is not the one that is missed"
+    put_back(machine, whole)
+    machine.start()
+    assert machine.holds() == {}
+    machine.start()
+    assert machine.holds() == {}
+
+
+def test_a_witness_that_is_put_back_without_its_end_ends_nothing(machine: Machine) -> None:
+    machine.owe("loan_draft", "before")
+    machine.send()
+    old = machine.context.witness.path.read_bytes()
+    machine.owe("loan_draft", "after")
+    machine.send()
+    machine.start()
+    machine.lose_witness()
+    machine.start()
+    put_back(machine, old)
+    for _ in range(2):
+        machine.start()
+        assert [*machine.holds()] == ["all: witness_missing"]

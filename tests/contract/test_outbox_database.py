@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kiva_relay import errors
+from kiva_relay.clock import SystemClock
 from kiva_relay.outbox import act, database, meta, query, state, table
 from kiva_relay.outbox.database import Outbox
+from kiva_relay.outbox.lease import Lease
+from kiva_relay.outbox.queue import WritersQueue
 from kiva_relay.outbox.state import MOVES, Actor, State
-from testbed.rig import outboxes
+from testbed.rig import outboxes, patience
 from testbed.rig.outboxes import NOW
+from testbed.rig.patience import eventually
 
 
 def test_what_ends_with_an_error_did_not_happen(outbox: Outbox) -> None:
@@ -58,6 +64,47 @@ def test_a_reader_sees_one_picture_and_disturbs_no_writer(outbox: Outbox) -> Non
             assert reader.execute(sa.select(sa.func.count()).select_from(table.meta)).scalar_one() == before
 
 
+def test_writers_come_in_the_order_in_which_they_asked(outbox: Outbox) -> None:
+    """A book that is read page after page kept an administrator's reload waiting for half a minute."""
+    stop, asks, written = threading.Event(), threading.Event(), [0]
+
+    def read_the_book() -> None:
+        while not stop.is_set():
+            with outbox.begin() as tx:
+                tx.execute(sa.select(table.meta))
+                written[0] += 1
+                asks.set()
+                threading.Event().wait(0.01)  # a page takes its time
+
+    book = threading.Thread(target=read_the_book)
+    book.start()
+    try:
+        for _ in range(10):
+            asks.clear()
+            assert asks.wait(patience.seconds(30))
+            before = written[0]
+            with outbox.begin():
+                assert written[0] - before <= 2
+    finally:
+        stop.set()
+        book.join()
+
+
+def test_who_waits_in_vain_goes_away_and_stands_in_nobodys_way() -> None:
+    queue = WritersQueue()
+    assert queue.enter(within=0)
+    assert not queue.enter(within=0.01)
+    came: list[bool] = []
+    next_one = threading.Thread(target=lambda: came.append(queue.enter(within=patience.seconds(30))))
+    next_one.start()
+    eventually(lambda: queue._waiting)
+    queue.leave()
+    next_one.join()
+    assert came == [True]
+    queue.leave()
+    assert queue.enter(within=0)
+
+
 def test_room_is_known_of_a_file_only(outbox: Outbox, tmp_path: Path) -> None:
     if not outbox.is_file:
         assert (outbox.size(), outbox.free_bytes()) == (None, None)
@@ -96,6 +143,20 @@ def test_what_a_file_says_is_told_apart(tmp_path: Path) -> None:
     with pytest.raises(errors.OutboxAway, match="cannot be written now"), outbox.begin():
         pass
     outbox.close()
+
+
+@pytest.mark.parametrize("content", [b"garbage" * 1_000, None], ids=["garbage", "a folder"])
+def test_a_file_that_no_waiting_mends_is_not_away(tmp_path: Path, content: bytes | None) -> None:
+    """It ended with the code that systemd starts again, for ever, and said that nothing is lost."""
+    path = tmp_path / "outbox.db"
+    path.mkdir() if content is None else path.write_bytes(content)
+    outbox = Outbox(f"sqlite:///{path}")
+    with pytest.raises(errors.UsageError) as told, outbox.read() as tx:
+        tx.execute(sa.select(table.meta))
+    outbox.close()
+    said = f"{told.value} {told.value.hint}"
+    assert ("recover" if content else "folder") in said
+    assert "sudo" not in said
 
 
 def test_a_server_that_is_away(tmp_path: Path) -> None:
@@ -166,3 +227,54 @@ def test_no_road_leads_out_of_what_is_over_but_a_persons() -> None:
     assert {move.by for move in MOVES if move.source is State.SENDING} == {Actor.COURIER, Actor.START}
     assert set(State) == state.UNSENT | state.IN_FLIGHT | state.FINAL
     assert outboxes.entry(1).state in state.UNSENT
+
+
+def test_news_is_what_anybody_writes_but_not_what_is_quiet(outbox: Outbox, tmp_path: Path) -> None:
+    other = Outbox(outbox.url.render_as_string(hide_password=False))
+    with outbox.begin() as tx:
+        meta.REPORT.put(tx, "1")
+    before = outbox.news()
+    with other.begin() as tx:
+        meta.REPORT.put(tx, "2")
+    other.close()
+    seen = outbox.news()
+    assert seen != before
+    assert outbox.news() == seen
+    with outbox.begin() as tx:
+        assert meta.REPORT.get(tx) == "2"
+    assert outbox.news() == seen, "nothing was written"
+    with outbox.begin(quiet=True) as tx:
+        meta.REPORT.put(tx, "3")
+    assert outbox.news() == seen
+    with outbox.read() as tx:
+        assert meta.REPORT.get(tx) == "3"
+    assert outbox.news() == seen
+
+
+def test_of_a_relay_alone_it_is_news_what_it_writes_not_that_it_lives(outbox: Outbox) -> None:
+    lease = Lease(outbox, clock=SystemClock())
+    lease.acquire()
+    seen = outbox.news()
+    lease.renew()
+    with outbox.begin(quiet=True) as tx:
+        meta.REPORT.put(tx, "quietly")
+    assert outbox.news() == seen
+    with outbox.begin() as tx:
+        meta.REPORT.put(tx, "aloud")
+    assert outbox.news() != seen
+    lease.release()
+
+
+def test_a_database_that_does_not_tell_how_far_its_log_is_has_always_news(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = SimpleNamespace(get=lambda tx: tx.execute(sa.text("SELECT nobody_may_ask()")), put=meta.WORD_LEFT.put)
+    monkeypatch.setattr(meta, "WORD_LEFT", broken)
+    if outbox.is_file:
+        monkeypatch.setattr(Outbox, "path", property(lambda _self: Path("/nowhere/outbox.db")))
+    assert outbox.news() != outbox.news()
+    with outbox.begin(quiet=True) as tx:
+        meta.REPORT.put(tx, "quietly")
+    assert outbox.news() != outbox.news()
+    with outbox.read() as tx:
+        assert meta.REPORT.get(tx) == "quietly"

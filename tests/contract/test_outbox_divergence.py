@@ -7,7 +7,7 @@ from typing import Any
 from kiva_relay.outbox import divergence, history, meta, query, settlement, store
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry
-from kiva_relay.outbox.sending import EntryVerdict
+from kiva_relay.outbox.sending import Ending, EntryVerdict
 from kiva_relay.outbox.state import State
 from kiva_relay.resource.refusal import Refusal
 from testbed.rig import outboxes as suite
@@ -205,6 +205,25 @@ def test_the_body_of_a_doubt_goes_too_and_then_only_a_person_sends_it_again(outb
     assert suite.states(outbox, LOAN) == ["withdrawn"]
     suite.put(outbox, LOAN, SENT, seconds=130)
     assert suite.states(outbox, LOAN) == ["withdrawn", "ready"]
+
+
+def test_the_body_that_kiva_refused_goes_too(outbox: Outbox) -> None:
+    """It names a person, and stood there for ever."""
+    suite.put(outbox, LOAN, SENT)
+    batch = suite.claim(outbox)
+    assert batch is not None
+    kivas = Refusal("kiva_refused", "", {"said": "no"})
+    ending = Ending("refused", body_complete=True, status=422, detail="no")
+    (entry,) = suite.end(outbox, batch, ending, EntryVerdict(State.REFUSED, refusals=(kivas,)))
+    assert entry.body is not None
+    purged(outbox)
+    with outbox.read() as tx:
+        gone = query.find(tx, entry.id)
+    assert gone is not None
+    assert (gone.state, gone.body) == (State.REFUSED, None)
+    # The same row owes nothing new by it: its fingerprint stays.
+    suite.put(outbox, LOAN, SENT, seconds=130)
+    assert suite.states(outbox, LOAN) == ["refused"]
 
 
 def test_the_amount_of_a_position_is_kept(outbox: Outbox) -> None:

@@ -22,7 +22,7 @@ def listed(outbox: Outbox, *loan_ids: str, at: float = 0, status: str = "inactiv
         mirror.keep(tx, refresh, [MirroredLoan(f"k{loan}", loan, "", status) for loan in loan_ids])
         mirror.end_refresh(tx, refresh, complete=True, listed=len(loan_ids), detail=None, now=later(at + 1))
         reconciler.adopt(tx, now=later(at + 1))
-        reconciler.wake(tx, now=later(at + 1))
+        reconciler.wake(tx, statuses=(status,), now=later(at + 1))
 
 
 @pytest.mark.parametrize("at_kiva", ["KV/0001 ", "\u200bKV/0001", "KV/0001\u00a0"])

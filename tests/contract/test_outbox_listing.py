@@ -149,6 +149,7 @@ def test_counts_and_deliveries_by_resource(outbox: Outbox) -> None:
     with outbox.read() as tx:
         assert listing.counts(tx)["loan_draft"] == {State.DELIVERED: 1, State.READY: 2}
         assert listing.counts(tx)["journal"] == {}
+        assert listing.unsettled(tx)["loan_draft"] == {State.READY: 2}
         assert listing.delivered(tx, since=later(0)) == {"loan_draft": 1}
         assert listing.delivered(tx, since=later(2)) == {}
         assert listing.delivered(tx, since=later(0), until=later(1)) == {}
@@ -266,7 +267,7 @@ def test_positions_that_a_person_decides_come_with_the_last_one_taken(outbox: Ou
     put(outbox, "000000413", resource="repayment", waits="incomplete")
     with outbox.read() as tx:
         (fallen,) = listing.decisions(tx)
-        before = listing.last_position(tx, fallen)
+        before = query.last_delivered(tx, "repayment", fallen.identity, before=fallen.version)
     assert before is not None
     assert (fallen.amount, before.amount) == ("150000", "180000")
 

@@ -63,13 +63,14 @@ def test_the_present_revision_passes_and_another_is_refused(outbox: Outbox) -> N
 
 
 @pytest.fixture
-def made_of_the_tables(outbox: Outbox, tmp_path: Path, postgres_server: PostgresServer) -> Outbox:
+def made_of_the_tables(outbox: Outbox, tmp_path: Path, request: pytest.FixtureRequest) -> Outbox:
     """Another outbox on the same kind of database, made of `table.metadata` without Alembic."""
     if outbox.is_file:
         made = Outbox(f"sqlite:///{tmp_path / 'made.db'}")
     else:
         name = f"made_{outbox.url.database}"
-        made = Outbox(postgres_server.create_database(name))
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        made = Outbox(server.create_database(name))
     with made.begin() as tx:
         table.metadata.create_all(tx)
     made.close()

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from kiva_relay import errors
 from kiva_relay.delivery import reconciler
-from kiva_relay.outbox import hold, query, settlement, store, table
+from kiva_relay.outbox import hold, query, sending, settlement, store, table
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.sending import Ending, EntryVerdict
@@ -95,7 +95,7 @@ def test_what_was_surely_not_processed_is_ready_again(outbox: Outbox) -> None:
     put(outbox)
     batch = claim(outbox)
     assert batch is not None
-    end(outbox, batch, NOT_SENT, EntryVerdict(State.READY, due_at=later(30)))
+    end(outbox, batch, NOT_SENT, EntryVerdict(State.READY, due_in=timedelta(seconds=29)))
     assert claim(outbox, seconds=29) is None
     assert claim(outbox, seconds=30) is not None
 
@@ -361,3 +361,59 @@ def test_a_body_settled_long_ago_is_deleted_and_still_not_owed_again(outbox: Out
         assert (one["field"], one["was"], one["is"]) == ("amount", "deleted on 2026-11-23", "…")
     assert put(outbox) is None
     assert states(outbox) == ["delivered"]
+
+
+QUOTES = Refusal("amount_not_positive", "entreps[0].amount", {"value": "-7 (Awa Diop)"})
+
+
+def test_what_a_refusal_quotes_goes_with_the_bodies_and_is_not_refused_anew(outbox: Outbox) -> None:
+    put(outbox, body=None, refusals=(QUOTES,))
+    with outbox.begin() as tx:
+        assert store.purge(tx, before=NOW, now=later(99)) == 0
+        assert store.purge(tx, before=later(60), now=later(99)) == 1
+        assert store.purge(tx, before=later(60), now=later(99)) == 0
+        kept = tx.execute(sa.select(sa.type_coerce(table.entry.c.refusals, sa.Text))).scalar_one()
+    assert "Awa" not in kept
+    assert "amount_not_positive" in kept
+    assert put(outbox, body=None, refusals=(QUOTES,)) is None
+    other = put(outbox, body=None, refusals=(Refusal("amount_not_positive", "entreps[0].amount", {"value": "-8"}),))
+    assert other is not None
+    assert states(outbox) == ["superseded", "refused"]
+
+
+def test_what_kiva_refused_and_whose_body_was_deleted_is_mapped_anew_on_a_persons_word(outbox: Outbox) -> None:
+    put(outbox)
+    batch = claim(outbox)
+    assert batch is not None
+    said = EntryVerdict(State.REFUSED, refusals=(Refusal("kiva_said_no", "", {"said": "Awa Diop is known"}),))
+    end(outbox, batch, Ending("refused", body_complete=True, status=422, detail="Awa Diop is known"), said)
+    with outbox.begin() as tx:
+        assert store.purge(tx, before=later(60), now=later(99)) == 1
+        assert sending.forget_words(tx, before=later(60)) == 1
+        assert sending.forget_words(tx, before=later(60)) == 0
+        assert tx.execute(sa.select(table.attempt.c.detail, table.attempt.c.outcome)).all() == [(None, "refused")]
+        entry = query.stand(tx, "loan_draft", "000000871").newest
+        assert entry is not None
+        assert "Awa" not in str(entry.refusals)
+        settlement.settle(tx, entry, "resend", by="amina", note="no longer", now=later(100))
+    assert put(outbox) is not None
+    assert states(outbox)[-1] == "ready"
+
+
+def test_words_of_a_call_stay_until_a_person_has_looked(outbox: Outbox) -> None:
+    put(outbox, resource="repayment", period="2026-11")
+    batch = claim(outbox, "repayment")
+    assert batch is not None
+    problems = [{"loan_id": "", "severity": "error", "code": "E7", "details": "Awa Diop is not known"}]
+    warned = EntryVerdict(State.DELIVERED, receipt={"upload_id": 7, "problems": problems}, evidence="warned")
+    end(outbox, batch, Ending("accepted", body_complete=True, status=200, detail=None, problems=problems), warned)
+    with outbox.begin() as tx:
+        assert sending.forget_words(tx, before=later(60)) == 0
+        entry = query.stand(tx, "repayment", "000000871").newest
+        assert entry is not None
+        settlement.settle(tx, entry, "delivered", by="amina", note="there", now=later(9))
+        assert sending.forget_words(tx, before=later(60)) == 1
+        assert store.purge(tx, before=later(60), now=later(99)) == 1
+        kept = tx.execute(sa.select(sa.type_coerce(table.entry.c.receipt, sa.Text))).scalar_one()
+    assert "Awa" not in kept
+    assert "E7" in kept

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from kiva_relay import errors
-from kiva_relay.outbox import adoption, listing, mirror, query, settlement, store, table
+from kiva_relay.outbox import adoption, listing, mirror, mirror_table, query, settlement, store, table
 from kiva_relay.outbox.adoption import Adoption
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry
@@ -26,7 +26,9 @@ JUDGED = Ending("refused", body_complete=True, status=422, detail="no")
 
 def newest(outbox: Outbox, identity: str = LOAN) -> Entry:
     with outbox.read() as tx:
-        return query.versions(tx, "loan_draft", identity)[0]
+        found = query.stand(tx, "loan_draft", identity).newest
+    assert found is not None
+    return found
 
 
 def in_state(outbox: Outbox, state: State) -> Entry:
@@ -58,7 +60,8 @@ def in_state(outbox: Outbox, state: State) -> Entry:
 
 def settle(outbox: Outbox, verb: Any, *, seconds: float = 9) -> Entry:
     with outbox.begin() as tx:
-        found = query.versions(tx, "loan_draft", LOAN)[0]
+        found = query.stand(tx, "loan_draft", LOAN).newest
+        assert found is not None
         return settlement.settle(tx, found, verb, by="awa", note="looked", now=later(seconds))
 
 
@@ -168,8 +171,40 @@ def test_a_draft_of_two_borrowers_is_adopted_under_either_id(outbox: Outbox) -> 
 def listed(outbox: Outbox, *loans: MirroredLoan, complete: bool = True) -> None:
     with outbox.begin() as tx:
         number = mirror.begin_refresh(tx, now=later(1))
-        mirror.keep(tx, number, loans)
+        mirror.keep(tx, number, mirror.others(tx, loans))
+        mirror.miss(tx, number, mirror.lacking_in(tx, {loan.kiva_id for loan in loans}))
         mirror.end_refresh(tx, number, complete=complete, listed=len(loans), detail=None, now=later(2))
+
+
+def rows(outbox: Outbox) -> dict[str, tuple[str, int, int | None]]:
+    columns = mirror_table.mirror.c
+    with outbox.read() as tx:
+        found = tx.execute(sa.select(columns.kiva_id, columns.status, columns.first_seen, columns.missed_by))
+        return {row.kiva_id: (row.status, row.first_seen, row.missed_by) for row in found}
+
+
+def test_only_what_a_reading_says_otherwise_is_written(outbox: Outbox) -> None:
+    a, b, c = (MirroredLoan(f"k{one}", one, "c", "issue", "10", "XOF") for one in "ABC")
+    listed(outbox, a, b)
+    with outbox.read() as tx:
+        assert mirror.others(tx, []) == mirror.others(tx, [a, b]) == []
+        assert mirror.lacking_in(tx, {"kA", "kB"}) == []
+        moved, unknown = dataclasses.replace(b, status="raised"), dataclasses.replace(a, amount=None)
+        assert mirror.others(tx, [moved, c]) == [moved, c]
+        assert mirror.lacking_in(tx, {"kB", "kC"}) == ["kA"]
+        assert mirror.others(tx, [unknown, b]) == [unknown]
+
+
+def test_what_a_broken_reading_missed_is_there_again_when_the_next_lists_it(outbox: Outbox) -> None:
+    a, b = (MirroredLoan(f"k{one}", one, "c", "issue") for one in "AB")
+    listed(outbox, a, b)
+    listed(outbox, b, complete=False)
+    assert rows(outbox) == {"kA": ("issue", 1, 2), "kB": ("issue", 1, None)}
+    listed(outbox, a, b)
+    assert rows(outbox) == {"kA": ("issue", 1, None), "kB": ("issue", 1, None)}
+    listed(outbox, b, complete=False)
+    listed(outbox, b)
+    assert rows(outbox) == {"kB": ("issue", 1, None)}
 
 
 def test_drafts_that_kiva_has_are_found_by_any_of_their_ids(outbox: Outbox) -> None:

@@ -12,14 +12,16 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from kiva_relay import errors
-from kiva_relay.source import mis as source_mis
+from kiva_relay.source import rest
 from kiva_relay.source.dialect_postgresql import PostgreSQL
 from kiva_relay.source.mis import Mis
 from kiva_relay.source.stream import Relation, Stream
 from testbed.database import mariadb_found
 from testbed.rig import small_mis
+from testbed.rig.set_clock import SetClock
 from testbed.rig.small_mis import Poller
 
 CUTOFF = date(2026, 11, 30)
@@ -195,13 +197,13 @@ def test_a_table_that_is_gone_stops_its_own_stream_only_until_it_is_back(
     poller.poll()
     world.execute("ALTER TABLE payment RENAME TO payment_old")
     world.execute("UPDATE client SET name = 'Awa Ndiaye' WHERE id = 1")
-    monkeypatch.setattr(source_mis, "REST", 3600.0)
+    monkeypatch.setattr(rest, "REST", 3600.0)
     for _ in range(2):
         cycle = world.mis.changes([LOANS, clients], poller.watermarks)
         assert (cycle.keys, set(cycle.next)) == ({"clients": ["1"]}, {"clients"})
         assert "payment" in str(cycle.failed["loans"])
     world.execute("ALTER TABLE payment_old RENAME TO payment")
-    world.mis._stopped.clear()
+    world.mis._rests.end()
     assert poller.poll() == {"loans": [A1], "clients": ["1"]}
 
 
@@ -304,3 +306,84 @@ def test_a_schedule_that_is_written_anew_is_never_half_seen(world: World) -> Non
         writer.join()
     assert {(len(amounts), len(set(amounts))) for amounts in found} == {(5, 1)}
     assert len({amounts[0] for amounts in found}) > 1
+
+
+def test_a_key_that_two_rows_have_is_named(world: World) -> None:
+    joined = replace(LOANS, name="joined", table="joined", key=("number",), where="1 = 1", relations=(), parameters={})
+    world.execute(
+        "CREATE VIEW joined AS SELECT l.number, p.amount FROM loan l JOIN payment p ON p.loan_number = l.number"
+    )
+    with pytest.raises(errors.RelayError, match=r"joined: several rows of joined have the key number = A/1") as told:
+        world.mis.read(joined, ["A/1", "0001"], cutoff=CUTOFF)
+    assert "as key:" in str(told.value.hint)
+    world.execute("DELETE FROM payment WHERE loan_number <> '0001'")
+    world.execute("DELETE FROM loan WHERE branch = '7'")
+    assert [one.in_scope for one in world.mis.read(joined, ["0001"], cutoff=CUTOFF)] == [True]
+
+
+def test_two_columns_of_one_name_are_refused(world: World) -> None:
+    """`SELECT l.*, c.*` took the last of them: the loan officer's name went out as the borrower's."""
+    sql = "SELECT c.id AS mine, c.name, o.name FROM client c, client o"
+    twice = Relation(name="both", sql=sql, match={"mine": "client_id"}, optional=True)
+    with pytest.raises(errors.RelayError, match=r"called name|refused a query.*'name'|Duplicate column name 'name'"):
+        world.mis.read(replace(LOANS, relations=(twice,)), [A1], cutoff=CUTOFF)
+    with pytest.raises(errors.RelayError, match=r"called name|refused a query.*'name'|Duplicate column name 'name'"):
+        world.mis.columns(sql)
+    (content,) = world.mis.read(LOANS, [A1], cutoff=CUTOFF)
+    assert content.root is not None, "the others go on"
+
+
+def test_a_column_with_a_colon_in_its_name(world: World) -> None:
+    quote = "`{}`" if world.mis.dialect.name == "mariadb" else '"{}"'
+    world.execute(
+        f"CREATE TABLE sheet ({quote.format('a :b')} int PRIMARY KEY, {quote.format('Name: first')} varchar(20))"
+    )
+    world.execute("INSERT INTO sheet VALUES (1, 'Awa')")
+    stream = Stream(name="sheet", resource="journal", table="sheet", key=("a :b",))
+    assert world.mis.scan(stream, after=None, limit=10) == ["1"]
+    (content,) = world.mis.read(stream, ["1"], cutoff=CUTOFF)
+    assert content.root == {"a :b": 1, "Name: first": "Awa"}
+    began = world.mis.changes([stream], {"sheet": None}).next["sheet"]
+    world.execute("INSERT INTO sheet VALUES (2, 'Ousmane')")
+    assert "2" in world.mis.changes([stream], {"sheet": began}).keys["sheet"]
+
+
+def test_names_may_hold_colons_and_percent_signs(world: World) -> None:
+    mark = "`" if world.mis.dialect.name == "mariadb" else '"'
+    table, key, column = (f"{mark}{name}{mark}" for name in ("100% a:b", "a :b", ":state"))
+    world.execute(f"CREATE TABLE {table} ({key} int PRIMARY KEY, {column} varchar(9))")
+    world.execute(f"INSERT INTO {table} VALUES (1, 'x')")
+    odd = Stream(name="odd", resource="journal", table="100% a:b", key=("a :b",), parameters={"b": 7, "state": 7})
+    poller = Poller(world.mis, odd)
+    world.execute(f"UPDATE {table} SET {column} = 'y'")
+    assert poller.poll() == {"odd": ["1"]}
+    assert world.mis.scan(odd, after=None, limit=5) == ["1"]
+    (content,) = world.mis.read(odd, ["1"], cutoff=CUTOFF)
+    assert content.root == {"a :b": 1, ":state": "y"}
+
+
+def test_a_key_of_bytes_stops_its_stream_alone_and_says_so(world: World) -> None:
+    kind = {"mariadb": "varbinary(4)", "postgresql": "bytea", "sqlite": "blob"}[world.mis.dialect.name]
+    world.execute(f"CREATE TABLE raw (k {kind} PRIMARY KEY)")
+    world.execute("INSERT INTO raw VALUES ('ab')" if kind != "blob" else "INSERT INTO raw VALUES (x'6162')")
+    raw = Stream(name="raw", resource="journal", table="raw", key=("k",))
+    marks: dict[str, str | None] = dict(world.mis.changes([LOANS, raw], {"loans": None, "raw": None}).next)
+    world.execute("INSERT INTO raw VALUES ('cd')" if kind != "blob" else "INSERT INTO raw VALUES (x'6364')")
+    world.execute("UPDATE loan SET note = 'KIVA: another' WHERE number = 'A/1'")
+    cycle = world.mis.changes([LOANS, raw], marks)
+    assert "holds bytes" in str(cycle.failed["raw"])
+    assert A1 in cycle.keys["loans"]
+    with pytest.raises(errors.RelayError, match="holds bytes"):
+        world.mis.scan(raw, after=None, limit=5)
+
+
+def test_our_own_time_is_not_charged_to_the_mis(world: World) -> None:
+    clock = SetClock()
+    world.mis._server_time._clock = clock
+    before = world.mis.busy_seconds
+    with world.mis._snapshots.taken("asking") as cx:
+        for _ in range(3):
+            rows = cx.execute(sa.text("SELECT * FROM payment").execution_options(stream_results=True))
+            for _ in rows:
+                clock.passes(5)  # we work on a row, or rest
+    assert world.mis.busy_seconds == before

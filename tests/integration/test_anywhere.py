@@ -145,6 +145,7 @@ def _write_nothing_beside(folder: Path) -> Iterator[None]:
 
 @AS_ROOT
 @pytest.mark.long
+@pytest.mark.night  # .ci/run does the same with its own clone
 @pytest.mark.timeout(400)
 def test_both_commands_as_root_in_a_folder_of_mode_0700(below_root: Path) -> None:
     python = Path(sys.executable).resolve()

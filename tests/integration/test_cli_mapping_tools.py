@@ -194,10 +194,10 @@ def test_edit_of_a_broken_file_changes_nothing(house: Site, own: Path) -> None:
     assert file.read_text() == before
 
 
-def test_edit_of_a_ready_made_mapping_needs_a_folder_of_ones_own(house: Site) -> None:
-    code, out = edit(house, "true", ["n"])
+def test_edit_of_a_ready_made_mapping_needs_a_folder_of_ones_own(run: Run) -> None:
+    code, _, said = run("mapping", "edit", NAME)
     assert code == 2
-    assert "is ready-made" in out
+    assert "is ready-made" in said
 
 
 def test_record_writes_an_example_without_names_that_passes(run: Run, house: Site, own: Path, good: list[str]) -> None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shlex
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
-from kiva_relay.cli import words
-from kiva_relay.outbox import hold, query
+from kiva_relay.outbox import hold, mirror, mirror_table, query
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.reason import REASONS
 from kiva_relay.outbox.sending import EntryVerdict
 from kiva_relay.outbox.state import State
 from kiva_relay.resource.refusal import Refusal
+from kiva_relay.words import personal
 from testbed.rig import full_outbox, outboxes
 from testbed.rig.full_outbox import NAME, FullOutbox, Run
 
@@ -59,8 +63,9 @@ def test_the_list_in_json_holds_codes_and_no_bodies(told: FullOutbox, run: Run) 
     assert (line["number"], line["loan_id"], line["state"]) == (1, "000000917", "refused")
     assert "body" not in line
     (refusal,) = line["refusals"]
-    assert refusal["params"] == {"expected": "text", "found": words.HIDDEN}
-    assert "has to be text; found …" in refusal["sentence"]
+    assert refusal["params"] == {"expected": "text", "found": personal.HIDDEN}
+    assert refusal.keys() == {"code", "field", "params"}
+    assert "has to be text; found …" in run("outbox", "list").out
 
 
 def test_resources_and_states_may_be_written_as_one_likes(told: FullOutbox, run: Run) -> None:
@@ -255,6 +260,28 @@ def test_a_person_presses_the_brake_and_lets_go(told: FullOutbox, run: Run) -> N
     assert told.acts() == [("awa", "hold", "wrong amounts"), ("awa", "release", "corrected")]
 
 
+def test_kivas_list_is_taken_as_it_is_once_it_lacks_the_same_for_hours(told: FullOutbox, run: Run) -> None:
+    now = datetime.now(UTC)
+    assert "read whole" in run("release", "mirror", "--note", "seen in PA2", "--yes").err
+
+    def read(ago: timedelta) -> None:
+        with told.outbox.begin() as tx:
+            number = mirror.begin_refresh(tx, now=now - ago)
+            why = "the counts of issue changed while they were read, 5 times (issue by +1)"
+            mirror.end_refresh(tx, number, complete=False, listed=2, detail=why, now=now - ago)
+
+    read(timedelta(hours=1))
+    assert "Nothing was released" in run("release", "mirror", "--note", "seen in PA2", "--yes").err
+    with told.outbox.begin() as tx:
+        tx.execute(sa.update(mirror_table.mirror_refresh).values(started_at=now - timedelta(hours=4)))
+    read(timedelta(hours=1))
+    out = run("release", "mirror", "--note", "seen in PA2", "--yes").out
+    assert "issue by +1" in out
+    assert ("awa", "release", "seen in PA2") in told.acts()
+    with told.outbox.read() as tx:
+        assert mirror.is_taken(tx, since=now - timedelta(hours=9))
+
+
 def test_a_few_may_go_first(told: FullOutbox, run: Run) -> None:
     told.runs()
     with told.outbox.begin() as tx:
@@ -362,3 +389,25 @@ def test_a_word_about_one_of_a_call_is_said_of_all_of_it(told: FullOutbox, run: 
     assert all(f"#{entry.id}" in settled.out for entry in (first, second))
     assert "of which Kiva named a problem" not in run("status").out
     assert "not all could be read" not in run("review").out
+
+
+# ---------------------------------------------------------------- for Kiva's support
+
+
+def test_the_last_request_as_curl_says_all_but_token_and_persons(told: FullOutbox, run: Run) -> None:
+    entry = told.lose(told.owe("it's/1"))
+    found = run("outbox", "show", str(entry.id), "--curl")
+    assert full_outbox.NAME not in found.out + found.err
+    typed = shlex.split(found.out.replace("\\\n", " "))
+    assert typed[:3] == ["curl", "--request", "POST"]
+    assert typed[3].endswith("/v3/partner/123/loan_draft")
+    assert "Authorization: Bearer ***" in typed
+    sent = json.loads(typed[typed.index("--data-raw") + 1])
+    assert sent == {"entreps": [{"amount": 250000, "first_name": "***", "loan_id": "it's/1"}]}
+    assert "no answer came" in found.err
+
+
+def test_what_was_never_sent_has_no_request(told: FullOutbox, run: Run) -> None:
+    entry = told.owe("000000871")
+    assert run("outbox", "show", str(entry.id), "--curl").code == 2
+    assert run("outbox", "show", "--loan", "000000871", "--curl").code == 2

@@ -13,14 +13,15 @@ from pathlib import Path
 
 import httpx
 import pytest
+import sqlalchemy as sa
 
 from kiva_relay import cli
 from kiva_relay.config import sample, shipped
-from kiva_relay.outbox import heartbeat
+from kiva_relay.outbox import heartbeat, table
 from kiva_relay.outbox.heartbeat import Heartbeat
 from kiva_relay.service import reload
 from kiva_relay.service.relay import Relay
-from testbed.rig import configuration, patience
+from testbed.rig import configuration, full_outbox, patience
 from testbed.rig.patience import eventually
 from testbed.rig.site import Site
 
@@ -82,6 +83,15 @@ def stopped(process: subprocess.Popen[str]) -> tuple[int, float]:
 
 
 # ---------------------------------------------------------------- what is wrong is said, and nothing starts
+
+
+def test_a_mapping_that_does_not_fit_the_mis_is_said_by_once(house: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is not read, so exit code 0 would be silence; the other mappings are."""
+    house.mis("ALTER TABLE m_note RENAME COLUMN note TO remark")
+    assert cli.main(["run", "--once", "--config", str(house.config)]) == 1
+    shown = capsys.readouterr().out
+    assert "STOPPED" in shown
+    assert "journal does not fit the MIS" in shown
 
 
 def test_without_a_configuration_it_says_where_it_looked(capsys: pytest.CaptureFixture[str]) -> None:
@@ -197,7 +207,7 @@ def test_kiva_that_is_down_is_waited_for(house: Site, printed: Printed) -> None:
     ("changes", "says"),
     [
         ({"audience": "https://somewhere-else"}, "Look at kiva.client_id, kiva.client_secret and kiva.audience"),
-        ({"partner_id": "321"}, "Look at kiva.partner_id, kiva.api_url and kiva.environment"),
+        ({"partner_id": "321"}, "If that is your institution, write partner_id: '123'. Else look at kiva.client_id"),
     ],
 )
 def test_kiva_that_refuses_us_is_told_with_the_setting(
@@ -277,7 +287,7 @@ def test_reload_with_a_mistake_changes_nothing(house: Site, own: Path, printed: 
         assert reload_by_command(house) == 2
         assert 'm_client has no column "firstnam"' in printed()
         spoil(own)
-        relay.reload_asked.set()
+        relay.ask_reload()
         eventually(lambda: "The edited files hold mistakes; what was in force stays in force" in printed())
     assert "reloaded" not in printed()
 
@@ -348,6 +358,21 @@ def test_migrate_makes_the_outbox_once(house: Site, capsys: pytest.CaptureFixtur
     assert "The outbox is made: schema" in capsys.readouterr().out
     assert cli.main(["migrate", "--config", str(house.config)]) == 0
     assert "up to date" in capsys.readouterr().out
+
+
+def test_migrate_touches_nothing_of_a_newer_outbox_and_takes_no_lease(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KIVA_SECRET", "s")
+    told = full_outbox.made(tmp_path)
+    with told.outbox.begin() as tx:
+        tx.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+        before = tx.execute(sa.select(table.lease)).all()
+    assert cli.main(["migrate", "--config", str(told.config)]) == 2
+    assert "It was not touched." in capsys.readouterr().err
+    with told.outbox.read() as tx:
+        assert tx.execute(sa.select(table.lease)).all() == before
+    told.outbox.close()
 
 
 def test_a_sandbox_that_knows_the_configuration(tmp_path: Path) -> None:

@@ -7,10 +7,13 @@ from dataclasses import replace
 from datetime import date
 
 import pytest
+import sqlalchemy as sa
 
 from kiva_relay import meter
-from kiva_relay.outbox import scan, watermark
+from kiva_relay.outbox import heartbeat, scan, watermark
 from kiva_relay.outbox.database import Outbox
+from kiva_relay.outbox.heartbeat import Heartbeat
+from kiva_relay.service.relay import Relay
 from testbed.rig.patience import eventually
 from testbed.rig.site import Site
 
@@ -27,12 +30,17 @@ def progress(house: Site, stream: str = DRAFTS) -> scan.ScanProgress | None:
         outbox.close()
 
 
+def beat_of(relay: Relay) -> Heartbeat | None:
+    with relay.outbox.read() as tx:
+        return heartbeat.read(tx)
+
+
 @pytest.mark.long
 def test_a_dry_run_says_what_the_first_start_would_owe_and_writes_nothing(house: Site) -> None:
     house.changes = {"kiva": {"send": True}}
     posted = house.mis("SELECT account_no FROM m_loan WHERE loan_status_id = 300 AND loan_type_enum = 1 LIMIT 1")[0][0]
     house.kiva.seed_loans([{"internal_loan_id": posted, "status": "fundRaising"}])
-    done = house.command("backfill", "--dry-run", "--json")
+    done = house.command_apart("backfill", "--dry-run", "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["kiva_was_asked"]
@@ -62,7 +70,7 @@ def test_a_sweep_without_a_relay_reads_here_and_counts_what_is_gone(house: Site)
     loans = [int(row.key) for row in house.entries(resource="loan_draft", stream=DRAFTS, state="ready")]
     house.mis("SET session_replication_role = replica")  # its instalments may stay
     house.mis("DELETE FROM m_loan WHERE id = %s", loans[0])
-    done = house.command("sweep", "--mapping", DRAFTS)
+    done = house.command_apart("sweep", "--mapping", DRAFTS)
     assert done.returncode == 0, done.stderr
     assert "1 of them gone" in done.stdout
     found = progress(house)
@@ -133,3 +141,48 @@ def test_there_is_no_mapping_of_that_name(house: Site) -> None:
     done = house.command("sweep", "--mapping", "loan_draft.individul")
     assert done.returncode == 2
     assert "Did you mean: loan_draft.individual" in done.stderr
+
+
+def test_a_mapping_that_does_not_fit_is_said_and_the_others_are_read(house: Site) -> None:
+    """It was "0 rows" and exit code 0."""
+    house.changes = {"resources": ["journal", "repayment"], "kiva": {"send": False}}
+    house.mis("ALTER TABLE m_note RENAME COLUMN note TO remark")
+    done = house.command("backfill", "--dry-run", "--json")
+    assert done.returncode == 1, done.stderr
+    told = json.loads(done.stdout)
+    assert [*told["not_read"]] == ["journal"]
+    assert "journal" not in told["mappings"]
+    assert told["mappings"]
+    assert house.command("migrate").returncode == 0
+    for command in (("backfill", "--yes"), ("sweep",)):
+        done = house.command(*command)
+        assert done.returncode == 1, done.stderr
+        assert "STOPPED" in done.stdout
+        assert "The mapping journal does not fit the MIS, and is not read" in done.stdout
+
+
+def test_a_mapping_that_the_running_relay_does_not_read_is_not_waited_for(house: Site) -> None:
+    house.changes = {"resources": ["journal"], "kiva": {"send": False}}
+    house.mis("ALTER TABLE m_note RENAME COLUMN note TO remark")
+    with house.daemon() as relay:
+        eventually(lambda: (beat := beat_of(relay)) and beat.stopped_streams)
+        done = house.command("backfill", "--yes")
+    assert done.returncode == 1, done.stderr
+    assert "The mapping journal does not fit the MIS" in done.stdout
+
+
+def test_a_table_that_may_not_be_read_is_said(house: Site) -> None:
+    house.changes = {"resources": ["journal"], "kiva": {"send": False}}
+    house.mis("CREATE ROLE reader LOGIN PASSWORD 'r' IN ROLE pg_read_all_stats")
+    house.mis("GRANT SELECT ON m_loan, m_client TO reader")
+    url = sa.make_url(house.url).set(username="reader", password="r")
+    house.changes["mis"] = {"url": url.render_as_string(hide_password=False)}
+    assert house.command("migrate").returncode == 0
+    try:
+        for arguments in (("backfill", "--dry-run"), ("backfill", "--yes"), ("check",)):
+            done = house.command(*arguments)
+            assert done.returncode == 1, (arguments, done.stdout, done.stderr)
+            assert "m_note" in done.stdout + done.stderr
+    finally:
+        house.mis("DROP OWNED BY reader")
+        house.mis("DROP ROLE reader")

@@ -248,6 +248,18 @@ def test_for_programs(told: FullOutbox, status: Run) -> None:
     assert (line["line"], line["number"], line["cause"], line["ok"]) == ("in_doubt", 1, "answer_lost", False)
 
 
+def test_programs_are_told_no_sentence(told: FullOutbox, status: Run) -> None:
+    told.runs()
+    told.kiva_lists()
+    late = told.owe("000000917", publish_by=told.now.date() + timedelta(days=2))
+    told.lose(told.owe("000000871"))
+    said = json.loads(status("--json")[1])
+    assert [set(one) for one in said["findings"]] == [{"code", "verdict", "params"}]
+    day = f"{told.now.date() + timedelta(days=2)}"
+    draft = {"entry": late.id, "loan": "000000917", "publish_by": day}
+    assert said["deadlines"] == [{"code": "publish_by", "at": day, "drafts": [draft]}]
+
+
 def test_the_account_fits_80_columns(told: FullOutbox, status: Run) -> None:
     told.runs()
     told.kiva_lists()

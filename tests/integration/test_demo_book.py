@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from PIL import Image
 
-from testbed.institution import remark
+from testbed.institution import fineract, remark
 from testbed.institution.branch import BRANCHES, KIVA_FUND, PURPOSES
 from testbed.institution.fineract import Status
 from testbed.judge import expected
@@ -115,8 +115,8 @@ def test_the_same_seed_makes_the_same_book(postgres_server: postgres.PostgresSer
 
 def test_positions_of_today_are_what_fineract_itself_derives(mis: psycopg.Connection) -> None:
     today = expected.expected(mis, fund_id=KIVA_FUND, cutoff=TODAY, today=TODAY)
-    derived = """
-        SELECT coalesce(g.account_number, l.account_no), sum(principal_repaid_derived), sum(principal_disbursed_derived)
+    derived = f"""
+        SELECT coalesce(g.account_number, l.account_no), sum({fineract.REPAID}), sum(principal_disbursed_derived)
         FROM m_loan l LEFT JOIN glim_accounts g ON g.id = l.glim_id
         WHERE l.fund_id = 2 AND l.disbursedon_date IS NOT NULL GROUP BY 1
     """

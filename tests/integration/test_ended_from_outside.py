@@ -93,11 +93,10 @@ def runs(pid: int) -> bool:
         return False
 
 
+@pytest.mark.long
 @pytest.mark.timeout(200)
-@pytest.mark.parametrize(
-    "end", [ctrl_c, pytest.param(terminate, marks=pytest.mark.long), pytest.param(kill, marks=pytest.mark.long)]
-)
-@pytest.mark.parametrize("workers", ["alone", pytest.param("with workers", marks=pytest.mark.long)])
+@pytest.mark.parametrize("end", [ctrl_c, terminate, kill])
+@pytest.mark.parametrize("workers", ["alone", "with workers"])
 def test_no_server_runs_on(tmp_path: Path, workers: str, end: Callable[[subprocess.Popen[bytes]], None]) -> None:
     options = ("-p", "no:xdist") if workers == "alone" else ("-n", "1")
     with run(tmp_path, *options) as (running, pids, data):

@@ -11,10 +11,10 @@ import pytest
 
 from kiva_relay.clock import SystemClock
 from kiva_relay.mapping import configuration
-from kiva_relay.outbox import scan, watermark
-from kiva_relay.service import opening
+from kiva_relay.outbox import opening, scan, watermark
 from kiva_relay.service.capture_loop import CaptureLoop
 from kiva_relay.service.reload import InForce
+from testbed.rig.configuration import documents
 from testbed.rig.streamed import Streamed
 
 SLOWER = 50
@@ -43,7 +43,7 @@ def reading(mis: Streamed, clock: Slow) -> Iterator[CaptureLoop]:
     changed = mis.settings.mis.model_copy(update={"max_load": SHARE, "watch": "poll"})
     settings = mis.settings.model_copy(update={"mis": changed})
     with closing(opening.open_outbox(settings)) as outbox:
-        in_force = InForce(configuration.of(settings, opening.load_documents(settings)))
+        in_force = InForce(configuration.of(settings, documents(settings)))
         made = CaptureLoop(in_force, outbox=outbox, clock=clock, stop=threading.Event(), at=lambda _name: None)
         try:
             yield made

@@ -92,7 +92,15 @@ def work(site: NoteSite, stop: threading.Event) -> None:
             return
 
 
-@pytest.mark.parametrize("rounds", [6, pytest.param(30, marks=pytest.mark.long)])
+ROUNDS = [
+    6,
+    pytest.param(30, marks=pytest.mark.long),
+    pytest.param(100, marks=[pytest.mark.long, pytest.mark.night]),
+]
+"""Each is two edits."""
+
+
+@pytest.mark.parametrize("rounds", ROUNDS)
 def test_what_is_answered_in_force_is_in_force(site: NoteSite, monkeypatch: pytest.MonkeyPatch, rounds: int) -> None:
     moments, rng = Moments(), random.Random(11)
 

@@ -17,6 +17,23 @@ from testbed.rig.full_outbox import Run
 
 run = pytest.fixture(full_outbox.runner)
 
+LATER = {
+    *(
+        "report",
+        "report_line",
+        "decision",
+        "position",
+        "upload",
+        "mirror_event",
+        "person",
+        "session",
+        "mail",
+        "duplicate",
+    ),
+    *("discrepancy", "forgotten"),
+}
+"""Tables that version 0.2 did not have."""
+
 
 @pytest.fixture
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outbox]:
@@ -50,6 +67,8 @@ def test_everything_is_in_it(kept: Outbox) -> None:
     assert values(kept, table.scan.c.kind) == {"backfill", "sweep", "edit"}
     with kept.read() as tx:
         for each in table.metadata.sorted_tables:
+            if each.name in LATER:
+                continue
             assert tx.execute(sa.select(sa.func.count()).select_from(each)).scalar_one() > 0, each.name
         assert {mark.scan for mark in watermark.watermarks(tx).values()} == {None, "backfill", "sweep", "leaving"}
         progress = scan.of(tx, "repayment")
@@ -69,11 +88,3 @@ def test_the_commands_work_on_it(kept: Outbox, run: Run) -> None:
     assert run("review").code == 0
     assert run("watermark", "show").code == 0
     assert kept is not None
-
-
-def test_this_version_writes_the_same_file() -> None:
-    """While 0001 is the only revision. A later one leaves the file as 0.2 wrote it, and this test is taken away."""
-    assert migration.revisions() == ["0001"]
-    assert kept_outbox.FILE.read_text(encoding="utf-8") == kept_outbox.dumped(), (
-        "python -m testbed.rig.kept_outbox tests/data/outbox-0.2.sql"
-    )

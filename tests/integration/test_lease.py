@@ -36,9 +36,8 @@ def _timer() -> Iterator[None]:
 
 
 @pytest.fixture
-def url(postgres_database: str) -> str:
-    outboxes.migrated(postgres_database).close()
-    return postgres_database
+def url(postgres_outbox: str) -> str:
+    return postgres_outbox
 
 
 @contextlib.contextmanager

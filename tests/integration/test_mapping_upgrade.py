@@ -90,6 +90,7 @@ def test_a_copy_turned_into_extends_changes_nothing_and_continues_the_stream(
     assert len(house.sent("loan_draft")) == len(sent)
 
 
+@pytest.mark.long
 def test_a_base_that_an_upgrade_changed_is_examined_and_named_with_both_versions(
     house: Site, package: Path, own: Path, run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +134,7 @@ def test_a_base_that_an_upgrade_changed_is_examined_and_named_with_both_versions
     assert all('"loanuse":"for her stall"' in row.body for row in house.entries(stream=NAME, state="ready"))
 
 
+@pytest.mark.long
 def test_commands_show_what_a_mapping_extends(house: Site, own: Path, run: Callable[..., tuple[int, str, str]]) -> None:
     own.write_text(f"{EXTENDS}fields: {{image_encoded: null, currency: {{from: no_such}}}}\n")
     code, _, err = run("mapping", "check")

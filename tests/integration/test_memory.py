@@ -110,6 +110,11 @@ def drop(server: postgres.PostgresServer, name: str) -> None:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
+@pytest.fixture(scope="session")
+def book_template(few_clients: tuple[str, Path]) -> tuple[str, Path]:
+    return few_clients
+
+
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     """Runs a command as a person would type it; its exit code, and all that it printed."""
@@ -299,6 +304,7 @@ def test_an_outbox_without_its_witness_is_held_until_a_person_says_so(kept: Kept
     assert not kept.holds()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kept", ["sqlite"], indirect=True)
 def test_without_the_witness_nothing_says_that_an_open_attempt_never_left(kept: Kept) -> None:
     house = kept.house
@@ -330,6 +336,7 @@ def dies_at(house: Site, step: str) -> None:
         relay.once()
 
 
+@pytest.mark.long
 def test_an_outbox_that_is_put_back_under_a_running_relay_ends_it(kept: Kept) -> None:
     house = kept.house
 
@@ -360,6 +367,7 @@ def house_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate()]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kept", ["sqlite"], indirect=True)
 def test_a_staging_outbox_is_refused_in_production(kept: Kept) -> None:
     house = kept.house
@@ -375,6 +383,7 @@ def test_a_staging_outbox_is_refused_in_production(kept: Kept) -> None:
     assert at_kiva(house) == Counter(sent)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kept", ["sqlite"], indirect=True)
 def test_what_somebody_typed_before_the_mis_owed_it_is_not_sent(kept: Kept, tmp_path: Path) -> None:
     house = kept.house
@@ -389,6 +398,7 @@ def test_what_somebody_typed_before_the_mis_owed_it_is_not_sent(kept: Kept, tmp_
     assert not at_kiva(house)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kept", ["sqlite"], indirect=True)
 def test_a_draft_that_was_deleted_in_pa2_goes_out_as_the_mis_says_now(kept: Kept) -> None:
     house = kept.house
@@ -483,6 +493,7 @@ def streams(kept: Kept) -> list[str]:
     return [row.what for row in kept.rows(sa.select(table.hold.c.what).where(*where))]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kept", ["sqlite"], indirect=True)
 def test_a_mis_that_is_restored_while_the_relay_runs_is_held(kept: Kept, copies: Callable[[str], None]) -> None:
     house = kept.house
@@ -497,6 +508,7 @@ def test_a_mis_that_is_restored_while_the_relay_runs_is_held(kept: Kept, copies:
     assert at_kiva(house) == Counter(first)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kept", ["sqlite"], indirect=True)
 def test_rows_that_vanish_from_the_end_of_a_table_are_a_mis_that_went_back(kept: Kept) -> None:
     """A backup put back into the same database: neither its name nor its transaction ids tell."""
@@ -513,6 +525,7 @@ def test_rows_that_vanish_from_the_end_of_a_table_are_a_mis_that_went_back(kept:
     assert max(generations) == 2, "it is read again once, not at every look"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kept", ["sqlite"], indirect=True)
 def test_another_row_under_an_old_number_is_not_sent_also_without_a_creation_moment(kept: Kept) -> None:
     house = kept.house
@@ -530,6 +543,7 @@ def test_another_row_under_an_old_number_is_not_sent_also_without_a_creation_mom
     assert at_kiva(house) == Counter([loan])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kept", ["sqlite"], indirect=True)
 def test_a_position_of_another_borrower_under_an_old_number_is_not_sent(kept: Kept) -> None:
     house = kept.house

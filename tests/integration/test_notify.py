@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -61,10 +60,3 @@ def test_a_manager_that_does_not_read_holds_nobody_up(file: str) -> None:
         listener.bind(environ["NOTIFY_SOCKET"])
         while systemd.alive(environ=environ):
             pass
-
-
-def test_how_often_the_watchdog_wants_to_hear_us() -> None:
-    assert systemd.watchdog(environ={"WATCHDOG_USEC": "300000000"}) == timedelta(seconds=300)
-    assert systemd.watchdog(environ={"WATCHDOG_USEC": "300000000", "WATCHDOG_PID": str(os.getpid())}) is not None
-    assert systemd.watchdog(environ={"WATCHDOG_USEC": "300000000", "WATCHDOG_PID": "1"}) is None
-    assert systemd.watchdog(environ={}) is None

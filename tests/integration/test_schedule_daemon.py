@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from kiva_relay import cli
+from kiva_relay import cli, meter
 from kiva_relay.capture import page
 from kiva_relay.capture.page import KeyPage
 from kiva_relay.outbox import store
-from kiva_relay.service import schedule
+from kiva_relay.outbox.database import Outbox
+from kiva_relay.service import audit, file_watch, schedule
 from kiva_relay.service.relay import Relay
-from kiva_relay.service.reload import Reloader
 from testbed.rig.note_site import NoteSite
 from testbed.rig.patience import eventually
 from testbed.rig.set_clock import SteppedClock
@@ -36,7 +36,7 @@ def arrives(site: NoteSite, relay: Relay) -> None:
     eventually(lambda: site.body(relay, number))
 
 
-@pytest.mark.parametrize("by", [DAYS, -DAYS])
+@pytest.mark.parametrize("by", [DAYS, pytest.param(-DAYS, marks=pytest.mark.long)])
 def test_after_the_clock_was_set_by_six_days_everything_goes_on(site: NoteSite, by: timedelta) -> None:
     clock = SteppedClock()
     with clock.everywhere(), site.daemon(clock) as running:
@@ -49,29 +49,49 @@ def test_after_the_clock_was_set_by_six_days_everything_goes_on(site: NoteSite, 
         arrives(site, running)
 
 
+def test_the_relays_own_sign_of_life_wakes_no_other_loop(site: NoteSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_watch, "_AT_MOST_EVERY", 0.01)
+
+    def turns(*loops: str) -> float:
+        told = ({"loop": loop, "ended": "well"} for loop in loops)
+        return sum(meter.registry.get_sample_value("kiva_relay_loop_turns_total", each) or 0 for each in told)
+
+    with site.daemon() as running:
+        arrives(site, running)
+        monkeypatch.setitem(schedule.PLAN, "poll", lambda _: schedule.Every(timedelta(hours=1)))
+        monkeypatch.setitem(schedule.PLAN, "heartbeat", lambda _: schedule.Every(timedelta(seconds=0.05)))
+        running.ask_reload()
+        began = turns("heartbeat")
+        eventually(lambda: turns("heartbeat") > began + 5)
+        began, others = turns("heartbeat"), turns("reload", "courier", "refresher")
+        eventually(lambda: turns("heartbeat") > began + 60)
+        assert turns("reload", "courier", "refresher") - others < 30
+
+
 def test_a_job_that_takes_longer_than_its_interval_runs_once_at_a_time_and_status_names_it(
     site: NoteSite, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(schedule, "LATE_AFTER", timedelta(seconds=0.5))
     monkeypatch.setitem(schedule.PLAN, "heartbeat", lambda _: schedule.Every(timedelta(seconds=0.2)))
+    monkeypatch.setitem(schedule.PLAN, "audit", lambda _: schedule.Every(timedelta(seconds=0.1)))
     under_way, may_end, most = [0], threading.Event(), [0]
 
-    def slow(_reloader: Reloader) -> None:
+    def slow(_outbox: Outbox) -> None:
         under_way[0] += 1
         most[0] = max(most[0], under_way[0])
         may_end.wait(30)
         under_way[0] -= 1
 
-    monkeypatch.setattr(Reloader, "due", slow)
+    monkeypatch.setattr(audit, "run", slow)
 
     def late(running: Relay) -> list[str]:
         beat = site.beat(running)
         return [] if beat is None else [job.name for job in beat.jobs if job.overdue > 0]
 
     with site.daemon() as running:
-        eventually(lambda: late(running) == ["reload"])
+        eventually(lambda: late(running) == ["audit"])
         cli.main(["status", "--config", str(site.config)])
-        assert "The job “reload” is " in capsys.readouterr().out
+        assert "The job “audit” is " in capsys.readouterr().out
         arrives(site, running)
         may_end.set()
         eventually(lambda: late(running) == [])

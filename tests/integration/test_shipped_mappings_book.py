@@ -172,7 +172,7 @@ def test_a_survey_says_what_the_rows_say(institution: Institution) -> None:
 def test_a_position_is_what_the_mis_says_itself(institution: Institution) -> None:
     with psycopg.connect(institution.url) as connection:
         rows = connection.execute(
-            "SELECT account_no, principal_repaid_derived, principal_disbursed_derived FROM m_loan"
+            f"SELECT account_no, {fineract.REPAID}, principal_disbursed_derived FROM m_loan l".encode()
         )
         repaid = {row[0]: (row[1] or Decimal(0), row[2]) for row in rows}
     positions = institution.mapped("repayment")
@@ -193,8 +193,8 @@ def test_a_position_at_an_earlier_cut_off_is_never_more(institution: Institution
 def test_a_group_application_is_the_sum_of_its_members(institution: Institution) -> None:
     with psycopg.connect(institution.url) as connection:
         rows = connection.execute(
-            "SELECT g.account_number, sum(l.principal_repaid_derived) FROM glim_accounts g "
-            "JOIN m_loan l ON l.glim_id = g.id GROUP BY g.account_number"
+            f"SELECT g.account_number, sum({fineract.REPAID}) FROM glim_accounts g"
+            " JOIN m_loan l ON l.glim_id = g.id GROUP BY g.account_number".encode()
         )
         repaid = {row[0]: row[1] or Decimal(0) for row in rows}
     positions = institution.mapped("repayment.glim")
@@ -202,6 +202,28 @@ def test_a_group_application_is_the_sum_of_its_members(institution: Institution)
     for position in positions:
         assert position.body is not None, position.refusals
         assert position.body["amount"] == repaid[position.identity or ""]
+
+
+@pytest.mark.parametrize(
+    ("name", "whose", "account"),
+    [("repayment", "m_loan l", "l.account_no"), ("repayment.glim", "glim_accounts g JOIN m_loan l ON l.glim_id = g.id", "g.account_number")],
+)  # fmt: skip
+def test_what_falls_due_is_what_the_schedules_say(
+    institution: Institution, name: str, whose: str, account: str
+) -> None:
+    """The price of leaving a loan out: of the month of the cut-off, from its first day to its last."""
+    last = TODAY.replace(day=1) - timedelta(days=1)
+    with psycopg.connect(institution.url) as connection:
+        rows = connection.execute(
+            f"SELECT {account}, sum(s.principal_amount) FILTER (WHERE s.duedate BETWEEN %s AND %s)"
+            f" FROM {whose} JOIN m_loan_repayment_schedule s ON s.loan_id = l.id GROUP BY 1".encode(),
+            (last.replace(day=1), last),
+        )
+        due = {row[0]: row[1] or Decimal(0) for row in rows}
+    positions = institution.mapped(name, cutoff=last)
+    found = {each.identity: each.bounds.get("scheduled") for each in positions}
+    assert found == {identity: due.get(identity or "") for identity in found}
+    assert any(found.values())
 
 
 def test_only_marked_notes_leave(institution: Institution) -> None:

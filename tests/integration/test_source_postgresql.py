@@ -19,7 +19,7 @@ from kiva_relay.source import dialect_postgresql, position, reader, watch
 from kiva_relay.source.mis import Mis
 from kiva_relay.source.stream import Relation, Stream
 from testbed.database import postgres
-from testbed.rig import small_mis
+from testbed.rig import patience, small_mis
 from testbed.rig.small_mis import LOANS, Poller
 
 TODAY = date(2026, 11, 30)
@@ -257,6 +257,7 @@ def test_a_page_costs_a_query_a_relation_and_a_look_one_a_table(postgres_databas
         one = dict.fromkeys(("loan", "client", "gender", "instalment"), 1)
         assert queries(lambda: mis.read(LOANS, ["1"], cutoff=TODAY)) == one
         assert queries(lambda: mis.read(LOANS, [str(number) for number in range(1, 301)], cutoff=TODAY)) == one
+        teller.execute("CREATE TABLE unrelated (id int)")
         assert queries(poller.poll) == one
         teller.execute("UPDATE loan SET amount = amount + 1")
         assert queries(poller.poll) == one
@@ -364,7 +365,9 @@ def test_the_session_is_named_bounded_read_only_in_utc_and_leaves_nothing_open(p
             mis.choices("SELECT pg_sleep(10)")
         assert not isinstance(caught.value, errors.Unreachable)
         with pytest.raises(errors.RelayError, match="read-only"):
-            mis.choices("INSERT INTO gender VALUES (3, 'Other') RETURNING id, name")
+            mis.choices(
+                "WITH new AS (INSERT INTO gender VALUES (3, 'Other') RETURNING id, name) SELECT id, name FROM new"
+            )
         mis.read(LOANS, ["1"], cutoff=TODAY)
         Poller(mis, LOANS).poll()
         with small_mis.connect(postgres_database) as other:
@@ -443,3 +446,90 @@ def test_a_table_that_is_truncated_under_the_snapshot_is_read_again(
         (content,) = mis.read(LOANS, ["1"], cutoff=TODAY)
         assert isinstance(content.related["schedule"], list)
         assert [row["principal"] for row in content.related["schedule"]] == [99]
+
+
+# ---------------------------------------------------------------- a look that can show nothing is left out
+
+
+def quiet(poller: Poller) -> bool:
+    """Is a look left out at last? The server itself writes now and then."""
+    deadline = patience.Deadline()
+    while not deadline.over:
+        cycle = poller.mis.changes(poller.streams, poller.watermarks)
+        assert not any(cycle.keys.values())
+        poller.watermarks.update(cycle.next)
+        poller.mis.processed(cycle)
+        if cycle.left_out:
+            return True
+    return False
+
+
+def test_a_look_is_left_out_while_nothing_is_written_and_no_longer(mis: Mis, teller: Teller, mode: str) -> None:
+    teller.execute("CREATE UNLOGGED TABLE scrap (loan_id bigint PRIMARY KEY, note text)")
+    scraps = Stream(name="scraps", resource="journal", table="scrap", key=("loan_id",))
+    poller = Poller(mis, LOANS, scraps)
+    assert quiet(poller)
+    asked: list[str] = []
+    sa.event.listen(mis._engine, "before_cursor_execute", lambda _cx, _cursor, sql, *_: asked.append(sql))
+    assert quiet(poller)
+    assert not [sql for sql in asked if "FROM" in sql and '"loan"' in sql]
+    teller.execute("UPDATE loan SET amount = 1, changed = now() WHERE id = 1")
+    assert poller.poll() == {"loans": ["1"], "scraps": []}
+    assert quiet(poller)
+    teller.execute("INSERT INTO scrap VALUES (2, 'x')")
+    assert poller.poll() == {"loans": [], "scraps": ["2"]}
+
+
+def test_no_look_is_left_out_while_a_transaction_is_open(mis: Mis, teller: Teller, postgres_database: str) -> None:
+    """Its commit may be in the log already while it waits for a standby: nothing is written when it can be seen."""
+    poller = Poller(mis, LOANS)
+    with small_mis.connect(postgres_database) as other, other.transaction():
+        other.execute("UPDATE loan SET amount = 1, changed = now() WHERE id = 1")
+        for _ in range(20):
+            cycle = mis.changes(poller.streams, poller.watermarks)
+            poller.watermarks.update(cycle.next)
+            mis.processed(cycle)
+            assert not cycle.left_out
+    assert poller.poll() == {"loans": ["1"]}
+
+
+def test_no_look_is_left_out_that_was_not_captured_or_that_asks_from_elsewhere(mis: Mis, teller: Teller) -> None:
+    poller = Poller(mis, LOANS)
+    assert quiet(poller)
+    assert not mis.changes(poller.streams, {"loans": None}).left_out
+    assert quiet(poller)
+    teller.execute("UPDATE loan SET amount = 1, changed = now() WHERE id = 1")
+    for _ in range(3):  # what was found was not written
+        assert mis.changes(poller.streams, poller.watermarks).keys == {"loans": ["1"]}
+    cycle = mis.changes(poller.streams, poller.watermarks)
+    mis.processed(cycle, but={"loans"})
+    assert mis.changes(poller.streams, poller.watermarks).keys == {"loans": ["1"]}
+
+
+FOREIGN = (
+    "CREATE FOREIGN DATA WRAPPER elsewhere; CREATE SERVER there FOREIGN DATA WRAPPER elsewhere;"
+    " CREATE FOREIGN TABLE far (id int) SERVER there"
+)
+SHOWN = "CREATE VIEW shown AS SELECT id, account, current_date AS day FROM loan"
+BY_SQL = Relation(sql="SELECT id, current_date AS day FROM loan", match={"id": "id"}, changed_at=("day",))
+
+
+@pytest.mark.parametrize(
+    ("made", "stream"),
+    [
+        (FOREIGN, LOANS),
+        (SHOWN, Stream(name="shown", resource="journal", table="shown", key=("id",))),
+        ("SELECT 1", replace(LOANS, touched_by=(BY_SQL,))),
+    ],
+    ids=["foreign", "view", "sql"],
+)
+def test_where_something_may_change_without_a_write_every_look_is_taken(
+    mis: Mis, teller: Teller, made: str, stream: Stream
+) -> None:
+    teller.execute(made)
+    poller = Poller(mis, stream)
+    for _ in range(20):
+        cycle = mis.changes(poller.streams, poller.watermarks)
+        poller.watermarks.update(cycle.next)
+        mis.processed(cycle)
+        assert not cycle.left_out

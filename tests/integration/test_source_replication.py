@@ -51,6 +51,40 @@ def test_rows_come_without_a_poll(mis: Streamed, relay: Turned) -> None:
     assert relay.state("L3") == "withdrawn"
 
 
+def test_of_many_commits_somebody_is_told_once(mis: Streamed) -> None:
+    told: list[int] = []
+    tail = replication.Tail(sa.make_url(mis.url), password=None, name=mis.name, news=lambda: told.append(1))
+    tail.want({int(mis.sql("SELECT CAST('loan'::regclass AS oid)")[0][0]): ("id",)})
+    tail.start()
+    try:
+        eventually(lambda: told)  # that it is connected
+        for number in (1, 2, 3):
+            mis.sql("UPDATE loan SET first_name = 'Fatou' WHERE id = %s", number)
+        eventually(lambda: len(tail._pending) == 3)
+        assert (len(told), tail.has_news) == (2, True)
+        assert len(tail.pending()) == 3
+        assert not tail.has_news
+        mis.sql("UPDATE loan SET first_name = 'Awa' WHERE id = 3")
+        eventually(lambda: len(told) == 3)
+        assert tail.has_news
+    finally:
+        tail.close()
+
+
+def test_what_is_confirmed_is_told_to_the_server_at_once(mis: Streamed) -> None:
+    tail = replication.Tail(sa.make_url(mis.url), password=None, name=mis.name, news=lambda: None)
+    tail.start()
+    try:
+        eventually(lambda: tail.session)
+        mis.sql("UPDATE loan SET first_name = 'Fatou' WHERE id = 1")
+        eventually(lambda: tail.reached(tail.session) > mis.confirmed())
+        place = tail.reached(tail.session)
+        tail.confirm(place)
+        eventually(lambda: mis.confirmed() == place, within=replication._STATUS_EVERY / 4)
+    finally:
+        tail.close()
+
+
 def test_a_deleted_root_leaves_and_a_deleted_row_leads_to_its_root(mis: Streamed, relay: Turned) -> None:
     mis.sql("INSERT INTO instalment (loan_id, due, principal) VALUES (1, date '2030-02-25', 0)")
     assert relay.followed() == 1
@@ -305,6 +339,10 @@ def test_the_daemon_is_woken_by_the_stream(mis: Streamed) -> None:
         eventually(lambda: not daemon.capture_loop.poll.asked and not daemon.capture_loop.poll.under_way)
         mis.sql("INSERT INTO loan (id, account, client, amount) VALUES (9, 'L9', 'C9', 50)")
         eventually(lambda: _entries(daemon, "L9"))
+        mis.sql(
+            "INSERT INTO loan (id, account, client, amount) VALUES (10, 'L10', 'C10', 50)"
+        )  # before the rest is over
+        eventually(lambda: _entries(daemon, "L10"))
         assert daemon.capture_loop.health.replication is not None
         assert daemon.capture_loop.health.replication.live
 

@@ -168,6 +168,6 @@ def test_the_abbreviation_of_a_machines_zone_is_no_zone(tmp_path: Path, monkeypa
         with closing(server.connect(autocommit=True)) as teller, teller.cursor() as told:
             told.execute("CREATE DATABASE mis")
         with closing(small_mis.open_mis(server.url("mis"))) as mis:
-            zone = mis._once(mis.dialect.zone)
+            zone = mis._snapshots.once(mis.dialect.zone)
         summer = datetime(2027, 7, 1, 12, tzinfo=UTC)
         assert summer.astimezone(zone).utcoffset() == timedelta(hours=1)

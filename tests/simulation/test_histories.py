@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from testbed.simulation import run
-from testbed.simulation.run import Workshop
+from testbed.simulation.workshop import Workshop, workshop
 
 EVERYDAY = 20
 SEEDS = 400
@@ -17,7 +17,7 @@ AT_ONCE = 20
 
 @pytest.fixture(scope="module")
 def shop() -> Iterator[Workshop]:
-    with run.workshop() as opened:
+    with workshop() as opened:
         yield opened
 
 

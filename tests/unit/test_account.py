@@ -10,26 +10,33 @@ from typing import Any, get_args
 import pytest
 
 from kiva_relay import cli
-from kiva_relay.account import copies, deadline, finding, health, release, task
+from kiva_relay.account import copies, deadline, finding, health, release, slot_kept, standing, task
 from kiva_relay.account.balance import Account
 from kiva_relay.account.copies import Copies, Possible
 from kiva_relay.account.finding import HealthFinding, Verdict
 from kiva_relay.account.line import AccountLine, LineKind
 from kiva_relay.account.standing import Standing
 from kiva_relay.account.task import Task, When
-from kiva_relay.cli import frame, health_words, hold_words, task_words
+from kiva_relay.cli import frame, health_words, hold_words
+from kiva_relay.config.mail import Recipient
 from kiva_relay.config.settings import Settings
-from kiva_relay.outbox import history, listing, mirror
-from kiva_relay.outbox.census import Unread, Unreported
+from kiva_relay.outbox import act, history, listing, mirror
+from kiva_relay.outbox.discrepancy import KeptDiscrepancy
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.heartbeat import ALIVE_FOR, Heartbeat, JobHealth, Reachability, StreamHealth
 from kiva_relay.outbox.hold import Hold
 from kiva_relay.outbox.listing import Kept
+from kiva_relay.outbox.mail import MailStanding
+from kiva_relay.outbox.meta import Nameless
 from kiva_relay.outbox.reason import REASONS, Lifter
 from kiva_relay.outbox.state import State
+from kiva_relay.outbox.unread import Unread
+from kiva_relay.outbox.unreported import Unreported
 from kiva_relay.resource import window
 from kiva_relay.resource.refusal import Refusal
-from kiva_relay.source import slot
+from kiva_relay.source.gap import Gap
+from kiva_relay.words import language
+from kiva_relay.words import task as words
 from testbed.rig import configuration
 
 NOW = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
@@ -66,7 +73,7 @@ def good(settings: Settings) -> Standing:
         now=NOW,
         heartbeat=beating(),
         account=account(),
-        counts={},
+        unsettled={},
         kept=(),
         delivered_yesterday={},
         delivered_today={},
@@ -80,9 +87,11 @@ def good(settings: Settings) -> Standing:
         divergences=(),
         warned=(),
         closed_unknown=(),
+        closed_undecided=(),
         expiring=(),
         refresh=mirror.Refresh(1, NOW - MINUTE, NOW - MINUTE),
         why_incomplete="",
+        taken=None,
         lists_read=NOW - MINUTE,
         marks={},
         scans={},
@@ -125,6 +134,7 @@ LOOKS = (
     task._look,
     task._look_at_calls,
     task._same_loan,
+    task._twins,
     task._know,
     task._delete,
     task._type,
@@ -169,25 +179,41 @@ def test_what_waits_for_what_is_still_to_come_is_normal(good: Standing) -> None:
     assert "Waiting for what is still to come: 4 journals." in health_words.said(one, good)[1]
 
 
+def test_a_list_that_lacks_the_same_for_three_hours_may_be_taken_as_it_is(good: Standing) -> None:
+    lacks = replace(good, refresh=None, why_incomplete="+3")
+    for hours, may in ((2, False), (3, True)):
+        facts = replace(lacks, lacking=mirror.Lacking("+3", NOW - hours * HOUR))
+        (one,) = health.findings(facts)
+        assert any("release mirror" in line for line in health_words.said(one, facts)[1]) is may
+
+
 AWAY = Reachability(last_good=NOW - 9 * MINUTE, away_since=NOW - 5 * MINUTE, words="503")
 MADE = StreamHealth(made=True, live=True)
 OLD = NOW - timedelta(days=9)
+TAKEN = standing.TakenList(
+    mirror.TakenReading("+3", NOW - MINUTE), act.Done(NOW - HOUR, "amina", "release", "PA2 shows all")
+)
 
 DIFFERENT: list[tuple[str, Verdict, dict[str, Any]]] = [
     ("relay_stopped", Verdict.STOPPED, {"heartbeat": None}),
     ("relay_stopped", Verdict.STOPPED, {"heartbeat": beating(beats_at=NOW - ALIVE_FOR)}),
+    ("relay_mute", Verdict.STOPPED, {"heartbeat": beating(beats_at=NOW - ALIVE_FOR), "is_mute": True}),
     ("disk_full", Verdict.STOPPED, {"heartbeat": beating(no_room="7 MB left for the outbox")}),
     ("mapping_unfit", Verdict.STOPPED, {"heartbeat": beating(stopped_streams={"journal": "no column note"})}),
+    ("said_differently", Verdict.NOTE, {"apart": {"other_amount": 2, "twice": 1}}),
+    ("rows_nameless", Verdict.NOTE, {"nameless": {"journal": Nameless("note", ("id",), 1, (Gap(2, after="7"),))}}),
     ("kiva_away", Verdict.WAITING, {"heartbeat": beating(kiva=AWAY)}),
     ("mis_away", Verdict.WAITING, {"heartbeat": beating(mis=AWAY)}),
     ("mis_not_read_yet", Verdict.NOTE, {"heartbeat": beating(mis=Reachability())}),
     ("stream_broken", Verdict.NOTE, {"heartbeat": beating(replication=replace(MADE, live=False))}),
-    ("stream_piles", Verdict.NOTE, {"heartbeat": beating(replication=replace(MADE, kept=slot.MUCH_KEPT + 1))}),
+    ("stream_piles", Verdict.NOTE, {"heartbeat": beating(replication=replace(MADE, kept=slot_kept.MUCH + 1))}),
     ("stream_piles", Verdict.NOTE, {"heartbeat": beating(replication=replace(MADE, wal_status="unreserved"))}),
     ("list_old", Verdict.NOTE, {"heartbeat": beating(started_at=OLD - MINUTE), "refresh": mirror.Refresh(1, OLD, OLD)}),
     ("loop_stuck", Verdict.STOPPED, {"heartbeat": beating(stuck={"courier": "ValueError, see the log"})}),
     ("job_late", Verdict.NOTE, {"heartbeat": beating(jobs=(JobHealth("sweep"), JobHealth("purge", overdue=90.0)))}),
     ("list_old", Verdict.NOTE, {"refresh": mirror.Refresh(1, NOW - 4 * HOUR, NOW), "why_incomplete": "3 of 4 came"}),
+    ("list_taken", Verdict.NOTE, {"refresh": mirror.Refresh(1, OLD, OLD), "why_incomplete": "+3", "taken": TAKEN}),
+    ("list_taken", Verdict.NOTE, {"refresh": None, "why_incomplete": "+3", "taken": TAKEN}),
     ("list_being_read", Verdict.WAITING, {"refresh": None, "why_incomplete": "3 of 4 came"}),
     ("lists_not_given", Verdict.NOTE, {"lists_read": None}),
     ("lists_not_given", Verdict.NOTE, {"lists_read": OLD}),
@@ -212,6 +238,7 @@ DIFFERENT: list[tuple[str, Verdict, dict[str, Any]]] = [
     ("for_persons", Verdict.NOTE, {"account": account(repayment=AccountLine(LineKind.LEFT_OUT, 5, "window_closed"))}),
     ("clock_off", Verdict.NOTE, {"clock_off": -timedelta(days=6)}),
     ("edited_not_in_force", Verdict.NOTE, {"heartbeat": beating(edited=("journal.yaml",))}),
+    ("mail_not_sent", Verdict.NOTE, {"mail": MailStanding(2, NOW - HOUR, "Connection refused")}),
 ]
 
 
@@ -222,6 +249,20 @@ def test_each_difference_has_its_verdict(good: Standing, code: str, verdict: Ver
     assert [one.code for one in found] == [code]
     assert health.verdict(found) is verdict
     assert health.EXIT_CODES[verdict] == {"NOTE": 0, "WAITING": 3, "HELD": 1, "STOPPED": 1}[verdict.name]
+
+
+def test_a_refused_address_is_named_as_long_as_it_gets_mail(good: Standing) -> None:
+    refused = replace(good, mail=MailStanding(refused=(("awa@example.org", "550 no such user"),)))
+    assert codes(refused) == ["all_delivered"]
+    to = good.settings.mail.model_copy(update={"host": "h", "recipients": (Recipient(address="awa@example.org"),)})
+    facts = replace(refused, settings=good.settings.model_copy(update={"mail": to}))
+    (one,) = health.findings(facts)
+    sentence, further = health_words.said(one, facts)
+    assert sentence == "The mail server does not take mail for everybody. The others get theirs."
+    assert "awa@example.org" in further[0]
+    assert "550 no such user" in further[0]
+    # With the configuration where another test has loaded one elsewhere.
+    assert re.fullmatch(r"Look closer: +kiva-relay mail test( --config \S+/config\.yaml)?", further[-1])
 
 
 def test_a_stopped_relay_says_nothing_of_servers_that_it_does_not_ask(good: Standing) -> None:
@@ -302,6 +343,7 @@ def test_the_relay_lifts_what_it_can_see_is_over() -> None:
         "scope_missing",
         "another_partner",
         "list_unreadable",
+        "clock",
         "mapping_examined",
     }
     assert {code for code, why in REASONS.items() if why.grave} == {
@@ -331,8 +373,8 @@ def test_a_hold_with_nothing_ready_is_mentioned_beside_one_that_keeps_something(
 @pytest.mark.parametrize("reason", REASONS)
 def test_what_a_reason_says_to_type_exists(reason: str) -> None:
     typed = "\n".join([*REASONS[reason].known, *(command for _, command in REASONS[reason].look)])
-    for words in re.findall(r"kiva-relay ([a-z]+(?: [a-z]+)?)", typed):
-        assert words in cli.COMMANDS or words.split()[0] in cli.COMMANDS, words
+    for command in re.findall(r"kiva-relay ([a-z]+(?: [a-z]+)?)", typed):
+        assert command in cli.COMMANDS or command.split()[0] in cli.COMMANDS, command
 
 
 def test_what_is_known_of_a_hold_has_its_parameters_filled_in() -> None:
@@ -439,7 +481,8 @@ def test_a_journal_nobody_confirmed_for_two_weeks_becomes_urgent(good: Standing)
     assert [one.when for one in task._confirm(good, [fresh, old])] == [When.THIS_WEEK]
 
 
-def test_every_task_has_a_title(good: Standing) -> None:
+@pytest.mark.parametrize("spoken", ["en", "fr", "es"])
+def test_every_task_has_a_title(good: Standing, spoken: str) -> None:
     changed, gone = (
         history.Divergence(entry(n), kind, [], [Refusal("name_empty", "name")], NOW, None, None)
         for n, kind in ((1, "changed"), (2, "left_scope"))
@@ -454,10 +497,12 @@ def test_every_task_has_a_title(good: Standing) -> None:
         decisions=(entry(5, "repayment", reason="position_fell", amount=100),),
         expiring=(entry(6, publish_by=day(1)),),
         perhaps=((entry(11), ["kv/0011"]),),
+        twins=((entry(16, publish_by=day(9)), ("000000015",)),),
         warned=(
             listing.WarnedCall((entry(12, "repayment"), entry(13, "repayment")), "88121", ["not all could be read"]),
         ),
         closed_unknown=(listing.ClosedUnknown(entry(14, "repayment", period="2026-10"), "150", "100"),),
+        closed_undecided=(entry(15, "repayment", reason="position_fell", amount="100"),),
         account=account(repayment=AccountLine(LineKind.MISSING, 1), missing=("000000099",)),
     )
     confirm = entry(7, "journal", receipt={"confirm_url": "https://k/1"}, settled_at=NOW)
@@ -467,10 +512,12 @@ def test_every_task_has_a_title(good: Standing) -> None:
         *(one for look in LOOKS for one in look(facts)),
         *task._decide(facts, {}),
         *task._find(facts),
+        *task._undecided(facts, {15: entry(5, "repayment", amount="120", period="2026-09")}),
+        *task._apart([KeptDiscrepancy("twice", "kiva:1", "1", "000000001", None, {"others": "2"}, id=7)]),
     ]
     assert {type(one) for one in found} == set(get_args(Task))
     for one in found:
-        title, lines = task_words.said(one, facts)
+        title, lines = words.said(one, facts, language.of(spoken))
         assert title
         assert all(f"{each.loan_id}" in "\n".join(lines) for each in one.entries)
 
@@ -481,6 +528,8 @@ def test_every_task_has_a_title(good: Standing) -> None:
         ("account", account(loan_draft=AccountLine(LineKind.DECIDE, 1, "perhaps_at_kiva"))),
         ("warned", (listing.WarnedCall((entry(12, "repayment"),), "88121", ["no"]),)),
         ("closed_unknown", (listing.ClosedUnknown(entry(14, "repayment", period="2026-10"), "150", None),)),
+        ("closed_undecided", (entry(15, "repayment", reason="position_fell"),)),
+        ("account", account(repayment=AccountLine(LineKind.LEFT_OUT, 1, "position_fell"))),
     ],
 )
 def test_what_a_person_has_not_answered_is_not_ok(good: Standing, field: str, value: Any) -> None:
@@ -491,14 +540,14 @@ def test_what_a_person_has_not_answered_is_not_ok(good: Standing, field: str, va
 def test_a_problem_of_a_call_is_asked_in_kivas_words(good: Standing) -> None:
     call = listing.WarnedCall((entry(12, "repayment"), entry(13, "repayment")), "88121", ["not all could be read"])
     (one,) = task._look_at_calls(replace(good, warned=(call,)))
-    title, _lines = task_words.said(one, good)
+    title, _lines = words.said(one, good, language.of("en"))
     assert title == "Kiva says of upload 88121: “not all could be read”. Are its 2 amounts repaid there?"
 
 
 def test_what_is_unknown_says_what_was_sent_and_what_kiva_may_hold(good: Standing) -> None:
     unknown = listing.ClosedUnknown(entry(14, "repayment", period="2026-10"), "150", "100")
     (one,) = task._know(replace(good, closed_unknown=(unknown,)))
-    _title, lines = task_words.said(one, good)
+    _title, lines = words.said(one, good, language.of("en"))
     assert "report of 2026-10: we sent 150, Kiva may hold 100" in lines[0]
 
 
@@ -526,7 +575,7 @@ def test_a_position_in_doubt_is_asked_about_when_it_is_not_sent_again(
 )
 def test_how_many_drafts_of_a_loan_may_be_at_kiva(outcomes: list[str], possible: Possible | None) -> None:
     attempts = [
-        history.Attempt(n, NOW, NOW, outcome, body_complete=True, status=None, detail=None, entries=1)
+        history.Attempt(n, n, NOW, NOW, outcome, body_complete=True, status=None, detail=None, entries=1)
         for n, outcome in enumerate(outcomes)
     ]
     one = history.History(entry(), attempts, acts=[], divergences=[], versions=[], looked_at=None)

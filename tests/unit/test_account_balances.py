@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, event, given
+from hypothesis import HealthCheck, event, example, given
 from hypothesis import settings as chosen
 from hypothesis import strategies as st
 from sqlalchemy.engine import Connection
@@ -31,7 +31,9 @@ from kiva_relay.outbox import (
     catalogue,
     heartbeat,
     hold,
+    listing,
     mirror,
+    mirror_table,
     query,
     scan,
     sending,
@@ -111,10 +113,10 @@ def steps(draw: st.DrawFn, resource: str) -> Step:
         "owe": st.sampled_from(
             ["plain", "plain", "other", "other", "late", "waits", "incomplete", "refused", "fell", "adopted", "old"]
         ),
-        "send": st.sampled_from(["accepted", "accepted", "lost", "lost", "refused", "not_sent", "open"]),
+        "send": st.sampled_from(["accepted", "accepted", "lost", "lost", "warned", "refused", "not_sent", "open"]),
         "settle": st.sampled_from(["delivered", "resend", "discard"]),
         "done": st.none(),
-        "leave": st.sampled_from(["left_scope", "window_closed"]),
+        "leave": st.sampled_from(["left_scope", "window_closed", "position_fell", "closes"]),
         "hold": st.sampled_from(["resource", "stream", "release"]),
         "list": st.lists(st.tuples(loans, st.sampled_from(["payingBack", "defaulted", "ended"])), max_size=4),
         "capture": st.sampled_from(["seen", "again", "baselined", "left"]),
@@ -143,7 +145,9 @@ def happen(told: History, step: Step) -> None:  # noqa: PLR0912 - one case a ste
                     else:
                         settlement.settle(tx, entry, how, by="awa", note="seen", now=told.now)
         case "leave":
-            if how == "left_scope" or resource == "repayment":
+            if how == "closes":
+                closes(told, resource, loan)
+            elif how == "left_scope" or resource == "repayment":
                 with told.outbox.begin() as tx:
                     store.left_scope(tx, resource, loan, reason=how, now=told.now)
         case "hold":
@@ -159,6 +163,14 @@ def happen(told: History, step: Step) -> None:  # noqa: PLR0912 - one case a ste
             capture(told, resource, loan, how)
         case "book":
             book(told, resource, how)
+
+
+def closes(told: History, resource: str, loan: str) -> None:
+    """The report closes: what was in doubt, or waits, ends."""
+    entry = told.of(resource, loan)
+    if resource == "repayment" and entry is not None:
+        with told.outbox.begin() as tx:
+            store.close(tx, entry, reason="window_closed", now=told.now)
 
 
 def owe(told: History, resource: str, loan: str, how: str) -> None:
@@ -179,9 +191,10 @@ def owe(told: History, resource: str, loan: str, how: str) -> None:
 def send(told: History, resource: str, how: str) -> None:
     given: dict[str, tuple[EntryVerdict | None, sending.Ending]] = {
         "accepted": (EntryVerdict(State.DELIVERED, receipt={"loan_draft_uuid": "u"}), ACCEPTED),
+        "warned": (EntryVerdict(State.DELIVERED, receipt={"upload_id": 1}, evidence="warned"), ACCEPTED),
         "lost": (EntryVerdict(State.IN_DOUBT, reason="answer_lost"), LOST),
         "refused": (EntryVerdict(State.REFUSED, refusals=(Refusal("kiva_said_no", "x"),)), ACCEPTED),
-        "not_sent": (EntryVerdict(State.READY, due_at=told.now), NOT_SENT),
+        "not_sent": (EntryVerdict(State.READY, due_in=timedelta(0)), NOT_SENT),
         "open": (None, NOT_SENT),
     }
     told.send(resource, *given[how])
@@ -196,7 +209,6 @@ def kiva_lists(told: History, listed: list[tuple[str, str]]) -> None:
 
 
 def capture(told: History, resource: str, loan: str, how: str) -> None:
-    flags = {"in_scope": how != "left", "baselined": how == "baselined", "again": how == "again", "refused": False}
     seen = Captured(
         stream=STREAM_OF[resource],
         key=loan,
@@ -206,7 +218,10 @@ def capture(told: History, resource: str, loan: str, how: str) -> None:
         created_at=None,
         scan_number=1,
         captured_at=told.now,
-        **flags,
+        in_scope=how != "left",
+        baselined=how == "baselined",
+        again=how == "again",
+        refused=False,
     )
     with told.outbox.begin() as tx:
         watermark.keep(tx, seen)
@@ -279,12 +294,18 @@ def line_of(tx: Connection, versions: list[Entry], holds: list[hold.Hold]) -> Li
         one
         for one in versions
         if (one.state in (State.DELIVERED, State.DISCARDED) and (not position or one.period == PERIOD))
-        or (one.state is State.WITHDRAWN and one.reason == "window_closed" and one.period == PERIOD)
+        or (
+            one.state is State.WITHDRAWN
+            and one.reason in ("window_closed", "position_fell", "closed_unknown")
+            and one.period == PERIOD
+        )
     ]
     if not live and not there:
         return None
     one = (live or there)[-1]
     match one.state:
+        case State.DELIVERED if one.evidence == "warned":
+            return LineKind.DECIDE
         case State.DELIVERED:
             columns = table.divergence.c
             last = tx.execute(
@@ -313,7 +334,7 @@ def not_reported(tx: Connection, present: set[str]) -> Counter[LineKind]:
     found: Counter[LineKind] = Counter()
     known = watermark.identities(tx, "repayment")
     read = is_read(tx, "repayment")
-    rows = [row.loan_id for row in tx.execute(sa.select(table.mirror)) if row.status in mirror.EXPECTED]
+    rows = [row.loan_id for row in tx.execute(sa.select(mirror_table.mirror)) if row.status in mirror.EXPECTED]
     for loan, number in Counter(rows).items():
         found[LineKind.DECIDE] += number - 1
         if loan not in present:
@@ -354,8 +375,17 @@ BEATS: dict[str, dict[str, Any]] = {
 }
 
 
+A_CUTOFF_THAT_WENT_BACK: list[Step] = [
+    ("owe", "repayment", "1", "plain"),
+    ("settle", "repayment", "1", "discard"),
+    ("owe", "repayment", "1", "old"),
+    ("send", "repayment", "1", "accepted"),
+]
+
+
 @chosen(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=histories, beats=st.sampled_from(["well", "well", "well", *BEATS]))
+@example(history=A_CUTOFF_THAT_WENT_BACK, beats="well")
 def test_every_thing_stands_in_one_line_and_ok_means_that_all_of_them_are(
     settings: Settings, history: list[Step], beats: str
 ) -> None:
@@ -373,6 +403,7 @@ def test_every_thing_stands_in_one_line_and_ok_means_that_all_of_them_are(
             heartbeat.write(tx, replace(beat, **BEATS[beats]))
         with told.outbox.read() as tx:
             facts = standing.gather(tx, settings, now=NOW)
+            asked = [*listing.warned(tx), *listing.closed_unknown(tx), *listing.closed_undecided(tx)]
             right = {resource: stood(tx, resource) for resource in STREAM_OF}
             assert tally.differences(tx) == []
         told.outbox.close()
@@ -385,6 +416,7 @@ def test_every_thing_stands_in_one_line_and_ok_means_that_all_of_them_are(
         assert account.number(resource) == sum(lines.values())
     says_ok = health.verdict(health.findings(facts)) is finding.Verdict.OK
     assert says_ok is (account.balances and not facts.kept and beats == "well")
+    assert not (says_ok and asked)
     kinds = {kind for lines in right.values() for kind in lines}
     for kind in kinds:
         event(f"something stands in {kind}")

@@ -151,6 +151,38 @@ def test_a_table_that_ends_before_what_was_read(rig: Rig, keys: list[str], highe
     assert held(rig) == ([("all", "mis_went_back", params)] if lost else [])
 
 
+def test_keys_are_looked_through_only_where_a_table_ends_before_what_was_captured(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, keys_above = [0], watermark.keys_above
+
+    def counted(*given: Any) -> list[str]:
+        asked[0] += 1
+        return keys_above(*given)
+
+    monkeypatch.setattr(watermark, "keys_above", counted)
+    made = bound(rig)
+    read_up_to(rig, DRAFTS)
+
+    def captures(*keys: str) -> None:
+        made.met(DRAFTS, keys)
+        with rig.outbox.begin() as tx:
+            for key in keys:
+                watermark.keep(tx, seen(key=key, identity=f"L{key}"), new=True)
+
+    captures("7", "8")
+    assert [made.rows_are_lost(document(DRAFTS), highest) for highest in (8, 8, 9, 12)] == [False] * 4
+    assert asked == [1]
+    captures("9", "10", "11")
+    assert not made.rows_are_lost(document(DRAFTS), 11)
+    assert asked == [1]
+    assert not made.rows_are_lost(document(DRAFTS), 10), "one is somebody's correction"
+    assert not made.rows_are_lost(document(DRAFTS), 10)
+    assert asked == [2]
+    assert made.rows_are_lost(document(DRAFTS), 9), "9 was given again; 10 and 11 are lost"
+    assert asked == [3]
+
+
 def test_all_is_compared_again_when_the_mis_is_bound_again(rig: Rig) -> None:
     made = bound(rig)
     made.rows_are_lost(document(DRAFTS), 8)

@@ -288,7 +288,9 @@ def test_positions_are_computed_when_kiva_expects_them(rig: Rig) -> None:
     until_quiet(capture)
     assert rig.versions("repayment", "L1") == []
     with rig.outbox.begin() as tx:
-        mirror.keep(tx, mirror.begin_refresh(tx, now=NOW), [loan()])
+        reading = mirror.begin_refresh(tx, now=NOW)
+        mirror.keep(tx, reading, [loan()])
+        mirror.end_refresh(tx, reading, complete=True, listed=1, detail=None, now=NOW)
     capture.cycle()
     (owed,) = rig.versions("repayment", "L1")
     assert (owed.origin, owed.period) == ("report", "2026-11")
@@ -411,9 +413,10 @@ def test_a_scan_ends_when_the_relay_does(rig: Rig) -> None:
 
 def test_nothing_is_followed_without_a_stream(rig: Rig) -> None:
     capture = rig.capture()
-    capture.waits = True
     assert capture.follow() == 0
-    assert not capture.waits
+    until_quiet(capture)
+    assert capture.follow() == 0
+    assert capture.follows_in() is None
 
 
 # ---------------------------------------------------------------- beside a stream of changes
@@ -426,6 +429,7 @@ class Following:
         self.calls: list[str] = []
         self.pinned: frozenset[str] = frozenset()
         self.routed: Any = None
+        self.has_news = False
         self.rests = 0.0
         self.said: dict[str, Any] = {}
 
@@ -439,7 +443,7 @@ class Following:
     def pause(self) -> float:
         return self.rests
 
-    def take(self, streams: Any, *, cutoff: Any, most: int) -> Any:
+    def take(self, streams: Any, *, cutoff: Any, most: Any) -> Any:
         self.said["streams"], self.said["most"] = [one.name for one in streams], most
         routed, self.routed = self.routed, None
         return routed
@@ -482,7 +486,8 @@ def test_what_the_stream_brings_is_captured_at_once(rig: Rig, following: Any) ->
     assert capture.follow() == 1
     assert rig.versions("loan_draft", "L4") != []
     assert stream.calls[-1] == "taken"
-    assert (stream.said["streams"], stream.said["most"], stream.said["missed"]) == ([*ALL], page.SIZE, set())
+    most = dict.fromkeys(ALL, page.SIZE)
+    assert (stream.said["streams"], stream.said["most"], stream.said["missed"]) == ([*ALL], most, set())
     assert rig.marks()["loan_draft"].w == "3"
     assert not capture.waits
 
@@ -509,11 +514,48 @@ def test_only_the_first_page_was_read_with_the_keys(rig: Rig, following: Any, mo
 
 def test_what_no_snapshot_sees_yet_is_waited_for(rig: Rig, following: Any) -> None:
     capture, stream = following
-    stream.routed = routed(rig, waiting=[object()])
+    assert capture.follows_in() is None
+    for seconds in (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.0, 1.0, 1.0, 1.0):
+        stream.routed = routed(rig, waiting=[object()])
+        capture.follow()
+        assert capture.waits
+        assert capture.follows_in() == pytest.approx(seconds)
+    stream.routed = routed(rig, waiting=[object()], done=[object()])
     capture.follow()
-    assert capture.waits
+    assert capture.follows_in() == pytest.approx(0.01)  # another one was seen: they come by turns
+    stream.rests = 0.1
+    assert capture.follows_in() == 0.1
+    stream.rests, stream.has_news = 0.0, True
+    assert capture.follows_in() == 0
+    stream.has_news = False
     capture.follow()
     assert not capture.waits
+    assert capture.follows_in() is None
+
+
+def test_what_came_is_taken_as_soon_as_it_may_be(rig: Rig) -> None:
+    stream = Following()
+    capture = rig.capture(following=stream)
+    stream.has_news = True
+    assert capture.follows_in() is None  # not before the first cycle
+    until_quiet(capture)
+    assert capture.follows_in() == 0
+    stream.rests = 0.07
+    assert capture.follows_in() == 0.07
+
+
+def test_whoever_sends_is_told_of_each_page_that_brought_something(rig: Rig) -> None:
+    stream, wrote = Following(), list[int]()
+    capture = rig.capture(following=stream, wrote=lambda: wrote.append(len(rig.versions("loan_draft", "L4"))))
+    until_quiet(capture)
+    assert len(wrote) == 2  # a page of loans, a page of positions; there are no notes
+    stream.routed = routed(rig, "1")
+    capture.follow()
+    assert len(wrote) == 2
+    rig.mis.open_loan()
+    stream.routed = routed(rig, "4")
+    capture.follow()
+    assert wrote[2:] == [1]
 
 
 def test_the_mis_is_left_alone_for_a_while(rig: Rig, following: Any) -> None:

@@ -75,6 +75,17 @@ def test_what_is_no_longer_owed_is_withdrawn(outbox: Outbox) -> None:
     assert (withdrawn.state, withdrawn.reason) == (State.WITHDRAWN, "left_scope")
 
 
+@pytest.mark.parametrize("reason", ["left_scope", "gone_from_mis"])
+def test_who_had_the_same_id_is_looked_at_again_when_the_other_leaves(outbox: Outbox, reason: str) -> None:
+    """A loan that moves from one mapping to another: what the new one had made was withdrawn, and owed never again."""
+    write(outbox, decided())
+    write(outbox, KeyDecision(captured=seen(stream="another", key="L1"), new=True))
+    write(outbox, KeyDecision(captured=seen(key="L1", in_scope=False), withdrawals=(Withdrawal("L1", reason),)))
+    with outbox.read() as tx:
+        assert watermark.captured(tx, "another", ["L1"])["L1"].again
+        assert not watermark.captured(tx, "loan_draft", ["L1"])["L1"].again
+
+
 def test_a_row_that_became_another_holds_its_stream(outbox: Outbox) -> None:
     write(outbox, replace(decided(), became_another=True))
     with outbox.read() as tx:

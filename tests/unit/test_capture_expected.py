@@ -17,7 +17,7 @@ from kiva_relay.outbox.state import Actor, State
 from kiva_relay.resource.refusal import Refusal
 from kiva_relay.resource.window import RepaymentReport
 from testbed.rig import outboxes
-from testbed.rig.capturing import CLOSED, NOW, OPEN, fresh_outbox, loan, seen
+from testbed.rig.capturing import CLOSED, NOW, OPEN, fresh_outbox, loan, seen, settings
 
 NOVEMBER = RepaymentReport("2026-11", OPEN.cutoff, is_open=True)
 
@@ -37,14 +37,20 @@ def outbox(tmp_path: Path) -> Iterator[Outbox]:
 def turn(outbox: Outbox, report: RepaymentReport, *, minutes: int = 0, **aliases: str) -> list[str]:
     """What is to be looked at again; and then it was."""
     with outbox.begin() as tx:
-        expected.turn(
-            tx, report, aliases=aliases, settle_after=timedelta(minutes=15), now=NOW + timedelta(minutes=minutes)
-        )
+        expected.turn(tx, report, settings=settings(), aliases=aliases, now=NOW + timedelta(minutes=minutes))
     with outbox.begin() as tx:
         again = watermark.to_read_again(tx, "repayment", limit=9)
         for key in again:
             watermark.keep(tx, seen("repayment", key=key, identity=f"L{key}"))
     return again
+
+
+def read_list(outbox: Outbox, *loans: mirror.MirroredLoan) -> None:
+    """Kiva's list is read again."""
+    with outbox.begin() as tx:
+        refresh = mirror.begin_refresh(tx, now=NOW)
+        mirror.keep(tx, refresh, loans)
+        mirror.end_refresh(tx, refresh, complete=True, listed=2, detail=None, now=NOW)
 
 
 def owe(outbox: Outbox, identity: str = "L1", **changes: object) -> None:
@@ -60,8 +66,19 @@ def states(outbox: Outbox, identity: str = "L1") -> list[State]:
 
 def test_what_kiva_expects_is_computed_until_it_is_there(outbox: Outbox) -> None:
     assert turn(outbox, OPEN) == ["1"]
+    assert turn(outbox, OPEN) == []  # nothing that it depends on has changed
+    read_list(outbox)
     assert turn(outbox, OPEN) == ["1"]
     owe(outbox)
+    read_list(outbox)
+    assert turn(outbox, OPEN) == []
+
+
+def test_what_kiva_begins_to_expect_is_computed(outbox: Outbox) -> None:
+    owe(outbox)
+    turn(outbox, OPEN)
+    read_list(outbox, loan("L2", kiva_id="K2"))
+    assert turn(outbox, OPEN) == ["2"]
     assert turn(outbox, OPEN) == []
 
 
@@ -72,6 +89,7 @@ def test_all_of_it_is_computed_once_when_the_report_is_another(outbox: Outbox) -
         assert meta.REPORT.get(tx) == OPEN.stamp
     assert turn(outbox, OPEN) == []
     assert turn(outbox, NOVEMBER) == ["1"]
+    read_list(outbox)
     assert turn(outbox, NOVEMBER) == ["1"]  # the one of October is none for November
 
 
@@ -80,6 +98,7 @@ def test_what_was_withdrawn_is_computed_again(outbox: Outbox) -> None:
     turn(outbox, OPEN)
     with outbox.begin() as tx:
         store.left_scope(tx, "repayment", "L1", reason="not_expected", now=NOW)
+    read_list(outbox)
     assert turn(outbox, OPEN) == ["1"]
 
 
@@ -91,6 +110,8 @@ def test_nothing_is_computed_while_the_window_is_closed_and_what_was_not_sent_is
     assert (states(outbox), states(outbox, "L2")) == ([State.WITHDRAWN], [State.WITHDRAWN])
     with outbox.read() as tx:
         assert query.versions(tx, "repayment", "L1")[0].reason == "window_closed"
+        assert query.versions(tx, "repayment", "L2")[0].reason == "position_fell", "what a person was asked stays said"
+        assert [entry.identity for entry in listing.closed_undecided(tx)] == ["L2"]
         assert query.versions(tx, "journal", "L3")[0].state is State.READY
 
 
@@ -107,6 +128,7 @@ def test_ids_that_were_typed_at_kiva_are_those_of_the_mis(outbox: Outbox) -> Non
     with outbox.begin() as tx:
         mirror.keep(tx, 1, [loan("typed", kiva_id="K3")])
     assert turn(outbox, OPEN) == ["1"]
+    read_list(outbox)
     assert turn(outbox, OPEN, typed="L2") == ["1", "2"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -56,16 +57,27 @@ def test_nobody_is_asked_what_was_sent_of_a_row_that_is_surely_the_same(outbox: 
     assert found.identity == "L1"
 
 
-def test_another_key_with_the_same_identity(outbox: Outbox) -> None:
-    assert read(outbox).other_key is None
+def test_another_row_with_the_same_identity(outbox: Outbox) -> None:
+    assert read(outbox).other_row is None
     with outbox.begin() as tx:
         watermark.keep(tx, seen(), new=True)
         watermark.keep(tx, seen(key="3", in_scope=False), new=True)
-    assert read(outbox).other_key is None
+    assert read(outbox).other_row is None
     with outbox.begin() as tx:
         watermark.keep(tx, seen(key="2"), new=True)
-    assert read(outbox).other_key == "2"
-    assert read(outbox, identity=None, body=None).other_key is None
+    assert read(outbox).other_row == ("loan_draft", "2")
+    assert read(outbox, identity=None, body=None).other_row is None
+
+
+def test_the_same_key_of_another_mapping_is_another_row(outbox: Outbox) -> None:
+    """Its number belongs to another table, or to the same row, that would be sent by two mappings in turns."""
+    with outbox.begin() as tx:
+        watermark.keep(tx, seen(stream="another"), new=True)
+    assert read(outbox).other_row is None, "it is not in force"
+    row = MappedKey("1", None, mapped(), "new")
+    with outbox.read() as tx:
+        found = facts.read(tx, look(streams=["another", "loan_draft"]), row)
+    assert found.other_row == ("another", "1")
 
 
 def test_a_draft_that_kiva_lists_is_adopted(outbox: Outbox) -> None:
@@ -83,6 +95,22 @@ def test_a_draft_that_a_person_typed_is_adopted_unless_kiva_lists_it(outbox: Out
     assert read(outbox).adopted == {"kiva_id": "K1", "status": "payingBack"}
 
 
+def test_a_draft_is_told_of_a_loan_of_the_same_client_and_amount(outbox: Outbox) -> None:
+    assert read(outbox).twins == ()
+    with outbox.begin() as tx:
+        given: dict[str, Any] = {
+            "client_id": "C1",
+            "amount": "100.5",
+            "currency": "XOF",
+            "publish_by": date(2026, 12, 30),
+        }
+        store.owe(tx, outboxes.owed("L7", **given), now=NOW)
+    assert read(outbox).twins == ("L7",)
+    assert read(outbox, **REFUSED).twins == ()
+    listed(outbox, loan())
+    assert read(outbox).twins == (), "Kiva has it: it is adopted"
+
+
 def test_a_journal_is_told_of_its_loan_when_it_has_a_body(outbox: Outbox) -> None:
     listed(outbox, loan(), loan("L2", kiva_id="K2"))
     assert read(outbox, "journal") == KeyFacts(at_kiva={"L1": loan()})
@@ -92,11 +120,12 @@ def test_a_journal_is_told_of_its_loan_when_it_has_a_body(outbox: Outbox) -> Non
 def test_a_position_is_told_of_its_loan_and_of_what_kiva_took_last(outbox: Outbox) -> None:
     assert read(outbox, "repayment") == KeyFacts()
     listed(outbox, loan())
-    assert read(outbox, "repayment") == KeyFacts(at_kiva={"L1": loan()})
+    assert read(outbox, "repayment") == KeyFacts(at_kiva={"L1": loan()}, listed=(loan(),))
     delivered(outbox, "repayment", amount="30.00")
     with outbox.begin() as tx:
         store.owe(tx, outboxes.owed("L1", resource="repayment", amount="35.00", period="2026-10"), now=NOW)
         assert len(query.versions(tx, "repayment", "L1")) == 2
     assert read(outbox, "repayment").previous == Decimal("30.00")
-    assert read(outbox, "repayment", **REFUSED) == KeyFacts(at_kiva={"L1": loan()})
+    refused = read(outbox, "repayment", **REFUSED)
+    assert refused == KeyFacts(at_kiva={"L1": loan()}, listed=(loan(),), previous=Decimal("30.00"))
     assert read(outbox, "repayment", identity=None, **REFUSED) == KeyFacts()

@@ -14,9 +14,10 @@ from kiva_relay import errors, meter
 from kiva_relay.capture import follow
 from kiva_relay.capture.follow import NoStream, StreamFollower
 from kiva_relay.outbox import meta, watermark
-from kiva_relay.source import slot
+from kiva_relay.source import replication, slot
 from kiva_relay.source.mis import Mis
 from kiva_relay.source.position import Cycle, Position
+from kiva_relay.source.published import Member, PublishedTable
 from kiva_relay.source.replication import Session
 from kiva_relay.source.route import Routed
 from testbed.rig import capturing
@@ -25,10 +26,11 @@ from testbed.rig.capturing import NOW, Rig
 ALL = ("loan_draft", "repayment", "journal")
 
 
-def table(oid: int, name: str, **changes: Any) -> slot.PublishedTable:
+def table(oid: int, name: str, **changes: Any) -> PublishedTable:
+    itself = Member(name=name, kind="r", logged=True, whole=True, identity=frozenset())
     values: dict[str, Any] = {"oid": oid, "file": oid, "name": name, "can_be": True, "published": True,
-                              "columns": frozenset(), "whole": True, "identity": frozenset()}  # fmt: skip
-    return slot.PublishedTable(**(values | changes))
+                              "columns": frozenset(), "members": (itself,)}  # fmt: skip
+    return PublishedTable(**(values | changes))
 
 
 USABLE = slot.SlotFacts(
@@ -71,7 +73,7 @@ class Tail:
     def __init__(self, *_args: Any, **_more: Any) -> None:
         self.session: Session | None = None
         self.error = ""
-        self.asks = False
+        self.asks = self.has_news = False
         self.waiting: list[Any] = []
         self.place = 0
         self.calls: list[Any] = []
@@ -101,7 +103,7 @@ class Tail:
 
 @pytest.fixture
 def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
-    monkeypatch.setattr(follow, "Tail", Tail)
+    monkeypatch.setattr(replication, "Tail", Tail)
     Tail.made = []
     made = capturing.rig(tmp_path)
     with made.outbox.begin() as tx:
@@ -164,10 +166,12 @@ def test_a_stream_is_followed_once_polling_has_come_to_where_it_begins(rig: Rig,
     assert tail.calls[0][0] == "want"
     assert tail.calls[1] == "start"
     assert (made.standing.live, made.standing.why, made.standing.made) == (False, "it is being connected", True)
+    assert not made.has_begun()
     tail.session = Session(1, 500)
-    assert look(rig, made) == {}  # nobody knows what passed before
-    assert made.standing.live
+    assert made.has_begun()
+    assert not made.has_begun()
     assert look(rig, made, xid=99) == {}
+    assert made.standing.live
     assert look(rig, made, xid=None) == {}
     assert look(rig, made, xid=100) == {
         "loan_draft": {"loan", "instalment"},
@@ -203,17 +207,66 @@ def test_a_gap_begins_it_anew(rig: Rig, server: Server, changes: Any) -> None:
     assert look(rig, made, xid=200) != {}
 
 
+@pytest.mark.parametrize(
+    ("tables", "compared"),
+    [
+        ({"note": table(2, "note", version="altered")}, {"journal"}),
+        ({"note": table(2, "note", published=False)}, {"journal"}),  # what it told last may be less than all
+        ({"loan": table(1, "loan", version="altered")}, {"loan_draft", "repayment"}),
+        ({"other": table(7, "other", version="new")}, set()),
+    ],
+)
+def test_a_table_that_was_altered_is_compared(
+    rig: Rig, server: Server, tables: Any, compared: set[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = follower(rig, server)
+    connected(rig, made)
+    swept(rig)
+    look(rig, made)
+    assert scans(rig) == []
+    server.found = replace(USABLE, next_xid=200, tables={**USABLE.tables, **tables})
+    assert look(rig, made, xid=199) == {} or not compared
+    assert {*scans(rig)} == compared
+    assert capsys.readouterr().err.count("were altered") == bool(compared)
+    swept(rig)
+    look(rig, made)
+    assert scans(rig) == []
+
+
+def test_a_table_that_was_altered_while_no_relay_ran_is_compared(rig: Rig, server: Server) -> None:
+    made = follower(rig, server)
+    connected(rig, made)
+    made.settle()
+    made.close()
+    swept(rig)
+    server.found = replace(USABLE, tables={**USABLE.tables, "note": table(2, "note", version="altered")})
+    connected(rig, follower(rig, server))
+    assert scans(rig) == ["journal"]
+
+
 def test_another_connection_begins_it_anew(rig: Rig, server: Server) -> None:
     made = follower(rig, server)
     tail = connected(rig, made)
     assert look(rig, made) != {}
     tail.session = Session(2, 500)
-    assert look(rig, made) == {}
-    assert look(rig, made) != {}
+    server.found = replace(USABLE, next_xid=150)
+    assert look(rig, made, xid=149) == {}
+    assert look(rig, made, xid=150) != {}
     tail.session = None
     tail.error = "the server closed the connection"
     assert look(rig, made) == {}
     assert (made.standing.live, made.standing.why) == (False, "the server closed the connection")
+
+
+def test_columns_that_are_wanted_from_now_on_may_lack_in_what_came_before(rig: Rig, server: Server) -> None:
+    made = follower(rig, server)
+    connected(rig, made)
+    assert look(rig, made) != {}
+    server.found = replace(USABLE, tables={**USABLE.tables, "note": table(9, "note")})
+    assert look(rig, made, xid=1000) == {}
+    server.found = replace(server.found, next_xid=300)
+    assert look(rig, made, xid=299) == {}
+    assert look(rig, made, xid=300) != {}
 
 
 # ---------------------------------------------------------------- how far W may move
@@ -256,15 +309,15 @@ def test_what_is_polled_moves_as_ever(rig: Rig, server: Server) -> None:
 
 def test_nothing_is_asked_while_nothing_came(rig: Rig, server: Server) -> None:
     made = follower(rig, server)
-    assert made.take([], cutoff=NOW.date(), most=5) is None
+    assert made.take([], cutoff=NOW.date(), most={"loan_draft": 5}) is None
     tail = connected(rig, made)
-    assert made.take([], cutoff=NOW.date(), most=5) is None
+    assert made.take([], cutoff=NOW.date(), most={"loan_draft": 5}) is None
     assert server.asked == []
     tail.place = 600
-    assert made.take([], cutoff=NOW.date(), most=5) is None
+    assert made.take([], cutoff=NOW.date(), most={"loan_draft": 5}) is None
     assert ("confirm", 600) not in tail.calls
     tail.asks = True
-    assert made.take([], cutoff=NOW.date(), most=5) is None
+    assert made.take([], cutoff=NOW.date(), most={"loan_draft": 5}) is None
     assert tail.calls[-1] == ("confirm", 600)
 
 
@@ -272,8 +325,25 @@ def test_what_came_is_routed(rig: Rig, server: Server) -> None:
     made = follower(rig, server)
     tail = connected(rig, made)
     tail.waiting = ["one", "two"]
-    assert made.take([], cutoff=NOW.date(), most=5) is server.routed
-    assert server.asked == [(["one", "two"], {"loan": 1, "note": 2, "instalment": 3}, 5)]
+    assert made.take([], cutoff=NOW.date(), most={"loan_draft": 5}) is server.routed
+    assert server.asked == [(["one", "two"], {"loan": 1, "note": 2, "instalment": 3}, {"loan_draft": 5})]
+
+
+def test_what_comes_soon_after_a_page_shares_the_next_one(rig: Rig, server: Server) -> None:
+    made = follower(rig, server)
+    assert not made.has_news
+    tail = connected(rig, made)
+    tail.has_news = True
+    assert made.has_news
+    assert made.pause() == 0  # a single commit goes at once
+    made.taken(Routed(waiting=[cast("Any", "one")]), missed=())
+    assert made.pause() == 0
+    made.taken(Routed(done=[cast("Any", "one")]), missed=())
+    assert made.pause() == pytest.approx(follow.GATHERED_FOR)
+    rig.clock.pass_(0.06)
+    assert made.pause() == pytest.approx(follow.GATHERED_FOR - 0.06)
+    rig.clock.pass_(0.05)
+    assert made.pause() == 0
 
 
 def test_what_was_captured_is_confirmed_now_and_then_and_written_first(rig: Rig, server: Server) -> None:

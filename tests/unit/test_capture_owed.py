@@ -59,6 +59,17 @@ def result(*args: Any, **more: Any) -> Owed:
 # ---------------------------------------------------------------- a draft
 
 
+def test_a_draft_that_may_be_owed_twice_waits_for_a_person() -> None:
+    twin = KeyFacts(twins=("L7",))
+    found = result(facts=twin)
+    assert (found.waits, found.body is not None) == ("probable_duplicate", True)
+    assert result(facts=replace(twin, perhaps=True)).waits == "perhaps_at_kiva"
+    assert result(facts=replace(twin, adopted={"kiva_id": "K1"})).waits is None
+    assert result(facts=twin, body=None, refusals=(NO_NAME,)).waits is None
+    assert decide(facts=twin).captured.refused, "each sweep asks again"
+    assert result().waits is None
+
+
 def test_a_new_draft_is_owed_with_all_that_is_known_of_it() -> None:
     found = decide()
     assert found.owed is not None
@@ -358,6 +369,25 @@ def test_a_journal_waits_until_kiva_has_its_loan() -> None:
     assert not decide("journal", facts=KeyFacts(at_kiva=LISTED)).captured.refused
 
 
+@pytest.mark.parametrize("status", ["inactive", "reviewed", "issue", "expired", "refunded", "deleted", "unheard_of"])
+def test_a_journal_waits_while_its_loan_takes_none(status: str) -> None:
+    found = decide("journal", facts=KeyFacts(at_kiva={"l1": loan("L1", status)}))
+    assert found.owed is not None
+    assert (found.owed.waits, found.captured.refused) == ("loan_not_eligible", True)
+
+
+def test_of_two_loans_of_one_id_the_journal_is_for_the_eligible_one() -> None:
+    both = {"l1": loan("L1", "expired"), "typed": loan("typed", "payingBack")}
+    found = result("journal", facts=KeyFacts(at_kiva=both))
+    assert (found.waits, found.loan_id) == (None, "typed")
+
+
+def test_which_loans_take_journals_is_a_setting() -> None:
+    at = look("journal", settings=settings(journals={"since": "all", "statuses": ["expired"]}))
+    assert result("journal", at=at, facts=KeyFacts(at_kiva={"l1": loan("L1", "expired")})).waits is None
+    assert result("journal", at=at, facts=KeyFacts(at_kiva=LISTED)).waits == "loan_not_eligible"
+
+
 def test_a_journal_goes_under_the_id_that_kiva_knows() -> None:
     own = result("journal", facts=KeyFacts(at_kiva=LISTED))
     assert (own.loan_id, json.loads(own.body or "")["internal_loan_id"]) == ("L1", "L1")
@@ -377,12 +407,21 @@ def test_what_the_mapping_said_of_a_journal_stays(listed: Any) -> None:
 
 
 def test_an_id_that_two_rows_have_is_never_sent() -> None:
-    found = decide(facts=KeyFacts(other_key="2", sent=entry()))
+    found = decide(facts=KeyFacts(other_row=("loan_draft", "2"), sent=entry()))
     assert found.owed is not None
     assert found.owed.refusals == (Refusal("id_used_twice", "", {"identity": "L1", "other": "1 and 2"}),)
     assert (found.owed.body, found.owed.body_sha256, found.owed.waits) == (None, None, None)
     assert found.owed.comparable
     assert (found.captured.refused, found.became_another, found.replaced) == (True, False, None)
+
+
+def test_an_id_that_rows_of_two_mappings_have_is_never_sent_though_their_keys_are_the_same() -> None:
+    """Whichever of them is looked at, the reason is the same: else each look would make a new version."""
+    found = decide(facts=KeyFacts(other_row=("another", "1")))
+    assert found.owed is not None
+    assert found.owed.refusals == (
+        Refusal("id_used_twice", "", {"identity": "L1", "other": "1 of another and 1 of loan_draft"}),
+    )
 
 
 def test_a_number_that_was_another_rows_is_never_sent_and_a_person_is_asked_once() -> None:
@@ -505,7 +544,8 @@ def test_what_is_in_scope(content: Content, *, in_scope: bool) -> None:
 def test_what_left_the_scope_is_withdrawn(root: Any, reason: str) -> None:
     content = Content("1", in_scope=False, root=root)
     found = owed.left(look(), content, seen(again=True))
-    assert found == KeyDecision(captured=seen(in_scope=False, captured_at=NOW), withdrawals=(Withdrawal("L1", reason),))
+    left = seen(in_scope=False, captured_at=NOW, gone=root is None)
+    assert found == KeyDecision(captured=left, withdrawals=(Withdrawal("L1", reason),))
     assert found.changed
     assert not found.new
 
@@ -535,7 +575,7 @@ def test_the_ids_of_a_draft_are_its_own_and_those_of_its_members() -> None:
     assert found[0] == "L1"
     assert sorted(found) == sorted({"L1", "M1", "G1"})
     assert ids(body=None, refusals=(NO_NAME,)) == ["L1"]
-    assert ids(loan_id="L1", body=body, facts=KeyFacts(other_key="2")) == ["L1"]
+    assert ids(loan_id="L1", body=body, facts=KeyFacts(other_row=("loan_draft", "2"))) == ["L1"]
 
 
 def test_the_ids_of_a_position_and_of_a_journal() -> None:

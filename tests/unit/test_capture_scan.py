@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -12,8 +13,10 @@ import pytest
 from kiva_relay import meter
 from kiva_relay.capture import scan as scans
 from kiva_relay.capture.scan import Scanner, ScanStep
-from kiva_relay.outbox import scan, watermark
+from kiva_relay.outbox import meta, scan, watermark
+from kiva_relay.outbox.meta import Nameless
 from kiva_relay.outbox.store import Overtaken
+from kiva_relay.source.gap import Gap
 from kiva_relay.source.mis import Mis
 from kiva_relay.source.position import Cycle
 from testbed.rig import capturing
@@ -119,10 +122,10 @@ def counters() -> tuple[float, float]:
     return tuple(found)
 
 
-def missed(rig: Rig, made: Scanner, seen_by_poll: Cycle) -> int:
+def missed(rig: Rig, made: Scanner, seen_by_poll: Cycle, **by_the_stream: Any) -> int:
     with rig.outbox.begin() as tx:
         scan.keep(tx, STREAM, scan.ScanProgress(1, "sweep", since=NOW, total=3))
-    made.count_missed(seen_by_poll)
+    made.count_missed(seen_by_poll, **by_the_stream)
     with rig.outbox.read() as tx:
         found = scan.of(tx, STREAM)
     assert found is not None
@@ -136,6 +139,29 @@ def test_what_no_poll_shows_either_was_missed(rig: Rig) -> None:
     assert missed(rig, made, cycle("2")) == 2
     assert counters()[0] == before + 2
     assert missed(rig, made, cycle()) == 0
+
+
+def test_what_the_stream_of_changes_brings_a_little_later_was_not_missed(rig: Rig) -> None:
+    made = scanner(rig)
+    followed: dict[str, Any] = {"followed": {STREAM}}
+    made.found(step_of("sweep"), ("1", "2", "3", "4"))
+    assert missed(rig, made, cycle("3"), **followed, pinned={STREAM}) == 0
+    made.came(STREAM, ["1"])
+    assert missed(rig, made, cycle(), **followed) == 0  # W moves to a place from before the sweep, perhaps
+    made.found(step_of("sweep"), ("5",))
+    made.came(STREAM, ["2"])
+    assert missed(rig, made, cycle(), **followed, pinned={STREAM}) == 0
+    assert missed(rig, made, cycle(), **followed) == 1  # the fourth
+    assert missed(rig, made, cycle(), **followed) == 1  # the fifth
+    assert missed(rig, made, cycle(), **followed) == 0
+
+
+def test_what_did_not_come_by_the_stream_may_still_be_polled(rig: Rig) -> None:
+    made = scanner(rig)
+    made.found(step_of("sweep"), ("1", "2"))
+    assert missed(rig, made, cycle(), followed={STREAM}) == 0
+    made.found(step_of("sweep"), ("3",))
+    assert missed(rig, made, cycle("2")) == 2
 
 
 def test_another_stream_says_nothing_about_it(rig: Rig) -> None:
@@ -152,3 +178,30 @@ def test_what_no_poll_could_show_was_not_missed(rig: Rig, kind: str, part: str |
     made.found(step_of(kind, part), ("1", "2"))
     assert missed(rig, made, cycle()) == 0
     assert counters()[1] == gone + (2 if part == "leaving" else 0)
+
+
+def test_rows_without_a_key_are_known_until_a_whole_scan_meets_none(rig: Rig) -> None:
+    def met(step: ScanStep, *gaps: Gap) -> ScanStep:
+        return dataclasses.replace(step, nameless=Nameless("loan", ("id",), step.progress.number, gaps))
+
+    def known() -> tuple[Gap, ...]:
+        with rig.outbox.read() as tx:
+            found = meta.nameless(STREAM).get(tx)
+        return () if found is None else found.gaps
+
+    def begun() -> None:
+        with rig.outbox.begin() as tx:
+            watermark.start_scan(tx, STREAM, "sweep", now=NOW)
+
+    begun()
+    advance(rig, met(next_step(rig)))
+    assert known() == ()
+    advance(rig, met(next_step(rig), Gap(2, after="2")))
+    advance(rig, met(next_step(rig), Gap(2, after="2")))
+    assert known() == (Gap(2, after="2"),)
+    begun()
+    advance(rig, met(next_step(rig)))
+    assert known() == (Gap(2, after="2"),), "this scan may meet them yet"
+    advance(rig, met(next_step(rig)))
+    advance(rig, met(next_step(rig)))
+    assert known() == ()

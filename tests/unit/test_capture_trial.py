@@ -219,7 +219,7 @@ def test_warnings_and_fields_are_those_of_what_would_be_sent() -> None:
 def test_what_a_person_calls_a_row() -> None:
     assert row(TrialOutcome.OWED).loan == "L1"
     assert row(TrialOutcome.OWED, loan_id="", identity="7").loan == "7"
-    assert row(TrialOutcome.OWED, loan_id="", identity=None).loan == "?"
+    assert row(TrialOutcome.OWED, loan_id="", identity=None).loan == "row 1"
     assert trial.TrialRow("1", mapped(), KeyDecision(captured=seen()), TrialOutcome.NOTHING).refusals == ()
 
 

@@ -56,7 +56,7 @@ def test_the_map_says_that_there_is_no_configuration_yet(
 ) -> None:
     monkeypatch.setenv("KIVA_RELAY_CONFIG", str(tmp_path / "none.yaml"))
     cli.main([])
-    assert f"not there yet: kiva-relay config sample > {tmp_path}/none.yaml" in capsys.readouterr().out
+    assert f"{tmp_path}/none.yaml (not there yet: kiva-relay init)" in capsys.readouterr().out
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:

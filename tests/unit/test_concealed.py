@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +14,8 @@ from kiva_relay import cli
 from kiva_relay.config import complaint, loader, settings
 from kiva_relay.config.secret import Secret
 from kiva_relay.errors import RelayError
-from testbed.rig import configuration, patience
+from testbed.rig import configuration
+from testbed.rig.typed import typed
 
 PLANTED = "Zq7xKKWv9w"
 # What must not be seen: the secret, and the parts of it that a sign inside of it makes.
@@ -59,7 +58,7 @@ def _shown(folder: Path, text: str, *, environ: Mapping[str, str] = EMPTY, overr
         said += [str(error), str(error.hint), "".join(traceback.format_exception(error, chain=True))]
     else:
         said += [repr(read), str(read)]
-        for held in (read.kiva.client_secret, read.mis.password, read.outbox.password):
+        for held in (read.kiva.client_secret, read.mis.password, read.outbox.password, read.mail.password):
             try:
                 said.append(f"{held!r} {held}")
                 if held is not None and not held.literal:
@@ -86,8 +85,8 @@ def _with(key: str, written: str) -> str:
 
 
 def test_the_walk_knows_the_settings_it_is_about() -> None:
-    assert SECRETS == ["kiva.client_secret", "mis.password", "outbox.password"]
-    assert URLS == ["kiva.token_url", "kiva.api_url", "kiva.proxy", "mis.url", "outbox.url"]
+    assert SECRETS == ["kiva.client_secret", "mis.password", "outbox.password", "mail.password"]
+    assert URLS == ["kiva.token_url", "kiva.api_url", "kiva.proxy", "mis.url", "outbox.url", "mail.alive_url"]
 
 
 @pytest.mark.parametrize("written", AS_SECRETS)
@@ -128,8 +127,8 @@ def test_nor_is_one_of_the_environment_or_the_command_line(
     for written in (f"{{{PLANTED}: x}}", f'{{env: "${PLANTED}"}}', f"x://a:{PLANTED}@h"):
         assert not _leaks(_shown(tmp_path, configuration.WRITTEN, environ={variable: written}))
         assert not _leaks(_shown(tmp_path, configuration.WRITTEN, overrides={key: written}))
-    for typed in (f"{key}:{PLANTED}", PLANTED):
-        assert cli.main(["check", "--config", str(tmp_path / "config.yaml"), "--set", typed]) == 2
+    for change in (f"{key}:{PLANTED}", PLANTED):
+        assert cli.main(["check", "--config", str(tmp_path / "config.yaml"), "--set", change]) == 2
         assert not _leaks("".join(capsys.readouterr()))
 
 
@@ -138,14 +137,8 @@ def test_check_and_status_and_the_log_say_nothing_of_a_password_that_is_right(tm
     text = text.replace("{env: KIVA_SECRET}", f"{PLANTED}\n  proxy: http://me:{PLANTED}@127.0.0.1:1")
     text += f"outbox: {{url: 'sqlite:///{tmp_path}/outbox.db'}}\nmetrics: {{listen: 'off'}}\n"
     file = configuration.write(tmp_path, text=text)
-    for typed in (["check"], ["run", "--once"], ["status", "--json"]):
-        said = _said([*typed, "--config", str(file)])
+    for arguments in (["check"], ["run", "--once"], ["status", "--json"]):
+        ended = typed(*arguments, "--config", str(file))
+        said = ended.stdout + ended.stderr
         assert said
-        assert not _leaks(said), typed
-
-
-def _said(arguments: list[str]) -> str:
-    """What a command prints, in a process of its own; what it logs is on standard error."""
-    command = [sys.executable, "-m", "kiva_relay", *arguments]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=patience.seconds(120))
-    return ended.stdout + ended.stderr
+        assert not _leaks(said), arguments

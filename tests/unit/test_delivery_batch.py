@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from testbed.rig import configuration
 from testbed.rig.outboxes import NOW, entry
 from testbed.rig.scripted_kiva import answer
 
-LATER = datetime.fromisoformat("2026-11-23T10:00:00Z")
+LATER = timedelta(minutes=5)
 
 
 @pytest.fixture
@@ -194,7 +194,7 @@ def test_refused() -> None:
 
 
 def test_not_processed_is_ready_again_at_its_moment() -> None:
-    ready = EntryVerdict(State.READY, due_at=LATER)
+    ready = EntryVerdict(State.READY, due_in=LATER)
     assert judged(Meaning(Outcome.NOT_PROCESSED), status=429) == ({1: ready, 2: ready}, Outcome.NOT_PROCESSED)
 
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpcore
 import httpx
 import pytest
 
 from kiva_relay import __version__
 from kiva_relay.config import loader
-from kiva_relay.delivery.client import Client
-from testbed.rig import configuration
+from kiva_relay.config.kiva import Kiva
+from kiva_relay.delivery import client as client_room
+from kiva_relay.delivery import outcome
+from kiva_relay.delivery.client import Answer, Client
+from kiva_relay.delivery.outcome import Outcome
+from testbed.rig import configuration, scripted_kiva
 
 JSON = "application/json; charset=utf-8"
 
@@ -80,3 +85,60 @@ def test_a_draft_does_not_follow_a_redirection(client: Client, network: Network,
     network.answer = httpx.Response(status, headers={"Location": "http://elsewhere.test/"})
     assert client.post("/x", b"{}", token="t", key="k").status == status
     assert len(network.left) == 1
+
+
+@pytest.fixture
+def kiva(tmp_path: Path) -> Kiva:
+    text = configuration.WRITTEN.replace("{env: KIVA_SECRET}", "'a secret'")
+    return loader.load(configuration.write(tmp_path, text=text), environ={}).kiva
+
+
+def test_a_loop_gone_wild_is_not_kivas_to_find_out(
+    kiva: Kiva, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_room, "MOST_AN_HOUR", 3)
+    clock = scripted_kiva.clock()
+    client = Client(kiva, clock=clock, environ={})
+
+    def asked() -> Answer:
+        return client.post("/x", b"", token="t", key="k")
+
+    assert [asked().status for _ in range(4)] == [200, 200, 200, None]
+    refused = asked()
+    assert refused.words == "not asked: more than 3 requests within an hour"
+    assert (refused.body_complete, refused.read_whole) == (False, False)
+    assert outcome.decide(refused, shape=False, now=clock.now()).outcome is Outcome.NOT_PROCESSED
+    clock.passes(1_199)
+    assert asked().status is None
+    clock.passes(1)
+    assert [asked().status for _ in range(2)] == [200, None], "a third of an hour is one of three"
+    clock.passes(100_000)
+    assert [asked().status for _ in range(4)] == [200, 200, 200, None], "what was not used is not saved up"
+    assert len(network.left) == 7
+    client.close()
+
+
+def test_a_request_as_a_whole_may_take_what_its_steps_may_take_together(
+    kiva: Kiva, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that sends a byte now and then never exceeds the time-out of a single read."""
+    clock = scripted_kiva.clock()
+
+    class Drips(httpcore.MockStream):
+        def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+            clock.passes(1)
+            return super().read(max_bytes, timeout)
+
+    class Network(httpcore.MockBackend):
+        def connect_tcp(self, *_args: object, **_more: object) -> httpcore.NetworkStream:
+            return Drips([b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", *[b" "] * 9_999])
+
+    monkeypatch.setattr(httpcore, "SyncBackend", lambda: Network([]))
+    client = Client(kiva.model_copy(update={"api_url": "http://kiva.test"}), clock=clock, environ={})
+    began = clock.monotonic()
+    found = client.get("/x", token="t")
+    client.close()
+    together = kiva.timeout.connect + kiva.timeout.write + kiva.timeout.read
+    assert clock.monotonic() - began == together.total_seconds()
+    assert (found.status, found.read_whole) == (200, False)
+    assert "the whole request took too long" in found.words

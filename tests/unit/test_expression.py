@@ -195,3 +195,11 @@ def test_a_name_without_translation_may_be_one_of_kivas_already(tmp_path: Any) -
     with pytest.raises(Refused) as refused:
         expression.parse("name | translate('activities.csv') ~ '!'").value({"name": "Poterie"}, run)
     assert refused.value.refusal.code == "no_translation"
+
+
+@pytest.mark.parametrize(
+    "word", ["self", "loop", "super", "caller", "context", "environment", "result", "varargs", "kr_self"]
+)
+def test_a_column_may_be_called_as_it_likes(word: str) -> None:
+    for source, expected in ((f"{word} ~ '!'", "it!"), (f"client.{word} ~ '!'", "it!"), (word, "it")):
+        assert expression.parse(source).value({word: "it", "client": {word: "it"}}, Run()) == expected

@@ -11,12 +11,13 @@ import pytest
 
 from kiva_relay.config import loader
 from kiva_relay.config.kiva import Kiva
+from kiva_relay.delivery import http_date
 from kiva_relay.delivery.client import Client
 from kiva_relay.delivery.kiva_time import KivaTime
 from kiva_relay.outbox import meta
 from kiva_relay.resource import window
 from testbed.rig import configuration, scripted_kiva
-from testbed.rig.outboxes import migrated
+from testbed.rig.outboxes import on_file
 from testbed.rig.scripted_kiva import ScriptedKiva
 from testbed.rig.set_clock import SetClock
 
@@ -42,6 +43,22 @@ def test_nothing_is_known_before_an_answer() -> None:
     assert kiva.now() == TRUE
 
 
+@pytest.mark.parametrize("milliseconds", [0, 250, 500, 750, 999])
+def test_whole_seconds_that_were_cut_off_are_never_more_than_half_a_second_wrong(milliseconds: int) -> None:
+    moment = TRUE + timedelta(milliseconds=milliseconds)
+    kiva = KivaTime(SetClock(moment), boot="b")
+    kiva.learn(date(moment))
+    assert abs(kiva.now() - moment) <= timedelta(seconds=0.5)
+
+
+def test_an_answer_counts_from_when_it_came_not_from_when_it_is_told_of() -> None:
+    clock = SetClock(TRUE)
+    kiva, came = KivaTime(clock, boot="b"), clock.monotonic()
+    clock.passes(60)
+    kiva.learn(date(TRUE), monotonic=came)
+    assert close(kiva.now(), TRUE + timedelta(minutes=1))
+
+
 def test_it_goes_on_by_the_clock_that_nobody_sets() -> None:
     clock = SetClock(TRUE)
     kiva = KivaTime(clock, boot="b")
@@ -63,6 +80,61 @@ def test_four_wrong_answers_of_nine_decide_nothing_and_one_out_of_a_cache_is_non
     assert close(kiva.now(), TRUE)
 
 
+def test_dates_that_contradict_each_other_are_no_time() -> None:
+    """Two that differ by days: their middle would be an hour that nobody ever said."""
+    kiva = KivaTime(SetClock(TRUE), boot="b")
+    kiva.learn(date(TRUE))
+    assert kiva.is_known
+    kiva.learn(date(TRUE + SIX_DAYS))
+    assert not kiva.is_known
+    assert close(kiva.now(), TRUE)
+    assert close(max(kiva.perhaps()), TRUE + SIX_DAYS)
+    for _ in range(3):
+        kiva.learn(date(TRUE))
+    assert close(kiva.now(), TRUE)
+    assert close(max(kiva.perhaps()), TRUE + SIX_DAYS)
+    for _ in range(6):
+        kiva.learn(date(TRUE))
+    assert [close(one, TRUE) for one in kiva.perhaps()] == [True]
+
+
+def test_one_answer_alone_is_compared_with_the_other_witnesses() -> None:
+    kiva = KivaTime(SetClock(TRUE), boot="b")
+    kiva.learn(date(TRUE + SIX_DAYS))
+    assert close(min(kiva.perhaps()), TRUE)
+    kiva.learn(date(TRUE + SIX_DAYS))
+    kiva.learn(date(TRUE + SIX_DAYS))
+    assert [close(one, TRUE + SIX_DAYS) for one in kiva.perhaps()] == [True]
+
+
+def test_without_kiva_the_earliest_witness_counts_until_a_person_believes_the_machine() -> None:
+    clock = SetClock(TRUE)
+    kiva = KivaTime(clock, boot="b")
+    clock.is_set(SIX_DAYS)
+    assert close(kiva.now(), TRUE)
+    kiva.hear_mis(TRUE - SIX_DAYS)
+    assert close(kiva.now(), TRUE - SIX_DAYS)
+    clock.passes(60)
+    kiva.believe_machine()
+    assert [close(one, TRUE + SIX_DAYS + timedelta(minutes=1)) for one in kiva.perhaps()] == [True, True]
+
+
+def test_a_restart_remembers_what_the_clock_said_before_it_was_set(tmp_path: Path) -> None:
+    clock = SetClock(TRUE)
+    outbox = on_file(tmp_path)
+    first = KivaTime(clock, boot="b")
+    with outbox.begin() as tx:
+        first.keep(tx)
+    clock.is_set(SIX_DAYS)
+    again, rebooted = KivaTime(clock, boot="b"), KivaTime(clock, boot="another")
+    with outbox.read() as tx:
+        again.recall(tx)
+        rebooted.recall(tx)
+    outbox.close()
+    assert close(again.now(), TRUE)
+    assert close(rebooted.now(), TRUE + SIX_DAYS)
+
+
 def test_only_the_last_nine_count() -> None:
     kiva = KivaTime(SetClock(TRUE), boot="b")
     for moment in [TRUE] * 9 + [TRUE + SIX_DAYS] * 5:
@@ -72,7 +144,7 @@ def test_only_the_last_nine_count() -> None:
 
 def test_a_restart_remembers_it_and_a_start_of_the_machine_does_not(tmp_path: Path) -> None:
     clock = SetClock(TRUE)
-    outbox = migrated(f"sqlite:///{tmp_path}/outbox.db")
+    outbox = on_file(tmp_path)
     kiva = KivaTime(clock, boot="b")
     kiva.learn(date(TRUE))
     clock.is_set(SIX_DAYS)
@@ -130,7 +202,7 @@ def test_a_clock_that_is_six_days_wrong_reports_no_wrong_month(tmp_path: Path, a
 def test_the_last_day_to_publish_is_the_institutions_and_by_kivas_clock(tmp_path: Path) -> None:
     """At 19:32 in Lima it is the next day in UTC already, and the clock of the machine is a week further: it may go."""
     clock = SetClock(datetime(2026, 11, 29, 0, 32, tzinfo=UTC))
-    outbox = migrated(f"sqlite:///{tmp_path}/outbox.db")
+    outbox = on_file(tmp_path)
     kiva = KivaTime(clock, boot="b")
     kiva.learn(date(clock.now()))
     context = scripted_kiva.context(tmp_path, outbox, ScriptedKiva(), clock)
@@ -152,3 +224,49 @@ def test_a_date_that_is_none_is_not_learned_and_raises_nothing(written: str) -> 
     kiva = KivaTime(SetClock(TRUE), boot="b")
     kiva.hear({"date": written})
     assert not kiva.is_known
+
+
+@pytest.mark.parametrize("year", [2000, 2026, 2199])
+def test_a_year_in_which_a_relay_may_run_is_one(year: int) -> None:
+    assert http_date.read(date(TRUE.replace(year=year))) == TRUE.replace(year=year)
+
+
+@pytest.mark.parametrize("year", [1999, 2200])
+def test_a_year_in_which_none_can_run_is_no_date(year: int) -> None:
+    assert http_date.read(date(TRUE.replace(year=year))) is None
+
+
+@pytest.mark.parametrize(
+    ("written", "hour"),
+    [("Sat, 28 Nov 2026 12:00:00 GMT", 12), ("Sat, 28 Nov 2026 12:00:00", 12), ("Sat, 28 Nov 2026 12:00:00 +0500", 7)],
+)
+def test_a_date_is_in_utc_where_no_zone_is_named(written: str, hour: int) -> None:
+    assert http_date.read(written) == TRUE.replace(hour=hour)
+
+
+def test_digits_that_are_none_of_ours_are_no_date() -> None:
+    """Python reads them as digits; no server writes them."""
+    assert http_date.read("Sat, ٢٨ Nov 2026 12:00:00 GMT") is None
+    assert http_date.read(None) is None
+
+
+def test_a_clock_that_is_wrong_is_said_once_and_again_after_it_was_right(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = SetClock(TRUE)
+    outbox = on_file(tmp_path)
+    kiva = KivaTime(clock, boot="b")
+    kiva.learn(date(TRUE))
+
+    def said(by: timedelta) -> int:
+        clock.is_set(by)
+        capsys.readouterr()
+        with outbox.begin() as tx:
+            kiva.keep(tx)
+        return capsys.readouterr().err.count("The clock of this machine is wrong")
+
+    assert said(SIX_DAYS) == 1
+    assert said(timedelta(0)) == 0
+    assert said(-SIX_DAYS) == 0
+    assert said(-SIX_DAYS) == 1
+    outbox.close()

@@ -27,7 +27,7 @@ loan_drafts: {since: first_start}
 journals: {since: first_start}
 repayments:
   opens_on: {day: 5, at: "06:00"}
-  closes_on: {day: 1, at: "18:00"}
+  closes_on: {day: 5, at: "06:00"}
 """
 
 
@@ -63,8 +63,8 @@ def test_five_mistakes_are_told_as_five(tmp_path: Path) -> None:
         (10, 13, "mis.timezone", '"Dakar" is no time zone', "nearest: Africa/Dakar"),
         (
             *(16, 14, "repayments.closes_on"),
-            "the window closes (day 1, 18:00) before it opens (day 5, 06:00)",
-            "both are in the same month",
+            "the window closes when it opens (day 5, 06:00)",
+            "for a window that is always open, write when: continuous",
         ),
     ]
 
@@ -192,8 +192,13 @@ def test_a_wrong_value_is_told_with_its_place_and_what_to_write(  # noqa: PLR091
         ("zzz: 1", "zzz", "no such setting", "known here: kiva, mis, mappings"),
         ("parameters: {kiva_fund: [3]}", "parameters.kiva_fund", "expected text, a number, a date", ""),
         ("repayments: {batch: 301}", "repayments.batch", "expected a whole number from 1 to 300, found 301", ""),
-        ("repayments: {opens_on: {day: 31, at: '06:00'}}", "repayments.opens_on.day", "expected a whole number", ""),
-        ("repayments: {opens_on: {day: 12, at: '06:00'}}", "repayments.closes_on", "the window closes", "both are in"),
+        ("repayments: {opens_on: {day: 32, at: '06:00'}}", "repayments.opens_on.day", "expected a whole number", ""),
+        (
+            "repayments: {opens_on: {day: 10, at: '17:00'}}",
+            "repayments.closes_on",
+            "the window closes",
+            "let it be open",
+        ),
         ("repayments: {opens_on: {day: 1}}", "repayments.opens_on.at", "required, and not there", "write under"),
         ("repayments: {cutoff: yesterday}", "repayments.cutoff", "expected end_of_previous_month, today or a", ""),
         ("mirror: {refresh_every: 2d}", "mirror.refresh_every", "the mirror would be too old", "shorter than"),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from kiva_relay.mapping import expression, function, name, operation
+from kiva_relay.mapping import expression, function, operation
 from kiva_relay.mapping.function import FUNCTIONS, WORLD, Refused, Run
 from kiva_relay.mapping.lookup import LookupTable
 from testbed.rig import mapping_file
@@ -44,34 +44,6 @@ def test_null_goes_through_as_null(called: str) -> None:
         subject, _, rest = source.partition(" | ")
         assert subject
         assert value(f"nothing | {rest}", WORLD | {"nothing": None}) is None
-
-
-@pytest.mark.parametrize(
-    ("written", "expected"),
-    [
-        ("FATOU", "Fatou"),
-        ("fatou  bint   ali", "Fatou Bint Ali"),
-        ("MARIA DE LA CRUZ", "Maria de la Cruz"),
-        ("D'ALMEIDA", "d'Almeida"),
-        ("d’almeida", "d’Almeida"),
-        ("O'BRIEN", "O'Brien"),
-        ("N'DIAYE", "N'Diaye"),
-        ("MCDONALD", "McDonald"),
-        ("McDonald", "McDonald"),
-        ("JEAN-PIERRE", "Jean-Pierre"),
-        ("nguyễn văn đức", "Nguyễn Văn Đức"),
-        ("TRẦN THỊ Ý", "Trần Thị Ý"),
-        ("ALİ", "Ali"),
-        ("ბექა", "ბექა"),
-        ("علي", "علي"),
-        ("ΝΊΚΟΣ", "Νίκος"),
-        ("van den Berg", "van den Berg"),
-        ("", ""),
-    ],
-)
-def test_names_as_people_write_them(written: str, expected: str) -> None:
-    assert name.cased(written) == expected
-    assert name.cased(name.cased(written)) == name.cased(written)
 
 
 @pytest.mark.parametrize(

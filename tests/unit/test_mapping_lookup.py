@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from kiva_relay.errors import ConfigurationError
 from kiva_relay.mapping import lookup
 from kiva_relay.mapping.lookup import Lists, ListsUnknown, Unknown
+from kiva_relay.resource.refusal import PARAMETER_LIMIT
 from testbed.rig.mapping_file import LISTS
 
 
@@ -67,3 +69,97 @@ def test_an_item_without_an_id_that_an_older_version_stored_stops_nothing() -> N
     assert lists.find("activities", "Retail") == 1
     with pytest.raises(Unknown):
         lists.find("activities", "New one")
+
+
+_ROWS = {"elevage": "Livestock", "dakar, centre": "Dakar: Senegal", "épicerie": "Grocery Store"}
+_LINES = (
+    ("mis", "kiva"),
+    ("Elevage", "Livestock"),
+    ('"Dakar, centre"', "Dakar: Senegal"),
+    ("Épicerie", "Grocery Store"),
+)
+
+
+@pytest.mark.parametrize("between", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("ends", ["", ",,", " "])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+def test_whatever_a_spreadsheet_saves_is_read(
+    tmp_path: Path, between: str, encoding: str, ends: str, line_end: str
+) -> None:
+    (tmp_path / "lookup").mkdir()
+    last = ends.replace(",", between)
+    text = "".join(between.join(cells) + last + line_end for cells in _LINES) + between * 2 + line_end
+    (tmp_path / "lookup" / "offices.csv").write_bytes(text.encode(encoding))
+    table = lookup.table("offices.csv", [tmp_path])
+    assert table is not None
+    assert table.rows == _ROWS
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "expected"),
+    [
+        ("Elevage,Livestock\nRiz,Rice\n", "Elevage", "Livestock"),
+        ("10,Livestock\n20,Rice\n", "10", "Livestock"),
+        ("Elevage,Livestock\nPorcs,Livestock\n", "ELEVAGE", "Livestock"),
+        ("Elevage;Livestock", "Elevage", "Livestock"),
+        ("mis,kiva\nEle\u200bvage,Live\u00adstock\n", "Elevage", "Livestock"),
+        ("mis,kiva\nElevage,Livestock\n", "\ufeffEle\u200bvage\u00a0", "Livestock"),
+        ('mis;kiva\n"Riz; mil";"Rice"\n', "Riz; mil", "Rice"),
+        ("# ours\nmis,kiva\nElevage,Livestock\n", "Elevage", "Livestock"),
+    ],
+)
+def test_a_code_is_found(tmp_path: Path, text: str, code: str, expected: str) -> None:
+    (tmp_path / "lookup").mkdir()
+    (tmp_path / "lookup" / "a.csv").write_text(text, "utf-8")
+    table = lookup.table("a.csv", [tmp_path])
+    assert table is not None
+    assert table.find(code) == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "line", "message", "remedy"),
+    [
+        ("mis,kiva\nRiz,Rice\nÉpicerie,Grocery\n".encode("latin-1"), 3, "Épicerie,Grocery", "iconv -f WINDOWS-1252"),
+        (b"PK\x03\x04xlsx", 0, "is a spreadsheet itself", "save it as CSV"),
+        (
+            b"mis;kiva\nRiz;Rice;\nMil;Millet;cereal\n",
+            3,
+            "values with a semicolon between them, found 3",
+            "double quotes",
+        ),
+        (b"mis,kiva\nRiz\n", 2, "two values with a comma between them, found 1", ""),
+        (b"mis,kiva\nRiz,Rice\n\nriz,Grain\n", 4, "has two lines", "delete one"),
+    ],
+)
+def test_what_cannot_be_told_is_said_with_what_to_do(
+    tmp_path: Path, data: bytes, line: int, message: str, remedy: str
+) -> None:
+    (tmp_path / "lookup").mkdir()
+    (tmp_path / "lookup" / "a.csv").write_bytes(data)
+    with pytest.raises(ConfigurationError) as wrong:
+        lookup.table("a.csv", [tmp_path])
+    (mistake,) = wrong.value.mistakes
+    assert mistake.line == line
+    assert message in mistake.message
+    assert remedy in mistake.remedy
+
+
+def test_a_name_longer_than_any_is_answered_at_once() -> None:
+    with pytest.raises(Unknown) as unknown:
+        LISTS.find("activities", "Ã©" * 500_000)
+    assert unknown.value.refusal.params["nearest"] == ""
+    assert len(unknown.value.refusal.params["value"]) <= PARAMETER_LIMIT
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("Branch Kisumu", ["Kisumu: Kenya"]),
+        ("Agence de THIÈS (siège)", ["Thiès: Senegal"]),
+        ("Petit commerce de tissu", []),
+        ("Zzz", []),
+    ],
+)
+def test_a_name_of_several_words_is_near_to_those_that_share_one(name: str, near: list[str]) -> None:
+    assert lookup.nearest(name, ["Kisumu: Kenya", "Thiès: Senegal", "Nairobi: Kenya", "Retail"]) == near

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -15,6 +16,7 @@ from kiva_relay.mapping.plan import Document
 from kiva_relay.resource import body as bodies
 from kiva_relay.resource.kind import CheckFacts
 from kiva_relay.source.reader import Content
+from kiva_relay.source.value import TornText
 from testbed.rig.mapping_file import DRAFT, TODAY, changed, context, load
 
 ROOT = {
@@ -64,6 +66,32 @@ def test_a_row_becomes_a_body(tmp_path: Path) -> None:
         "schedule": [{"date": "2027-01-03", "principal": Decimal(250000), "interest": Decimal(0)}],
     }
     assert bodies.decode(bodies.encode(found.body)) == found.body
+
+
+TORN = TornText("Jos\N{REPLACEMENT CHARACTER}")
+
+
+def test_a_text_that_cannot_be_read_costs_nothing_where_nobody_uses_it(tmp_path: Path) -> None:
+    given = content({"officer": TORN}, client=RELATED["client"] | {"middlename": TORN})
+    assert mapped(tmp_path, given=given).body == mapped(tmp_path).body
+
+
+def test_a_text_that_cannot_be_read_is_the_refusal_of_its_row_and_names_the_column(tmp_path: Path) -> None:
+    given = content(client=RELATED["client"] | {"firstname": TORN})
+    (refusal,) = mapped(tmp_path, given=given).refusals
+    assert (refusal.code, refusal.params) == ("text_unreadable", {"column": "client.firstname"})
+    assert "first_name" not in dict(mapped(tmp_path, given=given).partial or {})["entreps"][0]
+    (refusal,) = mapped(tmp_path, given=content({"account_no": TORN})).refusals[:1]
+    assert (refusal.code, refusal.params) == ("text_unreadable", {"column": "m_loan.account_no"})
+    stored = content(client=RELATED["client"] | {"firstname": str(TORN)})  # that letter itself stands in the MIS
+    assert mapped(tmp_path, given=stored).refusals == ()
+
+
+def test_a_row_of_which_nobody_knows_the_odd_column_is_refused_by_its_table(tmp_path: Path) -> None:
+    for of, table in (("root", "m_loan"), ("client", "m_client")):
+        found = mapped(tmp_path, given=Content("871", in_scope=True, root={}, unread=of))
+        (refusal,) = found.refusals
+        assert (refusal.code, refusal.params, found.body) == ("text_unreadable", {"column": table}, None)
 
 
 def test_it_says_where_each_value_came_from(tmp_path: Path) -> None:
@@ -287,3 +315,50 @@ def test_whatever_the_row_holds_nothing_is_raised(draft: Document, data: st.Data
     }
     found = mapper.apply(draft, Content("1", in_scope=True, root=root, related=related), context=context())
     assert found.body is None or bodies.encode(found.body)
+
+
+@pytest.mark.parametrize(
+    ("first_name", "expected"),
+    [
+        ("Fa\u200btou", "Fatou"),
+        ("\u202eFatou\u202c", "Fatou"),
+        ("\ufeffFatou", "Fatou"),
+        ("علی\u200cرضا", "علی\u200cرضا"),
+    ],
+)
+def test_letters_that_nobody_sees_are_taken_out_without_any_function(
+    tmp_path: Path, first_name: str, expected: str
+) -> None:
+    given = content()
+    client = {**RELATED["client"], "firstname": first_name}
+    found = mapped(tmp_path, DRAFT, dataclasses.replace(given, related={**given.related, "client": client}))
+    assert found.body is not None
+    assert found.body["entreps"][0]["first_name"] == expected
+
+
+def test_a_megabyte_in_any_column_costs_the_row_and_no_time(tmp_path: Path) -> None:
+    text = changed("first_name: client.firstname", "first_name: {from: client.firstname, name: true}")
+    text = text.replace(
+        "last_name: {from: client.lastname, trim: true}", "last_name: {from: client.lastname, text: true}"
+    )
+    given = content({"account_no": "7" * 1_000_000})
+    long = {"firstname": "Ã©" * 500_000, "lastname": "Ã©" * 500_000}
+    related: dict[str, Any] = {
+        **given.related,
+        "client": {**RELATED["client"], **long},
+        "gender": {"code_value": "F" * 1_000_000},
+    }
+    found = mapped(tmp_path, text, dataclasses.replace(given, related=related))
+    assert found.body is None
+    assert {"identity", "entreps[0].first_name", "entreps[0].last_name"} <= {each.field for each in found.refusals}
+    assert all(len(value) <= 500 for each in found.refusals for value in each.params.values())
+
+
+@pytest.mark.parametrize("year", [27, 1900, 2570])
+def test_an_instalment_of_another_calendar_is_refused(tmp_path: Path, year: int) -> None:
+    given = content()
+    rows = [{**row, "duedate": date(year, 12, 1)} for row in RELATED["schedule"]]
+    found = mapped(tmp_path, DRAFT, dataclasses.replace(given, related={**given.related, "schedule": rows}))
+    assert {(each.code, each.field) for each in found.refusals} == {
+        ("date_impossible", f"schedule[{number}].date") for number in range(len(rows))
+    }

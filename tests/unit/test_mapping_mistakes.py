@@ -126,10 +126,10 @@ def test_yaml_bombs_are_refused(tmp_path: Path) -> None:
     for name, text in bombs.items():
         file = tmp_path / f"{name}.yaml"
         file.write_text(text, "utf-8")
-        began = time.perf_counter()
+        began = time.thread_time()
         _, mistakes = document.read(file, folders=[tmp_path], parameters={})
         assert any(each.severity == "error" for each in mistakes), name
-        assert time.perf_counter() - began < 3, name
+        assert time.thread_time() - began < 3, name
 
 
 def test_a_code_table_lies_beside_the_mappings(tmp_path: Path) -> None:

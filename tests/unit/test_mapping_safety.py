@@ -90,12 +90,12 @@ NAMES: dict[str, Any] = {
 
 @pytest.mark.parametrize("source", ESCAPES + BOMBS)
 def test_known_escapes_and_bombs(source: str) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     try:
         found = expression.parse(source).value(NAMES, Run())
     except (Wrong, Refused):
         found = None
-    assert time.perf_counter() - began < 2
+    assert time.thread_time() - began < 2
     assert found is None or isinstance(found, str | int | bool) or source in BOMBS
     assert len(str(found)) < 100_000
     if isinstance(found, str):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from testbed.mutation import coverage, mutant
+from testbed.mutation.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,6 +67,24 @@ def test_every_kind_of_change_is_found_once() -> None:
     ]
 
 
+def test_a_truth_that_is_returned_is_turned_round_and_that_is_all() -> None:
+    """None for False means the same to whoever asks; no test should have to tell them apart."""
+    assert changes("def f():\n    return False\n") == [("truth", "return False", "return True")]
+    assert changes("def f():\n    return None\n") == []
+
+
+def test_who_waits_in_front_of_a_file_is_told_the_first_and_the_last(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing at all was said for minutes."""
+    progress = Progress()
+    for number in range(1, 1001):
+        progress.say(f"{number} of 1000 files", last=number == 1000)
+    progress.note("it survived")
+    first, *_, last, note = capsys.readouterr().out.splitlines()
+    assert first.startswith("1 of 1000 files (")
+    assert last.startswith("1000 of 1000 files (")
+    assert note == "it survived"
+
+
 def test_each_knows_its_statement_its_scope_and_whether_only_an_import_runs_it() -> None:
     limit, _, comparison, *_ = mutant.all_of("outbox/due.py", TEXT)
     assert (limit.scope, limit.statement, limit.at_import) == ("", 4, True)
@@ -119,3 +138,18 @@ def test_each_statement_that_is_run_is_noted(looked_at: coverage.Coverage, tmp_p
         assert names["way"](number) == said
         assert sorted(looked_at._numbers[hit][1] for hit in looked_at._hits) == lines
     assert looked_at.compiled("/elsewhere/way.py", text) is None
+
+
+def test_what_a_test_imports_it_may_look_at(looked_at: coverage.Coverage, tmp_path: Path) -> None:
+    """A value is a line that no function runs; the test that looks at all of them imports them first."""
+
+    class Item:
+        nodeid = "test_values.py::test_all"
+
+    path = str(tmp_path / "value.py")
+    around = looked_at.pytest_runtest_protocol(Item())  # type: ignore[arg-type]
+    next(around)
+    looked_at.compiled(path, "FROZEN = True\n")
+    with pytest.raises(StopIteration):
+        next(around)
+    assert looked_at.tests[Item.nodeid]["lines"] == {path: []}

@@ -6,6 +6,8 @@ begin a transaction there. `tests/contract` and `tests/integration` try them on 
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import sqlite3
 import threading
@@ -20,7 +22,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from kiva_relay import errors
-from kiva_relay.outbox import lease, table
+from kiva_relay.outbox import lease, own_file, table
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.lease import DURATION, MARGIN, Lease
 from testbed.rig import outboxes, patience, scripted_kiva
@@ -360,3 +362,26 @@ def test_the_thread_says_that_the_lease_was_lost_and_may_end_all(
 
 def keepers() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name == "lease"]
+
+
+# ---------------------------------------------------------------- the lock of a file
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [(errno.ENOSPC, errors.OutboxAway), (errno.EIO, errors.OutboxAway), (errno.EACCES, errors.UsageError)],
+)
+def test_a_lock_that_cannot_be_made_is_tried_again_when_it_is_the_machine_that_fails(
+    tmp_path: Path, clock: SetClock, monkeypatch: pytest.MonkeyPatch, number: int, told: type[errors.RelayError]
+) -> None:
+    outbox = outboxes.on_file(tmp_path)
+
+    def fails(path: Path, _flags: int, *, mode: int) -> int:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(own_file, "opened", fails)
+    with pytest.raises(errors.RelayError, match=os.strerror(number)) as said:
+        Lease(outbox, clock=clock).acquire()
+    outbox.close()
+    assert type(said.value) is told
+    assert str(tmp_path) in (said.value.hint or "")

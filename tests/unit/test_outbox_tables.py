@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from kiva_relay.outbox import act, table
+from kiva_relay.outbox import act, mirror_table, table
 from kiva_relay.outbox.database import Outbox
 from testbed.rig import outboxes
 from testbed.rig.outboxes import NOW
@@ -51,7 +51,7 @@ HOLD = {"what": "all", "reason": "asked", "params": {}, "since": NOW, "held_by":
 LIST = {"kind": "themes", "items": [], "sha256": "a", "refreshed_at": NOW}
 LOAN = {
     "kiva_id": "k1", "loan_id": "000000871", "loan_fold": "000000871", "client_id": "c", "status": "raised",
-    "first_seen": 1, "last_seen": 1,
+    "first_seen": 1,
 }  # fmt: skip
 FIRST_READING = {"id": 1, "started_at": NOW, "complete": True}
 
@@ -76,9 +76,11 @@ FIRST_READING = {"id": 1, "started_at": NOW, "complete": True}
         pytest.param(table.hold, HOLD, {}, id="held twice for the same reason"),
         pytest.param(table.hold, HOLD, {"what": "journal", "allowance": None}, id="nobody knows how many may pass"),
         pytest.param(table.hold, HOLD, {"what": "journal", "allowance": -1}, id="more passed than may"),
-        pytest.param(table.catalogue, LIST, {}, id="two lists of one kind"),
-        pytest.param(table.mirror, LOAN, {}, id="a loan of Kiva's twice"),
-        pytest.param(table.mirror, LOAN, {"kiva_id": "k2", "loan_id": None}, id="a loan without the id we know it by"),
+        pytest.param(mirror_table.catalogue, LIST, {}, id="two lists of one kind"),
+        pytest.param(mirror_table.mirror, LOAN, {}, id="a loan of Kiva's twice"),
+        pytest.param(
+            mirror_table.mirror, LOAN, {"kiva_id": "k2", "loan_id": None}, id="a loan without the id we know it by"
+        ),
         pytest.param(table.lease, {"id": 1, "fence": 1}, {"id": 2}, id="two leases"),
     ],
 )
@@ -86,7 +88,7 @@ def test_what_must_never_be_kept_is_refused(
     made: Outbox, into: sa.Table, good: dict[str, Any], bad: dict[str, Any]
 ) -> None:
     with made.begin() as tx:
-        tx.execute(sa.insert(table.mirror_refresh).values(**FIRST_READING))
+        tx.execute(sa.insert(mirror_table.mirror_refresh).values(**FIRST_READING))
         tx.execute(sa.insert(into).values(**good))
     with pytest.raises(sa.exc.IntegrityError), made.begin() as tx:
         tx.execute(sa.insert(into).values(**good | bad))

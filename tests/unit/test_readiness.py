@@ -12,7 +12,7 @@ from kiva_relay.cli import frame
 from kiva_relay.config.settings import Settings
 from kiva_relay.outbox.heartbeat import Heartbeat, Reachability
 from kiva_relay.outbox.hold import Hold
-from kiva_relay.outbox.mirror import Refresh
+from kiva_relay.outbox.mirror import Refresh, TakenReading
 from kiva_relay.service import readiness
 from testbed.rig import configuration
 
@@ -75,6 +75,8 @@ def test_it_is_not_when_nothing_can(settings: Settings, changes: dict[str, Any],
 
 def test_it_is_not_while_kivas_list_is_unknown(settings: Settings) -> None:
     assert [*readiness.lacks(WELL, [], None, settings)] == ["Kiva's list of loans"]
+    taken = TakenReading("the counts differ", read().started_at)
+    assert [*readiness.lacks(WELL, [], None, settings, taken=taken)] == [], "a person takes it as it is"
     before_the_start = read(ago=timedelta(days=3))
     assert [*readiness.lacks(WELL, [], before_the_start, settings)] == ["Kiva's list of loans"]
     old = read(ago=timedelta(hours=27))

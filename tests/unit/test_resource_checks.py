@@ -212,3 +212,13 @@ def test_an_instalment_is_never_below_0() -> None:
     body = draft()
     body["schedule"] = [{"date": "2026-12-23", "principal": 100, "interest": Decimal(-1)}]
     assert codes(body) == [("instalment_negative", "schedule[0].interest")]
+
+
+@pytest.mark.parametrize(
+    ("year", "refused"),
+    [("2570", "yes"), ("0027", "yes"), ("2019", "yes"), ("2057", "yes"), ("2056", ""), ("2027", "")],
+)
+def test_an_instalment_is_due_in_a_year_that_a_loan_reaches(year: str, refused: str) -> None:
+    body = draft(disburse_time="2026-11-23")
+    body["schedule"] = [{"date": f"{year}-12-23", "principal": 100, "interest": 0}]
+    assert codes(body) == ([("date_impossible", "schedule[0].date")] if refused else [])

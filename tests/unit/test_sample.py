@@ -10,6 +10,9 @@ from kiva_relay.config import loader, sample, settings
 REPOSITORY = Path(__file__).parents[2]
 
 
+MAIL = sample.render().partition("\nmail:\n")[2].partition("\n\n")[0]
+
+
 def test_the_committed_file_is_the_rendered_one() -> None:
     assert (REPOSITORY / "config.yaml").read_text(encoding="utf-8") == sample.render()
 
@@ -42,6 +45,9 @@ def test_what_is_commented_out_is_the_default(tmp_path: Path) -> None:
 @pytest.mark.parametrize("line", re.findall(r"^ *#\w+: .*an example.*$", sample.render(), re.MULTILINE))
 def test_each_example_is_accepted(tmp_path: Path, line: str) -> None:
     text = sample.render().replace(line, line.replace("#", "", 1))
+    if line in MAIL:  # without a server nobody gets mail, and without somebody to write to no server is needed
+        for needed in re.findall(r"^ *#(?:host|user|from|recipients): .*an example.*$", MAIL, re.MULTILINE):
+            text = text.replace(needed, needed.replace("#", "", 1))
     if "staging" in line or "partner-api-stage" in line:
         text = text.replace("environment: sandbox", "environment: staging")
     pem = tmp_path / "ca.crt"

@@ -166,6 +166,18 @@ def test_a_clock_that_is_set_there_and_back_between_two_looks_stops_nothing(
             assert wake.wait(10), "nobody knocked any more"
 
 
+def test_the_scheduler_is_let_sleep_until_the_next_knock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(schedule.PLAN, "poll", lambda _: Every(timedelta(hours=1)))
+    clock = SteppedClock()
+    mine, wake = job(clock)
+    with knocking(mine, clock=clock) as made:
+        assert wake.wait(10)
+        woken = list[bool]()
+        monkeypatch.setattr(made._scheduler, "wakeup", lambda: woken.append(True))
+        made.keep_time(SETTINGS)
+        assert not woken
+
+
 def test_a_clock_that_is_corrected_by_a_little_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(schedule.PLAN, "poll", lambda _: Every(timedelta(hours=1)))
     clock = SteppedClock()

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
+from kiva_relay import errors
 from kiva_relay.config import secret
 from kiva_relay.config.mismatch import Mismatch
 from kiva_relay.config.secret import Secret
@@ -110,3 +113,35 @@ def test_what_is_no_secret_is_told_what_to_write(written: object, message: str, 
         secret.parse(written)
     assert str(wrong.value).startswith(message)
     assert wrong.value.remedy.startswith(remedy)
+
+
+def test_a_file_that_windows_wrote_is_read_without_its_mark(tmp_path: Path) -> None:
+    """Notepad begins a text with a byte order mark, which is no letter of a password."""
+    file = tmp_path / "secret"
+    file.write_bytes(b"\xef\xbb\xbfs3cr3t\r\n")
+    file.chmod(0o600)
+    assert secret.Secret("file", str(file)).reveal() == "s3cr3t"
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE])
+def test_a_machine_in_trouble_is_no_wrong_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """It ended the relay with 2, after which systemd never starts it again."""
+    file = tmp_path / "secret"
+    file.write_text("s3cr3t")
+    file.chmod(0o600)
+    held = secret.Secret("file", str(file), "kiva.client_secret")
+
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "read_text", fails)
+    with pytest.raises(errors.RelayError, match="cannot be read") as caught:
+        held.reveal()
+    assert caught.value.exit_code == 1
+    monkeypatch.setattr(Path, "stat", fails)
+    with pytest.raises(errors.RelayError, match="cannot be read") as looked:
+        secret._look_at(file, tmp_path)
+    monkeypatch.undo()
+    assert looked.value.exit_code == 1

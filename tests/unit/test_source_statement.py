@@ -79,3 +79,16 @@ def test_a_relation_matched_through_nothing_is_named() -> None:
     stream = Stream(name="loans", resource="loan_draft", table="loan", key=("id",), relations=(client, through))
     with pytest.raises(errors.UsageError, match="did you mean client"):
         ancestors(stream, through)
+
+
+def test_lists_of_all_lengths_make_a_few_statements() -> None:
+    """Of each length there would be one more entry in the DBA's pg_stat_statements, which are full then."""
+    for columns, most in ((["a"], 1000), (["a", "b"], 500)):
+        lengths = set()
+        for wanted in range(1, most + 1):
+            rows = [(number,) * len(columns) for number in range(wanted)]
+            _, members = statement.within(columns, rows)
+            lengths.add(len(members))
+            assert len(members) <= most
+            assert set(members) == (set(range(wanted)) if len(columns) == 1 else set(rows))
+        assert len(lengths) == 6

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from kiva_relay import cli, to_type
+from kiva_relay import cli
 from kiva_relay.config import loader
+from kiva_relay.terminal import to_type
 
 USUAL = loader.USUAL_PLACE
 

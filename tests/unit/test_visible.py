@@ -7,9 +7,10 @@ import json
 
 import pytest
 
-from kiva_relay import cli, log, visible
+from kiva_relay import cli, log
 from kiva_relay.cli import frame, words
 from kiva_relay.errors import UsageError
+from kiva_relay.terminal import visible
 
 FOREIGN = [
     *("\x1b[2J\x1b[31mOK", "\x9b31m", "a\x07b", "\x00", "\x7f", "\rOK", "\u202e1000", "\u2066x\u2069", "\u200b"),

@@ -85,3 +85,31 @@ def test_where_it_cannot_be_kept_the_setting_is_named(tmp_path: Path) -> None:
     with pytest.raises(errors.UsageError, match=r"outbox\.witness: .* cannot be written") as refused:
         opened(tmp_path / "no")
     assert refused.value.hint == f"sudo install -d -o kiva-relay -m 0700 {tmp_path / 'no'}"
+
+
+# ---------------------------------------------------------------- from a place on
+
+
+def test_only_what_came_behind_a_place_is_read(tmp_path: Path) -> None:
+    witness = opened(tmp_path)
+    tell(witness, 1, "000000871")
+    place = witness.place()
+    assert witness.has(place)
+    assert witness.memory(since=place) == witnesses.Memory()
+    tell(witness, 2, "000000872")
+    assert [told.attempt for told in witness.memory(since=place).sent] == [2]
+    assert [told.attempt for told in witness.memory().sent] == [1, 2]
+    witness.close()
+
+
+def test_a_file_that_lost_its_end_or_is_another_does_not_have_the_place(tmp_path: Path) -> None:
+    witness = opened(tmp_path)
+    for attempt in range(100):
+        tell(witness, attempt, "000000871")
+    place, whole = witness.place(), witness.path.read_bytes()
+    for spoilt in (whole[:-1], whole[:-80] + b"x" * 80, whole[:4000], whole[5:] + b"12345"):
+        witness.path.write_bytes(spoilt)
+        assert not witness.has(place)
+    witness.path.write_bytes(whole + b"{}\n")
+    assert witness.has(place)
+    witness.close()

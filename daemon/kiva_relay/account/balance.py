@@ -13,9 +13,11 @@ from kiva_relay.account import line
 from kiva_relay.account.line import AccountLine, LineKind, Situation
 from kiva_relay.config.settings import Settings
 from kiva_relay.outbox import census, hold, mirror
-from kiva_relay.outbox.census import Bounds, Unread, Unreported
+from kiva_relay.outbox.census import Bounds
 from kiva_relay.outbox.heartbeat import Heartbeat
-from kiva_relay.resource import window
+from kiva_relay.outbox.unread import Unread
+from kiva_relay.outbox.unreported import Unreported
+from kiva_relay.report import current
 from kiva_relay.resource.window import RepaymentReport
 
 LATE_AFTER = timedelta(hours=1)
@@ -35,12 +37,14 @@ BEFORE_CLOSING = timedelta(days=1)
 class Account:
     """What should be at Kiva, and where it stands: the lines of each resource that is sent.
 
-    `unread` are the streams whose book was not read whole; `unreported` is kept for the next reading.
+    `unread` are the streams whose book was not read whole; `unreported` is kept for the next reading. `asked` is how
+    many entries a person is asked about that may stand in no line: of an earlier report, or behind a newer one.
     """
 
     lines: Mapping[str, tuple[AccountLine, ...]]
     unread: tuple[Unread, ...] = ()
     unreported: Unreported | None = None
+    asked: int = 0
 
     def each(self, *kinds: LineKind) -> Iterator[tuple[str, AccountLine]]:
         """Resource and line, of these kinds; of all without any."""
@@ -66,18 +70,29 @@ class Account:
         return unknown if self.numbers(LineKind.MISSING) else ()
 
     @property
+    def alike(self) -> tuple[tuple[str, str], ...]:
+        """Loans to report whose id the MIS has in other letters (upper or lower case): Kiva's id, and the MIS's."""
+        return () if self.unreported is None else self.unreported.alike
+
+    @property
     def overdue(self) -> list[tuple[str, AccountLine]]:
         """What takes longer than it should."""
         return [(resource, one) for resource, one in self.each() if one.overdue]
 
     @property
     def balances(self) -> bool:
-        """Are there only lines that nobody has to look at, and was the whole book read?"""
-        return not self.unread and all(one.is_ok for _, one in self.each())
+        """Are there only lines that nobody has to look at, and was the whole book read? Is nobody asked anything?"""
+        return not self.unread and not self.asked and all(one.is_ok for _, one in self.each())
 
 
 def read(
-    tx: Connection, settings: Settings, *, last: Heartbeat | None, now: datetime, before: Account | None = None
+    tx: Connection,
+    settings: Settings,
+    *,
+    last: Heartbeat | None,
+    now: datetime,
+    before: Account | None = None,
+    recent: bool = False,
 ) -> Account:
     """The account at `now`.
 
@@ -87,9 +102,12 @@ def read(
         last: the last heartbeat, which says what mappings are in force.
         now: with a zone.
         before: an earlier account, of which is taken over what cannot have changed.
+        recent: it is not a minute old; what is dear to count may be taken over, too.
     """
-    report = window.report(settings, now)
-    expects = "repayment" in settings.resources and report.is_open and mirror.last_complete(tx) is not None
+    report = current.due(tx, settings, now)
+    # A list that a person takes as it is says of what it lists what Kiva expects.
+    is_known = mirror.last_complete(tx) is not None or mirror.taken(tx) is not None
+    expects = "repayment" in settings.resources and report.is_open and is_known
     found = census.take(
         tx,
         _bounds(settings, report, now),
@@ -97,6 +115,7 @@ def read(
         expects=expects,
         streams=last.streams if last is not None and last.streams else None,
         before=None if before is None else before.unreported,
+        recent=recent,
     )
     situation = Situation(
         holds=hold.in_force(tx), sends=settings.kiva.send, period=report.period, report_is_open=report.is_open
@@ -105,7 +124,7 @@ def read(
         resource: line.lines(resource, found, situation) for resource in settings.resources
     }
     unread = tuple(one for one in found.unread if one.resource is None or one.resource in settings.resources)
-    return Account(lines, unread, found.unreported)
+    return Account(lines, unread, found.unreported, found.asked)
 
 
 def _bounds(settings: Settings, report: RepaymentReport, now: datetime) -> Bounds:

@@ -9,6 +9,7 @@ from enum import IntEnum
 from typing import Any, ClassVar
 
 from kiva_relay.outbox.listing import Kept
+from kiva_relay.outbox.meta import Nameless
 
 
 class Verdict(IntEnum):
@@ -31,6 +32,16 @@ class RelayStopped:
 
 
 @dataclass(frozen=True)
+class RelayMute:
+    """A relay runs, as process `pid`, and has written nothing since `last`: its outbox cannot be written."""
+
+    code: ClassVar = "relay_mute"
+    verdict: ClassVar = Verdict.STOPPED
+    last: datetime
+    pid: int
+
+
+@dataclass(frozen=True)
 class DiskFull:
     """There is no room to record what Kiva would answer. `free` is what the relay said of the disk."""
 
@@ -47,6 +58,16 @@ class MappingUnfit:
     verdict: ClassVar = Verdict.STOPPED
     mapping: str
     mistake: str
+
+
+@dataclass(frozen=True)
+class RowsNameless:
+    """Rows of a mapping that are not read, for their key cannot be told."""
+
+    code: ClassVar = "rows_nameless"
+    verdict: ClassVar = Verdict.NOTE
+    mapping: str
+    known: Nameless
 
 
 @dataclass(frozen=True)
@@ -121,26 +142,41 @@ class StreamPiles:
 class ListBeingRead:
     """Kiva's list of loans is not known, or `drafts` are ready and wait until this process has read it.
 
-    `why` is why the newest reading was not complete; empty while none was tried.
+    `why` is why the newest reading was not complete; empty while none was tried. `may_be_taken`: it lacks the same for
+    so long that a person may take it as it is.
     """
 
     code: ClassVar = "list_being_read"
     verdict: ClassVar = Verdict.WAITING
     drafts: int
     why: str
+    may_be_taken: bool = False
 
 
 @dataclass(frozen=True)
 class ListOld:
     """Kiva's list of loans was last read completely too long ago.
 
-    `settles`: it is still young enough to settle doubts by it. `why` as of ListBeingRead.
+    `settles`: it is still young enough to settle doubts by it. `why`, `may_be_taken` as of ListBeingRead.
     """
 
     code: ClassVar = "list_old"
     verdict: ClassVar = Verdict.NOTE
     age: timedelta
     settles: bool
+    why: str
+    may_be_taken: bool = False
+
+
+@dataclass(frozen=True)
+class ListTaken:
+    """Kiva's list of loans is not whole (`why`), and a person takes it as it is: who, since when, with which note."""
+
+    code: ClassVar = "list_taken"
+    verdict: ClassVar = Verdict.NOTE
+    by: str
+    since: datetime
+    note: str
     why: str
 
 
@@ -216,12 +252,22 @@ class JobLate:
 
 
 @dataclass(frozen=True)
+class SaidDifferently:
+    """MIS, outbox and Kiva say different things of loans: kind → how many, of which nobody has said that it is done."""
+
+    code: ClassVar = "said_differently"
+    verdict: ClassVar = Verdict.NOTE
+    kinds: Mapping[str, int]
+
+
+@dataclass(frozen=True)
 class ForPersons:
     """What waits for a person. `doubts` are the numbers of entries; the rest are counts, `in_doubt` of things.
 
-    `warned` are calls of which Kiva named a problem. `missing`: loans for which Kiva expects a report, and that the MIS
-    does not give. `left_at_closing`: positions that were not sent before the report closed. `others`: anything else
-    that somebody has to decide.
+    `duplicates` are drafts that may be owed twice, `warned` calls of which Kiva named a problem. `missing`: loans for
+    which Kiva expects a report, and that the MIS does not give. `left_at_closing`: positions that were not sent before
+    the report closed; `undecided_at_closing`: because nobody decided about them. `others`: anything else that somebody
+    has to decide.
     """
 
     code: ClassVar = "for_persons"
@@ -230,12 +276,14 @@ class ForPersons:
     in_doubt: int
     decisions: int
     perhaps: int
+    duplicates: int
     divergences: int
     refused: int
     warned: int
     closed_unknown: int
     missing: int
     left_at_closing: int
+    undecided_at_closing: int
     others: int
 
 
@@ -246,6 +294,18 @@ class EditedNotInForce:
     code: ClassVar = "edited_not_in_force"
     verdict: ClassVar = Verdict.NOTE
     files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class MailNotSent:
+    """Mail that could not be sent: how many, since when, what came back last. `refused`: by address, what was said."""
+
+    code: ClassVar = "mail_not_sent"
+    verdict: ClassVar = Verdict.NOTE
+    waiting: int
+    since: datetime | None
+    words: str
+    refused: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -266,8 +326,10 @@ class AllDelivered:
 
 HealthFinding = (
     RelayStopped
+    | RelayMute
     | DiskFull
     | MappingUnfit
+    | RowsNameless
     | HeldBack
     | KivaAway
     | MisAway
@@ -276,6 +338,7 @@ HealthFinding = (
     | StreamPiles
     | ListBeingRead
     | ListOld
+    | ListTaken
     | ListsNotGiven
     | NotLookedAtYet
     | Overdue
@@ -284,7 +347,9 @@ HealthFinding = (
     | ClockOff
     | JobLate
     | ForPersons
+    | SaidDifferently
     | EditedNotInForce
+    | MailNotSent
     | AllDelivered
 )
 

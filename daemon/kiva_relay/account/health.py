@@ -6,14 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 
-from kiva_relay.account import finding
+from kiva_relay.account import finding, slot_kept
 from kiva_relay.account.finding import HealthFinding, Verdict
-from kiva_relay.account.line import BY_CLOSING, LineKind
+from kiva_relay.account.line import BY_CLOSING, WARNED, LineKind
 from kiva_relay.account.standing import Standing
-from kiva_relay.outbox import adoption
+from kiva_relay.outbox import adoption, duplicate, mirror
 from kiva_relay.outbox.listing import Kept
 from kiva_relay.resource.refusal import PERSON_DECIDES
-from kiva_relay.source import slot
 
 _READ_MISSED = 3
 _AT_LEAST = timedelta(minutes=15)
@@ -54,7 +53,9 @@ def findings(facts: Standing) -> list[HealthFinding]:
         _book,
         _overdue,
         _persons,
+        _apart,
         _edited,
+        _mail,
     )
     found = [one for look in looks for one in look(facts)]
     return sorted(found, key=lambda one: -one.verdict) or [_good(facts)]
@@ -66,7 +67,9 @@ def verdict(found: Sequence[HealthFinding]) -> Verdict:
 
 
 def _relay(facts: Standing) -> Iterator[HealthFinding]:
-    if facts.running is None:
+    if facts.is_mute and facts.heartbeat is not None:
+        yield finding.RelayMute(facts.heartbeat.beats_at, facts.heartbeat.pid)
+    elif facts.running is None:
         yield finding.RelayStopped(None if facts.heartbeat is None else facts.heartbeat.beats_at)
 
 
@@ -85,6 +88,8 @@ def _mappings(facts: Standing) -> Iterator[HealthFinding]:
     if facts.running is not None:
         for mapping, mistake in facts.running.stopped_streams.items():
             yield finding.MappingUnfit(mapping, mistake)
+    for mapping, known in facts.nameless.items():
+        yield finding.RowsNameless(mapping, known)
 
 
 def _holds(facts: Standing) -> Iterator[HealthFinding]:
@@ -129,7 +134,7 @@ def _stream(facts: Standing) -> Iterator[HealthFinding]:
         return
     if not stream.live and facts.running.mis.away_since is None:
         yield finding.StreamBroken(stream.why)
-    if slot.is_much(stream.kept, stream.wal_status):
+    if slot_kept.is_much(stream.kept, stream.wal_status):
         yield finding.StreamPiles(stream.kept or 0)
 
 
@@ -144,11 +149,19 @@ def _list(facts: Standing) -> Iterator[HealthFinding]:
     if facts.running is None or facts.running.kiva.away_since is not None:
         return
     drafts = facts.under_way.get("loan_draft", 0)
-    refresh, why = facts.refresh, facts.why_incomplete
-    if refresh is None or (drafts and refresh.started_at <= facts.running.started_at):
-        yield finding.ListBeingRead(drafts, why)
+    refresh, why, taken = facts.refresh, facts.why_incomplete, facts.taken
+    if taken is not None and taken.list.read_at > facts.running.started_at:
+        yield finding.ListTaken(taken.act.person, taken.act.at, taken.act.note, taken.list.why)
+    elif refresh is None or (drafts and refresh.started_at <= facts.running.started_at):
+        yield finding.ListBeingRead(drafts, why, may_be_taken=_may_be_taken(facts))
     elif (age := facts.now - refresh.started_at) > fresh_for(facts):
-        yield finding.ListOld(age, settles=age <= facts.settings.mirror.max_age, why=why)
+        yield finding.ListOld(
+            age, settles=age <= facts.settings.mirror.max_age, why=why, may_be_taken=_may_be_taken(facts)
+        )
+
+
+def _may_be_taken(facts: Standing) -> bool:
+    return facts.lacking is not None and facts.now - facts.lacking.since >= mirror.SAME_FOR
 
 
 def _lists(facts: Standing) -> Iterator[HealthFinding]:
@@ -188,27 +201,40 @@ def _persons(facts: Standing) -> Iterator[HealthFinding]:
     )
     warned, unknown = len(facts.warned), len(facts.closed_unknown)
     closed = sum(account.numbers(LineKind.LEFT_OUT, cause=BY_CLOSING).values())
+    undecided = len(facts.closed_undecided)
+    left = sum(sum(account.numbers(LineKind.LEFT_OUT, cause=cause).values()) for cause in PERSON_DECIDES)
+    undecided = max(undecided, left)  # of this report, and of those before that nobody has seen
     decide = Counter[str]()
     for _, line in account.each(LineKind.DECIDE):
         decide[line.cause] += line.number
     decisions = sum(decide.pop(cause, 0) for cause in PERSON_DECIDES)
     divergences = sum(decide.pop(kind, 0) for kind in ("changed", "left_scope"))
     perhaps = decide.pop(adoption.PERHAPS, 0)
+    duplicates = decide.pop(duplicate.PROBABLE, 0)
+    decide.pop(WARNED, 0)  # said by calls
     others = sum(decide.values())
-    if any((in_doubt, refused, missing, closed, decisions, divergences, perhaps, warned, unknown, others)):
+    asked = (decisions, divergences, perhaps, duplicates, warned, unknown, others)
+    if any((in_doubt, refused, missing, closed, undecided, *asked)):
         yield finding.ForPersons(
             doubts=tuple(entry.id for entry in facts.doubts),
             in_doubt=in_doubt,
             decisions=decisions,
             perhaps=perhaps,
+            duplicates=duplicates,
             divergences=divergences,
             refused=refused,
             warned=warned,
             closed_unknown=unknown,
             missing=missing,
             left_at_closing=closed,
+            undecided_at_closing=undecided,
             others=others,
         )
+
+
+def _apart(facts: Standing) -> Iterator[HealthFinding]:
+    if facts.apart:
+        yield finding.SaidDifferently(facts.apart)
 
 
 def _clock(facts: Standing) -> Iterator[HealthFinding]:
@@ -226,6 +252,14 @@ def _jobs(facts: Standing) -> Iterator[HealthFinding]:
 def _edited(facts: Standing) -> Iterator[HealthFinding]:
     if facts.running is not None and facts.running.edited:
         yield finding.EditedNotInForce(facts.running.edited)
+
+
+def _mail(facts: Standing) -> Iterator[HealthFinding]:
+    """What the mail server does not take; of somebody who gets mail no more nothing is said."""
+    how, to = facts.mail, {one.address for one in facts.settings.mail.recipients}
+    refused = tuple((address, words) for address, words in how.refused if address in to)
+    if how.waiting or refused:
+        yield finding.MailNotSent(how.waiting, how.since, how.words, refused)
 
 
 def _good(facts: Standing) -> HealthFinding:

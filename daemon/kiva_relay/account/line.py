@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from kiva_relay.outbox import adoption
-from kiva_relay.outbox.census import Census, EntryGroup
+from kiva_relay.outbox import adoption, duplicate
+from kiva_relay.outbox.census import SEEN, Census, EntryGroup
 from kiva_relay.outbox.hold import ALL, STREAM, Hold
 from kiva_relay.outbox.tally import ADOPTED, DELIVERED, Counted
 from kiva_relay.resource.refusal import PERSON_DECIDES
@@ -36,17 +36,20 @@ class LineKind(StrEnum):
 
 
 BY_A_PERSON = "person"
-SEEN_BY_A_PERSON = "acknowledged"
+SEEN_BY_A_PERSON = SEEN
 BY_CLOSING = "window_closed"
-"""The report closed before it was sent: nobody decided that."""
+"""The report closed before it was sent: nobody decided that. Where a person was asked, the question is the cause."""
 
 SWITCHED_OFF = "sending_switched_off"
+WARNED = "warned"
+"""Kiva took it with a problem of the whole call: a person says whether it is there."""
+
 ID_SHARED = "id_shared_at_kiva"
 BACKFILL = "backfill"
 TO_BE_READ = "to_be_read"
 
 _ORDER = {kind: place for place, kind in enumerate(LineKind)}
-_PERSON_DECIDES = PERSON_DECIDES | {adoption.PERHAPS}
+_PERSON_DECIDES = PERSON_DECIDES | {adoption.PERHAPS, duplicate.PROBABLE}
 _BY_ITSELF = (LineKind.ON_ITS_WAY, LineKind.WAITING)
 
 
@@ -70,7 +73,7 @@ class AccountLine:
         if self.kind in _BY_ITSELF:
             return not self.overdue
         if self.kind is LineKind.LEFT_OUT:
-            return self.cause != BY_CLOSING
+            return self.cause in (BY_A_PERSON, SEEN_BY_A_PERSON)
         return self.kind in (LineKind.DELIVERED, LineKind.ADOPTED)
 
 
@@ -147,12 +150,13 @@ def _set_aside(resource: str, census: Census) -> Iterator[AccountLine]:
     for one in census.discarded:
         if one.resource == resource:
             yield AccountLine(LineKind.LEFT_OUT, one.number, BY_A_PERSON)
-    if resource == census.left_at_closing.resource:
-        yield AccountLine(LineKind.LEFT_OUT, census.left_at_closing.number, BY_CLOSING)
+    for one in census.left_at_closing:
+        if one.resource == resource:
+            yield AccountLine(LineKind.LEFT_OUT, one.number, one.cause)
 
 
 def _at_kiva(resource: str, census: Census, now_is: Situation) -> Iterator[AccountLine]:
-    """What is there, but for what stands in another line: it differs, or a newer version is still to go."""
+    """What is there, but for what stands in another line: it differs, Kiva named a problem, or a newer one goes."""
     period = now_is.period if resource == "repayment" else ""
     there = {adopted: census.at_kiva.get(Counted(resource, period, line), 0) for adopted, line in _TALLIED}
     for one in census.differing:
@@ -160,7 +164,11 @@ def _at_kiva(resource: str, census: Census, now_is: Situation) -> Iterator[Accou
             there[one.adopted] -= one.number
             kind, cause = (LineKind.LEFT_OUT, SEEN_BY_A_PERSON) if one.seen else (LineKind.DECIDE, one.kind)
             yield AccountLine(kind, one.number, cause)
-    aside = (*census.discarded, census.left_at_closing)
+    for one_call in census.warned:
+        if one_call.resource == resource:
+            there[False] -= one_call.number
+            yield AccountLine(LineKind.DECIDE, one_call.number, WARNED)
+    aside = (*census.discarded, *census.left_at_closing)
     there[False] -= sum(one.reported for one in census.entries if one.resource == resource)
     there[False] -= sum(one.reported for one in aside if one.resource == resource)
     yield AccountLine(LineKind.DELIVERED, max(there[False], 0))
@@ -180,6 +188,8 @@ def _not_here(resource: str, census: Census) -> Iterator[AccountLine]:
     # As long as the book was not read whole, nobody knows whether the MIS gives a loan.
     absent = len(census.unreported.unknown)
     yield AccountLine(LineKind.NOT_LOOKED_AT_YET, absent, BACKFILL) if unread else AccountLine(LineKind.MISSING, absent)
+    alike = len({kiva_id for kiva_id, _ in census.unreported.alike})
+    yield AccountLine(LineKind.DECIDE, alike, adoption.PERHAPS)
     yield AccountLine(LineKind.NOT_LOOKED_AT_YET, census.unreported.known, TO_BE_READ)
     yield AccountLine(LineKind.DECIDE, census.unreported.doubled, ID_SHARED)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -14,32 +14,59 @@ from kiva_relay.account import balance
 from kiva_relay.account.balance import Account
 from kiva_relay.account.line import SWITCHED_OFF, LineKind
 from kiva_relay.config.settings import Settings
-from kiva_relay.outbox import catalogue, heartbeat, history, listing, meta, mirror, scan, watermark
+from kiva_relay.outbox import (
+    act,
+    catalogue,
+    discrepancy,
+    duplicate,
+    heartbeat,
+    history,
+    lease,
+    listing,
+    mail,
+    meta,
+    mirror,
+    scan,
+    watermark,
+)
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.heartbeat import Heartbeat
+from kiva_relay.outbox.mail import MailStanding
 from kiva_relay.outbox.state import State
+from kiva_relay.report import current
 from kiva_relay.resource import window
+
+
+@dataclass(frozen=True)
+class TakenList:
+    """Kiva's list as a person took it, who did, and when its newest reading began."""
+
+    list: mirror.TakenReading
+    act: act.Done
 
 
 @dataclass(frozen=True)
 class Standing:
     """How things stand at `now`. A mapping by resource has no entry for a resource of which there is none.
 
-    `perhaps` are entries that wait with the ids at Kiva that differ in case only;
-    `heartbeat` is the last one, None when no relay runs and the last one stopped in order; `account` says where
-    everything stands that should be at Kiva; `counts` are all entries, in all versions; `kept` are the holds in
-    force with what they keep back; `corrected` and `cancelled` count what ended unsent since Kiva is away;
-    `expiring` are drafts that are not at Kiva yet and have a last day; `refresh` is the last complete reading of Kiva's
-    list of loans, `why_incomplete` why the newest one was none; `lists_read` is when Kiva's other lists were read;
-    `scans` are those under way; `clock_off` is by how much the clock of the relay's machine was behind Kiva's, None
-    when it was not far off.
+    `perhaps` are entries that wait with the ids at Kiva that differ in case only; `twins` are drafts that wait with the
+    loans that they look like; `heartbeat` is the last one, None
+    when no relay runs and the last one stopped in order; `account` says where everything stands that should be at
+    Kiva; `unsettled` are entries by state; `kept` are the holds in force with what they keep back; `corrected` and
+    `cancelled` count what ended unsent since Kiva is away; `expiring` are drafts that are not at Kiva yet and have
+    a last day; `refresh` is the last complete reading of Kiva's list of loans, `why_incomplete` why the newest one
+    was none, `taken` who takes it so, `lacking` what the newest ones lack alike; `lists_read` is when Kiva's other
+    lists were read; `scans` are those under way; `nameless` are rows that are not read, by mapping; `clock_off` is by
+    how much the clock of the relay's machine was behind Kiva's, None when it was not far off; `is_mute`: the relay
+    runs, and has not written a sign of life for too long; `mail` is how it is with the mail; `apart` is of how many
+    loans MIS, outbox and Kiva say different things, by what differs.
     """
 
     settings: Settings
     now: datetime
     heartbeat: Heartbeat | None
     account: Account
-    counts: Mapping[str, Counter[State]]
+    unsettled: Mapping[str, Counter[State]]
     kept: tuple[listing.Kept, ...]
     delivered_yesterday: Mapping[str, int]
     delivered_today: Mapping[str, int]
@@ -53,14 +80,22 @@ class Standing:
     divergences: tuple[history.Divergence, ...]
     warned: tuple[listing.WarnedCall, ...]
     closed_unknown: tuple[listing.ClosedUnknown, ...]
+    closed_undecided: tuple[Entry, ...]
     expiring: tuple[Entry, ...]
     refresh: mirror.Refresh | None
     why_incomplete: str
+    taken: TakenList | None
     lists_read: datetime | None
     marks: Mapping[str, watermark.Watermark]
     scans: Mapping[str, scan.ScanProgress]
     report: window.RepaymentReport
+    nameless: Mapping[str, meta.Nameless] = field(default_factory=dict)
     clock_off: timedelta | None = None
+    is_mute: bool = False
+    lacking: mirror.Lacking | None = None
+    mail: MailStanding = field(default_factory=MailStanding)
+    apart: Mapping[str, int] = field(default_factory=dict)
+    twins: tuple[tuple[Entry, tuple[str, ...]], ...] = ()
 
     @property
     def running(self) -> Heartbeat | None:
@@ -114,7 +149,7 @@ def gather(tx: Connection, settings: Settings, *, now: datetime) -> Standing:
         now=now,
         heartbeat=last,
         account=balance.read(tx, settings, last=last, now=now),
-        counts=listing.counts(tx),
+        unsettled=listing.unsettled(tx),
         kept=tuple(listing.kept_back(tx)),
         delivered_yesterday=listing.delivered(tx, since=yesterday, until=midnight),
         delivered_today=listing.delivered(tx, since=midnight),
@@ -125,15 +160,34 @@ def gather(tx: Connection, settings: Settings, *, now: datetime) -> Standing:
         refused=tuple(listing.refused(tx)),
         decisions=tuple(listing.decisions(tx)),
         perhaps=tuple(listing.perhaps_at_kiva(tx)),
+        twins=tuple(duplicate.waiting(tx, now=now)),
         divergences=tuple(history.open_divergences(tx)),
         warned=tuple(listing.warned(tx)),
         closed_unknown=tuple(listing.closed_unknown(tx)),
+        closed_undecided=tuple(listing.closed_undecided(tx)),
         expiring=tuple(listing.expiring(tx)),
         refresh=mirror.last_complete(tx),
         why_incomplete=mirror.why_incomplete(tx),
+        taken=_taken(tx),
+        lacking=mirror.lacking(tx),
         lists_read=catalogue.refreshed_at(tx),
         marks=marks,
         scans={name: one for name, one in scans.items() if one.number == marks[name].scan_number},
-        report=window.report(settings, now + (off or timedelta(0))),
+        report=current.due(tx, settings, now + (off or timedelta(0))),
+        nameless={name: found for name in marks if (found := meta.nameless(name).get(tx)) is not None},
         clock_off=off,
+        apart=discrepancy.numbers(tx),
+        is_mute=last is not None and not last.is_alive(now) and _runs(settings, last),
+        mail=mail.standing(tx) if settings.mail.is_on else MailStanding(),
     )
+
+
+def _taken(tx: Connection) -> TakenList | None:
+    found, released = mirror.taken(tx), act.last(tx, "release", what="mirror")
+    return None if found is None or released is None else TakenList(found, released)
+
+
+def _runs(settings: Settings, last: Heartbeat) -> bool:
+    """Is the process of the last heartbeat still there? Only where the outbox is a file, and it is of this machine."""
+    file = settings.outbox.file
+    return file is not None and lease.holds_file(file, last.pid)

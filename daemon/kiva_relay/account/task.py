@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import ClassVar
@@ -11,15 +11,22 @@ from typing import ClassVar
 from sqlalchemy.engine import Connection
 
 from kiva_relay.account.line import LineKind
+from kiva_relay.account.reconcile import DiscrepancyKind
 from kiva_relay.account.standing import Standing
-from kiva_relay.outbox import listing
+from kiva_relay.outbox import discrepancy, listing, query
+from kiva_relay.outbox.discrepancy import KeptDiscrepancy
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.history import Divergence
 from kiva_relay.outbox.listing import Unpublished
+from kiva_relay.report import current, month
+from kiva_relay.report import line as report_line
+from kiva_relay.report.line import ReportLine, ReportLineKind
 
 _TODAY = timedelta(days=1)
 _WEEK = timedelta(days=7)
 _CONFIRM_WITHIN = timedelta(days=14)
+_NOT_TAKEN = "loan_not_eligible"
+"""Why a journal waits whose loan Kiva has, at a stage for which it takes none: capture/owed.py."""
 
 
 class When(StrEnum):
@@ -34,13 +41,15 @@ class When(StrEnum):
 class _Task:
     """One thing to do. `day` is the last day on which it can be done; None: nothing passes on a day.
 
-    `ended_by_done`: `review done` takes it off the list; the others end by a decision, or by themselves.
+    `ended_by_done`: `review done` takes it off the list; the others end by a decision, or by themselves. `part_of` is
+    the whole task, where this is a part of it.
     """
 
     ended_by_done: ClassVar = False
     when: When
     day: date | None
     entries: tuple[Entry, ...]
+    part_of: _Task | None = field(default=None, kw_only=True, repr=False)
 
 
 @dataclass(frozen=True)
@@ -66,6 +75,14 @@ class SameLoan(_Task):
 
     kind: ClassVar = "same_loan"
     alike: tuple[tuple[Entry, list[str]], ...]
+
+
+@dataclass(frozen=True)
+class SameClientAndAmount(_Task):
+    """Drafts that may be owed twice, and are not sent before somebody says. `alike`: each, with what it is like."""
+
+    kind: ClassVar = "duplicate"
+    alike: tuple[tuple[Entry, tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -124,12 +141,23 @@ class ChangedAfterSending(_Task):
 class DecidePositions(_Task):
     """Positions that are not sent unless somebody says so. `before`: entry's number → what Kiva took last, if any.
 
-    `closes` is when the report closes, if it is open.
+    `closes` is when the report closes, if it is open; `lines` are those of the report that ask, also without an entry:
+    each has its cause, the likely answer and its price.
     """
 
     kind: ClassVar = "decide"
     before: Mapping[int, Entry]
     closes: datetime | None
+    lines: tuple[ReportLine, ...] = ()
+
+
+@dataclass(frozen=True)
+class KnowWhatWasNotDecided(_Task):
+    """Positions about which nobody decided before their report closed. `before` as of `DecidePositions`."""
+
+    kind: ClassVar = "closed_undecided"
+    ended_by_done: ClassVar = True
+    before: Mapping[int, Entry]
 
 
 @dataclass(frozen=True)
@@ -143,7 +171,7 @@ class KnowWhatWasReported(_Task):
 
 @dataclass(frozen=True)
 class ConfirmJournals(_Task):
-    """Journals that somebody has to open and publish at Kiva."""
+    """The journals of one page that somebody has to open and publish at Kiva."""
 
     kind: ClassVar = "confirm"
     ended_by_done: ClassVar = True
@@ -160,18 +188,29 @@ class CorrectRefused(_Task):
 class FindInMis(_Task):
     """Loans for which Kiva expects a report, and that the MIS does not give: their ids, as Kiva spells them.
 
-    `closes` is when the report closes, if it closes.
+    `closes` is when the report closes, if it closes; `lines` are those of the report, each with its cause, the loan
+    that it probably is, and its price.
     """
 
     kind: ClassVar = "missing"
     loans: tuple[str, ...]
     closes: datetime | None
+    lines: tuple[ReportLine, ...] = ()
+
+
+@dataclass(frozen=True)
+class SettleDifferences(_Task):
+    """Loans of which MIS, outbox and Kiva say different things, the gravest kind first."""
+
+    kind: ClassVar = "apart"
+    found: tuple[KeptDiscrepancy, ...]
 
 
 Task = (
     LookInPa2
     | LookAtCall
     | SameLoan
+    | SameClientAndAmount
     | DeleteInPa2
     | TooOldToPublish
     | PublishSoon
@@ -179,10 +218,12 @@ Task = (
     | TypeByHand
     | ChangedAfterSending
     | DecidePositions
+    | KnowWhatWasNotDecided
     | KnowWhatWasReported
     | FindInMis
     | ConfirmJournals
     | CorrectRefused
+    | SettleDifferences
 )
 
 
@@ -194,27 +235,37 @@ class Rest:
     kiva_away_since: datetime | None
     held: Mapping[str, int]
     journals_waiting: int
+    journals_not_taken: int
     under_way: Mapping[str, int]
     delivered_until: datetime | None
     delivered_yesterday: Mapping[str, int]
 
 
-def tasks(tx: Connection, facts: Standing) -> list[Task]:
-    """Everything that waits for the coordinator, the first to be too late first."""
-    before = {entry.id: last for entry in facts.decisions if (last := listing.last_position(tx, entry)) is not None}
+def tasks(tx: Connection, facts: Standing, of_month: month.Month | None = None) -> list[Task]:
+    """Everything that waits for the coordinator, the first to be too late first.
+
+    `of_month` is a report that was read already: where it is the open one, it is not read again.
+    """
+    asked = _lines_that_ask(tx, facts, of_month)
+    told = {line.entry for line in asked}  # a line says itself what Kiva took before
+    alone = [entry for entry in facts.decisions if entry.id not in told]
+    before = query.taken_before(tx, (*alone, *facts.closed_undecided))
     found: list[Task] = [
         *_look(facts),
         *_look_at_calls(facts),
         *_same_loan(facts),
+        *_twins(facts),
         *_delete(facts),
         *_publish(facts, listing.to_publish(tx)),
         *_type(facts),
         *_changed(facts),
-        *_decide(facts, before),
+        *_decide(facts, before, asked),
+        *_undecided(facts, before),
         *_know(facts),
-        *_find(facts),
+        *_find(facts, asked),
         *_confirm(facts, listing.to_confirm(tx)),
         *_correct(facts),
+        *_apart(discrepancy.every(tx, besides_seen=True)),
     ]
     return in_order(found)
 
@@ -227,11 +278,13 @@ def in_order(found: Sequence[Task]) -> list[Task]:
 
 def rest(facts: Standing) -> Rest:
     """All that is not a task."""
+    not_taken = facts.account.numbers(LineKind.WAITING, cause=_NOT_TAKEN).get("journal", 0)
     return Rest(
         running=facts.running is not None,
         kiva_away_since=facts.kiva_away_since,
         held=facts.held,
-        journals_waiting=facts.account.number("journal", LineKind.WAITING),
+        journals_waiting=facts.account.number("journal", LineKind.WAITING) - not_taken,
+        journals_not_taken=not_taken,
         under_way=facts.under_way,
         delivered_until=None if facts.heartbeat is None else facts.heartbeat.mis.last_good,
         delivered_yesterday=facts.delivered_yesterday,
@@ -253,6 +306,20 @@ def _look_at_calls(facts: Standing) -> Iterator[Task]:
 def _same_loan(facts: Standing) -> Iterator[Task]:
     if facts.perhaps:
         yield SameLoan(When.THIS_WEEK, None, tuple(entry for entry, _ids in facts.perhaps), facts.perhaps)
+
+
+def _twins(facts: Standing) -> Iterator[Task]:
+    """The earlier of them has a last day to be published, the sooner it is asked."""
+    if facts.twins:
+        entries = tuple(entry for entry, _others in facts.twins)
+        first = min((_last_day(entry) for entry in entries), default=date.max)
+        when = _soon(facts, first)
+        yield SameClientAndAmount(when, None if first == date.max else first, entries, facts.twins)
+
+
+def _undecided(facts: Standing, before: Mapping[int, Entry]) -> Iterator[Task]:
+    if facts.closed_undecided:
+        yield KnowWhatWasNotDecided(When.THIS_WEEK, None, facts.closed_undecided, before)
 
 
 def _know(facts: Standing) -> Iterator[Task]:
@@ -301,30 +368,67 @@ def _changed(facts: Standing) -> Iterator[Task]:
         yield ChangedAfterSending(When.THIS_WEEK, None, tuple(one.entry for one in changed), changed)
 
 
-def _decide(facts: Standing, before: Mapping[int, Entry]) -> Iterator[Task]:
-    if facts.decisions:
+def _lines_that_ask(tx: Connection, facts: Standing, of_month: month.Month | None) -> tuple[ReportLine, ...]:
+    """The lines of the open report at which a person has to look. What a hold keeps is not asked loan by loan."""
+    if not facts.report.is_open or "repayment" not in facts.settings.resources:
+        return ()
+    if of_month is not None and of_month.period == facts.report.period:
+        lines = of_month.lines
+    else:
+        lines = current.lines_of(tx, facts.settings, facts.report.period, facts.now, besides_accepted=True)
+    return tuple(one for one in lines if one.needs_a_person and one.cause not in month.KEPT_BACK)
+
+
+def _decide(facts: Standing, before: Mapping[int, Entry], asked: Sequence[ReportLine] = ()) -> Iterator[Task]:
+    lines = tuple(one for one in asked if one.kind is ReportLineKind.DECIDE)
+    if facts.decisions or lines:
         closes = facts.report.closes if facts.report.is_open else None
         day = None if closes is None else facts.day_of(closes)
-        yield DecidePositions(When.THIS_WEEK, day, facts.decisions, before, closes)
+        yield DecidePositions(When.THIS_WEEK, day, facts.decisions, before, closes, lines)
 
 
-def _find(facts: Standing) -> Iterator[Task]:
-    if facts.account.missing:
+def _find(facts: Standing, asked: Sequence[ReportLine] = ()) -> Iterator[Task]:
+    absent = (report_line.NOT_IN_MIS, report_line.OUT_OF_SCOPE, report_line.GONE)
+    lines = tuple(one for one in asked if one.kind is ReportLineKind.MISSING and one.cause in absent)
+    if facts.account.missing or lines:
         closes = facts.report.closes
         day = None if closes is None else facts.day_of(closes)
-        yield FindInMis(When.THIS_WEEK, day, (), facts.account.missing, closes)
+        told = {one.loan_id for one in asked if one.kind is ReportLineKind.DECIDE}
+        absent_too = (loan_id for loan_id in facts.account.missing if loan_id not in told)
+        loans = tuple(dict.fromkeys((*absent_too, *(one.loan_id for one in lines))))
+        if not loans:
+            return
+        yield FindInMis(When.THIS_WEEK, day, (), loans, closes, lines)
 
 
 def _confirm(facts: Standing, journals: Sequence[Entry]) -> Iterator[Task]:
-    if journals:
-        oldest = min(entry.settled_at or facts.now for entry in journals)
+    pages: dict[str, list[Entry]] = {}
+    for entry in journals:
+        pages.setdefault(str((entry.receipt or {}).get("confirm_url")), []).append(entry)
+    for entries in pages.values():
+        oldest = min(entry.settled_at or facts.now for entry in entries)
         when = When.THIS_WEEK if facts.now - oldest > _CONFIRM_WITHIN else When.LATER
-        yield ConfirmJournals(when, None, tuple(journals))
+        yield ConfirmJournals(when, None, tuple(entries))
 
 
 def _correct(facts: Standing) -> Iterator[Task]:
     if facts.refused:
         yield CorrectRefused(When.LATER, None, facts.refused)
+
+
+def _apart(found: Sequence[KeptDiscrepancy]) -> Iterator[Task]:
+    """What no other task says already."""
+    order = list(DiscrepancyKind)
+    mine = [one for one in found if not _is_said_elsewhere(one)]
+    if mine:
+        mine.sort(key=lambda one: (order.index(DiscrepancyKind(one.kind)), one.id))
+        yield SettleDifferences(When.THIS_WEEK, None, (), tuple(mine))
+
+
+def _is_said_elsewhere(one: KeptDiscrepancy) -> bool:
+    """A draft that is too old to publish, or that the MIS cancelled, is a task of its own."""
+    gone = one.kind == DiscrepancyKind.GONE_HERE and not one.kiva_id
+    return gone or (one.kind == DiscrepancyKind.NEVER_SEEN and "publish_by" in one.params)
 
 
 def _soon(facts: Standing, day: date) -> When:

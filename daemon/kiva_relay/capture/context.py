@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Literal
@@ -10,6 +10,7 @@ from typing import Literal
 from kiva_relay.config import settings as config
 from kiva_relay.mapping import lookup, mapper
 from kiva_relay.mapping.document import Document
+from kiva_relay.outbox.decision import Decision
 from kiva_relay.resource import loan_id as spelled
 from kiva_relay.resource import window
 from kiva_relay.resource.kind import CheckFacts
@@ -35,6 +36,9 @@ class CaptureContext:
         lists: Kiva's lists.
         first_start: when this outbox was first used, with a zone.
         aliases: ids that were typed by hand at Kiva, and the MIS's own id of the same loan.
+        streams: the mappings in force: what another one captured once says nothing any more.
+        decisions: what persons decided about positions of this period, by `kiva_id`.
+        takes_late: the report is closed, and not finalised: what a person sends late still goes.
         photos: `bytes` in the body as it is sent; `sha256` for a trial run, which sends nothing.
     """
 
@@ -48,7 +52,10 @@ class CaptureContext:
     lists: lookup.Lists
     first_start: datetime
     aliases: Mapping[str, str] = field(default_factory=dict)
+    streams: Collection[str] = ()
     photos: Literal["sha256", "bytes"] = "bytes"
+    decisions: Mapping[str, Decision] = field(default_factory=dict)
+    takes_late: bool = False
 
     def ids(self, loan_id: str) -> list[str]:
         """A loan's id, and those that somebody typed for it at Kiva (`lookup/loan_ids.csv`)."""
@@ -56,6 +63,11 @@ class CaptureContext:
         key = spelled.key(loan_id)
         own = [loan_id] if self.aliases.get(key, key) == key else []
         return own + [at_kiva for at_kiva, in_the_mis in self.aliases.items() if in_the_mis == key]
+
+    @property
+    def cutoff(self) -> str | None:
+        """The day up to which the mapping reads its rows; None where it reads them all."""
+        return str(self.report.cutoff) if self.document.stream.uses_cutoff else None
 
     @property
     def context(self) -> mapper.Context:

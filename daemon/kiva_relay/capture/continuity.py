@@ -38,6 +38,8 @@ class Continuity:
         self._timeline = ""
         self._not_compared = set(self._documents)
         """Streams whose highest key was not looked at since the MIS was bound."""
+        self._reached: dict[str, int] = {}
+        """By stream, a key that none exceeds which was captured: but for fewer than count as lost."""
 
     def bind(self, tx: Connection, identity: str) -> None:
         """Bind the outbox to this MIS, and make new streams known.
@@ -57,6 +59,7 @@ class Continuity:
             if name not in known:
                 watermark.begin(tx, name)
         self._not_compared = set(self._documents)
+        self._reached.clear()
 
     def notice_older(self, tx: Connection, *, surely: bool) -> None:
         """Begin every stream again whose W is not of this MIS, or of a later state of it; all of them if `surely`.
@@ -91,15 +94,27 @@ class Continuity:
         `highest` is the highest key that the table has now; None where keys are no numbers.
         """
         self._not_compared.discard(document.name)
-        if highest is None:
+        reached = self._reached.get(document.name)
+        # Only where the table ends before what was captured need all keys be looked through.
+        if highest is None or (reached is not None and highest >= reached):
             return False
         with self._outbox.read() as tx:
             above = watermark.keys_above(tx, document.name, highest)
         if len(above) < LOST_ROWS:
+            self._reached[document.name] = highest
             return False
         with self._outbox.begin() as tx:
             self._begin_again(tx, document.name, highest=highest, was=max(map(int, above)))
         return True
+
+    def met(self, stream: str, keys: Collection[str]) -> None:
+        """These keys of a stream are captured."""
+        if not keys or stream not in self._reached:
+            return
+        try:
+            self._reached[stream] = max(self._reached[stream], *map(int, keys))
+        except ValueError:  # no numbers, so that none is the highest
+            del self._reached[stream]
 
     def notice_timeline(self, timeline: str) -> None:
         """A standby that took over may lack what was read, and give its transaction ids again: all is compared.

@@ -12,8 +12,10 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
+from sqlalchemy.engine import Connection
+
 from kiva_relay import errors, log
-from kiva_relay.capture import continuity, expected, fit, follow, page, revision
+from kiva_relay.capture import continuity, expected, fit, follow, many_left, page, revision
 from kiva_relay.capture.context import Origin
 from kiva_relay.capture.page import KeyPage, WatermarkMove
 from kiva_relay.capture.scan import Scanner
@@ -21,15 +23,20 @@ from kiva_relay.clock import Clock
 from kiva_relay.config import settings as config
 from kiva_relay.mapping import lookup
 from kiva_relay.mapping.document import Document
-from kiva_relay.outbox import turn, watermark
+from kiva_relay.outbox import decision, meta, turn, watermark
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.watermark import Watermark
+from kiva_relay.report import current
 from kiva_relay.resource import window
 from kiva_relay.source.mis import Mis
 from kiva_relay.source.position import Cycle
 from kiva_relay.source.reader import Content
 
 _PAGES_A_CYCLE = 5
+_FIRST_AGAIN = 0.01
+_LAST_AGAIN = 1.0
+"""Seconds until a transaction that is committed and cannot be seen yet is asked for again: mostly it is a moment, but
+a standby that is awaited may be away for long."""
 
 _log = log.get("capture")
 
@@ -43,7 +50,7 @@ class Capture:
         modes: by stream, the capture mode by which its changes are found (`source.position.CaptureMode`).
         horizon_age: for how long the oldest transaction of the MIS has kept W where it is.
         pinned_by: whose transaction that is; "" when nobody knows.
-        waits: the stream brought something that no snapshot sees yet; `follow` should be called again soon.
+        waits: the stream brought something that no snapshot sees yet.
     """
 
     def __init__(
@@ -59,6 +66,8 @@ class Capture:
         following: follow.StreamFollower | None = None,
         aliases: Mapping[str, str] | None = None,
         at_kiva: Callable[[], datetime] | None = None,
+        earliest: Callable[[], datetime] | None = None,
+        wrote: Callable[[], None] = lambda: None,
     ) -> None:
         self._at_kiva = at_kiva or clock.now
         self._outbox, self._settings, self._clock, self._mis = outbox, settings, clock, mis
@@ -81,12 +90,14 @@ class Capture:
             fits=self._fit,
             aliases=self._aliases,
             at=at,
-            at_kiva=self._at_kiva,
+            earliest=earliest or self._at_kiva,
+            met=self._continuity.met,
+            wrote=wrote,
         )
         self.modes: dict[str, str] = {}
         self.horizon_age = timedelta(0)
         self.pinned_by = ""
-        self.waits = False
+        self._in_vain = 0
 
     # ---------------------------------------------------------------- what the service asks
 
@@ -95,9 +106,22 @@ class Capture:
         """Mappings that are not read because they do not fit the MIS as it is, by name; and why."""
         return dict(self._fit.stopped)
 
+    @property
+    def waits(self) -> bool:
+        """See the class."""
+        return self._in_vain > 0
+
+    def follows_in(self) -> float | None:
+        """Seconds until `follow` has something to do; None: only when something comes."""
+        if self._following is None or not self.modes or not (self.waits or self._following.has_news):
+            return None
+        again = 0.0 if self._following.has_news else min(_FIRST_AGAIN * 2 ** (self._in_vain - 1), _LAST_AGAIN)
+        return max(again, self._following.pause())
+
     def report(self) -> window.RepaymentReport:
         """The repayment report of this moment."""
-        return window.report(self._settings, self._at_kiva())
+        with self._outbox.read() as tx:
+            return current.due(tx, self._settings, self._at_kiva())
 
     def scanning(self) -> bool:
         """Is a backfill or a sweep under way, so that the next cycle should follow at once?"""
@@ -120,26 +144,28 @@ class Capture:
             OutboxRefused: this is not the MIS that the outbox belongs to.
         """
         self._bind()
-        report = self.report()
+        with self._outbox.read() as tx:
+            report = current.due(tx, self._settings, self._at_kiva())
+            marks, secured = watermark.watermarks(tx), meta.ROW_SECURITY.get(tx) or {}  # also from before a restart
         with self._outbox.begin() as tx:
-            expected.turn(
-                tx,
-                report,
-                aliases=self._aliases,
-                settle_after=self._settings.delivery.settle_after,
-                now=self._clock.now(),
-            )
-        marks = self._marks()
+            aliases = {**self._aliases, **decision.aliases(tx)}
+            continuity.notice_aliases(tx, aliases)
+            expected.turn(tx, report, settings=self._settings, aliases=aliases, now=self._clock.now())
         self._busy_at_start = self._mis.busy_seconds
         streams = [document.stream for document in self._fit.those_that_fit()]
         try:
             followed = self._following.look(streams, marks) if self._following else {}
-            cycle = self._mis.changes(streams, {name: mark.w for name, mark in marks.items()}, followed=followed)
+            cycle = self._mis.changes(
+                streams, {name: mark.w for name, mark in marks.items()}, followed=followed, secured=secured
+            )
         except errors.WentBack:
             self._bind(went_back=True)
             return 0
         for name, error in cycle.failed.items():
             self._fit.stop(name, error)
+        if (secured_now := {**secured, **cycle.secured}) != secured:
+            with self._outbox.begin() as tx:
+                meta.ROW_SECURITY.put(tx, {name: dict(tables) for name, tables in secured_now.items()})
         # Before what changed is written, so that no number is given twice unseen.
         if self._rows_vanished(
             [one for one in cycle.next if cycle.keys.get(one) or not self._continuity.was_compared(one)]
@@ -150,7 +176,7 @@ class Capture:
         if self._following:
             cycle, pinned = self._following.bar(cycle, followed)
         self._continuity.notice_timeline(cycle.timeline)
-        self._scanning.count_missed(cycle)
+        self._scanning.count_missed(cycle, followed=followed, pinned=pinned)
         captured = self._poll(marks, cycle, report, pinned=pinned)
         self._mis.processed(cycle, but=self._fit.stopped)
         captured += self.follow()
@@ -179,26 +205,28 @@ class Capture:
         Raises:
             Unreachable: the MIS is away; nothing was lost, nothing was confirmed to it.
         """
-        self.waits = False
         if self._following is None or not self.modes or self._following.pause():
             return 0
         busy = self._mis.busy_seconds
         documents = {name: one for name, one in self._documents.items() if name not in self._fit.stopped}
         report = self.report()
         streams = [document.stream for document in documents.values()]
-        routed = self._following.take(streams, cutoff=report.cutoff, most=page.SIZE)
+        most = {name: self._size(document) for name, document in documents.items()}
+        routed = self._following.take(streams, cutoff=report.cutoff, most=most)
         if routed is None:
+            self._in_vain = 0
             return 0
         for name, error in routed.failed.items():
             self._fit.stop(name, error)
-        self.waits = bool(routed.waiting)
+        self._in_vain = (1 if routed.done else min(self._in_vain + 1, 10)) if routed.waiting else 0
         if routed.shrunk and self._rows_vanished(routed.shrunk):
             return 0
         captured = 0
         for name, keys in routed.keys.items():
+            self._scanning.came(name, keys)
             with self._apart(name):
                 read: list[Content] | None = routed.contents[name]
-                for each in page.of(documents[name], [*keys], "poll"):
+                for each in page.of(documents[name], [*keys], "poll", size=most[name]):
                     captured += self._pages.capture(each, report, read=read).changed
                     read = None
         self._following.taken(routed, missed=self._fit.stopped)
@@ -218,7 +246,6 @@ class Capture:
             for document in self._documents.values():
                 if revision.notice(tx, document, now=self._clock.now()):
                     self._revised.add(document.name)
-            continuity.notice_aliases(tx, self._aliases)
             self._continuity.notice_older(tx, surely=went_back)
         self._is_bound = True
 
@@ -264,15 +291,15 @@ class Capture:
             if name not in pinned
         }
         changed = [name for name in cycle.next if cycle.keys.get(name)]
-        with self._outbox.begin() as tx:
+        with self._outbox.begin(quiet=True) as tx:
             for name, move in moves.items():
                 if name not in changed:
                     watermark.advance(tx, move.mark, move.w, mode=move.mode, now=self._clock.now())
         captured = 0
-        for name in [name for name in self._in_turn(cycle) if name in changed]:
+        for name in [name for name in self._in_turn(cycle) if name in changed] if changed else ():
             with self._apart(name):
                 self._takes_its_turn(name)
-                *before, last = page.of(self._documents[name], cycle.keys[name], "poll")
+                *before, last = self._in_pages(self._documents[name], cycle.keys[name], "poll")
                 captured += self._capture(before, report)
                 captured += self._pages.capture(last, report, then=moves.get(name)).changed
         return captured
@@ -280,20 +307,44 @@ class Capture:
     def _beyond_the_poll(self, cycle: Cycle, report: window.RepaymentReport) -> int:
         """Stream by stream: keys to look at again, and some pages of the backfill or sweep."""
         captured = 0
+        if not self._something_waits(cycle):
+            return captured
         for name in self._in_turn(cycle):
             with self._apart(name):
                 captured += self._look_again(self._documents[name], report)
                 captured += self._scan(self._documents[name], report)
         return captured
 
+    def _something_waits(self, cycle: Cycle) -> bool:
+        """Is there anything for them to do? Mostly there is not, and one question is enough."""
+        if not self._revised.isdisjoint(cycle.next):
+            return True
+        with self._outbox.read() as tx:
+            marks = watermark.watermarks(tx)
+            return any(
+                marks[name].scan is not None
+                or watermark.to_read_again(tx, name, limit=1)
+                or many_left.is_released(tx, name)
+                for name in cycle.next
+                if name in marks
+            )
+
     def _look_again(self, document: Document, report: window.RepaymentReport) -> int:
         """Keys whose answer may differ although none of their rows changed."""
+
+        def waiting(tx: Connection) -> list[str]:
+            return watermark.to_read_again(tx, document.name, limit=page.SIZE * _PAGES_A_CYCLE)
+
         with self._outbox.read() as tx:
-            keys = watermark.to_read_again(tx, document.name, limit=page.SIZE * _PAGES_A_CYCLE)
+            is_released, keys = many_left.is_released(tx, document.name), waiting(tx)
+        if is_released:
+            with self._outbox.begin() as tx:
+                watermark.read_unseen_again(tx, document.name)
+                keys = waiting(tx)
         if keys:
             self._takes_its_turn(document.name)
         origin: Origin = "report" if document.resource == "repayment" else "poll"
-        captured = self._capture(page.of(document, keys, origin), report)
+        captured = self._capture(self._in_pages(document, keys, origin), report)
         if document.name in self._revised:
             with self._outbox.begin() as tx:
                 if revision.finish(tx, document, now=self._clock.now()):
@@ -308,13 +359,19 @@ class Capture:
             if mark.scan is None or self._stop.is_set():
                 break
             self._takes_its_turn(document.name)
-            step = self._scanning.next(document, mark, limit=page.SIZE)
+            step = self._scanning.next(document, mark, limit=self._size(document))
             result = self._pages.capture(KeyPage(document, step.keys, step.origin), report, then=step)
             self._scanning.found(step, result.surprises)
             captured += result.changed + self.follow()
             if self._mis.busy_seconds - self._busy_at_start > self._share:
                 break
         return captured
+
+    def _in_pages(self, document: Document, keys: Sequence[str], origin: Origin) -> Iterator[KeyPage]:
+        return page.of(document, keys, origin, size=self._size(document))
+
+    def _size(self, document: Document) -> int:
+        return page.SIZE_WITH_PHOTOS if self._fit.brings_photos(document) else page.SIZE
 
     def _capture(self, pages: Iterable[KeyPage], report: window.RepaymentReport) -> int:
         return sum(self._pages.capture(each, report).changed for each in pages)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kiva_relay import log, meter
+from kiva_relay.capture import owed_position
 from kiva_relay.capture.context import CaptureContext
 from kiva_relay.capture.owed import KeyDecision
-from kiva_relay.outbox import divergence, hold, store, table, watermark
+from kiva_relay.outbox import divergence, forgotten, hold, store, table, watermark
 from kiva_relay.outbox.entry import Entry
+from kiva_relay.report import place
 from kiva_relay.resource.kind import RESOURCES
 
 BRAKE_SPAN = timedelta(hours=1)
@@ -35,12 +38,17 @@ def write(tx: Connection, look: CaptureContext, decision: KeyDecision) -> None:
         divergence.another(tx, other.sent, other.was, other.now_is, now=look.now)
     for one in decision.withdrawals:
         store.left_scope(tx, captured.resource, one.identity, reason=one.reason, now=look.now)
+        if one.reason not in (owed_position.NOT_EXPECTED, place.LEFT_OUT):
+            # Another row may have the id, too; its entry was withdrawn just now, or refused as long as both had it.
+            watermark.read_identities_again(tx, captured.resource, [one.identity])
     if decision.owed is not None:
-        entry = store.owe(tx, decision.owed, now=look.now)
+        entry = store.owe(tx, forgotten.without_client(tx, decision.owed), now=look.now)
         if entry is not None:
             _brake(tx, look, entry)
             for reason in decision.owed.refusals:
                 meter.mapping_refusals.labels(mapping=look.document.name, code=reason.code).inc()
+    if captured.client_id and captured.identity and forgotten.has(tx, captured.identity):
+        captured = dataclasses.replace(captured, client_id=None)
     watermark.keep(tx, captured, new=decision.new)
 
 
@@ -51,9 +59,10 @@ def _brake(tx: Connection, look: CaptureContext, entry: Entry) -> None:
     """
     if not counts_for_the_brake(entry):
         return
-    newly = _newly_owed(tx, look, entry.resource)
     brake = look.settings.delivery.brake
-    if newly > brake:
+    # Each new one asks, and a book of thousands may come in within the hour: not all of them are counted each time.
+    if _newly_owed(tx, look, entry.resource, most=brake + 1) > brake and not _is_braked(tx, entry.resource):
+        newly = _newly_owed(tx, look, entry.resource)
         given = {"number": newly, "within": "1 hour", "brake": brake}
         if hold.put(tx, entry.resource, "brake", now=look.now, params=given):
             _log.warning("More became owed than delivery.brake allows; held", resource=entry.resource, number=newly)
@@ -64,12 +73,17 @@ def counts_for_the_brake(entry: Entry) -> bool:
     return RESOURCES[entry.resource].create_once and entry.origin != "backfill" and entry.version == 1
 
 
-def _newly_owed(tx: Connection, look: CaptureContext, resource: str) -> int:
+def _is_braked(tx: Connection, resource: str) -> bool:
+    return any((held.what, held.reason) == (resource, "brake") for held in hold.in_force(tx))
+
+
+def _newly_owed(tx: Connection, look: CaptureContext, resource: str, *, most: int | None = None) -> int:
+    """How many became owed within the span; those after `most` are not counted."""
     columns = table.entry.c
     where = (
+        sa.text(table.NEWLY_OWED),
         columns.resource == resource,
-        columns.origin != "backfill",
-        columns.version == 1,
         columns.created_at > look.now - BRAKE_SPAN,
     )
-    return tx.execute(sa.select(sa.func.count()).select_from(table.entry).where(*where)).scalar_one()
+    found = sa.select(columns.id).where(*where).limit(most).subquery()
+    return tx.execute(sa.select(sa.func.count()).select_from(found)).scalar_one()

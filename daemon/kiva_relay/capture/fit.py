@@ -6,7 +6,8 @@ value that means something else. A stream that is not read misses nothing, for i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from kiva_relay import errors, log, meter
 from kiva_relay.clock import Clock
@@ -42,6 +43,11 @@ class Fit:
         self._kinds: dict[str, dict[tuple[str, str], str]] = {}
         self.stopped: dict[str, str] = {}
 
+    @property
+    def names(self) -> Collection[str]:
+        """All of them, also those that are not read now."""
+        return self._documents.keys()
+
     def those_that_fit(self) -> list[Document]:
         """The mappings to read in this cycle; those whose time has come are compared with the MIS first.
 
@@ -76,6 +82,13 @@ class Fit:
         if error := self._mistake(document, _Live(self._mis)):
             raise DoesNotFit(error, hint="kiva-relay mapping check")
         self._shapes[document.name] = shape
+
+    def brings_photos(self, document: Document) -> bool:
+        """Do its rows hold photos themselves, as far as is known?"""
+        kinds: dict[str, dict[str, str]] = defaultdict(dict)
+        for (owner, column), kind in self._kinds.get(document.name, {}).items():
+            kinds[owner][column] = kind
+        return document.stream.brings_photos(kinds)
 
     def _look(self, name: str, live: _Live) -> None:
         if error := self._mistake(self._documents[name], live):
@@ -119,7 +132,6 @@ class _Live:
 def _of_columns(document: Document, live: _Live) -> dict[tuple[str, str], str]:
     """What the columns that the mapping reads hold, by owner and name."""
     stream = document.stream
-    sources = {ROOT: stream.table} | {each.name: each.table or each.sql or "" for each in stream.relations}
-    columns = {owner: live.columns(source) for owner, source in sources.items()}
+    columns = {owner: live.columns(source) for owner, source in stream.sources.items()}
     used = {(column.owner or ROOT, column.name) for column in document.columns}
     return {(owner, name): columns[owner][name] for owner, name in sorted(used) if name in columns.get(owner, {})}

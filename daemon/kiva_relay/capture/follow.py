@@ -11,28 +11,35 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kiva_relay import errors, log, meter
+from kiva_relay.capture import scan
 from kiva_relay.capture.pace import Pace
 from kiva_relay.clock import Clock
 from kiva_relay.outbox import meta, watermark
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.heartbeat import StreamHealth
 from kiva_relay.outbox.watermark import Watermark
-from kiva_relay.source import position, slot
+from kiva_relay.source import position, slot, watch
 from kiva_relay.source.mis import Mis
 from kiva_relay.source.pgoutput import Columns
 from kiva_relay.source.position import Cycle
-from kiva_relay.source.replication import Session, Tail
 from kiva_relay.source.route import Routed
 from kiva_relay.source.stream import Stream
 from kiva_relay.source.watch import Followed
 
+if TYPE_CHECKING:
+    from kiva_relay.source.replication import Session, Tail
+
 SPAN = 600.0
 """Seconds over which reading by the stream keeps to `mis.max_load`: within them it may run ahead, so as not to wait."""
+
+GATHERED_FOR = 0.1
+"""Seconds from one page to the next while changes keep coming: what comes meanwhile shares a snapshot and a page."""
 
 _CONFIRM_EVERY = 1.0
 
@@ -58,7 +65,7 @@ class _Ours:
     session: Session | None = None
     wanted: Columns = field(default_factory=dict)
     oids: Mapping[str, int] = field(default_factory=dict)
-    files: Mapping[str, int | None] = field(default_factory=dict)
+    files: Mapping[str, tuple[int | None, str]] = field(default_factory=dict)
     since: dict[str, int] = field(default_factory=dict)
     """By stream, the transaction id below which transactions may have committed before it was followed."""
     barrier: _Barrier | None = None
@@ -73,7 +80,7 @@ class StreamFollower:
         mis: Mis,
         outbox: Outbox,
         clock: Clock,
-        url: str,
+        url: str | sa.URL,
         password: str | None,
         name: str,
         required: bool,
@@ -85,9 +92,13 @@ class StreamFollower:
         self._required = required
         self._tail: Tail | None = None
         self._ours = _Ours()
+        self._begun: Session | None = None
+        self._told: Mapping[str, str] | None = None
         self._to_compare: set[str] = set()
+        self._refusing: list[str] = []
         self._confirmed_at = -_CONFIRM_EVERY
         self._pace = Pace(share, saved_for=SPAN, clock=clock)
+        self._not_before = 0.0
         self.standing = StreamHealth()
 
     def close(self) -> None:
@@ -113,6 +124,7 @@ class StreamFollower:
         except errors.RelayError as error:  # a catalogue that this role may not read must not stop the polling
             self._without(str(error), None, marks)
             return {}
+        self._warn_of_harm(slot.refusing(found))
         lacks = slot.lacks(found)
         if lacks:
             self._without(lacks, found, marks)
@@ -120,18 +132,33 @@ class StreamFollower:
         self._required = False  # from now on we fall back when it is lost; it is no mistake of the configuration
         wanted = slot.wanted(found, streams)
         if self._tail is None:
+            from kiva_relay.source.replication import Tail  # noqa: PLC0415 - it loads psycopg: only for a stream
+
             self._tail = Tail(self._url, password=self._password, name=self._name, news=self._news)
             self._tail.want(wanted)
             self._tail.start()
+            ours.wanted = wanted
         self._tail.want(wanted)
-        files = {name: table.file for name, table in found.tables.items() if table.published}
-        same = session is not None and (session, wanted, files) == (ours.session, ours.wanted, ours.files)
+        files = {name: (table.file, table.version) for name, table in found.tables.items() if table.published}
         if session is not None and session != ours.session:
             self._began(session, marks)
-        if not same:
+        self._notice({name: version for name, (_, version) in files.items()}, streams)
+        kept = wanted == ours.wanted
+        if (session, wanted, files) != (ours.session, ours.wanted, ours.files):
             self._ours = _Ours(session, wanted, {name: table.oid for name, table in found.tables.items()}, files)
         self._stands(found, live=session is not None)
-        return self._followed(found, streams, marks) if same else {}
+        # What began to be wanted a moment ago may lack in transactions that were handed over before.
+        return self._followed(found, streams, marks) if session is not None and kept else {}
+
+    def _warn_of_harm(self, refusing: list[str]) -> None:
+        """Of tables that the MIS cannot change because of the publication; the relay may not mend that itself."""
+        meter.replication_harms.set(len(refusing))
+        if refusing and refusing != self._refusing:
+            _log.error(
+                "The MIS's own UPDATE and DELETE fail on tables of the publication: kiva-relay watch setup --apply",
+                tables=", ".join(refusing),
+            )
+        self._refusing = refusing
 
     def _followed(self, found: slot.SlotFacts, streams: Sequence[Stream], marks: Mapping[str, Watermark]) -> Followed:
         """Streams that were polled up to a place behind which everything comes by the stream."""
@@ -163,16 +190,32 @@ class StreamFollower:
 
     # ---------------------------------------------------------------- what the stream brings
 
+    def has_begun(self) -> bool:
+        """True once for each connection: the sooner the MIS is looked at, the sooner its stream is followed."""
+        session = None if self._tail is None else self._tail.session
+        if session is None or session == self._begun:
+            return False
+        self._begun = session
+        return True
+
+    @property
+    def has_news(self) -> bool:
+        """Whether something came that nobody has taken yet."""
+        return self._tail is not None and self._tail.has_news
+
     def pause(self) -> float:
-        """Seconds to wait before the next page, so that the MIS's time taken stays the share that it may be."""
-        return self._pace.wait()
+        """Seconds to wait before the next page: for what else comes, and so that the MIS's time stays our share.
+
+        Nothing, for what comes after a while in which nothing came.
+        """
+        return max(self._pace.wait(), self._not_before - self._clock.monotonic(), 0.0)
 
     def spent(self, seconds: float) -> None:
         """Reading what the stream brought kept the MIS busy for this long."""
         self._pace.spent(seconds)
 
-    def take(self, streams: Sequence[Stream], *, cutoff: date, most: int) -> Routed | None:
-        """Root keys of what was committed since, as far as it can be seen, and the content of the first `most`.
+    def take(self, streams: Sequence[Stream], *, cutoff: date, most: Mapping[str, int]) -> Routed | None:
+        """Root keys of what was committed since, as far as it can be seen, and the content of the first of each stream.
 
         None when there is nothing.
         """
@@ -194,6 +237,7 @@ class StreamFollower:
                 self._ours.barrier = None
         self._to_compare |= routed.all_changed | set(missed)
         self._tail.done(routed.done)
+        self._not_before = self._clock.monotonic() + GATHERED_FOR
         if self._clock.monotonic() - self._confirmed_at >= _CONFIRM_EVERY:
             self.settle()
 
@@ -206,8 +250,9 @@ class StreamFollower:
         with self._outbox.read() as tx:
             stored = self._stored(tx)
         if self._to_compare or stored is None or place > stored:
-            with self._outbox.begin() as tx:
-                self._compare_all(tx, self._to_compare)
+            with self._outbox.begin(quiet=not self._to_compare) as tx:  # a place alone is nothing to act upon
+                for name in self._to_compare & watermark.watermarks(tx).keys():
+                    scan.look_for_more(tx, name, now=self._clock.now())
                 self._store(tx, max(place, stored or 0))
             self._to_compare = set()
         self._tail.confirm(place)
@@ -226,6 +271,28 @@ class StreamFollower:
         if stored is not None:
             _log.warning("The slot begins behind what was read; the whole book is compared", slot=self._name)
 
+    def _notice(self, told: Mapping[str, str], streams: Sequence[Stream]) -> None:
+        """Tables that somebody altered, or published otherwise: what was deleted meanwhile may not have been told.
+
+        A partition with rows in it, which is attached or detached, changes none of them.
+        """
+        if self._told is None:
+            with self._outbox.read() as tx:
+                self._told = meta.TOLD.get(tx) or {}
+        altered = {name for name, version in self._told.items() if told.get(name) != version}
+        if told == self._told:
+            return
+        names = {way.stream.name for one in watch.watched(streams) if one.table in altered for way in one.routes}
+        with self._outbox.begin() as tx:
+            for name in names & watermark.watermarks(tx).keys():
+                scan.look_for_more(tx, name, now=self._clock.now())
+            meta.TOLD.put(tx, dict(told))
+        self._told = told
+        if names:
+            _log.warning(
+                "Tables of the stream were altered; they are compared whole", tables=", ".join(sorted(altered))
+            )
+
     def _without(self, lacks: str, found: slot.SlotFacts | None, marks: Mapping[str, Watermark]) -> None:
         """There is no stream (any more): polling goes on from W; what it cannot find is found by a sweep."""
         if self._required:
@@ -240,6 +307,8 @@ class StreamFollower:
             with self._outbox.begin() as tx:
                 self._compare_all(tx, marks)
                 meta.SLOT_POSITION.remove(tx)
+                meta.TOLD.remove(tx)
+            self._told = None
         self._stands(found, live=False, why=lacks, had_one=stored is not None)
 
     def _stands(self, found: slot.SlotFacts | None, *, live: bool, why: str = "", had_one: bool = False) -> None:

@@ -3,36 +3,40 @@
 A draft or journal older than `since` is baselined: captured, nothing owed. A position is owed only for a loan from
 which Kiva expects a report, while the report is open, and in Kiva's own spelling of the ids.
 
-Nothing here asks a database. What is known of a key comes in as values (`Captured`, `Mapped`, `KeyFacts`), and what
-the page has to write goes out as one (`KeyDecision`).
+What is known of a key comes in as values (`Captured`,
+`Mapped`, `KeyFacts`), and what the page has to write goes out as one (`KeyDecision`): nothing here asks a database.
+What is owed of a position, `owed_position.py` says.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from kiva_relay.capture import another_row
+from kiva_relay.capture import another_row, owed_position
 from kiva_relay.capture.another_row import RowReplaced
 from kiva_relay.capture.context import CaptureContext
 from kiva_relay.mapping.mapper import Mapped
-from kiva_relay.outbox import adoption, mirror
+from kiva_relay.outbox import adoption, duplicate
+from kiva_relay.outbox.decision import Decision
 from kiva_relay.outbox.entry import Entry, Owed
 from kiva_relay.outbox.mirror import MirroredLoan
 from kiva_relay.outbox.watermark import Captured
+from kiva_relay.report.line import plain
 from kiva_relay.resource import body as json_body
 from kiva_relay.resource import loan_draft, refusal
 from kiva_relay.resource import loan_id as spelled
-from kiva_relay.resource.kind import RESOURCES, CheckFacts
+from kiva_relay.resource.kind import RESOURCES
+from kiva_relay.resource.repayment import OUTSTANDING
 from kiva_relay.source.reader import Content
 
 NOT_AT_KIVA = "loan_not_at_kiva"
-NOT_EXPECTED = "not_expected"
+NOT_ELIGIBLE = "loan_not_eligible"
 LEFT_SCOPE = "left_scope"
 GONE = "gone_from_mis"
 
@@ -62,19 +66,27 @@ class KeyFacts:
 
     Attributes:
         sent: the version of its identity that is at Kiva or may be; None also where nobody has to know.
-        other_key: another key in scope that has the same identity.
+        other_row: the stream and key of another row in scope that has the same identity.
         at_kiva: loans that Kiva lists under `ids_to_look_up`, by the key of their id (`resource/loan_id.py`).
         perhaps: Kiva has none of them, and one whose id differs in case only.
         adopted: of a draft, how we know that Kiva has it without our sending it; None when we do not.
-        previous: the position that Kiva took last.
+        previous: the position that Kiva took last in another period, on the basis of now.
+        listed: of a position, the expected loans that have its id at Kiva, more than one where several share it.
+        decision: what a person decided about it for this period.
+        currency: in which its draft was posted; None where that is not known.
+        twins: of a draft, loans that may be the same one under another number, and nobody has said yet.
     """
 
     sent: Entry | None = None
-    other_key: str | None = None
+    other_row: tuple[str, str] | None = None
     at_kiva: Mapping[str, MirroredLoan] = field(default_factory=dict)
     adopted: Mapping[str, Any] | None = None
     previous: Decimal | None = None
     perhaps: bool = False
+    listed: tuple[MirroredLoan, ...] = ()
+    decision: Decision | None = None
+    currency: str | None = None
+    twins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -120,7 +132,9 @@ def left(look: CaptureContext, content: Content, seen: Captured | None) -> KeyDe
         return KeyDecision(captured=dataclasses.replace(seen, again=False), changed=False) if seen.again else None
     reason = GONE if content.root is None else LEFT_SCOPE
     return KeyDecision(
-        captured=dataclasses.replace(seen, in_scope=False, again=False, captured_at=look.now),
+        captured=dataclasses.replace(
+            seen, in_scope=False, again=False, unseen=False, captured_at=look.now, gone=content.root is None
+        ),
         withdrawals=() if seen.identity is None else (Withdrawal(seen.identity, reason),),
     )
 
@@ -150,14 +164,19 @@ def met(look: CaptureContext, seen: Captured) -> KeyDecision | None:
     """A key that need not be mapped: a scan remembers that it met it."""
     if look.scan_number is None or seen.scan_number == look.scan_number:
         return None
-    return KeyDecision(captured=dataclasses.replace(seen, scan_number=look.scan_number), changed=False)
+    return KeyDecision(captured=dataclasses.replace(seen, scan_number=look.scan_number, unseen=False), changed=False)
+
+
+def unseen(look: CaptureContext, seen: Captured) -> Captured:
+    """A key whose row is not there, as too many are not: it stays what it was, and this scan need not ask again."""
+    return dataclasses.replace(seen, unseen=True, again=False, scan_number=_scan_number(look, seen))
 
 
 # ---------------------------------------------------------------- which facts are needed
 
 
 def ids_to_look_up(look: CaptureContext, row: MappedKey, facts: KeyFacts) -> list[str]:
-    """The ids under which Kiva may list the loan of a key. Of the facts, `sent` and `other_key` are known by now."""
+    """The ids under which Kiva may list the loan of a key. Of the facts, `sent` and `other_row` are known by now."""
     resource, mapped = look.document.resource, row.mapped
     if resource == "repayment":
         return look.ids(row.identity)
@@ -183,9 +202,11 @@ def decide(look: CaptureContext, row: MappedKey, facts: KeyFacts) -> KeyDecision
         withdrawals = (Withdrawal(str(seen.identity), LEFT_SCOPE),)
     owed: Owed | None = None
     if not baselined:
-        owed = _owed(look, row, facts)
-        if owed is None:
-            withdrawals = (*withdrawals, Withdrawal(row.identity, NOT_EXPECTED))
+        found = _owed(look, row, facts)
+        if isinstance(found, Withdrawal):
+            withdrawals = (*withdrawals, found)
+        else:
+            owed = found
     captured = Captured(
         stream=look.document.name,
         key=row.key,
@@ -199,6 +220,11 @@ def decide(look: CaptureContext, row: MappedKey, facts: KeyFacts) -> KeyDecision
         created_at=None if mapped.created_at is None else str(mapped.created_at),
         scan_number=_scan_number(look, seen),
         captured_at=look.now,
+        cutoff=look.cutoff,
+        lent=_bound(look, mapped, "principal"),
+        client_id=mapped.client_id if look.document.resource == "repayment" else None,
+        repaid=_repaid(look, mapped),
+        written_off=_bound(look, mapped, "written_off"),
     )
     if former is not None:
         # Something of it may be at Kiva: what is known of it stays, so that a person decides, whenever it is read.
@@ -227,12 +253,28 @@ def _is_refused(owed: Owed | None) -> bool:
     return owed is not None and owed.adopted is None and (bool(owed.refusals) or owed.waits is not None)
 
 
-def _owed(look: CaptureContext, row: MappedKey, facts: KeyFacts) -> Owed | None:
+def _bound(look: CaptureContext, mapped: Mapped, name: str) -> str | None:
+    """Of a position, one of its `checks:` as text. By what was lent a loan with another id at Kiva is recognised."""
+    found = mapped.bounds.get(name) if look.document.resource == "repayment" else None
+    return None if found is None else plain(found)
+
+
+def _repaid(look: CaptureContext, mapped: Mapped) -> str | None:
+    """Of a position, the principal repaid up to the cut-off, whatever the basis; None where it cannot be told."""
+    if look.document.resource != "repayment" or mapped.body is None or "amount" not in mapped.body:
+        return None
+    amount = Decimal(mapped.body["amount"])
+    if look.settings.repayments.basis != OUTSTANDING:
+        return plain(amount)
+    lent = mapped.bounds.get("principal")
+    return None if lent is None else plain(lent - amount)
+
+
+def _owed(look: CaptureContext, row: MappedKey, facts: KeyFacts) -> Owed | Withdrawal:
     owed = _as_mapped(look, row)
     if _is_used_twice(row, facts):
         # Both rows are named, in one order: whichever of them is looked at, the reason is the same.
-        rows = sorted({row.key, facts.other_key or row.key})
-        given = {"identity": owed.identity, "other": " and ".join(rows)}
+        given = {"identity": owed.identity, "other": " and ".join(_rows(look, row, facts))}
         reason = refusal.Refusal("id_used_twice", "", given)
         owed = dataclasses.replace(
             owed,
@@ -245,14 +287,16 @@ def _owed(look: CaptureContext, row: MappedKey, facts: KeyFacts) -> Owed | None:
         )
     match owed.resource:
         case "repayment":
-            return _position(look, owed, row.mapped, facts)
+            position = owed_position.decide(look, owed, row, facts)
+            return Withdrawal(row.identity, position) if isinstance(position, str) else position
         case "loan_draft":
             # What Kiva has already is taken as delivered, also where it could not be mapped.
             owed = dataclasses.replace(owed, adopted=facts.adopted)
-            waits = facts.perhaps and facts.adopted is None and not owed.refusals and owed.waits is None
-            return dataclasses.replace(owed, waits=adoption.PERHAPS) if waits else owed
+            goes = facts.adopted is None and not owed.refusals and owed.waits is None
+            asks = adoption.PERHAPS if facts.perhaps else duplicate.PROBABLE if facts.twins else None
+            return dataclasses.replace(owed, waits=asks) if goes and asks else owed
         case _:
-            return _after_its_loan(owed, facts)
+            return _after_its_loan(owed, facts, statuses=look.settings.journals.statuses)
 
 
 def _as_mapped(look: CaptureContext, row: MappedKey) -> Owed:
@@ -260,7 +304,7 @@ def _as_mapped(look: CaptureContext, row: MappedKey) -> Owed:
     resource = look.document.resource
     # A row that the backfill finds was not typed in just now.
     rests = RESOURCES[resource].create_once and look.origin != "backfill"
-    amount, currency = _money(body)
+    amount, currency = money(body)
     return Owed(
         resource=resource,
         identity=row.identity,
@@ -282,7 +326,7 @@ def _as_mapped(look: CaptureContext, row: MappedKey) -> Owed:
     )
 
 
-def _money(body: json_body.Body | None) -> tuple[str | None, str | None]:
+def money(body: json_body.Body | None) -> tuple[str | None, str | None]:
     """The amount and currency to show beside an entry."""
     if body is None:
         return None, None
@@ -292,52 +336,19 @@ def _money(body: json_body.Body | None) -> tuple[str | None, str | None]:
     return (f"{Decimal(body['amount']):f}" if "amount" in body else None), None
 
 
-# ---------------------------------------------------------------- positions and journals
+# ---------------------------------------------------------------- journals
 
 
-def _position(look: CaptureContext, owed: Owed, mapped: Mapped, facts: KeyFacts) -> Owed | None:
-    """A position as it is owed: in Kiva's spelling, for this period; None when no report is expected of the loan."""
-    # Where Kiva has the loan under the MIS's own id too, that one is meant, unless only the other is being paid back.
-    expected = min(
-        facts.at_kiva.values(),
-        key=lambda one: (one.status not in mirror.EXPECTED, spelled.key(one.loan_id) != owed.identity),
-        default=None,
-    )
-    if expected is None or expected.status not in mirror.EXPECTED or not look.report.is_open:
-        return None
-    owed = dataclasses.replace(owed, loan_id=expected.loan_id, period=look.report.period)
-    if mapped.body is None or owed.body is None:
-        return owed
-    body = mapped.body | {"loan_id": expected.loan_id}
-    if "client_id" in body and expected.client_id:
-        body["client_id"] = expected.client_id
-    checked = CheckFacts(
-        today=look.today,
-        columns=look.settings.kiva.columns,
-        basis=look.settings.repayments.basis,
-        principal=mapped.bounds.get("principal"),
-        previous=facts.previous,
-    )
-    reasons = RESOURCES["repayment"].check(body, checked)
-    hard = tuple(reason for reason in reasons if reason.code not in refusal.PERSON_DECIDES)
-    if hard:
-        return dataclasses.replace(owed, body=None, body_sha256=None, refusals=hard, waits=None)
-    return dataclasses.replace(
-        owed,
-        body=json_body.encode(body).decode(),
-        body_sha256=json_body.sha256(body),
-        refusals=(),
-        waits=reasons[0].code if reasons else owed.waits,
-    )
-
-
-def _after_its_loan(owed: Owed, facts: KeyFacts) -> Owed:
-    """A journal waits until Kiva has its loan, and goes under the id that Kiva knows."""
+def _after_its_loan(owed: Owed, facts: KeyFacts, *, statuses: Collection[str]) -> Owed:
+    """A journal waits until Kiva has its loan, in one of these statuses, and goes under the id that Kiva knows."""
     if owed.refusals or owed.waits is not None:
         return owed
     if not facts.at_kiva or owed.body is None:
         return dataclasses.replace(owed, waits=adoption.PERHAPS if facts.perhaps else NOT_AT_KIVA)
-    loan = facts.at_kiva.get(spelled.key(owed.loan_id)) or next(iter(facts.at_kiva.values()))
+    eligible = {key: loan for key, loan in facts.at_kiva.items() if loan.status in statuses}
+    if not eligible:
+        return dataclasses.replace(owed, waits=NOT_ELIGIBLE)
+    loan = eligible.get(spelled.key(owed.loan_id)) or next(iter(eligible.values()))
     if loan.loan_id == owed.loan_id:
         return owed
     body = json_body.decode(owed.body.encode()) | {"internal_loan_id": loan.loan_id}
@@ -363,8 +374,16 @@ def _is_older(look: CaptureContext, created_at: datetime | date | None) -> bool:
     return created_at < look.first_start.astimezone(zone).date()
 
 
+def _rows(look: CaptureContext, row: MappedKey, facts: KeyFacts) -> list[str]:
+    """The keys of the rows that have one identity; with their mappings, where these are two."""
+    itself = (look.document.name, row.key)
+    rows = sorted({itself, facts.other_row or itself})
+    several = len({stream for stream, _ in rows}) > 1
+    return [f"{key} of {stream}" if several else key for stream, key in rows]
+
+
 def _is_used_twice(row: MappedKey, facts: KeyFacts) -> bool:
     """The same identity from another row, or a number that was another row's before: never a send."""
     if row.mapped.identity is None:
         return False
-    return facts.other_key is not None or another_row.former(row.seen, row.mapped, facts.sent) is not None
+    return facts.other_row is not None or another_row.former(row.seen, row.mapped, facts.sent) is not None

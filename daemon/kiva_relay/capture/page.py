@@ -6,9 +6,10 @@ What is new is decided by content: a hash over everything the mapper was given.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -16,7 +17,7 @@ import orjson
 from sqlalchemy.engine import Connection
 
 from kiva_relay import meter
-from kiva_relay.capture import enqueue, facts, fit, owed, scan, vanished
+from kiva_relay.capture import enqueue, facts, fit, many_left, owed, scan, vanished
 from kiva_relay.capture.context import SCANS, CaptureContext, Origin
 from kiva_relay.capture.owed import KeyDecision, MappedKey
 from kiva_relay.capture.scan import ScanStep
@@ -24,7 +25,8 @@ from kiva_relay.clock import Clock
 from kiva_relay.config import settings as config
 from kiva_relay.mapping import lookup, mapper
 from kiva_relay.mapping.document import Document
-from kiva_relay.outbox import catalogue, meta, watermark
+from kiva_relay.outbox import catalogue, decision, meta, watermark
+from kiva_relay.outbox import report as reports
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.watermark import Captured, Watermark
 from kiva_relay.resource import window
@@ -33,6 +35,12 @@ from kiva_relay.source.reader import Content
 
 SIZE = 200
 """Keys of one page."""
+
+SIZE_WITH_PHOTOS = 10
+"""Of one whose rows bring photos: they are held whole while the page is mapped, and a camera's is of megabytes."""
+
+_MADE_SO = "2:"
+"""What digests begin with that were made of the columns that are read. Before, they were made of whole rows."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,8 @@ class PageResult:
 class PageCapture:
     """Carries pages of one MIS into an outbox. `at` is called with the name of each step boundary.
 
-    `aliases` are ids that were typed by hand at Kiva, and the MIS's own id of the same loan.
+    `wrote` is called after each page that brought what may have to be sent. `aliases` are ids that were typed by hand
+    at Kiva, and the MIS's own id of the same loan.
     """
 
     def __init__(
@@ -81,9 +90,12 @@ class PageCapture:
         fits: fit.Fit,
         aliases: Mapping[str, str],
         at: Callable[[str], None],
-        at_kiva: Callable[[], datetime] | None = None,
+        earliest: Callable[[], datetime] | None = None,
+        met: Callable[[str, Collection[str]], None] = lambda _stream, _keys: None,
+        wrote: Callable[[], None] = lambda: None,
     ) -> None:
-        self._at_kiva = at_kiva or clock.now
+        self._met, self._wrote = met, wrote
+        self._earliest = earliest or clock.now
         self._outbox, self._settings, self._clock, self._mis = outbox, settings, clock, mis
         self._fit, self._aliases, self._at = fits, aliases, at
         self._zone = ZoneInfo(settings.mis.timezone)
@@ -111,37 +123,88 @@ class PageCapture:
             DoesNotFit: the columns of the MIS are not what the mapping was made for; nothing was written.
             Overtaken: somebody else moved what the page moves; nothing was written.
         """
-        now = self._clock.now()
+        self._met(page.document.name, page.keys)
         contents = read or []
         if read is None and page.keys:
             contents = self._mis.read(page.document.stream, page.keys, cutoff=report.cutoff)
         if contents:
             self._fit.confirm(page.document)
+        by_the_calendar = self._differs_by_the_calendar(page, report, contents)
         self._at("read")
         with self._outbox.begin() as tx:
-            result = self._write(tx, self._look(tx, page, report, now), page, contents)
+            now = self._clock.now()  # in here: a clock that is set moves along what was written, no more
+            look = self._look(tx, page, report, now)
+            result = self._write(tx, look, page, contents, by_the_calendar=by_the_calendar)
             match then:
                 case WatermarkMove():
                     watermark.advance(tx, then.mark, then.w, mode=then.mode, now=now)
                 case ScanStep():
                     scan.advance(tx, then, surprises=len(result.surprises), now=now)
+                    if then.is_over:
+                        many_left.met_again(tx, page.document.name, now=now)
         self._at("captured")
+        if result.changed:
+            self._wrote()
         meter.changes_captured.labels(stream=page.document.name).inc(result.changed)
         return result
 
-    def _write(self, tx: Connection, look: CaptureContext, page: KeyPage, contents: Sequence[Content]) -> PageResult:
+    def _differs_by_the_calendar(
+        self, page: KeyPage, report: window.RepaymentReport, contents: Sequence[Content]
+    ) -> set[str]:
+        """The keys whose rows are as they were known; only the day up to which they are read is another one.
+
+        They are read once more, up to the day of then: without that, the first sweep after the cut-off moved would
+        count every repayment since as a change that polling had missed.
+        """
+        stream = page.document.stream
+        if page.origin != "sweep" or not stream.uses_cutoff or not contents:
+            return set()
+        with self._outbox.read() as tx:
+            look = self._look(tx, page, report, self._clock.now())
+            known = watermark.captured(tx, stream.name, page.keys)
+        of_then: dict[str, list[str]] = defaultdict(list)
+        for content in contents:
+            seen = known.get(content.key)
+            if seen is None or _is_older(seen) or seen.cutoff in (None, look.cutoff):
+                continue
+            if _digest(content, look) != seen.hash:
+                of_then[str(seen.cutoff)].append(content.key)
+        return {
+            content.key
+            for cutoff, keys in of_then.items()
+            for content in self._mis.read(stream, keys, cutoff=date.fromisoformat(cutoff))
+            if _digest(content, look) == known[content.key].hash
+        }
+
+    def _write(
+        self,
+        tx: Connection,
+        look: CaptureContext,
+        page: KeyPage,
+        contents: Sequence[Content],
+        *,
+        by_the_calendar: Collection[str],
+    ) -> PageResult:
         known = watermark.captured(tx, page.document.name, page.keys)
         changed: list[Content] = []
+        unseen = many_left.of(tx, look, contents, known)
+        for key in unseen:
+            watermark.keep(tx, owed.unseen(look, known[key]))
         for content in contents:
-            decision = decide(tx, look, content, known.get(content.key))
-            if decision is None:
+            if content.key in unseen:
                 continue
-            enqueue.write(tx, look, decision)
-            if decision.changed:
+            decided = decide(tx, look, content, known.get(content.key))
+            if decided is None:
+                continue
+            enqueue.write(tx, look, decided)
+            if decided.changed and not _is_older(known.get(content.key)):
                 changed.append(content)
+        if look.scan_number is not None and page.origin != "leaving":
+            vanished.learn(tx, page.document, contents, scan=look.scan_number, is_complete=not page.keys)
         if page.origin != "backfill":  # old rows may never have had what is usual now
             vanished.note(tx, page.document, changed, known=known.keys(), now=look.now)
-        return PageResult(len(changed), surprises([content.key for content in changed], known))
+        surprising = [content.key for content in changed if content.key not in by_the_calendar]
+        return PageResult(len(changed), surprises(surprising, known))
 
     def _look(self, tx: Connection, page: KeyPage, report: window.RepaymentReport, now: datetime) -> CaptureContext:
         versions = catalogue.versions(tx)
@@ -149,19 +212,28 @@ class PageCapture:
             self._lists = (versions, lookup.Lists.of(catalogue.load(tx)))
         if self._first_start is None:
             self._first_start = meta.FIRST_START.get(tx) or now
-        name = page.document.name
+        name, positions = page.document.name, page.document.resource == "repayment"
         return CaptureContext(
             document=page.document,
             settings=self._settings,
             origin=page.origin,
             now=now,
-            today=self._at_kiva().astimezone(self._zone).date(),
+            today=self._earliest().astimezone(self._zone).date(),
             report=report,
             scan_number=watermark.watermarks(tx)[name].scan_number if page.origin in SCANS else None,
             lists=self._lists[1],
             first_start=self._first_start,
-            aliases=self._aliases,
+            aliases={**self._aliases, **decision.aliases(tx)},
+            decisions=decision.in_force(tx, report.period) if positions else {},
+            takes_late=positions and not report.is_open and _takes_late(tx, report.period),
+            streams=self._fit.names,
         )
+
+
+def _takes_late(tx: Connection, period: str) -> bool:
+    """Is the report of a period closed, and not finalised?"""
+    found = reports.of(tx, period)
+    return found is not None and found.takes_late
 
 
 def decide(tx: Connection, look: CaptureContext, content: Content, seen: Captured | None) -> KeyDecision | None:
@@ -181,21 +253,24 @@ def surprises(changed: Sequence[str], known: Mapping[str, Captured]) -> tuple[st
     return tuple(key for key in changed if key not in known or not known[key].again)
 
 
-def of(document: Document, keys: Sequence[str], origin: Origin) -> Iterator[KeyPage]:
+def of(document: Document, keys: Sequence[str], origin: Origin, *, size: int = SIZE) -> Iterator[KeyPage]:
     """Keys in pages, in their order."""
-    for start in range(0, len(keys), SIZE):
-        yield KeyPage(document, tuple(keys[start : start + SIZE]), origin)
+    for start in range(0, len(keys), size):
+        yield KeyPage(document, tuple(keys[start : start + size]), origin)
 
 
 def _digest(content: Content, look: CaptureContext) -> str:
-    """A fingerprint of everything the mapper is given. The cut-off counts only where the mapping reads it."""
+    """A fingerprint of the rows that the mapper is given. It is free of the day: else it were none of the rows."""
     document = look.document
-    cutoff = look.report.cutoff if document.stream.uses_cutoff else None
     photos = mapper.photos(document, content, context=look.context)
-    given = [document.fingerprint, cutoff, content.root, content.related, photos]
-    return hashlib.sha256(
-        orjson.dumps(given, default=_plain, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
-    ).hexdigest()
+    given = [document.fingerprint, content.root, content.related, photos]
+    written = orjson.dumps(given, default=_plain, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+    return _MADE_SO + hashlib.sha256(written).hexdigest()
+
+
+def _is_older(seen: Captured | None) -> bool:
+    """Was the digest of a key made of other columns than ours are, so that it says nothing about a change?"""
+    return seen is not None and bool(seen.hash) and not seen.hash.startswith(_MADE_SO)
 
 
 def _plain(value: Any) -> Any:

@@ -14,8 +14,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kiva_relay import __version__, log
+from kiva_relay.capture.scan import look_for_more
 from kiva_relay.mapping.document import Document
-from kiva_relay.outbox import hold, meta, scan, table, watermark
+from kiva_relay.outbox import hold, meta, table, watermark
 from kiva_relay.outbox.meta import Upgrade
 from kiva_relay.outbox.state import State
 
@@ -54,7 +55,7 @@ def notice(tx: Connection, document: Document, *, now: datetime) -> bool:
     if before is None:
         return False
     watermark.read_again(tx, table.captured.c.stream == name, table.captured.c.in_scope)
-    _look_for_more(tx, name, now=now)
+    look_for_more(tx, name, now=now)
     # An edit upon an edit is measured against what waited before the first of them.
     if meta.mapping_revision(name).get(tx) is None:
         _begin(tx, document, now=now, upgrade=upgrade)
@@ -126,14 +127,6 @@ def _begin(tx: Connection, document: Document, *, now: datetime, upgrade: Upgrad
     if waiting:
         params = {"mapping": document.name, **_why(upgrade)}
         hold.put(tx, hold.STREAM + document.name, "mapping_examined", now=now, params=params)
-
-
-def _look_for_more(tx: Connection, name: str, *, now: datetime) -> None:
-    """Rows that the edit took into scope: none of them changed, so that no poll shows them; that is no miss."""
-    watermark.scan_again(tx, name, now=now)
-    mark = watermark.watermarks(tx)[name]
-    if mark.scan == "sweep":
-        scan.keep(tx, name, scan.ScanProgress(mark.scan_number, "edit", since=now, total=0))
 
 
 def _stands(document: Document, period: str) -> sa.ColumnElement[bool]:

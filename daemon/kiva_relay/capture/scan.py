@@ -7,6 +7,7 @@ left it, or were deleted. Where it is stands in the outbox, written in the trans
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,7 +17,7 @@ from kiva_relay import log, meter
 from kiva_relay.capture.context import Origin
 from kiva_relay.clock import Clock
 from kiva_relay.mapping.document import Document
-from kiva_relay.outbox import scan, watermark
+from kiva_relay.outbox import meta, scan, watermark
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.watermark import Watermark
 from kiva_relay.source.mis import Mis
@@ -36,11 +37,18 @@ class ScanStep:
     mark: Watermark
     keys: tuple[str, ...]
     progress: scan.ScanProgress
+    nameless: meta.Nameless | None = None
+    """What was met so far of rows whose key cannot be told; None where nobody looked for such."""
 
     @property
     def is_leaving(self) -> bool:
         """Are these keys that were known in scope and not met?"""
         return self.mark.scan == "leaving"
+
+    @property
+    def is_over(self) -> bool:
+        """Is there nothing left to look at?"""
+        return self.is_leaving and not self.keys
 
     @property
     def origin(self) -> Origin:
@@ -71,14 +79,42 @@ def advance(tx: Connection, step: ScanStep, *, surprises: int, now: datetime) ->
     else:
         found = dataclasses.replace(found, done=found.done + len(step.keys))
     scan.keep(tx, mark.stream, found)
+    if step.nameless is not None:
+        _tell(tx, step, step.nameless)
+
+
+def _tell(tx: Connection, step: ScanStep, found: meta.Nameless) -> None:
+    """Keep what is known of rows whose key cannot be told: what the last scan met, until this one is through."""
+    fact = meta.nameless(step.mark.stream)
+    known = fact.get(tx)
+    if known is not None and step.keys:
+        found = dataclasses.replace(found, before=known.before if known.scan == found.scan else known.gaps)
+    if found == known or (known is None and not found.gaps):
+        return
+    if not found.gaps:
+        fact.remove(tx)
+        return
+    fact.put(tx, found)
+    if known is None:
+        number = sum(one.number for one in found.gaps)
+        _log.error("Rows have no key that can be read; they are not read", stream=step.mark.stream, rows=number)
+
+
+def look_for_more(tx: Connection, stream: str, *, now: datetime) -> None:
+    """Look at all keys for what no poll shows: what an edit took into scope, or a table that was emptied. No miss."""
+    watermark.scan_again(tx, stream, now=now)
+    mark = watermark.watermarks(tx)[stream]
+    if mark.scan == "sweep":
+        scan.keep(tx, stream, scan.ScanProgress(mark.scan_number, "edit", since=now, total=0))
 
 
 class Scanner:
-    """The scans of one MIS. Holds what sweeps found until the next poll has shown whether it was missed."""
+    """The scans of one MIS. Holds what sweeps found until a poll, or the stream, has shown whether it was missed."""
 
     def __init__(self, outbox: Outbox, mis: Mis, *, clock: Clock) -> None:
         self._outbox, self._mis, self._clock = outbox, mis, clock
         self._suspects: dict[str, set[str]] = {}
+        self._to_come: dict[str, set[str]] = {}
 
     def next(self, document: Document, mark: Watermark, *, limit: int) -> ScanStep:
         """The next page of the scan that is under way, of at most `limit` keys.
@@ -90,9 +126,11 @@ class Scanner:
         if mark.scan == "leaving":
             with self._outbox.read() as tx:
                 keys = watermark.not_scanned(tx, mark, limit=limit)
-        else:
-            keys = self._mis.scan(document.stream, after=mark.scan_after, limit=limit)
-        return ScanStep(mark, tuple(keys), progress)
+            return ScanStep(mark, tuple(keys), progress)
+        stream = document.stream
+        keys = self._mis.scan(stream, after=mark.scan_after, limit=limit)
+        nameless = meta.Nameless(stream.table, stream.key, mark.scan_number, tuple(self._mis.gaps(stream)))
+        return ScanStep(mark, tuple(keys), progress, nameless)
 
     def found(self, step: ScanStep, surprises: tuple[str, ...]) -> None:
         """A page was written, and these keys were not as they were known."""
@@ -102,13 +140,34 @@ class Scanner:
         elif step.progress.kind == "sweep":
             self._suspects.setdefault(stream, set()).update(surprises)
 
-    def count_missed(self, cycle: Cycle) -> None:
+    def came(self, stream: str, keys: Iterable[str]) -> None:
+        """The stream of changes brought these keys: what a sweep saw of them before was seen a little earlier."""
+        for suspects in (self._suspects, self._to_come):
+            suspects.get(stream, set()).difference_update(keys)
+
+    def count_missed(
+        self, cycle: Cycle, *, followed: Collection[str] = (), pinned: Collection[str] = frozenset()
+    ) -> None:
         """Of what the sweep found since the last poll: what this poll does not find either was truly missed.
 
-        A change of the last moments is no miss: the sweep only saw it a little earlier.
+        A change of the last moments is no miss: the sweep only saw it a little earlier. By the stream it comes before W
+        moves for the second time: the first move may be to a place from before the sweep read it.
+
+        Args:
+            cycle: of the poll.
+            followed: streams whose changes come by the stream of the MIS.
+            pinned: those of them whose W does not move in this cycle.
         """
         for name in cycle.next:
-            missed = self._suspects.pop(name, set()).difference(cycle.keys.get(name, ()))
+            self.came(name, cycle.keys.get(name, ()))
+            if name in pinned:
+                continue
+            missed = self._to_come.pop(name, set())
+            found = self._suspects.pop(name, set())
+            if name in followed:
+                self._to_come[name] = found - missed
+            else:
+                missed = missed | found
             if missed:
                 with self._outbox.begin() as tx:
                     scan.missed(tx, name, len(missed))

@@ -55,8 +55,8 @@ class TrialRow:
 
     @property
     def loan(self) -> str:
-        """What a person calls it: the loan's id, or the identity."""
-        return self.mapped.loan_id or self.mapped.identity or "?"
+        """What a person calls it: the loan's id, or the identity, or the row's key in the MIS."""
+        return self.mapped.loan_id or self.mapped.identity or f"row {self.key}"
 
     @property
     def refusals(self) -> tuple[Refusal, ...]:
@@ -110,7 +110,7 @@ class Trial:
     def __init__(self, mis: TrialBook, *, listed: Outbox | None, known: Collection[tuple[str, str]] = ()) -> None:
         """`known` are the resources and identities of which the outbox has an entry."""
         self._mis, self._listed, self._known = mis, listed, known
-        self._claimed: dict[tuple[str, str], str] = {}
+        self._claimed: dict[tuple[str, str], tuple[str, str]] = {}
 
     def pages(self, look: CaptureContext) -> Iterator[TrialPage]:
         """Every row that the mapping of `look` covers, in the order of the keys.
@@ -128,7 +128,7 @@ class Trial:
         rows = [
             MappedKey(one.key, None, mapper.apply(look.document, one, context=look.context), "") for one in contents
         ]
-        claims = [KeyFacts(other_key=self._other_key(look, row)) for row in rows]
+        claims = [KeyFacts(other_row=self._other_row(look, row)) for row in rows]
         if self._listed is None:
             known = [_willing(look, row, claim) for row, claim in zip(rows, claims, strict=True)]
         else:
@@ -140,12 +140,13 @@ class Trial:
         decision = owed.decide(look, row, known)
         return TrialRow(row.key, row.mapped, decision, outcome(decision, self._known))
 
-    def _other_key(self, look: CaptureContext, row: MappedKey) -> str | None:
+    def _other_row(self, look: CaptureContext, row: MappedKey) -> tuple[str, str] | None:
         """Another row of this trial with the same identity."""
         if row.mapped.identity is None:
             return None
-        first = self._claimed.setdefault((look.document.resource, row.mapped.identity), row.key)
-        return None if first == row.key else first
+        itself = (look.document.name, row.key)
+        first = self._claimed.setdefault((look.document.resource, row.mapped.identity), itself)
+        return None if first == itself else first
 
 
 def outcome(decision: KeyDecision, known: Collection[tuple[str, str]]) -> TrialOutcome:
@@ -241,9 +242,10 @@ def compare(old: Document, new: Document, mis: BookDatabase, *, context: Context
         RelayError: the MIS does not answer, or refuses what one of the two asks for.
     """
     touched = difference.touched(old, new)
-    for page in book.contents(old.stream, mis, cutoff=context.cutoff):
+    both = difference.both(old.stream, new.stream)
+    for page in book.contents(both or old.stream, mis, cutoff=context.cutoff):
         edited = page
-        if old.stream != new.stream:
+        if both is None:
             edited = mis.read(new.stream, [content.key for content in page], cutoff=context.cutoff)
         pairs = list(zip(page, edited, strict=True))
         yield _compared(old, new, pairs, context=context, touched=touched)

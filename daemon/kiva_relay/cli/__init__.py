@@ -8,6 +8,7 @@ the command that was typed are imported, so that the map and the help are there 
 
 import contextlib
 import functools
+import gc
 import importlib
 import inspect
 import os
@@ -20,10 +21,12 @@ from pathlib import Path
 
 import typer
 
-from kiva_relay import __version__, to_type, visible
+from kiva_relay import __version__
 from kiva_relay.errors import RelayError, UsageError, nearest
+from kiva_relay.terminal import to_type, visible
 
 COMMANDS: Mapping[str, str] = {
+    "init": "Set it up: asks, tries each answer, writes the configuration",
     "config sample": "Print the complete configuration, each setting explained",
     "check": "Check everything the relay needs, change nothing",
     "mapping list": "The mappings, and what each reads and makes",
@@ -35,19 +38,36 @@ COMMANDS: Mapping[str, str] = {
     "mapping edit": "Edit a mapping: checked and compared before it comes into force",
     "mapping new": "Start a mapping for a table of your database",
     "mapping schema": "A JSON Schema, so that any editor completes and checks mappings",
-    "rehearse": "Send the whole book to a stand-in for Kiva on this machine",
+    "lists": "Kiva's own lists: activities, themes, locations, languages, currencies",
+    "rehearse": "Map the whole book, and send it to a stand-in for Kiva on this machine",
     "sandbox": "Run a stand-in for Kiva on this machine",
     "run": "Run the relay",
     "migrate": "Bring the outbox up to date, or make it",
     "status": "Is it working?",
+    "report": "The month's repayments: every loan that Kiva expects, and where it stands",
     "review": "What waits for the coordinator?",
     "review done": "Mark what the coordinator has dealt with",
+    "report send": "Send the report that waits for a person who has looked at it",
+    "report decide": "Decide about loans that the report asks about",
+    "report finalised": "The report is finalised in PA2: nothing more is sent for it",
+    "report reopen": "It is not finalised after all",
+    "report aliases": "Loans whose id at Kiva is another one, as persons said; take one back",
+    "acts": "What persons did: who, when, about what, and why",
+    "reconcile": "What MIS, outbox and Kiva say differently of a loan",
+    "reconcile accept": "Take what is suggested: which loan one of Kiva's is",
+    "reconcile done": "Nothing more is to be done about a difference",
+    "page": "The coordinator's page, in a browser",
+    "page user": "Who may open the page: add, remove, list",
+    "mail test": "Send one mail now, and say what the server answered",
+    "mail failed": "Tell everybody by mail that a unit of systemd has ended by an error",
     "outbox list": "What is owed to Kiva, and what became of it",
     "outbox show": "One entry: where it is, and why",
     "outbox settle": "Decide what only a person can decide",
     "outbox adopt": "Take drafts that were typed into PA2 by hand as delivered",
     "outbox backup": "Copy the outbox while the relay runs",
+    "outbox forget": "A borrower asks to be forgotten",
     "outbox recover": "After a backup was restored: what is missing, what stays open",
+    "support": "Write one bundle for who helps you: nothing personal, no secret",
     "watermark show": "How far the MIS was read",
     "watermark set": "Read the MIS again from the beginning, as after it was restored",
     "watch setup": "Get changes by PostgreSQL's stream: print the SQL, or run it",
@@ -66,13 +86,15 @@ _DETAILS = 20
 _MAP = """\
 kiva-relay {version}: sends loans, repayments and journals from your MIS to Kiva, once each
 
-  before it runs    config sample · check · mapping · rehearse · sandbox
+  before it runs    init · config sample · check · mapping · lists · rehearse · sandbox
   while it runs     status     is it working?          review    what waits for the coordinator?
-                    outbox     one thing: where is it, and why?  outbox list|show
+                    report     the month's repayments      outbox    one thing: where is it, and why?  outbox list|show
+  each month        report send|decide|finalised|reopen|aliases · reconcile
   when you decide   hold · release · reload · outbox settle|adopt · review done · run --once · migrate
                     backfill · sweep   the whole book, now
-  for a bad day     outbox backup|recover · watermark show|set
+  for a bad day     support · acts · outbox backup|recover|forget · watermark show|set
   faster            watch setup|drop
+  mail              mail test    does it arrive?
 
   Configuration: {configuration}
   All commands: kiva-relay --help      One command: kiva-relay check --help
@@ -85,6 +107,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: done. 1: found something that needs a person. 2: wrong use or configuration. 3: a server was not reached.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:  # a process of its own
+        gc.disable()
     try:
         return _dispatch(given)
     except RelayError as error:
@@ -128,11 +152,33 @@ def _dispatch(given: list[str]) -> int:
         _print("\n".join(f"  kiva-relay {name:<17} {COMMANDS[name]}" for name in family))
         return 0
     inner = [name.split()[1] for name in family if name != word]
-    if inner and len(given) > 1 and not given[1].startswith("-") and given[1] not in inner:
-        raise _unknown(given[1], inner, f"kiva-relay {word} {given[1]}")
     chosen = [name for name in family if name.split() == given[:2]]
-    result = _build(word, chosen or family)(args=given[1:], prog_name=f"kiva-relay {word}", standalone_mode=False)
+    if not chosen and word in family and _is_for_itself(word, given[1:]):
+        chosen = [word]
+    if inner and not chosen and len(given) > 1 and not given[1].startswith("-"):
+        raise _unknown(given[1], inner, f"kiva-relay {word} {given[1]}")
+    run = _build(word, chosen or family)
+    _use_what_is_named(given)
+    if not gc.isenabled():
+        # What was loaded stays to the end: Python need not look for garbage in it, neither now nor later.
+        gc.freeze()
+        gc.enable()
+    result = run(args=given[1:], prog_name=f"kiva-relay {word}", standalone_mode=False)
     return result if isinstance(result, int) else 0
+
+
+def _use_what_is_named(given: Sequence[str]) -> None:
+    """What is wrong before a command has read its configuration is told for the one that was named, too."""
+    from kiva_relay.config import loader  # noqa: PLC0415 - the command has loaded it by now, the map does not need it
+
+    typed = [one.partition("=")[2] or "".join(given[at + 1 : at + 2]) for at, one in enumerate(given) if _names(one)]
+    named = typed[-1] if typed else os.environ.get(loader.VARIABLE, "")
+    if os.path.isfile(named):  # noqa: PTH113 - pathlib's raises where a folder cannot be looked into
+        to_type.use(Path(named), usual=loader.USUAL_PLACE)
+
+
+def _names(option: str) -> bool:
+    return option.partition("=")[0] == "--config"
 
 
 def _build(word: str, family: Sequence[str]) -> Callable[..., object]:
@@ -154,6 +200,15 @@ def _build(word: str, family: Sequence[str]) -> Callable[..., object]:
         if name != word:
             app.command(name.split()[1], short_help=COMMANDS[name])(_function(name))
     return app
+
+
+def _is_for_itself(word: str, rest: Sequence[str]) -> bool:
+    """Is `report 2026-11` typed, where there is a `report send`, too? A group would take 2026-11 for a command."""
+    if {"--help", "-h"} & {*rest} or (rest and not rest[0].startswith("-") and not rest[0][:1].isdigit()):
+        return False
+    annotations = [one.annotation for one in inspect.signature(_function(word), eval_str=True).parameters.values()]
+    given = [one for annotation in annotations for one in getattr(annotation, "__metadata__", ())]
+    return any(isinstance(one, typer.models.ArgumentInfo) for one in given)
 
 
 def _alone(function: Callable[..., object]) -> Callable[..., object]:
@@ -181,7 +236,7 @@ def _options_last(given: list[str]) -> list[str]:
     """`--config FILE check` is `check --config FILE`: an option before the command is moved behind it."""
     before: list[str] = []
     rest = list(given)
-    while rest and rest[0].split("=")[0] == "--config":
+    while rest and _names(rest[0]):
         taken = 1 if "=" in rest[0] else 2
         before, rest = before + rest[:taken], rest[taken:]
     words = len(_words(rest))
@@ -212,7 +267,7 @@ def _map() -> str:
         there = file.exists()
     except OSError:
         there = True
-    missing = f" (not there yet: kiva-relay config sample > {file})"
+    missing = " (not there yet: kiva-relay init)"
     return _MAP.format(version=__version__, configuration=f"{file}{'' if there else missing}")
 
 

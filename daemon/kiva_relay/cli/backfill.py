@@ -13,15 +13,15 @@ import sqlalchemy as sa
 import typer
 
 from kiva_relay import log
-from kiva_relay.capture import trial
+from kiva_relay.capture import fit, trial
 from kiva_relay.capture.context import CaptureContext
 from kiva_relay.capture.pace import Pace
 from kiva_relay.capture.trial import Tally, TrialOutcome
-from kiva_relay.cli import comparison, frame, mappings, scans
+from kiva_relay.cli import comparison, frame, mapping_stopped, mappings, nameless_words, scans
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
 from kiva_relay.delivery.refresher import Refresher
-from kiva_relay.errors import UsageError, counted
+from kiva_relay.errors import RelayError, Unreachable, UsageError, counted
 from kiva_relay.mapping import lookup
 from kiva_relay.outbox import catalogue, meta, mirror, table
 from kiva_relay.outbox.database import Outbox
@@ -29,6 +29,7 @@ from kiva_relay.resource import refusal
 from kiva_relay.service import opening
 from kiva_relay.service.relay import Relay
 from kiva_relay.source.mis import Mis
+from kiva_relay.words import personal
 
 _REASONS = 12
 _SAVED_FOR = 20.0
@@ -85,24 +86,34 @@ def _would(settings: Settings, names: Collection[str], *, as_json: bool) -> int:
     log.configure("text", stream=cast("TextIO", io.StringIO()))
     opened = opening.open_mis(settings, clock=SystemClock())
     with contextlib.closing(opened) as mis, _kiva_list(settings) as (listed, lists):
-        documents = [one for one in mappings.load(settings) if one.name in names]
+        fitting = fit.Fit([one for one in mappings.load(settings) if one.name in names], mis, clock=SystemClock())
+        documents = fitting.those_that_fit()
         wrong = mappings.verified(documents, mis)
         if wrong is not None and mappings.severe(wrong.mistakes):
             raise wrong
         run = trial.Trial(mis, listed=listed, known=known)
         now = frame.now()
-        tallies = {
-            one.name: _tally(run, trial.look(one, settings, lists=lists, now=now, first_start=first_start or now), mis)
-            for one in documents
-        }
+        tallies: dict[str, Tally] = {}
+        for one in documents:
+            look = trial.look(one, settings, lists=lists, now=now, first_start=first_start or now)
+            try:
+                tallies[one.name] = _tally(run, look, mis)
+            except Unreachable:
+                raise
+            except RelayError as error:
+                fitting.stop(one.name, error)
+        nameless = mappings.nameless(mis, documents)
         with listed.read() as tx:
             asked = mirror.last_complete(tx) is not None
     if as_json:
-        frame.print_json({"kiva_was_asked": asked, "mappings": {name: _json(one) for name, one in tallies.items()}})
+        told = {name: _json(one) for name, one in tallies.items()}
+        frame.print_json({"kiva_was_asked": asked, "mappings": told, "not_read": fitting.stopped})
     else:
         frame.header(settings)
         _show(tallies, asked=asked)
-    return 0
+        mapping_stopped.say(fitting.stopped)
+        nameless_words.say(nameless)
+    return 1 if fitting.stopped or nameless else 0
 
 
 def _tally(run: trial.Trial, look: CaptureContext, mis: Mis) -> Tally:
@@ -175,7 +186,7 @@ def _json(tally: Tally) -> dict[str, object]:
             "code": reason.code,
             "field": tally.examples[reason].field,
             "number": len(loans),
-            "sentence": refusal.sentence(tally.examples[reason]),
+            "params": personal.safe(tally.examples[reason]).params,
         }
         for reason, loans in tally.by_number(tally.reasons)
     ]

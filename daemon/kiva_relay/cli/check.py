@@ -2,17 +2,22 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
+import sqlalchemy as sa
 import typer
 
-from kiva_relay.cli import check_surroundings, frame, mappings
-from kiva_relay.cli.check_finding import CheckFinding
+from kiva_relay.cli import as_service, check_machine, check_mail, check_surroundings, frame, mappings
+from kiva_relay.cli.check_finding import CheckFinding, failed
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
-from kiva_relay.errors import ConfigurationError, counted
+from kiva_relay.errors import ConfigurationError, RelayError, counted
+from kiva_relay.mapping import document
 from kiva_relay.mapping.tables import read_by
 from kiva_relay.service import opening
+from kiva_relay.source import dialect, grants
+from kiva_relay.source.grants import Grants
 
 _ABOUT = 15
 
@@ -20,7 +25,16 @@ _ABOUT = 15
 def command(
     config: frame.Config = None,
     *,
-    grants: Annotated[bool, typer.Option("--grants", help="Only print the SQL that grants what is needed.")] = False,
+    only_grants: Annotated[
+        bool, typer.Option("--grants", help="Only print the SQL that grants what is needed.")
+    ] = False,
+    staging: Annotated[
+        bool, typer.Option("--staging", help="Ask staging what only Kiva can say: sends one draft, position, journal.")
+    ] = False,
+    file: Annotated[
+        Path, typer.Option("--file", metavar="FILE", help="Where --staging keeps what Kiva answered.")
+    ] = Path("kiva-relay-staging.json"),
+    yes: frame.Yes = False,
     as_json: frame.AsJson = False,
     override: frame.Override = None,
 ) -> int:
@@ -29,9 +43,13 @@ def command(
     Exit codes: 0 good, perhaps with warnings; 1 an error that needs a person; 2 the configuration is wrong;
     3 all that is wrong is that a server did not answer.
     """
+    if only_grants:
+        return _print_grants(frame.load_to_look(config), as_json=as_json)
     settings = frame.load(config, override)
-    if grants:
-        return _print_grants(settings, as_json=as_json)
+    if staging:
+        from kiva_relay.cli import check_staging  # noqa: PLC0415 - only this needs it
+
+        return check_staging.run(settings, file, yes=yes, as_json=as_json)
     if not as_json:
         frame.header(settings)
     findings = []
@@ -57,12 +75,10 @@ def _print_grants(settings: Settings, *, as_json: bool) -> int:
     found, mistakes = mappings.read(settings)
     if not found:
         raise ConfigurationError(mistakes)
-    opened = opening.open_mis(settings, clock=SystemClock())
-    try:
-        read = read_by(found, dialect=opened.dialect.name)
-        needed = opened.grants([*read.tables])
-    finally:
-        opened.close()
+    read = read_by(found, dialect=dialect.of(sa.make_url(settings.mis.url)).name)
+    told, needed = _needed(settings, [*read.tables])
+    if told:
+        frame.notice(told)
     see = [needed.see] if needed.see else []
     if as_json:
         frame.print_json([*needed.read, *see])
@@ -82,7 +98,34 @@ def _print_grants(settings: Settings, *, as_json: bool) -> int:
     return 0
 
 
+def _needed(settings: Settings, tables: list[str]) -> tuple[str, Grants]:
+    """The grants; for a server that does not let us in they go by the URL alone, and why is told."""
+    try:
+        opened = opening.open_mis(settings, clock=SystemClock())
+        try:
+            return "", opened.grants(tables)
+        finally:
+            opened.close()
+    except RelayError as error:
+        url = sa.make_url(settings.mis.url)
+        return f"By mis.url alone, schemas not looked up: {error}", grants.by_url(url, tables)
+
+
 def _findings(settings: Settings) -> Iterator[CheckFinding]:
+    """Everything, with the eyes of the service; the unit and its backups are root's to look at."""
+    try:
+        seen = as_service.with_credentials(settings)
+    except RelayError as error:
+        yield failed("secrets", error)
+        seen = settings
+    with as_service.eyes(settings):
+        yield from _seen(seen)
+    now = SystemClock().now()
+    yield from check_machine.backups(settings, now=now)
+    yield from check_machine.unit(settings)
+
+
+def _seen(settings: Settings) -> Iterator[CheckFinding]:
     yield from check_surroundings.configuration(settings)
     try:
         found = mappings.load(settings)
@@ -91,11 +134,16 @@ def _findings(settings: Settings) -> Iterator[CheckFinding]:
         found = []
     else:
         yield from check_surroundings.documents(found)
+        for passed_over in document.of_another_ending(settings.mapping_folders):
+            yield CheckFinding("warning", "mappings", f"{passed_over.file} {passed_over.message}\n{passed_over.remedy}")
     with frame.working("asking the MIS"):
         yield from check_surroundings.mis(settings, found)
     with frame.working("asking Kiva"):
         yield from check_surroundings.kiva(settings)
+    yield from check_machine.certificates(settings, now=SystemClock().now())
     yield from check_surroundings.outbox(settings)
+    with frame.working("asking the mail server"):
+        yield from check_mail.mail(settings)
 
 
 def _what_next(settings: Settings, code: int) -> str:

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Literal
 
 from kiva_relay import errors
+from kiva_relay.account import slot_kept
 from kiva_relay.cli import figure
 from kiva_relay.cli.check_finding import CheckFinding
 from kiva_relay.config.settings import Settings
@@ -41,10 +42,16 @@ def changes(settings: Settings, opened: Mis, streams: Sequence[Stream]) -> Itera
     followed = slot.covered(found, streams) if found is not None and follows else {}
     cycle = opened.changes(streams, {stream.name: None for stream in streams}, followed=followed)
     yield from _mappings(opened, streams, cycle, followed, asked=settings.mis.watch)
+    if secured := opened.secured(streams):
+        text = (
+            f"Row level security may hide rows of {', '.join(secured)} from this role: only what it sees is in scope."
+        )
+        yield CheckFinding("warning", _ABOUT, f"{text}\nALTER ROLE … BYPASSRLS;   where it is to see all of them")
     busy = opened.busy_seconds
     opened.changes(streams, dict(cycle.next), followed=followed)
     yield _cost(settings, opened.busy_seconds - busy)
     if found is not None:
+        yield from _harm(found)
         yield from _stream(settings, found, streams)
     if cycle.horizon_age > _HORIZON_IS_OLD:
         yield CheckFinding(
@@ -163,11 +170,22 @@ def _stream(settings: Settings, found: slot.SlotFacts, streams: Sequence[Stream]
         yield from _followed(found, streams)
 
 
+def _harm(found: slot.SlotFacts) -> Iterator[CheckFinding]:
+    """Tables that the MIS itself cannot change while they are published: that comes before everything else."""
+    refusing = slot.refusing(found)
+    if refusing:
+        text = f"The MIS's own UPDATE and DELETE fail on {', '.join(refusing)}: published in {found.name}, and without"
+        text += (
+            " a replica identity that PostgreSQL takes. A key was dropped, or a partition came, since it was set up."
+        )
+        yield CheckFinding("error", _ABOUT, f"{text}\n{slot.SETUP} --apply")
+
+
 def _followed(found: slot.SlotFacts, streams: Sequence[Stream]) -> Iterator[CheckFinding]:
     """How the slot is, and which tables it does not say everything about."""
     reader = f"read by process {found.reader}" if found.reader else "nobody reads it now"
     text = f"slot {found.name}: {reader}; the server keeps {figure.megabytes(found.kept)} of its log for it"
-    grave = slot.is_much(found.kept, found.wal_status)
+    grave = slot_kept.is_much(found.kept, found.wal_status)
     if grave:
         text += "\nIt fills the MIS's disk until the relay has read it: kiva-relay status"
     yield CheckFinding("warning" if grave else "ok", _ABOUT, text)
@@ -178,5 +196,7 @@ def _followed(found: slot.SlotFacts, streams: Sequence[Stream]) -> Iterator[Chec
     if silent:
         listed = "\n".join(f"{table}: {', '.join(columns)}" for table, columns in sorted(silent.items()))
         tables = errors.counted(len(silent), "table")
-        text = f"Deleted and moved rows of {tables} wait for the sweep; their REPLICA IDENTITY lacks columns:"
-        yield CheckFinding("warning", _ABOUT, f"{text}\n{listed}\n{slot.SETUP}")
+        text = f"Deleted and moved rows of {tables} wait for the sweep, others for a poll: the REPLICA IDENTITY lacks"
+        yield CheckFinding("warning", _ABOUT, f"{text} columns:\n{listed}\n{slot.SETUP}")
+    for table, why in sorted(slot.untold(found, streams).items()):
+        yield CheckFinding("off", _ABOUT, f"Polled, not in the stream: {table}: {why}.")

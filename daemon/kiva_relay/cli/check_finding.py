@@ -19,7 +19,12 @@ class CheckFinding:
     unreachable: bool = False
 
 
+def is_over_by_itself(error: errors.RelayError) -> bool:
+    """Whether a server is away; one that answers and refuses us waits for a person."""
+    return isinstance(error, errors.Unreachable) and not isinstance(error, errors.Denied)
+
+
 def failed(about: str, error: errors.RelayError) -> CheckFinding:
     """A finding out of an error, with what to type next."""
     text = str(error) + "".join(f"\n{line}" for line in (error.hint or "").splitlines())
-    return CheckFinding("error", about, text, unreachable=isinstance(error, errors.Unreachable))
+    return CheckFinding("error", about, text, unreachable=is_over_by_itself(error))

@@ -9,9 +9,10 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from kiva_relay import errors
-from kiva_relay.cli import check_changes, figure, frame, mappings
+from kiva_relay.cli import check_changes, figure, frame, mappings, nameless_words
 from kiva_relay.cli.check_finding import CheckFinding, failed
 from kiva_relay.clock import SystemClock
+from kiva_relay.config.database import OutboxSettings
 from kiva_relay.config.settings import Settings
 from kiva_relay.delivery import mirror
 from kiva_relay.delivery.client import Client
@@ -20,9 +21,9 @@ from kiva_relay.delivery.token import SCOPES, AnotherPartner, Token, Tokens
 from kiva_relay.mapping import example
 from kiva_relay.mapping.document import Document
 from kiva_relay.mapping.tables import read_by
-from kiva_relay.outbox import binding, meta, migration, table
+from kiva_relay.outbox import binding, heartbeat, meta, migration, own_file, table, watermark
 from kiva_relay.outbox.catalogue import KINDS
-from kiva_relay.outbox.database import Outbox
+from kiva_relay.outbox.database import FREE_BYTES, Outbox
 from kiva_relay.outbox.mirror import EXPECTED
 from kiva_relay.service import opening
 from kiva_relay.source.mis import Mis
@@ -31,6 +32,7 @@ _NOT_FOUND = 404
 _CLOCKS_DIFFER = timedelta(seconds=5)
 _MOST_AHEAD = timedelta(days=31)
 _LITTLE_SPACE = 1 << 30
+_POSTGRESQL = 5432
 _SERVICE = "kiva-relay"
 _SHOWN = 4
 _GRANTS = "What it needs, as SQL:     kiva-relay check --grants"
@@ -46,14 +48,20 @@ def configuration(settings: Settings) -> Iterator[CheckFinding]:
     for key, since in (("loan_drafts", settings.loan_drafts.since), ("journals", settings.journals.since)):
         if isinstance(since, date) and since > today + _MOST_AHEAD:
             text = f"{key}.since is {since}, {(since - today).days:,} days from now: until then nothing of it is owed."
-            yield CheckFinding("error", "configuration", f"{text}\nThe first day whose loans nobody posted by hand.")
+            text += "\nIt is the first day whose loans nobody posted by hand. From the first start on:"
+            yield CheckFinding("error", "configuration", f"{text}\n{key}: {{since: first_start}}")
     for warning in settings.warnings:
         yield CheckFinding("warning", "secrets", f"{warning.path}: {warning.message}\n{warning.remedy}")
-    for secret in (settings.kiva.client_secret, settings.mis.password, settings.outbox.password):
+    for secret in (
+        settings.kiva.client_secret,
+        settings.mis.password,
+        settings.outbox.password,
+        settings.mail.password,
+    ):
         try:
             if secret is not None:
                 secret.reveal()
-        except errors.UsageError as error:
+        except errors.RelayError as error:
             yield failed("secrets", error)
 
 
@@ -191,7 +199,7 @@ def kiva(settings: Settings) -> Iterator[CheckFinding]:
         yield failed("Kiva", error)
         yield _partner(settings, client, error.token)
     except errors.RelayError as error:
-        if chosen.environment == "sandbox" and isinstance(error, errors.Unreachable):
+        if chosen.environment == "sandbox" and isinstance(error, errors.Unreachable) and "answered" not in str(error):
             error.hint = "kiva-relay sandbox      starts the stand-in for Kiva on this machine"
         yield failed("Kiva", error)
     finally:
@@ -256,11 +264,22 @@ def _partner(settings: Settings, client: Client, token: Token) -> CheckFinding:
 def outbox(settings: Settings) -> Iterator[CheckFinding]:
     """The outbox and its witness: there or not yet, whose it is, and room to grow."""
     file = settings.outbox.file
+    if is_the_mis(settings):
+        yield CheckFinding(
+            "error",
+            "outbox",
+            "outbox.url is the database of the MIS: the relay never writes there. Give the outbox one of its own:\n"
+            f"outbox: {{url: {OutboxSettings.model_fields['url'].default}}}",
+        )
+        return
+    if remedy := own_file.foreign(file) if file is not None else "":
+        yield CheckFinding("error", "outbox", f"{file} belongs to another user: the service cannot write it.\n{remedy}")
+        return
     try:
         if file is not None and not _present(file):
             yield _new_file(file)
         else:
-            yield _opened(settings)
+            yield from _opened(settings)
     except errors.RelayError as error:
         yield failed("outbox", error)
     witness = settings.outbox.witness
@@ -270,6 +289,22 @@ def outbox(settings: Settings) -> Iterator[CheckFinding]:
         yield CheckFinding("error", "witness", f"{witness.parent} cannot be written by this user.\n{frame.with_sudo()}")
     else:
         yield CheckFinding("ok", "witness", str(witness))
+
+
+def is_the_mis(settings: Settings) -> bool:
+    """Whether both URLs lead to one database."""
+    mis, ours = sa.make_url(settings.mis.url), sa.make_url(settings.outbox.url)
+    if mis.get_backend_name() != ours.get_backend_name():
+        return False
+    if settings.outbox.file is not None:
+        return Path(mis.database or "").resolve() == settings.outbox.file.resolve()
+    return _address(mis) == _address(ours)
+
+
+def _address(url: sa.URL) -> tuple[str, int, str | None]:
+    host = url.host or str(url.query.get("host", ""))
+    alone = host in ("", "localhost", "127.0.0.1", "::1") or host.startswith("/")
+    return "" if alone else host.lower(), url.port or _POSTGRESQL, url.database
 
 
 def _present(file: Path) -> bool:
@@ -289,37 +324,54 @@ def _new_file(file: Path) -> CheckFinding:
     return _with_space(file, f"new, will be {file}")
 
 
-def _opened(settings: Settings) -> CheckFinding:
+def _opened(settings: Settings) -> Iterator[CheckFinding]:
     opened = Outbox(settings.outbox.url, password=settings.outbox.password)
     try:
         with opened.read() as tx:
             schema = migration.present(tx)
         if schema is None:
-            return CheckFinding("ok", "outbox", f"{settings.outbox.url}: empty, `run` makes its tables")
+            yield CheckFinding("ok", "outbox", f"{settings.outbox.url}: empty, `run` makes its tables")
+            return
         if schema != migration.revisions()[-1] and schema in migration.revisions():
             how = "`run` brings it up to date, after a copy" if opened.is_file else "kiva-relay migrate"
-            return CheckFinding(
+            yield CheckFinding(
                 "warning", "outbox", f"schema {schema}, this version needs {migration.revisions()[-1]}\n{how}"
             )
+            return
         migration.check(opened)
         with opened.read() as tx:
             binding.check_destination(tx, settings)
             entries = tx.execute(sa.select(sa.func.count()).select_from(table.entry)).scalar_one()
+            beat = heartbeat.read(tx)
+            nameless = nameless_words.known(tx, watermark.watermarks(tx))
         text = f"{settings.outbox.file or settings.outbox.url}: {errors.counted(entries, 'entry')}"
-        return CheckFinding("ok", "outbox", text) if not opened.is_file else _with_space(opened.path, text)
+        yield CheckFinding("ok", "outbox", text) if not opened.is_file else _with_space(opened.path, text)
+        for name, why in {} if beat is None else beat.stopped_streams.items():
+            text = f"The running relay does not read the mapping {name}: {why}\nkiva-relay mapping check"
+            yield CheckFinding("error", "relay", text)
+        for name, found in nameless.items():
+            text = "\n".join([nameless_words.sentence(name, found), *nameless_words.lines(found)])
+            yield CheckFinding("error", "relay", text)
     finally:
         opened.close()
 
 
 def _with_space(file: Path, text: str) -> CheckFinding:
     free = shutil.disk_usage(file.parent).free
+    if free < FREE_BYTES:
+        return CheckFinding(
+            "error",
+            "outbox",
+            f"{text}; {free / (1 << 20):,.1f} MB free, and below {FREE_BYTES >> 20} MB nothing is sent"
+            f"\ndf -h {file.parent}",
+        )
     if free < _LITTLE_SPACE:
         return CheckFinding("warning", "outbox", f"{text}; only {free / (1 << 20):,.0f} MB free\ndf -h {file.parent}")
     return CheckFinding("ok", "outbox", f"{text}; {free / (1 << 30):,.0f} GB free")
 
 
 def _writable(folder: Path) -> bool:
-    return os.access(folder, os.W_OK | os.X_OK)
+    return os.access(folder, os.W_OK | os.X_OK, effective_ids=True)
 
 
 def _make(folder: Path) -> str:

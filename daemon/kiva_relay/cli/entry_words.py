@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from kiva_relay import visible
 from kiva_relay.cli import figure, hold_words, words
-from kiva_relay.cli.task_words import PLACES
 from kiva_relay.config.settings import Settings
-from kiva_relay.outbox import adoption
+from kiva_relay.outbox import adoption, duplicate
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.history import History
 from kiva_relay.outbox.hold import Hold
 from kiva_relay.outbox.state import State
 from kiva_relay.resource.refusal import PERSON_DECIDES
+from kiva_relay.terminal import visible
+from kiva_relay.words import language, task
 
 Line = tuple[str, str]
 
@@ -27,6 +27,9 @@ def advice(
     `kept` are the holds that keep it back, `before` is the position of the same loan that Kiva took last.
     """
     yield from _by_state(known, settings, kept=kept, now=now)
+    if known.is_unseen:
+        yield "In the MIS", "Its row was not there when it was last looked for, and neither were many others."
+        yield "", "Nothing was withdrawn for them; a person is asked whether they left:   kiva-relay status"
     yield from _more(known, before)
 
 
@@ -38,7 +41,7 @@ def _by_state(known: History, settings: Settings, *, kept: Sequence[Hold], now: 
         case State.REFUSED:
             yield from _refused(entry)
         case State.WAITING:
-            yield from _waiting(entry)
+            yield from _waiting(entry, settings, kept=kept, now=now)
         case State.READY:
             yield from _ready(entry, settings, kept=kept, now=now)
         case State.SENDING:
@@ -66,7 +69,7 @@ def _doubt(known: History, settings: Settings, *, now: datetime) -> Iterator[Lin
         f"Kiva may have it ({words.reason(entry.reason)}). A second {noun} could be made by sending it",
     )
     yield "", "again, so it is not sent: nothing is lost, nothing was sent twice."
-    yield "What to look for", f"{PLACES[entry.resource]}:"
+    yield "What to look for", f"{_place(entry)}:"
     money = f", {figure.amount(entry.amount, entry.currency)}" if entry.amount is not None else ""
     yield "", f"loan id {visible.text(entry.loan_id)}{money}, about {figure.moment(last, settings, at=now)}"
     yield "Then", f"it is there           {_settle(entry, 'delivered', 'seen in PA2')}"
@@ -89,10 +92,12 @@ def _refused(entry: Entry) -> Iterator[Line]:
     yield "By itself", "It is tried again when its row in the MIS or the mapping changes. Until then it is not sent."
     if entry.body is not None:
         yield "The same again", _settle(entry, "resend", "…")
+    elif entry.body_sha256 is not None:
+        yield "Map it anew", _settle(entry, "resend", "…")
     yield "Typed into PA2", _settle(entry, "delivered", "typed by hand")
 
 
-def _waiting(entry: Entry) -> Iterator[Line]:
+def _waiting(entry: Entry, settings: Settings, *, kept: Sequence[Hold], now: datetime) -> Iterator[Line]:
     yield "Why it waits", words.reason(entry.reason)
     if entry.reason in PERSON_DECIDES:
         yield "Send it as it is", _settle(entry, "resend", "…")
@@ -102,19 +107,25 @@ def _waiting(entry: Entry) -> Iterator[Line]:
         yield "The same loan", _settle(entry, "delivered", "the same loan, spelled otherwise")
         yield "Another loan", _settle(entry, "resend", "another loan")
         yield "If nobody decides", "it is not sent, so that there are not two."
-    else:
+    elif entry.reason == duplicate.PROBABLE:
+        yield "Another loan", _settle(entry, "resend", "another loan")
+        yield "The same loan", _settle(entry, "discard", "the same loan, entered twice")
+        yield "If nobody decides", "it is not sent, so that there are not two."
+    elif not kept:
         yield "By itself", "It goes as soon as that has changed. Nothing is lost, nothing needs you."
+    else:
+        yield from _kept("When that has changed", settings, kept=kept, now=now)
+
+
+def _kept(about: str, settings: Settings, *, kept: Sequence[Hold], now: datetime) -> Iterator[Line]:
+    for held in kept:
+        yield about, hold_words.sentence(held, settings, now=now)
+        by_itself = "Nothing to release: the relay lifts this by itself."
+        yield "", by_itself if held.why.lifts_itself else hold_words.release(held.what)
 
 
 def _ready(entry: Entry, settings: Settings, *, kept: Sequence[Hold], now: datetime) -> Iterator[Line]:
-    for held in kept:
-        yield "Why it waits", hold_words.sentence(held, settings, now=now)
-        yield (
-            "",
-            hold_words.release(held.what)
-            if not held.why.lifts_itself
-            else "Nothing to release: the relay lifts this by itself.",
-        )
+    yield from _kept("Why it waits", settings, kept=kept, now=now)
     if not kept:
         yield "By itself", f"It is sent, once, when it is due: {figure.moment(entry.due_at, settings, at=now)}."
     yield "Typed into PA2", _settle(entry, "delivered", "typed by hand")
@@ -144,7 +155,7 @@ def _more(known: History, before: Entry | None) -> Iterator[Line]:
         if divergence.ended_at is not None:
             continue
         if divergence.kind == "left_scope":
-            yield "Cancelled in the MIS", f"Delete it in {PLACES[entry.resource]}, then:"
+            yield "Cancelled in the MIS", f"Delete it in {_place(entry)}, then:"
         for reason in divergence.reasons:
             yield "No longer maps", words.sentence(reason)
         for one in divergence.fields:
@@ -158,6 +169,10 @@ def _more(known: History, before: Entry | None) -> Iterator[Line]:
     if others:
         listed = ", ".join(f"#{one.id} {words.spoken(one.state)}" for one in others)
         yield "Other versions", listed
+
+
+def _place(entry: Entry) -> str:
+    return task.place(entry.resource, language.of("en"))
 
 
 def _settle(entry: Entry, verb: str, note: str) -> str:

@@ -21,21 +21,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
-import rich.console
-import rich.table
-import rich.text
 import typer
 
-from kiva_relay import __version__, to_type, visible
+from kiva_relay import __version__
 from kiva_relay.clock import SystemClock
 from kiva_relay.config import loader
 from kiva_relay.config.settings import RESOURCES, Settings
 from kiva_relay.errors import UsageError, counted, nearest
-from kiva_relay.outbox import act
+from kiva_relay.outbox import act, opening
 from kiva_relay.outbox.database import Outbox
+from kiva_relay.terminal import to_type, visible
+
+if TYPE_CHECKING:
+    import rich.console
 
 Config = Annotated[
     Path | None,
@@ -47,6 +48,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs."
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Note = Annotated[str, typer.Option("--note", metavar="TEXT", help="Why, for the record.")]
 Loan = Annotated[str | None, typer.Option("--loan", metavar="ID", help="The loan id, as PA2 shows it.")]
+Lang = Annotated[
+    str | None, typer.Option("--lang", metavar="en|fr|es", help="In which language; else that of the configuration.")
+]
 Override = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="A setting for this run only, like mis.poll_every=5s."),
@@ -68,7 +72,7 @@ STYLES: Mapping[str, str] = {
 # The wide ones are those of a Chinese or Japanese keyboard: spreadsheets take them, too.
 _FORMULA = frozenset("=+-@\uff1d\uff0b\uff0d\uff20\t\r")
 _NUMBER = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
-_YES = ("y", "yes", "o", "oui", "s", "si", "sí")
+YES = ("y", "yes", "o", "oui", "s", "si", "sí")
 
 
 # ---------------------------------------------------------------- settings and outbox
@@ -94,8 +98,10 @@ def load(config: Path | None, override: Sequence[str] | None = None) -> Settings
     return settings
 
 
-def load_to_look(config: Path | None) -> Settings:
+def load_to_look(config: Path | None, *, needs: str = "outbox") -> Settings:
     """The settings, for a command that only looks at the outbox; other mistakes are said in a line, and it goes on.
+
+    `needs` is the group of settings that must be right; empty: what is right of each is enough.
 
     Raises:
         UsageError: there are none.
@@ -103,7 +109,7 @@ def load_to_look(config: Path | None) -> Settings:
     """
     file = loader.find(config, environ=os.environ)
     to_type.use(file, usual=loader.USUAL_PLACE)
-    settings, mistakes = loader.load_to_look(file, environ=os.environ)
+    settings, mistakes = loader.load_to_look(file, environ=os.environ, needs=needs)
     to_type.use(file, usual=loader.USUAL_PLACE, outbox=settings.outbox.file)
     if mistakes:
         first = f"{mistakes[0].path}: {mistakes[0].message}" if mistakes[0].path else mistakes[0].message
@@ -121,8 +127,6 @@ def outbox(settings: Settings) -> Iterator[Outbox]:
     Raises:
         UsageError: there is none yet, it belongs to the service, or it is of another version.
     """
-    from kiva_relay.service import opening  # noqa: PLC0415 - it brings the whole daemon with it
-
     opened = None
     try:
         opened = opening.open_outbox(settings, create=False)
@@ -177,8 +181,10 @@ def shown(text: str) -> str:
     return to_type.lines(visible.lines(text))
 
 
-def console(*, stderr: bool = False) -> rich.console.Console:
+def console(*, stderr: bool = False) -> "rich.console.Console":
     """Where things are printed: folded and coloured on a terminal, one line a row elsewhere."""
+    import rich.console  # noqa: PLC0415 - in a pipe nothing of it is used
+
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else 10_000
     return rich.console.Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
@@ -194,46 +200,69 @@ def header(settings: Settings) -> None:
 
 def say(text: str = "", *, style: str = "") -> None:
     """Print a line or several, as they are."""
-    console().print(rich.text.Text(shown(text), style=style), soft_wrap=True)
+    _print([(shown(text), style)])
 
 
 def notice(text: str, *, style: str = "") -> None:
     """Print to standard error: what is no part of the answer."""
-    console(stderr=True).print(rich.text.Text(shown(text), style=style), soft_wrap=True)
+    _print([(shown(text), style)], stderr=True)
 
 
 def verdict(word: str, text: str, *, margin: str = "  ", width: int = 8) -> None:
     """Print `  HELD  first start …`: a coloured word, then text whose further lines stand below its first."""
     indent = " " * (len(margin) + max(width, len(word) + 1))
     first, *further = shown(text).split("\n")
-    line = rich.text.Text(margin)
-    line.append(f"{word:<{width}}" if len(word) < width else f"{word} ", style=STYLES.get(word, ""))
-    line.append(first)
-    console().print(line, soft_wrap=True)
+    _print([(margin, ""), (f"{word:<{width}}" if len(word) < width else f"{word} ", STYLES.get(word, "")), (first, "")])
     for more in further:
         say(f"{indent}{more}" if more else "")
+
+
+def _print(parts: Sequence[tuple[str, str]], *, stderr: bool = False) -> None:
+    """Print texts one behind the other, each in its style where there are colours."""
+    stream = sys.stderr if stderr else sys.stdout
+    if not stream.isatty():
+        stream.write("".join(text for text, _style in parts) + "\n")
+        stream.flush()
+        return
+    import rich.text  # noqa: PLC0415 - as above
+
+    console(stderr=stderr).print(rich.text.Text.assemble(*parts), soft_wrap=True)
 
 
 def table(
     columns: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[str] = (), margin: str = "  "
 ) -> None:
     """Print rows in columns; those named in `right` are aligned to the right. None is an empty cell."""
-    output = console()
-    grid = rich.table.Table(
-        box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold" if output.is_terminal else ""
-    )
+    cells = [["" if cell is None else visible.text(str(cell)) for cell in row] for row in rows]
+    if not sys.stdout.isatty():
+        for line in _columns(columns, cells, right=right):
+            say(f"{margin}{line}")
+        return
+    import rich.padding  # noqa: PLC0415 - as above
+    import rich.table  # noqa: PLC0415
+    import rich.text  # noqa: PLC0415
+
+    grid = rich.table.Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
     for name in columns:
         side = "right" if name in right else "left"
         grid.add_column(name, justify=side, overflow="fold")  # type: ignore[arg-type]  # a literal of rich's own
-    for row in rows:
-        grid.add_row(*(rich.text.Text("" if cell is None else visible.text(str(cell))) for cell in row))
-    if output.is_terminal:
-        output.print(rich.padding.Padding(grid, (0, 0, 0, len(margin))))
-        return
-    with output.capture() as printed:
-        output.print(grid)
-    for line in printed.get().splitlines():
-        say(f"{margin}{line.rstrip()}")
+    for row in cells:
+        grid.add_row(*map(rich.text.Text, row))
+    console().print(rich.padding.Padding(grid, (0, 0, 0, len(margin))))
+
+
+def _columns(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str]) -> Iterator[str]:
+    """Lines of a table, none folded. A letter of Chinese or Korean is as wide as two."""
+    from rich.cells import cell_len  # noqa: PLC0415 - it loads nothing else of rich
+
+    every = [columns, *rows]
+    wide = [max(cell_len(row[place]) for row in every) for place in range(len(columns))]
+    for row in every:
+        gaps = [" " * (width - cell_len(cell)) for width, cell in zip(wide, row, strict=True)]
+        padded = [
+            gap + cell if name in right else cell + gap for name, gap, cell in zip(columns, gaps, row, strict=True)
+        ]
+        yield "   ".join(padded).rstrip()
 
 
 def print_json(value: object) -> None:
@@ -278,11 +307,10 @@ def _plain(value: Any) -> Any:
 @contextlib.contextmanager
 def working(on: str) -> Iterator[None]:
     """Show that something takes a while, on a terminal only."""
-    output = console(stderr=True)
-    if not output.is_terminal:
+    if not sys.stderr.isatty():
         yield
         return
-    with output.status(on):
+    with console(stderr=True).status(on):
         yield
 
 
@@ -303,4 +331,4 @@ def agreed(question: str, *, yes: bool) -> bool:
         )
     sys.stdout.write(f"{shown(question)} [y/N] ")
     sys.stdout.flush()
-    return sys.stdin.readline().strip().lower() in _YES
+    return sys.stdin.readline().strip().lower() in YES

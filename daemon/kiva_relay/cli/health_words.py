@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import assert_never
 
-from kiva_relay import errors, visible
+from kiva_relay import errors
 from kiva_relay.account import finding
 from kiva_relay.account.deadline import Deadline, PublishBy, ReportCloses
 from kiva_relay.account.finding import HealthFinding
 from kiva_relay.account.standing import Standing
-from kiva_relay.cli import figure, hold_words, words
+from kiva_relay.cli import figure, hold_words, nameless_words, words
 from kiva_relay.outbox import catalogue
 from kiva_relay.outbox.entry import Entry
 
@@ -35,10 +36,14 @@ def said(one: HealthFinding, facts: Standing) -> Said:  # noqa: C901, PLR0912 - 
     match one:
         case finding.RelayStopped():
             return _relay_stopped(one, facts)
+        case finding.RelayMute():
+            return _relay_mute(one, facts)
         case finding.DiskFull():
             return _disk_full(one)
         case finding.MappingUnfit():
             return _mapping_unfit(one)
+        case finding.RowsNameless():
+            return nameless_words.sentence(one.mapping, one.known), tuple(nameless_words.lines(one.known))
         case finding.HeldBack():
             return hold_words.held(one, facts.settings, now=facts.now)
         case finding.KivaAway():
@@ -55,6 +60,8 @@ def said(one: HealthFinding, facts: Standing) -> Said:  # noqa: C901, PLR0912 - 
             return _list_being_read(one)
         case finding.ListOld():
             return _list_old(one)
+        case finding.ListTaken():
+            return _list_taken(one, facts)
         case finding.ListsNotGiven():
             return _lists_not_given(one)
         case finding.NotLookedAtYet():
@@ -71,9 +78,15 @@ def said(one: HealthFinding, facts: Standing) -> Said:  # noqa: C901, PLR0912 - 
             return _job_late(one, facts)
         case finding.ForPersons():
             return _for_persons(one)
+        case finding.SaidDifferently():
+            number = errors.counted(sum(one.kinds.values()), "loan")
+            text = f"MIS, outbox and Kiva say different things of {number}: {', '.join(sorted(one.kinds))}."
+            return text, (words.to_type("See which, and what to do", "kiva-relay reconcile"),)
         case finding.EditedNotInForce():
             text = f"Edited, but not in force: {words.joined(one.files)}. The version before stays in force."
             return text, (words.to_type("Put it in force", "kiva-relay reload"),)
+        case finding.MailNotSent():
+            return _mail_not_sent(one, facts)
         case finding.AllDelivered():
             return _all_delivered(one, facts)
     assert_never(one)
@@ -108,6 +121,20 @@ def _relay_stopped(one: finding.RelayStopped, facts: Standing) -> Said:
         words.to_type("Start it", "sudo systemctl start kiva-relay"),
         words.to_type("Why it stopped", "sudo journalctl -u kiva-relay -n 50"),
     )
+
+
+def _relay_mute(one: finding.RelayMute, facts: Standing) -> Said:
+    age = figure.length(facts.now - one.last)
+    return f"The relay runs (process {one.pid}), and has not been able to write into its outbox for {age}.", (
+        "Nothing is sent until it can, and nothing is lost. Its disk fails, is full or read-only, or it hangs.",
+        words.to_type("See the disk", f"df -h {_folder(facts)}"),
+        words.to_type("What it says", "sudo journalctl -u kiva-relay -n 50"),
+    )
+
+
+def _folder(facts: Standing) -> str:
+    file = facts.settings.outbox.file
+    return "" if file is None else shlex.quote(str(file.parent))
 
 
 def _disk_full(one: finding.DiskFull) -> Said:
@@ -173,7 +200,7 @@ def _list_being_read(one: finding.ListBeingRead) -> Said:
         number = errors.counted(one.drafts, "loan draft")
         sentence = f"{number} ready; Kiva's list of loans is being read first. Nothing is lost."
         further = ["That way no loan is posted that Kiva already has. It continues by itself."]
-    return sentence, (*further, *_last_time(one.why))
+    return sentence, (*further, *_last_time(one.why), *_take_it(one))
 
 
 def _list_old(one: finding.ListOld) -> Said:
@@ -183,7 +210,20 @@ def _list_old(one: finding.ListOld) -> Said:
         if one.settles
         else "That is too old to settle what is in doubt, and to say what Kiva expects.",
         *_last_time(one.why),
+        *_take_it(one),
         words.to_type("Why", "kiva-relay check"),
+    )
+
+
+def _take_it(one: finding.ListBeingRead | finding.ListOld) -> tuple[str, ...]:
+    return (words.to_type("If PA2 shows all", 'kiva-relay release mirror --note "…"'),) if one.may_be_taken else ()
+
+
+def _list_taken(one: finding.ListTaken, facts: Standing) -> Said:
+    since = figure.moment(one.since, facts.settings, at=facts.now)
+    return f"Kiva's list of loans is not whole: {one.why}. {one.by} takes it as it is, since {since}.", (
+        f"The note: “{one.note}”. Drafts go by what it lists; that something is not listed proves nothing.",
+        "It is taken so as long as it lacks just that. What is in doubt waits for a person.",
     )
 
 
@@ -264,12 +304,17 @@ def _for_persons(one: finding.ForPersons) -> Said:
         (one.in_doubt, f"{one.in_doubt:,} in doubt ({few})"),
         (one.decisions, f"{errors.counted(one.decisions, 'position')} to decide"),
         (one.perhaps, f"{one.perhaps:,} perhaps at Kiva in other letters"),
+        (one.duplicates, f"{errors.counted(one.duplicates, 'draft')} that may be owed twice"),
         (one.divergences, f"{errors.counted(one.divergences, 'change')} in the MIS after sending"),
         (one.refused, f"{one.refused:,} refused"),
         (one.warned, f"{errors.counted(one.warned, 'call')} of which Kiva named a problem"),
         (one.closed_unknown, f"{errors.counted(one.closed_unknown, 'position')} unknown when the report closed"),
         (one.missing, f"{errors.counted(one.missing, 'loan')} that Kiva expects and the MIS does not give"),
         (one.left_at_closing, f"{errors.counted(one.left_at_closing, 'position')} not sent before the report closed"),
+        (
+            one.undecided_at_closing,
+            f"{errors.counted(one.undecided_at_closing, 'position')} not decided before the report closed",
+        ),
         (one.others, f"{one.others:,} more to look at"),
     )
     parts = [text for number, text in table if number]
@@ -277,6 +322,18 @@ def _for_persons(one: finding.ForPersons) -> Said:
         "Nothing of this ends until somebody has looked.",
         words.to_type("The list", "kiva-relay review"),
     )
+
+
+def _mail_not_sent(one: finding.MailNotSent, facts: Standing) -> Said:
+    further = []
+    if one.waiting and one.since is not None:
+        number = errors.counted(one.waiting, "mail")
+        sentence = f"{number} could not be sent, since {_moment(facts, one.since)}. Nothing else waits for it."
+        further = [words.to_type("What came back", words.quoted(one.words)), "It is tried again by itself."]
+    else:
+        sentence = "The mail server does not take mail for everybody. The others get theirs."
+    further += [words.to_type(f"To {address}", words.quoted(said)) for address, said in one.refused]
+    return sentence, (*further, words.to_type("Look closer", "kiva-relay mail test"))
 
 
 def _all_delivered(one: finding.AllDelivered, facts: Standing) -> Said:
@@ -296,7 +353,7 @@ def _all_delivered(one: finding.AllDelivered, facts: Standing) -> Said:
 
 def _loans(entries: Sequence[Entry]) -> str:
     more = len(entries) - _FEW
-    return " ".join(visible.text(entry.loan_id) for entry in entries[:_FEW]) + (f" and {more} more" if more > 0 else "")
+    return " ".join(words.loan(entry) for entry in entries[:_FEW]) + (f" and {more} more" if more > 0 else "")
 
 
 def _moment(facts: Standing, when: datetime) -> str:

@@ -17,6 +17,7 @@ from kiva_relay.outbox.reason import Lifter
 _FOLLOWS = {
     Lifter.KIVA: "Nothing to release: the relay asks Kiva again by itself, and goes on as soon as Kiva agrees.",
     Lifter.LIST: "Nothing to release: the relay lifts this by itself when it can read all of Kiva's list.",
+    Lifter.CLOCK: "Nothing to release: the relay lifts this by itself when the clocks agree, or Kiva says the hour.",
     Lifter.COMPARISON: "Nothing to release: the relay lifts this by itself when it has compared all rows.",
     Lifter.PERSON: "Until somebody releases it, none of it is sent.",
 }
@@ -100,4 +101,4 @@ def _to_type(one: HeldBack) -> Iterator[str]:
     if one.few_first:
         few = release(present.what, more=f" --limit {health.FEW}", note="a first look")
         yield words.to_type("Send a few first", few)
-    yield words.to_type("Send all of it", release(present.what))
+    yield words.to_type(present.why.release, release(present.what))

@@ -7,7 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from kiva_relay import errors
-from kiva_relay.cli import comparison, frame, mappings
+from kiva_relay.cli import comparison, frame, mappings, nameless_words
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
 from kiva_relay.errors import ConfigurationError, Mistake, RelayError, Unreachable, counted
@@ -87,11 +87,27 @@ def _rows(mapping: Document, mis: Mis, context: mapper.Context, settings: Settin
         return (created.astimezone(zone).date() if isinstance(created, datetime) else created) >= chosen
 
     try:
-        return survey.look(mapping, mis, context=context, is_ours=is_ours)
+        return [*survey.look(mapping, mis, context=context, is_ours=is_ours), *_keys(mapping, mis)]
     except Unreachable:
         raise
     except RelayError as reason:
         return [Mistake(mapping.file, 0, 0, "source", str(reason))]
+
+
+def _keys(mapping: Document, mis: Mis) -> Iterator[Mistake]:
+    """A key that may name two rows, which would stop the mapping; rows that have none, and are not read."""
+    stream = mapping.stream
+    noted = next((one for one in mapping.columns if one.path == "source.key"), None)
+    at = (mapping.file, noted.line, noted.column) if noted else (mapping.file, 0, 0)
+    found = []
+    if not mis.is_unique(stream):
+        key = ", ".join(stream.key)
+        message = f"nothing in the database keeps two rows of {stream.table} from having one {key}; that would stop it"
+        query = f"SELECT {key}, COUNT(*) FROM {stream.table} GROUP BY {key} HAVING COUNT(*) > 1;"  # noqa: S608 - shown
+        found.append((message, f"none may come:   {query}"))
+    for name, one in mappings.nameless(mis, [mapping]).items():
+        found.append((nameless_words.sentence(name, one), "\n".join(nameless_words.lines(one))))
+    yield from mapping.placed([Mistake(*at, "source.key", *each, severity="warning") for each in found])
 
 
 def _names(settings: Settings, found: Sequence[Document]) -> Iterator[Mistake]:

@@ -12,6 +12,7 @@ from kiva_relay.errors import RelayError, Unreachable, UsageError
 from kiva_relay.mapping import draft
 from kiva_relay.service import opening
 from kiva_relay.source.mis import Mis
+from kiva_relay.terminal import to_type
 
 
 def command(
@@ -33,7 +34,7 @@ def command(
     try:
         columns = mis.columns(table)
         near = {kind: _first(mis, tables) for kind, tables in draft.neighbours(table, columns).items()}
-        text = draft.text(table, columns, name, **near)
+        text = to_type.lines(draft.text(table, columns, name, **near))
     finally:
         mis.close()
     if out is None:

@@ -8,9 +8,8 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from kiva_relay import visible
 from kiva_relay.capture.context import mapper_context
-from kiva_relay.cli import figure, frame, mappings
+from kiva_relay.cli import figure, frame, mappings, position_preview
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
 from kiva_relay.delivery import batch
@@ -24,6 +23,7 @@ from kiva_relay.resource import loan_id as spelled
 from kiva_relay.service import opening
 from kiva_relay.source.mis import Mis
 from kiva_relay.source.reader import Content
+from kiva_relay.terminal import visible
 
 PERSONAL = ("first_name", "last_name", "group_name", "description", "loanuse", "subject", "body", "image_encoded")
 """Fields that hold names, stories and photos: shown only when asked for."""
@@ -74,6 +74,8 @@ def command(
         frame.header(settings)
         for one in shown:
             _show(settings, one, show_names=show_names)
+            frame.say("  Nothing was sent.")
+            frame.say()
     return 0 if all(one.mapped.body is not None for one in shown) else 1
 
 
@@ -167,7 +169,6 @@ def _show(settings: Settings, one: _Shown, *, show_names: bool) -> None:
         frame.say(f"  not in scope, so nothing would be sent. source.where: {document.stream.where}")
     if mapped.body is None:
         _show_why_not(mapped)
-        frame.say()
         return
     frame.say(f"  would be sent to  POST {settings.kiva.api_url}{batch.path(document.resource, settings.kiva)}")
     rows = [
@@ -187,8 +188,19 @@ def _show(settings: Settings, one: _Shown, *, show_names: bool) -> None:
         frame.verdict("warning", f"{refusal.sentence(warning)}\n→ {refusal.remedy(warning)}")
     if document.left_to_the_coordinator:
         frame.say(f"  left to the coordinator: {', '.join(document.left_to_the_coordinator)}")
-    frame.say("  Nothing was sent.")
-    frame.say()
+    for line in _asked(settings, one):
+        frame.say(f"  {line}")
+
+
+def _asked(settings: Settings, one: _Shown) -> Sequence[str]:
+    """Of a position, whether it would be sent, or waits for a person: that depends on Kiva's list and on the outbox."""
+    if one.document.resource != "repayment" or not one.content.in_scope:
+        return ()
+    try:
+        with frame.outbox(settings) as outbox, outbox.read() as tx:
+            return position_preview.lines(tx, settings, one.document, one.content.key, one.mapped, now=frame.now())
+    except UsageError:
+        return ["whether a person is asked is known once the relay has run: there is no outbox yet."]
 
 
 def _show_why_not(mapped: Mapped) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from kiva_relay.cli import frame
@@ -16,6 +16,7 @@ from kiva_relay.errors import ConfigurationError, Mistake, RelayError, UsageErro
 from kiva_relay.mapping import document, live, lookup
 from kiva_relay.mapping.document import Document
 from kiva_relay.outbox import catalogue
+from kiva_relay.outbox.meta import Nameless
 from kiva_relay.service import opening
 from kiva_relay.source.mis import Mis
 
@@ -30,6 +31,12 @@ def load(settings: Settings) -> list[Document]:
     if severe(mistakes):
         raise ConfigurationError(mistakes)
     return found
+
+
+def nameless(mis: Mis, documents: Iterable[Document]) -> dict[str, Nameless]:
+    """By mapping, the rows of what was just scanned whose key cannot be told."""
+    found = ((one.stream, tuple(mis.gaps(one.stream))) for one in documents)
+    return {stream.name: Nameless(stream.table, stream.key, 0, gaps) for stream, gaps in found if gaps}
 
 
 def read(settings: Settings) -> tuple[list[Document], list[Mistake]]:

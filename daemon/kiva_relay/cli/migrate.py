@@ -21,12 +21,15 @@ def command(config: frame.Config = None) -> None:
             create_file(outbox.path)
         with outbox.read() as tx:
             before = migration.present(tx)
-        lease = None if before is None else Lease(outbox, clock=SystemClock())
-        if lease is not None and before != migration.revisions()[-1]:
+        if before is not None and migration.pending(outbox):
+            lease = Lease(outbox, clock=SystemClock())
             lease.acquire(timed=False)
-        done = migration.upgrade(outbox)
-        if lease is not None and done:
-            lease.release()
+            try:
+                done = migration.upgrade(outbox)
+            finally:
+                lease.release()
+        else:
+            done = migration.upgrade(outbox)
     finally:
         outbox.close()
     if not done:

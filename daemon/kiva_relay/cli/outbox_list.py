@@ -13,12 +13,24 @@ from kiva_relay.config import duration
 from kiva_relay.config.mismatch import Mismatch
 from kiva_relay.config.settings import Settings
 from kiva_relay.outbox import listing
+from kiva_relay.outbox import state as states
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.listing import EntryPage, Filter
 
 _FEW = 50
 _COLUMNS = ("loan", "#", "what", "state", "since", "amount", "why")
-_CSV = ("loan_id", "client_id", "number", "resource", "state", "changed_at", "amount", "currency", "publish_by", "why")
+_CSV = (
+    "loan_id",
+    "client_id",
+    "number",
+    "resource",
+    "state",
+    "changed_at",
+    "amount",
+    "currency",
+    "publish_by",
+    "code",
+)
 
 Resource = Annotated[str | None, typer.Option("--resource", metavar="NAME", help="loan_draft, repayment or journal.")]
 State = Annotated[
@@ -94,7 +106,7 @@ def rows(entries: list[Entry], settings: Settings) -> list[list[object]]:
     now = frame.now()
     return [
         [
-            entry.loan_id,
+            words.loan(entry),
             entry.id,
             words.noun(entry.resource),
             words.spoken(entry.state),
@@ -143,11 +155,18 @@ def _write_csv(page: EntryPage) -> None:
                 entry.amount,
                 entry.currency,
                 entry.publish_by,
-                words.why(entry),
+                _codes(entry),
             ]
             for entry in page.entries
         ),
     )
+
+
+def _codes(entry: Entry) -> str:
+    """Why an entry is where it is, in codes: of its refusals, its evidence or its reason."""
+    if entry.state is states.State.REFUSED:
+        return " ".join(dict.fromkeys(one.code for one in entry.reasons))
+    return entry.evidence or entry.reason or ""
 
 
 def _moment(written: str, settings: Settings) -> datetime:

@@ -1,4 +1,7 @@
-"""`kiva-relay rehearse`: the whole book into a stand-in for Kiva on this machine, with every reason counted."""
+"""`kiva-relay rehearse`: the whole book mapped, with every reason counted, and sent to a stand-in on this machine.
+
+Of a large book some thousands are sent: a request costs as much as one to Kiva, and the stand-in keeps what it takes.
+"""
 
 import contextlib
 import io
@@ -29,10 +32,13 @@ from kiva_relay.sandbox import server
 from kiva_relay.sandbox.config import Delays, SandboxConfig
 from kiva_relay.service import opening
 from kiva_relay.service.relay import Relay
+from kiva_relay.words import personal
 
 _IDS = 3
 _REASONS = 12
 _ALWAYS = 100
+_ENOUGH = 2_000
+"""Requests to the stand-in, and what was begun by then."""
 
 
 def command(
@@ -46,13 +52,16 @@ def command(
 ) -> int:
     """Map all that the mappings cover, and send it to a stand-in for Kiva on this machine. Nothing leaves it.
 
+    Of a large book some thousands are sent.
+
     The MIS is only read; the outbox of the relay is not touched. Every reason for which something would not be sent
     is counted. Exit code 1 when something would be refused.
     """
     settings = frame.load(config)
     if not as_json:
         frame.header(settings)
-        frame.say("Reads your MIS, maps all that the mappings cover, sends it to a stand-in for Kiva on this machine.")
+        frame.say("Reads your MIS, maps all that the mappings cover, sends it to a stand-in for Kiva on this machine,")
+        frame.say(f"of a large book {_ENOUGH:,} requests.")
         frame.say("Nothing leaves it.")
     if out is not None:
         _prepare(out)
@@ -62,8 +71,9 @@ def command(
         frame.print_json({name: _json(tally, taken.get(name, {})) for name, tally in tallies.items()})
     else:
         frame.say(f"  {counted(sum(tally.rows for tally in tallies.values()), 'row')} read (MIS time {busy:.1f} s)")
+        is_part = sum(states.get(State.DELIVERED.value, 0) for states in taken.values()) >= _ENOUGH
         for name, tally in tallies.items():
-            _show(name, tally, taken.get(name, {}))
+            _show(name, tally, taken.get(name, {}), is_part=is_part)
         if out is None:
             frame.say()
             frame.say("  Every body: kiva-relay rehearse --out DIR   (contains names; delete it afterwards)")
@@ -129,10 +139,10 @@ def _send(settings: Settings) -> dict[str, dict[str, int]]:
         relay.open()
         try:
             with frame.working("sending to the stand-in"):
-                relay.once()
+                relay.once(enough=_ENOUGH)
                 # What was published meanwhile lets journals and positions follow.
                 relay.time.wait(threading.Event(), 1.1)
-                relay.once()
+                relay.once(enough=_ENOUGH)
             with relay.outbox.read() as tx:
                 counts = listing.counts(tx)
         finally:
@@ -200,7 +210,8 @@ def _reach(since: str | date) -> str | date:
 # ---------------------------------------------------------------- showing
 
 
-def _show(name: str, tally: Tally, taken: Mapping[str, int]) -> None:
+def _show(name: str, tally: Tally, taken: Mapping[str, int], *, is_part: bool) -> None:
+    """`is_part`: not all of the book was sent."""
     good, refused, waiting = (
         tally.outcomes[one] for one in (TrialOutcome.OWED, TrialOutcome.REFUSED, TrialOutcome.WAITING)
     )
@@ -213,8 +224,9 @@ def _show(name: str, tally: Tally, taken: Mapping[str, int]) -> None:
     else:
         waits = f"   {waiting:,} not complete yet" if waiting else ""
         frame.say(f"  {name:<12} {tally.rows:,} in scope   {good:,} good   {refused:,} refused{waits}")
-    if taken.get(State.DELIVERED.value):
-        frame.say(f"  {'':<12} {taken[State.DELIVERED.value]:,} taken by the stand-in")
+    if delivered := taken.get(State.DELIVERED.value):
+        rest = "; that is enough to see that it goes, and no more were sent" if is_part and delivered < good else ""
+        frame.say(f"  {'':<12} {delivered:,} taken by the stand-in{rest}")
     for line in (*_reasons(tally), *_warned(tally), *_full(name, tally)):
         frame.say(line)
 
@@ -264,7 +276,7 @@ def _json(tally: Tally, taken: Mapping[str, int]) -> dict[str, Any]:
                 "about": reason.about,
                 "number": len(loans),
                 "loans": loans,
-                "sentence": refusal.sentence(tally.examples[reason]),
+                "params": personal.safe(tally.examples[reason]).params,
             }
             for reason, loans in tally.by_number(tally.reasons)
         ],

@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 from kiva_relay import errors
 from kiva_relay.account import release
 from kiva_relay.account.release import ReleasePlan
-from kiva_relay.cli import figure, frame, hold_words, words
+from kiva_relay.cli import figure, frame, hold_words, release_mirror, words
 from kiva_relay.cli.hold import What
 from kiva_relay.config.settings import RESOURCES, Settings
 from kiva_relay.outbox import act, heartbeat, hold, listing
@@ -22,12 +22,14 @@ _SHOWN = 10
 _LIFTED: Mapping[Lifter, str] = {
     Lifter.KIVA: "the relay asks Kiva again by itself, and goes on as soon as Kiva agrees",
     Lifter.LIST: "the relay reads Kiva's list again by itself, and goes on as soon as all of it can be read",
+    Lifter.CLOCK: "the relay goes on as soon as the clocks agree, or Kiva says the hour",
     Lifter.COMPARISON: "the relay is comparing all rows with the edited mapping, and lifts it when it has",
 }
 
 _INSTEAD: Mapping[Lifter, str] = {
     Lifter.KIVA: "kiva-relay check       shows what Kiva says",
     Lifter.LIST: "kiva-relay check       shows what Kiva says",
+    Lifter.CLOCK: "timedatectl            shows whether the clock of this machine is set by the network",
     Lifter.COMPARISON: "kiva-relay status      shows how far it is",
 }
 
@@ -47,10 +49,15 @@ def command(
 ) -> int:
     """Send what was held. With --limit a few go first, and the rest stays held.
 
-    What the relay lifts itself needs no release, and gets none without --anyway.
+    What the relay lifts itself needs no release, and gets none without --anyway. `mirror` is Kiva's list of
+    loans: where it lacks the same for three hours, it is taken as it is, and drafts go by what it lists.
     """
     note = words.why_is_said(note)
     settings = frame.load(config)
+    if what.strip().lower() == release_mirror.WHAT:
+        if limit is not None or anyway:
+            raise errors.UsageError("--limit and --anyway do not belong to mirror. Nothing was released.")
+        return release_mirror.command(settings, note=note, yes=yes, as_json=as_json)
     with frame.outbox(settings) as outbox:
         with outbox.read() as tx:
             chosen = hold_words.target(what, listing.streams(tx))
@@ -104,7 +111,8 @@ def _show(outbox: Outbox, settings: Settings, chosen: str, plan: ReleasePlan, *,
     now = frame.now()
     for kept in plan.go:
         word = "STOPPED" if kept.hold.why.grave else "HELD"
-        frame.verdict(word, hold_words.sentence(kept.hold, settings, now=now))
+        text = hold_words.sentence(kept.hold, settings, now=now)
+        frame.verdict(word, "\n".join(filter(None, (text, kept.hold.why.released))))
     for kept in plan.stay:
         text = hold_words.sentence(kept.hold, settings, now=now)
         frame.verdict("HELD", f"{text}\nThis one stays: {_LIFTED[kept.hold.why.lifter]}.")

@@ -5,18 +5,25 @@ from typing import Annotated
 import typer
 
 from kiva_relay import errors
-from kiva_relay.cli import frame, named_entry, words
+from kiva_relay.cli import frame, named_entry
 from kiva_relay.outbox import settlement, store
 from kiva_relay.outbox.entry import Entry
+from kiva_relay.words import language, task
 
 Numbers = Annotated[list[int], typer.Argument(metavar="ID…", help="The numbers (#) that review shows.")]
 
 
 def command(
-    numbers: Numbers, config: frame.Config = None, *, note: frame.Note = "", as_json: frame.AsJson = False
+    numbers: Numbers,
+    config: frame.Config = None,
+    *,
+    note: frame.Note = "",
+    lang: frame.Lang = None,
+    as_json: frame.AsJson = False,
 ) -> int:
     """Take things off the coordinator's list: published, confirmed, deleted, seen. Nothing is sent by this."""
     settings = frame.load(config)
+    spoken = language.of(lang or settings.language)
     done: list[tuple[Entry, bool]] = []
     try:
         with frame.outbox(settings) as outbox, outbox.begin() as tx:
@@ -33,8 +40,5 @@ def command(
         return 0
     frame.header(settings)
     for entry, complete in done:
-        said = (
-            "done, off the list" if complete else "the change in the MIS is marked as seen; the rest stays on the list"
-        )
-        frame.say(f"  {words.name(entry)}   {words.noun(entry.resource)}: {said}")
+        frame.say(f"  {task.marked(entry, spoken, complete=complete)}")
     return 0

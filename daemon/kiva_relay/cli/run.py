@@ -5,6 +5,7 @@ Signals: SIGTERM and SIGINT end it after the answer under way, a second one at o
 
 import signal
 import threading
+from collections.abc import Callable
 from queue import SimpleQueue
 from types import FrameType
 from typing import Annotated
@@ -13,9 +14,9 @@ import sqlalchemy as sa
 import typer
 
 from kiva_relay import __version__, errors, log
-from kiva_relay.cli import frame, mappings
+from kiva_relay.cli import frame, mapping_stopped, mappings, nameless_words
 from kiva_relay.config.settings import Settings
-from kiva_relay.outbox import hold, table
+from kiva_relay.outbox import hold, table, watermark
 from kiva_relay.outbox.state import State
 from kiva_relay.service import relay
 
@@ -38,7 +39,8 @@ def command(
 
     A MIS or an internet that is away is waited for, and so is another relay on the same PostgreSQL outbox: this one
     stands by, and takes over when that one ends. Exit codes: 0 stopped as asked, 2 wrong configuration, 3 another
-    relay is active on the file; with --once also 3 when a server did not answer.
+    relay is active on the file; with --once also 3 when a server did not answer, 1 when a mapping does not fit
+    the MIS, or a row has no key that can be read.
     """
     if strict and not once:
         raise errors.UsageError("--strict belongs to --once.", hint="kiva-relay run --once --strict")
@@ -77,19 +79,19 @@ def _read_secrets(settings: Settings) -> None:
 
 def _obey_signals(daemon: relay.Relay) -> None:
     """A signal interrupts the main thread anywhere, perhaps where it holds the lock of an event: it only queues."""
-    asked: SimpleQueue[threading.Event] = SimpleQueue()
+    asked: SimpleQueue[Callable[[], None]] = SimpleQueue()
 
     def obey() -> None:
         while True:
-            asked.get().set()
+            asked.get()()
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        asked.put(daemon.stop)
+        asked.put(daemon.stop.set)
         for number in _STOPPING:
             signal.signal(number, signal.SIG_DFL)
 
     def reload(_number: int, _frame: FrameType | None) -> None:
-        asked.put(daemon.reload_asked)
+        asked.put(daemon.ask_reload)
 
     threading.Thread(target=obey, name="signals", daemon=True).start()
     for number in _STOPPING:
@@ -105,6 +107,7 @@ def _once(daemon: relay.Relay, *, strict: bool) -> int:
         query = sa.select(columns.state, sa.func.count()).group_by(columns.state)
         counts = {State(state): int(count) for state, count in tx.execute(query)}
         holds = hold.in_force(tx)
+        nameless = nameless_words.known(tx, watermark.watermarks(tx))
     waiting_person = sum(counts.get(state, 0) for state in _NEED_A_PERSON)
     frame.say(
         f"captured {summary.captured:,} · requests {summary.requests:,}"
@@ -116,7 +119,10 @@ def _once(daemon: relay.Relay, *, strict: bool) -> int:
         found = {"entry": waiting_person, "hold": len(holds)}
         need = " and ".join(errors.counted(number, noun) for noun, number in found.items() if number)
         frame.say(f"{need}: a person decides.     kiva-relay status")
+    stopped = daemon.capture_loop.capture().stopped
+    mapping_stopped.say(stopped)
+    nameless_words.say(nameless)
     words = daemon.context.destination.last_words
     if daemon.context.destination.down_since is not None:
         raise errors.Unreachable(f"Kiva does not answer: {words}. Nothing is lost.", hint="Run it again later.")
-    return 1 if strict and (waiting_person or holds) else 0
+    return 1 if stopped or nameless or (strict and (waiting_person or holds)) else 0

@@ -2,22 +2,20 @@
 
 import threading
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import Annotated
 
 import typer
 
 from kiva_relay import errors, log
-from kiva_relay.cli import comparison, figure, frame, mappings
+from kiva_relay.cli import comparison, frame, hold_words, mapping_stopped, mappings, nameless_words, scan_words, words
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
-from kiva_relay.outbox import act, heartbeat, scan, watermark
+from kiva_relay.outbox import act, heartbeat, hold, scan, watermark
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.scan import ScanProgress
 from kiva_relay.service import relay
 
 _LOOKS_EVERY = 0.3
-_A_SECOND = timedelta(seconds=1)
 
 Chosen = Annotated[str | None, typer.Option("--mapping", metavar="NAME", help="Only this mapping; else all of them.")]
 
@@ -47,13 +45,21 @@ def go(settings: Settings, kind: str, names: Sequence[str], *, note: str) -> int
     try:
         if alive:
             with frame.outbox(settings) as outbox:
-                _follow(outbox, began)
+                stopped = _follow(outbox, began)
         else:
-            _do_it_here(settings, began)
+            stopped = _do_it_here(settings, began)
     except KeyboardInterrupt:
         frame.say("It continues while the relay runs.     kiva-relay status")
         return 130
-    return 0
+    mapping_stopped.say(stopped)
+    with frame.outbox(settings) as outbox, outbox.read() as tx:
+        nameless = nameless_words.known(tx, began)
+        holds = [one for one in hold.in_force(tx) if one.what.removeprefix(hold.STREAM) in began]
+    nameless_words.say(nameless)
+    for one in holds:
+        text = hold_words.sentence(one, settings, now=frame.now())
+        frame.verdict("HELD", "\n".join([text, *hold_words.known(one)[:1], words.to_type("More", "kiva-relay status")]))
+    return 1 if stopped or nameless or holds else 0
 
 
 def _begin(outbox: Outbox, kind: str, names: Sequence[str], *, note: str) -> dict[str, int]:
@@ -71,24 +77,29 @@ def _begin(outbox: Outbox, kind: str, names: Sequence[str], *, note: str) -> dic
     return began
 
 
-def _follow(outbox: Outbox, began: Mapping[str, int]) -> None:
-    """Look at what the running relay does, until it is done."""
+def _follow(outbox: Outbox, began: Mapping[str, int]) -> dict[str, str]:
+    """Look at what the running relay does, until it is done; the mappings that it does not read, and why."""
     clock, never = SystemClock(), threading.Event()
+    stopped: dict[str, str] = {}
     for name, number in began.items():
         with comparison.progress(name, 0) as advance:
             while True:
                 with outbox.read() as tx:
-                    mark, progress = watermark.watermarks(tx)[name], scan.of(tx, name)
+                    mark, progress, beat = watermark.watermarks(tx)[name], scan.of(tx, name), heartbeat.read(tx)
                 if progress is not None and progress.number == number:
                     advance(progress.done, progress.total)
                 if mark.scan is None or mark.scan_number != number:
                     break
+                if beat is not None and name in beat.stopped_streams:
+                    stopped[name] = beat.stopped_streams[name]
+                    break
                 clock.wait(never, _LOOKS_EVERY)
         _say(name, progress)
+    return stopped
 
 
-def _do_it_here(settings: Settings, began: Mapping[str, int]) -> None:
-    """No relay is running: this process reads the MIS, and sends nothing."""
+def _do_it_here(settings: Settings, began: Mapping[str, int]) -> dict[str, str]:
+    """No relay is running: this process reads the MIS, and sends nothing. The mappings that it could not read."""
     log.configure(settings.log.format)
     reader = relay.Relay(settings, mappings.load(settings))
     reader.open()
@@ -100,37 +111,14 @@ def _do_it_here(settings: Settings, began: Mapping[str, int]) -> None:
                 advance(sum(one.done for one in scans), sum(one.total for one in scans))
         with reader.outbox.read() as tx:
             ended = {name: scan.of(tx, name) for name in began}
+        stopped = reader.capture_loop.capture().stopped
     finally:
         reader.close()
     for name, progress in ended.items():
         _say(name, progress)
+    return {name: why for name, why in stopped.items() if name in began}
 
 
 def _say(name: str, progress: ScanProgress | None) -> None:
     if progress is not None:
-        frame.say(f"  {name:<26} {result(progress)}")
-
-
-def result(progress: ScanProgress) -> str:
-    """A scan in words: what was read, how fast, what was found."""
-    span = (progress.at or progress.since) - progress.since
-    parts = [f"{errors.counted(progress.done, 'row')} read in {figure.length(max(span, _A_SECOND))}"]
-    if span >= _A_SECOND:
-        parts[0] += f" ({progress.rate:,.0f} a second)"
-    parts.append(f"{progress.found:,} new or different" if progress.found else "nothing new or different")
-    if progress.gone:
-        parts.append(f"{progress.gone:,} of them gone")
-    if progress.missed:
-        parts.append(f"{progress.missed:,} of them missed by polling")
-    return ", ".join(parts)
-
-
-def under_way(progress: ScanProgress) -> str:
-    """A scan that is not at its end: rows, rate, time left."""
-    if not progress.total:
-        return "its rows are being counted"
-    shown = f"{progress.done:,} of {progress.total:,} rows"
-    left = progress.left
-    if left is None or progress.done >= progress.total:
-        return shown
-    return f"{shown}, {progress.rate:,.0f} a second, about {figure.length(max(left, _A_SECOND))} left"
+        frame.say(f"  {name:<26} {scan_words.result(progress)}")

@@ -2,16 +2,17 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, assert_never
 
 from kiva_relay.account import deadline, finding, health, standing
+from kiva_relay.account.deadline import Deadline, PublishBy, ReportCloses
 from kiva_relay.account.finding import HealthFinding, Verdict
 from kiva_relay.account.line import AccountLine, LineKind
 from kiva_relay.account.standing import Standing
-from kiva_relay.cli import figure, frame, health_words, scans, words
+from kiva_relay.cli import figure, frame, health_words, scan_words, words
 from kiva_relay.outbox import catalogue
 from kiva_relay.outbox.heartbeat import Heartbeat
-from kiva_relay.outbox.state import State
+from kiva_relay.outbox.state import FINAL, State
 
 _GOES = {
     LineKind.DELIVERED: "delivered",
@@ -64,6 +65,8 @@ def _show(facts: Standing, found: Sequence[HealthFinding], *, size: int | None) 
     for name, lines in (("Deadlines", deadlines), ("MIS", [*_mis(facts)]), ("Kiva", [*_kiva(facts)])):
         for number, line in enumerate(lines):
             frame.say(f"  {name if number == 0 else '':<{_ABOUT}}{line}")
+    if facts.settings.mail.is_on:
+        frame.say(f"  {'Mail':<{_ABOUT}}{_mail(facts)}")
     if facts.running is not None:
         running_for = figure.length(facts.now - facts.running.started_at)
         frame.say(f"  {'Relay':<{_ABOUT}}running for {running_for}, process {facts.running.pid}")
@@ -110,7 +113,7 @@ def _mis(facts: Standing) -> Iterator[str]:
         if mark.scan is not None:
             since = "" if mark.scan_started_at is None else f", since {_moment(facts, mark.scan_started_at)}"
             progress = facts.scans.get(mark.stream)
-            how_far = "" if progress is None else f": {scans.under_way(progress)}"
+            how_far = "" if progress is None else f": {scan_words.under_way(progress)}"
             yield f"{mark.scan} of {mark.stream} under way{since}{how_far}"
 
 
@@ -138,6 +141,13 @@ def _kiva(facts: Standing) -> Iterator[str]:
         yield f"its lists ({', '.join(catalogue.KINDS)}) have not been given yet: drafts that need them wait"
 
 
+def _mail(facts: Standing) -> str:
+    mail = facts.settings.mail
+    number = len({one.address for one in mail.recipients})
+    last = "none was sent yet" if facts.mail.sent_at is None else f"last sent {_moment(facts, facts.mail.sent_at)}"
+    return f"{last}; each morning at {mail.at:%H:%M}, to {number} {'address' if number == 1 else 'addresses'}"
+
+
 def _moment(facts: Standing, when: datetime) -> str:
     return figure.moment(when, facts.settings, at=facts.now)
 
@@ -145,7 +155,7 @@ def _moment(facts: Standing, when: datetime) -> str:
 def _json(facts: Standing, found: Sequence[HealthFinding]) -> dict[str, Any]:
     return {
         "verdict": health.verdict(found).name,
-        "findings": [_finding_json(one, facts) for one in found if one.verdict is not Verdict.OK],
+        "findings": [_finding_json(one) for one in found if one.verdict is not Verdict.OK],
         "environment": facts.settings.kiva.environment,
         "partner_id": facts.settings.kiva.partner_id,
         "at": facts.now,
@@ -156,7 +166,7 @@ def _json(facts: Standing, found: Sequence[HealthFinding]) -> dict[str, Any]:
             resource: {
                 "expected": facts.account.number(resource),
                 "lines": [_line_json(one) for one in facts.account.lines[resource]],
-                "states": {state.value: facts.counts[resource][state] for state in State},
+                "states": {state.value: facts.unsettled[resource][state] for state in State if state not in FINAL},
                 "held": facts.held.get(resource, 0),
                 "adopted": facts.adopted.get(resource, 0),
                 "delivered_today": facts.delivered_today.get(resource, 0),
@@ -179,7 +189,7 @@ def _json(facts: Standing, found: Sequence[HealthFinding]) -> dict[str, Any]:
             for kept in facts.kept
         ],
         "in_doubt": [entry.id for entry in facts.doubts],
-        "deadlines": [health_words.deadline(one, facts) for one in deadline.deadlines(facts)],
+        "deadlines": [_deadline_json(one) for one in deadline.deadlines(facts)],
         "report": {"period": facts.report.period, "open": facts.report.is_open, "closes": facts.report.closes},
         "mirror_read_at": None if facts.refresh is None else facts.refresh.started_at,
         "streams": {
@@ -206,12 +216,18 @@ def _line_json(one: AccountLine) -> dict[str, Any]:
     }
 
 
-def _finding_json(one: HealthFinding, facts: Standing) -> dict[str, Any]:
-    sentence, further = health_words.said(one, facts)
-    return {
-        "code": one.code,
-        "verdict": one.verdict.name,
-        "params": finding.params(one),
-        "sentence": sentence,
-        "further": further,
-    }
+def _finding_json(one: HealthFinding) -> dict[str, Any]:
+    return {"code": one.code, "verdict": one.verdict.name, "params": finding.params(one)}
+
+
+def _deadline_json(one: Deadline) -> dict[str, Any]:
+    """A deadline; `at` is a day where there is no hour."""
+    match one:
+        case PublishBy():
+            drafts = [
+                {"entry": entry.id, "loan": entry.loan_id, "publish_by": entry.publish_by} for entry in one.entries
+            ]
+            return {"code": "publish_by", "at": one.day, "drafts": drafts}
+        case ReportCloses():
+            return {"code": "report_closes", "at": one.at, "positions": one.positions}
+    assert_never(one)

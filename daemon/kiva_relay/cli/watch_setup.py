@@ -56,8 +56,11 @@ def _applied(found: watched_mis.WatchedMis, statements: list[str]) -> int:
 def _about(found: watched_mis.WatchedMis, statements: list[str]) -> list[str]:
     """What somebody who runs it should know, as comments of SQL."""
     facts = found.facts
+    polled = [f"-- Polled, not in the stream: {table}: {why}." for table, why in sorted(found.untold().items())]
     if not statements:
-        return [f"-- Nothing is missing: publication and slot {facts.name} are there."]
+        if not facts.published:
+            return [*polled, "-- No table of the mappings can be followed: nothing to set up, all are polled."]
+        return [*polled, f"-- Nothing is missing: publication and slot {facts.name} are there."]
     who = slot.needs(statements)
     lines = [f"-- To be run in the MIS's database by {who}; {facts.role} then needs nothing more."]
     if facts.wal_level != "logical":
@@ -73,4 +76,4 @@ def _about(found: watched_mis.WatchedMis, statements: list[str]) -> list[str]:
             "-- From then on the server keeps its log while the relay is away; max_slot_wal_keep_size bounds that.",
             "-- The slot is made when all transactions that are open now have ended. To undo: kiva-relay watch drop",
         ]
-    return lines
+    return [*polled, *lines]

@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Any
 
 import psycopg
-import sqlalchemy as sa
 
 from kiva_relay import errors
 from kiva_relay.cli import frame, mappings
@@ -46,6 +45,10 @@ class WatchedMis:
         """Tables whose deleted and moved rows the stream would not tell well enough."""
         return slot.silent(self.facts, self.streams)
 
+    def untold(self) -> dict[str, str]:
+        """Tables that stay polled, and why."""
+        return slot.untold(self.facts, self.streams)
+
 
 @contextlib.contextmanager
 def opened(settings: Settings) -> Iterator[WatchedMis]:
@@ -76,7 +79,7 @@ def run(settings: Settings, statements: Sequence[str], *, admin: str | None, com
         RelayError: one was refused; those before it are done.
     """
     password = settings.mis.password
-    url = sa.make_url(admin or settings.mis.url)
+    url = opening.mis_url(settings, admin or "")
     secret = None if admin or password is None else password.reveal()
     done = 0
     try:

@@ -9,17 +9,15 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kiva_relay import errors, log, visible
-from kiva_relay import to_type as commands
+from kiva_relay import errors
 from kiva_relay.cli import figure
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.state import State
 from kiva_relay.resource import refusal
 from kiva_relay.resource.refusal import Refusal
-
-HIDDEN = "…"
-_SHOWN_ANYWAY = ("gender",)
-_VALUES = ("value", "found", "values", "reason", "identity", "other")
+from kiva_relay.terminal import to_type as commands
+from kiva_relay.terminal import visible
+from kiva_relay.words import personal
 
 _NOUNS = {"journal": "journal", "loan_draft": "loan draft", "repayment": "position"}
 
@@ -39,11 +37,19 @@ REASONS = {
     "known_from_witness": "sent before the outbox was restored",
     "older_in_flight": "an older version is being sent, or in doubt",
     "loan_not_at_kiva": "its loan is not at Kiva yet",
+    "loan_not_eligible": "its loan has a status at Kiva that takes no journals: journals.statuses",
     "perhaps_at_kiva": "Kiva has a loan id that differs in upper and lower case only: a person decides",
+    "probable_duplicate": "another loan has the same client and amount, within ten days: a person decides",
     "incomplete": "not complete in the MIS yet",
     "lists_unknown": "Kiva's lists were not read yet",
     "position_fell": "the amount repaid went down: a person decides",
     "position_exceeds_principal": "more repaid than was lent: a person decides",
+    "position_exceeds_kiva": "more than Kiva lists as lent: a person decides",
+    "other_currency": "Kiva has the loan in another currency: a person decides",
+    "id_shared_at_kiva": "Kiva expects several loans that have this id: a person decides",
+    "answered_before": "a person decided about another amount: a person decides again",
+    "left_out": "a person left it out of the report",
+    "settled": "a person said that it goes as it is",
     "left_scope": "cancelled in the MIS",
     "gone_from_mis": "deleted in the MIS",
     "window_closed": "the report's window closed",
@@ -56,6 +62,7 @@ REASONS = {
 """Why an entry waits, is in doubt, was withdrawn or discarded."""
 
 _LABEL = 19
+_NUMBER = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
 _LONGEST = 300
 
 
@@ -77,7 +84,12 @@ def number(entry_id: int) -> str:
 
 def name(entry: Entry) -> str:
     """`000000871   #33`: the loan id as PA2 shows it, and the entry's number."""
-    return f"{visible.text(entry.loan_id)}   {number(entry.id)}"
+    return f"{loan(entry)}   {number(entry.id)}"
+
+
+def loan(entry: Entry) -> str:
+    """The loan id as PA2 shows it; of a row for which there is none, its key in the MIS."""
+    return visible.text(entry.loan_id) or f"row {visible.text(entry.key)}"
 
 
 def counted(counts: Mapping[str, int]) -> str:
@@ -143,45 +155,40 @@ def reason(code: str | None) -> str:
 
 def sentence(said: Refusal) -> str:
     """A refusal's sentence, without what is personal."""
-    return refusal.sentence(_safe(said))
+    return refusal.sentence(personal.safe(said))
 
 
 def remedy(said: Refusal) -> str:
     """What to do about a refusal, without what is personal."""
-    return refusal.remedy(_safe(said))
+    return refusal.remedy(personal.safe(said))
 
 
 def difference(one: Mapping[str, str], currency: str | None) -> str:
     """`amount   sent: 250 000 XOF   now in the MIS: 300 000 XOF`; of a name only that it differs."""
     field = one["field"]
-    if is_personal(field):
+    if personal.is_personal(field):
         return f"{field} is different in the MIS now"
-    is_amount = _last(field) == "amount"
+    is_amount = personal.last(field) == "amount"
     was, now_is = (
-        figure.amount(one[side], currency) if is_amount else one[side] or "(nothing)" for side in ("was", "is")
+        # Of a body that was deleted, the day is known and no amount.
+        figure.amount(one[side], currency) if is_amount and _NUMBER.fullmatch(one[side]) else one[side] or "(nothing)"
+        for side in ("was", "is")
     )
     return f"{field}   sent: {was}   now in the MIS: {now_is}"
 
 
-def is_personal(field: str) -> bool:
-    """Does a field of a body hold a name, a story or a photo?"""
-    return _last(field) in log.PERSONAL and _last(field) not in _SHOWN_ANYWAY
-
-
 def entry_json(entry: Entry) -> dict[str, Any]:
-    """An entry for machines: everything but its body, and nothing personal."""
+    """An entry for machines: everything but its body, in codes; nothing personal, no sentence."""
     shown = {
         name: getattr(entry, name)
         for name in Entry.__dataclass_fields__
         if name not in ("body", "row_version", "refusals", "batch_cap")
     }
-    safe = [_safe(one) for one in entry.reasons]
     return {
         "number": shown.pop("id"),
         **shown,
         "state": entry.state.value,
-        "why": why(entry),
-        "refusals": [{**one.to_json(), "sentence": refusal.sentence(one)} for one in safe],
+        "refusals": [personal.safe(one).to_json() for one in entry.reasons],
     }
 
 
@@ -197,17 +204,6 @@ def why_is_said(note: str) -> str:
             hint=f'{commands.again(sudo=False)} --note "…"',
         )
     return note.strip()
-
-
-def _safe(said: Refusal) -> Refusal:
-    if not is_personal(said.field) or said.code.startswith("photo_"):
-        return said
-    params = {name: HIDDEN if name in _VALUES and not value.isdigit() else value for name, value in said.params.items()}
-    return Refusal(said.code, said.field, params)
-
-
-def _last(field: str) -> str:
-    return re.sub(r"\[\d+\]", "", field).rsplit(".", 1)[-1]
 
 
 def _meant(written: str, known: Iterable[str]) -> str | None:

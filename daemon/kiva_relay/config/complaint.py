@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, PydanticUndefined
 
-from kiva_relay.config import concealed, duration, settings, written
+from kiva_relay.config import concealed, duration, sample, settings, written
 from kiva_relay.config.concealed import CONCEALED
 from kiva_relay.config.mismatch import Mismatch, found
 from kiva_relay.config.secret import Secret
@@ -64,6 +64,12 @@ def field_at(path: Steps) -> FieldInfo | None:
     return model.model_fields.get(str(path[-1])) if model else None
 
 
+def in_a_list(path: Steps) -> Steps:
+    """The group of settings in a list that a path leads into, as `("mail", "recipients", 1)`; empty: none."""
+    heads = (path[:number] for number, part in enumerate(path, start=1) if isinstance(part, int))
+    return next((head for head in heads if _model(head) is not None), ())
+
+
 def kinds(field: FieldInfo | None) -> tuple[Any, ...]:
     """The types that the value of a setting may have: one, or those of a union."""
     return tuple(kind for kind, _ in _alternatives(field.annotation, field.metadata)) if field else ()
@@ -87,7 +93,8 @@ def _path(detail: ErrorDetails, source: Written) -> Steps:
         path = (*path, part) if inside else path
     while path and isinstance(path[-1], int) and path not in source.values:
         path = path[:-1]
-    return path
+    alone = tuple(part for part in path if not isinstance(part, int))
+    return alone if path not in source.values and alone in source.values else path
 
 
 def _keyed(path: Steps) -> bool:
@@ -101,7 +108,7 @@ def _mistake(path: Steps, detail: ErrorDetails, source: Written) -> Mistake:
     place = source.origin(inner, key=detail["type"] == "extra_forbidden")
     if detail["type"] == "extra_forbidden":
         path = (*path[:-1], concealed.key(str(path[-1])))
-    return Mistake(place.file, place.line, place.column, written.dotted(path), message, remedy)
+    return Mistake(place.file, place.line, place.column, written.dotted(path), message, remedy or _usual(path))
 
 
 def _sentences(path: Steps, detail: ErrorDetails) -> tuple[str, str]:
@@ -131,8 +138,9 @@ def _sentences(path: Steps, detail: ErrorDetails) -> tuple[str, str]:
 
 def _possible(path: Steps) -> Iterator[tuple[Any, Iterable[Any]]]:
     """The kinds of value that may stand at a path, each with its bounds: of a setting, or of an item inside it."""
-    inside = [part for part in path if isinstance(part, int)]
-    names = path[: len(path) - len(inside)]
+    names = path
+    while names and isinstance(names[-1], int):
+        names = names[:-1]
     field = field_at(names) or field_at(names[:-1])
     for kind, bounds in _alternatives(field.annotation, field.metadata) if field else ():
         arguments = typing.get_args(kind)
@@ -224,6 +232,19 @@ def _example(path: Steps) -> str:
     return (f"write under {around}:  " if around else "write  ") + line + (f"   ({where})" if where else "")
 
 
+def _usual(path: Steps) -> str:
+    """The line with its default, or with the example of its documentation, for what has no better remedy."""
+    while path and isinstance(path[-1], int):
+        path = path[:-1]
+    field = field_at(path)
+    if field is None or concealed_at(path):
+        return ""
+    default = field.default
+    said = "" if field.is_required() or default is None else sample.written_as(default)
+    line = said if said and said != str(PydanticUndefined) else _extra(path, "example")
+    return f"as {path[-1]}: {line}" if line else ""
+
+
 def _where(path: Steps) -> str:
     return _extra(path, "where")
 
@@ -238,11 +259,27 @@ def _extra(path: Steps, name: str) -> str:
 
 def _model(path: Steps) -> type[BaseModel] | None:
     """The group of settings at a path."""
-    model: type[BaseModel] = Settings
+    model: type[BaseModel] | None = Settings
+    of_a_list: type[BaseModel] | None = None
     for part in path:
-        field = model.model_fields.get(str(part))
-        kind = field.annotation if field else None
-        if not isinstance(kind, type) or not issubclass(kind, BaseModel):
+        if isinstance(part, int) and of_a_list is not None:
+            model, of_a_list = of_a_list, None
+            continue
+        field = model.model_fields.get(str(part)) if model is not None else None
+        kind = _inner(field.annotation) if field is not None else None
+        of_a_list = _group(kind[0]) if isinstance(kind, tuple) else None
+        model = None if isinstance(kind, tuple) else _group(kind)
+        if model is None and of_a_list is None:
             return None
-        model = kind
-    return model
+    return model or of_a_list
+
+
+def _inner(annotation: Any) -> Any:
+    """A type without what is noted beside it; of a list its items' type, alone in a tuple."""
+    while typing.get_origin(annotation) is typing.Annotated:
+        annotation = typing.get_args(annotation)[0]
+    return (_inner(typing.get_args(annotation)[0]),) if typing.get_origin(annotation) is tuple else annotation
+
+
+def _group(kind: Any) -> type[BaseModel] | None:
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None

@@ -80,3 +80,8 @@ def url(text: str) -> str:
     if scheme not in _SCHEMES or "://" not in text:
         return "a text that does not begin like a URL"
     return mismatch.found(text if _HARMLESS.fullmatch(text) else f"{scheme}://…")
+
+
+def to_write(text: str) -> str:
+    """A URL to be written instead of another: never cut short; where a password can be in it, by its scheme."""
+    return text if _HARMLESS.fullmatch(text) else url(text).strip('"')

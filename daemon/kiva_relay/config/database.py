@@ -8,11 +8,11 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from kiva_relay.config import value
+from kiva_relay.config import url_parameters, value
 from kiva_relay.config.concealed import CONCEALED
 from kiva_relay.config.mismatch import Mismatch
 from kiva_relay.config.secret import Secret
-from kiva_relay.config.section import Section, setting
+from kiva_relay.config.section import Section, section, setting
 
 WITNESS = Path("/var/lib/kiva-relay-witness")
 STATE = Path("/var/lib/kiva-relay")
@@ -43,11 +43,46 @@ class DatabaseSettings(Section):
         return url
 
 
+class MisTls(Section):
+    """Encryption on the way to the MIS, where it is on another machine."""
+
+    ca: value.ExistingFile | None = setting(
+        None,
+        does="The authorities that sign the server's certificate (PEM); without it those of the system.",
+        example="/etc/ssl/certs/ca-certificates.crt",
+    )
+    cert: value.File | None = setting(
+        None,
+        does="Our own certificate and its key in one file (PEM, readable by the relay alone), where the server asks.",
+        example="/etc/kiva-relay/mis-client.pem",
+    )
+    verify: Literal["full", "ca", "encrypt", "off"] | None = setting(
+        None,
+        does=(
+            "full, ca, encrypt or off. full: the server's certificate and its name are checked; ca: the certificate "
+            "only; encrypt: nothing is checked; off: PostgreSQL encrypts where the server offers it, MariaDB and MySQL "
+            "do not. Without it: full where ca or cert is set, else off."
+        ),
+        example="full",
+        filled=True,
+    )
+
+    @field_validator("verify", mode="before")
+    @classmethod
+    def _fill_verify(cls, written: Any, info: ValidationInfo) -> Any:
+        if written is not None:
+            return written
+        return "full" if info.data.get("ca") or info.data.get("cert") else "off"
+
+
 class MisSettings(DatabaseSettings):
     """The MIS: the database that holds the loans. The relay only reads it."""
 
     url: Annotated[
-        value.Text, AfterValidator(value.database("postgresql", "mariadb", "mysql", "sqlite")), CONCEALED
+        value.Text,
+        AfterValidator(value.database("postgresql", "mariadb", "mysql", "sqlite")),
+        AfterValidator(url_parameters.checked),
+        CONCEALED,
     ] = setting(
         does=(
             "Where the MIS is: postgresql://, mariadb://, mysql:// or sqlite://, without a driver. "
@@ -63,6 +98,7 @@ class MisSettings(DatabaseSettings):
         does="Where the password is: {credential: NAME} of systemd, {file: /PATH} or {env: NAME}.",
         example="{credential: mis-password}",
     )
+    tls: MisTls = section(MisTls)
     timezone: value.Zone = setting(
         does=(
             "The zone in which the branches write dates. It is not in the database, and a wrong one moves "

@@ -16,7 +16,6 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from kiva_relay import to_type
 from kiva_relay.config import complaint, concealed, secret, settings, written, yaml_reader
 from kiva_relay.config.mismatch import found
 from kiva_relay.config.mistake_report import MistakeReport, Writing
@@ -24,6 +23,7 @@ from kiva_relay.config.secret import Secret
 from kiva_relay.config.settings import Settings
 from kiva_relay.config.written import Origin, Steps, Written
 from kiva_relay.errors import ConfigurationError, Mistake, UsageError
+from kiva_relay.terminal import to_type
 
 USUAL_PLACE = Path("/etc/kiva-relay/config.yaml")
 VARIABLE = "KIVA_RELAY_CONFIG"
@@ -58,15 +58,19 @@ def load(
     return _finish(read, source)
 
 
-def load_to_look(file: Path | None = None, *, environ: Mapping[str, str]) -> tuple[Settings, list[Mistake]]:
+def load_to_look(
+    file: Path | None = None, *, environ: Mapping[str, str], needs: str = "outbox"
+) -> tuple[Settings, list[Mistake]]:
     """The settings for a command that only looks at the outbox, and the mistakes that do not concern it.
+
+    `needs` is the group of settings that must be right.
 
     A setting that holds a mistake has its default, one that has none its example: such a command needs to know
     where the outbox is, and little else. So the relay can be watched and held while its file is being edited.
 
     Raises:
         UsageError: there is no configuration, or it cannot be read.
-        ConfigurationError: where the outbox is, or how it is opened, holds a mistake; or nothing can be read.
+        ConfigurationError: what it needs holds a mistake; or nothing can be read.
     """
     source, report = _read(file, environ=environ, overrides={})
     mistakes = list(report.mistakes)
@@ -76,17 +80,36 @@ def load_to_look(file: Path | None = None, *, environ: Mapping[str, str]) -> tup
         except ValidationError as error:
             found = complaint.mistakes(error, source)
             mistakes += [each for each in _beyond(found, report) if each not in mistakes]
-            if any(each.path.split(".")[0] == "outbox" for each in [*found, *mistakes]):
+            if any(each.path.split(".")[0] == needs for each in [*found, *mistakes]):
                 raise ConfigurationError(mistakes or found) from None
-            for path in complaint.places(error, source):
+            paths = complaint.places(error, source)
+            items = {item for path in paths if (item := complaint.in_a_list(path))}
+            for path in (path for path in paths if not complaint.in_a_list(path)):
                 _leave_out(source.data, path)
+            for item in sorted(items, reverse=True):  # the last first, for those behind it move up
+                _leave_out_item(source.data, item)
         else:
             return _finish(read, source), mistakes
     raise ConfigurationError(mistakes)
 
 
+def _leave_out_item(data: Any, path: tuple[Any, ...]) -> None:
+    """Take one of a list away, as a recipient of mail: the others stay."""
+    *around, name = path
+    for each in around:
+        data = data[each]
+    if isinstance(data, list):
+        del data[name]
+    else:  # it stands alone, without a list
+        data.clear()
+
+
 def _leave_out(data: dict[str, Any], path: Steps) -> None:
-    """Take a wrong value away; what is required, and not there, gets the example of its documentation."""
+    """Take a wrong value away; what is required, and not there, gets the example of its documentation.
+
+    Where a default is wrong beside what is written, the group goes as a whole.
+    """
+    whole = data
     names = [part for part in path if isinstance(part, str)]
     while names and complaint.field_at(tuple(names)) is None and complaint.field_at(tuple(names[:-1])) is not None:
         names = names[:-1]  # one of the parameters
@@ -98,6 +121,10 @@ def _leave_out(data: dict[str, Any], path: Steps) -> None:
     known = name in data
     data.pop(name, None)
     field = complaint.field_at(tuple(names))
+    is_default = field is not None and not known and not field.is_required()
+    if is_default and not Settings.model_fields[names[0]].is_required():
+        whole.pop(names[0], None)
+        return
     if field is None or (known and not field.is_required()):
         return
     extra = field.json_schema_extra

@@ -61,10 +61,10 @@ def _setting(name: str, field: FieldInfo, margin: str) -> Iterator[str]:
     elif field.default is None or field.default_factory is not None:
         yield f"{margin}#{name}: {example}   # an example; not set by default"
     else:
-        yield f"{margin}#{name}: {_yaml(field.default)}"
+        yield f"{margin}#{name}: {written_as(field.default)}"
 
 
-def _yaml(value: Any) -> str:
+def written_as(value: Any) -> str:
     """A default as a person would write it."""
     match value:
         case bool():
@@ -74,9 +74,9 @@ def _yaml(value: Any) -> str:
         case time():
             return f'"{value:%H:%M}"'
         case tuple():
-            return f"[{', '.join(map(_yaml, value))}]"
+            return f"[{', '.join(map(written_as, value))}]"
         case MonthDay():
-            return f"{{day: {value.day}, at: {_yaml(value.at)}}}"
+            return f"{{day: {value.day}, at: {written_as(value.at)}}}"
         case float():
             return f"{value:g}"
     return str(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shlex
@@ -14,15 +15,21 @@ from typing import Any, Literal
 from pydantic import GetCoreSchemaHandler, ValidationInfo
 from pydantic_core import core_schema
 
-from kiva_relay import to_type
 from kiva_relay.config import concealed
 from kiva_relay.config.mismatch import Mismatch, Whole
-from kiva_relay.errors import UsageError, counted, nearest
+from kiva_relay.errors import RelayError, UsageError, counted, nearest
+from kiva_relay.terminal import to_type
 
 _FOLDER = "/etc/kiva-relay/secret"
 WAYS = ("credential", "file", "env")
 """How a reference says where a secret is."""
 
+_PASSES = frozenset(
+    {errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR, errno.ESTALE, errno.ETIMEDOUT}
+)
+"""What says nothing of the configuration: systemd never starts the relay again after a wrong one (exit code 2)."""
+
+_LOOK_AT_DISK = "Look at the machine: sudo dmesg | tail; ulimit -n"
 _SPELLINGS = "{credential: NAME}, {file: /PATH} or {env: NAME}"
 _QUOTES = "if this is the secret itself, write it between quotes"
 _CREDENTIAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*", re.ASCII)
@@ -64,6 +71,7 @@ class Secret:
 
         Raises:
             UsageError: it is not where the reference points, cannot be read, or is empty.
+            RelayError: the machine is in trouble, and it may be read again soon.
         """
         environ = os.environ if environ is None else environ
         match self.way:
@@ -112,7 +120,7 @@ class Secret:
 
     def _read(self, file: Path) -> str:
         try:
-            return file.read_text("utf-8")
+            return file.read_text("utf-8-sig")  # Windows begins a text file with a mark
         except FileNotFoundError:
             gone = str(file) if self.way == "file" else "this credential"
             raise UsageError(f"{self._what}, and {gone} does not exist.", hint=self._remedy_when_gone(file)) from None
@@ -120,7 +128,8 @@ class Secret:
             command = to_type.again()
             raise UsageError(f"{self._what}, and your user cannot read this file.", hint=command) from None
         except OSError as error:
-            raise UsageError(f"{self._what}, and this file cannot be read: {error.strerror}.") from None
+            what = f"{self._what}, and this file cannot be read: {error.strerror}."
+            raise RelayError(what, hint=_LOOK_AT_DISK) if error.errno in _PASSES else UsageError(what) from None
         except UnicodeDecodeError:
             raise UsageError(f"{self._what}, and this file is no text in UTF-8.") from None
 
@@ -218,6 +227,9 @@ def _look_at(file: Path, home: Path) -> None:
         said = f"the file {shown} does not exist" if shown else "there is no such file"
         raise Mismatch(said, remedy=_making(shown or f"{_FOLDER}/NAME"), at=("file",)) from None
     except (OSError, ValueError) as error:  # a name that is too long, or holds a NUL
+        if isinstance(error, OSError) and error.errno in _PASSES:
+            said = f"The secret file {file} cannot be read: {error.strerror}."
+            raise RelayError(said, hint=_LOOK_AT_DISK) from None
         why = getattr(error, "strerror", "no path")
         raise Mismatch(f"this file cannot be read: {why}", at=("file",)) from None
     if stat.S_ISDIR(status.st_mode):

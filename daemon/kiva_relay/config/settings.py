@@ -13,7 +13,9 @@ from pydantic.fields import FieldInfo
 from kiva_relay.config import value
 from kiva_relay.config.database import MisSettings, OutboxSettings
 from kiva_relay.config.kiva import Kiva
+from kiva_relay.config.mail import Mail
 from kiva_relay.config.mismatch import Mismatch
+from kiva_relay.config.page import Page
 from kiva_relay.config.repayments import MonthDay, Repayments
 from kiva_relay.config.section import Section, section, setting
 from kiva_relay.errors import Mistake
@@ -46,6 +48,13 @@ class Journals(Section):
         example="first_start",
     )
     batch: Annotated[int, Strict(), Field(ge=1, le=300)] = setting(20, does="How many journals go in one call at most.")
+    statuses: Annotated[tuple[value.Text, ...], Field(min_length=1)] = setting(
+        ("fundRaising", "raised", "payingBack", "ended", "defaulted"),
+        does=(
+            "A journal goes only while its loan has one of these statuses at Kiva, as `GET /loans` spells them: those "
+            "that PA2's Journals list shows. Otherwise it waits."
+        ),
+    )
 
 
 class Delivery(Section):
@@ -132,6 +141,11 @@ class Settings(Section):
         "on_command",
         does="When an edited mapping takes effect: on_command (`kiva-relay reload`), or on_save.",
     )
+    language: Literal["en", "fr", "es"] = setting(
+        "en", does="The coordinator's language, in `review` and `report`: en, fr or es."
+    )
+    page: Page = section(Page)
+    mail: Mail = section(Mail)
     metrics: Metrics = section(Metrics)
     log: Log = section(Log)
     stop_grace: value.Length = setting(

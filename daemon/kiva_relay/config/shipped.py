@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Literal
 
 import kiva_relay
 
 
+@functools.cache
 def folder(kind: Literal["mappings", "migrations"]) -> Path:
     """The folder inside the installed package; in a checkout, the one in the repository's root."""
     package = Path(kiva_relay.__file__).resolve().parent

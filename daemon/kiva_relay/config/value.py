@@ -178,8 +178,8 @@ def _check_scheme(url: str, parts: SplitResult, schemes: tuple[str, ...]) -> Non
     shown = concealed.url(url)
     if plain in schemes and "://" in url:
         why = f'the driver "{driver}" is chosen by the relay' if driver else f'"{parts.scheme}://" is not known'
-        rest = concealed.url(f"{plain}://{url.partition('://')[2]}").strip('"').partition("://")[2]
-        raise Mismatch(why, remedy=f"write {plain}://{rest}")
+        meant = "://".join((plain, url.partition("://")[2]))
+        raise Mismatch(why, remedy=f"write {concealed.to_write(meant)}")
     raise Mismatch(f"expected {expected}…, found {shown}")
 
 

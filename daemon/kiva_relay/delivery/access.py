@@ -9,7 +9,7 @@ all the same.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 
 from sqlalchemy.engine import Connection
@@ -69,8 +69,8 @@ def missing(resource: str, granted: Collection[str]) -> list[str]:
     return sorted({RESOURCES[resource].scope, *([READS] if resource in LOOKED_UP else [])}.difference(granted))
 
 
-def may_try(holds: Sequence[Hold], resource: str, *, now: datetime, not_before: datetime) -> bool:
-    """Is a resource held by nothing but a fault that may be over, and is it time to try again?"""
+def may_try(holds: Sequence[Hold], resource: str, *, now: float, not_before: float) -> bool:
+    """Is a resource held by nothing but a fault that may be over, and is it time to try again? Seconds of one clock."""
     mine = [held for held in holds if held.what in (hold.ALL, resource)]
     own = all(held.what == resource and held.why.lifter is Lifter.KIVA for held in mine)
     return own and now >= not_before
@@ -85,7 +85,7 @@ class Access:
     def __init__(self, context: DeliveryContext) -> None:
         self._context = context
         self._new_token_tried: set[str] = set()
-        self._not_before: dict[str, datetime] = {}
+        self._not_before: dict[str, float] = {}
 
     def token(self) -> Token | None:
         """The token in force; None when there is none now: then it is asked for later, or held."""
@@ -116,7 +116,7 @@ class Access:
                 if hold.put(tx, resource, "scope_missing", now=now, params={"scope": " ".join(lacks)}):
                     _log.error("The token does not grant a permission", resource=resource, scope=" ".join(lacks))
                 context.tokens.drop(token)
-                self._not_before[resource] = now + TRY_AGAIN_AFTER
+                self._try_again_later(resource)
                 return False
             hold.release(tx, resource, by=hold.RELAY, note="granted", now=now, reason="scope_missing")
             if self.may_try(tx, resource):
@@ -125,8 +125,12 @@ class Access:
 
     def may_try(self, tx: Connection, resource: str) -> bool:
         """`may_try` with the holds in force and this thread's memory."""
-        not_before = self._not_before.get(resource, self._context.started_at)
-        return may_try(hold.in_force(tx), resource, now=self._context.clock.now(), not_before=not_before)
+        now = self._context.clock.monotonic()
+        return may_try(hold.in_force(tx), resource, now=now, not_before=self._not_before.get(resource, now))
+
+    def _try_again_later(self, who: str) -> None:
+        """By the clock that nobody sets: one that was days ahead, and was set back, kept it closed for those days."""
+        self._not_before[who] = self._context.clock.monotonic() + TRY_AGAIN_AFTER.total_seconds()
 
     def refused(self, who: str, token: Token, status: int | None) -> Blame:
         """Remember that an answer judged us; what follows: TOKEN (a new one is asked for now) or US."""
@@ -136,7 +140,7 @@ class Access:
         if blame is Blame.TOKEN:
             self._new_token_tried.add(who)
         else:
-            self._not_before[who] = self._context.clock.now() + TRY_AGAIN_AFTER
+            self._try_again_later(who)
         return blame
 
     def not_given(self, token: Token, answer: Answer, *, said: str, what: str, asked: Asked) -> None:
@@ -148,7 +152,7 @@ class Access:
         status, destination = answer.status, self._context.destination
         blame = of_reading(status, new_token_tried=READS in self._new_token_tried)
         if blame is Blame.AWAY or status in SUCCESS:
-            pause = retry_after(answer.headers.get("retry-after"), now=self._context.clock.now())
+            pause = retry_after(answer.headers.get("retry-after"), now=self._context.at_kiva())
             destination.unreachable(said, asked, pause=pause)
         elif self.refused(READS, token, status) is Blame.US:
             self.hold_all(what, "Look at kiva.partner_id, kiva.api_url and kiva.environment.", asked=asked)

@@ -9,8 +9,10 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from kiva_relay.delivery import document, receipt
@@ -91,19 +93,25 @@ def _inside(token_: str) -> Document:
 # ---------------------------------------------------------------- the list of loans
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ListedLoan:
     """One item of `GET /loans`.
 
     `counts_as` tells it from others: its Kiva id, else its uuid; empty when it has neither. `loan` is None when its
-    loan id cannot be read. `called` says which item it is. `id_is_absent`: it has no key for a loan id, not even a
-    null.
+    loan id cannot be read. `id_is_absent`: it has no key for a loan id, not even a null. `is_object`: it is one at all.
     """
 
     counts_as: str
     loan: MirroredLoan | None
-    called: str
     id_is_absent: bool = False
+    is_object: bool = True
+
+    @property
+    def called(self) -> str:
+        """Which item it is, for a person."""
+        if not self.is_object:
+            return "an item that is no object"
+        return f"kiva_id {self.counts_as}" if self.counts_as else "an item without a kiva_id"
 
 
 @dataclass(frozen=True)
@@ -133,23 +141,50 @@ def loans(answer: Answer, *, status: str) -> LoansPage | NotUnderstood:
 def _listed(item: Any, status: str) -> ListedLoan:
     """An item whose loan id reads serves whatever else is odd in it."""
     if not isinstance(item, dict):
-        return ListedLoan("", None, "an item that is no object")
+        return ListedLoan("", None, is_object=False)
     kiva_id, uuid = (_own_id(document.of(item, name)) for name in ("kiva_id", "uuid"))
     counts_as = kiva_id or uuid
     loan_id = _loan_id(document.of(item, "internal_loan_id"))
-    called = f"kiva_id {counts_as}" if counts_as else "an item without a kiva_id"
     if loan_id is None:
-        return ListedLoan(counts_as, None, called)
+        return ListedLoan(counts_as, None)
     amount = document.of(item, "loan_local_price")
     loan = MirroredLoan(
         kiva_id=counts_as or (f"loan {loan_id}" if loan_id else ""),
         loan_id=loan_id,
         client_id=document.identifier(document.of(item, "internal_client_id")) or "",
-        status=_plain(document.of(item, "status")) or status,
-        amount=document.text(amount, _AMOUNT_LIMIT) if document.finite(amount) is not None else None,
-        currency=_plain(document.of(item, "loan_currency")) or None,
+        # Words that are the same in a hundred thousand loans take their room once.
+        status=sys.intern(_status(document.of(item, "status"), status)),
+        amount=document.text(amount, _AMOUNT_LIMIT) if (document.finite(amount) or 0) > 0 else None,
+        currency=sys.intern(_plain(document.of(item, "loan_currency"))) or None,
+        uuid=uuid or None,
+        status_detail=sys.intern(_plain(document.of(item, "status_detail"))) or None,
+        delinquent=_flag(document.of(item, "delinquent")),
+        borrower_count=document.whole(document.of(item, "borrower_count")),
+        created_on=_day(document.of(item, "create_time")),
     )
-    return ListedLoan(counts_as, loan, called, id_is_absent=not document.has(item, "internal_loan_id"))
+    return ListedLoan(counts_as, loan, id_is_absent=not document.has(item, "internal_loan_id"))
+
+
+def _day(value: Any) -> str | None:
+    """The day in UTC of a number of seconds or milliseconds since 1970; None for all else: nothing is decided by it."""
+    seconds = document.finite(value) or 0
+    if seconds > _MILLISECONDS:
+        seconds /= 1000
+    if not _FIRST_DAY <= seconds < _MILLISECONDS:
+        return None
+    return datetime.fromtimestamp(float(seconds), UTC).date().isoformat()
+
+
+_FIRST_DAY, _MILLISECONDS = 1_000_000_000, 10_000_000_000
+"""Seconds: Kiva began in 2005; what is beyond the second counts in thousandths."""
+
+
+def _flag(value: Any) -> bool | None:
+    """Yes or no; None for whatever is neither: nothing is decided by it."""
+    return _FLAGS.get(str(value).strip().casefold()) if isinstance(value, (bool, int, str)) else None
+
+
+_FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
 def _loan_id(value: Any) -> str | None:
@@ -166,7 +201,13 @@ def _own_id(value: Any) -> str:
 
 
 def _plain(value: Any) -> str:
-    return document.identifier(value) or "" if isinstance(value, str) else ""
+    return (document.identifier(value) or "").strip() if isinstance(value, str) else ""
+
+
+def _status(value: Any, asked: str) -> str:
+    """A status as Kiva says it; that which was asked for where it is missing, or differs in case only."""
+    said = _plain(value)
+    return asked if said.casefold() in ("", asked.casefold()) else said
 
 
 # ---------------------------------------------------------------- Kiva's own lists
@@ -223,7 +264,7 @@ def _locale(said: Document) -> dict[str, int | str] | None:
 
 def _name(said: Document, name: str) -> str:
     value = document.of(said, name)
-    found = document.text(value, _NAME_LIMIT + 1).strip() if isinstance(value, str) else ""
+    found = document.text(value, len(value)).strip() if isinstance(value, str) else ""
     return "" if len(found) > _NAME_LIMIT or "\N{REPLACEMENT CHARACTER}" in found else found
 
 

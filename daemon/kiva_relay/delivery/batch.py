@@ -5,8 +5,9 @@ Shapes: Kiva's SDK, "draft loans", "report payments", "post journals". What an a
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from kiva_relay.config import settings as config
@@ -16,8 +17,9 @@ from kiva_relay.delivery.client import Answer
 from kiva_relay.delivery.document import NotUnderstood
 from kiva_relay.delivery.outcome import Meaning, Outcome
 from kiva_relay.outbox.entry import Entry
-from kiva_relay.outbox.sending import EntryVerdict
+from kiva_relay.outbox.sending import Batch, EntryVerdict
 from kiva_relay.outbox.state import State
+from kiva_relay.outbox.upload import Upload
 from kiva_relay.resource import loan_id as spelled
 from kiva_relay.resource.kind import RESOURCES
 from kiva_relay.resource.refusal import Refusal
@@ -33,6 +35,11 @@ def path(resource: str, kiva: Kiva) -> str:
     """Where a resource is posted, under the API base."""
     partner = kiva.journals.path if resource == "journal" else "partner"
     return f"/v3/{partner}/{kiva.partner_id}/{RESOURCES[resource].path}"
+
+
+def key(outbox_id: str, attempt_id: int) -> str:
+    """By which Kiva could tell a repeat: of one attempt, whoever asks."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{outbox_id}/{attempt_id}"))
 
 
 def request(resource: str, bodies: Sequence[str], kiva: Kiva) -> bytes:
@@ -88,6 +95,18 @@ def problems_of_the_call(entries: Sequence[Entry], given: Mapping[str, Any] | No
     return [problem for problem in (given or {}).get("problems", ()) if _loan(problem) not in loans]
 
 
+def upload(batch: Batch, given: Mapping[str, Any], *, now: datetime) -> Upload:
+    """What PA2 shows of an accepted call of positions."""
+    return Upload(
+        attempt_id=batch.attempt_id,
+        period=batch.entries[0].period,
+        upload_id=str(given.get("upload_id", "")),
+        at=now,
+        loans=len(batch.entries),
+        problems=tuple(given.get("problems", ())),
+    )
+
+
 def refused(entries: Sequence[Entry], *, status: int | None, words: str) -> dict[int, EntryVerdict]:
     """Kiva judged the body. One entry is refused; a batch is halved, so that the others need not wait for it."""
     if len(entries) == 1:
@@ -103,11 +122,11 @@ def judged(
     decision: Meaning,
     given: Mapping[str, Any] | None,
     *,
-    again: datetime | None,
+    again: timedelta | None,
 ) -> tuple[dict[int, EntryVerdict], Outcome]:
     """The verdict on each entry of a request, and as what its attempt ends.
 
-    `given` is the receipt, None without one; `again` is when what was surely not processed is sent again.
+    `given` is the receipt, None without one; `again` is how long until what was surely not processed is sent again.
     """
     ids = [entry.id for entry in entries]
     match decision.outcome:
@@ -116,7 +135,7 @@ def judged(
         case Outcome.REFUSED:
             return refused(entries, status=answer.status, words=answer.words), Outcome.REFUSED
         case Outcome.NOT_PROCESSED:
-            return dict.fromkeys(ids, EntryVerdict(State.READY, due_at=again)), Outcome.NOT_PROCESSED
+            return dict.fromkeys(ids, EntryVerdict(State.READY, due_in=again)), Outcome.NOT_PROCESSED
         case Outcome.IN_DOUBT:
             reason = "strange_answer" if decision.success_seen else "answer_lost"
             return dict.fromkeys(ids, EntryVerdict(State.IN_DOUBT, reason=reason)), Outcome.IN_DOUBT

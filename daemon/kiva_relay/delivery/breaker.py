@@ -50,9 +50,22 @@ class Destination:
         self._list_said_at: datetime | None = None
         self.list_incomplete_since: datetime | None = None
         self.list_words = ""
-        self.last_harmless_success: datetime | None = None
+        self._harmless: float | None = None
         self.down_since: datetime | None = None
         self.last_words = ""
+
+    @property
+    def last_harmless_success(self) -> datetime | None:
+        """When Kiva answered something harmless last, by the hour as it is now: the clock may have been set since."""
+        harmless = self._harmless
+        if harmless is None:
+            return None
+        return self._clock.now() - timedelta(seconds=self._clock.monotonic() - harmless)
+
+    @property
+    def answers(self) -> float | None:
+        """What the monotonic clock showed then: it tells one answer from the next."""
+        return self._harmless
 
     def answered(self, asked: Asked = Asked.PROBE) -> bool:
         """An answer was understood; true when Kiva had been away.
@@ -68,11 +81,11 @@ class Destination:
             was_away = self.down_since is not None
             self.down_since = self._said_at = None
             if asked not in (Asked.TOKEN, Asked.SENDING):
-                self.last_harmless_success = self._clock.now()
+                self._harmless = self._clock.monotonic()
             return was_away
 
-    def unreachable(self, words: str, asked: Asked = Asked.PROBE, *, pause: timedelta | None = None) -> datetime:
-        """Nothing was processed; when to ask again. The log says it the first time, and then once an hour.
+    def unreachable(self, words: str, asked: Asked = Asked.PROBE, *, pause: timedelta | None = None) -> timedelta:
+        """Nothing was processed; how long until it is asked again. The log says it the first time, then once an hour.
 
         `pause` is how long Kiva asked us to wait.
         """
@@ -86,8 +99,8 @@ class Destination:
                 _log.warning("Kiva does not answer. Nothing is lost; it is asked again", said=words, since=since)
             return self._back_off(asked, pause)
 
-    def asked_to_wait(self, pause: timedelta | None, asked: Asked = Asked.PROBE) -> datetime:
-        """Kiva said: come back later; when."""
+    def asked_to_wait(self, pause: timedelta | None, asked: Asked = Asked.PROBE) -> timedelta:
+        """Kiva said: come back later; how much."""
         with self._lock:
             return self._back_off(asked, pause)
 
@@ -112,11 +125,11 @@ class Destination:
             moments = [self._not_before.get(each, 0.0) for each in asked or Asked]
             return timedelta(seconds=max(max(moments) - self._clock.monotonic(), 0.0))
 
-    def _back_off(self, asked: Asked, pause: timedelta | None) -> datetime:
+    def _back_off(self, asked: Asked, pause: timedelta | None) -> timedelta:
         failures = self._failures[asked] = self._failures.get(asked, 0) + 1
         pause = pause if pause is not None else backoff.wait(failures, dice=self._dice)
         self._not_before[asked] = self._clock.monotonic() + pause.total_seconds()
-        return self._clock.now() + pause
+        return pause
 
 
 def doubts_in_a_row(tx: Connection, resource: str) -> tuple[int, datetime | None]:
@@ -130,7 +143,7 @@ def doubts_in_a_row(tx: Connection, resource: str) -> tuple[int, datetime | None
     lost = sa.select(columns.ended_at).where(
         columns.resource == resource,
         columns.outcome == "in_doubt",
-        columns.id > max(_last(tx, resource, "accepted"), hold.released_after(tx, resource, "many_in_doubt")),
+        columns.id > max(_last_accepted(tx, resource), hold.released_after(tx, resource, "many_in_doubt")),
     )
     moments = list(tx.execute(lost.order_by(columns.id)).scalars())
     return len(moments), moments[-1] if moments else None
@@ -142,12 +155,12 @@ def refusals_in_a_row(tx: Connection, resource: str) -> int:
     query = sa.select(sa.func.count()).where(
         columns.resource == resource,
         columns.outcome == "refused",
-        columns.id > max(_last(tx, resource, "accepted"), hold.released_after(tx, resource, "many_refusals")),
+        columns.id > max(_last_accepted(tx, resource), hold.released_after(tx, resource, "many_refusals")),
     )
     return tx.execute(query).scalar_one()
 
 
-def _last(tx: Connection, resource: str, outcome: str) -> int:
+def _last_accepted(tx: Connection, resource: str) -> int:
     columns = table.attempt.c
-    where = (columns.resource == resource, columns.outcome == outcome)
-    return int(tx.execute(sa.select(sa.func.coalesce(sa.func.max(columns.id), 0)).where(*where)).scalar_one())
+    accepted = sa.select(columns.id).where(columns.resource == resource, columns.outcome == "accepted")
+    return tx.execute(accepted.order_by(columns.id.desc()).limit(1)).scalar() or 0

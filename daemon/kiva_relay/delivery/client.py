@@ -15,13 +15,15 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-import httpx
-
 from kiva_relay import __version__
 from kiva_relay.clock import Clock, SystemClock
 from kiva_relay.config.kiva import Kiva
 from kiva_relay.delivery import proxy
 from kiva_relay.delivery.wire import Deadline, Evidence, Wire
+from kiva_relay.terminal import unloaded
+
+with unloaded.without("click", "rich", "pygments"):
+    import httpx
 
 MOST_AN_HOUR = 100_000
 """Requests an hour to Kiva, at most: 28 each second, all day long. A relay that reads Kiva's list every second and
@@ -56,6 +58,25 @@ class Answer:
             return self.error
         said = self.content[:_TEXT_LIMIT].decode("utf-8", "replace")
         return said.replace("\0", "\N{REPLACEMENT CHARACTER}").strip()
+
+
+def said_of_us(kiva: Kiva) -> dict[str, str]:
+    """The headers of every request."""
+    return {
+        "User-Agent": f"kiva-relay/{__version__} (partner {kiva.partner_id})",
+        "Accept": "application/json",
+        "Accept-Encoding": "identity",
+    }
+
+
+def said_of_post(token: str, key: str) -> dict[str, str]:
+    """The headers of a POST beside those."""
+    return {
+        "Authorization": f"Bearer {token}",
+        "Content-Type": "application/json; charset=utf-8",
+        "Connection": "close",
+        "Idempotency-Key": key,
+    }
 
 
 class Client:
@@ -95,11 +116,7 @@ class Client:
         self._reading = wire(kiva.api_url, keeps=_KEPT_OPEN)
         self._posting = wire(kiva.api_url, keeps=0)
         self._asking = wire(kiva.token_url, keeps=0)
-        self._headers = {
-            "User-Agent": f"kiva-relay/{__version__} (partner {kiva.partner_id})",
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",
-        }
+        self._headers = said_of_us(kiva)
 
     def get(self, path: str, *, token: str, params: Mapping[str, str | int] | None = None) -> Answer:
         """GET under the API base; harmless at any time."""
@@ -111,13 +128,7 @@ class Client:
 
         `key` goes along as Idempotency-Key (draft-ietf-httpapi-idempotency-key-header); nothing relies on it.
         """
-        headers = {
-            "Authorization": f"Bearer {token}",
-            "Content-Type": "application/json; charset=utf-8",
-            "Connection": "close",
-            "Idempotency-Key": key,
-        }
-        return self._ask(self._posting, "POST", self._base + path, content, headers)
+        return self._ask(self._posting, "POST", self._base + path, content, said_of_post(token, key))
 
     def form(self, url: str, fields: Mapping[str, str]) -> Answer:
         """POST a form to the token server: asking for a token, harmless at any time."""

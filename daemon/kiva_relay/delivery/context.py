@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from kiva_relay import log
@@ -17,6 +17,7 @@ from kiva_relay.delivery.token import Tokens
 from kiva_relay.outbox.database import FREE_BYTES, Outbox
 from kiva_relay.outbox.lease import Lease
 from kiva_relay.outbox.witness import Witness
+from kiva_relay.resource import window
 
 _MEGABYTE = 1024 * 1024
 
@@ -35,17 +36,38 @@ class DeliveryContext:
     destination: Destination
     lease: Lease
     witness: Witness
-    started_at: datetime
+    started: float
+    """What the monotonic clock showed when this process began."""
+
+    not_settled_before: float = 0.0
+    """Until the monotonic clock shows that, nobody can say how long ago a request was made."""
+
     kiva_time: KivaTime | None = None
     no_room: str = ""
+
+    @property
+    def started_at(self) -> datetime:
+        """When this process began, by the hour as it is now: the clock may have been set since."""
+        return self.clock.now() - timedelta(seconds=self.clock.monotonic() - self.started)
 
     def at_kiva(self) -> datetime:
         """The moment by which everything is decided that depends on a day."""
         return self.clock.now() if self.kiva_time is None else self.kiva_time.now()
 
+    def report(self, *, ahead: timedelta = timedelta(0)) -> window.RepaymentReport:
+        """The repayment report of this moment at Kiva, or so long after it."""
+        return window.report(self.settings, self.at_kiva() + ahead)
+
+    def reports(self) -> list[window.RepaymentReport]:
+        """The reports that it may be time for: more than one where Kiva does not say the hour, and clocks differ."""
+        moments = [self.clock.now()] if self.kiva_time is None else self.kiva_time.perhaps()
+        found = (window.report(self.settings, moment) for moment in moments)
+        return [*{(one.period, one.is_open): one for one in found}.values()]
+
     def day_at_kiva(self) -> date:
-        """That day, where the institution is: a disbursal has the date that the branch wrote."""
-        return self.at_kiva().astimezone(ZoneInfo(self.settings.mis.timezone)).date()
+        """The day, where the institution is: a disbursal has the date that the branch wrote."""
+        now = self.clock.now() if self.kiva_time is None else self.kiva_time.earliest()
+        return now.astimezone(ZoneInfo(self.settings.mis.timezone)).date()
 
     def has_room(self) -> bool:
         """Is there room on the disks to record what comes back? `no_room` says where not; logged when it changes."""

@@ -7,8 +7,8 @@ repeats a request: a repeat is a new attempt, decided by the state machine.
 
 from __future__ import annotations
 
+import itertools
 import threading
-import uuid
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -25,24 +25,37 @@ from kiva_relay.delivery.client import Answer
 from kiva_relay.delivery.context import DeliveryContext
 from kiva_relay.delivery.outcome import Meaning, Outcome
 from kiva_relay.delivery.token import Token
-from kiva_relay.outbox import adoption, hold, meta, mirror, query, sending, store, table
-from kiva_relay.outbox.entry import Entry
+from kiva_relay.outbox import adoption, hold, meta, mirror, query, recovery, report, sending, store, table, upload
+from kiva_relay.outbox.entry import LATE, Entry
 from kiva_relay.outbox.sending import Batch, Ending, EntryVerdict
 from kiva_relay.outbox.state import Actor, State
-from kiva_relay.resource import window
 
 ORDER = ("repayment", "loan_draft", "journal")
+_READ_EVERY = 5_000
+"""After so many attempts the place in the witness is remembered again: the next start reads from there."""
+
 _CANNOT_RECORD_WAIT_SECONDS = 5
+_SAID_AGAIN_AFTER = 60  # tries
 _WITNESS_AWAY_FOR = timedelta(minutes=1)
 _IN_TURN = 5
-_WAITS_FOR = (Asked.SENDING, Asked.TOKEN, Asked.PROBE)
+WAITS_FOR = (Asked.SENDING, Asked.TOKEN, Asked.PROBE)
 """A page of a list that fails keeps nothing from being sent; that Kiva answers nothing harmless at all does."""
+
+_columns = table.entry.c
+# By the index of states, whose last column is the moment: only the first of them is read.
+_FIRST_DUE = sa.select(sa.func.min(_columns.due_at)).where(
+    _columns.resource == sa.bindparam("resource"), _columns.state == State.READY.value
+)
 
 _log = log.get("delivery")
 
 
 class Courier:
-    """The one who sends. `at` is called with the name of each step boundary; tests end the process there."""
+    """The one who sends. `at` is called with the name of each step boundary; tests end the process there.
+
+    `lost`: an answer was lost since somebody set it back; then something harmless is to be asked first.
+    `next_due`: when the first of what was ready at the last round is, or was, due; None: nothing was ready.
+    """
 
     def __init__(
         self, context: DeliveryContext, *, stop: threading.Event, at: Callable[[str], None] = lambda _name: None
@@ -51,6 +64,9 @@ class Courier:
         self._access = Access(context)
         self._outbox_id = ""
         self._last_attempt = 0
+        self._testified = 0
+        self.lost = False
+        self.next_due: datetime | None = None
 
     def deliver(self) -> int:
         """Send all that is due and may go; how many requests were made. Stops claiming at once when asked to."""
@@ -61,7 +77,12 @@ class Courier:
 
     def round(self) -> int:
         """Send some of what is due, of each resource; how many requests were made."""
-        return sum(self._turn(resource) for resource in ORDER if resource in self._context.settings.resources)
+        context = self._context
+        with context.outbox.read() as tx:
+            first = {one: _first_due(tx, one) for one in ORDER if one in context.settings.resources}
+        self.next_due = min((moment for moment in first.values() if moment is not None), default=None)
+        now = context.clock.now()
+        return sum(self._turn(one) for one, moment in first.items() if moment is not None and moment <= now)
 
     def _turn(self, resource: str) -> int:
         """Some requests of one resource, so that a heap of drafts does not keep the others waiting."""
@@ -88,10 +109,9 @@ class Courier:
         return True
 
     def _something_due(self, resource: str) -> bool:
-        columns, now = table.entry.c, self._context.clock.now()
-        due = (columns.resource == resource, columns.state == State.READY.value, columns.due_at <= now)
         with self._context.outbox.read() as tx:
-            return tx.execute(sa.select(columns.id).where(*due).limit(1)).first() is not None
+            first = _first_due(tx, resource)
+        return first is not None and first <= self._context.clock.now()
 
     def _situation(self, resource: str) -> stop.SendingSituation:
         """What decides whether something that is due may be sent now."""
@@ -99,8 +119,12 @@ class Courier:
         with context.outbox.read() as tx:
             passes, may_try = hold.passes(tx, resource), self._access.may_try(tx, resource)
             listed = mirror.last_complete(tx, started_after=context.started_at) is not None
+            listed = listed or mirror.is_taken(tx, since=context.started_at)
+            is_open = self._report_is_open(tx)
             _doubts, last_doubt = breaker.doubts_in_a_row(tx, resource)
-        sends, pause = context.settings.kiva.send, context.destination.pause(*_WAITS_FOR)
+            late = resource == "repayment" and self._takes_late(tx)
+            late = late and bool(query.due(tx, resource, limit=1, now=context.clock.now(), origin=LATE))
+        sends, pause = context.settings.kiva.send, context.destination.pause(*WAITS_FOR)
         return stop.SendingSituation(
             resource=resource,
             passes=passes,
@@ -108,18 +132,26 @@ class Courier:
             sends=sends,
             pause=pause,
             has_room=not sends or bool(pause) or context.has_room(),
-            report_is_open=window.report(context.settings, context.at_kiva()).is_open,
+            report_is_open=is_open or late,
             list_is_known=listed,
             last_doubt=last_doubt,
             last_harmless=context.destination.last_harmless_success,
         )
 
     def _claim(self, resource: str) -> Batch | None:
-        context, now = self._context, self._context.clock.now()
+        context = self._context
         with context.outbox.begin() as tx:
+            now = context.clock.now()  # in here: the hour may move along between two transactions
             self._must_know_what_it_sent(tx)
+            if self._testified >= _READ_EVERY and recovery.was_read(tx, context.witness):
+                self._testified = 0
             batch = None
-            while batch is None and (due := query.due(tx, resource, limit=self._limit(tx, resource), now=now)):
+            only = LATE if resource == "repayment" and not self._report_is_open(tx) else None
+            if only == LATE and not self._takes_late(tx):
+                return None
+            limit = self._limit(tx, resource)
+            period = context.report().period if resource == "repayment" else None
+            while batch is None and (due := query.due(tx, resource, limit=limit, now=now, period=period, origin=only)):
                 batch = sending.claim(
                     tx,
                     resource,
@@ -133,6 +165,19 @@ class Courier:
             self._outbox_id = meta.OUTBOX_ID.get(tx) or ""
         self._at("claimed")
         return batch
+
+    def _report_is_open(self, tx: Connection) -> bool:
+        """By every clock that may be right; and no person has finalised it."""
+        reports = self._context.reports()
+        if [one.is_open for one in reports] != [True]:
+            return False
+        known = report.of(tx, reports[0].period)
+        return known is None or known.closed_at is None
+
+    def _takes_late(self, tx: Connection) -> bool:
+        """Is it closed, and not finalised: does what a person sends late still go?"""
+        known = report.of(tx, self._context.report().period)
+        return known is not None and known.takes_late
 
     def _limit(self, tx: Connection, resource: str) -> int:
         doubts, _last = breaker.doubts_in_a_row(tx, resource)
@@ -166,29 +211,31 @@ class Courier:
             self._put_back(batch, str(error))
             return False
         self._last_attempt = batch.attempt_id
+        self._testified += 1
         self._at("testified")
         return True
 
     def _put_back(self, batch: Batch, words: str) -> None:
         """Not a byte has left: it is ready again, a little later."""
-        now = self._context.clock.now()
-        verdict = EntryVerdict(State.READY, due_at=now + _WITNESS_AWAY_FOR)
+        verdict = EntryVerdict(State.READY, due_in=_WITNESS_AWAY_FOR)
         ending = Ending(Outcome.NOT_PROCESSED, body_complete=False, status=None, detail=words)
 
         def put_back(tx: Connection) -> None:
             verdicts = dict.fromkeys((entry.id for entry in batch.entries), verdict)
-            sending.end(tx, batch, ending, verdicts, by=Actor.COURIER, now=now)
+            sending.end(tx, batch, ending, verdicts, by=Actor.COURIER, now=self._context.clock.now())
 
         self._record(put_back, attempt=batch.attempt_id, outcome=ending.outcome)
 
     def _record(self, write: Callable[[Connection], None], **about: object) -> None:
         """Write down what became of an attempt. While that is impossible, nothing else is sent."""
-        while True:
+        for times in itertools.count():
             try:
                 with self._context.outbox.begin() as tx:
                     write(tx)
             except errors.Unreachable as error:
-                _log.error("An answer cannot be stored; nothing else is sent until it is", cause=str(error), **about)
+                if times % _SAID_AGAIN_AFTER == 0:
+                    words = "An answer cannot be stored; nothing else is sent until it is"
+                    _log.error(words, cause=str(error), **about)
                 self._context.clock.wait(threading.Event(), _CANNOT_RECORD_WAIT_SECONDS)
             else:
                 return
@@ -211,14 +258,13 @@ class Courier:
     def _send(self, batch: Batch, token: Token) -> Answer:
         kiva = self._context.settings.kiva
         self._context.lease.still_held()
-        key = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self._outbox_id}/{batch.attempt_id}"))
+        key = batches.key(self._outbox_id, batch.attempt_id)
         return self._context.client.post(batches.path(batch.resource, kiva), batch.request, token=token.text, key=key)
 
     def _settle(self, batch: Batch, answer: Answer, token: Token) -> None:
         """Write down what became of it. While that is impossible, nothing else is sent."""
-        now = self._context.clock.now()
         given = batches.receipt(batch.resource, answer, self._context.settings.kiva)
-        decision = outcome.decide(answer, shape=given is not None, now=now)
+        decision = outcome.decide(answer, shape=given is not None, now=self._context.at_kiva())
         again, blamed = self._when_again(batch.resource, answer, decision, token)
         verdicts, ended_as = batches.judged(batch.entries, answer, decision, given, again=again)
         ending = Ending(
@@ -232,18 +278,22 @@ class Courier:
         moved: list[Entry] = []
 
         def settle(tx: Connection) -> None:
+            now = self._context.clock.now()
             moved[:] = sending.end(tx, batch, ending, verdicts, by=Actor.COURIER, now=now)
+            if ended_as is Outcome.ACCEPTED and batch.resource == "repayment":
+                upload.keep(tx, batches.upload(batch, given or {}, now=now))
             self._consequences(tx, batch, answer, ended_as, blamed=blamed, now=now)
 
         receipt = {name: value for name, value in (given or {}).items() if name != "problems"}
         self._record(settle, attempt=batch.attempt_id, outcome=ended_as, receipt=receipt)
+        self.lost = ended_as is Outcome.IN_DOUBT or self.lost
         self._at("settled")
         self._report(batch, moved, answer, ended_as)
 
     def _when_again(
         self, resource: str, answer: Answer, decision: Meaning, token: Token
-    ) -> tuple[datetime | None, bool]:
-        """When to try again what was surely not processed, and whether we are to blame and must be held."""
+    ) -> tuple[timedelta | None, bool]:
+        """How long until to try again what was surely not processed, and whether we are to blame and must be held."""
         destination = self._context.destination
         if not decision.blame:
             self._access.accepted(resource, token if decision.success_seen else None)
@@ -255,7 +305,7 @@ class Courier:
             return destination.unreachable(answer.words, Asked.SENDING), False
         if not decision.blame:
             return destination.asked_to_wait(decision.retry_after, Asked.SENDING), False
-        return self._context.clock.now(), self._access.refused(resource, token, answer.status) is Blame.US
+        return timedelta(0), self._access.refused(resource, token, answer.status) is Blame.US
 
     def _consequences(
         self, tx: Connection, batch: Batch, answer: Answer, ended_as: str, *, blamed: bool, now: datetime
@@ -296,6 +346,11 @@ _SENTENCES = {
     "not_processed": "It was surely not processed, and is sent again",
     "in_doubt": "The answer was lost. It is not sent again until that is settled",
 }
+
+
+def _first_due(tx: Connection, resource: str) -> datetime | None:
+    """When the first of what is ready of a resource is, or was, due; None when nothing is ready."""
+    return tx.execute(_FIRST_DUE, {"resource": resource}).scalar()
 
 
 def _may_go(tx: Connection, due: list[Entry], *, now: datetime, today: date) -> list[Entry]:

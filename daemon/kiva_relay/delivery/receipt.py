@@ -22,6 +22,8 @@ _URL_LIMIT = 2_000
 _PROBLEMS_LIMIT = 1_000
 _A_REFUSAL = 300
 """Numbers from which on a code is an HTTP status that is no success."""
+_EMPTY: tuple[Any, ...] = ([], {}, "", False)
+"""What a field holds that says nothing; 0 is False, too."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def is_link(url: str, api_url: str) -> bool:
 
 def _problems(value: Any) -> tuple[Problem, ...]:
     """One object or a list; what cannot be read stays a problem, for it must not vanish."""
-    if value is None or (not isinstance(value, NotUnderstood) and value in ([], {}, "", False, 0)):
+    if value is None or (not isinstance(value, NotUnderstood) and value in _EMPTY):
         return ()
     every = value if isinstance(value, list) else [value]
     found = tuple(_problem(each) for each in every[:_PROBLEMS_LIMIT])
@@ -217,4 +219,4 @@ def _is_no_flag(value: Any) -> bool:
 
 
 def _is_something(value: Any) -> bool:
-    return value is not None and (isinstance(value, NotUnderstood) or value not in ([], {}, "", False, 0))
+    return value is not None and (isinstance(value, NotUnderstood) or value not in _EMPTY)

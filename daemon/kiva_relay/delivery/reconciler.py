@@ -8,19 +8,21 @@ request can no longer arrive, a newer one takes its place, and without one it is
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kiva_relay.outbox import adoption, mirror, query, sending, store, table
+from kiva_relay.outbox import adoption, duplicate, mirror, query, sending, store, table, watermark
 from kiva_relay.outbox.entry import REPEATED_AFTER, Entry, of
 from kiva_relay.outbox.state import UNSENT, Actor, State
 from kiva_relay.resource import loan_id as spelled
 
 _NOT_BY_ABSENCE = ("strange_answer", store.KNOWN_FROM_WITNESS)
 """Kiva may have taken it; or it was sent once more than this outbox knows, nobody knows when."""
+
+_WAITS_FOR_LOAN = ("loan_not_at_kiva", "loan_not_eligible")
 
 
 def recover(tx: Connection, *, witnessed: Callable[[int], bool], now: datetime) -> list[Entry]:
@@ -64,27 +66,29 @@ def settle(
     return moved
 
 
-def wake(tx: Connection, *, now: datetime) -> list[Entry]:
-    """Journals whose loan has come to be at Kiva go out."""
+def wake(tx: Connection, *, statuses: Collection[str], now: datetime) -> list[Entry]:
+    """Journals whose loan is eligible now go out; those whose loan no longer is wait. `statuses`: of eligible loans."""
     columns = table.entry.c
-    where = (
-        columns.resource == "journal",
-        columns.state == State.WAITING.value,
-        columns.reason == "loan_not_at_kiva",
-    )
-    waiting = [of(row) for row in tx.execute(sa.select(table.entry).where(*where))]
-    at_kiva = mirror.by_loan_id(tx, {entry.loan_id for entry in waiting})
-    return [
-        store.move(tx, entry, State.READY, Actor.RECONCILER, now=now, reason=None, due_at=max(entry.due_at, now))
-        for entry in waiting
-        if spelled.key(entry.loan_id) in at_kiva
-    ]
+    reasons = (*_WAITS_FOR_LOAN, None)
+    where = (columns.resource == "journal", columns.state.in_((State.READY.value, State.WAITING.value)))
+    unsent = [entry for row in tx.execute(sa.select(table.entry).where(*where)) if (entry := of(row)).reason in reasons]
+    at_kiva = mirror.by_loan_id(tx, {entry.loan_id for entry in unsent})
+    moved = []
+    for entry in unsent:
+        loan = at_kiva.get(spelled.key(entry.loan_id))
+        if entry.state is State.READY and loan is not None and loan.status not in statuses:
+            moved.append(store.move(tx, entry, State.WAITING, Actor.RECONCILER, now=now, reason="loan_not_eligible"))
+        elif entry.state is State.WAITING and loan is not None and loan.status in statuses:
+            due = max(entry.due_at, now)
+            moved.append(store.move(tx, entry, State.READY, Actor.RECONCILER, now=now, reason=None, due_at=due))
+    return moved
 
 
 def adopt(tx: Connection, *, now: datetime) -> list[Entry]:
     """Drafts that were not sent and that Kiva has all the same: somebody typed them into PA2. They are delivered.
 
-    Where a new id at Kiva differs in case only, a person is asked before the draft goes.
+    Where a new id at Kiva differs in case only, or a new loan there is of the same client and amount, a person is
+    asked before the draft goes.
     """
     columns = table.entry.c
     where = (columns.resource == adoption.RESOURCE, columns.state.in_([state.value for state in UNSENT]))
@@ -93,8 +97,12 @@ def adopt(tx: Connection, *, now: datetime) -> list[Entry]:
     refresh = mirror.last_complete(tx)
     for entry in unsent:
         asks = entry.state is State.READY and entry.id not in found and refresh is not None
-        if asks and mirror.differing_in_case(tx, mirror.candidates(entry), since=refresh.id if refresh else 0):
+        since = refresh.id if refresh else 0
+        if asks and mirror.differing_in_case(tx, mirror.candidates(entry), since=since):
             store.move(tx, entry, State.WAITING, Actor.RECONCILER, now=now, reason=adoption.PERHAPS)
+        elif asks and duplicate.asked(tx, duplicate.of_entry(entry), now=now, since=since):
+            store.move(tx, entry, State.WAITING, Actor.RECONCILER, now=now, reason=duplicate.PROBABLE)
+            watermark.read_identities_again(tx, entry.resource, [entry.identity])
     return [store.adopt(tx, entry, found[entry.id], Actor.RECONCILER, now=now) for entry in unsent if entry.id in found]
 
 

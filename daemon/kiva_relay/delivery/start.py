@@ -21,10 +21,13 @@ def recover(context: DeliveryContext) -> recovery.Taken | None:
 
     An outbox that is behind its witness, and one whose witness is not the one that it had, is held.
     """
-    memory = context.witness.memory()
+    with context.outbox.read() as tx:
+        memory, compared = recovery.read(tx, context.witness)
     with context.outbox.begin() as tx:
         now = context.clock.now()
-        trusted, missing = recovery.is_trusted(tx, context.outbox, context.witness, memory)
+        back = _witness_is_back(tx, context, now=now)
+        before = meta.WITNESSES.get(tx)
+        trusted, missing = recovery.is_trusted(tx, context.outbox, context.witness, memory, compared=compared)
         own = memory.attempts_of(meta.OUTBOX_ID.get(tx) or "")
         moved = reconciler.recover(tx, witnessed=lambda attempt: not trusted or attempt in own, now=now)
         taken = recovery.take(tx, memory, now=now)
@@ -38,8 +41,10 @@ def recover(context: DeliveryContext) -> recovery.Taken | None:
             }
             hold.put(tx, hold.ALL, "restored_outbox", now=now, params=params)
         elif missing:
+            recovery.miss(tx, before, context.outbox)
             hold.put(tx, hold.ALL, "witness_missing", now=now, params={"file": str(context.witness.path)})
-        _first_start(tx, context, memory)
+        _first_start(tx, context, memory, compared=compared)
+        recovery.was_read(tx, context.witness)
     for entry in moved:
         if entry.state is State.IN_DOUBT:
             _log.warning(
@@ -55,18 +60,34 @@ def recover(context: DeliveryContext) -> recovery.Taken | None:
             delivered=len(taken.delivered),
         )
     elif missing:
-        _log.error("The outbox's witness is missing; nothing is sent until a person releases it")
+        _log.error("The outbox's witness is missing; nothing is sent until it is back, or a person releases it")
+    elif back:
+        _log.info("The outbox's witness is back, and whole; what was held for it goes on")
     return taken
 
 
-def _first_start(tx: Connection, context: DeliveryContext, memory: Memory) -> None:
-    """Since when things are owed: also a lost outbox must not take for old what its predecessor still had to send."""
+def _witness_is_back(tx: Connection, context: DeliveryContext, *, now: datetime) -> bool:
+    """A witness that was put back whole needs no release: nothing was sent while it was away."""
+    if not any(held.reason == "witness_missing" for held in hold.in_force(tx)):
+        return False
+    if not recovery.is_back(tx, context.outbox, context.witness):
+        return False
+    for held in [held for held in hold.in_force(tx) if held.reason == "witness_missing"]:
+        hold.release(tx, held.what, by=hold.RELAY, note="put back whole", now=now, reason="witness_missing")
+    return True
+
+
+def _first_start(tx: Connection, context: DeliveryContext, memory: Memory, *, compared: int) -> None:
+    """Since when things are owed: also a lost outbox must not take for old what its predecessor still had to send.
+
+    The witness was told before the first attempt, so after one was `compared` it knows.
+    """
     known = meta.FIRST_START.get(tx)
     if known is None:
         remembered = memory.first_start
         known = context.clock.now() if remembered is None else datetime.fromisoformat(remembered)
         meta.FIRST_START.put(tx, known)
-    if memory.first_start is None:
+    if memory.first_start is None and not compared:
         context.witness.started_first(known.isoformat())
 
 

@@ -42,8 +42,8 @@ class AnotherPartner(errors.RelayError):
     def __init__(self, token: Token, kiva: Kiva) -> None:
         super().__init__(
             f"The credentials belong to partner {token.partner_id}; kiva.partner_id is {kiva.partner_id}.",
-            hint="Look at kiva.partner_id, kiva.api_url and kiva.environment."
-            " PA2 → Account → Profile shows the number.",
+            hint=f"If that is your institution, write partner_id: '{token.partner_id}'. Else look at kiva.client_id,"
+            " kiva.api_url and kiva.environment. PA2 → Account → Profile shows the number.",
         )
         self.token = token
 

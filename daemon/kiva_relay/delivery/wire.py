@@ -12,10 +12,12 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import httpcore
-import httpx
-
 from kiva_relay.clock import Clock
+from kiva_relay.terminal import unloaded
+
+with unloaded.without("click", "rich", "pygments"):  # its command wants them
+    import httpcore
+    import httpx
 
 _PIECE = 64 * 1024
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from typing import Protocol
 
@@ -11,6 +11,9 @@ from kiva_relay.source.stream import Stream
 
 PAGE = 500
 """Rows of one page."""
+
+PAGE_WITH_PHOTOS = 10
+"""Of one whose rows bring photos: they are held whole, and a camera's is of megabytes."""
 
 
 class BookDatabase(Protocol):
@@ -24,17 +27,24 @@ class BookDatabase(Protocol):
         """The content of each key, in the order of the keys."""
         ...
 
+    def columns(self, source: str, /) -> Mapping[str, str]:
+        """The columns of a table or of a SELECT, and their kinds."""
+        ...
+
 
 def contents(
     stream: Stream, mis: BookDatabase, *, cutoff: date, limit: int | None = None, page: int = PAGE
 ) -> Iterator[list[Content]]:
     """Everything in scope, in the order of the keys, page by page; at most `limit` rows.
 
-    `cutoff` is the day up to which repayments count, `page` how many rows one page has.
+    `cutoff` is the day up to which repayments count, `page` how many rows one page has at most.
 
     Raises:
         RelayError: the database does not answer, or refuses a query.
     """
+    if stream.pictures:
+        kinds = {of: mis.columns(stream.sources[of]) for of in {of for of, _ in stream.pictures}}
+        page = min(page, PAGE_WITH_PHOTOS) if stream.brings_photos(kinds) else page
     after, left = None, limit
     while left is None or left > 0:
         keys = mis.scan(stream, after=after, limit=page if left is None else min(page, left))

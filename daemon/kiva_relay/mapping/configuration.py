@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from kiva_relay import errors
 from kiva_relay.config.settings import Settings
-from kiva_relay.mapping import document, extends, lookup
+from kiva_relay.mapping import document, extends, lookup, origin
 from kiva_relay.mapping.document import Document
 
 _TRIES = 5
@@ -71,7 +72,13 @@ def digests(settings: Settings) -> dict[Path, str]:
     tables = [file for folder in beside for file in (folder / "lookup").glob("*.csv")]
     for file in dict.fromkeys([settings.file, *files, *bases, *tables]):
         try:
-            found[file] = hashlib.sha256(file.read_bytes()).hexdigest()
+            found[file] = _digest(file, origin.stamp(file))
         except OSError:
             continue
     return found
+
+
+@functools.lru_cache(maxsize=1024)
+def _digest(file: Path, stamp: tuple[int, ...]) -> str:
+    del stamp  # as the daemon looks every few seconds, a file is read only after it was written
+    return hashlib.sha256(file.read_bytes()).hexdigest()

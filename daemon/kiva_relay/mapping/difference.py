@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,6 +12,7 @@ from kiva_relay.mapping.mapper import Context, Mapped
 from kiva_relay.mapping.plan import Document
 from kiva_relay.resource import body as bodies
 from kiva_relay.source.reader import Content
+from kiva_relay.source.stream import Stream
 
 Kind = Literal["changed", "sent", "refused", "in_scope", "out_of_scope", "waiting", "reason"]
 
@@ -51,8 +53,7 @@ def of_row(
 
 def touched(old: Document, new: Document) -> set[str] | None:
     """The fields that an edit touched; None when it touched something else, or what is read."""
-    if (old.stream, old.identity, old.when, old.checks, old.tables) != (
-        new.stream,
+    if both(old.stream, new.stream) is None or (old.identity, old.when, old.checks, old.tables) != (
         new.identity,
         new.when,
         new.checks,
@@ -60,6 +61,14 @@ def touched(old: Document, new: Document) -> set[str] | None:
     ):
         return None
     return {name for name in old.fields.keys() | new.fields.keys() if old.fields.get(name) != new.fields.get(name)}
+
+
+def both(old: Stream, new: Stream) -> Stream | None:
+    """What reads the columns that two versions name, where they read the same rows; None where they do not."""
+    if dataclasses.replace(old, named=new.named, pictures=new.pictures) != new:
+        return None
+    named = None if old.named is None or new.named is None else old.named | new.named
+    return dataclasses.replace(old, named=named, pictures=old.pictures | new.pictures)
 
 
 def without_numbers(path: str) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
-from collections.abc import Collection, Sequence
+import shlex
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from collections.abc import Mapping as Values
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +20,11 @@ from kiva_relay.mapping import expression, extends, live, lookup, rewrite, whole
 from kiva_relay.mapping.field_reader import FieldReader
 from kiva_relay.mapping.live import verify
 from kiva_relay.mapping.origin import SUFFIX, is_mapping, name_of
-from kiva_relay.mapping.plan import Document, Parameter
+from kiva_relay.mapping.plan import Document, Parameter, Plan, leaves
 from kiva_relay.mapping.scope import Scope
 from kiva_relay.mapping.source_reader import SourceReader
 from kiva_relay.resource.kind import RESOURCES
-from kiva_relay.source.stream import Relation
+from kiva_relay.source.stream import ROOT, Relation
 
 __all__ = ["FORMAT", "Document", "files", "load", "read", "verify"]
 
@@ -80,6 +82,7 @@ def read_all(
         for folder in folders
         if not folder.is_dir()
     ]
+    mistakes += of_another_ending(folders)
     found: list[Document] = []
     for file in files(folders):
         mapping, its = read(file, folders=folders, parameters=parameters)
@@ -89,6 +92,15 @@ def read_all(
         if mapping is not None:
             found.append(mapping)
     return found, list(dict.fromkeys([*mistakes, *_overlapping(found, folders)]))
+
+
+def of_another_ending(folders: Sequence[Path]) -> Iterator[Mistake]:
+    """Files that look like mappings, and are not read."""
+    for file in (file for folder in folders for file in sorted(folder.glob("*.yml")) if not file.name.startswith(".")):
+        meant = file.with_suffix(SUFFIX)
+        remedy = shlex.join(["sudo", "mv", str(file), str(meant)])
+        message = f"is not read: a mapping is called NAME{SUFFIX}"
+        yield Mistake(file, 0, 0, "", message, remedy, "warning")
 
 
 def read(
@@ -139,6 +151,18 @@ def _overlapping(found: Sequence[Document], folders: Sequence[Path]) -> list[Mis
             mistake = Mistake(mapping.file, line, column, "source.where", message, remedy)
             mistakes += mapping.sources.placed([mistake])
     return mistakes
+
+
+def _pictures(plans: Iterable[Plan]) -> frozenset[tuple[str, str]]:
+    paths = [
+        reference.path
+        for plan in plans
+        for leaf in leaves(plan)
+        if "image" in leaf.functions
+        if isinstance(leaf.start, expression.Expression)
+        for reference in leaf.start.references
+    ]
+    return frozenset((path[0] if len(path) > 1 else ROOT, path[-1]) for path in paths)
 
 
 def _plain_sql(where: str) -> str:
@@ -204,6 +228,7 @@ class _Reader:
             if (compiled := fields.single(value, scope, f"checks.{key.text}")) is not None
         }
         when = self._expression(fields, scope, "when")
+        source.unwatched(origin, stream, estimates=_estimates(source, fields))
         stamped = None if created_at is None else fields.single(created_at, scope, "source.created_at")
         left = self._left(resource, plans)
         self._required(resource, plans, left, body)
@@ -211,11 +236,13 @@ class _Reader:
         self._clash(relations)
         tables = self._tables(fields)
         sources = self.resolved.sources
+        columns = (*source.columns, *fields.columns)
+        named = ((column.owner or ROOT, column.name) for column in columns)
         return Document(
             name=self.name,
             file=self.file,
             resource=resource,
-            stream=stream,
+            stream=dataclasses.replace(stream, named=frozenset(named), pictures=_pictures(plans.values())),
             fingerprint=_fingerprint(self.found, declared, stream.parameters, tables),
             identity=identity or expression.parse("none"),
             fields=plans,
@@ -225,7 +252,7 @@ class _Reader:
             left_to_the_coordinator=left,
             parameters=declared,
             tables=tables,
-            columns=(*source.columns, *fields.columns),
+            columns=columns,
             places={**source.places, extends.KEY: self.resolved.at},
             warnings=tuple(each for each in self.resolved.placed(self.report.mistakes) if each.severity == "warning"),
             text=whole.text(self.resolved),
@@ -327,6 +354,18 @@ class _Reader:
             else:
                 tables[name] = table
         return tables
+
+
+_ESTIMATE = "checks.scheduled"
+"""What leaving a loan out of a report costs: said to a person, and no part of what is sent."""
+
+
+def _estimates(source: SourceReader, fields: FieldReader) -> set[str]:
+    """Relations of which only the estimate is made."""
+    columns = (*source.columns, *fields.columns)
+    return {each.owner for each in columns if each.path == _ESTIMATE} - {
+        each.owner for each in columns if each.path.partition(".")[0] in ("fields", "checks") and each.path != _ESTIMATE
+    }
 
 
 def _fingerprint(

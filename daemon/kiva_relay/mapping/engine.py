@@ -18,6 +18,9 @@ from jinja2.parser import Parser
 from kiva_relay.mapping import function, operation
 from kiva_relay.mapping.function import FUNCTIONS, Refused, Run
 
+# A column may be called `self`.
+_SELF = "kr_self"
+
 
 class _Environment(jinja2.Environment):
     """Jinja's, with rows of a database in place of Python's objects."""
@@ -110,6 +113,8 @@ class _Context(jinja2.runtime.Context):
     """Jinja's, around the names as they are: one is made for every value of every body, so nothing is copied."""
 
     def __init__(self, names: Mapping[str, Any], run: Run) -> None:
+        if "self" in names:  # Jinja's own word for a template
+            names = {**names, _SELF: names["self"]}
         self.parent = names  # type: ignore[assignment]  # it is only read
         self.vars = {}
         self.environment = ENVIRONMENT
@@ -124,8 +129,12 @@ class _Context(jinja2.runtime.Context):
 def compiled(source: str) -> jinja2.Template:
     """The expression as Jinja compiles it: a template that assigns it to `result`."""
     parser = Parser(ENVIRONMENT, source, state="variable")
-    assignment = nodes.Assign(nodes.Name("result", "store"), parser.parse_expression(), lineno=1)
+    expression = parser.parse_expression()
+    assignment = nodes.Assign(nodes.Name("result", "store"), expression, lineno=1)
     body = nodes.Template([assignment], lineno=1)
+    for name in body.find_all(nodes.Name):
+        if name.name == "self":
+            name.name = _SELF
     body.set_environment(ENVIRONMENT)
     return ENVIRONMENT.from_string(body)
 

@@ -237,7 +237,9 @@ class _Used:
 
     def _arguments(self, node: nodes.Filter, known: function.Function, offset: int) -> None:
         constants = [arg.value if isinstance(arg, nodes.Const) else None for arg in node.args]
-        if node.name in ("lookup", "translate", "only", "first", "after") and not isinstance(constants[0], str):
+        if node.name in ("lookup", "translate", "only", "first", "after", "refuse") and not isinstance(
+            constants[0], str
+        ):
             raise Wrong(f"{node.name} takes a text between quotes", remedy=known.example, offset=offset)
         if node.name in ("date", "image") and (mistaken := _mistaken(node.name, constants)):
             raise Wrong(mistaken, remedy=known.example, offset=offset)

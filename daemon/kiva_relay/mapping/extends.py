@@ -7,6 +7,7 @@ ready-made one.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,7 @@ from kiva_relay.config.mistake_report import MistakeReport
 from kiva_relay.config.yaml_tree import YamlTree
 from kiva_relay.errors import Mistake
 from kiva_relay.mapping import plan, rewrite, source_reader
-from kiva_relay.mapping.origin import SUFFIX, SourceFile, Sources, is_mapping, is_ready_made, name_of
+from kiva_relay.mapping.origin import SUFFIX, SourceFile, Sources, is_mapping, is_ready_made, name_of, stamp
 from kiva_relay.resource.kind import RESOURCES
 
 KEY = "extends"
@@ -112,13 +113,20 @@ def bases(file: Path) -> Iterator[Path]:
     """The files that a mapping extends, found at a glance: for whoever only wants to know whether they changed."""
     for _ in range(_MOST - 1):
         try:
-            match = _WRITTEN.search(file.read_text(encoding="utf-8-sig", errors="replace"))
+            base = _glimpsed(file, stamp(file))
         except OSError:
             return
-        if match is None or (found := _file(match["base"], file.parent)) is None:
+        if base is None or (found := _file(base, file.parent)) is None:
             return
         file = found
         yield file
+
+
+@functools.lru_cache(maxsize=256)
+def _glimpsed(file: Path, written: tuple[int, ...]) -> str | None:
+    del written  # with it, a file is read once, however often one looks
+    match = _WRITTEN.search(file.read_text(encoding="utf-8-sig", errors="replace"))
+    return None if match is None else match["base"]
 
 
 def known(folder: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
@@ -9,6 +10,7 @@ from kiva_relay import errors
 from kiva_relay.errors import Mistake, RelayError, Unreachable
 from kiva_relay.mapping.plan import Column, Document, Parameter
 from kiva_relay.resource.field import EXPECTED, Kind
+from kiva_relay.source import schema
 from kiva_relay.source.stream import Relation
 
 # The kinds of column that a kind of Kiva's can be made of, when the column goes there as it is. A column of a kind
@@ -20,6 +22,9 @@ _FIT: dict[Kind, tuple[str, ...]] = {
     "date": ("date", "datetime", "text", "other"),
     "boolean": ("boolean", "integer", "other"),
 }
+
+
+_TWICE = re.compile(r"""(?:Duplicate column name '|column reference ")(\w+)(?:'|" is ambiguous)""")
 
 
 class LiveDatabase(Protocol):
@@ -98,7 +103,8 @@ def _owners(mapping: Document, mis: LiveDatabase) -> tuple[dict[str, Mapping[str
             raise
         except RelayError as reason:
             line, column = mapping.places.get(path, (0, 0))
-            mistakes.append(Mistake(mapping.file, line, column, path, f"the database says: {reason}"))
+            message = str(reason) if isinstance(reason, schema.TwoOfOneName) else f"the database says: {reason}"
+            mistakes.append(Mistake(mapping.file, line, column, path, message, _remedy(reason)))
     if stream.where and "" in live:
         try:
             mis.columns(f"SELECT * FROM {stream.table} WHERE {stream.where}")  # noqa: S608 - the administrator's own SQL
@@ -108,6 +114,14 @@ def _owners(mapping: Document, mis: LiveDatabase) -> tuple[dict[str, Mapping[str
             line, column = mapping.places.get("source.where", (0, 0))
             mistakes.append(Mistake(mapping.file, line, column, "source.where", f"the database says: {reason}"))
     return live, mistakes
+
+
+def _remedy(reason: RelayError) -> str:
+    """What to write for a SELECT with two columns of one name, which MariaDB notices by itself."""
+    if isinstance(reason, schema.TwoOfOneName):
+        return reason.hint or ""
+    twice = _TWICE.search(str(reason))
+    return schema.one_by_one(twice[1]) if twice else ""
 
 
 def _related(mapping: Document) -> Iterator[tuple[str, Relation, str]]:

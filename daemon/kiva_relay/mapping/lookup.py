@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import csv
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import ftfy
-
 from kiva_relay import errors
 from kiva_relay.errors import Mistake
-from kiva_relay.resource import loan_id
+from kiva_relay.mapping import code_table, encoding
+from kiva_relay.resource import loan_id, unseen
 from kiva_relay.resource.refusal import Refusal
 
 # The name by which a mapping asks for a list, and the refusal when a name is not on it.
@@ -25,10 +24,14 @@ REFUSALS = {
     "currencies": "currency_unknown",
 }
 
+# No name on a list of Kiva's is longer, nor a code of an MIS.
+NAME_LIMIT = 300
+
 ALIASES = "loan_ids.csv"
 
-# A code table of 100,000 lines is shorter.
-SIZE_LIMIT = 8 * 1024 * 1024
+_MOST_NEAR = 3
+_A_WORD = 4
+_MARKS = re.compile("[\u0300-\u036f]")
 
 
 class Unknown(Exception):
@@ -93,10 +96,11 @@ class Lists:
         if exact is not None:
             return exact
         folded = self._folded[kind]
-        for spelling in (name, ftfy.fix_encoding(name)):
-            if (value := folded.get(_fold(spelling))) is not None:
-                return value
-        near = errors.nearest(name, self.names[kind])
+        if len(name) <= NAME_LIMIT:
+            for spelling in (name, encoding.mended(name)):
+                if (value := folded.get(_fold(spelling))) is not None:
+                    return value
+        near = nearest(name, self.names[kind])
         raise Unknown(Refusal(REFUSALS[kind], params={"value": name, "nearest": ", ".join(near)}))
 
 
@@ -108,21 +112,47 @@ _KEYS = {
 }
 
 
+def nearest(name: str, known: Iterable[str]) -> list[str]:
+    """The nearest names of a list; none for what is longer than any name, for that would be looked at for minutes."""
+    if len(name) > NAME_LIMIT:
+        return []
+    known = list(known)
+    return errors.nearest(name, known) or _sharing_a_word(name, known)
+
+
+def _sharing_a_word(name: str, known: Sequence[str]) -> list[str]:
+    """Names with a word of this one, those that share the most first: a branch is called `Branch Kisumu`."""
+    sought = _words(name)
+    shared = {one: sum(map(len, sought & _words(one))) for one in known} if sought else {}
+    return sorted((one for one in shared if shared[one]), key=lambda one: (-shared[one], one))[:_MOST_NEAR]
+
+
+def _words(name: str) -> set[str]:
+    plain = unicodedata.normalize("NFD", name.casefold())
+    return {word for word in re.findall(r"\w+", _MARKS.sub("", plain)) if len(word) >= _A_WORD}
+
+
 def _fold(name: str) -> str:
+    name = unseen.removed(name)
     return " ".join(unicodedata.normalize("NFC", name).casefold().split())
 
 
 @dataclass(frozen=True)
 class LookupTable:
-    """A code table: what the MIS says, and what Kiva should get. `file` is the last folder's that has it."""
+    """A code table: what the MIS says, and what Kiva should get. `file` is the last folder's that has it.
+
+    `heads` are the first lines of its files. They name the columns; where somebody left that out, they are codes.
+    """
 
     name: str
     file: Path
     rows: Mapping[str, str]
+    heads: Mapping[str, str] = field(default_factory=dict)
 
     def find(self, value: str) -> str | None:
         """The translation; None without a line for it. Blanks around and letter case do not matter."""
-        return self.rows.get(_fold(value))
+        code = _fold(value)
+        return self.rows.get(code) or self.heads.get(code)
 
 
 def table(name: str, folders: Sequence[Path]) -> LookupTable | None:
@@ -136,58 +166,38 @@ def table(name: str, folders: Sequence[Path]) -> LookupTable | None:
     if not files:
         return None
     rows: dict[str, str] = {}
+    heads: dict[str, str] = {}
     mistakes: list[Mistake] = []
     for file in files:
+        found = code_table.read(file)
         mine: dict[str, str] = {}
-        for line, cells in _lines(file):
-            mistakes += _check(file, line, cells, mine)
+        for line, cells in found.lines:
+            mistakes += _check(found, line, cells, mine)
             if len(cells) > 1:
-                mine[_fold(cells[0])] = cells[1].strip()
+                mine[_fold(cells[0])] = unseen.removed(cells[1]).strip()
         rows.update(mine)
+        if len(found.head) == _CELLS:
+            heads[_fold(found.head[0])] = found.head[1].strip()
     if mistakes:
         raise errors.ConfigurationError(mistakes)
-    return LookupTable(name=name, file=files[-1], rows=rows)
+    return LookupTable(name=name, file=files[-1], rows=rows, heads=heads)
 
 
 def loan_ids(folders: Sequence[Path]) -> dict[str, str]:
     """Ids that were typed by hand at Kiva, and the MIS's own of the same loan, as keys: `lookup/loan_ids.csv`."""
     files = [file for folder in folders if (file := folder / "lookup" / ALIASES).is_file()]
-    rows = [cells for file in files for _, cells in _lines(file) if len(cells) > 1]
+    rows = [cells for file in files for _, cells in code_table.read(file).lines if len(cells) > 1]
     return {loan_id.key(cells[0]): loan_id.key(cells[1]) for cells in rows}
 
 
-def _lines(file: Path) -> Iterable[tuple[int, list[str]]]:
-    # A spreadsheet saves UTF-8 with a byte order mark; the first line names the columns.
-    reader = csv.reader(_text(file).splitlines(keepends=True))
-    try:
-        for cells in reader:
-            if reader.line_num > 1 and any(cell.strip() for cell in cells) and not cells[0].startswith("#"):
-                yield reader.line_num, cells
-    except csv.Error as reason:
-        mistake = Mistake(file, reader.line_num, 1, file.name, f"is no table: {reason}", "save it as CSV, in UTF-8")
-        raise errors.ConfigurationError([mistake]) from None
+_CELLS = 2
 
 
-def _text(file: Path) -> str:
-    try:
-        with file.open("rb") as stream:
-            data = stream.read(SIZE_LIMIT + 1)
-        if len(data) <= SIZE_LIMIT:
-            return data.decode("utf-8-sig")
-        mistake = Mistake(file, 0, 0, file.name, f"is longer than {SIZE_LIMIT // 1024 // 1024} MB: no code table")
-    except UnicodeDecodeError:
-        mistake = Mistake(file, 0, 0, file.name, "is not UTF-8", "save it as CSV, in UTF-8")
-    except OSError as reason:
-        mistake = Mistake(file, 0, 0, file.name, f"cannot be read: {reason.strerror}")
-    raise errors.ConfigurationError([mistake])
-
-
-def _check(file: Path, line: int, cells: list[str], seen: Mapping[str, str]) -> list[Mistake]:
-    expected_cells = 2
-    if len(cells) != expected_cells:
-        remedy = "put a name that contains a comma between double quotes" if len(cells) > expected_cells else ""
-        message = f"expected two values with a comma between them, found {len(cells)}"
-        return [Mistake(file, line, 1, cells[0], message, remedy)]
+def _check(found: code_table.CodeTable, line: int, cells: list[str], seen: Mapping[str, str]) -> list[Mistake]:
+    if len(cells) != _CELLS:
+        remedy = "put a name that contains it between double quotes" if len(cells) > _CELLS else ""
+        message = f"expected two values with a {found.between} between them, found {len(cells)}"
+        return [Mistake(found.file, line, 1, cells[0], message, remedy)]
     if _fold(cells[0]) in seen:
-        return [Mistake(file, line, 1, cells[0], "has two lines in this table", "delete one of them")]
+        return [Mistake(found.file, line, 1, cells[0], "has two lines in this table", "delete one of them")]
     return []

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
-from kiva_relay import errors
-from kiva_relay.mapping import function, shape
+from kiva_relay.mapping import function, lookup, shape
 from kiva_relay.mapping.expression import Expression
 from kiva_relay.mapping.function import Refused, Run
 from kiva_relay.mapping.lookup import REFUSALS, Lists, ListsUnknown
-from kiva_relay.mapping.plan import LEAVE_OUT, REFUSE, Document, Each, Items, Leaf, Parts, Plan
+from kiva_relay.mapping.plan import LEAVE_OUT, REFUSE, Document, Each, Items, Leaf, Parts, Plan, leaves
 from kiva_relay.mapping.wording import Wording
 from kiva_relay.resource import body as bodies
-from kiva_relay.resource import contact
+from kiva_relay.resource import contact, unseen
 from kiva_relay.resource import field as fields
 from kiva_relay.resource import loan_id as spelled
 from kiva_relay.resource.kind import RESOURCES, CheckFacts
 from kiva_relay.resource.refusal import PERSON_DECIDES, Refusal
 from kiva_relay.source.reader import Content
+from kiva_relay.source.stream import ROOT
+from kiva_relay.source.value import TornText
 
 # What `else:` answers: a code that nobody knows, a photo that cannot be sent. Nothing else is hidden by it.
 _ELSE = frozenset(
@@ -52,7 +52,6 @@ _LISTED = {
     "location": "locations",
     "description_language_id": "locales",
 }
-_CONTACT = re.compile(r"phone|mobile|telef|e_?mail|whatsapp", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -73,6 +72,10 @@ class Context:
     photo_folders: tuple[Path, ...] = ()
 
 
+CURRENCY = "currency"
+"""Of `checks:`, the one that is no amount."""
+
+
 @dataclass(frozen=True)
 class Mapped:
     """What became of one row.
@@ -80,7 +83,7 @@ class Mapped:
     `body` is as sent; None with `refusals`, with `waiting` (`incomplete`: `when:` says not yet; `lists_unknown`:
     Kiva's lists were never read), and for a row that is gone. `loan_id` and `client_id` are what PA2 shows,
     whatever is sent of them. `partial` is what can still be made of a body that is refused. `warnings` are what a
-    person should look at although it is sent. `bounds` are the values of `checks:`. `origins` says for each field
+    person should look at although it is sent. `bounds` and `currency` are of `checks:`. `origins` says for each field
     where it came from, when that was asked for; `stages` holds what stood there first, and what each function made
     of it: personal data among it.
     """
@@ -95,6 +98,7 @@ class Mapped:
     waiting: Literal["incomplete", "lists_unknown"] | None = None
     partial: bodies.Body | None = None
     bounds: Mapping[str, Decimal] = field(default_factory=dict)
+    currency: str | None = None
     origins: Mapping[str, str] = field(default_factory=dict)
     stages: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
@@ -111,6 +115,9 @@ def apply(mapping: Document, content: Content, *, context: Context, origins: boo
     """Map one row and all that belongs to it; `origins` says for each field where it came from."""
     if content.root is None:
         return Mapped()
+    if content.unread:
+        table = {one.name: one.table or one.name for one in mapping.stream.relations} | {ROOT: mapping.stream.table}
+        return Mapped(refusals=(Refusal("text_unreadable", content.unread, {"column": table[content.unread]}),))
     return _Work(mapping, content, context, traced=origins).mapped()
 
 
@@ -135,8 +142,10 @@ class _Work:
             photos=context.photos,
             photo_folders=context.photo_folders,
         )
-        root = {**(content.root or {}), **content.related}
-        self.names: dict[str, Any] = {**root, "root": root, "row": content.root}
+        # A text that cannot be read is nothing that could be sent; why is said by `_unreadable`.
+        read = {name: _as_read(rows) for name, rows in {"": content.root, **content.related}.items()}
+        root = {**(read.pop("") or {}), **read}
+        self.names: dict[str, Any] = {**root, "root": root, "row": _as_read(content.root)}
         self.refusals: list[Refusal] = []
         self.lists_unknown = False
         self.traced = traced
@@ -144,6 +153,7 @@ class _Work:
         self.stages: dict[str, tuple[Any, ...]] = {}
 
     def mapped(self) -> Mapped:
+        self._unreadable()
         identity = self._identity()
         created_at = self._created_at()
         when = self.mapping.when
@@ -174,21 +184,33 @@ class _Work:
             client_id=client_id,
             created_at=created_at,
             body=None if self.refusals or waiting else sent,
-            refusals=tuple(self.refusals),
+            refusals=_once(self.refusals),
             warnings=() if self.refusals or waiting else tuple(resource.warn(sent, facts)),
             waiting=waiting,
             partial=sent if self.refusals else None,
             bounds=bounds,
+            currency=self._currency(),
             origins=self.origins,
             stages=self.stages,
         )
+
+    def _unreadable(self) -> None:
+        """Columns that the mapping uses, and that hold what cannot be read."""
+        for column in self.mapping.columns:
+            of_root = (column.owner or ROOT) == ROOT
+            found = self.content.root if of_root else self.content.related.get(column.owner)
+            rows = [row for row in (found if isinstance(found, list) else [found]) if isinstance(row, Mapping)]
+            if any(isinstance(row.get(column.name), TornText) for row in rows):
+                named = f"{self.mapping.stream.table if of_root else column.owner}.{column.name}"
+                place = column.path.removeprefix("fields.").removesuffix(".from")
+                self._add([Refusal("text_unreadable", place, {"column": named})])
 
     def _contacts(self) -> Iterator[str]:
         """How the borrower can be reached, out of every column that is called so."""
         for rows in (self.content.root, *self.content.related.values()):
             for row in rows if isinstance(rows, list) else [rows]:
                 for name, value in row.items() if isinstance(row, Mapping) else ():
-                    if isinstance(value, str) and _CONTACT.search(name):
+                    if isinstance(value, str) and contact.is_column(name):
                         yield value
 
     def _on_lists(self, body: bodies.Body) -> list[Refusal]:
@@ -198,7 +220,7 @@ class _Work:
             known = self.context.lists.names.get(kind)
             value = body.get(name)
             if known and value is not None and value not in known.values():
-                near = errors.nearest(str(value), known)
+                near = lookup.nearest(str(value), known)
                 found.append(Refusal(REFUSALS[kind], name, {"value": str(value), "nearest": ", ".join(near)}))
         return found
 
@@ -208,7 +230,12 @@ class _Work:
         return values, self.refusals, self.lists_unknown
 
     def photos(self) -> list[str]:
-        body = self._parts(self.mapping.fields, RESOURCES[self.mapping.resource].fields, self.names, "")
+        plans = {
+            name: plan
+            for name, plan in self.mapping.fields.items()
+            if any("image" in leaf.functions for leaf in leaves(plan))
+        }
+        body = self._parts(plans, RESOURCES[self.mapping.resource].fields, self.names, "")
         return [value for value in body.values() if isinstance(value, str) and value.startswith("sha256:")]
 
     def _identity(self) -> str | None:
@@ -217,6 +244,10 @@ class _Work:
             identity = None if value is None else spelled.key(function.written(value))
         except Refused as refused:
             self._add([_at(refused.refusal, "identity")])
+            return None
+        if identity and len(identity) > fields.ID_LIMIT:
+            given = {"found": f"{len(identity)} letters", "limit": str(fields.ID_LIMIT)}
+            self._add([Refusal("too_long", "identity", given)])
             return None
         if not identity and not self.refusals:
             self._add([Refusal("identity_empty", "identity")])
@@ -239,9 +270,16 @@ class _Work:
             if isinstance(rows, list) and not relation.many:
                 self._add([Refusal("relation_not_unique", relation.name, names)])
 
+    def _currency(self) -> str | None:
+        expression = self.mapping.checks.get(CURRENCY)
+        value = None if expression is None else self._single(expression, f"checks.{CURRENCY}")
+        return None if value is None else str(value)
+
     def _bounds(self) -> dict[str, Decimal]:
         found = {}
         for name, expression in self.mapping.checks.items():
+            if name == CURRENCY:
+                continue
             value = self._single(expression, f"checks.{name}")
             try:
                 if value is not None:
@@ -335,17 +373,40 @@ class _Work:
                     each.value(names, self.run) if isinstance(each, Expression) else each for each in step.arguments
                 ]
                 value = function.call(step.function, self.run, value, *arguments)
-            value = function.settled(value)
+            return self._shown(leaf, shape.shaped(leaf.kind, function.settled(value), self.run))
         except Refused as refused:
-            if leaf.otherwise == REFUSE or refused.refusal.code not in _ELSE:
+            # A loan goes without its photo whatever is wrong with that, a path that is a date included.
+            if leaf.otherwise == REFUSE or (refused.refusal.code not in _ELSE and leaf.kind != "image"):
                 raise
-            value = None if leaf.otherwise == LEAVE_OUT else leaf.otherwise
-        return shape.shaped(leaf.kind, value, self.run)
+            return None if leaf.otherwise == LEAVE_OUT else shape.shaped(leaf.kind, leaf.otherwise, self.run)
+
+    def _shown(self, leaf: Leaf, value: Any) -> Any:
+        """A text without letters that nobody sees; an id as the MIS spells it."""
+        if leaf.kind != "text" or not isinstance(value, str) or leaf.name.endswith("_id"):
+            return value
+        return unseen.removed(value).strip() or None
 
     def _add(self, refusals: list[Refusal]) -> None:
         # A field that could not be computed is empty too: one reason for it is enough.
         known = {refusal.field for refusal in self.refusals}
         self.refusals += [each for each in refusals if not each.field or each.field not in known]
+
+
+def _as_read(rows: Any) -> Any:
+    """Rows without what cannot be read in them."""
+    if isinstance(rows, list):
+        return [_as_read(row) for row in rows]
+    if not isinstance(rows, Mapping) or not any(isinstance(value, TornText) for value in rows.values()):
+        return rows
+    return {name: None if isinstance(value, TornText) else value for name, value in rows.items()}
+
+
+def _once(refusals: Sequence[Refusal]) -> tuple[Refusal, ...]:
+    """A column that cannot be read is one reason, however many fields are made of it."""
+    found: dict[tuple[str, str, str], Refusal] = {}
+    for one in refusals:
+        found.setdefault((one.code, "" if one.code == "text_unreadable" else one.field, str(one.params)), one)
+    return tuple(found.values())
 
 
 def _at(refusal: Refusal, path: str) -> Refusal:

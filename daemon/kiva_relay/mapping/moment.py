@@ -12,6 +12,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 _ZERO = re.compile(r"0*[-/.]?0*[-/.]?0*(?:[ T][0:.]*)?")
 
 
+# A day is written in fewer letters, whatever the form.
+_LIMIT = 100
+
+
 class NoDay(Exception):
     """The value is no day, nor a moment."""
 
@@ -45,6 +49,8 @@ def day(value: Any, arguments: Sequence[str], *, zone: tzinfo) -> date | None:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise NoDay
     text = str(value).strip()
+    if len(text) > _LIMIT:
+        raise NoDay
     if not text or _ZERO.fullmatch(text):
         return None
     return _day(_read(text, [each for each in arguments if "%" in each]), meant, zone)

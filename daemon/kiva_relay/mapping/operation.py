@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
-from kiva_relay.mapping.function import Refused, kind_of, settled, written
+from kiva_relay.mapping.function import Refused, coded, kind_of, settled, written
 from kiva_relay.resource.field import TEXT_LIMIT
 
 
@@ -24,7 +24,7 @@ def joined(parts: Sequence[Any]) -> str | None:
 def compared(left: Any, operator: str, right: Any) -> bool | None:
     """A comparison; with NULL on one side `==` and `!=` answer, the others are NULL."""
     if operator in ("eq", "ne"):
-        same = written(left) == written(right) if _alike(left, right) else left == right
+        same = bool({*coded(left)} & {*coded(right)}) if _alike(left, right) else left == right
         return same if operator == "eq" else not same
     if left is None or right is None:
         return None
@@ -48,5 +48,5 @@ _ORDER: dict[str, Callable[[Any, Any], Any]] = {
 def _alike(left: Any, right: Any) -> bool:
     # A code that the one database holds as 3 and the other as '3' is the same code.
     return {isinstance(left, str), isinstance(right, str)} == {True, False} and all(
-        isinstance(each, str | int | Decimal) and not isinstance(each, bool) for each in (left, right)
+        isinstance(each, str | int | Decimal) for each in (left, right)
     )

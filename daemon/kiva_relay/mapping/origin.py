@@ -90,3 +90,13 @@ def is_ready_made(file: Path) -> bool:
 def is_mapping(file: Path) -> bool:
     """Whether a file of a folder is taken for a mapping: no examples, no copy that an editor keeps."""
     return file.name.endswith(SUFFIX) and not file.name.endswith(f".test{SUFFIX}") and not file.name.startswith(".")
+
+
+def stamp(file: Path) -> tuple[int, int, int, int]:
+    """What differs once a file was written, as the disk tells it: whoever has read it need not read it again.
+
+    Raises:
+        OSError: there is none, or it cannot be seen.
+    """
+    found = file.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

@@ -22,7 +22,10 @@ REFUSE = "refuse"
 LEAVE_OUT = "leave_out"
 
 # The functions of the long form in the order in which they are applied, whatever the order in the file.
-STEPS = ("first", "only", "after", "trim", "text", "name", "choose", "translate", "lookup", "money", "date", "image")
+STEPS = (
+    *("first", "only", "after", "trim", "text", "name", "choose", "translate", "lookup", "money", "date", "image"),
+    "refuse",
+)
 LONG_FORM = ("from", "text", "texts", "language", *(step for step in STEPS if step != "text"), "else", "required")
 
 
@@ -163,18 +166,19 @@ class Document:
     def leaves(self) -> Iterator[Leaf]:
         """Every field that holds one value, however deep it stands."""
         for each in self.fields.values():
-            yield from _leaves(each)
+            yield from leaves(each)
 
 
-def _leaves(plan: Plan) -> Iterator[Leaf]:
+def leaves(plan: Plan) -> Iterator[Leaf]:
+    """Every field in it that holds one value."""
     match plan:
         case Leaf():
             yield plan
         case Parts():
             for part in plan.parts.values():
-                yield from _leaves(part)
+                yield from leaves(part)
         case Items():
             for item in plan.items:
-                yield from _leaves(item)
+                yield from leaves(item)
         case Each():
-            yield from _leaves(plan.do)
+            yield from leaves(plan.do)

@@ -44,7 +44,7 @@ _SAID = {
     "relations": "what belongs to a row, out of other tables",
     "when": "until it is true, the row waits and is no mistake",
     "fields": "what Kiva gets, and out of which columns",
-    "checks": "amounts that bound others: for a repayment `principal`, what was lent",
+    "checks": "what bounds a repayment: `principal` lent, `currency`; `scheduled`: what falls due; `written_off`",
     "left_to_the_coordinator": "fields that a person fills in in PA2",
     "table": "the table",
     "sql": "one SELECT",

@@ -38,6 +38,8 @@ def _is_zero_date(value: str, run: Run) -> bool:
 def _text(value: Any, run: Run) -> str | None:
     if isinstance(value, str):
         return value.strip()
+    if type(value) is not int and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)  # of a column that shows zeros in front
     # An id may be a number in the MIS; true, a date or a fraction is no text by accident.
     whole = _integer(value, run)
     return None if whole is None else str(whole)

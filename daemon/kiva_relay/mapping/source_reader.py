@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -16,7 +16,7 @@ from kiva_relay.config.yaml_tree import YamlTree
 from kiva_relay.mapping.field_reader import FieldReader
 from kiva_relay.mapping.plan import Column, Parameter
 from kiva_relay.source import statement
-from kiva_relay.source.stream import CUTOFF, ROOT, Relation, Stream
+from kiva_relay.source.stream import GIVEN, ROOT, Relation, Stream
 
 SOURCE = ("table", "key", "changed_at", "changed_at_zone", "created_at", "where", "touched_by")
 RELATION = ("table", "sql", "match", "many", "optional", "order_by", "changed_at")
@@ -92,7 +92,6 @@ class SourceReader:
             self.places[f"source.{name_of}"] = (at.line, at.column)
         touched = self._touched_by(found.get("touched_by"), relations)
         self._sql_parameters(found.get("where"), "source.where", declared)
-        self._unwatched(found, table, relations, touched)
         return Stream(
             name=name,
             resource=resource,
@@ -267,17 +266,18 @@ class SourceReader:
             return
         for name in sorted(named(found.text)):
             self.used.add(name)
-            if name != CUTOFF and name not in declared:
-                near = errors.nearest(name, {*declared, CUTOFF})
+            if name not in GIVEN and name not in declared:
+                near = errors.nearest(name, {*declared, *GIVEN})
                 remedy = f"nearest: :{near[0]}" if near else f"parameters: {{{name}: {{ask: …}}}}"
                 self.report.add(found, path, f"no parameter is called :{name}", remedy=remedy)
 
-    def _unwatched(
-        self, found: YamlTree, table: str, relations: Mapping[str, Relation], touched: tuple[Relation, ...]
-    ) -> None:
-        """A table inside a SELECT is not watched by itself: say so, unless `touched_by` names it."""
-        watched = {table, *(each.table for each in (*relations.values(), *touched) if each.table)}
-        for relation in relations.values():
+    def unwatched(self, found: YamlTree, stream: Stream, *, estimates: Collection[str]) -> None:
+        """A table inside a SELECT is not watched by itself: say so, unless `touched_by` names it.
+
+        `estimates` are relations that decide nothing of what is sent: nobody has to see at once that they changed.
+        """
+        watched = {stream.table, *(each.table for each in stream.watched() if each.table)}
+        for relation in (each for each in stream.relations if each.name not in estimates):
             inside = {name for name in _TABLE.findall(_QUOTED.sub("''", relation.sql or "")) if name not in watched}
             for name in sorted(inside):
                 message = f"changes in {name} (in relation {relation.name}) are seen by the nightly sweep only"

@@ -56,7 +56,7 @@ def look(
                 lacking[reason.field] += reason.code == "relation_missing"
                 if reason.code not in _SAID:
                     kind = (reason.code, reason.params.get("value", ""), difference.without_numbers(reason.field))
-                    reported.setdefault(kind, []).append((mapped.loan_id, reason))
+                    reported.setdefault(kind, []).append((mapped.loan_id or f"row {content.key}", reason))
     scope = f"{counted(rows, 'row')} in scope" if rows < sample else f"the first {sample:,} rows in scope"
     return mapping.placed(
         [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +18,33 @@ from kiva_relay.outbox import table
 def person(environ: Mapping[str, str] = os.environ) -> str:
     """Who is at the keyboard: the one who called sudo, not root."""
     return environ.get("SUDO_USER") or getpass.getuser()
+
+
+@dataclass(frozen=True)
+class Done:
+    """What somebody did: the verb as it is typed, the note, and what it was about, in ids and codes."""
+
+    at: datetime
+    person: str
+    verb: str
+    note: str
+    about: Any = None
+
+
+def latest(tx: Connection, *, most: int | None, by: str | None = None) -> list[Done]:
+    """The newest acts, the newest first; `by`: of this person only, at the keyboard or on the page."""
+    query = _DONE if by is None else _DONE.where(table.act.c.person.in_([by, f"{by} (page)"]))
+    return [Done(*row) for row in tx.execute(query if most is None else query.limit(most))]
+
+
+def last(tx: Connection, verb: str, *, what: str) -> Done | None:
+    """The newest act of this verb that was about `what`."""
+    about = sa.type_coerce(table.act.c.about, sa.Text).contains(f'"what":"{what}"')
+    row = tx.execute(_DONE.where(table.act.c.verb == verb, about).limit(1)).one_or_none()
+    return None if row is None else Done(*row)
+
+
+_DONE = sa.select(*(table.act.c[name] for name in Done.__dataclass_fields__)).order_by(table.act.c.id.desc())
 
 
 def record(tx: Connection, *, by: str, verb: str, about: Any, note: str, now: datetime) -> None:

@@ -8,8 +8,14 @@ out of it; every writing transaction here begins with BEGIN IMMEDIATE.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import secrets
+import shlex
 import shutil
+import sqlite3
+import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -19,18 +25,27 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
-from kiva_relay import errors, to_type
+from kiva_relay import errors
 from kiva_relay.config import secret
-from kiva_relay.outbox import own_file
+from kiva_relay.outbox import meta, own_file
+from kiva_relay.outbox.queue import WritersQueue
+from kiva_relay.terminal import to_type
 
 BUSY_TIMEOUT_SECONDS = 30
+_SCRUBBED_BY, _BETWEEN = 40, 0.25
+"""How often the log is tried to be emptied, and how many seconds lie between."""
 FREE_BYTES = 64 * 1024 * 1024
 """Nothing is claimed with less room than this: an answer must always find room to be recorded."""
 
 _WRITERS = 0x6B697662  # any number that nobody else uses in this database
+_WROTE, _RESTS_SINCE = "relay_wrote", "relay_rests_since"
+_STAYS = 1.0
+"""Seconds for which a server's connection that was used is taken to be there."""
 
-_AWAY = (sa.exc.OperationalError, sa.exc.InternalError, sa.exc.InterfaceError)
-"""What the drivers raise for a disk, a lock, a server or a session; a broken rule of the tables is none of them."""
+_OURS = (sa.exc.IntegrityError, sa.exc.DataError, sa.exc.ProgrammingError, sa.exc.NotSupportedError)
+"""What the drivers raise for a broken rule of the tables, or a statement that is wrong. Everything else is a disk, a
+lock, a server or a session. (SQLite calls what it read of a failing disk "malformed", by the plain DatabaseError.)
+"""
 
 
 class Outbox:
@@ -46,7 +61,12 @@ class Outbox:
         self.is_file = self.url.get_backend_name() == "sqlite"
         self.guard: Callable[[Connection], None] | None = None
         self.stopped_after = timedelta(minutes=1)
+        self._writers = WritersQueue()
+        self._quiet: tuple[object, object] | None = None
+        self._hush = threading.Lock()
+        self._written, self._number = 0, itertools.count(1)
         self.engine = _file_engine(self.path) if self.is_file else _server_engine(self.url, password)
+        event.listen(self.engine, "before_cursor_execute", _notice)
 
     @property
     def path(self) -> Path:
@@ -54,18 +74,72 @@ class Outbox:
         return Path(self.url.database or "")
 
     @contextlib.contextmanager
-    def begin(self, *, alone: bool = True) -> Iterator[Connection]:
+    def begin(self, *, alone: bool = True, quiet: bool = False) -> Iterator[Connection]:
         """A writing transaction: all of it is durable when the block ends, or none of it happened.
 
         One writer at a time, on a server as in a file: what one read, no other changes under it, and no two wait
-        for each other. Only the lease is written beside a writer (`alone=False`), for it must not wait.
+        for each other. Only the lease is written beside a writer (`alone=False`), for it must not wait. What is
+        written `quiet` nobody has to act upon.
         """
-        with self._reached(), self.engine.begin() as tx:
-            if not self.is_file:
-                tx.execute(self._first(alone=alone))
-            if self.guard is not None:
-                self.guard(tx)
-            yield tx
+        hushed = quiet and self.is_file
+        hush: contextlib.AbstractContextManager[object] = self._hush if hushed else contextlib.nullcontext()
+        with self._reached(), self._in_turn(), hush:
+            with self.engine.begin() as tx:
+                if not self.is_file:
+                    tx.execute(self._first(alone=alone))
+                before = self._known_as(self._stamp()) if hushed else None
+                if self.guard is not None:
+                    self.guard(tx)
+                tx.info[_WROTE] = False
+                yield tx
+                is_news = tx.info[_WROTE] and not quiet
+                if is_news and alone and self.guard is None and not self.is_file:
+                    meta.WORD_LEFT.put(tx, secrets.token_hex(8))
+            if hushed:
+                self._quiet = (self._stamp(), before)
+            if is_news:
+                self._written = next(self._number)
+
+    def news(self) -> object:
+        """Equal to what it was before when nothing was written since, of whatever process, but what is quiet.
+
+        On a server, whoever is not the relay leaves word; of a file its log tells. That may miss a write at the same
+        moment as another, and SQL that a person typed leaves no word, so whoever goes by it looks now and then all the
+        same.
+        """
+        if self.is_file:
+            with self._hush:  # what is quiet is told by the kernel before it is known to be quiet
+                return self._known_as(self._stamp())
+        try:
+            with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as cx:
+                return (self._written, meta.WORD_LEFT.get(cx))
+        except sa.exc.DBAPIError:
+            return object()
+
+    def _known_as(self, stamp: object) -> object:
+        quiet = self._quiet
+        return quiet[1] if quiet is not None and quiet[0] == stamp else stamp
+
+    def _stamp(self) -> object:
+        """How far the log of a file is written; always another where that cannot be seen."""
+        try:
+            log = self.path.with_name(f"{self.path.name}-wal").stat()
+        except OSError:
+            return object()
+        return (log.st_ino, log.st_size, log.st_mtime_ns)
+
+    @contextlib.contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        """A server lets writers in as they come (see `_first`); a file lets in whoever asks when it is free."""
+        if not self.is_file:
+            yield
+            return
+        if not self._writers.enter(within=BUSY_TIMEOUT_SECONDS):
+            raise errors.OutboxAway(f"The outbox {self.path} is being written for very long. Nothing is lost.")
+        try:
+            yield
+        finally:
+            self._writers.leave()
 
     def _first(self, *, alone: bool) -> sa.Select[Any]:
         """What begins a transaction on a server. Who is stopped in its middle loses it, and holds nobody up."""
@@ -78,6 +152,25 @@ class Outbox:
         """A reading transaction: one consistent picture, which disturbs no writer."""
         with self._reached(), self.engine.connect().execution_options(relay_reads=True) as tx, tx.begin():
             yield tx
+
+    def scrub(self, *, whole: bool = False) -> bool:
+        """Let nothing deleted stay behind in a file: not in its log, and if `whole`, in none of its free pages.
+
+        False where somebody reads or writes just then, so that a part of the log stays until the next time; of a
+        server, whose files are not ours.
+        """
+        if not self.is_file:
+            return False
+        try:
+            with self._in_turn(), contextlib.closing(sqlite3.connect(self.path, BUSY_TIMEOUT_SECONDS)) as own:
+                own.isolation_level = None
+                if whole:
+                    own.execute("VACUUM")
+                # It waits for those who write, and gives up at once before those who read.
+                tries = _SCRUBBED_BY if whole else 1
+                return _emptied(own, tries)
+        except sqlite3.OperationalError:
+            return False
 
     def close(self) -> None:
         """Close all connections."""
@@ -98,21 +191,65 @@ class Outbox:
     def _reached(self) -> Iterator[None]:
         try:
             yield
-        except _AWAY as error:
+        except _OURS:
+            raise
+        except sa.exc.DBAPIError as error:
             raise _explained(error, self) from error
+
+
+def _notice(connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
+    """Anything but a SELECT may write."""
+    if not statement.startswith("SELECT"):
+        connection.info[_WROTE] = True
+
+
+def _emptied(own: sqlite3.Connection, tries: int) -> bool:
+    for number in range(tries):
+        if number:
+            time.sleep(_BETWEEN)
+        if own.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0:
+            return True
+    return False
+
+
+_DAMAGED = ("file is not a database", "database disk image is malformed")
+"""SQLite's words for a file that no waiting mends."""
 
 
 def _explained(error: sa.exc.DBAPIError, outbox: Outbox) -> errors.RelayError:
     cause = (str(error.orig).splitlines() or [type(error.orig).__name__])[0]
     if not outbox.is_file:
         return errors.OutboxAway(f"The outbox database does not answer: {cause}. Nothing is lost.")
+    if outbox.guard is None and outbox.path.is_dir():
+        return errors.UsageError(
+            f"The outbox {outbox.path} is a folder; a file is expected.", hint=f"ls -ld {shlex.quote(str(outbox.path))}"
+        )
+    if outbox.guard is None and cause in _DAMAGED:
+        return errors.UsageError(
+            f"The outbox {outbox.path} is damaged ({cause}). Nothing was changed, and nothing is sent.",
+            hint="Put its last backup in its place; then the witness says what is missing: kiva-relay outbox recover",
+        )
     # A daemon that is running could write a moment ago: a disk became read-only, and that passes.
-    if outbox.guard is None and ("readonly" in cause or "unable to open" in cause):
+    if own_file.is_read_only(outbox.path):
+        cause = f"its disk is read-only ({cause})"
+    elif outbox.guard is None and ("readonly" in cause or "unable to open" in cause):
+        if _is_mine(outbox.path.parent) and (remedy := own_file.foreign(outbox.path)):
+            return errors.UsageError(f"The outbox {outbox.path} belongs to another user ({cause}).", hint=remedy)
         return errors.UsageError(
             f"The outbox {outbox.path} belongs to the service and cannot be used by your user ({cause}).",
             hint=to_type.again(),
         )
-    return errors.OutboxAway(f"The outbox {outbox.path} cannot be written now: {cause}. Nothing is lost.")
+    return errors.OutboxAway(
+        f"The outbox {outbox.path} cannot be written now: {cause}. Nothing is lost.", hint=f"df -h {outbox.path.parent}"
+    )
+
+
+def _is_mine(folder: Path) -> bool:
+    """Whether the folder is that of this process: then it is the service, and sudo is no remedy."""
+    try:
+        return folder.stat().st_uid == os.geteuid()
+    except OSError:
+        return False
 
 
 def _look_at(path: Path) -> None:
@@ -121,10 +258,10 @@ def _look_at(path: Path) -> None:
     except FileNotFoundError:
         return  # whoever opens it says what is missing
     except OSError as error:
-        raise errors.UsageError(
-            f"The outbox {path} cannot be opened: {error.filename or path}: {error.strerror}.",
-            hint=f"ls -l {path.parent}",
-        ) from error
+        words = f"The outbox {path} cannot be opened: {error.filename or path}: {error.strerror}."
+        if own_file.passes(error):
+            raise errors.OutboxAway(f"{words} Nothing is lost.", hint=f"df -h {path.parent}") from error
+        raise errors.UsageError(words, hint=f"ls -l {path.parent}") from error
 
 
 def _file_engine(path: Path) -> Engine:
@@ -133,6 +270,7 @@ def _file_engine(path: Path) -> Engine:
         f"sqlite:///{path}",
         connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "isolation_level": None, "check_same_thread": False},
         pool_size=8,
+        pool_use_lifo=True,  # a connection keeps pages in memory: those that are not needed stay cold
         hide_parameters=True,
     )
 
@@ -142,6 +280,8 @@ def _file_engine(path: Path) -> Engine:
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=FULL")
         cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten: it names persons
+        cursor.execute("PRAGMA cache_size=-512")  # KiB; of each of eight: 2 MB each is a sixth of our memory
         cursor.close()
 
     @event.listens_for(engine, "begin")
@@ -165,7 +305,7 @@ def _server_engine(url: sa.URL, password: secret.Secret | None) -> Engine:
         url,
         isolation_level="READ COMMITTED",
         hide_parameters=True,
-        pool_pre_ping=True,
+        pool_use_lifo=True,  # as few connections as are used at once: each has a process and prepared statements there
         connect_args={
             "application_name": "kiva-relay outbox",
             "connect_timeout": 5,
@@ -179,6 +319,20 @@ def _server_engine(url: sa.URL, password: secret.Secret | None) -> Engine:
 
         connection.adapters.register_dumper(str, nul.WithoutNul)
 
+    @event.listens_for(engine, "checkout")
+    def _look_after(connection: Any, record: Any, _proxy: Any) -> None:
+        """Whoever gets a connection that has rested sees first whether it is still there."""
+        if time.monotonic() - record.info.get(_RESTS_SINCE, float("-inf")) < _STAYS:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise sa.exc.DisconnectionError from error
+
+    @event.listens_for(engine, "checkin")
+    def _let_rest(_connection: Any, record: Any) -> None:
+        record.info[_RESTS_SINCE] = time.monotonic()
+
     return engine
 
 
@@ -187,10 +341,16 @@ def create_file(path: Path) -> None:
 
     Raises:
         UsageError: the folder is missing or may not be written; the message names the command to type.
+        OutboxAway: its disk fails.
     """
     try:
         descriptor = own_file.opened(path, os.O_RDWR | os.O_CREAT)
     except OSError as error:
+        if own_file.passes(error):
+            words = f"The outbox {path} cannot be opened: {error.strerror}. Nothing is lost."
+            raise errors.OutboxAway(words, hint=f"df -h {path.parent}") from error
+        if remedy := own_file.foreign(path):
+            raise errors.UsageError(f"The outbox {path} belongs to another user.", hint=remedy) from error
         raise errors.UsageError(
             f"The outbox {path} cannot be made: {error.strerror}.",
             hint=f"sudo install -d -o kiva-relay -m 0700 {path.parent}",

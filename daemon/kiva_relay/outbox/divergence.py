@@ -22,6 +22,9 @@ _LONG = 200
 _DIGITS = 24
 _NEWER = "a newer difference"
 _GONE = "the MIS"
+_HASH = "hash"
+FORGOTTEN = "forgotten"
+"""Beside the hashes of a body: its borrower asked to be forgotten."""
 _OURS = (_NEWER, _GONE)
 _TOO_OLD = "disbursed_too_long_ago"
 """Every draft comes to that in time: no change of the MIS. That it is too late to publish is said elsewhere."""
@@ -31,8 +34,8 @@ def compare(tx: Connection, sent: Entry, owed: Entry | Owed, *, now: datetime) -
     """Record, renew or end the divergence of a sent entry against what the MIS gives today.
 
     A row that no longer maps is a difference, too: the reasons, and the fields that can still be made. Nothing is
-    compared for what we did not send ourselves (adopted, or typed by hand), nor after the loan was published: from
-    then on PA2's own page is what counts.
+    compared for what we did not send ourselves (adopted, or typed by hand), nor of a draft whose loan was published:
+    from then on PA2's own page is what counts. A journal's loan is always published: its note is compared for ever.
     """
     reasons = _reasons(owed)
     known = sent.body is not None or sent.hashes is not None
@@ -44,7 +47,7 @@ def compare(tx: Connection, sent: Entry, owed: Entry | Owed, *, now: datetime) -
         found = _differences(tx, sent, is_now)
         # What could not be made is empty now; the reason says more than that.
         fields = [one for one in found if one["is"] or not any(_concerns(each, one["field"]) for each in reasons)]
-    if (fields or reasons) and not mirror.is_published(tx, sent):
+    if (fields or reasons) and not _is_over(tx, sent):
         _record(tx, sent, "changed", fields, reasons, now=now)
     else:
         end(tx, sent.id, by=_GONE, now=now)
@@ -55,6 +58,11 @@ def _was_sent_by_us(tx: Connection, sent: Entry) -> bool:
     if sent.evidence == "person":
         return query.was_tried(tx, sent)
     return sent.evidence in ("receipt", "look_up", "warned")
+
+
+def _is_over(tx: Connection, sent: Entry) -> bool:
+    """Is it a draft that a person has published?"""
+    return sent.resource != "journal" and mirror.is_published(tx, sent)
 
 
 def _reasons(owed: Entry | Owed) -> list[dict[str, Any]]:
@@ -80,10 +88,16 @@ def _concerns(reason: dict[str, Any], field: str) -> bool:
 
 
 def left_scope(tx: Connection, sent: Entry, *, now: datetime) -> None:
-    """Record that the MIS cancelled what was sent, unless the loan was published: then leaving is its normal end."""
-    if sent.evidence == "adopted" or mirror.is_published(tx, sent):
+    """Record that the MIS cancelled what was sent. Of a draft that was published, leaving is the normal end."""
+    if sent.evidence == "adopted" or _is_over(tx, sent):
         return
     _record(tx, sent, "left_scope", [], [], now=now)
+
+
+def back(tx: Connection, doubted: Entry | None, *, now: datetime) -> None:
+    """What was cancelled in a doubt is owed again, or is not at Kiva: nobody has to delete it."""
+    if doubted is not None:
+        end(tx, doubted.id, by=_GONE, now=now)
 
 
 def another(tx: Connection, sent: Entry, was: str, now_is: str, *, now: datetime) -> None:
@@ -99,21 +113,64 @@ def end(tx: Connection, entry_id: int, *, by: str, now: datetime) -> int:
 
 def hashes(tx: Connection, body: str, *, now: datetime) -> dict[str, Any]:
     """What stays of a body that is deleted: the hash of each field, keyed so that only this outbox can compare it."""
-    fields = _hashed(json_body.decode(body.encode()), _key(tx))
+    fields = _hashed(json_body.decode(body.encode()), hash_key(tx))
     return {"deleted_on": now.date().isoformat(), "fields": fields}
 
 
 def forget_values(tx: Connection, entry_id: int, *, now: datetime) -> None:
     """Of the divergences of an entry, keep which fields and why; of what stood there, only the hash."""
-    columns, key = table.divergence.c, _key(tx)
+    columns, key = table.divergence.c, hash_key(tx)
     for row in tx.execute(sa.select(columns.id, columns.fields, columns.reasons).where(columns.entry_id == entry_id)):
         fields = [
             {"field": one["field"], "was": _deleted(now.date().isoformat()), "is": "…", "hash": _digest(one["is"], key)}
             for one in row.fields
         ]
-        reasons = [{**reason, "params": {"hash": _digest(_lasting([reason]), key)}} for reason in row.reasons]
+        reasons = without_values(tx, row.reasons)
         where = columns.id == row.id
         tx.execute(sa.update(table.divergence).where(where).values(fields=fields, reasons=reasons))
+
+
+def emptied(
+    tx: Connection, body: str | None, refusals: Any, receipt: Any, *, kept: Any, now: datetime
+) -> dict[str, Any]:
+    """What stays of an entry whose body goes: hashes instead of values. `kept`: those of a body that went before."""
+    return {
+        "body": None,
+        "refusals": None if refusals is None else without_values(tx, refusals),
+        "receipt": _without_words(receipt),
+        "hashes": kept if body is None and kept else hashes(tx, body or "{}", now=now),
+    }
+
+
+def _without_words(receipt: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A receipt, and of the problems that came with it only their codes."""
+    if not receipt or not receipt.get("problems"):
+        return receipt
+    problems = [
+        {name: value for name, value in problem.items() if name in ("code", "severity")}
+        for problem in receipt["problems"]
+    ]
+    return {**receipt, "problems": problems}
+
+
+def without_values(tx: Connection, reasons: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Reasons by code and field; of what they quote, only a hash."""
+    key = hash_key(tx)
+    return [
+        reason if _is_hashed(reason) else {**reason, "params": {_HASH: _digest(_lasting([reason]), key)}}
+        for reason in reasons
+    ]
+
+
+def same_reasons(tx: Connection, known: list[dict[str, Any]], reasons: list[dict[str, Any]]) -> bool:
+    """Are these the reasons that are known? Of those only hashes may be left."""
+    if not any(map(_is_hashed, known)):
+        return known == reasons
+    return known == without_values(tx, reasons)
+
+
+def _is_hashed(reason: dict[str, Any]) -> bool:
+    return [*reason["params"]] == [_HASH]
 
 
 def _differences(tx: Connection, sent: Entry, is_now: str) -> list[dict[str, str]]:
@@ -122,12 +179,17 @@ def _differences(tx: Connection, sent: Entry, is_now: str) -> list[dict[str, str
     if sent.body is not None:
         found = _walk(json_body.decode(sent.body.encode()), present)
         return [{"field": path, "was": _short(was), "is": _short(now_is)} for path, was, now_is in found]
-    key = _key(tx)
+    key = hash_key(tx)
     values = {path: now_is for path, _was, now_is in _walk(None, present, everywhere=True)}
     was = _deleted(sent.hashes["deleted_on"])
     changed = [path for path, _was, _is in _walk(sent.hashes["fields"], _hashed(present, key))]
     shown = {path: _short(values.get(path)) for path in changed}
-    return [{"field": path, "was": was, "is": text, "hash": _digest(text, key)} for path, text in shown.items()]
+    # Of a person who is forgotten, only that a field is another one is told: what it is now is the person's, too.
+    hidden = bool(sent.hashes.get(FORGOTTEN))
+    return [
+        {"field": path, "was": was, "is": "…" if hidden else text, "hash": _digest(text, key)}
+        for path, text in shown.items()
+    ]
 
 
 def _walk(was: Any, now_is: Any, path: str = "", *, everywhere: bool = False) -> Iterator[tuple[str, Any, Any]]:
@@ -161,7 +223,8 @@ def _digest(value: Any, key: str) -> str:
     return hmac.new(key.encode(), repr(value).encode(), hashlib.sha256).hexdigest()[:_DIGITS]
 
 
-def _key(tx: Connection) -> str:
+def hash_key(tx: Connection) -> str:
+    """With which this outbox hashes: nobody without it can tell a value from its hash."""
     known = meta.HASH_KEY.get(tx)
     if known is None:
         known = secrets.token_hex(32)
@@ -201,10 +264,7 @@ def _record(
 
 def _alike(tx: Connection, last: Any, fields: list[dict[str, str]], reasons: list[dict[str, Any]]) -> bool:
     """Is this the difference that is on record? Of that one only hashes may be left."""
-    if _lasting(last.reasons) != _lasting(reasons):
-        key = _key(tx)
-        digests = [_digest(_lasting([reason]), key) for reason in reasons]
-        if [reason["params"].get("hash") for reason in last.reasons] != digests:
-            return False
+    if _lasting(last.reasons) != _lasting(reasons) and last.reasons != without_values(tx, reasons):
+        return False
     names = [(one["field"], one.get("hash", one["is"])) for one in last.fields]
     return names == [(one["field"], one.get("hash", one["is"])) for one in fields]

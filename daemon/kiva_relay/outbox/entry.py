@@ -9,11 +9,31 @@ from typing import Any
 
 from sqlalchemy.engine import Row
 
+from kiva_relay.outbox import table
 from kiva_relay.outbox.state import State
 from kiva_relay.resource.refusal import Refusal
 
 REPEATED_AFTER = (timedelta(0), timedelta(hours=1), timedelta(hours=4), *[timedelta(days=1)] * 3)
 """So long after its last attempt ended a position in doubt is sent again, `settle_after` at least; no more often."""
+
+LATE = "late"
+"""The origin of a position that a person sends although its report is closed."""
+
+
+@dataclass(frozen=True)
+class OwedPosition:
+    """What is known of a position beside its amount.
+
+    `basis` is what the amount means. `mis` is what the MIS gives where a person decided on another amount, `lent` the
+    principal by the MIS, `scheduled` the principal that its schedule has in the period; amounts as text. `decided`: a
+    person decided about just this.
+    """
+
+    basis: str
+    mis: str | None = None
+    lent: str | None = None
+    scheduled: str | None = None
+    decided: bool = False
 
 
 @dataclass(frozen=True)
@@ -23,7 +43,7 @@ class Owed:
     There is a `body`, or there are `refusals`, or `waits` says for what it waits (with a body or without one).
     `adopted` is what Kiva lists, when it has the loan already: then nothing of it is ever sent. `partial` is what can
     still be made of a body that is refused: compared with what was sent, never sent. `comparable`: it is the row that
-    was sent, not another one under its number.
+    was sent, not another one under its number. `position` is what is known of a position beside its amount.
     """
 
     resource: str
@@ -46,6 +66,7 @@ class Owed:
     adopted: Mapping[str, Any] | None = None
     partial: str | None = None
     comparable: bool = True
+    position: OwedPosition | None = None
 
 
 @dataclass(frozen=True)
@@ -95,9 +116,12 @@ class Entry:
         return [Refusal.from_json(refusal) for refusal in self.refusals or ()]
 
 
+_NAMES = tuple(column.name for column in table.entry.columns)
+
+
 def of(row: Row[Any]) -> Entry:
-    """An Entry from a row of `table.entry`."""
-    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
+    """An Entry from a row of `table.entry`, with all its columns in their order: by place, for a list has thousands."""
+    values = dict(zip(_NAMES, row, strict=True))
     values["state"] = State(values["state"])
     del values["loan_fold"]
     return Entry(**values)

@@ -6,6 +6,7 @@ which job is late) stands here.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -33,17 +34,6 @@ class Reachability:
 
     last_good: datetime | None = None
     away_since: datetime | None = None
-    words: str = ""
-
-
-@dataclass(frozen=True)
-class ListHealth:
-    """How it is with Kiva's list of loans.
-
-    `incomplete_since`: since when it cannot be read whole, in UTC; None while it can. `words`: why; empty while it can.
-    """
-
-    incomplete_since: datetime | None = None
     words: str = ""
 
 
@@ -84,7 +74,7 @@ class Heartbeat:
     """What the relay says of itself.
 
     `started_at`, `beats_at`: when it started and when this was written, in UTC; `pid`: its process.
-    `mis`, `kiva`: how the two servers answer. `kiva_list`: how it is with Kiva's list of loans.
+    `mis`, `kiva`: how the two servers answer.
     `streams`: the mappings in force, and the resource of each.
     `modes`: by mapping, how its changes are noticed (`replication`, `xmin`, `horizon`, `overlap`, `sweep`).
     `stopped_streams`: by mapping, why it does not fit the MIS and is not read.
@@ -102,7 +92,6 @@ class Heartbeat:
     beats_at: datetime
     mis: Reachability = field(default_factory=Reachability)
     kiva: Reachability = field(default_factory=Reachability)
-    kiva_list: ListHealth = field(default_factory=ListHealth)
     streams: Mapping[str, str] = field(default_factory=dict)
     modes: Mapping[str, str] = field(default_factory=dict)
     stopped_streams: Mapping[str, str] = field(default_factory=dict)
@@ -119,7 +108,9 @@ class Heartbeat:
         return now - self.beats_at < ALIVE_FOR
 
 
-_stored = TypeAdapter(Heartbeat)
+@functools.cache
+def _stored() -> TypeAdapter[Heartbeat]:
+    return TypeAdapter(Heartbeat)
 
 
 def write(tx: Connection, beat: Heartbeat) -> None:
@@ -136,7 +127,7 @@ def read(tx: Connection) -> Heartbeat | None:
     if text is None:
         return None
     try:
-        return _stored.validate_json(text)
+        return _stored().validate_json(text)
     except ValidationError:
         return None
 

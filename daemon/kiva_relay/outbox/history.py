@@ -8,7 +8,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kiva_relay.outbox import listing, mirror, table
+from kiva_relay.outbox import listing, mirror, query, table, watermark
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.resource.refusal import Refusal
 
@@ -18,6 +18,7 @@ class Attempt:
     """One try to send an entry. `entries` is how many went in the same request."""
 
     id: int
+    batch_id: int
     started_at: datetime
     ended_at: datetime | None
     outcome: str | None
@@ -57,7 +58,8 @@ class Divergence:
 class History:
     """All that is known of one entry, with all versions of its identity, oldest first.
 
-    `looked_at` is when Kiva's list was last read completely.
+    `looked_at` is when Kiva's list was last read completely. `is_unseen`: its row was not in the MIS at the last look,
+    as too many were not.
     """
 
     entry: Entry
@@ -66,20 +68,21 @@ class History:
     divergences: list[Divergence]
     versions: list[Entry]
     looked_at: datetime | None
+    is_unseen: bool = False
 
 
 def of_entry(tx: Connection, entry: Entry) -> History:
     """All that is known of one entry."""
-    columns = table.entry.c
-    same = (columns.resource == entry.resource, columns.identity == entry.identity)
     last = mirror.last_complete(tx)
+    seen = watermark.captured(tx, entry.stream, [entry.key]).get(entry.key)
     return History(
         entry=entry,
         attempts=attempts(tx, entry.id),
         acts=acts(tx, entry.id),
         divergences=divergences(tx, table.divergence.c.entry_id == entry.id),
-        versions=listing.entries_in_order(tx, *same),
+        versions=query.versions(tx, entry.resource, entry.identity)[::-1],
         looked_at=None if last is None else last.started_at,
+        is_unseen=seen is not None and seen.unseen,
     )
 
 

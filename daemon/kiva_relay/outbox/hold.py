@@ -142,6 +142,13 @@ def released_after(tx: Connection, what: str, reason: str) -> int:
     )
 
 
+def released_since(tx: Connection, what: str, reason: str, moment: datetime) -> bool:
+    """Did a person release such a hold after `moment`?"""
+    columns = table.hold.c
+    where = (columns.what == what, columns.reason == reason, columns.released_by != RELAY, columns.released_at > moment)
+    return tx.execute(sa.select(columns.id).where(*where).limit(1)).first() is not None
+
+
 def in_force(tx: Connection) -> list[Hold]:
     """All holds that were not released, oldest first."""
     return [Hold(**row._mapping) for row in tx.execute(_IN_FORCE)]  # noqa: SLF001 - SQLAlchemy's public name

@@ -23,6 +23,7 @@ import socket
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import IO
 
 import sqlalchemy as sa
@@ -36,6 +37,7 @@ from kiva_relay.outbox.database import Outbox
 DURATION = timedelta(seconds=30)
 MARGIN = timedelta(seconds=5)
 _SOON = 0.001
+_LOCKS = Path("/proc/locks")
 
 _log = log.get("outbox")
 
@@ -43,6 +45,19 @@ _log = log.get("outbox")
 def renew_every() -> timedelta:
     """How often a holder renews: two renewals may fail before the lease ends."""
     return DURATION / 3
+
+
+def holds_file(path: Path, pid: int) -> bool:
+    """Does this process hold the lease of a file? By the kernel's list: looking takes no lock."""
+    try:
+        inode = path.with_name(f"{path.name}.lock").stat().st_ino
+        locks = _LOCKS.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return False
+    words = (line.split() for line in locks)
+    return any(
+        "FLOCK" in word and str(pid) in word and any(each.endswith(f":{inode}") for each in word) for word in words
+    )
 
 
 class Lease:
@@ -160,7 +175,7 @@ class Lease:
         if self._outbox.is_file:
             return
         began = self._clock.monotonic()
-        with self._outbox.begin(alone=False) as tx:
+        with self._outbox.begin(alone=False, quiet=True) as tx:
             expires = self._clock.now() + DURATION
             tx.execute(sa.update(table.lease).where(table.lease.c.fence == self.fence).values(expires_at=expires))
         self._arm(began)
@@ -222,6 +237,9 @@ class Lease:
         try:
             self._lock = os.fdopen(own_file.opened(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, mode=0o644), "a+")
         except OSError as error:
+            if own_file.passes(error):
+                words = f"{path} cannot be opened: {error.strerror}. Nothing is lost."
+                raise errors.OutboxAway(words, hint=f"df -h {shlex.quote(str(path.parent))}") from error
             raise errors.UsageError(
                 f"{path} cannot be opened: {error.strerror}.", hint=f"ls -l {shlex.quote(str(path.parent))}"
             ) from error

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kiva_relay.outbox import adoption, hold, mirror, query, table
+from kiva_relay.outbox import adoption, hold, mirror, mirror_table, query, table
 from kiva_relay.outbox.entry import Entry, of
 from kiva_relay.outbox.hold import Hold
 from kiva_relay.outbox.state import FINAL, State
@@ -25,7 +25,6 @@ from kiva_relay.resource.kind import CheckFacts
 OPEN = tuple(state for state in State if state not in FINAL)
 _PRESSING = (State.IN_DOUBT, State.REFUSED, State.SENDING, State.WAITING, State.READY)
 _CHUNK = 500
-_LIGHT = [column if column.name != "body" else sa.null().label("body") for column in table.entry.c]
 _columns = table.entry.c
 
 
@@ -106,7 +105,7 @@ def entries(tx: Connection, chosen: Filter, *, limit: int | None = None) -> Entr
     total = tx.execute(sa.select(sa.func.count()).select_from(table.entry).where(*where)).scalar_one()
     pressing = sa.case({state.value: place for place, state in enumerate(_PRESSING)}, value=_columns.state, else_=9)
     age = sa.case((_columns.settled_at.is_(None), _columns.id), else_=-_columns.id)
-    rows = tx.execute(sa.select(*_LIGHT).where(*where).order_by(pressing, age).limit(limit))
+    rows = tx.execute(sa.select(*query.LIGHT).where(*where).order_by(pressing, age).limit(limit))
     return EntryPage([of(row) for row in rows], total)
 
 
@@ -117,7 +116,7 @@ def of_loan(tx: Connection, loan: str) -> list[Entry]:
 
 def entries_in_order(tx: Connection, *where: sa.ColumnElement[bool] | sa.TextClause) -> list[Entry]:
     """Entries by their numbers."""
-    return [of(row) for row in tx.execute(sa.select(*_LIGHT).where(*where).order_by(_columns.id))]
+    return [of(row) for row in tx.execute(sa.select(*query.LIGHT).where(*where).order_by(_columns.id))]
 
 
 def by_numbers(tx: Connection, numbers: Iterable[int]) -> list[Entry]:
@@ -138,25 +137,45 @@ def loans_like(tx: Connection, loan: str, *, limit: int = 3) -> list[str]:
 
 
 def counts(tx: Connection) -> dict[str, Counter[State]]:
-    """Resource → state → how many; every resource is there."""
+    """Resource → state → how many; every resource is there. Reads all entries: for an outbox that is new."""
+    return _by_state(tx)
+
+
+def unsettled(tx: Connection) -> dict[str, Counter[State]]:
+    """Resource → state → how many are not settled; every resource is there."""
+    return _by_state(tx, sa.text("settled_at IS NULL"))
+
+
+def _by_state(tx: Connection, *where: sa.TextClause) -> dict[str, Counter[State]]:
     found = {resource: Counter[State]() for resource in table.RESOURCES}
-    query = sa.select(_columns.resource, _columns.state, sa.func.count()).group_by(_columns.resource, _columns.state)
-    for resource, state, count in tx.execute(query):
+    query = sa.select(_columns.resource, _columns.state, sa.func.count()).where(*where)
+    for resource, state, count in tx.execute(query.group_by(_columns.resource, _columns.state)):
         found[resource][State(state)] = count
     return found
 
 
 def delivered(tx: Connection, *, since: datetime, until: datetime | None = None) -> dict[str, int]:
     """Resource → how many came to Kiva from this moment on. What was there before us (adopted) is not counted."""
-    where = [_columns.state == State.DELIVERED.value, _columns.evidence != "adopted", _columns.settled_at >= since]
-    if until is not None:
-        where.append(_columns.settled_at < until)
-    return _counted(tx, *where)
+    return _ended(tx, State.DELIVERED, _columns.evidence != "adopted", since=since, until=until)
 
 
 def ended_unsent(tx: Connection, state: State, *, since: datetime) -> dict[str, int]:
     """Resource → how many were superseded or withdrawn from this moment on, before they were sent."""
-    return _counted(tx, _columns.state == state.value, _columns.settled_at >= since)
+    return _ended(tx, state, since=since)
+
+
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+def _ended(
+    tx: Connection, state: State, *where: sa.ColumnElement[bool], since: datetime, until: datetime | None = None
+) -> dict[str, int]:
+    """By the moment alone: joined to nothing, state and resource serve no index, and the history is not read."""
+    resource = _columns.resource.concat("")
+    # With both ends, also a server without statistics expects few of them.
+    when = (_columns.settled_at >= since, _columns.settled_at < (until or _NEVER))
+    query = sa.select(resource, sa.func.count()).where(*when, _columns.state.concat("") == state.value, *where)
+    return {row[0]: row[1] for row in tx.execute(query.group_by(sa.text("1")).order_by(sa.text("1")))}
 
 
 def kept_back(tx: Connection) -> list[Kept]:
@@ -186,7 +205,11 @@ def streams(tx: Connection) -> list[str]:
 
 def to_publish(tx: Connection) -> list[Unpublished]:
     """Drafts in PA2 that nobody published yet, as far as Kiva's list tells; the first to expire first."""
-    gone = set(tx.execute(sa.select(table.mirror.c.kiva_id).where(table.mirror.c.status.in_(mirror.GONE))).scalars())
+    gone = set(
+        tx.execute(
+            sa.select(mirror_table.mirror.c.kiva_id).where(mirror_table.mirror.c.status.in_(mirror.GONE))
+        ).scalars()
+    )
     cancelled = sa.select(table.divergence.c.entry_id).where(
         table.divergence.c.ended_at.is_(None), table.divergence.c.kind == "left_scope"
     )
@@ -196,9 +219,11 @@ def to_publish(tx: Connection) -> list[Unpublished]:
         _columns.evidence != "adopted",
         _columns.done_at.is_(None),
         _columns.id.not_in(cancelled),
+        # Nearly all were published, under just that id: the few that are left are looked at one by one.
+        sa.not_(_is_published()),
     )
     order = (sa.case((_columns.publish_by.is_(None), 1), else_=0), _columns.publish_by, _columns.id)
-    found = [of(row) for row in tx.execute(sa.select(*_LIGHT).where(*where).order_by(*order))]
+    found = [of(row) for row in tx.execute(sa.select(*query.LIGHT).where(*where).order_by(*order))]
     listed = mirror.by_loan_id(tx, {entry.loan_id for entry in found})
     published = {key for key, loan in listed.items() if loan.status in mirror.PUBLISHED}
     there = [
@@ -209,9 +234,23 @@ def to_publish(tx: Connection) -> list[Unpublished]:
     return [draft for entry in there if (draft := _unpublished(tx, entry)) is not None]
 
 
+def _is_published() -> sa.Exists:
+    loan = mirror_table.mirror.c
+    return sa.exists().where(
+        loan.loan_fold == _columns.loan_fold,
+        loan.loan_id == _columns.loan_id,
+        loan.status.in_(mirror.PUBLISHED),
+    )
+
+
 def to_confirm(tx: Connection) -> list[Entry]:
     """Journals that wait at Kiva for somebody to confirm them, oldest first."""
-    where = (_columns.resource == "journal", _columns.state == State.DELIVERED.value, _columns.done_at.is_(None))
+    where = (
+        _columns.resource == "journal",
+        _columns.state == State.DELIVERED.value,
+        _columns.done_at.is_(None),
+        _columns.receipt.is_not(None),
+    )
     return [entry for entry in entries_in_order(tx, *where) if (entry.receipt or {}).get("confirm_url")]
 
 
@@ -222,8 +261,8 @@ def expiring(tx: Connection) -> list[Entry]:
         _columns.state.in_([State.READY.value, State.WAITING.value, State.SENDING.value, State.IN_DOUBT.value]),
         _columns.publish_by.is_not(None),
     )
-    query = sa.select(*_LIGHT).where(*where).order_by(_columns.publish_by, _columns.id)
-    return [of(row) for row in tx.execute(query)]
+    order = (_columns.publish_by, _columns.id)
+    return [of(row) for row in tx.execute(sa.select(*query.LIGHT).where(*where).order_by(*order))]
 
 
 def refused(tx: Connection) -> list[Entry]:
@@ -237,15 +276,10 @@ def decisions(tx: Connection) -> list[Entry]:
     return entries_in_order(tx, _columns.state == State.WAITING.value, _columns.reason.in_(reasons))
 
 
-def last_position(tx: Connection, entry: Entry) -> Entry | None:
-    """The position of the same loan that Kiva took last, before this one."""
-    where = (
-        _columns.resource == entry.resource,
-        _columns.identity == entry.identity,
-        _columns.state == State.DELIVERED.value,
-        _columns.version < entry.version,
-    )
-    return next(iter(reversed(entries_in_order(tx, *where))), None)
+def closed_undecided(tx: Connection) -> list[Entry]:
+    """Positions that nobody decided about before their report closed, nor has seen since; no newer one went."""
+    asked = _columns.reason.in_(sorted(refusal.PERSON_DECIDES))
+    return entries_in_order(tx, sa.text(table.LEFT_AT_CLOSING), asked, _columns.done_at.is_(None), sa.not_(_replaced()))
 
 
 def closed_unknown(tx: Connection) -> list[ClosedUnknown]:
@@ -254,9 +288,10 @@ def closed_unknown(tx: Connection) -> list[ClosedUnknown]:
 
 
 def _closed_unknown(tx: Connection, entry: Entry) -> ClosedUnknown:
-    since = query.since_the_last_accepted(query.versions(tx, entry.resource, entry.identity), entry)
-    sent, before = query.perhaps_arrived(tx, since), last_position(tx, entry)
-    return ClosedUnknown(entry, sent[0].amount if sent else None, before.amount if before is not None else None)
+    before = query.last_delivered(tx, entry.resource, entry.identity, before=entry.version)
+    after = 0 if before is None else before.version
+    sent = query.perhaps_arrived(tx, entry.resource, entry.identity, after=after, until=entry.version)
+    return ClosedUnknown(entry, None if sent is None else sent.amount, None if before is None else before.amount)
 
 
 def perhaps_at_kiva(tx: Connection) -> list[tuple[Entry, list[str]]]:
@@ -274,17 +309,20 @@ def perhaps_at_kiva(tx: Connection) -> list[tuple[Entry, list[str]]]:
 
 def warned(tx: Connection) -> list[WarnedCall]:
     """Calls of which Kiva named a problem, oldest first, with those of their entries that no newer one has replaced."""
+    calls: dict[int, list[Entry]] = {}
+    for entry in entries_in_order(tx, sa.text(f"entry.{table.WARNED}"), sa.not_(_replaced())):
+        calls.setdefault(_call(tx, entry), []).append(entry)
+    return [WarnedCall(tuple(entries), *_said(tx, batch, entries)) for batch, entries in calls.items()]
+
+
+def _replaced() -> sa.Exists:
     newer = table.entry.alias("newer").c
-    replaced = sa.exists().where(
+    return sa.exists().where(
         newer.resource == _columns.resource,
         newer.identity == _columns.identity,
         newer.version > _columns.version,
         newer.state == State.DELIVERED.value,
     )
-    calls: dict[int, list[Entry]] = {}
-    for entry in entries_in_order(tx, sa.text(f"entry.{table.WARNED}"), sa.not_(replaced)):
-        calls.setdefault(_call(tx, entry), []).append(entry)
-    return [WarnedCall(tuple(entries), *_said(tx, batch, entries)) for batch, entries in calls.items()]
 
 
 def of_the_same_call(tx: Connection, entry: Entry) -> list[Entry]:

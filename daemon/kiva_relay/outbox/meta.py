@@ -19,6 +19,8 @@ from sqlalchemy.engine import Connection
 
 from kiva_relay import errors
 from kiva_relay.outbox import table
+from kiva_relay.source import gap
+from kiva_relay.source.gap import Gap
 
 _T = TypeVar("_T")
 
@@ -72,7 +74,7 @@ def _moment(name: str) -> Fact[datetime]:
 
 
 def _json(name: str, type_: type[_T]) -> Fact[_T]:
-    return Fact(name, _adapter(type_).validate_json, _dumped)  # type: ignore[arg-type]  # a class is hashable
+    return Fact(name, lambda text: _adapter(type_).validate_json(text), _dumped)  # type: ignore[arg-type]  # a class is hashable
 
 
 @functools.cache
@@ -98,6 +100,9 @@ MIS = text("mis")
 FIRST_START = _moment("first_start")
 """Since when drafts and journals are owed, where `since` is first_start."""
 
+WORD_LEFT = text("word_left")
+"""Another text each time that somebody who is not the relay has written; on a server alone."""
+
 # ---------------------------------------------------------------- what the hour is at Kiva
 
 MOST_OFF = timedelta(minutes=5)
@@ -119,6 +124,25 @@ class KivaTimeKnown:
 
 KIVA_TIME = _json("kiva_time", KivaTimeKnown)
 
+
+@dataclass(frozen=True)
+class MachineTime:
+    """The clock of the machine less the monotonic one, in seconds, when the relay first looked since this `boot`."""
+
+    offset: float
+    boot: str
+
+
+MACHINE_TIME = _json("machine_time", MachineTime)
+
+STEADY_TIME = _json("steady_time", MachineTime)
+"""The relay's hour less the monotonic clock, when it last followed the machine's."""
+
+# ---------------------------------------------------------------- Kiva's list
+
+LIST_TAKEN = text("list_taken")
+"""Why Kiva's list is never whole, as a person saw it who takes it as it is; for as long as it is just that."""
+
 # ---------------------------------------------------------------- what the witness said
 
 
@@ -135,6 +159,27 @@ class WitnessesKnown:
 
 
 WITNESSES = _json("witness", WitnessesKnown)
+WITNESS_MISSED = text("witness_missed")
+"""The number of the witness that was missing at a start: put back whole, it ends the hold that came of it."""
+
+
+@dataclass(frozen=True)
+class WitnessRead:
+    """How far a witness was compared with this outbox: `offset` bytes, recognised by `before`.
+
+    `attempt` is the newest attempt then; none was under way.
+    """
+
+    offset: int
+    before: str
+    attempt: int
+
+
+def witness_read(number: str) -> Fact[WitnessRead]:
+    """Of the witness with this number."""
+    return _json(f"read of witness {number}", WitnessRead)
+
+
 ATTEMPTS_KNOWN = _json("known_attempts", dict[str, int])
 """By the number of an outbox, its newest attempt of which this one knows what became."""
 
@@ -143,7 +188,13 @@ ATTEMPTS_KNOWN = _json("known_attempts", dict[str, int])
 REPORT = text("report")
 """The stamp of the repayment report for which positions were computed last."""
 
+EXPECTED = text("expected")
+"""Of which report, and by which reading of Kiva's list, the positions were marked that Kiva expects."""
+
 TIMELINE = text("timeline of the MIS")
+ROW_SECURITY = _json("row security of the MIS", dict[str, dict[str, bool]])
+"""By stream and table, whether row level security could hide rows from our role when it was last looked at."""
+
 ALIASES = _json("loan ids", dict[str, str])
 """Loan ids that were typed by hand at Kiva, each with the MIS's own for the same loan."""
 
@@ -157,6 +208,8 @@ class SlotPosition:
 
 
 SLOT_POSITION = _json("replication", SlotPosition)
+TOLD = _json("tables of the stream", dict[str, str])
+"""The tables whose changes the stream tells, and the version of each and of how it is published."""
 
 # ---------------------------------------------------------------- one of each stream
 
@@ -225,6 +278,72 @@ def habits(stream: str) -> Fact[dict[str, dict[str, Any]]]:
     """How often each column was filled, by kind of row: new or changed."""
     return _json(f"filled {stream}", dict[str, dict[str, Any]])
 
+
+@dataclass(frozen=True)
+class Leaving:
+    """Of one mapping, what left its scope since `since`, for at most a day.
+
+    `of` rows were in scope then; `gone` of them left other than by their normal end, and `counted` of these are rows
+    that a person is asked about.
+    """
+
+    since: datetime
+    of: int
+    gone: int = 0
+    counted: int = 0
+
+
+def leaving(stream: str) -> Fact[Leaving]:
+    """How many rows of a mapping left today."""
+    return _json(f"left {stream}", Leaving)
+
+
+@dataclass(frozen=True)
+class Nameless:
+    """Rows in scope of a mapping's `table` whose `key` cannot be told, as scan number `scan` met them.
+
+    `before`: those of the scan before, until this one is through.
+    """
+
+    table: str
+    key: tuple[str, ...]
+    scan: int
+    met: tuple[Gap, ...]
+    before: tuple[Gap, ...] = ()
+
+    @property
+    def gaps(self) -> tuple[Gap, ...]:
+        """All that is known."""
+        return gap.together((*self.met, *self.before))
+
+
+def nameless(stream: str) -> Fact[Nameless]:
+    """The rows of a mapping that are not read, for nobody can tell which they are; none where there are none."""
+    return _json(f"nameless {stream}", Nameless)
+
+
+# ---------------------------------------------------------------- MIS, outbox and Kiva, compared
+
+
+@dataclass(frozen=True)
+class Reconciled:
+    """The newest comparison that is through: how many of Kiva's `loans` and of our `drafts` it looked at.
+
+    `listed_at` is when the reading of Kiva's list began that it used. `book_is_read`: what the MIS does not have could
+    be told, for its book was read whole.
+    """
+
+    at: datetime
+    listed_at: datetime
+    loans: int
+    drafts: int
+    book_is_read: bool
+
+
+WORDS_FORGOTTEN = text("words_forgotten")
+"""The period of the newest report of which Kiva's words were deleted."""
+
+RECONCILED = _json("reconciled", Reconciled)
 
 # ---------------------------------------------------------------- between the relay and the commands
 

@@ -6,26 +6,25 @@ import contextlib
 import sqlite3
 from pathlib import Path
 
-import alembic.command
-import alembic.config
-import alembic.migration
-import alembic.script
+import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kiva_relay import __version__, errors
 from kiva_relay.config import shipped
 from kiva_relay.outbox import database
+from kiva_relay.terminal import unloaded
 
 
 def revisions() -> list[str]:
-    """All revisions that this version knows, oldest first."""
-    script = alembic.script.ScriptDirectory.from_config(_config())
-    return [revision.revision for revision in script.walk_revisions()][::-1]
+    """All revisions that this version knows, oldest first: the numbers with which the names of their files begin."""
+    return sorted(file.name.partition("_")[0] for file in (shipped.folder("migrations") / "versions").glob("*_*.py"))
 
 
 def present(tx: Connection) -> str | None:
     """The revision of an outbox; None for an empty one."""
-    return alembic.migration.MigrationContext.configure(tx).get_current_revision()
+    if not sa.inspect(tx).has_table("alembic_version"):
+        return None
+    return tx.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
 
 
 def check(outbox: database.Outbox) -> None:
@@ -46,32 +45,45 @@ def check(outbox: database.Outbox) -> None:
     )
 
 
-def upgrade(outbox: database.Outbox) -> list[str]:
-    """Bring the schema up to date; the revisions that were applied, none when there was nothing to do.
+def pending(outbox: database.Outbox) -> list[str]:
+    """The revisions that an outbox lacks, the oldest first.
 
-    A file that already holds something is copied first, beside itself, with SQLite's backup API.
+    Raises:
+        OutboxRefused: it was used by a newer version.
     """
     known = revisions()
     with outbox.read() as tx:
         found = present(tx)
     if found is not None and found not in known:
         check(outbox)
-    todo = known if found is None else known[known.index(found) + 1 :]
-    if todo and found is not None and outbox.is_file:
+    return known if found is None else known[known.index(found) + 1 :]
+
+
+def upgrade(outbox: database.Outbox) -> list[str]:
+    """Bring the schema up to date; the revisions that were applied, none when there was nothing to do.
+
+    A file that already holds something is copied first, beside itself, with SQLite's backup API.
+    """
+    todo, known = pending(outbox), revisions()
+    if todo and todo != known and outbox.is_file:
         _copy(outbox.path, outbox.path.with_name(f"{outbox.path.name}.before-{known[-1]}"))
     if todo:
         with outbox.begin() as tx:
-            config = _config()
-            config.attributes["connection"] = tx
-            alembic.command.upgrade(config, "head")
+            _to_the_newest(tx)
     return todo
 
 
-def _config() -> alembic.config.Config:
+def _to_the_newest(tx: Connection) -> None:
+    # Alembic is loaded only for this: every start and every command looks which revision an outbox has.
+    with unloaded.without("pygments"):
+        import alembic.command  # noqa: PLC0415
+        import alembic.config  # noqa: PLC0415
+
     config = alembic.config.Config()
     config.set_main_option("script_location", str(shipped.folder("migrations")))
     config.set_main_option("path_separator", "os")
-    return config
+    config.attributes["connection"] = tx
+    alembic.command.upgrade(config, "head")
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -7,12 +7,31 @@ descriptor. For the service itself, and for one's own folder, a link is as good 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import pwd
+import shlex
 import stat
 from pathlib import Path
 
+_PASSES = frozenset(
+    {errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE}
+)
 _OF_SQLITE = ("", "-wal", "-shm", "-journal")
+
+
+def passes(error: OSError) -> bool:
+    """Is it the machine that fails? Then it is tried again: exit code 2 would end a service for good."""
+    return error.errno in _PASSES
+
+
+def is_read_only(path: Path) -> bool:
+    """Is the file system read-only that a file lies on? The kernel makes it so when its disk fails."""
+    try:
+        return bool(os.statvfs(path.parent).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
 
 
 def opened(path: Path, flags: int, *, mode: int = stat.S_IRUSR | stat.S_IWUSR) -> int:
@@ -38,6 +57,34 @@ def opened(path: Path, flags: int, *, mode: int = stat.S_IRUSR | stat.S_IWUSR) -
         os.close(descriptor)
         raise
     return descriptor
+
+
+BESIDE = ("", "-wal", "-shm", ".lock")
+"""Behind the name of an outbox: the file itself, and those that stand beside it."""
+
+
+def foreign(path: Path) -> str:
+    """What gives a file, and those beside it, back to the owner of their folder; "" where nothing belongs to others.
+
+    As after a copy that root put back: the service may not write what belongs to root.
+    """
+    try:
+        owner = path.parent.stat()
+    except OSError:
+        return ""
+    wrong = []
+    for name in (path.with_name(f"{path.name}{end}") for end in BESIDE):
+        with contextlib.suppress(OSError):
+            if name.lstat().st_uid != owner.st_uid:
+                wrong.append(str(name))
+    return shlex.join(["sudo", "chown", f"{_named(owner.st_uid)}:", *wrong]) if wrong else ""
+
+
+def _named(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
 
 
 def look_at_database(path: Path) -> None:

@@ -2,39 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kiva_relay.outbox import hold, table
+from kiva_relay.outbox import column, hold, report_table, table
 from kiva_relay.outbox import state as machine
 from kiva_relay.outbox.entry import Entry, of
 from kiva_relay.outbox.state import State
 from kiva_relay.resource import loan_id as spelled
 
-_SENT = (*machine.IN_FLIGHT, State.DELIVERED)
-
 _entry = table.entry.c
 # What is asked for every key is made once: SQLAlchemy takes longer to make such a statement than SQLite to answer it.
 _FIND = sa.select(table.entry).where(_entry.id == sa.bindparam("number"))
-_VERSIONS = (
-    sa.select(table.entry)
-    .where(_entry.resource == sa.bindparam("resource"), _entry.identity == sa.bindparam("identity"))
-    .order_by(_entry.version.desc())
+LIGHT = [column if column.name != "body" else sa.cast(sa.null(), sa.Text).label("body") for column in _entry]
+"""What is known of an entry, without its body."""
+_ITS = (_entry.resource == sa.bindparam("resource"), _entry.identity == sa.bindparam("identity"))
+_NEWEST_FIRST = _entry.version.desc()
+_NEWEST = sa.select(table.entry).where(*_ITS).order_by(_NEWEST_FIRST).limit(1)
+_AT_KIVA = sa.select(table.entry).where(*_ITS, sa.text(table.AT_KIVA)).order_by(_NEWEST_FIRST).limit(1)
+_STANDING = sa.union_all(
+    sa.select(table.entry).where(*_ITS, sa.text(table.STANDING)), sa.select(_AT_KIVA.subquery("at_kiva"))
 )
+_BEHIND = sa.select(table.entry).where(*_ITS, sa.text(table.STANDING), _entry.waits_for == sa.bindparam("older"))
 _BY_HAND = (
     sa.select(_entry.loan_id, _entry.receipt)
     .where(
         _entry.loan_fold.in_(sa.bindparam("folds", expanding=True)),
         _entry.resource == "loan_draft",
-        _entry.origin == "person",
-        _entry.state == State.DELIVERED.value,
+        sa.text(table.BY_HAND),
     )
     .order_by(_entry.id)
 )
+_CURRENCY = (
+    sa.select(_entry.currency)
+    .where(
+        _entry.loan_fold == sa.bindparam("fold"),
+        _entry.resource == "loan_draft",
+        _entry.state == State.DELIVERED.value,
+        _entry.currency.is_not(None),
+    )
+    .order_by(_entry.id.desc())
+    .limit(1)
+)
+# Joined to nothing, it serves no index: else SQLite goes by it, and sorts all that is ready.
+_DUE_AT = sa.type_coerce(sa.type_coerce(_entry.due_at, sa.Text).concat(""), column.Moment)
 _CHUNK = 500
 
 
@@ -45,20 +60,119 @@ def find(tx: Connection, number: int) -> Entry | None:
 
 
 def versions(tx: Connection, resource: str, identity: str) -> list[Entry]:
-    """All versions of one identity, newest first."""
-    return [of(row) for row in tx.execute(_VERSIONS, {"resource": resource, "identity": identity})]
+    """All versions of one identity, newest first, without their bodies. For a person: there may be hundreds."""
+    query = sa.select(*LIGHT).where(*_ITS).order_by(_NEWEST_FIRST)
+    return [of(row) for row in tx.execute(query, {"resource": resource, "identity": identity})]
 
 
-def due(tx: Connection, resource: str, *, limit: int, now: datetime) -> list[Entry]:
-    """What is ready and due, the most pressing first: by the last day to publish, then by age."""
-    entry = table.entry.c
-    query = (
-        sa.select(table.entry)
-        .where(entry.resource == resource, entry.state == State.READY.value, entry.due_at <= now)
-        .where(entry.stream.not_in(hold.streams(tx)))
-        .order_by(sa.case((entry.publish_by.is_(None), 1), else_=0), entry.publish_by, entry.id)
+@dataclass(frozen=True)
+class Stand:
+    """Of all versions of an identity those that decide what is owed: a few, however many there are.
+
+    Attributes:
+        newest: whatever became of it.
+        unsent: ready, waiting or refused, newest first.
+        in_flight: being sent, or in doubt.
+        delivered: the newest that is at Kiva.
+        discarded: what a person said must not go out.
+    """
+
+    newest: Entry | None = None
+    unsent: tuple[Entry, ...] = ()
+    in_flight: Entry | None = None
+    delivered: Entry | None = None
+    discarded: tuple[Entry, ...] = ()
+
+    @property
+    def next_version(self) -> int:
+        """The number of the next version."""
+        return 1 if self.newest is None else self.newest.version + 1
+
+    @property
+    def sent(self) -> Entry | None:
+        """The newest version that is at Kiva or may be, however we know it."""
+        there = [entry for entry in (self.in_flight, self.delivered) if entry is not None]
+        return max(there, key=lambda entry: entry.version, default=None)
+
+
+def stand(tx: Connection, resource: str, identity: str) -> Stand:
+    """How an identity stands."""
+    its = {"resource": resource, "identity": identity}
+    row = tx.execute(_NEWEST, its).one_or_none()
+    if row is None:
+        return Stand()
+    newest = of(row)
+    # Most things have one version: then it is all there is.
+    found = [newest] if newest.version == 1 else [of(row) for row in tx.execute(_STANDING, its)]
+    found.sort(key=lambda entry: -entry.version)
+    return Stand(
+        newest=newest,
+        unsent=tuple(entry for entry in found if entry.state in machine.UNSENT),
+        in_flight=next((entry for entry in found if entry.state in machine.IN_FLIGHT), None),
+        delivered=next((entry for entry in found if entry.state is State.DELIVERED), None),
+        discarded=tuple(entry for entry in found if entry.state is State.DISCARDED),
     )
-    return [of(row) for row in tx.execute(query.limit(limit))]
+
+
+def last_delivered(tx: Connection, resource: str, identity: str, *, before: int | None = None) -> Entry | None:
+    """The newest version at Kiva that is older than version `before`; no body."""
+    query = sa.select(*LIGHT).where(*_ITS, sa.text(table.AT_KIVA)).order_by(_NEWEST_FIRST).limit(1)
+    if before is not None:
+        query = query.where(_entry.version < before)
+    row = tx.execute(query, {"resource": resource, "identity": identity}).one_or_none()
+    return None if row is None else of(row)
+
+
+def taken_before(tx: Connection, positions: Iterable[Entry]) -> dict[int, Entry]:
+    """Of positions that wait, by number: the newest version at Kiva that is older, where there is one; no bodies."""
+    by_identity = {entry.identity: entry for entry in positions}
+    identities, found = sorted(by_identity), dict[int, Entry]()
+    for start in range(0, len(identities), _CHUNK):
+        its = (
+            _entry.resource == "repayment",
+            _entry.identity.in_(identities[start : start + _CHUNK]),
+            sa.text(table.AT_KIVA),
+        )
+        newest = sa.select(_entry.identity, sa.func.max(_entry.version).label("version")).where(*its)
+        newest_each = newest.group_by(_entry.identity).subquery()
+        same = sa.and_(_entry.identity == newest_each.c.identity, _entry.version == newest_each.c.version)
+        for row in tx.execute(sa.select(*LIGHT).join(newest_each, same).where(_entry.resource == "repayment")):
+            there = of(row)
+            waits = by_identity[there.identity]
+            last = there
+            if there.version >= waits.version:
+                older = last_delivered(tx, waits.resource, waits.identity, before=waits.version)
+                if older is None:
+                    continue
+                last = older
+            found[waits.id] = last
+    return found
+
+
+def due(
+    tx: Connection, resource: str, *, limit: int, now: datetime, period: str | None = None, origin: str | None = None
+) -> list[Entry]:
+    """What is ready and due, the most pressing first: by the last day to publish, then by age.
+
+    `period`: no position of another report, which a relay that was off has not closed yet. `origin`: of this only.
+    In two questions, each in the order of the index: what is ready may be many, and was sorted for each request.
+    """
+    ready = (
+        sa.select(table.entry)
+        .where(_entry.resource == resource, table.READY, now >= _DUE_AT)
+        .where(_entry.stream.not_in(hold.streams(tx)))
+    )
+    if period is not None:
+        others = sa.select(report_table.report.c.period).where(report_table.report.c.period != period)
+        ready = ready.where(_entry.period.not_in(others))
+    if origin is not None:
+        ready = ready.where(_entry.origin == origin)
+    pressing = ready.where(_entry.publish_by.is_not(None)).order_by(_entry.publish_by, _entry.id)
+    found = [of(row) for row in tx.execute(pressing.limit(limit))]
+    if len(found) < limit:
+        by_age = ready.where(_entry.publish_by.is_(None)).order_by(_entry.id)
+        found += [of(row) for row in tx.execute(by_age.limit(limit - len(found)))]
+    return found
 
 
 def has_attempt(tx: Connection, number: int) -> bool:
@@ -98,7 +212,12 @@ def by_hand(tx: Connection, loan_ids: Collection[str]) -> dict[str, str]:
 
 def was_sent(tx: Connection, resource: str, identity: str) -> Entry | None:
     """The version of an identity that is at Kiva or may be, however we know it; None when there is none."""
-    return next((entry for entry in versions(tx, resource, identity) if entry.state in _SENT), None)
+    return stand(tx, resource, identity).sent
+
+
+def currency_of_draft(tx: Connection, loan_id: str) -> str | None:
+    """The currency in which a loan was posted to Kiva; None where the relay did not post it."""
+    return tx.execute(_CURRENCY, {"fold": spelled.fold(loan_id)}).scalar()
 
 
 @dataclass(frozen=True)
@@ -123,32 +242,54 @@ def last_sent(tx: Connection, entry: Entry) -> Sent | None:
 
 def behind(tx: Connection, entry: Entry) -> Entry | None:
     """The newer version that waits until this one is settled."""
-    newer = versions(tx, entry.resource, entry.identity)
-    return next((each for each in newer if each.waits_for == entry.id and each.state in machine.UNSENT), None)
+    its = {"resource": entry.resource, "identity": entry.identity, "older": entry.id}
+    newer = [of(row) for row in tx.execute(_BEHIND, its)]
+    return next((each for each in newer if each.state in machine.UNSENT), None)
 
 
-def since_the_last_accepted(known: Sequence[Entry], entry: Entry) -> list[Entry]:
-    """Of all versions, newest first: this one and the older ones that were owed after the last that Kiva accepted."""
-    accepted = (each.version for each in known if each.state is State.DELIVERED and each.version < entry.version)
-    last = next(accepted, 0)
-    return [each for each in known if last < each.version <= entry.version]
+def perhaps_arrived(
+    tx: Connection, resource: str, identity: str, *, after: int, until: int | None = None
+) -> Entry | None:
+    """The newest version that Kiva may have although it is not delivered: its answer was lost, or disbelieved.
 
-
-def perhaps_arrived(tx: Connection, entries: Sequence[Entry]) -> list[Entry]:
-    """Those that Kiva may have although they are not delivered: the answer was lost, or a person disbelieved it."""
-    tried = (
-        sa.select(table.batch_member.c.entry_id, table.attempt.c.outcome)
+    `after`: newer than that version; `until`: this one, or an older one. Without its body.
+    """
+    disbelieved = _entry.state.in_([State.WITHDRAWN.value, State.DISCARDED.value])
+    query = (
+        sa.select(*LIGHT)
+        .join(table.batch_member, table.batch_member.c.entry_id == _entry.id)
         .join(table.attempt, table.attempt.c.batch_id == table.batch_member.c.batch_id)
-        .where(table.batch_member.c.entry_id.in_([each.id for each in entries]))
-        .where(table.attempt.c.outcome.in_(["in_doubt", "accepted"]))
+        .where(*_ITS, _entry.version > after)
+        .where(
+            sa.or_(table.attempt.c.outcome == "in_doubt", sa.and_(disbelieved, table.attempt.c.outcome == "accepted"))
+        )
+        .order_by(_NEWEST_FIRST)
+        .limit(1)
     )
-    outcomes = {(row.entry_id, row.outcome) for row in tx.execute(tried)}
-    disbelieved = {each.id for each in entries if each.state in (State.WITHDRAWN, State.DISCARDED)}
-    return [
-        each
-        for each in entries
-        if (each.id, "in_doubt") in outcomes or (each.id in disbelieved and (each.id, "accepted") in outcomes)
-    ]
+    if until is not None:
+        query = query.where(_entry.version <= until)
+    row = tx.execute(query, {"resource": resource, "identity": identity}).first()
+    return None if row is None else of(row)
+
+
+def doubtful() -> sa.Select[tuple[str]]:
+    """The identities of positions of which Kiva may have one that is not delivered.
+
+    Its answer was lost; or Kiva accepted it, and a person said that it is not there.
+    """
+    its = table.entry.alias("its")
+    disbelieved = its.c.state.in_([State.WITHDRAWN.value, State.DISCARDED.value])
+    outcome = table.attempt.c.outcome
+    return (
+        sa.select(its.c.identity)
+        .select_from(its)
+        .join(table.batch_member, table.batch_member.c.entry_id == its.c.id)
+        .join(table.attempt, table.attempt.c.batch_id == table.batch_member.c.batch_id)
+        .where(
+            table.attempt.c.resource == "repayment",
+            sa.or_(outcome == "in_doubt", sa.and_(outcome == "accepted", disbelieved), outcome.is_(None)),
+        )
+    )
 
 
 def was_tried(tx: Connection, entry: Entry) -> bool:

@@ -18,6 +18,7 @@ class Lifter(StrEnum):
     PERSON = "a person, with `release`"
     KIVA = "the relay itself, once Kiva agrees"
     LIST = "the relay itself, once Kiva's list can be read"
+    CLOCK = "the relay itself, once the clocks agree"
     COMPARISON = "the relay itself, once all rows were compared"
 
 
@@ -27,9 +28,10 @@ class HoldReason:
 
     `words` complete the sentence "Loan drafts are held: …". `known` are paragraphs in which `{name}` is a parameter of
     the hold; one whose parameter is missing is left out. `look` is what to type before deciding: what it shows, and
-    the command. `grave`: the relay may be wrong about what is at Kiva, and whoever releases without looking may send
-    twice. `few_first`: a few of what waits show whether the rest is right. `adopted_too`: it matters how many are not
-    sent because Kiva has them. `by_witness`: the witness showed it, and `outbox recover` says what stays open.
+    the command. `release` says what the command is for that releases it, `released` what else follows from that.
+    `grave`: the relay may be wrong about what is at Kiva, and whoever releases without looking may send twice.
+    `few_first`: a few of what waits show whether the rest is right. `adopted_too`: it matters how many are not sent
+    because Kiva has them. `by_witness`: the witness showed it, and `outbox recover` says what stays open.
     """
 
     words: str
@@ -40,6 +42,8 @@ class HoldReason:
     by_witness: bool = False
     known: tuple[str, ...] = ()
     look: tuple[tuple[str, str], ...] = ()
+    release: str = "Send all of it"
+    released: str = ""
 
     @property
     def lifts_itself(self) -> bool:
@@ -69,6 +73,13 @@ REASONS: Mapping[str, HoldReason] = {
         "the first report of this relay is not sent by itself",
         known=("Compare some amounts with last month's report before you release it.",),
     ),
+    "basis_changed": HoldReason(
+        "repayments.basis was changed: what an amount means is another thing now",
+        known=(
+            "It was {was}, and is {is} now. A wrong basis is a wrong invoice: was it agreed with Kiva?",
+            "Compare some amounts with last month's report before you release it.",
+        ),
+    ),
     "restored_outbox": HoldReason(
         "the outbox is older than what this machine has sent",
         grave=True,
@@ -88,6 +99,7 @@ REASONS: Mapping[str, HoldReason] = {
         known=(
             "It was {file}. Without it, nobody would notice that an older outbox was put back.",
             "Was it moved, or outbox.witness changed? Then put it back, and:   sudo systemctl restart kiva-relay",
+            "Put back whole, it needs no release: the relay goes on by itself.",
             "Was the outbox restored on a new machine? Then only PA2 knows what it lacks.",
         ),
         look=(
@@ -140,6 +152,21 @@ REASONS: Mapping[str, HoldReason] = {
             "Was it an import, or a mistake in the MIS?",
         ),
     ),
+    "many_left": HoldReason(
+        "many of its rows are not in the MIS any more, or out of scope",
+        known=(
+            "{stream}: {number} of the {of} rows in scope left within a day. Nothing was withdrawn for them.",
+            "Are they hidden (row level security, a right, a status renamed)? Put it right, and:   kiva-relay sweep",
+            "When a sweep has met all of them, the relay lifts this by itself.",
+            "Did they really leave? Then release it: what was not sent of them is withdrawn.",
+        ),
+        look=(("What the relay sees", "kiva-relay check"),),
+        release="They really left",
+        released=(
+            "What is not there any more counts as gone then: what was not sent of it is withdrawn; what is at Kiva"
+            " stands in `review`."
+        ),
+    ),
     "values_vanished": HoldReason(
         "a field that was always filled is suddenly empty",
         known=(
@@ -170,6 +197,15 @@ REASONS: Mapping[str, HoldReason] = {
         lifter=Lifter.KIVA,
         known=("{said}", "{hint}"),
         look=(("Look closer", "kiva-relay check"),),
+    ),
+    "clock": HoldReason(
+        "clocks differ on which report it is time for, and Kiva does not say the hour",
+        lifter=Lifter.CLOCK,
+        known=(
+            "By one clock or another it would be: {said}. Kiva books what it gets in the month in which it gets it.",
+            "Asked were this machine's clock, now and before it was set, the MIS's, and the dates of Kiva's answers.",
+        ),
+        look=(("Which is wrong", "timedatectl"), ("Look closer", "kiva-relay check")),
     ),
     "list_unreadable": HoldReason(
         "Kiva lists a loan whose loan id cannot be read: it may be one of these",

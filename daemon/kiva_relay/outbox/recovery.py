@@ -21,7 +21,7 @@ from kiva_relay.outbox import meta, query, store, table, watermark
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.state import Actor, State
-from kiva_relay.outbox.witness import Memory, Testimony, Witness
+from kiva_relay.outbox.witness import Memory, Place, Testimony, Witness
 
 _A_FILE = "file"
 
@@ -37,24 +37,75 @@ class Taken:
     positions: int
 
 
-def is_trusted(tx: Connection, outbox: Outbox, witness: Witness, memory: Memory) -> tuple[bool, bool]:
+def read(tx: Connection, witness: Witness) -> tuple[Memory, int]:
+    """What the witness says that was not compared with this outbox yet, and the newest attempt that was.
+
+    Where that place is not in the file any more, all of it is read. An outbox that was put back has an older place,
+    so that all is read that came after the backup.
+    """
+    known = meta.witness_read(witness.id).get(tx)
+    if meta.FIRST_START.get(tx) is None or known is None or not witness.has(place := Place(known.offset, known.before)):
+        return witness.memory(), 0
+    return witness.memory(since=place), known.attempt
+
+
+def was_read(tx: Connection, witness: Witness) -> bool:
+    """Remember that all of the witness is known here; false, and nothing is done, while an attempt is under way.
+
+    The line of an attempt that is under way must be read by the next start: without it, it would count as never sent.
+    """
+    if tx.execute(sa.select(table.attempt.c.id).where(table.UNDER_WAY).limit(1)).first() is not None:
+        return False
+    place = witness.place()
+    meta.witness_read(witness.id).put(tx, meta.WitnessRead(place.offset, place.before, _newest(tx)))
+    return True
+
+
+def is_trusted(
+    tx: Connection, outbox: Outbox, witness: Witness, memory: Memory, *, compared: int = 0
+) -> tuple[bool, bool]:
     """Whether what this witness did not see did not leave; and whether the one that the outbox had is missing.
 
     Another machine of a pair has a witness of its own: it proves nothing about what its partner sent, but nothing
-    is missing either. The answer is remembered: it is asked once a start, and a witness is missing once.
+    is missing either. The answer is remembered: it is asked once a start, and a witness is missing once. `compared` is
+    the newest attempt that was compared with it before, and of which `memory` says nothing.
     """
     place = _A_FILE if outbox.is_file else socket.gethostname()
     before = meta.WITNESSES.get(tx) or meta.WitnessesKnown(last="", known={}, excused=0)
     known = before.known
     newest = _newest_answered(tx)
     same = before.last == witness.id
-    complete = newest is None or newest <= before.excused or memory.has(newest)
+    complete = newest is None or newest <= max(before.excused, compared) or memory.has(newest)
     began = tx.execute(sa.select(table.attempt.c.id).limit(1)).first() is not None
     lost = began and (known[place] != witness.id if place in known else outbox.is_file)
     missing = lost or (same and not complete)
     excused = newest or 0 if missing else before.excused
     meta.WITNESSES.put(tx, meta.WitnessesKnown(witness.id, known | {place: witness.id}, excused))
     return same and complete, missing
+
+
+def miss(tx: Connection, before: meta.WitnessesKnown | None, outbox: Outbox) -> None:
+    """Remember which witness is missing: the one that was known `before` this start."""
+    place = _A_FILE if outbox.is_file else socket.gethostname()
+    if before is not None and (number := before.known.get(place) or before.last):
+        meta.WITNESS_MISSED.put(tx, number)
+
+
+def is_back(tx: Connection, outbox: Outbox, witness: Witness) -> bool:
+    """Is it the witness that was missed, and whole: does it know the newest attempt that was surely sent?
+
+    Then it is the outbox's own again, as if it had never been away.
+    """
+    known = meta.WITNESSES.get(tx)
+    if known is None or meta.WITNESS_MISSED.get(tx) != witness.id:
+        return False
+    newest = _newest_answered(tx)
+    if newest is not None and not witness.memory().has(newest):
+        return False
+    place = _A_FILE if outbox.is_file else socket.gethostname()
+    meta.WITNESSES.put(tx, meta.WitnessesKnown(witness.id, known.known | {place: witness.id}, known.excused))
+    meta.WITNESS_MISSED.remove(tx)
+    return True
 
 
 def take(tx: Connection, memory: Memory, *, now: datetime) -> Taken | None:
@@ -64,7 +115,7 @@ def take(tx: Connection, memory: Memory, *, now: datetime) -> Taken | None:
     """
     known = meta.ATTEMPTS_KNOWN.get(tx) or {}
     own = meta.OUTBOX_ID.get(tx) or ""
-    last = tx.execute(sa.select(sa.func.coalesce(sa.func.max(table.attempt.c.id), 0))).scalar_one()
+    last = _newest(tx)
     known[own] = last
     unknown = [testimony for testimony in memory.sent if testimony.attempt > known.get(testimony.outbox_id, 0)]
     if not unknown:
@@ -130,11 +181,14 @@ def _put_down(tx: Connection, resource: str, identity: str, fate: _Fate, *, now:
 
 def _send_position_again(tx: Connection, identity: str, *, now: datetime) -> None:
     """What we believe that Kiva holds is not what it took last: the present position is owed, whatever it is."""
-    versions = query.versions(tx, "repayment", identity)
-    store.withdraw_doubted(tx, versions, now=now)
-    delivered = next((entry for entry in versions if entry.state is State.DELIVERED), None)
-    if delivered is not None:
-        store.explain(tx, delivered, store.KNOWN_FROM_WITNESS)
+    known = query.stand(tx, "repayment", identity)
+    store.withdraw_doubted(tx, known.unsent, now=now)
+    if known.delivered is not None:
+        store.explain(tx, known.delivered, store.KNOWN_FROM_WITNESS)
+
+
+def _newest(tx: Connection) -> int:
+    return int(tx.execute(sa.select(sa.func.coalesce(sa.func.max(table.attempt.c.id), 0))).scalar_one())
 
 
 def _newest_answered(tx: Connection) -> int | None:

@@ -15,8 +15,9 @@ _columns = table.scan.c
 
 @dataclass(frozen=True)
 class ScanProgress:
-    """One scan, under way or the last one. `kind` is backfill, sweep, or edit: a sweep after a mapping was edited.
+    """One scan, under way or the last one.
 
+    `kind` is backfill, sweep, or edit: a sweep for what no poll shows, after a mapping was edited or a table emptied.
     `total` is how many rows were in scope when it began, `done` how many were read; `found` how many of them were
     not as they were known, of these `gone` those that left the scope or were deleted, and `missed` those that
     polling would never have found. `at` is when its latest page was read; None before the first.

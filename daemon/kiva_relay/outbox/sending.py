@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,6 +21,7 @@ from kiva_relay.resource import loan_id as spelled
 from kiva_relay.resource import refusal
 
 _DETAIL_LIMIT = 2_000
+_FORGOTTEN_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class EntryVerdict:
-    """What became of one entry of a batch."""
+    """What became of one entry of a batch. `due_in`: how long until it may go again."""
 
     target: State
     receipt: dict[str, Any] | None = None
     refusals: tuple[refusal.Refusal, ...] = ()
-    due_at: datetime | None = None
+    due_in: timedelta | None = None
     batch_cap: int | None = None
     reason: str | None = None
     evidence: str = "receipt"
@@ -50,7 +51,10 @@ class EntryVerdict:
 
 @dataclass(frozen=True)
 class Ending:
-    """What became of one attempt, as evidence, kept for ever. `problems`: what Kiva named of no entry of it."""
+    """What became of one attempt, as evidence, kept for ever but for its words.
+
+    `problems`: what Kiva named of no entry of it.
+    """
 
     outcome: str
     body_complete: bool | None
@@ -125,13 +129,33 @@ def end(
                 "refusals": [reason.to_json() for reason in verdict.refusals],
                 "receipt": verdict.receipt,
             }
-        if verdict.due_at is not None:
-            values["due_at"] = verdict.due_at
+        if verdict.due_in is not None:
+            values["due_at"] = now + verdict.due_in
         if verdict.batch_cap is not None:
             values["batch_cap"] = verdict.batch_cap
         done = store.move(tx, entry, verdict.target, by, now=now, **values)
         moved.append(store.follow(tx, done, by=by, now=now))
     return moved
+
+
+def forget_words(tx: Connection, *, before: datetime) -> int:
+    """Delete what was said of some attempts that ended before a moment: it may quote a value; how many, 0 at the end.
+
+    What Kiva named of a whole call stays until a person has looked at it.
+    """
+    columns, member = table.attempt.c, table.batch_member.c
+    asked = (
+        sa.select(member.batch_id)
+        .join(table.entry, table.entry.c.id == member.entry_id)
+        .where(sa.text(f"entry.{table.WARNED}"))
+    )
+    some = (
+        sa.select(columns.id)
+        .where(sa.text(table.WITH_WORDS), columns.ended_at < before, columns.batch_id.not_in(asked))
+        .limit(_FORGOTTEN_AT_ONCE)
+    )
+    old = columns.id.in_(list(tx.execute(some).scalars()))
+    return tx.execute(sa.update(table.attempt).where(old).values(detail=None, problems=None)).rowcount
 
 
 def open_batches(tx: Connection) -> list[Batch]:

@@ -10,16 +10,16 @@ from typing import Any, Literal
 from sqlalchemy.engine import Connection
 
 from kiva_relay import errors
-from kiva_relay.outbox import act, adoption, divergence, history, mirror, query, store, watermark
+from kiva_relay.outbox import act, adoption, divergence, duplicate, history, listing, mirror, query, store, watermark
 from kiva_relay.outbox.adoption import Heard
 from kiva_relay.outbox.entry import Entry
-from kiva_relay.outbox.state import IN_FLIGHT, Actor, State
+from kiva_relay.outbox.state import Actor, State
 from kiva_relay.resource import loan_id as spelled
 from kiva_relay.resource.refusal import PERSON_DECIDES
 
 Verb = Literal["delivered", "resend", "discard"]
 
-_DECIDES = PERSON_DECIDES | {adoption.PERHAPS}
+_DECIDES = PERSON_DECIDES | {adoption.PERHAPS, duplicate.PROBABLE}
 """Why something waits until a person decides."""
 
 _FROM = {
@@ -41,15 +41,8 @@ def settle(tx: Connection, entry: Entry, verb: Verb, *, by: str, note: str, now:
             f"Entry {entry.id} is {_said(entry)}: --{verb} does not apply to it.",
             hint=f"kiva-relay outbox show {entry.id}",
         )
-    older = next(
-        (
-            each
-            for each in query.versions(tx, entry.resource, entry.identity)
-            if each.state in IN_FLIGHT and each.id != entry.id
-        ),
-        None,
-    )
-    if older is not None:
+    older = query.stand(tx, entry.resource, entry.identity).in_flight
+    if older is not None and older.id != entry.id:
         raise errors.UsageError(
             f"Entry {entry.id} waits for entry {older.id}, an older version, which is {_said(older)}.",
             hint=f"Settle that one first: kiva-relay outbox show {older.id}",
@@ -69,6 +62,8 @@ def settle(tx: Connection, entry: Entry, verb: Verb, *, by: str, note: str, now:
     elif verb == "discard":
         settled = store.move(tx, entry, State.DISCARDED, Actor.PERSON, now=now, reason="person")
     else:
+        if entry.reason == duplicate.PROBABLE:
+            duplicate.put(tx, entry, by=by, note=note, now=now)
         settled = _send_again(tx, entry, now=now)
     return store.follow(tx, settled, by=Actor.PERSON, now=now)
 
@@ -107,8 +102,10 @@ def adopt(tx: Connection, loan_ids: Sequence[str], *, by: str, note: str, now: d
     return Adopted(tuple(moved.values()), noted, known, being_sent)
 
 
-def done(tx: Connection, entry: Entry, *, by: str, note: str, now: datetime) -> bool:
+def done(tx: Connection, entry: Entry, *, by: str, note: str, now: datetime, verb: str = "review done") -> bool:
     """The coordinator has dealt with an entry; false when only a change in the MIS was acknowledged.
+
+    `verb` is what she said that she did.
 
     A draft that the MIS changed has been corrected by that, not published: it stays on the list. One that the MIS
     cancelled has been deleted in PA2.
@@ -124,20 +121,31 @@ def done(tx: Connection, entry: Entry, *, by: str, note: str, now: datetime) -> 
             + ("only a decision ends that." if settles else "there is nothing to mark as done."),
             hint=f"kiva-relay outbox show {entry.id}",
         )
-    act.record(tx, by=by, verb="review done", about={"entry": entry.id, "was": entry.state}, note=note, now=now)
+    act.record(tx, by=by, verb=verb, about={"entry": entry.id, "was": entry.state}, note=note, now=now)
     divergence.end(tx, entry.id, by=by, now=now)
     if gravest == "changed":
         return False
     if _dealt_with(entry):
-        store.mark_done(tx, entry, now=now)
+        for each in (entry, *_of_the_same_page(tx, entry)):
+            store.mark_done(tx, each, now=now)
     return True
+
+
+def _of_the_same_page(tx: Connection, entry: Entry) -> list[Entry]:
+    """Journals that are confirmed on the same page of Kiva's, and that nothing else is to be done about."""
+    page = (entry.receipt or {}).get("confirm_url")
+    if entry.resource != "journal" or page is None:
+        return []
+    others = [one for one in listing.to_confirm(tx) if (one.receipt or {}).get("confirm_url") == page]
+    return [one for one in others if one.id != entry.id and not history.open_divergences(tx, one.id)]
 
 
 def _dealt_with(entry: Entry) -> bool:
     """Can the coordinator deal with it, so that nothing more is to be decided?"""
     if entry.state is State.DELIVERED:
         return entry.evidence != "warned"
-    return entry.state is State.REFUSED or entry.reason == store.CLOSED_UNKNOWN
+    undecided = entry.state is State.WITHDRAWN and entry.reason in PERSON_DECIDES
+    return entry.state is State.REFUSED or entry.reason == store.CLOSED_UNKNOWN or undecided
 
 
 def _possible(entry: Entry, verb: Verb) -> bool:
@@ -146,7 +154,7 @@ def _possible(entry: Entry, verb: Verb) -> bool:
     if verb != "resend":
         return True
     if entry.state is State.REFUSED:
-        return entry.body is not None or _another_row(entry)
+        return entry.body is not None or _was_purged(entry) or _another_row(entry)
     if entry.state is State.WAITING:
         return entry.reason in _DECIDES and entry.waits_for is None
     return True
@@ -154,7 +162,7 @@ def _possible(entry: Entry, verb: Verb) -> bool:
 
 def _send_again(tx: Connection, entry: Entry, *, now: datetime) -> Entry:
     """The same bytes again; or, where it was settled for good or its body is not here, the present version."""
-    if entry.body is None and (entry.state is State.IN_DOUBT or _another_row(entry)):
+    if entry.body is None and (entry.state is State.IN_DOUBT or _was_purged(entry) or _another_row(entry)):
         entry = store.move(tx, entry, State.DISCARDED, Actor.PERSON, now=now, reason="person")
     if entry.state in (State.DELIVERED, State.DISCARDED):
         gone = store.move(tx, entry, State.WITHDRAWN, Actor.PERSON, now=now, reason="person")
@@ -162,12 +170,19 @@ def _send_again(tx: Connection, entry: Entry, *, now: datetime) -> Entry:
         mirror.forget(tx, mirror.candidates(entry))
         watermark.take_as_new(tx, entry.resource, entry.identity)
         return gone
-    return store.move(tx, entry, State.READY, Actor.PERSON, now=now, reason=None, due_at=now, repeats=0)
+    is_position = entry.resource == "repayment"
+    reason = store.SETTLED if is_position else None
+    return store.move(tx, entry, State.READY, Actor.PERSON, now=now, reason=reason, due_at=now, repeats=0)
 
 
 def _receipt(entry: Entry, note: str) -> dict[str, Any]:
     """What Kiva gave back, where it did, and a person's note."""
     return {**(entry.receipt or {}), "note": note} if entry.state is State.DELIVERED else {"note": note}
+
+
+def _was_purged(entry: Entry) -> bool:
+    """Did Kiva refuse a body of it that was deleted since? Then the row is mapped anew."""
+    return entry.state is State.REFUSED and entry.body is None and entry.body_sha256 is not None
 
 
 def _another_row(entry: Entry) -> bool:

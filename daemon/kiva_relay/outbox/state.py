@@ -62,7 +62,7 @@ MOVES: tuple[Move, ...] = (
     Move(None, S.DELIVERED, A.INTAKE, "adopted: Kiva has the loan already"),
     Move(None, S.DELIVERED, A.PERSON, "typed into PA2 by hand, before the MIS owed it"),
     Move(None, S.IN_DOUBT, A.START, "known from the witness, missing in the outbox"),
-    Move(S.WAITING, S.READY, A.INTAKE, "the reason is gone"),
+    Move(S.WAITING, S.READY, A.INTAKE, "the reason is gone, or a person decided about it"),
     Move(S.WAITING, S.READY, A.RECONCILER, "the loan is at Kiva now; the older version is settled"),
     Move(S.WAITING, S.READY, A.COURIER, "the older version is settled"),
     Move(S.WAITING, S.READY, A.START, "the older version is settled"),
@@ -70,7 +70,8 @@ MOVES: tuple[Move, ...] = (
         S.WAITING,
         S.READY,
         A.PERSON,
-        "a person confirmed it (a position that fell, an id that differs in case); the older is settled",
+        "a person confirmed it (a position that fell, an id that differs in case, a probable duplicate); the older is"
+        " settled",
     ),
     *(Move(s, S.SUPERSEDED, A.INTAKE, "a newer version of the same identity") for s in sorted(UNSENT)),
     *(
@@ -82,7 +83,10 @@ MOVES: tuple[Move, ...] = (
         Move(S.READY, S.WITHDRAWN, by, "it came back unsent, and meanwhile it had left the scope")
         for by in (A.COURIER, A.RECONCILER, A.PERSON)
     ),
-    *(Move(s, S.WITHDRAWN, A.INTAKE, "left the scope, gone from the MIS, window closed") for s in sorted(UNSENT)),
+    *(
+        Move(s, S.WITHDRAWN, A.INTAKE, "left the scope, gone from the MIS, left out of the report, window closed")
+        for s in sorted(UNSENT)
+    ),
     *(Move(s, S.WITHDRAWN, A.START, "the witness says that an older version may be at Kiva") for s in sorted(UNSENT)),
     *(
         Move(s, S.WITHDRAWN, by, "the older version is at Kiva: a divergence, not a second draft")
@@ -94,7 +98,13 @@ MOVES: tuple[Move, ...] = (
         Move(s, S.DELIVERED, A.RECONCILER, "adopted: Kiva has the loan now, somebody typed it into PA2")
         for s in sorted(UNSENT)
     ),
-    Move(S.READY, S.WAITING, A.RECONCILER, "Kiva lists an id that differs in case only: a person says whose it is"),
+    Move(
+        S.READY,
+        S.WAITING,
+        A.RECONCILER,
+        "Kiva lists an id that differs in case only, or a loan of the same client and amount: a person says whose it"
+        " is; or a journal's loan takes none now",
+    ),
     Move(S.READY, S.REFUSED, A.COURIER, "its last day has passed"),
     Move(
         S.READY,

@@ -7,14 +7,14 @@ what follows from it are durable together or not at all.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kiva_relay.outbox import adoption, divergence, query, table, tally
+from kiva_relay.outbox import adoption, divergence, forgotten, position, query, table, tally
 from kiva_relay.outbox import state as machine
 from kiva_relay.outbox.entry import Entry, Owed
 from kiva_relay.outbox.state import Actor, State
@@ -24,6 +24,9 @@ OLDER_IN_FLIGHT = "older_in_flight"
 AT_KIVA_ALREADY = "at_kiva_already"
 KNOWN_FROM_WITNESS = "known_from_witness"
 CLOSED_UNKNOWN = "closed_unknown"
+SETTLED = "settled"
+"""Why a position is ready of which a person said that it goes as it is."""
+_PURGED_AT_ONCE = 50
 
 _MOVE = sa.update(table.entry).where(
     table.entry.c.id == sa.bindparam("its_id"),
@@ -43,18 +46,18 @@ def owe(tx: Connection, owed: Owed, *, now: datetime) -> Entry | None:
     What was delivered is never owed again by this road: for a create-once resource a difference becomes a
     divergence; a position is owed again only when it differs from the last one, or in a new period.
     """
-    known = query.versions(tx, owed.resource, owed.identity)
-    unsent = [entry for entry in known if entry.state in machine.UNSENT]
-    in_flight = next((entry for entry in known if entry.state in machine.IN_FLIGHT), None)
-    delivered = next((entry for entry in known if entry.state is State.DELIVERED), None)
+    known = query.stand(tx, owed.resource, owed.identity)
+    unsent, in_flight, delivered = known.unsent, known.in_flight, known.delivered
     create_once = owed.resource in table.CREATE_ONCE
-    if create_once and delivered is not None:
-        if owed.comparable:
+    if create_once and (delivered is not None or forgotten.has(tx, owed.loan_id, owed.identity)):
+        if delivered is not None and owed.comparable:
             divergence.compare(tx, delivered, owed, now=now)
         return None
-    if any(entry.state is State.DISCARDED and (create_once or _same(entry, owed)) for entry in known):
+    divergence.back(tx, in_flight, now=now)
+    decided = owed.position is not None and owed.position.decided
+    if any(create_once or (_same(tx, entry, owed) and not decided) for entry in known.discarded):
         return None
-    if in_flight is not None and _same(in_flight, owed):
+    if in_flight is not None and _same(tx, in_flight, owed):
         _supersede(tx, unsent, by=Actor.INTAKE, now=now)
         return None
     if owed.adopted is not None and not adoption.is_open(owed.resource, None, older_in_flight=in_flight is not None):
@@ -63,9 +66,10 @@ def owe(tx: Connection, owed: Owed, *, now: datetime) -> Entry | None:
     if unsent and owed.adopted is None and (kept := _kept(tx, unsent[0], owed, now=now)) is not None:
         return kept if kept is not unsent[0] else None
     _supersede(tx, unsent, by=Actor.INTAKE, now=now)
-    if in_flight is None and delivered is not None and _same(delivered, owed):
-        newer = [entry for entry in known if entry.version > delivered.version]
-        if delivered.reason != KNOWN_FROM_WITNESS and not query.perhaps_arrived(tx, newer):
+    owed = dataclasses.replace(owed, due_at=_due(owed, unsent))
+    if in_flight is None and delivered is not None and _same(tx, delivered, owed):
+        perhaps = query.perhaps_arrived(tx, owed.resource, owed.identity, after=delivered.version)
+        if delivered.reason != KNOWN_FROM_WITNESS and perhaps is None:
             return None
     if in_flight is not None and not owed.refusals and owed.waits is None:
         owed = dataclasses.replace(owed, waits=OLDER_IN_FLIGHT)
@@ -74,12 +78,10 @@ def owe(tx: Connection, owed: Owed, *, now: datetime) -> Entry | None:
 
 def left_scope(tx: Connection, resource: str, identity: str, *, reason: str, now: datetime) -> list[Entry]:
     """Withdraw what was not sent of an identity; a draft or journal that was sent becomes a divergence."""
-    withdrawn = []
-    for entry in query.versions(tx, resource, identity):
-        if entry.state in machine.UNSENT:
-            withdrawn.append(move(tx, entry, State.WITHDRAWN, Actor.INTAKE, now=now, reason=reason))
-        elif resource in table.CREATE_ONCE and entry.state in (*machine.IN_FLIGHT, State.DELIVERED):
-            divergence.left_scope(tx, entry, now=now)
+    known = query.stand(tx, resource, identity)
+    withdrawn = [move(tx, entry, State.WITHDRAWN, Actor.INTAKE, now=now, reason=reason) for entry in known.unsent]
+    if resource in table.CREATE_ONCE and known.sent is not None:  # there is one at most
+        divergence.left_scope(tx, known.sent, now=now)
     return withdrawn
 
 
@@ -95,34 +97,69 @@ def close(tx: Connection, entry: Entry, *, reason: str, now: datetime) -> Entry:
     return follow(tx, ended, by=Actor.INTAKE, now=now)
 
 
+_UNSENT_POSITIONS = (
+    table.entry.c.resource == "repayment",
+    table.entry.c.state.in_([State.READY.value, State.WAITING.value]),
+)
+
+
+def has_unsent(tx: Connection, over: sa.ColumnElement[bool]) -> bool:
+    """Is there a position that is `over` and was not sent?"""
+    return tx.execute(sa.select(table.entry.c.id).where(*_UNSENT_POSITIONS, over).limit(1)).first() is not None
+
+
+def close_all(
+    tx: Connection, over: sa.ColumnElement[bool], *, reason: str, keep: Collection[str], now: datetime
+) -> int:
+    """End at once all positions that were never sent and are `over`; how many. A reason of `keep` stays.
+
+    Those of which Kiva may hold another one were closed before, each for itself: nothing waits behind what is left.
+    """
+    entry = table.entry.c
+    for state in (State.READY, State.WAITING):
+        machine.check(state, State.WITHDRAWN, Actor.INTAKE)
+    ended = sa.update(table.entry).where(*_UNSENT_POSITIONS, over)
+    values = {
+        "state": State.WITHDRAWN.value,
+        "reason": sa.case((entry.reason.in_(sorted(keep)), entry.reason), else_=reason),
+        "changed_at": now,
+        "settled_at": now,
+        "row_version": entry.row_version + 1,
+        "waits_for": None,
+    }
+    return tx.execute(ended.values(**values)).rowcount
+
+
 def may_be_at_kiva(tx: Connection, entry: Entry) -> bool:
     """Was this position sent, or one since the last that Kiva accepted, and nobody knows what became of it?
 
     False while another of them is still in doubt: that one will say so.
     """
-    known = query.versions(tx, entry.resource, entry.identity)
-    since = query.since_the_last_accepted(known, entry)
-    if any(each.state in machine.IN_FLIGHT and each.id != entry.id for each in since):
+    other = query.stand(tx, entry.resource, entry.identity).in_flight
+    last = query.last_delivered(tx, entry.resource, entry.identity, before=entry.version)
+    after = 0 if last is None else last.version
+    if other is not None and other.id != entry.id and after < other.version <= entry.version:
         return False
-    return bool(query.perhaps_arrived(tx, since))
+    perhaps = query.perhaps_arrived(tx, entry.resource, entry.identity, after=after, until=entry.version)
+    return perhaps is not None
 
 
 def put_in_doubt(tx: Connection, resource: str, identity: str, *, loan_id: str, now: datetime) -> Entry:
     """Put down, in doubt, what the witness saw leave and this outbox knows nothing of; the unsent is withdrawn."""
     machine.check(None, State.IN_DOUBT, Actor.START)
-    before = query.versions(tx, resource, identity)
-    withdraw_doubted(tx, before, now=now)
+    before = query.stand(tx, resource, identity)
+    withdraw_doubted(tx, before.unsent, now=now)
     number = _insert_row(
         tx,
         resource=resource,
         identity=identity,
-        version=before[0].version + 1 if before else 1,
+        version=before.next_version,
         state=State.IN_DOUBT.value,
         reason=KNOWN_FROM_WITNESS,
         stream="",
         key="",
         loan_id=loan_id,
-        client_id=before[0].client_id if before else "",
+        client_id="" if before.newest is None else before.newest.client_id,
         origin="witness",
         due_at=now,
         created_at=now,
@@ -131,11 +168,10 @@ def put_in_doubt(tx: Connection, resource: str, identity: str, *, loan_id: str, 
     return _inserted(tx, number)
 
 
-def withdraw_doubted(tx: Connection, entries: Iterable[Entry], *, now: datetime) -> None:
-    """Withdraw the unsent among them: the witness says that an older version, or just this one, may be at Kiva."""
-    for entry in entries:
-        if entry.state in machine.UNSENT:
-            move(tx, entry, State.WITHDRAWN, Actor.START, now=now, reason=KNOWN_FROM_WITNESS)
+def withdraw_doubted(tx: Connection, unsent: Iterable[Entry], *, now: datetime) -> None:
+    """Withdraw what was not sent: the witness says that an older version, or just this one, may be at Kiva."""
+    for entry in unsent:
+        move(tx, entry, State.WITHDRAWN, Actor.START, now=now, reason=KNOWN_FROM_WITNESS)
 
 
 def explain(tx: Connection, entry: Entry, reason: str) -> Entry:
@@ -150,12 +186,12 @@ def explain(tx: Connection, entry: Entry, reason: str) -> Entry:
 def put_by_hand(tx: Connection, loan_id: str, *, note: str, now: datetime) -> Entry:
     """Put down a draft that a person typed into PA2 and that the MIS does not owe yet: it is never sent."""
     machine.check(None, State.DELIVERED, Actor.PERSON)
-    before = query.versions(tx, "loan_draft", spelled.key(loan_id))
+    before = query.stand(tx, "loan_draft", spelled.key(loan_id))
     number = _insert_row(
         tx,
         resource="loan_draft",
         identity=spelled.key(loan_id),
-        version=before[0].version + 1 if before else 1,
+        version=before.next_version,
         state=State.DELIVERED.value,
         evidence="person",
         receipt={"note": note},
@@ -219,11 +255,9 @@ def follow(tx: Connection, settled: Entry, *, by: Actor, now: datetime) -> Entry
     """
     if settled.state in machine.IN_FLIGHT:
         return settled
-    newer = next(
-        (entry for entry in query.versions(tx, settled.resource, settled.identity) if entry.waits_for == settled.id),
-        None,
-    )
-    if newer is None or newer.state not in machine.UNSENT:
+    divergence.back(tx, settled if settled.state in (State.READY, State.REFUSED) else None, now=now)
+    newer = query.behind(tx, settled)
+    if newer is None:
         return _unless_left_scope(tx, settled, by=by, now=now)
     _look_again(tx, newer)
     tx.execute(sa.update(table.entry).where(table.entry.c.id == newer.id).values(waits_for=None))
@@ -251,20 +285,22 @@ def _unless_left_scope(tx: Connection, settled: Entry, *, by: Actor, now: dateti
 
 
 def purge(tx: Connection, *, before: datetime, now: datetime) -> int:
-    """Delete the bodies of what was settled before a moment, and what their divergences quote; how many.
+    """Delete some bodies of what was settled before a moment, and all else that quotes them; how many, 0 at the end.
 
-    The body of a draft or journal that is in doubt since then goes, too. Of each, keyed hashes of its fields stay, so
-    that it is compared for ever. Amount, currency, period and ids stay as they are.
+    The body of a draft or journal that is in doubt since then goes, too, and what was refused then: its body, and what
+    its reasons quote. Of each, keyed hashes stay, so that it is compared for ever. Amount, currency, period and ids
+    stay as they are.
     """
     entry = table.entry.c
-    doubts = sa.and_(
-        entry.resource.in_(table.CREATE_ONCE), entry.state == State.IN_DOUBT.value, entry.changed_at < before
-    )
-    old = sa.and_(entry.body.is_not(None), sa.or_(entry.settled_at < before, doubts))
-    numbers = list(tx.execute(sa.select(entry.id).where(old)).scalars())
+    numbers: list[int] = []
+    doubts = (entry.resource.in_(table.CREATE_ONCE), entry.state == State.IN_DOUBT.value, entry.changed_at < before)
+    refused = (entry.state == State.REFUSED.value, entry.changed_at < before)
+    for old in ((entry.settled_at < before,), doubts, refused):
+        some = sa.select(entry.id).where(sa.text(table.WITH_VALUES), *old).limit(_PURGED_AT_ONCE - len(numbers))
+        numbers += tx.execute(some).scalars()
     for number in numbers:  # one at a time, for bodies hold photos
-        body = tx.execute(sa.select(entry.body).where(entry.id == number)).scalar_one()
-        values = {"body": None, "hashes": divergence.hashes(tx, body, now=now), "row_version": entry.row_version + 1}
+        row = tx.execute(sa.select(entry.body, entry.refusals, entry.receipt).where(entry.id == number)).one()
+        values = divergence.emptied(tx, *row, kept=None, now=now) | {"row_version": entry.row_version + 1}
         tx.execute(sa.update(table.entry).where(entry.id == number).values(**values))
         divergence.forget_values(tx, number, now=now)
     return len(numbers)
@@ -279,9 +315,9 @@ def _look_again(tx: Connection, entry: Entry) -> None:
     )
 
 
-def _same(entry: Entry, owed: Owed) -> bool:
+def _same(tx: Connection, entry: Entry, owed: Owed) -> bool:
     if owed.refusals:
-        return entry.refusals == [reason.to_json() for reason in owed.refusals]
+        return divergence.same_reasons(tx, entry.refusals or [], [reason.to_json() for reason in owed.refusals])
     return entry.body_sha256 == owed.body_sha256 and entry.period == owed.period and entry.body_sha256 is not None
 
 
@@ -289,11 +325,19 @@ def _kept(tx: Connection, entry: Entry, owed: Owed, *, now: datetime) -> Entry |
     """The unsent entry that already says what is owed: itself, or itself made ready; None when it must go."""
     if owed.body is None and owed.waits is not None:
         return entry if entry.state is State.WAITING and entry.reason == owed.waits else None
-    if not _same(entry, owed):
+    if not _same(tx, entry, owed):
         return None
+    if entry.state is State.READY and owed.position is not None and owed.waits is not None and entry.reason != SETTLED:
+        return None  # a person is asked now: it is not sent meanwhile
     if entry.state is not State.WAITING or entry.reason in (owed.waits, OLDER_IN_FLIGHT):
         return entry
     return move(tx, entry, State.READY, Actor.INTAKE, now=now, reason=None) if owed.waits is None else None
+
+
+def _due(owed: Owed, unsent: Sequence[Entry]) -> datetime:
+    """When it may go. A position keeps the place of the one that it replaces: else what changes daily never went."""
+    earlier = [entry.due_at for entry in unsent if entry.state is State.READY and entry.period == owed.period]
+    return min([owed.due_at, *earlier]) if owed.period else owed.due_at
 
 
 def _supersede(tx: Connection, entries: Iterable[Entry], *, by: Actor, now: datetime) -> None:
@@ -301,15 +345,15 @@ def _supersede(tx: Connection, entries: Iterable[Entry], *, by: Actor, now: date
         move(tx, entry, State.SUPERSEDED, by, now=now)
 
 
-def _insert(tx: Connection, owed: Owed, known: Sequence[Entry], *, waits_for: int | None, now: datetime) -> Entry:
-    target = _first_state(owed)
+def _insert(tx: Connection, owed: Owed, known: query.Stand, *, waits_for: int | None, now: datetime) -> Entry:
+    target, newest = _first_state(owed), known.newest
     machine.check(None, target, Actor.INTAKE)
     adopted = target is State.DELIVERED
     number = _insert_row(
         tx,
         resource=owed.resource,
         identity=owed.identity,
-        version=known[0].version + 1 if known else 1,
+        version=known.next_version,
         state=target.value,
         reason=None if adopted else owed.waits,
         evidence="adopted" if adopted else None,
@@ -329,11 +373,13 @@ def _insert(tx: Connection, owed: Owed, known: Sequence[Entry], *, waits_for: in
         origin=owed.origin,
         refusals=[reason.to_json() for reason in owed.refusals] or None,
         publish_by=owed.publish_by,
-        repeats=known[0].repeats if known and owed.period and known[0].period == owed.period else 0,
+        repeats=newest.repeats if newest is not None and owed.period and newest.period == owed.period else 0,
         due_at=owed.due_at,
         created_at=now,
         changed_at=now,
     )
+    if owed.position is not None:
+        position.keep(tx, number, owed.position)
     return _inserted(tx, number)
 
 

@@ -1,80 +1,27 @@
-"""The tables of the outbox. The database itself refuses illegal states: see the CHECKs and partial indexes.
-
-Moments are text in UTC with microseconds and a `Z` (`2026-11-23T22:28:36.000001Z`): they sort, and a person
-with SQL can read them in either database. JSON is text, written by us.
-"""
+"""The tables of the outbox. The database itself refuses illegal states: see the CHECKs and partial indexes."""
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
 from typing import Any
 
-import orjson
 import sqlalchemy as sa
 
-from kiva_relay.outbox import state
-
-metadata = sa.MetaData(
-    naming_convention={
-        "ix": "%(table_name)s_%(column_0_N_name)s",
-        "uq": "%(table_name)s_%(column_0_N_name)s_key",
-        "ck": "%(table_name)s_%(constraint_name)s",
-        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
-        "pk": "%(table_name)s_pkey",
-    }
+from kiva_relay.outbox import (
+    duplicate_table,  # noqa: F401 - its table belongs to this metadata
+    forgotten_table,  # noqa: F401 - and so do these
+    mail_table,  # noqa: F401 - and this
+    mirror_table,  # noqa: F401 - and these
+    page_table,  # noqa: F401 - and these
+    reconcile_table,  # noqa: F401 - and these
+    report_table,  # noqa: F401 - and these
+    schema,
+    state,
 )
+from kiva_relay.outbox.column import Day, Json, Moment
+from kiva_relay.outbox.schema import Id
 
-
-class Moment(sa.types.TypeDecorator[datetime]):
-    """An aware moment, kept as sortable text in UTC."""
-
-    impl = sa.Text
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's signature
-        """To text; a naive moment is a bug."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("a moment without a zone")
-        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
-        """From text."""
-        return None if value is None else datetime.fromisoformat(value)
-
-
-class Day(sa.types.TypeDecorator[date]):
-    """A date, kept as ISO text."""
-
-    impl = sa.Text
-    cache_ok = True
-
-    def process_bind_param(self, value: date | None, dialect: sa.Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's signature
-        """To text."""
-        return None if value is None else value.isoformat()
-
-    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> date | None:  # noqa: ARG002 - SQLAlchemy's signature
-        """From text."""
-        return None if value is None else date.fromisoformat(value)
-
-
-class Json(sa.types.TypeDecorator[Any]):
-    """A small JSON value, kept as text with sorted keys."""
-
-    impl = sa.Text
-    cache_ok = True
-
-    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's signature
-        """To text."""
-        return None if value is None else orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
-
-    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:  # noqa: ARG002 - SQLAlchemy's signature
-        """From text."""
-        return None if value is None else orjson.loads(value)
-
-
-_Id = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+metadata = schema.metadata
+"""Of all tables, also those of the other files."""
 
 
 def _one_of(column: str, values: Any) -> str:
@@ -95,7 +42,7 @@ lease = sa.Table(
     "lease",
     metadata,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("fence", _Id, nullable=False, comment="grows with each holder; every write of the daemon checks it"),
+    sa.Column("fence", Id, nullable=False, comment="grows with each holder; every write of the daemon checks it"),
     sa.Column("holder", sa.Text, comment="host, pid and a random part; NULL: nobody"),
     sa.Column("expires_at", Moment),
     sa.CheckConstraint("id = 1", name="one_row"),
@@ -137,6 +84,9 @@ scan = sa.Table(
     sa.CheckConstraint("at IS NOT NULL OR (done = 0 AND found = 0)", name="counted_by_a_page"),
 )
 
+# Asked for as they stand here: a database takes `again = 1` for another condition than that of the index.
+AGAIN, UNSEEN, LENT = sa.text("again"), sa.text("unseen"), sa.text("lent IS NOT NULL")
+
 captured = sa.Table(
     "captured",
     metadata,
@@ -152,21 +102,30 @@ captured = sa.Table(
     sa.Column("created_at", sa.Text, comment="the row's own creation, as the MIS tells it"),
     sa.Column("scan_number", sa.Integer, nullable=False, server_default="0"),
     sa.Column("captured_at", Moment, nullable=False),
+    sa.Column("cutoff", sa.Text, comment="up to which day `hash` was read; NULL: of all days"),
+    sa.Column("unseen", sa.Boolean, nullable=False, server_default=sa.false(), comment="not there, a person is asked"),
+    sa.Column("gone", sa.Boolean, comment="out of scope because it is gone"),
+    sa.Column("lent", sa.Text, comment="of a position: the principal"),
+    sa.Column("client_id", sa.Text, comment="of a position"),
+    sa.Column("repaid", sa.Text, comment="of a position: principal repaid"),
+    sa.Column("written_off", sa.Text, comment="of a position: principal given up"),
     sa.Index(None, "resource", "identity"),
-    sa.Index("captured_again", "stream", "key", sqlite_where=sa.text("again"), postgresql_where=sa.text("again")),
+    sa.Index("captured_again", "stream", "key", info={"where": AGAIN}),
+    sa.Index("captured_unseen", "stream", "key", info={"where": UNSEEN}),
+    sa.Index("captured_lent", "lent", info={"where": LENT}),
 )
 
 entry = sa.Table(
     "entry",
     metadata,
-    sa.Column("id", _Id, primary_key=True, autoincrement=True),
+    sa.Column("id", Id, primary_key=True, autoincrement=True),
     sa.Column("resource", sa.Text, nullable=False),
     sa.Column("identity", sa.Text, nullable=False),
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, comment="why it waits, was withdrawn or discarded: a code"),
     sa.Column("evidence", sa.Text, comment="how we know that it is at Kiva"),
-    sa.Column("waits_for", _Id, comment="the older version that must be settled first"),
+    sa.Column("waits_for", Id, comment="the older version that must be settled first"),
     sa.Column("stream", sa.Text, nullable=False),
     sa.Column("key", sa.Text, nullable=False, comment="the MIS's own key, as text"),
     sa.Column("loan_id", sa.Text, nullable=False, comment="as PA2 shows it"),
@@ -175,7 +134,6 @@ entry = sa.Table(
     sa.Column("amount", sa.Text, comment="Decimal in plain notation"),
     sa.Column("currency", sa.Text),
     sa.Column("period", sa.Text, nullable=False, server_default="", comment="YYYY-MM of the cut-off; positions only"),
-    sa.Column("body", sa.Text, comment="exactly the JSON that is sent; NULL: refused, or purged"),
     sa.Column("body_sha256", sa.Text),
     sa.Column("hashes", Json, comment="keyed hashes of the fields of a body that was deleted"),
     sa.Column("fingerprint", sa.Text, comment="of the mapping that made it"),
@@ -197,6 +155,8 @@ entry = sa.Table(
     sa.Column("settled_at", Moment),
     sa.Column("done_at", Moment, comment="the coordinator has dealt with it"),
     sa.Column("row_version", sa.Integer, nullable=False, server_default="1"),
+    # The last: SQLite reads through a photo of megabytes to come to what stands behind it.
+    sa.Column("body", sa.Text, comment="exactly the JSON that is sent; NULL: refused, or purged"),
     sa.UniqueConstraint("resource", "identity", "version"),
     sa.CheckConstraint(_one_of("resource", RESOURCES), name="resource"),
     sa.CheckConstraint(_one_of("state", state.State), name="state"),
@@ -218,8 +178,7 @@ def _unique_while(name: str, condition: str) -> sa.Index:
         entry.c.resource,
         entry.c.identity,
         unique=True,
-        sqlite_where=sa.text(condition),
-        postgresql_where=sa.text(condition),
+        info={"where": sa.text(condition)},
     )
 
 
@@ -235,23 +194,57 @@ WARNED = "evidence = 'warned'"
 UNKNOWN_UNSEEN = "reason = 'closed_unknown' AND done_at IS NULL"
 """A report closed while it was unknown what Kiva holds, and nobody has seen that yet."""
 
-for _name, _condition in (("entry_warned", WARNED), ("entry_closed_unknown", UNKNOWN_UNSEEN)):
-    sa.Index(_name, entry.c.id, sqlite_where=sa.text(_condition), postgresql_where=sa.text(_condition))
+UNDECIDED_UNSEEN = "reason IN ('position_exceeds_principal', 'position_fell') AND done_at IS NULL"
+"""A person is asked about a position, or was when its report closed, and nobody has seen that yet."""
+
+for _name, _condition in (
+    ("entry_warned", WARNED),
+    ("entry_closed_unknown", UNKNOWN_UNSEEN),
+    ("entry_undecided", UNDECIDED_UNSEEN),
+):
+    sa.Index(_name, entry.c.id, info={"where": sa.text(_condition)})
+READY = sa.text("state = 'ready'")
+sa.Index("entry_due", entry.c.resource, entry.c.publish_by, entry.c.id, info={"where": READY})
 sa.Index("entry_by_state", entry.c.state, entry.c.resource, entry.c.due_at)
 sa.Index("entry_by_loan", entry.c.loan_fold)
 sa.Index("entry_by_key", entry.c.stream, entry.c.key)
-sa.Index("entry_by_time", entry.c.created_at)
 
 
 def _index_where(name: str, condition: str, *columns: sa.Column[Any]) -> sa.Index:
     """Over few rows, for statements that repeat the condition word by word."""
-    return sa.Index(name, *columns, sqlite_where=sa.text(condition), postgresql_where=sa.text(condition))
+    return sa.Index(name, *columns, info={"where": sa.text(condition)})
 
 
+OPEN = "settled_at IS NULL"
+"""It is not over. As all of these, an index's condition: a database uses the index for just these words only."""
+STANDING = "state NOT IN ('delivered', 'superseded', 'withdrawn')"
+"""Of an identity's versions those that decide what is owed: a few, however many were replaced."""
+AT_KIVA = "state = 'delivered'"
+NEWLY_OWED = "version = 1 AND origin <> 'backfill'"
+"""What the brake counts, by when it became owed."""
+BY_HAND = "origin = 'person' AND state = 'delivered'"
+"""What a person typed into PA2 before the MIS owed it."""
+LEFT_AT_CLOSING = (
+    "state = 'withdrawn' AND reason IN"
+    " ('window_closed', 'closed_unknown', 'position_fell', 'position_exceeds_principal', 'position_exceeds_kiva',"
+    " 'other_currency', 'id_shared_at_kiva', 'answered_before')"
+)
+"""Positions that were not surely reported before closing; those that waited for a person keep what was asked."""
+OF_A_CLIENT = "resource = 'loan_draft' AND client_id <> ''"
+"""Drafts, by their clients: one that is owed twice is looked for there."""
+WITH_VALUES = "(body IS NOT NULL OR refusals IS NOT NULL AND hashes IS NULL)"
+"""What was not purged yet, by when it was settled: it is asked every hour."""
+
+_index_where("entry_standing", STANDING, entry.c.resource, entry.c.identity, entry.c.version)
+_index_where("entry_at_kiva", AT_KIVA, entry.c.resource, entry.c.identity, entry.c.version, entry.c.period)
+_index_where("entry_with_values", WITH_VALUES, entry.c.settled_at)
+_index_where("entry_by_hand", BY_HAND, entry.c.loan_fold)
+_index_where("entry_of_a_client", OF_A_CLIENT, entry.c.client_id)
+_index_where("entry_newly_owed", NEWLY_OWED, entry.c.resource, entry.c.created_at)
 # With all that the account asks of what is not settled: a row behind it may hold a photo of megabytes.
 _index_where(
     "entry_open",
-    "settled_at IS NULL",
+    OPEN,
     entry.c.resource,
     entry.c.state,
     entry.c.stream,
@@ -268,6 +261,14 @@ _index_where(
     entry.c.settled_at,
 )
 _index_where(
+    "entry_ended",
+    "settled_at IS NOT NULL",
+    entry.c.settled_at,
+    entry.c.state,
+    entry.c.evidence,
+    entry.c.resource,
+)
+_index_where(
     "entry_position",
     "resource = 'repayment' AND state <> 'superseded'",
     entry.c.loan_id,
@@ -277,7 +278,7 @@ _index_where(
 )
 _index_where(
     "entry_left_at_closing",
-    "state = 'withdrawn' AND reason = 'window_closed'",
+    LEFT_AT_CLOSING,
     entry.c.period,
     entry.c.loan_id,
 )
@@ -296,7 +297,7 @@ tally = sa.Table(
 batch = sa.Table(
     "batch",
     metadata,
-    sa.Column("id", _Id, primary_key=True, autoincrement=True),
+    sa.Column("id", Id, primary_key=True, autoincrement=True),
     sa.Column("resource", sa.Text, nullable=False),
     sa.Column("created_at", Moment, nullable=False),
 )
@@ -304,19 +305,23 @@ batch = sa.Table(
 batch_member = sa.Table(
     "batch_member",
     metadata,
-    sa.Column("batch_id", _Id, sa.ForeignKey("batch.id"), primary_key=True),
-    sa.Column("entry_id", _Id, sa.ForeignKey("entry.id"), primary_key=True),
+    sa.Column("batch_id", Id, sa.ForeignKey("batch.id"), primary_key=True),
+    sa.Column("entry_id", Id, sa.ForeignKey("entry.id"), primary_key=True),
     sa.Column("place", sa.Integer, nullable=False, comment="its place in the request, from 0"),
     sa.Index(None, "entry_id"),
 )
 
+UNDER_WAY = sa.text("ended_at IS NULL")
+WITH_WORDS = "(detail IS NOT NULL OR problems IS NOT NULL)"
+"""What somebody said of it, who may have quoted a value, was not purged yet."""
+
 attempt = sa.Table(
     "attempt",
     metadata,
-    sa.Column("id", _Id, primary_key=True, autoincrement=True, comment="the number that the witness knows"),
-    sa.Column("batch_id", _Id, sa.ForeignKey("batch.id"), nullable=False),
+    sa.Column("id", Id, primary_key=True, autoincrement=True, comment="the number that the witness knows"),
+    sa.Column("batch_id", Id, sa.ForeignKey("batch.id"), nullable=False),
     sa.Column("resource", sa.Text, nullable=False),
-    sa.Column("fence", _Id, nullable=False),
+    sa.Column("fence", Id, nullable=False),
     sa.Column("request_sha256", sa.Text, nullable=False),
     sa.Column("started_at", Moment, nullable=False),
     sa.Column("ended_at", Moment),
@@ -330,19 +335,19 @@ attempt = sa.Table(
         "outcome IS NULL OR outcome IN ('accepted', 'refused', 'not_processed', 'in_doubt')", name="outcome"
     ),
     sa.Index(None, "batch_id"),
-    sa.Index("attempt_by_resource", "resource", "id"),
+    sa.Index("attempt_by_outcome", "resource", "outcome", "id"),
     sa.Index(
         "attempt_open",
         "id",
-        sqlite_where=sa.text("ended_at IS NULL"),
-        postgresql_where=sa.text("ended_at IS NULL"),
+        info={"where": UNDER_WAY},
     ),
+    sa.Index("attempt_with_words", "ended_at", info={"where": sa.text(WITH_WORDS)}),
 )
 
 hold = sa.Table(
     "hold",
     metadata,
-    sa.Column("id", _Id, primary_key=True, autoincrement=True),
+    sa.Column("id", Id, primary_key=True, autoincrement=True),
     sa.Column("what", sa.Text, nullable=False, comment="all, a resource, or stream:NAME"),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("params", Json, nullable=False),
@@ -359,16 +364,15 @@ hold = sa.Table(
         "what",
         "reason",
         unique=True,
-        sqlite_where=sa.text("released_at IS NULL"),
-        postgresql_where=sa.text("released_at IS NULL"),
+        info={"where": sa.text("released_at IS NULL")},
     ),
 )
 
 divergence = sa.Table(
     "divergence",
     metadata,
-    sa.Column("id", _Id, primary_key=True, autoincrement=True),
-    sa.Column("entry_id", _Id, sa.ForeignKey("entry.id"), nullable=False),
+    sa.Column("id", Id, primary_key=True, autoincrement=True),
+    sa.Column("entry_id", Id, sa.ForeignKey("entry.id"), nullable=False),
     sa.Column("kind", sa.Text, nullable=False, comment="changed, or left_scope"),
     sa.Column("fields", Json, nullable=False, comment="[{field, was, is}]"),
     sa.Column("reasons", Json, nullable=False, comment="why the row no longer maps: [{code, field, params}]"),
@@ -380,8 +384,7 @@ divergence = sa.Table(
         "divergence_open",
         "entry_id",
         unique=True,
-        sqlite_where=sa.text("ended_at IS NULL"),
-        postgresql_where=sa.text("ended_at IS NULL"),
+        info={"where": sa.text("ended_at IS NULL")},
     ),
     sa.Index("divergence_by_entry", "entry_id", "id"),
 )
@@ -392,46 +395,10 @@ _index_where(
     divergence.c.id,
 )
 
-mirror_refresh = sa.Table(
-    "mirror_refresh",
-    metadata,
-    sa.Column("id", _Id, primary_key=True, autoincrement=True),
-    sa.Column("started_at", Moment, nullable=False),
-    sa.Column("ended_at", Moment),
-    sa.Column("complete", sa.Boolean, nullable=False),
-    sa.Column("listed", sa.Integer),
-    sa.Column("detail", sa.Text),
-)
-
-mirror = sa.Table(
-    "mirror",
-    metadata,
-    sa.Column("kiva_id", sa.Text, primary_key=True),
-    sa.Column("loan_id", sa.Text, nullable=False, comment="internal_loan_id, exactly as Kiva spells it"),
-    sa.Column("loan_fold", sa.Text, nullable=False, comment="by which it is looked for: resource/loan_id.py"),
-    sa.Column("client_id", sa.Text, nullable=False),
-    sa.Column("status", sa.Text, nullable=False),
-    sa.Column("amount", sa.Text),
-    sa.Column("currency", sa.Text),
-    sa.Column("first_seen", _Id, sa.ForeignKey("mirror_refresh.id"), nullable=False),
-    sa.Column("last_seen", _Id, sa.ForeignKey("mirror_refresh.id"), nullable=False),
-    sa.Index(None, "loan_fold"),
-    sa.Index(None, "status"),
-)
-
-catalogue = sa.Table(
-    "catalogue",
-    metadata,
-    sa.Column("kind", sa.Text, primary_key=True, comment="activities, locales, locations or themes"),
-    sa.Column("items", Json, nullable=False),
-    sa.Column("sha256", sa.Text, nullable=False),
-    sa.Column("refreshed_at", Moment, nullable=False),
-)
-
 act = sa.Table(
     "act",
     metadata,
-    sa.Column("id", _Id, primary_key=True, autoincrement=True),
+    sa.Column("id", Id, primary_key=True, autoincrement=True),
     sa.Column("at", Moment, nullable=False),
     sa.Column("person", sa.Text, nullable=False),
     sa.Column("verb", sa.Text, nullable=False),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,14 +25,21 @@ _CAPTURED = sa.select(table.captured).where(
 _KEEP = sa.update(table.captured).where(
     _columns.stream == sa.bindparam("its_stream"), _columns.key == sa.bindparam("its_key")
 )
+_OF_STREAM = sa.select(_columns.key).where(_columns.stream == sa.bindparam("stream"))
+_TO_READ_AGAIN = _OF_STREAM.where(table.AGAIN).order_by(_columns.key).limit(sa.bindparam("most"))
+_UNSEEN = _OF_STREAM.where(table.UNSEEN).limit(1)
+# Joined to nothing, the stream serves no index: where there is one mapping, SQLite went through all of its keys.
+_STREAM = _columns.stream.concat("")
 _SAME_IDENTITY = (
-    sa.select(_columns.key)
+    sa.select(_columns.stream, _columns.key)
     .where(
         _columns.resource == sa.bindparam("resource"),
         _columns.identity == sa.bindparam("identity"),
-        _columns.key != sa.bindparam("other_than"),
+        _STREAM.in_(sa.bindparam("streams", expanding=True)),
+        sa.or_(_columns.key != sa.bindparam("its_key"), _columns.stream != sa.bindparam("its_stream")),
         _columns.in_scope,
     )
+    .order_by(_STREAM, _columns.key)
     .limit(1)
 )
 
@@ -55,7 +63,13 @@ class Watermark:
 
 @dataclass(frozen=True)
 class Captured:
-    """What is known of one key: enough to tell whether it changed, and nothing personal."""
+    """What is known of one key: enough to tell whether it changed, and nothing personal.
+
+    `hash` is of its rows as they are read up to `cutoff`, None where the mapping reads them all. `unseen`: at the last
+    look the row was not there, and so many with it that a person is asked first. `gone`: it is out of scope because it
+    is not there any more. `lent`, `repaid`, `written_off` and `client_id` are of a position: principal as text, and the
+    client's id.
+    """
 
     stream: str
     key: str
@@ -69,6 +83,13 @@ class Captured:
     created_at: str | None
     scan_number: int
     captured_at: datetime
+    cutoff: str | None = None
+    unseen: bool = False
+    gone: bool | None = None
+    lent: str | None = None
+    client_id: str | None = None
+    repaid: str | None = None
+    written_off: str | None = None
 
 
 def watermarks(tx: Connection) -> dict[str, Watermark]:
@@ -166,24 +187,36 @@ def forget(tx: Connection, stream: str, key: str) -> None:
     tx.execute(sa.delete(table.captured).where(columns.stream == stream, columns.key == key))
 
 
-def same_identity(tx: Connection, resource: str, identity: str, *, other_than: str) -> str | None:
-    """Another key, in scope, that claims the same identity."""
-    given = {"resource": resource, "identity": identity, "other_than": other_than}
-    return tx.execute(_SAME_IDENTITY, given).scalar()
+def same_identity(
+    tx: Connection, resource: str, identity: str, *, other_than: tuple[str, str], streams: Collection[str]
+) -> tuple[str, str] | None:
+    """Another row, in scope, that claims the same identity: its stream, one of `streams`, and its key.
+
+    `other_than` is the stream and key of the row that asks. Two mappings may give the same key, and mean two rows by
+    it, or send one row twice.
+    """
+    stream, key = other_than
+    its = {"resource": resource, "identity": identity, "its_stream": stream, "its_key": key}
+    row = tx.execute(_SAME_IDENTITY, {**its, "streams": sorted({stream, *streams})}).first()
+    return None if row is None else (row.stream, row.key)
 
 
 def to_read_again(tx: Connection, stream: str, *, limit: int) -> list[str]:
     """Keys that must be looked at again although none of their rows changed."""
-    columns = table.captured.c
-    where = (columns.stream == stream, columns.again)
-    return list(tx.execute(sa.select(columns.key).where(*where).order_by(columns.key).limit(limit)).scalars())
+    return list(tx.execute(_TO_READ_AGAIN, {"stream": stream, "most": limit}).scalars())
 
 
-def read_again(tx: Connection, *where: sa.ColumnElement[bool]) -> int:
+def read_again(tx: Connection, *where: sa.ColumnElement[bool] | sa.TextClause) -> int:
     """Mark captured keys in scope to be looked at again; how many. What left the scope has nothing to be decided."""
     columns = table.captured.c
     marked = sa.update(table.captured).where(*where, columns.in_scope, sa.not_(columns.again))
     return tx.execute(marked.values(again=True)).rowcount
+
+
+def read_unseen_again(tx: Connection, stream: str) -> int:
+    """Mark the keys whose row was not there at the last look to be looked at again; how many."""
+    columns = table.captured.c
+    return read_again(tx, columns.stream == stream, table.UNSEEN)
 
 
 def take_as_new(tx: Connection, resource: str, identity: str) -> int:
@@ -203,10 +236,9 @@ def keys_above(tx: Connection, stream: str, highest: int) -> list[str]:
 
 
 def read_identities_again(tx: Connection, resource: str, identities: Iterable[str]) -> int:
-    """Mark the keys of these identities to be looked at again; how many."""
-    columns, wanted, marked = table.captured.c, sorted(identities), 0
-    for start in range(0, len(wanted), _CHUNK):
-        chunk = wanted[start : start + _CHUNK]
+    """Mark the keys of these identities to be looked at again; how many. They are taken in parts as they come."""
+    columns, each, marked = table.captured.c, iter(identities), 0
+    while chunk := sorted(islice(each, _CHUNK)):
         marked += read_again(tx, columns.resource == resource, columns.in_scope, columns.identity.in_(chunk))
     return marked
 
@@ -218,6 +250,25 @@ def not_scanned(tx: Connection, mark: Watermark, *, limit: int) -> list[str]:
     if mark.scan_after is not None:
         where.append(columns.key > mark.scan_after)
     return list(tx.execute(sa.select(columns.key).where(*where).order_by(columns.key).limit(limit)).scalars())
+
+
+def unmet(tx: Connection, stream: str, scan_number: int) -> int:
+    """How many keys believed in scope the scan has not met."""
+    columns = table.captured.c
+    where = (columns.stream == stream, columns.in_scope, columns.scan_number < scan_number)
+    return tx.execute(sa.select(sa.func.count()).select_from(table.captured).where(*where)).scalar_one()
+
+
+def in_scope(tx: Connection, stream: str) -> int:
+    """How many keys are believed in scope."""
+    columns = table.captured.c
+    where = (columns.stream == stream, columns.in_scope)
+    return tx.execute(sa.select(sa.func.count()).select_from(table.captured).where(*where)).scalar_one()
+
+
+def has_unseen(tx: Connection, stream: str) -> bool:
+    """Is there a key whose row was not there at the last look, and that stays as it was known?"""
+    return tx.execute(_UNSEEN, {"stream": stream}).first() is not None
 
 
 def counted(tx: Connection) -> dict[str, int]:

@@ -26,6 +26,9 @@ import orjson
 from kiva_relay import errors
 from kiva_relay.outbox import own_file
 
+_RECOGNISED_BY = 4096
+"""So many bytes before a place tell whether it is the same one: some forty lines."""
+
 Ended = Mapping[str, Mapping[str, Any] | None]
 """What an answer decided, by identity: Kiva's receipt; None where it surely is not at Kiva."""
 
@@ -42,8 +45,16 @@ class Testimony:
 
 
 @dataclass(frozen=True)
+class Place:
+    """A place in a witness, between two lines: how many bytes come before it, and the SHA-256 of the last of them."""
+
+    offset: int
+    before: str
+
+
+@dataclass(frozen=True)
 class Memory:
-    """All that a witness says about one destination."""
+    """What a witness says about one destination, from some place on."""
 
     sent: tuple[Testimony, ...] = ()
     answers: Mapping[tuple[str, int], Ended] = field(default_factory=dict)
@@ -70,6 +81,9 @@ class Witness:
             self._end_torn_line()
             self.id = self._own_number()
         except OSError as error:
+            if own_file.passes(error):
+                words = f"outbox.witness: {path} cannot be written: {error.strerror}. Nothing is sent, nothing is lost."
+                raise errors.OutboxAway(words, hint=f"df -h {path.parent}") from error
             raise errors.UsageError(
                 f"outbox.witness: {path} cannot be written: {error.strerror}.",
                 hint=f"sudo install -d -o kiva-relay -m 0700 {path.parent}",
@@ -94,10 +108,19 @@ class Witness:
         self._append({"to": self._to, "first_start": moment})
         os.fdatasync(self._descriptor)
 
-    def memory(self) -> Memory:
-        """All lines about this destination."""
+    def place(self) -> Place:
+        """Its end, as it is now."""
+        offset = os.fstat(self._descriptor).st_size
+        return Place(offset, self._fingerprint(offset))
+
+    def has(self, place: Place) -> bool:
+        """Was this a place in this very file? In one that lost its end, or was put back, it is none."""
+        return place.offset <= os.fstat(self._descriptor).st_size and self._fingerprint(place.offset) == place.before
+
+    def memory(self, *, since: Place | None = None) -> Memory:
+        """The lines about this destination; `since`: those behind that place only."""
         sent, answers, first_start = [], {}, None
-        for line in self._lines():
+        for line in self._lines(since.offset if since else 0):
             if line.get("to") != self._to:
                 continue
             if "first_start" in line:
@@ -123,10 +146,14 @@ class Witness:
         os.fdatasync(self._descriptor)
         return number
 
-    def _lines(self) -> Iterator[dict[str, Any]]:
+    def _fingerprint(self, offset: int) -> str:
+        start = max(offset - _RECOGNISED_BY, 0)
+        return hashlib.sha256(os.pread(self._descriptor, offset - start, start)).hexdigest()
+
+    def _lines(self, offset: int = 0) -> Iterator[dict[str, Any]]:
         """Every whole line. One that a power cut tore was never followed by a byte to Kiva: it is skipped."""
         with open(os.dup(self._descriptor), "rb") as file:  # noqa: PTH123 - the file that is open, whatever has its name
-            file.seek(0)
+            file.seek(offset)
             for text in file:
                 try:
                     line = orjson.loads(text)

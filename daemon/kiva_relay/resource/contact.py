@@ -14,6 +14,12 @@ _DATE = re.compile(r"\d{1,2}[./-]\d{1,2}[./-]\d{4}|\d{4}[./-]\d{1,2}[./-]\d{1,2}
 # An amount in groups of three, as 12 500 000; a telephone number is hardly ever grouped like this throughout.
 _AMOUNT = re.compile(r"[1-9]\d{0,2}([ .\u00a0\u202f])\d{3}(?:\1\d{3})*(?:,\d+)?|\d+[.,]\d{1,2}")
 _ENOUGH = 7
+_COLUMN = re.compile(r"phone|mobile|telef|e_?mail|whatsapp", re.IGNORECASE)
+
+
+def is_column(name: str) -> bool:
+    """Whether a column that is called so says how somebody can be reached."""
+    return _COLUMN.search(name) is not None
 
 
 def digits(text: str) -> str:

@@ -15,6 +15,10 @@ Kind = Literal["text", "integer", "amount", "date", "boolean", "image", "list", 
 # No field of Kiva's is known to take more; a story is a few thousand letters.
 TEXT_LIMIT = 64 * 1024
 
+# An id of an MIS has some twenty letters, a person's name some fifty; a group's, of all its members, has more.
+ID_LIMIT = 200
+NAME_LIMIT = 300
+
 
 @dataclass(frozen=True)
 class Field:
@@ -41,8 +45,9 @@ class CheckFacts:
 
     `today` is the date in the MIS's zone; `columns` PA2's upload format (2 or 3); `basis` how positions are
     reported; `principal` what was lent (from the mapping's `checks:`); `previous` the position last sent for
-    the loan, on the same basis; `contacts` the telephone numbers and addresses that the MIS has for the borrower;
-    `left` the fields that the mapping leaves to the coordinator.
+    the loan, on the same basis; `lent_at_kiva` and `currency_at_kiva` what Kiva lists, `currency` what the MIS has;
+    `twins` how many expected loans have its id at Kiva; `contacts` the telephone numbers and addresses that the MIS
+    has for the borrower; `left` the fields that the mapping leaves to the coordinator.
     """
 
     today: date
@@ -50,6 +55,10 @@ class CheckFacts:
     basis: str = "cumulative_principal"
     principal: Decimal | None = None
     previous: Decimal | None = None
+    lent_at_kiva: Decimal | None = None
+    currency_at_kiva: str | None = None
+    currency: str | None = None
+    twins: int = 1
     contacts: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
 

@@ -7,15 +7,15 @@ from typing import Any
 
 from kiva_relay.resource import contact, field
 from kiva_relay.resource.body import Body
-from kiva_relay.resource.field import CheckFacts, Field
+from kiva_relay.resource.field import ID_LIMIT, CheckFacts, Field
 from kiva_relay.resource.refusal import Refusal
 from kiva_relay.resource.repayment import THREE_COLUMNS
 
 PATH = "journals"
 
 FIELDS = (
-    Field("internal_loan_id", "text", "The loan's id, as Kiva knows it.", required=True),
-    Field("internal_client_id", "text", "The client's id. Sent on PA2's three-column format only."),
+    Field("internal_loan_id", "text", "The loan's id, as Kiva knows it.", required=True, limit=ID_LIMIT),
+    Field("internal_client_id", "text", "The client's id. Sent on PA2's three-column format only.", limit=ID_LIMIT),
     Field("subject", "text", "The headline.", required=True),
     Field("body", "text", "The news itself.", required=True),
     Field("image_url", "text", "Where a photo can be fetched."),

@@ -18,6 +18,10 @@ PATH = "loan_draft"
 DAYS_BACK = 29
 DAYS_AHEAD = 90
 
+# No instalment is due further from the disbursal: 2570 is 2027 in the Thai calendar, and 27 is a year cut short.
+YEARS_BEFORE = 1
+YEARS_AFTER = 30
+
 # What a mapping says nothing about has a word of its own here.
 CONSENT = ("client_waiver_signed",)
 
@@ -30,17 +34,17 @@ FIELDS = (
         "The borrowers: exactly one for an individual loan, one for each member of a group.",
         required=True,
         fields=(
-            Field("client_id", "text", "The borrower's id in the MIS.", required=True),
-            Field("loan_id", "text", "The id of the borrower's loan in the MIS.", required=True),
-            Field("first_name", "text", "The borrower's first name.", required=True),
-            Field("last_name", "text", "The borrower's last name."),
+            Field("client_id", "text", "The borrower's id in the MIS.", required=True, limit=field.ID_LIMIT),
+            Field("loan_id", "text", "The id of the borrower's loan in the MIS.", required=True, limit=field.ID_LIMIT),
+            Field("first_name", "text", "The borrower's first name.", required=True, limit=field.NAME_LIMIT),
+            Field("last_name", "text", "The borrower's last name.", limit=field.NAME_LIMIT),
             Field("gender", "text", "`female`, `male` or `unknown`.", to_publish=True),
             Field("amount", "amount", "The borrower's share, in the loan's currency; above 0.", required=True),
         ),
     ),
-    Field("internal_loan_id", "text", "The group loan's id in the MIS. Group loans only."),
-    Field("internal_client_id", "text", "The group's id in the MIS. Group loans only."),
-    Field("group_name", "text", "The group's name. Group loans only."),
+    Field("internal_loan_id", "text", "The group loan's id in the MIS. Group loans only.", limit=field.ID_LIMIT),
+    Field("internal_client_id", "text", "The group's id in the MIS. Group loans only.", limit=field.ID_LIMIT),
+    Field("group_name", "text", "The group's name. Group loans only.", limit=field.NAME_LIMIT),
     Field(
         "not_pictured",
         "list",
@@ -84,6 +88,7 @@ def check(body: Mapping[str, Any], facts: CheckFacts) -> list[Refusal]:
         *_amounts(body),
         *_schedule(body),
         *_day(body, facts.today),
+        *_due(body, facts.today),
         *(each for name, text in _texts(body) for each in contact.refusals(text, name, facts.contacts)),
     ]
 
@@ -229,3 +234,15 @@ def _day(body: Mapping[str, Any], today: date) -> list[Refusal]:
     if -ago > DAYS_AHEAD:
         return [Refusal("disbursal_too_far", "disburse_time", {"days": str(-ago)})]
     return []
+
+
+def _due(body: Mapping[str, Any], today: date) -> list[Refusal]:
+    """Instalments in a year that no loan reaches."""
+    lent = field.as_date(body.get("disburse_time")) or today
+    rows = body.get("schedule")
+    found = []
+    for number, row in enumerate(rows if isinstance(rows, list) else []):
+        day = field.as_date(row.get("date")) if isinstance(row, Mapping) else None
+        if day is not None and not lent.year - YEARS_BEFORE <= day.year <= lent.year + YEARS_AFTER:
+            found.append(Refusal("date_impossible", f"schedule[{number}].date", {"date": str(day), "lent": str(lent)}))
+    return found

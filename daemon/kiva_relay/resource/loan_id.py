@@ -6,6 +6,7 @@ invisible letter that came along from a web page, makes no other loan of it.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 _INVISIBLE = frozenset({"Cc", "Cf"})
@@ -23,8 +24,14 @@ _MORE_INVISIBLE = frozenset(
 )
 
 
+_SEPARATORS = re.compile(r"[\W_]+")
+_ENOUGH_DIGITS = 2
+
+
 def key(written: str) -> str:
     """By which an id is the same: without invisible letters, composed (NFC), without blanks at its ends."""
+    if written.isascii() and written.isprintable():
+        return written.strip()  # nearly all are such, and a list has a hundred thousand
     # A tab or a line's end counts as a blank, not as nothing.
     seen = (
         " " if letter.isspace() else letter
@@ -37,3 +44,22 @@ def key(written: str) -> str:
 def fold(written: str) -> str:
     """By which ids are looked for: two that differ in case only have one, and are the same or perhaps the same loan."""
     return unicodedata.normalize("NFC", key(written).casefold())
+
+
+def alike(left: str, right: str) -> bool:
+    """Are two ids the same but for blanks, separators, case, and zeros or a word in front?
+
+    `KV/93`, `93` and `000000093` are alike; `193` and `93` are not.
+    """
+    a, b = (_SEPARATORS.sub(" ", fold(one)).split() for one in (left, right))
+    if not a or not b:
+        return False
+    if "".join(a).lstrip("0") == "".join(b).lstrip("0"):
+        return True
+    numbers = [[part.lstrip("0") for part in parts if part.isdigit()] for parts in (a, b)]
+    words = [[part for part in parts if not part.isdigit()] for parts in (a, b)]
+    return (
+        numbers[0] == numbers[1]
+        and len("".join(numbers[0])) >= _ENOUGH_DIGITS
+        and (not words[0] or not words[1] or words[0] == words[1])
+    )

@@ -6,6 +6,13 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+PARAMETER_LIMIT = 500
+"""Letters of a parameter of a refusal; what is longer is cut."""
+
+
+def _bounded(value: str) -> str:
+    return value if len(value) <= PARAMETER_LIMIT else value[: PARAMETER_LIMIT - 2] + " …"
+
 
 @dataclasses.dataclass(frozen=True)
 class Refusal:
@@ -19,6 +26,12 @@ class Refusal:
     field: str = ""
     params: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Bound the parameters: a code of the MIS may be a megabyte, and a refusal is kept, listed and mailed."""
+        if any(len(value) > PARAMETER_LIMIT for value in self.params.values()):
+            bounded = {name: _bounded(value) for name, value in self.params.items()}
+            object.__setattr__(self, "params", bounded)
+
     def to_json(self) -> dict[str, Any]:
         """The form in which it is stored."""
         return {"code": self.code, "field": self.field, "params": dict(self.params)}
@@ -31,7 +44,16 @@ class Refusal:
 
 
 # Not wrong by themselves: a person looks, and may send them as they are.
-PERSON_DECIDES = frozenset({"position_fell", "position_exceeds_principal"})
+PERSON_DECIDES = frozenset(
+    {
+        "position_fell",
+        "position_exceeds_principal",
+        "position_exceeds_kiva",
+        "other_currency",
+        "id_shared_at_kiva",
+        "answered_before",
+    }
+)
 
 # Each code: the sentence, and what to do about it. `{field}` is the place in the body, the rest parameters.
 SENTENCES: dict[str, tuple[str, str]] = {
@@ -66,6 +88,10 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "{field} holds {what}, and it would be published.",
         "Take it out of the text in the MIS.",
     ),
+    "date_impossible": (
+        "{field} is {date}, and the loan is disbursed on {lent}.",
+        "Correct the year in the MIS. A date of another calendar is converted in a relation of your own (sql:).",
+    ),
     "disbursed_too_long_ago": (
         "Disbursed {days} days ago; PA2 takes less than 30. It can no longer be published.",
         "Tell the coordinator; nothing can be sent for this loan.",
@@ -92,6 +118,10 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "“{value}” is none of the codes that the mapping knows for {field}: {known}.",
         "Add the code to `choose` in the mapping, or write `else:`.",
     ),
+    "to_a_person": (
+        "{value}: {reason}.",
+        "Look at the loan in the MIS and type it in PA2, or say in a mapping of your own what it means.",
+    ),
     "no_translation": (
         "“{value}” has no line in {table}.",
         "The administrator adds a line to {table}: {value},<what Kiva should get>",
@@ -116,6 +146,10 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "{field} could not be computed: {reason}.",
         "Correct the expression in the mapping.",
     ),
+    "text_unreadable": (
+        "What the MIS has in {column} cannot be read: a letter of it is none, or the database cannot give it.",
+        "Type it again in the MIS.",
+    ),
     "wrong_type": (
         "{field} has to be {expected}; found {found}.",
         "Map another column, or convert it (text, date, money, choose).",
@@ -137,8 +171,8 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "Record it in the MIS when the signed paper is on file.",
     ),
     "photo_too_large": (
-        "The photo is too large, even after shrinking ({found} bytes; at most {limit}).",
-        "Save a smaller photo in the MIS.",
+        "The photo is too large ({found}; at most {limit}).",
+        "Save a smaller photo in the MIS, as an ordinary JPEG.",
     ),
     "photo_unreadable": (
         "The photo could not be read: {reason}.",
@@ -151,6 +185,22 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "position_exceeds_principal": (
         "The amount repaid ({value}) is more than the principal ({principal}).",
         "Look at the loan's transactions in the MIS.",
+    ),
+    "position_exceeds_kiva": (
+        "The amount ({value}) is more than Kiva lists as lent ({lent}).",
+        "Look at the loan in PA2: was it raised in the MIS after it was posted?",
+    ),
+    "other_currency": (
+        "The MIS has the loan in {value}, Kiva in {kiva}.",
+        "Look at the loan in PA2 and in the MIS.",
+    ),
+    "id_shared_at_kiva": (
+        "Kiva expects {number} loans that have this id.",
+        "Correct the loan id of one of them in PA2.",
+    ),
+    "answered_before": (
+        "A person decided about another amount; it is {value} now.",
+        "Decide again.",
     ),
     "principal_unknown": (
         "The basis is the principal outstanding, and the mapping does not say what was lent.",

@@ -8,7 +8,7 @@ from typing import Any
 
 from kiva_relay.resource import field
 from kiva_relay.resource.body import Body
-from kiva_relay.resource.field import CheckFacts, Field
+from kiva_relay.resource.field import ID_LIMIT, CheckFacts, Field
 from kiva_relay.resource.refusal import Refusal
 
 PATH = "repayments"
@@ -18,8 +18,8 @@ OUTSTANDING = "principal_outstanding"
 THREE_COLUMNS = 3
 
 FIELDS = (
-    Field("loan_id", "text", "The loan's id, as Kiva knows it.", required=True),
-    Field("client_id", "text", "The client's id. Sent on PA2's three-column format only."),
+    Field("loan_id", "text", "The loan's id, as Kiva knows it.", required=True, limit=ID_LIMIT),
+    Field("client_id", "text", "The client's id. Sent on PA2's three-column format only.", limit=ID_LIMIT),
     Field(
         "amount",
         "amount",
@@ -38,7 +38,8 @@ def check(body: Mapping[str, Any], facts: CheckFacts) -> list[Refusal]:
     found = field.problems(FIELDS, body)
     if not field.fits("amount", amount):
         return found
-    return found + _bounds(_repaid(Decimal(amount or 0), facts), facts)
+    sent = Decimal(amount or 0)
+    return found + _against_kiva(facts) + _bounds(_repaid(sent, facts), facts) + _exceeds_kiva(sent, facts)
 
 
 def warn(body: Mapping[str, Any], facts: CheckFacts) -> list[Refusal]:
@@ -74,6 +75,25 @@ def _repaid(amount: Decimal, facts: CheckFacts) -> Decimal:
     if facts.basis == OUTSTANDING and facts.principal is not None:
         return facts.principal - amount
     return amount
+
+
+def _against_kiva(facts: CheckFacts) -> list[Refusal]:
+    """Is it the loan that Kiva means?"""
+    found = []
+    if facts.twins > 1:
+        found.append(Refusal("id_shared_at_kiva", "loan_id", {"number": str(facts.twins)}))
+    if facts.currency and facts.currency_at_kiva and facts.currency.upper() != facts.currency_at_kiva.upper():
+        params = {"value": facts.currency, "kiva": facts.currency_at_kiva}
+        found.append(Refusal("other_currency", "amount", params))
+    return found
+
+
+def _exceeds_kiva(sent: Decimal, facts: CheckFacts) -> list[Refusal]:
+    """More than Kiva has lent can be neither repaid nor outstanding."""
+    amount = max(sent, _repaid(sent, facts))
+    if facts.lent_at_kiva is None or amount <= facts.lent_at_kiva:
+        return []
+    return [Refusal("position_exceeds_kiva", "amount", {"value": f"{amount:f}", "lent": f"{facts.lent_at_kiva:f}"})]
 
 
 def _bounds(repaid: Decimal, facts: CheckFacts) -> list[Refusal]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kiva_relay import log
-from kiva_relay.outbox import census, table, tally, watermark
+from kiva_relay.outbox import table, tally, unread, watermark
 from kiva_relay.outbox.database import Outbox
 
 _log = log.get("account")
@@ -16,7 +16,7 @@ def run(outbox: Outbox) -> None:
         OutboxAway: the outbox cannot be read or written.
     """
     with outbox.read() as tx:
-        differs, lost = bool(tally.differences(tx)), bool(census.lost_keys(tx))
+        differs, lost = bool(tally.differences(tx)), bool(unread.lost_keys(tx))
     if differs:
         with outbox.begin() as tx:
             found = tally.put_right(tx)
@@ -24,7 +24,7 @@ def run(outbox: Outbox) -> None:
             _log.error("The account counted wrong, and was put right", **vars(what), counted=number, found=right)
     if lost:
         with outbox.begin() as tx:
-            keys = census.lost_keys(tx)
+            keys = unread.lost_keys(tx)
             columns = table.captured.c
             for stream, key in keys:
                 watermark.read_again(tx, columns.stream == stream, columns.key == key)

@@ -15,6 +15,7 @@ from kiva_relay.capture.cycle import Capture
 from kiva_relay.capture.pace import Pace
 from kiva_relay.clock import Clock
 from kiva_relay.config.settings import Settings
+from kiva_relay.delivery.kiva_time import KivaTime
 from kiva_relay.mapping.configuration import Configuration
 from kiva_relay.outbox import watermark
 from kiva_relay.outbox.database import Outbox
@@ -27,9 +28,8 @@ from kiva_relay.service.schedule import Job
 from kiva_relay.source.mis import Mis
 
 _ASKED_AGAIN = timedelta(seconds=5)
-_LOOKED_AT_AGAIN = 0.01
-"""Seconds after which a transaction that is committed and cannot be seen yet is asked for again."""
 _NOBODY_KNOCKS = 60.0
+_HOUR_ASKED_EVERY = 60.0
 _PINNED_FOR_LONG = 600.0
 _SAID_AGAIN_AFTER = 3600.0
 _SAVED_FOR = 20.0
@@ -54,6 +54,7 @@ class CaptureLoop:
     """Reads the MIS into the outbox. The MIS is opened at the first look, and waited for.
 
     `poll` and `sweep` are its jobs; `wake` is set when one of them knocks, and when the MIS's stream brings something.
+    `wrote` is called after each page that brought what may have to be sent.
     """
 
     def __init__(
@@ -65,8 +66,11 @@ class CaptureLoop:
         stop: threading.Event,
         at: Callable[[str], None],
         at_kiva: Callable[[], datetime] | None = None,
+        wrote: Callable[[], None] = lambda: None,
+        kiva_time: KivaTime | None = None,
     ) -> None:
-        self._at_kiva = at_kiva or clock.now
+        self._kiva_time, self._asks_hour_at = kiva_time, 0.0
+        self._at_kiva, self._wrote = at_kiva or clock.now, wrote
         self._in_force, self._outbox, self._clock, self._stop, self._at = in_force, outbox, clock, stop, at
         self.wake = threading.Event()
         self.poll = Job("poll", clock=clock, wake=self.wake)
@@ -80,7 +84,7 @@ class CaptureLoop:
         self._counted = 0.0
         self._again_at: float | None = None
         self._not_before = 0.0
-        self._said_away_at: float | None = None
+        self._said_away_at: dict[str, float] = {}
         self._pinned_by = ""
 
     def close(self) -> None:
@@ -113,6 +117,8 @@ class CaptureLoop:
             at=self._at,
             following=self._follow,
             at_kiva=self._at_kiva,
+            earliest=None if self._kiva_time is None else self._kiva_time.earliest,
+            wrote=self._wrote,
         )
         self._capture = (configuration, capture)
         return capture
@@ -140,14 +146,14 @@ class CaptureLoop:
             NoStream: `mis.watch` is replication, and the MIS has no stream for us.
         """
         now = self._clock.monotonic()
+        if self._follow is not None and self._follow.has_begun():
+            self._again_at = now
         wanted = self.poll.asked or (self._again_at is not None and now >= self._again_at)
         if wanted and now >= self._not_before:
             self._look()
             self._not_before = self._clock.monotonic() + self.rest()
         else:
-            pause = self._take()
-            if pause > 0:
-                return pause
+            self._take()
         return self._idle()
 
     def rest(self) -> float:
@@ -162,8 +168,8 @@ class CaptureLoop:
             until.append(self._not_before)
         if self._again_at is not None:
             until.append(max(self._again_at, self._not_before))
-        if self._capture is not None and self._capture[1].waits:
-            until.append(now + _LOOKED_AT_AGAIN)
+        if self._capture is not None and (follows_in := self._capture[1].follows_in()) is not None:
+            until.append(now + follows_in)
         return max(min(until, default=now + _NOBODY_KNOCKS) - now, 0.0)
 
     def _look(self) -> None:
@@ -186,18 +192,14 @@ class CaptureLoop:
         else:
             self._again_at = self._clock.monotonic() if again else None
 
-    def _take(self) -> float:
-        """Take what the MIS's stream brought, at once; the seconds to wait first, where its share is used up."""
-        if self._capture is None or self._follow is None:
-            return 0.0
-        pause = self._follow.pause()
-        if pause > 0:
-            return min(pause, self._idle())
+    def _take(self) -> None:
+        """Take what the MIS's stream brought, unless it is to wait: for more of it, or because its share is used up."""
+        if self._capture is None or self._follow is None or self._follow.pause() > 0:
+            return
         try:
-            # The courier looks by itself four times a second: woken by each change, it would take our time.
             self._capture[1].follow()
         except Overtaken:
-            return 0.0
+            self._again_at = self._clock.monotonic()
         except ENDS:
             raise
         except (errors.RelayError, sa.exc.SQLAlchemyError) as error:
@@ -205,7 +207,6 @@ class CaptureLoop:
             self._again_at = self._clock.monotonic()
         finally:
             self._busy()  # its share is kept to by the stream itself
-        return 0.0
 
     def _busy(self) -> float:
         """For how many seconds the MIS was kept busy since this was asked last."""
@@ -220,11 +221,12 @@ class CaptureLoop:
         if self.sweep.asked and not self.sweep.under_way:
             self._begin_sweep(capture, configuration.settings)
             self.sweep.begin()
+        self._ask_hour()
         capture.cycle()
         away = self.health.mis.away_since
         if away is not None:
             _log.info("The MIS answers again. Nothing was missed", away_since=away.isoformat())
-        self._said_away_at = None
+        self._said_away_at.clear()
         self.health = CaptureHealth(
             mis=Reachability(last_good=self._clock.now()),
             modes=dict(capture.modes),
@@ -261,10 +263,20 @@ class CaptureLoop:
             )
         self._pinned_by = session if pinned else ""
 
+    def _ask_hour(self) -> None:
+        """The MIS is a witness of the hour; asked now and then, and only while Kiva does not say it."""
+        now, kiva_time = self._clock.monotonic(), self._kiva_time
+        if self._mis is None or kiva_time is None or kiva_time.is_known or now < self._asks_hour_at:
+            return
+        horizon = self._mis.horizon()
+        kiva_time.hear_mis(horizon.moment + horizon.age)
+        self._asks_hour_at = now + _HOUR_ASKED_EVERY
+
     def _not_read(self, error: Exception) -> None:
         """Nothing is lost: W did not move. The first time, and then once an hour, it is worth a line."""
         if isinstance(error, errors.OutboxAway):
-            _log.error("The outbox does not answer. Nothing is captured meanwhile", cause=str(error))
+            if self._worth_a_line("the outbox"):
+                _log.error("The outbox does not answer. Nothing is captured meanwhile", cause=str(error))
         elif isinstance(error, errors.RelayError):
             if self._away(str(error)):
                 _log.warning("The MIS cannot be read. Nothing is lost; it is asked again", cause=str(error))
@@ -275,8 +287,12 @@ class CaptureLoop:
         """Note what came back instead of an answer; true when that is worth a line."""
         since = self.health.mis.away_since or self._clock.now()
         self.health = replace(self.health, mis=replace(self.health.mis, away_since=since, words=words))
+        return self._worth_a_line("the MIS")
+
+    def _worth_a_line(self, away: str) -> bool:
+        """Asked each time that something is away: the first time, and then once an hour."""
         now = self._clock.monotonic()
-        if self._said_away_at is not None and now - self._said_away_at < _SAID_AGAIN_AFTER:
+        if now - self._said_away_at.get(away, float("-inf")) < _SAID_AGAIN_AFTER:
             return False
-        self._said_away_at = now
+        self._said_away_at[away] = now
         return True

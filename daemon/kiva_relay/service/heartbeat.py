@@ -9,39 +9,46 @@ from kiva_relay import meter
 from kiva_relay.account import balance
 from kiva_relay.account.balance import Account
 from kiva_relay.account.line import LineKind
+from kiva_relay.account.reconcile import DiscrepancyKind
 from kiva_relay.config.settings import Settings
 from kiva_relay.delivery.kiva_time import KivaTime
-from kiva_relay.outbox import heartbeat, hold, mirror, table
+from kiva_relay.outbox import discrepancy, heartbeat, hold, meta, mirror, table
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.heartbeat import Heartbeat
 from kiva_relay.outbox.state import State
+from kiva_relay.resource import window
+from kiva_relay.resource.window import RepaymentReport
 
 # By the partial index `entry_open`: what was delivered long ago is not read.
 _NOT_SETTLED = sa.text("SELECT resource, state, count(*) FROM entry WHERE settled_at IS NULL GROUP BY resource, state")
 _OPEN_ATTEMPTS = sa.text("SELECT count(*) FROM attempt WHERE ended_at IS NULL")
 
 
-def publish(
-    outbox: Outbox,
-    beat: Heartbeat,
-    settings: Settings,
-    *,
-    before: Account | None = None,
-    kiva_time: KivaTime | None = None,
-) -> Account:
-    """Write the heartbeat, and set the gauges from what the outbox holds; the account. `before`: the one before.
+def publish(outbox: Outbox, beat: Heartbeat, *, kiva_time: KivaTime | None = None) -> None:
+    """Write the heartbeat. No thread of the relay has to act upon it.
 
     Raises:
         OutboxAway: the outbox cannot be written.
     """
-    with outbox.begin() as tx:
+    with outbox.begin(quiet=True) as tx:
         heartbeat.write(tx, beat)
         if kiva_time is not None:
             kiva_time.keep(tx)
+
+
+def tell(
+    outbox: Outbox, beat: Heartbeat, settings: Settings, *, before: Account | None = None, recent: bool = False
+) -> Account:
+    """Set the gauges from what the outbox holds; the account. `before`: the one before; is it `recent`?
+
+    Raises:
+        OutboxAway: the outbox cannot be read.
+    """
     with outbox.read() as tx:
         set_gauges(tx, beat)
-        found = balance.read(tx, settings, last=beat, now=beat.beats_at, before=before)
+        found = balance.read(tx, settings, last=beat, now=beat.beats_at, before=before, recent=recent)
     show(found)
+    show_report(window.report(settings, beat.beats_at))
     return found
 
 
@@ -57,6 +64,9 @@ def set_gauges(tx: Connection, beat: Heartbeat) -> None:
     }
     meter.replace(meter.in_doubt, doubts)
     meter.replace(meter.held, {(held.what, held.reason): 1.0 for held in hold.in_force(tx)})
+    if meta.RECONCILED.get(tx) is not None:
+        apart = discrepancy.numbers(tx)
+        meter.replace(meter.reconcile, {(kind.value,): float(apart.get(kind.value, 0)) for kind in DiscrepancyKind})
     meter.attempts_open.set(tx.execute(_OPEN_ATTEMPTS).scalar_one())
     refresh = mirror.last_complete(tx)
     # Never read is no age of 0: then it is at least as old as the process.
@@ -67,6 +77,14 @@ def set_gauges(tx: Connection, beat: Heartbeat) -> None:
         (str(stream),): (now - moved).total_seconds() for stream, moved in marks if moved is not None
     }
     meter.replace(meter.lag_seconds, lags)
+
+
+def show_report(report: RepaymentReport) -> None:
+    """When the open report closes; no sample while none is open, or it has no window."""
+    closes: dict[tuple[str, ...], float] = {}
+    if report.is_open and report.closes is not None:
+        closes[report.period,] = report.closes.timestamp()
+    meter.replace(meter.report_closes, closes)
 
 
 def show(account: Account) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import selectors
 import socket
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -31,12 +32,13 @@ class HttpServer:
     url: str
     _server: _Server
     _thread: threading.Thread
+    _end: socket.socket
 
     def close(self) -> None:
         """Stop answering, and give the port back."""
-        self._server.shutdown()
-        self._server.server_close()
+        self._end.close()
         self._thread.join()
+        self._server.server_close()
 
 
 def start(listen: str, *, missing: Callable[[], Sequence[str]]) -> HttpServer:
@@ -58,10 +60,20 @@ def start(listen: str, *, missing: Callable[[], Sequence[str]]) -> HttpServer:
             f"metrics.listen: nothing can listen on {listen}: {error.strerror or error}.",
             hint=f"sudo ss -ltnp 'sport = :{port}'      tells who does; metrics.listen: off does without.",
         ) from None
-    thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="exporter", daemon=True)
+    end, ended = socket.socketpair()
+    thread = threading.Thread(target=_serve, args=(server, ended), name="exporter", daemon=True)
     thread.start()
     shown = f"[{host}]" if ":" in host else host
-    return HttpServer(f"http://{shown}:{server.server_address[1]}", server, thread)
+    return HttpServer(f"http://{shown}:{server.server_address[1]}", server, thread, end)
+
+
+def _serve(server: _Server, ended: socket.socket) -> None:
+    """Answer until the other end of `ended` is closed. The library's own loop wakes up to see whether it should end."""
+    with ended, selectors.DefaultSelector() as selector:
+        selector.register(server, selectors.EVENT_READ)
+        selector.register(ended, selectors.EVENT_READ)
+        while all(key.fileobj is server for key, _ in selector.select()):
+            server.handle_request()
 
 
 def pages(missing: Callable[[], Sequence[str]]) -> WSGIApplication:
@@ -114,6 +126,8 @@ class _Handler(WSGIRequestHandler):
 
 class _Server(ThreadingWSGIServer):
     """prometheus-client's threading server, on IPv4 or IPv6."""
+
+    timeout = 0  # somebody who is gone again by now is not waited for
 
     def __init__(self, address: tuple[str, int], app: WSGIApplication) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from kiva_relay import errors, log
+from kiva_relay import errors, log, meter
 from kiva_relay.capture import follow
 from kiva_relay.clock import Clock
 from kiva_relay.outbox.store import Overtaken
@@ -21,8 +21,11 @@ STUCK_AFTER = 600.0
 
 _ASKED_AGAIN = 1.0
 _LONGEST_BACK_OFF = 60.0
+_MOST_DOUBLINGS = 10
 _SAID_AGAIN_AFTER = 60
 """Errors in a row, after which the log says it once more."""
+
+_WELL, _ERROR, _OUTBOX_AWAY = "well", "error", "outbox_away"
 
 _log = log.get("relay")
 
@@ -49,6 +52,8 @@ class Loop:
         self._turn, self._wake, self._stop, self._clock, self._progress = turn, wake, stop, clock, progress
         self._error = ""
         self._good_at = clock.monotonic()
+        for ended in (_WELL, _ERROR):  # what has not happened reads 0, not nothing: an alert compares with it
+            meter.loop_turns.labels(loop=name, ended=ended)
         # A daemon thread: one that hangs in a request must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -96,6 +101,7 @@ class Loop:
                 self._end(error)
                 return
             else:
+                meter.loop_turns.labels(loop=self.name, ended=_WELL).inc()
                 errors_in_a_row, self._error, self._good_at = 0, "", self._clock.monotonic()
                 self._progress.rest(self.name)
                 self._clock.wait(self._wake, seconds)
@@ -105,15 +111,18 @@ class Loop:
         says = before % _SAID_AGAIN_AFTER == 0
         if isinstance(error, errors.Unreachable):
             self._error = str(error)
+            meter.loop_turns.labels(loop=self.name, ended=_OUTBOX_AWAY).inc()
             if says:
                 _log.error(
                     "The outbox does not answer. Nothing is lost; it is asked again", loop=self.name, cause=self._error
                 )
             return _ASKED_AGAIN
         self._error = f"{type(error).__name__}, see the log"
+        meter.loop_turns.labels(loop=self.name, ended=_ERROR).inc()
         if says:
             _log.exception("Something went wrong. Nothing is lost; it is tried again", loop=self.name)
-        return min(2.0**before, _LONGEST_BACK_OFF)
+        # Bounded before it is doubled: a float has no room for the 1,024th.
+        return min(2.0 ** min(before, _MOST_DOUBLINGS), _LONGEST_BACK_OFF)
 
     def _end(self, error: BaseException) -> None:
         self._progress.rest(self.name)

@@ -1,4 +1,4 @@
-"""What a configuration names, opened: its outbox, its MIS, its mappings. For the daemon and for the commands."""
+"""What a configuration names, opened: its MIS, and what follows it. For the daemon and for the commands."""
 
 from __future__ import annotations
 
@@ -11,42 +11,24 @@ from kiva_relay.capture import follow
 from kiva_relay.config import settings as config
 from kiva_relay.mapping import document
 from kiva_relay.mapping.document import Document
-from kiva_relay.outbox import migration
-from kiva_relay.outbox.database import Outbox, create_file
-from kiva_relay.source import slot
+from kiva_relay.outbox.database import Outbox
+from kiva_relay.source import slot, tls
 from kiva_relay.source.mis import Mis
 
 
-def open_outbox(settings: config.Settings, *, create: bool = True) -> Outbox:
-    """Open the outbox of a configuration; the daemon makes it and brings a file up to date, a command only looks.
-
-    Raises:
-        OutboxRefused: its schema is another version's.
-        UsageError: there is none yet, or it cannot be read by this user.
-    """
-    outbox = Outbox(settings.outbox.url, password=settings.outbox.password)
-    if outbox.is_file:
-        if create:
-            create_file(outbox.path)
-        elif not outbox.path.exists():
-            raise errors.UsageError(
-                f"There is no outbox at {outbox.path} yet: no relay ever ran with {settings.file}.",
-                hint="kiva-relay check    and then: kiva-relay run",
-            )
-    with outbox.read() as tx:
-        empty = migration.present(tx) is None
-    if create and (outbox.is_file or empty):
-        migration.upgrade(outbox)
-    else:
-        migration.check(outbox)
-    return outbox
+def mis_url(settings: config.Settings, url: str = "") -> sa.URL:
+    """The URL of the MIS, or another to the same server, with what `mis.tls` says."""
+    chosen = settings.mis.tls
+    return tls.added(
+        sa.make_url(url or settings.mis.url), verify=chosen.verify or "off", ca=chosen.ca, cert=chosen.cert
+    )
 
 
 def open_mis(settings: config.Settings, *, clock: clock.Clock) -> Mis:
     """The MIS of a configuration."""
     mis = settings.mis
     return Mis(
-        mis.url,
+        mis_url(settings),
         password=None if mis.password is None else mis.password.reveal(),
         timezone=mis.timezone,
         statement_timeout=mis.statement_timeout,
@@ -71,7 +53,7 @@ def open_follow(
         mis=mis,
         outbox=outbox,
         clock=clock,
-        url=chosen.url,
+        url=mis_url(settings),
         password=None if chosen.password is None else chosen.password.reveal(),
         name=stream_name(settings),
         required=chosen.watch == "replication",
@@ -83,15 +65,6 @@ def open_follow(
 def stream_name(settings: config.Settings) -> str:
     """What slot and publication of a configuration are called."""
     return slot.name(sa.make_url(settings.mis.url).database or "", settings.kiva.environment)
-
-
-def load_documents(settings: config.Settings) -> list[Document]:
-    """The mappings of a configuration.
-
-    Raises:
-        ConfigurationError: all their mistakes at once.
-    """
-    return document.load(settings.mapping_folders, parameters=settings.parameters, resources=settings.resources)
 
 
 def must_fit(settings: config.Settings, documents: Sequence[Document], *, clock: clock.Clock) -> None:

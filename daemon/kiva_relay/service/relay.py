@@ -25,12 +25,12 @@ from kiva_relay.delivery.refresher import Refresher
 from kiva_relay.delivery.token import Tokens
 from kiva_relay.mapping import configuration
 from kiva_relay.mapping.document import Document
-from kiva_relay.outbox import binding, heartbeat, migration, table
+from kiva_relay.outbox import binding, clock_step, heartbeat, migration, opening, table
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.lease import Lease
 from kiva_relay.outbox.state import State
 from kiva_relay.outbox.witness import Witness
-from kiva_relay.service import opening, systemd
+from kiva_relay.service import systemd
 from kiva_relay.service.capture_loop import CaptureLoop
 from kiva_relay.service.progress import Progress
 from kiva_relay.service.reload import InForce
@@ -64,10 +64,12 @@ class Relay:
         at: Callable[[str], None] = lambda _name: None,
         read_settings: Callable[[], config.Settings] | None = None,
     ) -> None:
-        self.time = time or clock.SystemClock()
+        self.time = clock.SteadyClock(time or clock.SystemClock())
+        self.boot = clock.this_boot()
         self.in_force = InForce(configuration.of(settings, documents))
         self.progress = Progress(clock=self.time, at=at)
         self.stop, self.reload_asked = threading.Event(), threading.Event()
+        self.captured = threading.Event()
         self._read_settings = read_settings or (lambda: loader.load(settings.file, environ=os.environ))
         self._threads: Threads | None = None
         self._stolen: errors.Stolen | None = None
@@ -102,6 +104,7 @@ class Relay:
             elif not lease.stand_by(self.stop, waits=self._stand_by):
                 return False
             undo.callback(self._give_back, lease)
+            self.time.follow(self.time.apart())  # it may have stood by for days
             lease.keep(lost=self._lost)
             migration.check(self.outbox)
             with self.outbox.begin() as tx:
@@ -114,14 +117,23 @@ class Relay:
                 stop=self.stop,
                 at=self.progress.steps("capture"),
                 at_kiva=self.context.at_kiva,
+                wrote=self.captured.set,
+                kiva_time=self.context.kiva_time,
             )
             undo.callback(self.capture_loop.close)
+            self._recall_clock()
             self.progress.at("leased")
             start.recover(self.context)
             start.hold_what_must_wait(self.context)
             self._undo = undo.pop_all()
         meter.info.labels(__version__, settings.kiva.environment).set(1)
         return True
+
+    def ask_reload(self) -> None:
+        """Put edited files into force, as by a person's command."""
+        self.reload_asked.set()
+        if self._threads is not None:
+            self._threads.news.set()
 
     def close(self) -> None:
         """Close everything; the outbox last."""
@@ -146,9 +158,17 @@ class Relay:
             destination=breaker.Destination(clock=self.time),
             lease=lease,
             witness=witness,
-            started_at=self.time.now(),
+            started=self.time.monotonic(),
             kiva_time=kiva_time,
         )
+
+    def _recall_clock(self) -> None:
+        """The clock may have been set while no relay ran; after a start of the machine nobody knows what passed."""
+        with self.outbox.begin() as tx:
+            machine_was_started = clock_step.recall(tx, self.time, boot=self.boot)
+        if machine_was_started:
+            settle_after = self.settings.delivery.settle_after.total_seconds()
+            self.context.not_settled_before = self.time.monotonic() + settle_after
 
     def _give_back(self, lease: Lease) -> None:
         """A thread that did not end may still write: then the lease stays ours until the process ends."""
@@ -176,8 +196,8 @@ class Relay:
 
     # ---------------------------------------------------------------- once
 
-    def once(self) -> Summary:
-        """Capture and deliver until nothing is due.
+    def once(self, *, enough: float = float("inf")) -> Summary:
+        """Capture and deliver until nothing is due, or `enough` requests were made.
 
         Raises:
             Unreachable: the MIS or Kiva did not answer; what was captured stays, nothing is lost.
@@ -192,8 +212,9 @@ class Relay:
             sent = courier.deliver()
             captured, requests = captured + new, requests + sent
             refresher.look()
+            clock_step.follow(self.outbox, self.time, boot=self.boot)
             self.time.wait(self.stop, float(self.context.destination.pause().total_seconds() > 0))
-            if not new and not sent and not capture.scanning():
+            if requests >= enough or (not new and not sent and not capture.scanning()):
                 break
         summary = Summary(captured, requests, self._due())
         away = self.context.destination.down_since
@@ -235,10 +256,12 @@ class Relay:
             self.in_force,
             self.context,
             self.capture_loop,
+            captured=self.captured,
             stop=self.stop,
             reload_asked=self.reload_asked,
             read_settings=self._read_settings,
             progress=self.progress,
+            time=self.time,
         )
         self.context.lease.keep_no_more()
         try:

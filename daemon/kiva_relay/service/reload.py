@@ -110,14 +110,16 @@ class Reloader:
         self._signalled, self._read_settings = signalled, read_settings
         self._seen = self._refused = in_force.configuration.files
 
-    def due(self) -> Request | None:
-        """What asks for a reload now; None when nothing does.
+    def due(self, *, asks_outbox: bool = True) -> Request | None:
+        """What asks for a reload now; None when nothing does. `asks_outbox`: something was written into the outbox.
 
         Raises:
             OutboxAway: the outbox cannot be read.
         """
-        with self._outbox.read() as tx:
-            asked = wanted(tx)
+        asked = None
+        if asks_outbox:
+            with self._outbox.read() as tx:
+                asked = wanted(tx)
         saved = self._in_force.configuration.settings.reload == "on_save" and self._settled()
         if asked is None and not self._signalled.is_set() and not saved:
             return None
@@ -143,8 +145,15 @@ class Reloader:
         settings, need_a_restart = kept(old.settings, new.settings)
         self._in_force.configuration = replace(new, settings=settings)
         self._seen = self._refused = new.files
+        if request.by_person:
+            self._take_row_security_as_it_is()
         text = _in_words(old, new, need_a_restart)
         return ReloadResult(self._clock.now(), ok=True, text=text, asked=request.asked)
+
+    def _take_row_security_as_it_is(self) -> None:
+        """What a policy of the MIS hides from now on was seen by the person who gives the command."""
+        with contextlib.suppress(errors.OutboxAway), self._outbox.begin() as tx:
+            meta.ROW_SECURITY.remove(tx)
 
     def answer(self, result: ReloadResult) -> None:
         """Tell who asked. An outbox that is away has no answer; who asked gives up by himself."""

@@ -26,7 +26,7 @@ from kiva_relay.clock import Clock
 from kiva_relay.outbox.heartbeat import JobHealth
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from kiva_relay.config.settings import Settings
 
@@ -84,16 +84,28 @@ def last_sweep_hour(settings: Settings, now: datetime) -> datetime:
     return max((hour for hour in hours if hour <= now), default=now - timedelta(days=2))
 
 
-PLAN: dict[str, Callable[[Settings], Every | Daily]] = {
+def _mail(settings: Settings) -> Daily | None:
+    return Daily((settings.mail.at,), ZoneInfo(settings.mis.timezone)) if settings.mail.is_on else None
+
+
+def _alive(settings: Settings) -> Every | None:
+    is_watched = settings.mail.is_on and settings.mail.alive_url is not None
+    return Every(timedelta(minutes=5)) if is_watched else None
+
+
+PLAN: dict[str, Callable[[Settings], Every | Daily | None]] = {
     "poll": lambda settings: Every(settings.mis.poll_every),
     "sweep": lambda settings: Daily(settings.mis.sweep_at, ZoneInfo(settings.mis.timezone)),
     "lists": lambda settings: Every(settings.mirror.refresh_every),
+    "report": lambda _: Every(timedelta(minutes=5)),
     "audit": lambda settings: Daily(settings.mis.sweep_at, ZoneInfo(settings.mis.timezone)),
+    "reconcile": lambda settings: Daily(settings.mis.sweep_at, ZoneInfo(settings.mis.timezone)),
     "purge": lambda _: Every(timedelta(hours=1)),
     "heartbeat": lambda _: Every(timedelta(seconds=5)),
-    "reload": lambda _: Every(timedelta(seconds=0.5)),
+    "mail": _mail,
+    "alive": _alive,
 }
-"""Every job, and when it knocks."""
+"""Every job, and when it knocks; None: never, as it is switched off."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +217,10 @@ class Schedule:
         """Plan the jobs that are due at other times than before. Each of them knocks at once."""
         for name, job in self._jobs.items():
             trigger = PLAN[name](settings)
-            if self._planned.get(name) != trigger:
+            if trigger is None:
+                if self._planned.pop(name, None) is not None:
+                    self._scheduler.remove_job(name)
+            elif self._planned.get(name) != trigger:
                 self._planned[name] = trigger
                 job.interval = _longest(trigger, self._clock.now())
                 self._scheduler.add_job(job.knock, trigger, id=name, name=name, replace_existing=True)
@@ -213,26 +228,32 @@ class Schedule:
     def keep_time(self, settings: Settings) -> None:
         """Plan again when the clock was set: APScheduler waits for an hour of the wall clock, perhaps for days.
 
-        To be called twice a second: it also lets APScheduler look again how long it has to wait.
+        To be called every few seconds: APScheduler may have looked how long to wait while the clock was set back.
         """
-        self._scheduler.wakeup()
+        planned = self._next_knocks()
+        if any(moment <= self._clock.now() for moment in planned.values()):
+            self._scheduler.wakeup()
         moved = self._clocks_apart() - self._apart
-        if abs(moved) >= _A_STEP or self._planned_too_far():
+        if abs(moved) >= _A_STEP or self._is_too_far(planned):
             _log.warning("The clock was set, or the machine slept. All jobs are planned again", by=round(moved))
             self._apart += moved
             self._planned.clear()
             self.plan(settings)
 
-    def _planned_too_far(self) -> bool:
+    def _next_knocks(self) -> dict[str, datetime]:
+        """When each job knocks next."""
+        return {job.id: job.next_run_time for job in self._scheduler.get_jobs()}
+
+    def _is_too_far(self, planned: Mapping[str, datetime]) -> bool:
         """Does a job wait for an hour that is farther than it ever is? The clock was set there and back meanwhile."""
         now, margin = self._clock.now(), timedelta(seconds=_A_STEP)
-        planned = {job.id: job.next_run_time for job in self._scheduler.get_jobs()}
         # Twice: between two hours of the day there may be a change to winter time.
-        return any(planned[name] - now > 2 * job.interval + margin for name, job in self._jobs.items())
+        return any(at - now > 2 * self._jobs[name].interval + margin for name, at in planned.items())
 
     def health(self) -> tuple[JobHealth, ...]:
-        """How each job goes."""
-        return tuple(job.health() for job in self._jobs.values())
+        """How each job goes that is not switched off."""
+        planned = {*self._planned}
+        return tuple(job.health() for name, job in self._jobs.items() if name in planned)
 
     def close(self) -> None:
         """Knock no more."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
-from datetime import timedelta
 
 # Seconds. A manager reads at once; one whose queue stays full must not hold a delivery up.
 _PATIENCE = 0.5
@@ -34,15 +33,6 @@ def reloading(*, environ: Mapping[str, str] = os.environ) -> bool:
 def stopping(status: str, *, environ: Mapping[str, str] = os.environ) -> bool:
     """The service is stopping: it claims nothing more, and awaits what is under way."""
     return _send("STOPPING=1", _status(status), environ=environ)
-
-
-def watchdog(*, environ: Mapping[str, str] = os.environ) -> timedelta | None:
-    """How often `alive` must be called at least, WatchdogSec; None when nobody watches this process."""
-    microseconds = environ.get("WATCHDOG_USEC", "")
-    process = environ.get("WATCHDOG_PID", str(os.getpid()))
-    if not microseconds.isdigit() or process != str(os.getpid()):
-        return None
-    return timedelta(microseconds=int(microseconds))
 
 
 def _status(sentence: str) -> str:

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 from kiva_relay import errors
-from kiva_relay.source import dialect_mariadb, dialect_postgresql, dialect_sqlite
 from kiva_relay.source.grants import Grants
 from kiva_relay.source.position import CaptureMode, Horizon, Position, Snapshot
+from kiva_relay.source.server_time import ServerTime
 from kiva_relay.source.watch import Stamp, TableFacts, Watched
 
 
@@ -20,8 +20,10 @@ class Dialect(Protocol):
 
     name: str
 
-    def engine(self, url: sa.URL, *, password: str | None, statement_timeout: timedelta) -> sa.Engine:
-        """An engine whose every transaction is one read-only snapshot."""
+    def engine(
+        self, url: sa.URL, *, password: str | None, statement_timeout: timedelta, server_time: ServerTime
+    ) -> sa.Engine:
+        """An engine whose every transaction is one read-only snapshot; `server_time` is told of each answer."""
         ...
 
     def identity(self, cx: sa.Connection) -> str:
@@ -44,6 +46,10 @@ class Dialect(Protocol):
         """First in its transaction: the oldest transaction id that was still open, if there are such."""
         ...
 
+    def written(self, cx: sa.Connection, tables: Sequence[str]) -> str:
+        """How far the server has written, when all that can change in these tables moves that; "" when not."""
+        ...
+
     def holder(self, cx: sa.Connection, xid: int) -> str:
         """The session or prepared transaction that has this transaction id, "" when none has it any more."""
         ...
@@ -62,6 +68,10 @@ class Dialect(Protocol):
 
     def indexed(self, cx: sa.Connection, table: str) -> set[str]:
         """Columns that an index begins with."""
+        ...
+
+    def unique(self, cx: sa.Connection, table: str, columns: Sequence[str]) -> bool:
+        """Whether the database itself keeps two rows from having the same values there."""
         ...
 
     def stamp(self, type_code: object) -> Stamp | None:
@@ -90,6 +100,10 @@ class Dialect(Protocol):
 
     def as_exact(self, given: object) -> object:
         """What `exact` gave, as the number that is stored."""
+        ...
+
+    def brief(self, code: object, column: str) -> str:
+        """SQL for what tells the versions of a column apart that nobody reads; "" where that would read a photo."""
         ...
 
     def version(self, one: Watched, facts: TableFacts) -> str | None:
@@ -157,6 +171,10 @@ class Dialect(Protocol):
         """Where a role may connect to that has no right in the database of the URL yet."""
         ...
 
+    def secured(self, cx: sa.Connection, tables: Sequence[str]) -> set[str]:
+        """Those of the tables of which row level security may hide rows from this role."""
+        ...
+
     def grants(self, cx: sa.Connection, tables: Sequence[str], *, database: str) -> Grants:
         """What the role needs for these tables of a database, and nothing else."""
         ...
@@ -167,6 +185,10 @@ class Dialect(Protocol):
 
     def cancelled(self, error: sa.exc.DBAPIError) -> bool:
         """Whether the statement took longer than it may."""
+        ...
+
+    def odd(self, error: sa.exc.DBAPIError) -> bool:
+        """Whether it is about a value of some row: other rows can be read."""
         ...
 
     def plain(self, error: sa.exc.DBAPIError) -> bool:
@@ -183,17 +205,23 @@ class Dialect(Protocol):
 
 
 def of(url: sa.URL) -> Dialect:
-    """The dialect for a URL.
+    """The dialect for a URL. Only its own driver is loaded.
 
     Raises:
         UsageError: there is none.
     """
     match url.get_backend_name():
         case "postgresql":
+            from kiva_relay.source import dialect_postgresql  # noqa: PLC0415 - as above
+
             return dialect_postgresql.PostgreSQL()
         case "mariadb" | "mysql":
+            from kiva_relay.source import dialect_mariadb  # noqa: PLC0415 - as above
+
             return dialect_mariadb.MariaDB()
         case "sqlite":
+            from kiva_relay.source import dialect_sqlite  # noqa: PLC0415 - as above
+
             return dialect_sqlite.SQLite()
         case other:
             raise errors.UsageError(

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import pymysql
 import sqlalchemy as sa
 from pymysql.constants import FIELD_TYPE
-from sqlalchemy.dialects import mysql
 
 from kiva_relay.source import session_mariadb, statement, value
 from kiva_relay.source.began import Began
-from kiva_relay.source.grants import Grants
 from kiva_relay.source.position import OVERLAP, CaptureMode, Horizon, Position, Snapshot, local
+from kiva_relay.source.rights_mariadb import FORBIDDEN, HERE, MariaDBRights, number
+from kiva_relay.source.server_time import ServerTime
 from kiva_relay.source.session_mariadb import Code
 from kiva_relay.source.watch import Stamp, TableFacts, Watched
 
@@ -50,38 +52,44 @@ _LOOKS = 5
 _STALE = 2
 """Seconds: our own transaction, which has just begun, looks so old in a copy that is not new."""
 
-_HERE = "table_schema = COALESCE(:schema, DATABASE())"
 # Only some file systems distinguish Loan from loan.
-_NAMED = f"{_HERE} AND (table_name = BINARY :name OR (@@lower_case_table_names > 0 AND table_name = :name))"
+_NAMED = f"{HERE} AND (table_name = BINARY :name OR (@@lower_case_table_names > 0 AND table_name = :name))"
 _STEADY = ("InnoDB", "RocksDB", "TokuDB")
+_HELD = ("BASE TABLE", "SYSTEM VERSIONED")
+"""What holds rows, by what the server calls it; views and sequences do not."""
 
 _INTEGERS = {FIELD_TYPE.TINY, FIELD_TYPE.SHORT, FIELD_TYPE.INT24, FIELD_TYPE.LONG, FIELD_TYPE.LONGLONG, FIELD_TYPE.YEAR}
 _NUMBERS = {FIELD_TYPE.DECIMAL, FIELD_TYPE.NEWDECIMAL, FIELD_TYPE.FLOAT, FIELD_TYPE.DOUBLE}
 _STAMPS: Mapping[int, Stamp] = {FIELD_TYPE.TIMESTAMP: "moment", FIELD_TYPE.DATETIME: "naive", FIELD_TYPE.DATE: "day"}
 _TEXTS = {
     FIELD_TYPE.VARCHAR, FIELD_TYPE.VAR_STRING, FIELD_TYPE.STRING, FIELD_TYPE.BLOB, FIELD_TYPE.TINY_BLOB,
-    FIELD_TYPE.MEDIUM_BLOB, FIELD_TYPE.LONG_BLOB, FIELD_TYPE.JSON, FIELD_TYPE.ENUM, FIELD_TYPE.SET,
+    FIELD_TYPE.MEDIUM_BLOB, FIELD_TYPE.LONG_BLOB, FIELD_TYPE.ENUM, FIELD_TYPE.SET,
 }  # fmt: skip
 
-_TORN, _FORBIDDEN, _CANCELLED = {1412}, {1044, 1142, 1143, 1227, 1370}, {1317, 1969, 3024}
-_LOST = {0, 1040, 1045, 1049, 1053, 1152, 1158, 1159, 1160, 1161, 1203, 1205, 1226, 1698, 1927, 2002, 2003, 2006}
-_LOST |= {2013, 2014, 2055, 4031}
-_ABOUT_NAMES = {1051, 1054, 1109, 1146, 1305, 1356} | _FORBIDDEN
-_WRITES = ("INSERT", "UPDATE", "DELETE", "DROP", "ALTER")
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?\+00:00")
+
+_TORN, _CANCELLED = {1412}, {1317, 1969, 3024}
+_ABOUT_NAMES = {1051, 1054, 1109, 1146, 1305, 1356} | FORBIDDEN
+# A number out of range, an invalid text, a document that is broken.
+_ABOUT_VALUES = {1292, 1300, 1365, 1411, 1690, 3140, 3141, 3143, 3854}
 
 
-class MariaDB:
+class MariaDB(MariaDBRights):
     """The dialect of MariaDB, and of MySQL."""
 
     name = "mariadb"
 
     def __init__(self) -> None:
-        self._quote = mysql.dialect().identifier_preparer.quote_identifier
+        super().__init__()
         self._began = Began()
 
-    def engine(self, url: sa.URL, *, password: str | None, statement_timeout: timedelta) -> sa.Engine:
+    def engine(
+        self, url: sa.URL, *, password: str | None, statement_timeout: timedelta, server_time: ServerTime
+    ) -> sa.Engine:
         """An engine whose every transaction is one read-only snapshot."""
-        return session_mariadb.engine(url, password=password, statement_timeout=statement_timeout)
+        return session_mariadb.engine(
+            url, password=password, statement_timeout=statement_timeout, server_time=server_time
+        )
 
     def identity(self, cx: sa.Connection) -> str:
         """Server and database. A server too old to have an id goes by the name of its machine."""
@@ -154,7 +162,7 @@ class MariaDB:
         try:
             cx.execute(sa.text("SELECT 1 FROM information_schema.innodb_trx LIMIT 1")).all()
         except sa.exc.DBAPIError as error:
-            if _number(error) not in _FORBIDDEN:
+            if number(error) not in FORBIDDEN:
                 raise
             return f"the role {user} may not see the sessions of others", f"GRANT PROCESS ON *.* TO '{user}'@'{host}';"
         return "", ""
@@ -176,6 +184,10 @@ class MariaDB:
         """Rows do not show their transaction ids."""
         return Snapshot(None)
 
+    def written(self, cx: sa.Connection, tables: Sequence[str]) -> str:  # noqa: ARG002 - every dialect is asked alike
+        """UPDATE_TIME and the statistics are late by nature: it is always asked."""
+        return ""
+
     def holder(self, cx: sa.Connection, xid: int) -> str:  # noqa: ARG002 - every dialect is asked alike
         """Rows do not show their transaction ids."""
         return ""
@@ -191,15 +203,15 @@ class MariaDB:
 
     def whole(self, cx: sa.Connection, table: str) -> CaptureMode | None:
         """Small tables are read as a whole: so a stamp that is missing, or was not set, does not matter."""
-        asked = f"SELECT table_rows FROM information_schema.tables WHERE {_NAMED} AND table_type = 'BASE TABLE'"  # noqa: S608 - a constant
-        rows = cx.scalar(statement.bind(asked, _name(table)))
+        asked = f"SELECT table_rows FROM information_schema.tables WHERE {_NAMED} AND table_type IN :kr_held"  # noqa: S608 - a constant
+        rows = cx.scalar(statement.bind(asked, _name(table), {"kr_held": _HELD}))
         return "compare" if rows is not None and rows <= _SMALL else None
 
     def unsteady(self, cx: sa.Connection) -> set[str]:
         """Tables of MyISAM and its like: a snapshot does not hold them."""
         asked = "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()"
-        asked += " AND table_type = 'BASE TABLE' AND engine NOT IN :kr_values"
-        return set(cx.scalars(statement.bind(asked, {}, {"kr_values": _STEADY})))
+        asked += " AND table_type IN :kr_held AND engine NOT IN :kr_values"
+        return set(cx.scalars(statement.bind(asked, {}, {"kr_held": _HELD, "kr_values": _STEADY})))
 
     def torn(self, cx: sa.Connection) -> str:  # noqa: ARG002 - every dialect is asked alike
         """The server says so by itself, with error 1412."""
@@ -209,6 +221,13 @@ class MariaDB:
         """Columns that an index begins with."""
         asked = f"SELECT column_name FROM information_schema.statistics WHERE {_NAMED} AND seq_in_index = 1"  # noqa: S608 - a constant
         return set(cx.scalars(statement.bind(asked, _name(table))))
+
+    def unique(self, cx: sa.Connection, table: str, columns: Sequence[str]) -> bool:
+        """By a unique index over these columns, or over some of them; none over the beginnings of texts."""
+        asked = f"SELECT 1 FROM information_schema.statistics WHERE {_NAMED} AND non_unique = 0"  # noqa: S608 - a constant
+        whole = "column_name IN :kr_values AND sub_part IS NULL"
+        asked += f" GROUP BY index_name HAVING SUM(CASE WHEN {whole} THEN 0 ELSE 1 END) = 0 LIMIT 1"
+        return cx.scalar(statement.bind(asked, _name(table), {"kr_values": [*columns]})) is not None
 
     def described(self, cursor: Any) -> list[tuple[str, object]]:
         """With the character set, which distinguishes text from bytes."""
@@ -230,13 +249,19 @@ class MariaDB:
         """TIMESTAMP is a moment, DATETIME has no zone."""
         return _STAMPS.get(type_code.type) if isinstance(type_code, Code) else None
 
-    def version(self, one: Watched, facts: TableFacts) -> str | None:  # noqa: ARG002 - every dialect is asked alike
+    def brief(self, code: object, column: str) -> str:
+        """All but bytes and what may be as long as a photo."""
+        return "" if isinstance(code, Code) and session_mariadb.is_long(code) else column
+
+    def version(self, one: Watched, facts: TableFacts) -> str | None:
         """A hash of the row's own text; one that is too long for a text is always new."""
-        columns = [(f"r.{self.quoted(name)}", code) for name, code in facts.present.items()]
+        present = [(name, self._of_row(name), code) for name, code in facts.present.items()]
+        columns = [(column, code) for name, column, code in present if one.counts(name) or self.brief(code, column)]
         nulls = ", ".join(f"{column} IS NULL" for column, _ in columns)  # which CONCAT_WS leaves out
         # As bytes: columns of two character sets do not go into one text.
         texts = ", ".join(f"CAST({self.exact(code, column) or column} AS BINARY)" for column, code in columns)
-        return f"COALESCE(MD5(CONCAT_WS(0x1F, CONCAT({nulls}), {texts})), CONCAT('new ', UUID()))"
+        # SHA2, because MySQL 9 comes without MD5: there it is a component that somebody has to install.
+        return f"COALESCE(LEFT(SHA2(CONCAT_WS(0x1F, CONCAT({nulls}), {texts}), 256), 32), CONCAT('new ', UUID()))"
 
     def since(
         self, one: Watched, facts: TableFacts, *, at: Position, now: Position, zones: Sequence[tzinfo], prefix: str
@@ -246,10 +271,10 @@ class MariaDB:
             return "1", {}
         values: dict[str, object] = {}
         lists = []
-        for number, stamps in enumerate(one.stamps):
+        for nth, stamps in enumerate(one.stamps):
             alternatives = []
             for place, stamp in enumerate(stamps):
-                bound = f"{prefix}{number}_{place}"
+                bound = f"{prefix}{nth}_{place}"
                 values[bound] = _bound(facts.kinds[stamp], at.moment, now.moment, zones)
                 nulls = [f"{self.absent(self._of_row(earlier))} AND " for earlier in stamps[:place]]
                 alternatives.append(f"({''.join(nulls)}{self._of_row(stamp)} >= :{bound})")
@@ -257,7 +282,7 @@ class MariaDB:
         return f"({' OR '.join(lists)})", values
 
     def _of_row(self, column: str) -> str:
-        return f"r.{self.quoted(column)}"
+        return f"r.{statement.plain(self.quoted(column))}"
 
     def after(self, columns: Sequence[str], names: Sequence[str]) -> str:
         """Written out: a comparison of rows would read the whole index."""
@@ -267,8 +292,9 @@ class MariaDB:
         return f"({columns[0]} >= :{names[0]} AND ({first} OR {self.after(columns[1:], names[1:])}))"
 
     def forms(self, parts: tuple[str, ...]) -> list[tuple[object, ...]]:
-        """As text, which is read in the type of its column."""
-        return [parts]
+        """As text, which is read in the type of its column; a moment without its zone, which MariaDB does not read."""
+        bare = tuple(part.removesuffix("+00:00") if _MOMENT.fullmatch(part) else part for part in parts)
+        return list(dict.fromkeys((bare, parts)))
 
     def absent(self, column: str) -> str:
         """NULL, or a zero date."""
@@ -278,10 +304,6 @@ class MariaDB:
         """Built while others go on writing."""
         name = self.quoted(f"kiva_relay_{column}")
         return f"CREATE INDEX {name} ON {self.quoted(table)} ({self.quoted(column)}) LOCK=NONE;"
-
-    def quoted(self, name: str) -> str:
-        """Always quoted: what is a word of SQL differs from version to version."""
-        return ".".join(str(self._quote(part)) for part in name.split("."))
 
     def bound(self, given: object) -> object:
         """As text, which is read in the type of the column that it is compared with."""
@@ -305,6 +327,10 @@ class MariaDB:
             return "other"
         if session_mariadb.is_boolean(type_code):
             return "boolean"
+        if type_code.filled:
+            return "other"
+        if type_code.type == FIELD_TYPE.JSON:  # a type of MySQL's, of which it says that its letters are bytes
+            return "text"
         if type_code.type in _TEXTS:
             return "bytes" if type_code.charset == session_mariadb.BINARY else "text"
         if type_code.type in _STAMPS:
@@ -313,79 +339,21 @@ class MariaDB:
             return "integer"
         return "number" if type_code.type in _NUMBERS else "other"
 
-    def tables(self, cx: sa.Connection) -> list[str]:
-        """Tables and views of the database."""
-        asked = f"SELECT table_name FROM information_schema.tables WHERE {_HERE}"  # noqa: S608 - a constant
-        return list(cx.scalars(statement.bind(asked, {"schema": None})))
-
-    def may_read(self, cx: sa.Connection, table: str, *, whole: bool) -> bool:
-        """By trying: information_schema does not show what may not be read."""
-        try:
-            with cx.begin_nested():
-                cx.execute(sa.text(f"SELECT {'*' if whole else 1} FROM {self.quoted(table)} WHERE 1 = 0"))  # noqa: S608 - quoted
-        except sa.exc.DBAPIError as error:
-            if self.lost(error):
-                raise
-            return not self.forbidden(error)
-        return True
-
-    def can_write(self, cx: sa.Connection) -> list[str]:
-        """By the privileges of the role and of the role that it has taken on, whatever the session is allowed."""
-        user, _, host = str(cx.scalar(sa.text("SELECT CURRENT_USER()"))).rpartition("@")
-        role = cx.scalar(sa.text("SELECT CURRENT_ROLE()"))
-        who = {"kr_who": [f"'{user}'@'{host}'", f"'{role}'@''", f"'{role}'@'%'"], "kr_writes": _WRITES}
-        granted = "grantee IN :kr_who AND privilege_type IN :kr_writes"
-        everything = statement.bind(
-            f"SELECT 1 FROM information_schema.user_privileges WHERE {granted}"  # noqa: S608 - constants
-            " UNION SELECT 1 FROM information_schema.schema_privileges"
-            f" WHERE {granted} AND DATABASE() LIKE table_schema",
-            {},
-            who,
-        )
-        if cx.scalar(everything):
-            return sorted(self.tables(cx))
-        some = f"SELECT table_name FROM information_schema.table_privileges WHERE {granted} AND {_HERE}"  # noqa: S608 - constants
-        some += f" UNION SELECT table_name FROM information_schema.column_privileges WHERE {granted} AND {_HERE}"  # noqa: S608 - constants
-        return sorted(cx.scalars(statement.bind(some, {"schema": None}, who)))
-
-    def anyones(self, url: sa.URL) -> sa.URL:
-        """Every role may enter information_schema."""
-        return url.set(database="information_schema")
-
-    def grants(self, cx: sa.Connection, tables: Sequence[str], *, database: str) -> Grants:
-        """The tables, one by one."""
-        user, _, host = str(cx.scalar(sa.text("SELECT CURRENT_USER()"))).rpartition("@")
-        who, schema = f"'{user}'@'{host}'", self.quoted(database)
-        named = [self.quoted(table) if "." in table else f"{schema}.{self.quoted(table)}" for table in tables]
-        return Grants(
-            read=tuple(f"GRANT SELECT ON {table} TO {who};" for table in named),
-            see=f"GRANT PROCESS ON *.* TO {who};",
-        )
-
-    def lost(self, error: sa.exc.DBAPIError) -> bool:
-        """No connection, a server that starts or stops, no room for one more, a lock that was not given."""
-        return error.connection_invalidated or _number(error) in _LOST
-
     def replaced(self, error: sa.exc.DBAPIError) -> bool:
         """A table was truncated or altered since the snapshot."""
-        return _number(error) in _TORN
+        return number(error) in _TORN
 
     def cancelled(self, error: sa.exc.DBAPIError) -> bool:
         """The statement took too long."""
-        return _number(error) in _CANCELLED
+        return number(error) in _CANCELLED
+
+    def odd(self, error: sa.exc.DBAPIError) -> bool:
+        """A number that is too large, a text that is none, a document that is broken."""
+        return isinstance(error.orig, pymysql.err.DataError) or number(error) in _ABOUT_VALUES
 
     def plain(self, error: sa.exc.DBAPIError) -> bool:
         """Names that are not there, and rights that are missing; of wrong SQL it quotes what stands behind."""
-        return _number(error) in _ABOUT_NAMES
-
-    def forbidden(self, error: sa.exc.DBAPIError) -> bool:
-        """The role may not read it."""
-        return _number(error) in _FORBIDDEN
-
-
-def _number(error: sa.exc.DBAPIError) -> int:
-    arguments = getattr(error.orig, "args", ())
-    return arguments[0] if arguments and isinstance(arguments[0], int) else -1
+        return number(error) in _ABOUT_NAMES
 
 
 def _name(table: str) -> dict[str, object]:

@@ -8,11 +8,11 @@ from typing import Any
 
 import psycopg
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 
 from kiva_relay.source import session_postgresql, statement, value
-from kiva_relay.source.grants import Grants
 from kiva_relay.source.position import OVERLAP, CaptureMode, Horizon, Position, Snapshot, local
+from kiva_relay.source.rights_postgresql import PostgreSQLRights
+from kiva_relay.source.server_time import ServerTime
 from kiva_relay.source.watch import Stamp, TableFacts, Watched
 
 CLOCK_TOLERANCE = timedelta(seconds=5)
@@ -68,6 +68,19 @@ SELECT CAST(pg_snapshot_xmin(s) AS text) AS xmin, CAST(pg_snapshot_xmax(s) AS te
 FROM   pg_current_snapshot() s
 """
 
+# Each commit of a primary writes to its log, also one that touched unlogged tables only. A foreign table changes
+# elsewhere, and a view may show another day without anything written.
+_WRITTEN = """
+SELECT CASE WHEN NOT pg_is_in_recovery() AND NOT EXISTS (SELECT FROM pg_foreign_table)
+            AND (SELECT count(*) FROM pg_class WHERE relkind IN ('r', 'p', 'm')
+                 AND oid IN (SELECT to_regclass(name) FROM unnest(CAST(:tables AS text[])) name)) = :number
+       THEN concat(pg_current_wal_insert_lsn(), ' ', (SELECT timeline_id FROM pg_control_checkpoint())) END
+"""
+# Asked after it: a commit is in the log before it can be seen, for as long as its standby takes to confirm it.
+_SOME_OPEN = """
+SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'transactionid' AND mode = 'ExclusiveLock' AND granted)
+"""
+
 # The catalogue as our snapshot has it, against what is there now, of all that we have looked at: a table that was
 # truncated has another file, one that was replaced is not the one of its name any more, or was not there then.
 _TORN = """
@@ -88,35 +101,18 @@ FROM   pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = 
 WHERE  i.indrelid = to_regclass(:name) AND i.indisvalid AND i.indpred IS NULL
 """
 
-# One alone of the columns counts, too.
-_WRITABLE = """
-SELECT CASE WHEN pg_table_is_visible(c.oid) THEN c.relname ELSE n.nspname || '.' || c.relname END
-FROM   pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE  c.relkind IN ('r', 'p', 'v', 'f') AND n.nspname <> 'information_schema' AND left(n.nspname, 3) <> 'pg_'
-AND    (has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')
-        OR has_any_column_privilege(c.oid, 'INSERT, UPDATE'))
-ORDER  BY 1
-"""
-
-# The search path leaves out what the role may not use yet.
-_SCHEMA_OF = """
-SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE  c.relname = :name AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-AND    n.nspname <> 'information_schema' AND left(n.nspname, 3) <> 'pg_'
-ORDER  BY pg_table_is_visible(c.oid) DESC, n.nspname <> 'public', n.nspname LIMIT 1
-"""
-
-_MAY_READ = """
-SELECT bool_or(has_schema_privilege(n.oid, 'USAGE') AND CASE WHEN CAST(:whole AS boolean)
-               THEN has_table_privilege(c.oid, 'SELECT') ELSE has_any_column_privilege(c.oid, 'SELECT') END)
-FROM   pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE  c.relname = :name AND n.nspname = coalesce(nullif(:schema, ''), n.nspname)
-AND    c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname <> 'information_schema' AND left(n.nspname, 3) <> 'pg_'
+_UNIQUE = """
+SELECT EXISTS (
+  SELECT FROM pg_index i
+  WHERE  i.indrelid = to_regclass(:name) AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
+  AND    NOT EXISTS (SELECT FROM unnest(CAST(i.indkey AS int2[])) WITH ORDINALITY AS k(number, place)
+                     LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number
+                     WHERE k.place <= i.indnkeyatts AND NOT a.attname = ANY (CAST(:columns AS text[]))))
 """
 
 _KINDS = {
     "int2": "integer", "int4": "integer", "int8": "integer", "oid": "integer",
-    "numeric": "number", "float4": "number", "float8": "number",
+    "numeric": "number", "money": "number", "float4": "number", "float8": "number",
     "bool": "boolean", "date": "date", "timestamp": "datetime", "timestamptz": "datetime", "bytea": "bytes",
     "text": "text", "varchar": "text", "bpchar": "text", "name": "text", "uuid": "text", "unknown": "text",
     "json": "text", "jsonb": "text", "citext": "text",
@@ -126,17 +122,18 @@ _STAMPS: Mapping[str, Stamp] = {"timestamptz": "moment", "timestamp": "naive", "
 _CASTS: Mapping[Stamp, str] = {"moment": "timestamptz", "naive": "timestamp", "day": "date"}
 
 
-class PostgreSQL:
+class PostgreSQL(PostgreSQLRights):
     """The dialect of PostgreSQL."""
 
     name = "postgresql"
 
-    def __init__(self) -> None:
-        self._quote = postgresql.dialect().identifier_preparer.quote  # type: ignore[no-untyped-call]
-
-    def engine(self, url: sa.URL, *, password: str | None, statement_timeout: timedelta) -> sa.Engine:
+    def engine(
+        self, url: sa.URL, *, password: str | None, statement_timeout: timedelta, server_time: ServerTime
+    ) -> sa.Engine:
         """An engine whose every transaction is one read-only snapshot."""
-        return session_postgresql.engine(url, password=password, statement_timeout=statement_timeout)
+        return session_postgresql.engine(
+            url, password=password, statement_timeout=statement_timeout, server_time=server_time
+        )
 
     def identity(self, cx: sa.Connection) -> str:
         """Cluster and database; behind the `#` which database of that name, for one that was restored is another."""
@@ -183,6 +180,15 @@ class PostgreSQL:
         row = cx.execute(sa.text(_SNAPSHOT)).one()
         return Snapshot(int(row.xmin), pinned=row.xmin != row.xmax, timeline=row.timeline or "")
 
+    def written(self, cx: sa.Connection, tables: Sequence[str]) -> str:
+        """The insert position of a primary's log, with its timeline; "" while a transaction with an id is open.
+
+        Also "" of a standby, where one of the tables is a view, and where there are foreign tables.
+        """
+        named = [self.quoted(table) for table in tables]
+        written = str(cx.scalar(sa.text(_WRITTEN), {"tables": named, "number": len(named)}) or "")
+        return "" if written and cx.scalar(sa.text(_SOME_OPEN)) else written
+
     def holder(self, cx: sa.Connection, xid: int) -> str:
         """Who holds a transaction id, whether this role may see what that session does or not."""
         return str(cx.scalar(statement.bind(_HOLDER, {"xid": str(_xid32(xid))})) or "")
@@ -214,6 +220,11 @@ class PostgreSQL:
         """Columns that an index begins with."""
         return set(cx.scalars(statement.bind(_INDEXED, {"name": self.quoted(table)})))
 
+    def unique(self, cx: sa.Connection, table: str, columns: Sequence[str]) -> bool:
+        """By a unique index over these columns, or over some of them."""
+        asked = statement.bind(_UNIQUE, {"name": self.quoted(table), "columns": [*columns]})
+        return bool(cx.scalar(asked))
+
     def stamp(self, type_code: object) -> Stamp | None:
         """Whether the type says a moment, a time without a zone, or a day."""
         return _STAMPS.get(_type_name(type_code))
@@ -234,13 +245,17 @@ class PostgreSQL:
         """Nothing is left to do after psycopg."""
         return None
 
-    def exact(self, code: object, column: str) -> str | None:  # noqa: ARG002 - every dialect is asked alike
-        """All digits are written."""
-        return None
+    def exact(self, code: object, column: str) -> str | None:
+        """All digits are written; but of `money` with the sign of a currency, as the server's language has it."""
+        return f"CAST({column} AS numeric)" if _type_name(code) == "money" else None
 
     def as_exact(self, given: object) -> object:
-        """Never asked for."""
+        """As it is: a number."""
         return given
+
+    def brief(self, code: object, column: str) -> str:
+        """All but bytes."""
+        return "" if self.kind(code) == "bytes" else column
 
     def version(self, one: Watched, facts: TableFacts) -> str | None:
         """Place and transaction id: no two versions of a row share both. Rows of views have neither."""
@@ -264,8 +279,9 @@ class PostgreSQL:
                 bound = f"{prefix}{number}_{place}"
                 kind = facts.kinds[stamp]
                 values[bound] = _bound(kind, at.moment, now.moment, zones)
-                nulls = [f"r.{self.quoted(earlier)} IS NULL AND " for earlier in stamps[:place]]
-                alternatives.append(f"({''.join(nulls)}r.{self.quoted(stamp)} >= CAST(:{bound} AS {_CASTS[kind]}))")
+                nulls = [f"r.{statement.plain(self.quoted(earlier))} IS NULL AND " for earlier in stamps[:place]]
+                column = statement.plain(self.quoted(stamp))
+                alternatives.append(f"({''.join(nulls)}r.{column} >= CAST(:{bound} AS {_CASTS[kind]}))")
             lists.append(" OR ".join(alternatives))
         return f"({' OR '.join(lists)})", values
 
@@ -285,10 +301,6 @@ class PostgreSQL:
         """Built while others go on writing."""
         return f"CREATE INDEX CONCURRENTLY ON {self.quoted(table)} ({self.quoted(column)});"
 
-    def quoted(self, name: str) -> str:
-        """Quoted where it has to be."""
-        return ".".join(str(self._quote(part)) for part in name.split("."))
-
     def bound(self, given: object) -> object:
         """As text of no type: PostgreSQL reads it in the type of what it is compared with."""
         return given if given is None or isinstance(given, bytes) else value.text(given)
@@ -304,48 +316,6 @@ class PostgreSQL:
     def kind(self, type_code: object) -> str:
         """Through psycopg's registry of types."""
         return _KINDS.get(_type_name(type_code), "other")
-
-    def tables(self, cx: sa.Connection) -> list[str]:
-        """Tables and views on the search path."""
-        return list(
-            cx.scalars(
-                sa.text(
-                    "SELECT relname FROM pg_class WHERE relkind IN ('r','p','v','m','f') AND pg_table_is_visible(oid)"
-                )
-            )
-        )
-
-    def may_read(self, cx: sa.Connection, table: str, *, whole: bool) -> bool:
-        """By the privileges on the table, or on one of its name in some schema."""
-        schema, _, name = table.rpartition(".")
-        asked = statement.bind(_MAY_READ, {"name": name, "schema": schema, "whole": whole})
-        return cx.scalar(asked) is not False
-
-    def can_write(self, cx: sa.Connection) -> list[str]:
-        """By the privileges of the role, whatever the session's read-only setting says."""
-        return list(cx.scalars(sa.text(_WRITABLE)))
-
-    def anyones(self, url: sa.URL) -> sa.URL:
-        """The database itself: who may connect sees its catalogue."""
-        return url
-
-    def grants(self, cx: sa.Connection, tables: Sequence[str], *, database: str) -> Grants:  # noqa: ARG002 - every dialect is asked alike
-        """The tables with their schemas, also those of a schema that the role may not look into yet."""
-        role = self.quoted(str(cx.scalar(sa.text("SELECT current_user"))))
-        schemas: dict[str, None] = {}
-        named = []
-        for table in tables:
-            schema, _, name = table.rpartition(".")
-            schema = schema or str(cx.scalar(statement.bind(_SCHEMA_OF, {"name": name})) or "public")
-            schemas[self.quoted(schema)] = None
-            named.append(f"{self.quoted(schema)}.{self.quoted(name)}")
-        return Grants(
-            read=(
-                *(f"GRANT USAGE ON SCHEMA {schema} TO {role};" for schema in schemas),
-                *(f"GRANT SELECT ON {table} TO {role};" for table in named),
-            ),
-            see=f"GRANT pg_read_all_stats TO {role};",
-        )
 
     def lost(self, error: sa.exc.DBAPIError) -> bool:
         """No connection, a server that starts or stops, no room for one more, a standby that cancelled us."""
@@ -363,6 +333,11 @@ class PostgreSQL:
     def cancelled(self, error: sa.exc.DBAPIError) -> bool:
         """The statement took too long."""
         return getattr(error.orig, "sqlstate", None) == "57014"
+
+    def odd(self, error: sa.exc.DBAPIError) -> bool:
+        """Bytes that are no text in the database's encoding, a division by zero, a number that is too large."""
+        state = getattr(error.orig, "sqlstate", None)
+        return isinstance(error.orig, psycopg.DataError) if state is None else state[:2] == "22"
 
     def plain(self, error: sa.exc.DBAPIError) -> bool:
         """Names that are not there, rights that are missing, SQL that is wrong."""

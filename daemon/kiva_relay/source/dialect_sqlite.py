@@ -14,9 +14,10 @@ from sqlalchemy import event
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from kiva_relay.source import value
+from kiva_relay.source import session_sqlite, value
 from kiva_relay.source.grants import Grants
 from kiva_relay.source.position import CaptureMode, Horizon, Position, Snapshot
+from kiva_relay.source.server_time import ServerTime
 from kiva_relay.source.watch import Stamp, TableFacts, Watched
 
 _LONGEST = 18
@@ -31,20 +32,25 @@ class SQLite:
     def __init__(self) -> None:
         self._quote = sqlite.dialect().identifier_preparer.quote
 
-    def engine(self, url: sa.URL, *, password: str | None, statement_timeout: timedelta) -> sa.Engine:  # noqa: ARG002 - a file has no password
+    def engine(
+        self,
+        url: sa.URL,
+        *,
+        password: str | None,  # noqa: ARG002 - a file has no password
+        statement_timeout: timedelta,
+        server_time: ServerTime,
+    ) -> sa.Engine:
         """An engine that opens the file read-only; a transaction is one snapshot."""
         path = Path(url.database or "").absolute()
         made = sa.create_engine(
             f"sqlite:///file:{path}?mode=ro&uri=true",
             pool_size=1,
             max_overflow=0,
-            connect_args={"timeout": statement_timeout.total_seconds()},
+            connect_args={"timeout": statement_timeout.total_seconds(), "factory": session_sqlite.SQLiteSession},
         )
 
-        def prepare(connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
-            connection.isolation_level = None  # the driver would begin no transaction for a SELECT
-            connection.text_factory = lambda given: given.decode(errors="replace")
-            connection.execute("PRAGMA query_only = ON")
+        def prepare(connection: session_sqlite.SQLiteSession, record: ConnectionPoolEntry) -> None:
+            connection.prepare(server_time, seconds=statement_timeout.total_seconds())
             record.info["file"] = _file(path)
 
         def still_there(_connection: object, record: ConnectionPoolEntry, _proxy: object) -> None:
@@ -76,6 +82,10 @@ class SQLite:
         """SQLite has no transaction ids."""
         return Snapshot(None)
 
+    def written(self, cx: sa.Connection, tables: Sequence[str]) -> str:  # noqa: ARG002 - every dialect is asked alike
+        """It is always asked: a file is read fast."""
+        return ""
+
     def holder(self, cx: sa.Connection, xid: int) -> str:  # noqa: ARG002 - every dialect is asked alike
         """Rows do not show their transaction ids."""
         return ""
@@ -95,6 +105,17 @@ class SQLite:
     def indexed(self, cx: sa.Connection, table: str) -> set[str]:  # noqa: ARG002 - every dialect is asked alike
         """No index is used."""
         return set()
+
+    def unique(self, cx: sa.Connection, table: str, columns: Sequence[str]) -> bool:
+        """By its primary key, or a unique index over these columns, or over some of them."""
+        named, wanted = self.quoted(table), {column.casefold() for column in columns}
+        primary = {row[1].casefold() for row in cx.exec_driver_sql(f"PRAGMA table_xinfo({named})") if row[5]}
+        whole = [row[1] for row in cx.exec_driver_sql(f"PRAGMA index_list({named})") if row[2] and not row[4]]
+        keys = [primary] if primary else []
+        for index in whole:
+            rows = cx.exec_driver_sql(f"PRAGMA index_info({self._quote(index)})")
+            keys.append({str(row[2]).casefold() for row in rows})
+        return any(key <= wanted for key in keys)
 
     def stamp(self, type_code: object) -> Stamp | None:  # noqa: ARG002 - every dialect is asked alike
         """Never asked for: stamps are not used."""
@@ -123,6 +144,10 @@ class SQLite:
     def as_exact(self, given: object) -> object:
         """Never asked for."""
         return given
+
+    def brief(self, code: object, column: str) -> str:  # noqa: ARG002 - every dialect is asked alike
+        """Of bytes their number, which stands before them."""
+        return f"CASE WHEN typeof({column}) = 'blob' THEN length({column}) ELSE {column} END"
 
     def version(self, one: Watched, facts: TableFacts) -> str | None:  # noqa: ARG002 - every dialect is asked alike
         """The row is its own version."""
@@ -196,6 +221,10 @@ class SQLite:
         """The file itself."""
         return url
 
+    def secured(self, cx: sa.Connection, tables: Sequence[str]) -> set[str]:  # noqa: ARG002 - every dialect is asked alike
+        """None: it has no such thing."""
+        return set()
+
     def grants(self, cx: sa.Connection, tables: Sequence[str], *, database: str) -> Grants:  # noqa: ARG002 - every dialect is asked alike
         """None: a file has permissions instead."""
         return Grants()
@@ -204,9 +233,13 @@ class SQLite:
         """Cannot happen: a transaction sees one state of the file."""
         return False
 
-    def cancelled(self, error: sa.exc.DBAPIError) -> bool:  # noqa: ARG002 - every dialect is asked alike
-        """There is no limit on statements."""
-        return False
+    def cancelled(self, error: sa.exc.DBAPIError) -> bool:
+        """The statement took too long."""
+        return str(error.orig) == "interrupted"
+
+    def odd(self, error: sa.exc.DBAPIError) -> bool:
+        """A text that is none, a sum that is too large, a document that is broken."""
+        return str(error.orig).startswith(("Could not decode", "integer overflow", "malformed JSON"))
 
     def plain(self, error: sa.exc.DBAPIError) -> bool:
         """Names that are not there."""

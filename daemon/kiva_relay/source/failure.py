@@ -9,6 +9,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from kiva_relay import errors
+from kiva_relay.source import denied
 from kiva_relay.source.dialect import Dialect
 
 
@@ -20,10 +21,22 @@ class Quoting(errors.RelayError):
     """What the database said, which may quote what a row holds: for a person who asks, and for no log."""
 
 
+class OddValue(Exception):
+    """Something in the rows of a page cannot be read: by the server, or by the driver. The others can, without it.
+
+    `stream` read `of`, the root or a relation, when `cause` came. In a look for changes they are the two parts of
+    `Watched.source`.
+    """
+
+    def __init__(self, stream: str, of: str, cause: Exception) -> None:
+        super().__init__(stream, of, type(cause).__name__)
+        self.stream, self.of, self.cause = stream, of, cause
+
+
 class Blamed(Exception):
     """What failed concerns some streams only. It is not in words for people yet."""
 
-    def __init__(self, streams: Collection[str], cause: errors.RelayError | sa.exc.DBAPIError) -> None:
+    def __init__(self, streams: Collection[str], cause: Exception) -> None:
         super().__init__(cause)
         self.streams, self.cause = frozenset(streams), cause
 
@@ -41,10 +54,40 @@ def blamed(streams: Collection[str]) -> Iterator[None]:
     """What fails in here concerns these streams only."""
     try:
         yield
-    except (errors.Unreachable, errors.WentBack):
+    except (errors.Unreachable, errors.WentBack, OddValue):
         raise
-    except (errors.RelayError, sa.exc.DBAPIError) as error:
+    except Exception as error:  # drivers raise ValueError, UnicodeDecodeError and others for a value that is odd
         raise Blamed(streams, error) from error
+
+
+@contextlib.contextmanager
+def of_a_value(dialect: Dialect, stream: str, of: str) -> Iterator[None]:
+    """What fails in here is a value in the rows, unless the server says that it is something else."""
+    try:
+        yield
+    except errors.RelayError:
+        raise
+    except sa.exc.DBAPIError as error:
+        if not dialect.odd(error):
+            raise
+        raise OddValue(stream, of, error) from error
+    except sa.exc.SQLAlchemyError:
+        raise
+    except Exception as error:
+        raise OddValue(stream, of, error) from error
+
+
+def is_of_the_driver(error: Exception) -> bool:
+    """Whether the driver may have stopped in the middle of an answer, whose rest would be read as the next one."""
+    cause = error.cause if isinstance(error, Blamed | OddValue) else error
+    return not isinstance(cause, errors.RelayError | sa.exc.SQLAlchemyError)
+
+
+def of_a_driver(error: Exception, *, doing: str) -> errors.RelayError:
+    """The sentence for what is neither ours nor the server's; the value stands in no log."""
+    return errors.RelayError(
+        f"A value of the MIS could not be read while {doing} ({type(error).__name__}).", hint="kiva-relay mapping check"
+    )
 
 
 def explained(
@@ -64,10 +107,18 @@ def explained(
     )  # PyMySQL: number, text
     lines = str(said).strip().splitlines()
     cause = lines[0].rstrip(".") if lines else type(error.orig).__name__
+    if what := denied.about(error):
+        return denied.explained(what, url, cause=cause, where=_where(url))
     if dialect.lost(error):
+        about = "Look whether it runs, and at mis.url and mis.password in config.yaml."
+        if "certificate" in cause.lower():
+            about = (
+                "The name in mis.url must stand in the server's certificate, and an authority of mis.tls.ca must have"
+                " signed it. See mis.tls in config.yaml."
+            )
         return errors.Unreachable(
             f"No connection to the MIS database {_where(url)}: {cause}. Nothing is lost; it is asked again.",
-            hint="Look whether it runs, and at mis.url and mis.password in config.yaml.",
+            hint=about,
         )
     if dialect.replaced(error):
         return Replaced(f"A table was replaced in the MIS again and again while {doing}: {cause}.")

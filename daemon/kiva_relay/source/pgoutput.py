@@ -10,9 +10,10 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-import psycopg
-from psycopg import pq
-from psycopg.adapt import Transformer
+from kiva_relay.source import value
+
+_AS_WRITTEN = (114, 3802, 1186)
+"""json, jsonb and interval: sessions of the MIS give them as they are written, too (`source/session_postgresql.py`)."""
 
 MOST_ROWS = 100_000
 """Different rows of one table in one transaction that are kept; with more, all of the table counts as changed."""
@@ -89,10 +90,18 @@ class _Table:
 class Decoder:
     """Messages in, transactions out. One for each connection, which announces all tables again."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, letters: str = "utf-8") -> None:
+        """`letters` is what Python calls the encoding of the database; of one that has none, ASCII."""
+        self._letters = "utf-8" if letters == "ascii" else letters
         self._tables: dict[int, _Table] = {}
         self._open: Transaction | None = None
+        # Loaded here, for what this file says of transactions is also said to who has another database.
+        from psycopg import DataError, pq  # noqa: PLC0415
+        from psycopg.adapt import Transformer  # noqa: PLC0415
+
         self._transformer = Transformer()
+        self._as_text = pq.Format.TEXT
+        self._unreadable = (DataError, ValueError, TypeError)
 
     @property
     def within(self) -> bool:
@@ -107,7 +116,7 @@ class Decoder:
             at: how far the stream had come.
             wanted: which columns to keep, for a transaction that begins here.
         """
-        body = _Body(message)
+        body = _Body(message, letters=self._letters)
         kind = body.letter()
         if kind == "R":
             self._announced(body)
@@ -179,10 +188,19 @@ class Decoder:
 
     def _value(self, kind: int, written: bytes) -> object:
         """As the driver gives it to everybody else: keys must not differ in their spelling."""
+        if self._letters != "utf-8":
+            try:
+                written = written.decode(self._letters).encode()
+            except UnicodeDecodeError:
+                return value.NOT_READ
+        if kind in _AS_WRITTEN:
+            return value.decoded(written)
         try:
-            return self._transformer.get_loader(kind, pq.Format.TEXT).load(written)
-        except (psycopg.DataError, ValueError):  # a date that Python has not
-            return written.decode()
+            loaded = self._transformer.get_loader(kind, self._as_text).load(written)
+            hash(loaded)  # an array is no key; whoever reads it says so, and the stream goes on for the others
+        except self._unreadable:  # a date that Python has not
+            return value.decoded(written)
+        return loaded
 
 
 _SAME = object()
@@ -198,8 +216,8 @@ class _Body:
         8: struct.Struct(">Q"),
     }
 
-    def __init__(self, message: bytes) -> None:
-        self._message, self._place = message, 0
+    def __init__(self, message: bytes, *, letters: str) -> None:
+        self._message, self._place, self._letters = message, 0, letters
 
     @property
     def left(self) -> bool:
@@ -223,6 +241,6 @@ class _Body:
 
     def name(self) -> str:
         end = self._message.index(0, self._place)
-        found = self._message[self._place : end].decode()
+        found = self._message[self._place : end].decode(self._letters, errors="replace")
         self._place = end + 1
         return found

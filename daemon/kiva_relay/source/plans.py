@@ -62,5 +62,10 @@ class Plans:
         now = self._clock.monotonic()
         if now - self._unsteady[0] > _LOOK_AGAIN:
             self._unsteady = (now, frozenset(self._dialect.unsteady(cx)))
-        texts = " ".join([stream.table, *(one.table or one.sql or "" for one in stream.watched())])
-        return sorted(self._unsteady[1].intersection(re.findall(r"\w+", texts)))
+        # A name may hold blanks and dashes, and some servers write it in other capitals than the mapping does.
+        texts = " ".join([stream.table, *(one.table or one.sql or "" for one in stream.watched())]).casefold()
+        return sorted(name for name in self._unsteady[1] if _stands_in(texts, name.casefold()))
+
+
+def _stands_in(texts: str, name: str) -> bool:
+    return name in texts and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", texts) is not None

@@ -94,6 +94,10 @@ class Horizon:
         return replace(self, moment=self.moment + self.age - age, age=age)
 
 
+Secured = Mapping[str, Mapping[str, bool]]
+"""By stream and table, whether row level security may hide rows from the role."""
+
+
 @dataclass(frozen=True)
 class Cycle:
     """One look at what changed.
@@ -109,6 +113,8 @@ class Cycle:
         failed: streams that could not be looked at, with the error; they are in nothing else.
         pinned_by: the session whose transaction that is; "" when it is not seen.
         timeline: the snapshot's; "" where the database has none.
+        left_out: nothing was asked, for nothing had been written since before the look that it repeats.
+        secured: of each table, whether row level security may hide rows of it from this role.
     """
 
     keys: dict[str, list[str]]
@@ -119,10 +125,12 @@ class Cycle:
     failed: dict[str, errors.RelayError] = field(default_factory=dict)
     pinned_by: str = ""
     timeline: str = ""
+    left_out: bool = False
     remembered: Mapping[tuple[str, str], Collection[str]] = field(default_factory=dict, repr=False)
     """Row versions above `next`, by source: what `processed()` keeps."""
     streams: tuple[Stream, ...] = field(default=(), repr=False)
     """The streams for which they were followed to their roots."""
+    secured: Secured = field(default_factory=dict)
 
 
 def local(at: datetime, now: datetime, zone: tzinfo) -> datetime:

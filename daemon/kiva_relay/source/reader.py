@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
 
 import sqlalchemy as sa
 
 from kiva_relay import errors
-from kiva_relay.source import schema, statement, value
+from kiva_relay.source import failure, schema, statement, value
 from kiva_relay.source.dialect import Dialect
 from kiva_relay.source.stream import ROOT, Relation, Stream, path
 
@@ -37,6 +37,8 @@ class Content:
     in_scope: bool
     root: Row | None
     related: dict[str, Row | list[Row] | None] = field(default_factory=dict)
+    unread: str = ""
+    """The root, or the relation, of which a value cannot be read and nobody knows in which column; mostly ""."""
 
 
 @dataclass(frozen=True)
@@ -50,36 +52,64 @@ class RowPage:
     zone: tzinfo
     shape: dict[str, dict[str, str]] = field(default_factory=dict)
     """What was found of the columns, by relation: names and kinds."""
+    columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """By relation, the columns to read; all of them where it says nothing."""
 
-    def rows(self, alias: str, rest: str, lists: Mapping[str, Sequence[object]], *, of: str) -> Iterable[Row]:
-        """Rows of `SELECT alias.*, rest`, their values normal.
+    def rows(
+        self, alias: str, rest: str, lists: Mapping[str, Sequence[object]], *, of: str, key: Sequence[str] = ()
+    ) -> Iterator[tuple[tuple[object, ...], Row]]:
+        """The same as `_rows`.
+
+        Raises:
+            OddValue: one of them cannot be read.
+        """
+        with failure.of_a_value(self.dialect, self.stream.name, of):
+            yield from self._rows(alias, rest, lists, of=of, key=key)
+
+    def _listed(self, alias: str, of: str) -> str:
+        if of not in self.columns:
+            return f"{alias}.*"
+        return ", ".join(f"{alias}.{statement.plain(self.dialect.quoted(name))}" for name in self.columns[of])
+
+    def _rows(
+        self, alias: str, rest: str, lists: Mapping[str, Sequence[object]], *, of: str, key: Sequence[str] = ()
+    ) -> Iterable[tuple[tuple[object, ...], Row]]:
+        """Rows of `SELECT alias.*, rest`, their values normal; before each, its key as the driver gives it.
 
         Args:
             alias: of the rows.
             rest: one more column, and everything behind it.
             lists: members of the lists in `rest`.
             of: what these rows are called in `shape`.
+            key: the columns of the key.
         """
-        result = self.cx.execute(statement.bind(f"SELECT {alias}.*, {rest}", self.values, lists))
+        picked = self._listed(alias, of)
+        result = self.cx.execute(statement.bind(f"SELECT {picked}, {rest}", self.values, lists))
         described = self.dialect.described(result.cursor)
+        schema.once([name for name, _ in described[:-1]], of=of or self.stream.table)
         self.shape[of] = {name: self.dialect.kind(code) for name, code in described[:-1]}
         turns = [self.dialect.turned(code) for _, code in described]
         exact = [
             (name, sql)
             for name, code in described
-            if (sql := self.dialect.exact(code, f"{alias}.{self.dialect.quoted(name)}"))
+            if (sql := self.dialect.exact(code, f"{alias}.{statement.plain(self.dialect.quoted(name))}"))
         ]
         if exact:
             result.close()
-            listed = ", ".join([f"{alias}.*", *(f"{sql} AS {self.dialect.quoted(name)}" for name, sql in exact), rest])
+            wide = [f"{sql} AS {statement.plain(self.dialect.quoted(name))}" for name, sql in exact]
+            listed = ", ".join([picked, *wide, rest])
             result = self.cx.execute(statement.bind(f"SELECT {listed}", self.values, lists))
             turns[-1:-1] = [self.dialect.as_exact] * len(exact)
         names = list(result.keys())
+        places = [names.index(column) for column in key]
         for row in result:
-            yield {
-                name: value.normal(turn(one) if turn else one, self.zone)
-                for name, turn, one in zip(names, turns, row, strict=True)
-            }
+            yield (
+                tuple(row[place] for place in places),
+                {
+                    name: value.normal(turn(one) if turn else one, self.zone)
+                    for name, turn, one in zip(names, turns, row, strict=True)
+                },
+            )
 
 
 def read(page: RowPage, keys: Sequence[str]) -> list[Content]:
@@ -104,19 +134,33 @@ def read(page: RowPage, keys: Sequence[str]) -> list[Content]:
 
 def _roots(page: RowPage, keys: Sequence[str]) -> dict[str, tuple[Row, bool]]:
     stream, dialect = page.stream, page.dialect
-    table = dialect.quoted(stream.table)
+    table = statement.plain(dialect.quoted(stream.table))
     name = table.rpartition(".")[2]  # not aliased: `where` may name it
-    columns = [f"{name}.{dialect.quoted(column)}" for column in stream.key]
+    columns = [f"{name}.{statement.plain(dialect.quoted(column))}" for column in stream.key]
     where = statement.fragment(stream.where, known=page.values) if stream.where else "1 = 1"
     found: dict[str, tuple[Row, bool]] = {}
     asked = [parts for key in dict.fromkeys(keys) if (parts := value.parts(key, len(columns))) is not None]
     for chunk in statement.chunks((form for parts in asked for form in dialect.forms(parts)), width=len(columns)):
         condition, members = statement.within(columns, chunk)
         rest = f"CASE WHEN ({where}) THEN 1 ELSE 0 END AS {_IN_SCOPE} FROM {table} WHERE {condition}"
-        for row in page.rows(name, rest, {"kr_values": members}, of=ROOT):
+        # The key as it came, which is how it was looked up: the normal value of a tinyint(1) is another text.
+        for key, row in page.rows(name, rest, {"kr_values": members}, of=ROOT, key=stream.key):
             in_scope = bool(row.pop(_IN_SCOPE))
-            found[value.key([row[column] for column in stream.key])] = (row, in_scope)
+            named = value.key(key)
+            if found.setdefault(named, (row, in_scope)) != (row, in_scope):
+                raise _not_unique(stream, named)
     return found
+
+
+def _not_unique(stream: Stream, key: str) -> errors.RelayError:
+    named = ", ".join(stream.key)
+    return errors.RelayError(
+        f"{stream.name}: several rows of {stream.table} have the key {named} = {key}; which of them is meant?",
+        hint=(
+            f"A key names one row. Is {stream.table} a view over a join? Then name the columns that make a row unique"
+            " as key:, or read the table itself and make the rest a relation (many: true)."
+        ),
+    )
 
 
 def _related(page: RowPage, relation: Relation, met: Mapping[str, Mapping[str, list[Row]]]) -> dict[str, list[Row]]:
@@ -129,7 +173,7 @@ def _related(page: RowPage, relation: Relation, met: Mapping[str, Mapping[str, l
             owners[same].append(key)
             values[same] = given
     dialect = page.dialect
-    columns = [f"r.{dialect.quoted(column)}" for column in relation.match]
+    columns = [f"r.{statement.plain(dialect.quoted(column))}" for column in relation.match]
     origin = schema.rows_of(dialect, table=relation.table, sql=relation.sql, known=page.values)
     rank = f"rank() OVER (ORDER BY {statement.fragment(relation.order_by)})" if relation.order_by else "1"
     ranked: dict[str, list[tuple[int, Row]]] = defaultdict(list)
@@ -138,7 +182,7 @@ def _related(page: RowPage, relation: Relation, met: Mapping[str, Mapping[str, l
     for chunk in statement.chunks(bound, width=len(columns)):
         condition, members = statement.within(columns, chunk)
         rest = f"{rank} AS {_RANK} FROM {origin} r WHERE {condition}"
-        for row in page.rows("r", rest, {"kr_values": members}, of=relation.name):
+        for _, row in page.rows("r", rest, {"kr_values": members}, of=relation.name):
             place = int(str(row.pop(_RANK)))
             for key in matching.owners(row):
                 ranked[key].append((place, row))

@@ -7,10 +7,12 @@ with us; until then the server keeps it, and gives it again after any end of the
 from __future__ import annotations
 
 import contextlib
+import math
 import select
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,19 +20,24 @@ from datetime import UTC, datetime
 import psycopg
 import sqlalchemy as sa
 from psycopg import conninfo, pq
+from psycopg._encodings import pg2pyenc
 
 from kiva_relay import log
 from kiva_relay.source.pgoutput import Columns, Decoder, Transaction
 
 _STATUS_EVERY = 10.0
 """Seconds. The server ends a connection that was silent for its wal_sender_timeout, 60 s."""
-_LOOK_UP = 0.5
+_LET_BE = 0.05
 _ENDS_WITHIN = 2.0
 _PATIENCE = 3.0
 """Seconds for which a server that waits for us before it ends is let wait."""
+_LIVED = 15.0
+"""Seconds after which a connection that breaks was no failed try."""
 _PAUSES = (0.2, 1.0, 2.0, 5.0, 10.0, 30.0)
 _MOST_HELD = 200_000
 """Rows that wait to be read; above, the server is left to keep the rest."""
+
+_POKES = 4096
 
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _SESSION = "-c DateStyle=ISO -c TimeZone=UTC -c IntervalStyle=postgres"
@@ -47,7 +54,10 @@ class Session:
 
 
 class Tail:
-    """Follows one slot from `start()` until `close()`. `news` is called in its thread when there is something."""
+    """Follows one slot from `start()` until `close()`.
+
+    `news` is called in its thread when there is something: once, until `pending()` was asked.
+    """
 
     def __init__(self, url: sa.URL, *, password: str | None, name: str, news: Callable[[], None]) -> None:
         self._name, self._news = name, news
@@ -55,12 +65,15 @@ class Tail:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._poked, self._poke = socket.socketpair()
+        for end in (self._poked, self._poke):
+            end.settimeout(0)
         self._thread = threading.Thread(target=self._run, name="replication", daemon=True)
         self._wanted: Columns = {}
         self._pending: list[Transaction] = []
         self._held = self._received = self._durable = 0
         self._sessions = 0
         self._asked = (0, 0.0)
+        self._told = False
         self.session: Session | None = None
         self.error = ""
 
@@ -71,8 +84,7 @@ class Tail:
     def close(self) -> None:
         """End the connection; the slot stays."""
         self._stop.set()
-        with contextlib.suppress(BrokenPipeError):  # the thread has ended at that moment
-            self._poke.send(b".")
+        self._wake()
         if self._thread.is_alive():
             self._thread.join(_ENDS_WITHIN)
         self._poke.close()
@@ -81,9 +93,15 @@ class Tail:
         """Keep these columns of transactions that begin from now on."""
         self._wanted = columns
 
+    @property
+    def has_news(self) -> bool:
+        """Whether `pending()` gives something that nobody has been given yet, or the server asks since."""
+        return self._told
+
     def pending(self) -> list[Transaction]:
         """What was handed over and is not `done`, in the order of the commits."""
         with self._lock:
+            self._told = False
             return list(self._pending)
 
     def done(self, transactions: Sequence[Transaction]) -> None:
@@ -107,18 +125,25 @@ class Tail:
 
     def confirm(self, place: int) -> None:
         """The server need not keep what lies before: it is durable with us."""
-        self._durable = max(self._durable, place)
+        if place > self._durable:
+            self._durable = place
+            self._wake()
+
+    def _wake(self) -> None:
+        # What waits there already wakes it as well; or the thread has ended at that moment.
+        with contextlib.suppress(BlockingIOError, BrokenPipeError):
+            self._poke.send(b".")
 
     # ---------------------------------------------------------------- the thread
 
     def _run(self) -> None:
         failures = 0
         while not self._stop.is_set():
-            began = self._sessions
+            began = time.monotonic()
             try:
                 self._follow()
             except (psycopg.Error, OSError) as error:
-                failures = 0 if self._sessions > began else failures
+                failures = 0 if time.monotonic() - began > _LIVED else failures
                 self._lost(error)
             self._stop.wait(_PAUSES[min(failures, len(_PAUSES) - 1)])
             failures += 1
@@ -152,28 +177,32 @@ class Tail:
             server.finish()
 
     def _listen(self, server: pq.abc.PGconn) -> None:
-        decoder = Decoder()
+        # The bytes as they are: a server that cannot convert one would end its stream at it, again and again.
+        decoder = Decoder(letters=pg2pyenc(server.parameter_status(b"server_encoding") or b"UTF8"))
         ready = select.poll()
         ready.register(server.socket, select.POLLIN)
         ready.register(self._poked, select.POLLIN)
         said, said_at = -1, 0.0
         while not self._stop.is_set():
-            now = datetime.now(UTC).timestamp()
-            if said != self._durable or abs(now - said_at) > _STATUS_EVERY:
+            now = time.monotonic()
+            if said != self._durable or now - said_at >= _STATUS_EVERY:
                 said, said_at = self._durable, now
                 self._report(server, said)
-            if self.asks and now - self._asked[1] > _PATIENCE:
+            if self.asks and now - self._asked[1] >= _PATIENCE:
                 # A server that ends waits for this, for ever. What was not confirmed comes again.
                 raise psycopg.OperationalError("the server waits for what cannot be confirmed yet")
             if self._held > _MOST_HELD:
-                self._stop.wait(_LOOK_UP / 10)
+                self._stop.wait(_LET_BE)
                 continue
             length, message = server.get_copy_data(1)
             if length > 0:
                 if self._heard(decoder, bytes(message)):
                     said = -1
             elif length == 0:
-                ready.poll(_LOOK_UP * 1000)
+                until = min(said_at + _STATUS_EVERY, self._asked[1] + _PATIENCE if self.asks else math.inf)
+                ready.poll(max(until - now, 0) * 1000)
+                with contextlib.suppress(BlockingIOError):
+                    self._poked.recv(_POKES)
                 server.consume_input()
             else:
                 raise psycopg.OperationalError(_ended(server))
@@ -188,7 +217,7 @@ class Tail:
                 with self._lock:
                     self._received = max(self._received, end)
             if asks and end > self._durable and not self.asks:
-                self._asked = (end, datetime.now(UTC).timestamp())
+                self._asked, self._told = (end, time.monotonic()), True
                 self._news()
             return bool(asks)
         ended = decoder.read(message[25:], at=self._received, wanted=self._wanted)
@@ -198,7 +227,9 @@ class Tail:
                 if ended.touches:
                     self._pending.append(ended)
                     self._held += ended.size
-            if ended.touches:
+                tells = ended.touches and not self._told
+                self._told = self._told or tells
+            if tells:
                 self._news()
         return False
 
@@ -214,7 +245,7 @@ def connection(url: sa.URL, password: str | None, **more: str) -> str:
     names = {"username": "user", "database": "dbname"}
     parts = {names.get(name, name): value for name, value in given.items()}
     parts["options"] = " ".join(filter(None, (parts.get("options"), _SESSION)))
-    parts |= {"application_name": "kiva-relay stream", "client_encoding": "utf8", **more}
+    parts |= {"application_name": "kiva-relay stream", "client_encoding": "SQL_ASCII", **more}
     parts |= {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
     if password is not None:
         parts["password"] = password

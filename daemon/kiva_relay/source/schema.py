@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import sqlalchemy as sa
 
 from kiva_relay import errors
 from kiva_relay.source import statement, watch
 from kiva_relay.source.dialect import Dialect
-from kiva_relay.source.stream import CUTOFF
+from kiva_relay.source.stream import GIVEN
 from kiva_relay.source.watch import Stamp, TableFacts, Watched
 
 
@@ -23,8 +23,8 @@ def rows_of(dialect: Dialect, *, table: str | None, sql: str | None, known: Iter
         known: the stream's parameters; None leaves them unchecked.
     """
     if table is not None:
-        return dialect.quoted(table)
-    return f"({statement.fragment(sql or '', known=None if known is None else {*known, CUTOFF})})"
+        return statement.plain(dialect.quoted(table))
+    return f"({statement.fragment(sql or '', known=None if known is None else {*known, *GIVEN})})"
 
 
 def columns(
@@ -43,7 +43,29 @@ def columns(
         )
     text = f"SELECT * FROM {rows_of(dialect, table=table, sql=sql)} r WHERE 1 = 0"  # noqa: S608 - quoted, or the administrator's own
     nulls = dict.fromkeys(statement.names(sql or ""), None)
-    return dict(dialect.described(cx.execute(statement.bind(text, nulls)).cursor))
+    described = dialect.described(cx.execute(statement.bind(text, nulls)).cursor)
+    once([name for name, _ in described], of="this SELECT" if table is None else table)
+    return dict(described)
+
+
+class TwoOfOneName(errors.RelayError):
+    """Two columns of a SELECT have one name, so that it cannot be told which one is meant."""
+
+
+def once(names: Sequence[str], *, of: str) -> None:
+    """Raise TwoOfOneName for a SELECT of which two columns have one name: the borrower's would be the loan officer's.
+
+    SQLite calls the second one of a SELECT inside another `name:1`.
+    """
+    seen: set[str] = set()
+    for name in names:
+        plain = name.rpartition(":")[0] if name.rpartition(":")[2].isdecimal() else name
+        for each in {name, plain} & seen:
+            raise TwoOfOneName(
+                f"Two columns of {of} are called {each}; it cannot be told which one is meant.",
+                hint=one_by_one(each),
+            )
+        seen.add(name)
 
 
 def facts(cx: sa.Connection, dialect: Dialect, one: Watched, *, asked: str, blind: str) -> TableFacts:
@@ -57,6 +79,12 @@ def facts(cx: sa.Connection, dialect: Dialect, one: Watched, *, asked: str, blin
         if column not in present:
             raise no_column(
                 one.origin, column, present, asks=", ".join(sorted({way.stream.name for way in one.routes}))
+            )
+    for column in one.columns:
+        if dialect.exact(present[column], column) is not None:
+            raise errors.RelayError(
+                f"{one.origin}.{column} is a FLOAT, which no comparison finds again; it leads to no key.",
+                hint="Give the mapping another key, or a view in which it is a DECIMAL or a text.",
             )
     kinds: dict[str, Stamp] = {}
     for stamp in dict.fromkeys(stamp for stamps in one.stamps for stamp in stamps):
@@ -75,6 +103,11 @@ def facts(cx: sa.Connection, dialect: Dialect, one: Watched, *, asked: str, blin
     of_use = one.table is not None and (moments if mode == "xmin" else mode in ("horizon", "overlap"))
     unindexed = tuple(stamp for stamp in kinds if stamp not in begun) if of_use else ()
     return TableFacts(mode=mode, kinds=kinds, reason=reason, present=present, whole=whole, unindexed=unindexed)
+
+
+def one_by_one(column: str) -> str:
+    """What to write where two columns have one name."""
+    return f"write the columns one by one in place of *, and one of the two as   a.{column} AS other_{column}"
 
 
 def no_column(origin: str, column: str, present: Mapping[str, object], *, asks: str) -> errors.RelayError:

@@ -6,21 +6,19 @@ Both carry one name. The relay itself only looks; what changes the MIS is printe
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
-from kiva_relay.source import statement, watch
+from kiva_relay.source import published, statement, watch
 from kiva_relay.source.dialect import Dialect
 from kiva_relay.source.pgoutput import Columns
+from kiva_relay.source.published import PublishedTable
 from kiva_relay.source.stream import Stream
 
 KEEP = "10GB"
 """What `watch setup` advises for max_slot_wal_keep_size: less than this the server keeps for a relay that is away."""
-
-MUCH_KEPT = 1 << 30
-"""Bytes that the server keeps for the slot from which on a person should know."""
 
 SETUP = "kiva-relay watch setup"
 
@@ -43,47 +41,8 @@ SELECT CAST(CAST(pg_snapshot_xmax(t) AS text) AS bigint) + age(CAST(pg_snapshot_
 FROM   pg_current_snapshot() t LEFT JOIN pg_replication_slots s ON s.slot_name = :name
 """
 
-# to_jsonb, for row filters and column lists came with PostgreSQL 15.
-_TABLES = """
-SELECT t AS asked, CAST(c.oid AS bigint) AS oid, CASE c.relkind WHEN 'p'
-            THEN (SELECT sum(CAST(pg_relation_filenode(p.relid) AS bigint)) FROM pg_partition_tree(c.oid) p)
-            ELSE CAST(pg_relation_filenode(c.oid) AS bigint) END AS file,
-       c.relkind IN ('r', 'p') AS can_be, c.relreplident = 'f' AS whole,
-       format('%I.%I', n.nspname, c.relname) AS name,
-       p.tablename IS NOT NULL AND to_jsonb(p) ->> 'rowfilter' IS NULL AS published,
-       ARRAY(SELECT jsonb_array_elements_text(coalesce(to_jsonb(p) -> 'attnames', '[]'))) AS columns,
-       ARRAY(SELECT CAST(a.attname AS text) FROM pg_index i
-             JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey)
-             WHERE i.indrelid = c.oid AND ((c.relreplident = 'd' AND i.indisprimary)
-                                           OR (c.relreplident = 'i' AND i.indisreplident))) AS identity
-FROM   unnest(CAST(:tables AS text[])) AS t JOIN pg_class c ON c.oid = to_regclass(t)
-JOIN   pg_namespace n ON n.oid = c.relnamespace
-LEFT   JOIN pg_publication_tables p ON p.pubname = :name AND p.schemaname = n.nspname AND p.tablename = c.relname
-"""
-
 _PUBLISHED = "SELECT format('%I.%I', schemaname, tablename) FROM pg_publication_tables WHERE pubname = :name"
-
-
-@dataclass(frozen=True)
-class PublishedTable:
-    """A watched table: whether the publication has it, and which columns the stream gives of a row as it was.
-
-    `columns` are those that are published, all of them when empty; `whole` means that `identity` is every column.
-    `file` is another one when it was rewritten, which no stream shows.
-    """
-
-    oid: int
-    file: int | None
-    name: str
-    can_be: bool
-    published: bool
-    columns: frozenset[str]
-    whole: bool
-    identity: frozenset[str]
-
-    def identifies(self, columns: Iterable[str]) -> bool:
-        """Whether the stream gives these columns of a row that was changed or deleted."""
-        return self.whole or self.identity.issuperset(columns)
+_ELSEWHERE = "SELECT format('%I.%I', schemaname, tablename) FROM pg_publication_tables WHERE pubname <> :name"
 
 
 @dataclass(frozen=True)
@@ -107,8 +66,10 @@ class SlotFacts:
     wal_status: str
     kept: int | None
     tables: Mapping[str, PublishedTable] = field(default_factory=dict)
-    others: tuple[str, ...] = ()
+    others: Mapping[str, PublishedTable] = field(default_factory=dict)
     """Tables of the publication that no mapping names."""
+    elsewhere: frozenset[str] = frozenset()
+    """What other publications have: what these need is not taken back."""
 
     @property
     def made(self) -> bool:
@@ -130,25 +91,14 @@ def name(database: str, environment: str) -> str:
 def facts(cx: sa.Connection, dialect: Dialect, called: str, tables: Sequence[str], *, all_of_it: bool) -> SlotFacts:
     """Look at the server, and at these tables; at them only where there is a slot, or when `all_of_it` is wanted."""
     row = cx.execute(statement.bind(_SERVER, {"name": called})).one()
-    if not row.there and not all_of_it:
+    if not (row.there or row.published or all_of_it):
         tables = ()
     quoted = {dialect.quoted(table): table for table in tables}
-    rows = cx.execute(statement.bind(_TABLES, {"name": called, "tables": [*quoted]})) if tables else ()
-    found = {
-        quoted[one.asked]: PublishedTable(
-            one.oid,
-            one.file,
-            one.name,
-            one.can_be,
-            one.published,
-            frozenset(one.columns),
-            one.whole,
-            frozenset(one.identity),
-        )
-        for one in rows
-    }
+    found = {quoted[asked]: one for asked, one in published.tables(cx, called, [*quoted]).items()}
     known = {one.name for one in found.values()}
-    published = cx.execute(statement.bind(_PUBLISHED, {"name": called})).scalars()
+    listed = cx.execute(statement.bind(_PUBLISHED, {"name": called})).scalars().all()
+    others = published.tables(cx, called, [one for one in listed if one not in known])
+    elsewhere = cx.execute(statement.bind(_ELSEWHERE, {"name": called})).scalars() if all_of_it else ()
     return SlotFacts(
         name=called,
         role=row.role,
@@ -167,13 +117,9 @@ def facts(cx: sa.Connection, dialect: Dialect, called: str, tables: Sequence[str
         wal_status=row.wal_status or "",
         kept=None if row.kept is None else int(row.kept),
         tables=found,
-        others=tuple(one for one in published if one not in known),
+        others=others,
+        elsewhere=frozenset(elsewhere),
     )
-
-
-def is_much(kept: int | None, wal_status: str) -> bool:
-    """Does what the server keeps for the slot endanger its disk, or the slot?"""
-    return wal_status == "unreserved" or (kept or 0) > MUCH_KEPT
 
 
 def lacks(found: SlotFacts) -> str:
@@ -200,17 +146,15 @@ def lacks(found: SlotFacts) -> str:
 
 
 def covered(found: SlotFacts, streams: Sequence[Stream]) -> dict[str, frozenset[str]]:
-    """By stream, those of its tables whose changes the stream brings; the others are polled."""
+    """By stream, those of its tables of which the stream brings every change; the others are polled."""
     tables: dict[str, set[str]] = {}
     for one in watch.watched(streams):
         known = found.tables.get(one.table or "")
-        if known is None or not known.published:
+        if known is None or not known.published or known.untold(one.columns) or not known.identifies(one.columns):
             continue
         for route in one.routes:
             if not known.columns or known.columns.issuperset(route.columns):
                 tables.setdefault(route.stream.name, set()).add(one.table or "")
-            else:
-                tables.setdefault(route.stream.name, set())
     return {stream: frozenset(names) for stream, names in tables.items() if names}
 
 
@@ -224,36 +168,43 @@ def wanted(found: SlotFacts, streams: Sequence[Stream]) -> Columns:
 
 
 def silent(found: SlotFacts, streams: Sequence[Stream]) -> dict[str, tuple[str, ...]]:
-    """Tables whose deleted and moved rows the stream does not identify, and the columns that it would need."""
-    lacking = {}
+    """Tables and partitions whose deleted and moved rows the stream does not identify, and the columns it needs."""
+    lacking: dict[str, tuple[str, ...]] = {}
     for one in watch.watched(streams):
         known = found.tables.get(one.table or "")
-        if known is not None and known.can_be and not known.identifies(one.columns):
-            lacking[known.name] = one.columns
+        if known is not None and not known.untold(one.columns):
+            lacking |= dict.fromkeys(known.unidentified(one.columns), one.columns)
     return lacking
+
+
+def untold(found: SlotFacts, streams: Sequence[Stream]) -> dict[str, str]:
+    """Tables that stay polled because the stream cannot tell all of them, or publishing them would do harm."""
+    known = ((found.tables.get(one.table or ""), one.columns) for one in watch.watched(streams))
+    return {one.name: why for one, columns in known if one and one.can_be and (why := one.untold(columns))}
+
+
+def refusing(found: SlotFacts) -> list[str]:
+    """Tables and partitions on which the MIS's own UPDATE and DELETE fail because of the publication."""
+    every = [*found.tables.values(), *found.others.values()]
+    return sorted({name for one in every if one.published for name in one.refusing})
 
 
 def setup(found: SlotFacts, streams: Sequence[Stream], dialect: Dialect) -> list[str]:
     """The SQL that makes publication and slot, or brings them up to date; for an owner of the tables.
 
-    A table without an identity must get one before it is published: else the MIS's own UPDATEs on it would fail.
+    A table without an identity must get one before it is published, and each partition its own: else the MIS's own
+    UPDATEs would fail. A table of which the stream cannot tell everything is left out, and polled.
     """
+    kept_out = untold(found, streams)
+    told = {one.name: one for one in found.tables.values() if one.can_be and one.name not in kept_out}
+    if not told:
+        return drop(found, dialect) if found.published else []
     statements = []
-    called = dialect.quoted(found.name)
-    tables = sorted(one.name for one in found.tables.values() if one.can_be)
     if found.wal_level != "logical":
         statements.append("ALTER SYSTEM SET wal_level = 'logical';")
     if found.keep == "-1":
         statements += [f"ALTER SYSTEM SET max_slot_wal_keep_size = '{KEEP}';", "SELECT pg_reload_conf();"]
-    statements += [f"ALTER TABLE {table} REPLICA IDENTITY FULL;" for table in sorted(silent(found, streams))]
-    missing = [one for one in found.tables.values() if one.can_be and not one.published]
-    if not found.published:
-        options = f"WITH ({_EVERYTHING}, publish_via_partition_root = true)"
-        statements.append(f"CREATE PUBLICATION {called} FOR TABLE {', '.join(tables)} {options};")
-    elif missing or found.others:
-        statements.append(f"ALTER PUBLICATION {called} SET TABLE {', '.join(tables)};")
-    if found.partial:
-        statements.append(f"ALTER PUBLICATION {called} SET ({_EVERYTHING});")
+    statements += _publication(found, dialect.quoted(found.name), told, kept_out, silent(found, streams))
     if not found.may_follow:
         statements.append(f"ALTER ROLE {dialect.quoted(found.role)} REPLICATION;")
     # A slot from before its publication looks for it in the past, and never finds it.
@@ -265,15 +216,50 @@ def setup(found: SlotFacts, streams: Sequence[Stream], dialect: Dialect) -> list
     return statements
 
 
+def _publication(
+    found: SlotFacts,
+    called: str,
+    told: Mapping[str, PublishedTable],
+    kept_out: Mapping[str, str],
+    silents: Mapping[str, object],
+) -> Iterator[str]:
+    """The publication of what can be told: first out of it what does harm, then the identities, then the tables."""
+    first = sorted(_out_first(found, kept_out, silents))
+    if first:
+        yield f"ALTER PUBLICATION {called} DROP TABLE {', '.join(first)};"
+    yield from (f"ALTER TABLE {table} REPLICA IDENTITY FULL;" for table in sorted(silents))
+    names = ", ".join(sorted(told))
+    if not found.published:
+        yield f"CREATE PUBLICATION {called} FOR TABLE {names} WITH ({_EVERYTHING}, publish_via_partition_root = true);"
+    elif any(not one.published or name in first for name, one in told.items()) or found.others.keys() - {*first}:
+        yield f"ALTER PUBLICATION {called} SET TABLE {names};"
+    if found.partial:
+        yield f"ALTER PUBLICATION {called} SET ({_EVERYTHING});"
+
+
+def _out_first(found: SlotFacts, kept_out: Mapping[str, str], silents: Mapping[str, object]) -> Iterator[str]:
+    """Published tables that do harm now, or would with the identity they get next: FULL beside a column list."""
+    for one in (*found.tables.values(), *found.others.values()):
+        cut = any(member.cut and member.name in silents for member in one.members)
+        if one.published and (one.refusing or one.name in kept_out or cut):
+            yield one.name
+
+
 def drop(found: SlotFacts, dialect: Dialect) -> list[str]:
-    """The SQL that takes both away again, and the identity of the tables back to their primary key."""
+    """The SQL that takes both away again, and the identity of the tables back to their primary key.
+
+    Not of a table that another publication has: without FULL its UPDATEs might fail.
+    """
     statements = []
     if found.published:
         statements.append(f"DROP PUBLICATION {dialect.quoted(found.name)};")
+        ours = sorted(found.tables.values(), key=lambda one: one.name)
         statements += [
-            f"ALTER TABLE {one.name} REPLICA IDENTITY DEFAULT;"
-            for one in sorted(found.tables.values(), key=lambda one: one.name)
-            if one.whole and one.published
+            f"ALTER TABLE {member.name} REPLICA IDENTITY DEFAULT;"
+            for one in ours
+            if one.published and not found.elsewhere.intersection(each.name for each in one.members)
+            for member in one.members
+            if member.whole
         ]
     if found.there:  # last: without the publication a relay that runs lets go of it
         statements.append(f"SELECT pg_drop_replication_slot('{found.name}');")

@@ -80,6 +80,6 @@ def _further(dialect: Dialect, facts: TableFacts, columns: tuple[str, ...]) -> t
 
 
 def _picked(dialect: Dialect, columns: tuple[str, ...]) -> str:
-    names = [f"r.{dialect.quoted(column)}" for column in columns]
+    names = [f"r.{statement.plain(dialect.quoted(column))}" for column in columns]
     newest = f"COALESCE({', '.join(names)})" if len(names) > 1 else names[0]
     return f"SUM(CASE WHEN {' AND '.join(map(dialect.absent, names))} THEN 1 ELSE 0 END), MAX({newest})"

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from kiva_relay import errors
 
 ROOT = "root"
-CUTOFF = "cutoff"
+CUTOFF, CUTOFF_MONTH = "cutoff", "cutoff_month"
+GIVEN = (CUTOFF, CUTOFF_MONTH)
+"""Parameters that nobody has to declare: the last day of a repayment report, and the first day of that one's month."""
 
-_CUTOFF = re.compile(r"(?<![:\w]):cutoff\b")
+_GIVEN = re.compile(rf"(?<![:\w]):({'|'.join(GIVEN)})\b")
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,11 @@ class Relation:
             raise ValueError(f"relation {self.name!r} needs a table or a sql, and not both")
 
     @property
+    def uses_cutoff(self) -> bool:
+        """Whether its rows depend on the cut-off date."""
+        return _GIVEN.search(self.sql or "") is not None
+
+    @property
     def origin(self) -> str:
         """What to call it in a sentence: its name, else its table."""
         return self.name or self.table or "an unnamed sql"
@@ -44,7 +51,7 @@ class Relation:
 
 @dataclass(frozen=True)
 class Stream:
-    """What one mapping reads. `where` and every `sql` may use `:parameters` and `:cutoff`.
+    """What one mapping reads. `where` and every `sql` may use `:parameters` and what is always GIVEN.
 
     `touched_by` are relations that are never loaded: a change there means that the root is looked at again.
     `changed_at_zone` is how timestamps without a zone are read: `utc`, `server`, a zone's name, or empty for the
@@ -61,12 +68,34 @@ class Stream:
     relations: tuple[Relation, ...] = ()
     touched_by: tuple[Relation, ...] = ()
     changed_at_zone: str = ""
+    named: frozenset[tuple[str, str]] | None = None
+    """What is read of the rows: relation (or ROOT) and column. None: all of it."""
+    pictures: frozenset[tuple[str, str]] = frozenset()
+    """Of what is read: where photos come from, or paths of photos."""
 
     @property
     def uses_cutoff(self) -> bool:
         """Whether what is read depends on the cut-off date."""
         texts = [self.where, *(relation.sql or "" for relation in self.relations)]
-        return any(_CUTOFF.search(text) for text in texts)
+        return any(_GIVEN.search(text) for text in texts)
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """The table or SELECT of the root and of each relation, by name."""
+        return {ROOT: self.table} | {one.name: one.table or one.sql or "" for one in self.relations}
+
+    def brings_photos(self, kinds: Mapping[str, Mapping[str, str]]) -> bool:
+        """Do its rows hold photos themselves, not paths? `kinds` are those of the columns, by relation."""
+        return any(kinds.get(of, {}).get(column) != "text" for of, column in self.pictures)
+
+    def mentions(self, column: str) -> bool:
+        """Whether a column of this name may count: it is read, or stands somewhere in the SQL."""
+        if self.named is None:
+            return True
+        texts = [self.where, *self.key, *self.changed_at, *(name for _, name in self.named)]
+        for one in self.watched():
+            texts += [one.sql or "", one.order_by or "", *one.match, *one.match.values(), *one.changed_at]
+        return column.casefold() in "\n".join(texts).casefold()
 
     def watched(self) -> tuple[Relation, ...]:
         """Everything besides the root whose changes concern it."""
@@ -85,6 +114,13 @@ def path(text: str) -> Path:
     """Read `client_id`, `root.client_id` or `client.gender_cv_id`."""
     parent, dot, column = text.rpartition(".")
     return Path(parent if dot else ROOT, column)
+
+
+def needed(stream: Stream, of: str) -> list[str]:
+    """The columns of a table without which its rows, or those that hang on them, are not found."""
+    own = stream.key if of == ROOT else next(tuple(one.match) for one in stream.relations if one.name == of)
+    paths = [path(text) for one in stream.relations for text in one.match.values()]
+    return [*dict.fromkeys([*own, *(one.column for one in paths if one.parent == of)])]
 
 
 def ancestors(stream: Stream, relation: Relation) -> list[Relation]:

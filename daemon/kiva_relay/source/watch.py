@@ -47,6 +47,10 @@ class Watched:
         """Every column that some route needs, each once."""
         return tuple(dict.fromkeys(column for route in self.routes for column in route.columns))
 
+    def counts(self, column: str) -> bool:
+        """Whether a row is another version of itself where nothing but this column of it changed."""
+        return any(route.relation in route.stream.touched_by or route.stream.mentions(column) for route in self.routes)
+
 
 @dataclass(frozen=True)
 class TableFacts:
@@ -93,6 +97,11 @@ def watched(streams: Sequence[Stream]) -> list[Watched]:
         )
         for (kind, name), found in routes.items()
     ]
+
+
+def tables(streams: Sequence[Stream]) -> list[str]:
+    """The tables that are watched, each once."""
+    return [*dict.fromkeys(one.table for one in watched(streams) if one.table is not None)]
 
 
 def choose(

@@ -1,0 +1,131 @@
+"""What `check` says about the machine around the relay: backups, certificates that end, the unit of systemd."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from kiva_relay.cli import figure
+from kiva_relay.cli.check_finding import CheckFinding
+from kiva_relay.cli.outbox_backup import BACKUPS, NAMED
+from kiva_relay.config import loader
+from kiva_relay.config.settings import Settings
+
+_UNIT = "kiva-relay.service"
+_TIMER = "kiva-relay-backup.timer"
+_SYSTEMD = Path("/run/systemd/system")
+_ASKED = ("LoadState", "ActiveState", "UnitFileState", "Result", "NRestarts")
+_OLD = timedelta(hours=36)
+"""A nightly backup that is older was left out once."""
+
+_ENDS_SOON = timedelta(days=30)
+_MANY_RESTARTS = 10
+_LONGEST = 10.0
+
+
+def backups(settings: Settings, *, now: datetime, folder: Path = BACKUPS) -> Iterator[CheckFinding]:
+    """How old the newest copy of the outbox is; only of the service's own, once it holds something."""
+    file = settings.outbox.file
+    if file is None:
+        yield CheckFinding(
+            "off", "backup", "The outbox is in PostgreSQL: it is in the backup of that server, or in none."
+        )
+        return
+    if settings.file != loader.USUAL_PLACE or not file.exists():
+        return
+    try:
+        copies = [one.stat().st_mtime for one in folder.glob(NAMED)]
+    except OSError as error:
+        yield CheckFinding("warning", "backup", f"{folder} cannot be read: {error.strerror}.\nsudo ls -l {folder}")
+        return
+    remedy = f"sudo systemctl enable --now {_TIMER}"
+    if not copies:
+        yield CheckFinding("warning", "backup", f"There is no copy of the outbox in {folder}.\n{remedy}")
+        return
+    age = now - datetime.fromtimestamp(max(copies), UTC)
+    text = f"the newest of {len(copies)} in {folder} is {figure.length(age)} old"
+    if age > _OLD:
+        yield CheckFinding("warning", "backup", f"{text}\n{remedy}\nsystemctl status kiva-relay-backup.service")
+    else:
+        yield CheckFinding("ok", "backup", text)
+
+
+def certificates(settings: Settings, *, now: datetime) -> Iterator[CheckFinding]:
+    """When the certificates end that the configuration names."""
+    groups = {"page": settings.page, "mis.tls": settings.mis.tls, "kiva": settings.kiva}
+    for group, name in (("page", "certificate"), ("mis.tls", "cert"), ("mis.tls", "ca"), ("kiva", "ca")):
+        file = getattr(groups[group], name)
+        if file is not None:
+            yield _certificate(f"{group}.{name}", file, now)
+
+
+def _certificate(key: str, file: Path, now: datetime) -> CheckFinding:
+    from cryptography import x509  # noqa: PLC0415 - only where a certificate is named
+
+    try:
+        found = x509.load_pem_x509_certificates(file.read_bytes())
+    except OSError as error:
+        return CheckFinding("error", "certificates", f"{key}: {file} cannot be read: {error.strerror}.\nls -l {file}")
+    except ValueError:
+        return CheckFinding(
+            "error", "certificates", f"{key}: {file} holds no certificate in PEM.\nopenssl x509 -in {file} -noout -text"
+        )
+    # Of many authorities one may be over; of our own certificate the first counts.
+    ends = found[0].not_valid_after_utc if len(found) == 1 or key.endswith(("cert", "certificate")) else None
+    if ends is None:
+        return CheckFinding("ok", "certificates", f"{key}: {len(found)} authorities")
+    text = f"{key}: {file} ends on {ends:%Y-%m-%d}"
+    look = f"openssl x509 -in {file} -noout -enddate"
+    if ends <= now:
+        return CheckFinding("error", "certificates", f"{text}: it is over.\n{look}")
+    if ends - now < _ENDS_SOON:
+        return CheckFinding("warning", "certificates", f"{text}, in {figure.length(ends - now)}\n{look}")
+    return CheckFinding("ok", "certificates", text)
+
+
+def unit(settings: Settings) -> Iterator[CheckFinding]:
+    """The unit, as systemd knows it; only for the service's own configuration, where systemd runs."""
+    if settings.file != loader.USUAL_PLACE:
+        return
+    if not _SYSTEMD.is_dir() or shutil.which("systemctl") is None:
+        yield CheckFinding("off", "unit", "systemd does not run here: nothing starts the relay by itself.")
+        return
+    command = ["systemctl", "show", _UNIT, "--property", ",".join(_ASKED)]
+    try:
+        asked = subprocess.run(  # noqa: S603 - a constant
+            command, capture_output=True, text=True, check=False, timeout=_LONGEST
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        yield CheckFinding("warning", "unit", f"systemd did not answer.\nsystemctl status {_UNIT}")
+        return
+    said = dict(line.split("=", 1) for line in asked.stdout.splitlines() if "=" in line)
+    yield about_unit(said)
+
+
+def about_unit(said: Mapping[str, str]) -> CheckFinding:
+    """What `systemctl show` said of the unit, judged."""
+    if said.get("LoadState") != "loaded":
+        return CheckFinding(
+            "error",
+            "unit",
+            f"systemd does not know {_UNIT} ({said.get('LoadState', '?')}).\nsudo systemctl daemon-reload",
+        )
+    state, result = said.get("ActiveState", "?"), said.get("Result", "?")
+    if state == "failed":
+        return CheckFinding(
+            "error", "unit", f"It ended by itself ({result}), and is not started again.\njournalctl -u kiva-relay -n 50"
+        )
+    restarts = int(said.get("NRestarts") or 0)
+    text = f"{state}, {said.get('UnitFileState') or 'not installed'}"
+    if said.get("UnitFileState") not in ("enabled", "enabled-runtime"):
+        return CheckFinding(
+            "warning", "unit", f"{text}: it is not started when the machine starts.\nsudo systemctl enable kiva-relay"
+        )
+    if restarts > _MANY_RESTARTS:
+        return CheckFinding(
+            "warning", "unit", f"{text}; systemd started it again {restarts:,} times.\njournalctl -u kiva-relay -n 50"
+        )
+    return CheckFinding("ok", "unit", text)

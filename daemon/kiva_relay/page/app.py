@@ -1,0 +1,403 @@
+"""The page's addresses: who may ask, what is read, which template shows it."""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import parse_qsl
+
+import jinja2
+from sqlalchemy.engine import Connection
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from kiva_relay import errors, log
+from kiva_relay.account import standing
+from kiva_relay.clock import Clock
+from kiva_relay.config.settings import Settings
+from kiva_relay.outbox import person as persons
+from kiva_relay.outbox.database import Outbox
+from kiva_relay.outbox.person import PageSession, Person
+from kiva_relay.page import act, done, draft, journal, password, report, view
+from kiva_relay.page.attempts import Attempts
+from kiva_relay.page.guard import Guard
+from kiva_relay.page.names import MisNames
+from kiva_relay.page.place import PagePlace
+from kiva_relay.words import catalogue, language
+from kiva_relay.words.language import Language
+
+_COOKIE = "kiva-relay"
+_MOST_FIELDS = 40
+_DIGITS = 7
+_BACK = ("/", "/drafts", "/journals")
+"""Where a button may lead back to."""
+_PERIOD = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
+_log = log.get("page")
+
+Answer = Callable[["Visit", str], Response]
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One request of a person who is logged in."""
+
+    house: House
+    session: PageSession
+    form: Mapping[str, str]
+    query: Mapping[str, str]
+    now: datetime
+
+    @property
+    def person(self) -> Person:
+        """Who asks."""
+        return self.session.person
+
+    @property
+    def language(self) -> Language:
+        """How she is spoken to."""
+        return language.of(self.person.language)
+
+    @property
+    def page(self) -> int:
+        """Which page of a long list."""
+        number = self.query.get("page", "1")
+        return int(number) if number.isascii() and number.isdigit() and len(number) < _DIGITS else 1
+
+    @property
+    def said(self) -> str:
+        """What is said over the page she came back to."""
+        return self.language.say("page.did") if self.query.get("said") == "did" else ""
+
+    def show(self, template: str, *, status: int = 200, loans: Iterable[str] = (), **values: Any) -> Response:
+        """A page. Of `loans` the names are shown, where the settings say so."""
+        known = self.house.names
+        names = {} if known is None else known.of(self.house.outbox, list(loans))
+        return self.house.show(
+            template, self.language, status=status, form=self.session.form, person=self.person, names=names, **values
+        )
+
+
+class House:
+    """What all requests share."""
+
+    def __init__(
+        self, settings: Settings, outbox: Outbox, *, where: PagePlace, clock: Clock, names: MisNames | None
+    ) -> None:
+        self.settings, self.outbox, self.where, self.clock, self.names = settings, outbox, where, clock, names
+        self.attempts = Attempts(clock)
+        self._templates = jinja2.Environment(
+            loader=jinja2.PackageLoader("kiva_relay.page", "template"),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self.style = (jinja2.PackageLoader("kiva_relay.page", "template").get_source(self._templates, "style.css"))[0]
+
+    def show(self, template: str, spoken: Language, *, status: int = 200, **values: Any) -> Response:
+        """A template with its values, in a language."""
+        environment = self.settings.kiva.environment
+        text = self._templates.get_template(template).render(
+            say=spoken.say, lang=spoken.name, languages=catalogue.NAMES, environment=environment, **values
+        )
+        return HTMLResponse(text, status_code=status)
+
+    def visit(self, request: Request, form: Mapping[str, str]) -> Visit | None:
+        """The session of a request; None: nobody is logged in."""
+        token, now = request.cookies.get(_COOKIE, ""), self.clock.now()
+        if not token:
+            return None
+        with self.outbox.read() as tx:
+            found = persons.session(tx, token, now=now)
+        if found is None:
+            return None
+        if found[1]:
+            with self.outbox.begin() as tx:
+                persons.seen(tx, token, now=now)
+        return Visit(self, found[0], form, dict(request.query_params), now)
+
+
+def create(
+    settings: Settings, outbox: Outbox, *, where: PagePlace, clock: Clock, names: MisNames | None = None
+) -> ASGIApp:
+    """The application, behind its guard. `names` are shown where they are given."""
+    house = House(settings, outbox, where=where, clock=clock, names=names)
+    routes = [
+        Route("/style.css", lambda _request: PlainTextResponse(house.style, media_type="text/css"), name="style"),
+        Route("/login", _login_page(house), methods=["GET"]),
+        Route("/login", _login(house), methods=["POST"]),
+        Route("/logout", _asked(house, _logout), methods=["POST"]),
+        Route("/language", _asked(house, _speak), methods=["POST"]),
+        Route("/act", _asked(house, _act), methods=["POST"]),
+        Route("/decide", _asked(house, _decide), methods=["POST"]),
+        Route("/finalised", _asked(house, _finalised), methods=["POST"]),
+        Route("/", _asked(house, _today), methods=["GET"]),
+        Route("/report", _asked(house, _report), methods=["GET"]),
+        Route("/report.csv", _asked(house, _file), methods=["GET"]),
+        Route("/task", _asked(house, _task), methods=["GET"]),
+        Route("/drafts", _asked(house, _drafts), methods=["GET"]),
+        Route("/journals", _asked(house, _journals), methods=["GET"]),
+        Route("/loan", _asked(house, _loan), methods=["GET"]),
+        Route("/done", _asked(house, _done), methods=["GET"]),
+    ]
+    inner = Starlette(routes=routes, exception_handlers={404: _nothing_here, 405: _nothing_here, Exception: _sorry})
+    return Guard(inner, hosts=where.hosts, encrypted=where.encrypted)
+
+
+# ---------------------------------------------------------------- in and out
+
+
+def _login_page(house: House) -> Callable[[Request], Response]:
+    def answer(request: Request) -> Response:
+        return house.show("login.html", _guessed(request, house.settings), said="", name="")
+
+    return answer
+
+
+def _login(house: House) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        return await run_in_threadpool(_try, house, request, await _form(request))
+
+    return answer
+
+
+def _try(house: House, request: Request, form: Mapping[str, str]) -> Response:
+    """A name and a password. A wrong name and a wrong password look alike, and take as long."""
+    name, spoken = form.get("name", "").strip()[:200], _guessed(request, house.settings)
+    who = (f"name {name}", f"address {request.client.host if request.client else ''}")
+    if house.attempts.wait(who) > 0:
+        return house.show("login.html", spoken, status=429, said=spoken.say("page.wait"), name=name)
+    with house.outbox.read() as tx:
+        found = persons.find(tx, name)
+    if not password.fits(None if found is None else found[1], form.get("password", "")[:1000]):
+        house.attempts.failed(who)
+        _log.warning("A log-in to the page was refused")
+        return house.show("login.html", spoken, status=403, said=spoken.say("page.wrong"), name=name)
+    house.attempts.succeeded(who[0])
+    with house.outbox.begin() as tx:
+        token = persons.begin_session(tx, name, now=house.clock.now())
+    response = RedirectResponse("/", status_code=303)
+    response.set_cookie(
+        _COOKIE, token, httponly=True, samesite="strict", secure=house.where.encrypted, path="/",
+        max_age=int(persons.LASTS.total_seconds()),
+    )  # fmt: skip
+    return response
+
+
+def _logout(visit: Visit, token: str) -> Response:
+    with visit.house.outbox.begin() as tx:
+        persons.end_session(tx, token)
+    response = RedirectResponse("/login", status_code=303)
+    response.delete_cookie(_COOKIE, path="/")
+    return response
+
+
+def _speak(visit: Visit, _token: str) -> Response:
+    chosen = visit.form.get("language", "")
+    if chosen in catalogue.NAMES:
+        with visit.house.outbox.begin() as tx:
+            persons.speaks(tx, visit.person.name, chosen)
+    return RedirectResponse("/", status_code=303)
+
+
+# ---------------------------------------------------------------- pages
+
+
+def _today(visit: Visit, _token: str) -> Response:
+    with visit.house.outbox.read() as tx:
+        facts = standing.gather(tx, visit.house.settings, now=visit.now)
+        shown = view.today(tx, facts, visit.person, visit.language)
+    loans = [loan for group in shown.groups for card in group.cards for loan in card.loans]
+    return visit.show("today.html", here="today", shown=shown, said=visit.said, loans=loans)
+
+
+def _task(visit: Visit, _token: str) -> Response:
+    """One task, a page at a time."""
+    name = visit.query.get("name", "")
+    with visit.house.outbox.read() as tx:
+        facts = standing.gather(tx, visit.house.settings, now=visit.now)
+        card = view.one(tx, facts, visit.person, visit.language, name=name, page=visit.page)
+    if card is None:
+        return RedirectResponse("/", status_code=303)
+    return visit.show("single.html", here="today", card=card, loans=card.loans)
+
+
+def _drafts(visit: Visit, _token: str) -> Response:
+    with visit.house.outbox.read() as tx:
+        facts = standing.gather(tx, visit.house.settings, now=visit.now)
+        shown = draft.show(tx, facts, visit.person, visit.language, page=visit.page)
+    loans = [one.loan_id for one in (*shown.asked, *shown.drafts)]
+    return visit.show("drafts.html", here="drafts", shown=shown, said=visit.said, loans=loans)
+
+
+def _journals(visit: Visit, _token: str) -> Response:
+    with visit.house.outbox.read() as tx:
+        facts = standing.gather(tx, visit.house.settings, now=visit.now)
+        shown = journal.show(tx, facts, visit.person, visit.language, page=visit.page)
+    loans = [loan for archive in shown.archives for loan, _ in archive.loans]
+    return visit.show("journals.html", here="journals", shown=shown, said=visit.said, loans=loans)
+
+
+def _report(visit: Visit, _token: str) -> Response:
+    query, settings = visit.query, visit.house.settings
+    with visit.house.outbox.read() as tx:
+        shown = report.show(
+            tx,
+            settings,
+            visit.language,
+            period=_period(query),
+            kind=query.get("kind", ""),
+            page=visit.page,
+            now=visit.now,
+        )
+        late = report.takes_late(tx, shown.period)
+        may_send = visit.person.role == "administrator" and report.is_held(tx)
+    loans = [one.loan_id for one in shown.lines]
+    return visit.show(
+        "report.html", here="report", shown=shown, said=visit.said, late=late, may_send=may_send, loans=loans
+    )
+
+
+def _file(visit: Visit, _token: str) -> Response:
+    """The file that PA2 takes by hand."""
+    with visit.house.outbox.read() as tx:
+        name, text = report.file(tx, visit.house.settings, period=_period(visit.query), now=visit.now)
+    named = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return PlainTextResponse(text, media_type="text/csv", headers=named)
+
+
+def _period(query: Mapping[str, str]) -> str | None:
+    written = query.get("period", "")
+    return written if _PERIOD.fullmatch(written) else None
+
+
+def _decide(visit: Visit, _token: str) -> Response:
+    """An answer to a line of the report."""
+    period = _period(visit.form) or ""
+
+    def answer(tx: Connection) -> None:
+        report.answer(tx, visit.house.settings, visit.person, visit.form, now=visit.now)
+
+    return _done_or_said(visit, answer, back=f"/report?period={period}")
+
+
+def _finalised(visit: Visit, _token: str) -> Response:
+    """The report is finalised in PA2, is not after all, or is to be sent for the first time."""
+    period = _period(visit.form) or ""
+
+    def answer(tx: Connection) -> None:
+        report.finalise(tx, visit.house.settings, visit.person, visit.form, now=visit.now)
+
+    return _done_or_said(visit, answer, back=f"/report?period={period}")
+
+
+def _loan(visit: Visit, _token: str) -> Response:
+    wanted = visit.query.get("id", "").strip()[:255]
+    with visit.house.outbox.read() as tx:
+        shown = done.loan(tx, wanted, visit.house.settings, visit.language, now=visit.now) if wanted else None
+    loans = [] if shown is None else [shown.loan_id]
+    return visit.show("loan.html", here="loan", wanted=wanted, shown=shown, loans=loans)
+
+
+def _done(visit: Visit, _token: str) -> Response:
+    with visit.house.outbox.read() as tx:
+        shown = done.acts(tx, visit.house.settings, visit.language, now=visit.now)
+    return visit.show("done.html", here="done", shown=shown)
+
+
+def _act(visit: Visit, _token: str) -> Response:
+    """One button of a task, a draft or a follow-up."""
+    verb, _, entries = visit.form.get("do", "").partition(" ")
+    back = visit.form.get("back", "/")
+
+    def answer(tx: Connection) -> None:
+        act.do(tx, visit.person, verb, act.read(entries), note=visit.form.get("note", ""), now=visit.now)
+
+    return _done_or_said(visit, answer, back=back if back in _BACK else "/")
+
+
+def _done_or_said(visit: Visit, answer: Callable[[Connection], None], *, back: str) -> Response:
+    """Do what a button says, whole or not at all. What is no longer as it was seen is said, and nothing is done."""
+    try:
+        with visit.house.outbox.begin() as tx:
+            answer(tx)
+    except act.Changed:
+        code, status, why = "page.changed", 409, ""
+    except act.Forbidden:
+        code, status, why = "page.forbidden", 403, ""
+    except errors.UsageError as error:
+        code, status, why = "page.refused", 409, str(error)
+    else:
+        return RedirectResponse(f"{back}{'&' if '?' in back else '?'}said=did", status_code=303)
+    return visit.show("said.html", status=status, here="", said=visit.language.say(code), why=why, back=back)
+
+
+# ---------------------------------------------------------------- around them
+
+
+def _asked(house: House, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
+    """Only for who is logged in; a form has to bring back what only our page knows."""
+
+    async def endpoint(request: Request) -> Response:
+        form = await _form(request) if request.method == "POST" else {}
+        return await run_in_threadpool(_answer, house, answer, request, form)
+
+    return endpoint
+
+
+def _answer(house: House, answer: Answer, request: Request, form: Mapping[str, str]) -> Response:
+    try:
+        visit = house.visit(request, form)
+        if visit is None:
+            return RedirectResponse("/login", status_code=303)
+        brought = form.get("form", "").encode()
+        if request.method == "POST" and not hmac.compare_digest(brought, visit.session.form.encode()):
+            said = visit.language.say("page.old_form")
+            return visit.show("said.html", status=403, here="", said=said, why="", back="/")
+        return answer(visit, request.cookies.get(_COOKIE, ""))
+    except errors.UsageError as error:
+        spoken = _guessed(request, house.settings)
+        return house.show("away.html", spoken, status=404, said=spoken.say("page.not_there"), why=str(error))
+    except errors.OutboxAway:
+        spoken = _guessed(request, house.settings)
+        return house.show("away.html", spoken, status=503, said=spoken.say("page.away"), why="")
+
+
+async def _form(request: Request) -> dict[str, str]:
+    """The fields of a form, each once."""
+    try:
+        body = await request.body()
+    except ClientDisconnect:
+        return {}
+    try:
+        fields = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
+    except ValueError:
+        return {}
+    return dict(fields)
+
+
+def _guessed(request: Request, settings: Settings) -> Language:
+    """The language of a browser's first wish that we speak, else that of the settings."""
+    for wish in request.headers.get("accept-language", "").split(","):
+        name = wish.partition(";")[0].partition("-")[0].strip().lower()
+        if name in catalogue.NAMES:
+            return language.of(name)
+    return language.of(settings.language)
+
+
+def _nothing_here(_request: Request, _error: Exception) -> Response:
+    return RedirectResponse("/", status_code=303)
+
+
+def _sorry(_request: Request, error: Exception) -> Response:
+    _log.error("A page could not be shown", error=type(error).__name__, exc_info=error)
+    said = "Something unexpected happened. Nothing is lost. Please tell the administrator."
+    return PlainTextResponse(said, status_code=500)

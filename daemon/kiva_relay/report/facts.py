@@ -1,0 +1,247 @@
+"""What the outbox knows of the loans that Kiva expects: read in parts, so that a hundred thousand take no room."""
+
+# ruff: noqa: S608 - the texts are put together of parts of this file alone
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from kiva_relay.outbox import decision, mirror, mirror_table
+from kiva_relay.outbox.decision import Decision
+from kiva_relay.outbox.mirror import MirroredLoan
+from kiva_relay.outbox.state import State
+from kiva_relay.report import accepted, mis_row
+from kiva_relay.report.place import LoanFacts, PositionFacts
+from kiva_relay.resource import loan_id as spelled
+
+PART = 2_000
+"""So many loans are read at a time."""
+
+_STATUSES = ", ".join(repr(status) for status in mirror.EXPECTED)
+# By the loan's number at Kiva: joined to nothing, its status serves no index, and no part is sorted again.
+_EXPECTED = f"m.status || '' IN ({_STATUSES})"
+_IN_RANGE = f"m.kiva_id > :after AND m.kiva_id <= :last AND {_EXPECTED}"
+_NAMED = "m.kiva_id IN :kiva_ids"
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The statements by which a part is read: its loans, their entries of the period, what Kiva took before."""
+
+    loans: sa.TextClause
+    entries: sa.TextClause
+    before: sa.TextClause
+
+
+def _asked(loans: str, part: str) -> _Asked:
+    """`loans` is which of them are read, `part` which loans a part has."""
+    # Each by the index `entry_position`: its condition has to stand here word by word. A CROSS JOIN, for SQLite begins
+    # with the first table of it.
+    asked = _Asked(
+        loans=sa.text(f"""
+SELECT m.kiva_id, m.loan_id, m.client_id, m.status, m.amount, m.currency FROM mirror m
+WHERE m.kiva_id > :after AND {loans} ORDER BY m.kiva_id LIMIT :most
+"""),
+        entries=sa.text(f"""
+SELECT e.loan_id, e.id, e.version, e.state, e.reason, e.amount, coalesce(p.mis, e.amount) AS mis, e.identity,
+       e.stream, e.evidence, e.refusals, e.receipt, p.lent, e.done_at
+FROM mirror m CROSS JOIN entry e LEFT JOIN position p ON p.entry_id = e.id
+WHERE {part} AND e.resource = 'repayment' AND e.state <> 'superseded' AND e.loan_id = m.loan_id
+  AND e.period = :period
+"""),
+        before=sa.text(f"""
+SELECT e.loan_id, e.amount, p.basis, p.lent
+FROM mirror m CROSS JOIN entry e LEFT JOIN position p ON p.entry_id = e.id
+WHERE {part} AND e.id = (
+  SELECT max(n.id) FROM entry n WHERE n.resource = 'repayment' AND n.state <> 'superseded' AND n.loan_id = m.loan_id
+    AND n.state = 'delivered' AND n.period = (
+      SELECT max(b.period) FROM entry b WHERE b.resource = 'repayment' AND b.state <> 'superseded'
+        AND b.loan_id = m.loan_id AND b.period < :period AND b.state = 'delivered'))
+"""),
+    )
+    if part != _NAMED:
+        return asked
+    kiva_ids: sa.BindParameter[list[str]] = sa.bindparam("kiva_ids", expanding=True)
+    return _Asked(asked.loans, asked.entries.bindparams(kiva_ids), asked.before.bindparams(kiva_ids))
+
+
+_EVERY = _asked(_EXPECTED, _IN_RANGE)
+_OTHERS = _asked(f"{_EXPECTED} AND NOT ({accepted.PLAIN})", _NAMED)
+_LATE = sa.text("""
+SELECT e.loan_id, e.id, e.version, e.state, e.reason, e.amount, coalesce(p.mis, e.amount) AS mis, e.identity,
+       e.stream, e.evidence, e.refusals, e.receipt, p.lent, e.done_at
+FROM decision d CROSS JOIN entry e LEFT JOIN position p ON p.entry_id = e.id
+WHERE d.period = :period AND d.late AND e.resource = 'repayment' AND e.state <> 'superseded'
+  AND e.loan_id = d.loan_id AND e.period = :period AND e.origin = 'late'
+""")
+_SHARED = sa.text(f"""
+SELECT loan_fold FROM mirror WHERE status IN ({_STATUSES}) GROUP BY loan_fold HAVING count(*) > 1
+""")
+
+
+def read(
+    tx: Connection,
+    *,
+    period: str,
+    basis: str,
+    aliases: Mapping[str, str],
+    only: str | None = None,
+    besides_accepted: bool = False,
+) -> Iterator[LoanFacts]:
+    """All loans that Kiva expects, by `kiva_id`; `only`: this one of them.
+
+    Args:
+        tx: a transaction of the outbox.
+        period: YYYY-MM.
+        basis: what an amount means now; what Kiva took before on another one is turned into it.
+        aliases: ids that were typed by hand at Kiva, and the MIS's own id of the same loan, as keys.
+        only: a `kiva_id`.
+        besides_accepted: without those that `report/accepted.py` counts.
+    """
+    asked = _OTHERS if besides_accepted else _EVERY
+    reading = _Reading(tx, asked, period, basis, aliases, decision.in_force(tx, period), _shared(tx))
+    likeliest = mis_row.Likeliest(tx)
+    after = "" if only is None else _just_before(tx, only)
+    most = PART if only is None else 1
+    while loans := reading.loans(after=after, most=most):
+        if only in (None, loans[0].kiva_id):
+            yield from likeliest.of(reading.part(loans, after=after))
+        if only is not None:
+            return
+        after = loans[-1].kiva_id
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """With what all parts are read."""
+
+    tx: Connection
+    asked: _Asked
+    period: str
+    basis: str
+    aliases: Mapping[str, str]
+    decisions: Mapping[str, Decision]
+    shared: Mapping[str, int]
+
+    def loans(self, *, after: str, most: int) -> list[MirroredLoan]:
+        """The next loans after one, at most so many."""
+        given: dict[str, Any] = {"after": after, "most": most}
+        if self.asked is _OTHERS:
+            given["period"] = self.period
+        return [MirroredLoan(*row) for row in self.tx.execute(self.asked.loans, given).all()]
+
+    def part(self, loans: Sequence[MirroredLoan], *, after: str) -> list[LoanFacts]:
+        """What is known of some loans, those that come after `after`."""
+        given: dict[str, Any] = {"period": self.period}
+        if self.asked is _OTHERS:
+            given["kiva_ids"] = [loan.kiva_id for loan in loans]
+        else:
+            given |= {"after": after, "last": loans[-1].kiva_id}
+        entries: dict[str, list[PositionFacts]] = defaultdict(list)
+        for loan_id, *row in self.tx.execute(self.asked.entries, given).all():
+            entries[loan_id].append(_position(row))
+        before = {
+            loan_id: on_basis(amount, was, lent, self.basis)
+            for loan_id, amount, was, lent in self.tx.execute(self.asked.before, given).all()
+        }
+        keys = [spelled.key(loan.loan_id) for loan in loans]
+        identities = [self.aliases.get(key, key) for key in keys] if self.aliases else keys
+        rows, shared = mis_row.rows(self.tx, identities), self.shared
+        return [
+            LoanFacts(
+                loan,
+                _in_order(entries.get(loan.loan_id, ())),
+                before.get(loan.loan_id),
+                rows.get(identity),
+                self.decisions.get(loan.kiva_id),
+                shared.get(key, 1) if shared else 1,
+            )
+            for loan, key, identity in zip(loans, keys, identities, strict=True)
+        ]
+
+
+def _in_order(entries: Sequence[PositionFacts]) -> Sequence[PositionFacts]:
+    """By their versions, each once: loans that share an id share their entries."""
+    if len(entries) <= 1:
+        return entries
+    return sorted({entry.number: entry for entry in entries}.values(), key=lambda entry: entry.version)
+
+
+def late(tx: Connection, period: str) -> dict[str, list[PositionFacts]]:
+    """The positions of a closed period that persons sent late, by Kiva's spelling of the loan id."""
+    found: dict[str, list[PositionFacts]] = defaultdict(list)
+    for loan_id, *row in tx.execute(_LATE, {"period": period}).all():
+        found[loan_id].append(_position(row))
+    return found
+
+
+def _shared(tx: Connection) -> Counter[str]:
+    """The keys of ids that more than one expected loan has: how many."""
+    found: Counter[str] = Counter()
+    folds = list(tx.execute(_SHARED).scalars())
+    columns = mirror_table.mirror.c
+    for start in range(0, len(folds), PART):
+        where = (columns.loan_fold.in_(folds[start : start + PART]), columns.status.in_(mirror.EXPECTED))
+        found.update(spelled.key(loan_id) for loan_id in tx.execute(sa.select(columns.loan_id).where(*where)).scalars())
+    return Counter({key: number for key, number in found.items() if number > 1})
+
+
+def _just_before(tx: Connection, kiva_id: str) -> str:
+    """The number of the expected loan before this one, in Kiva's list as it is sorted here."""
+    columns = mirror_table.mirror.c
+    query = sa.select(columns.kiva_id).where(columns.kiva_id < kiva_id).order_by(columns.kiva_id.desc()).limit(1)
+    return tx.execute(query).scalar() or ""
+
+
+def on_basis(amount: str | None, was: str | None, lent: str | None, basis: str) -> Decimal | None:
+    """An amount that was reported on a basis, on another one; None where it cannot be known."""
+    if amount is None:
+        return None
+    if was is None or was == basis:
+        return _decimal(amount)
+    return None if lent is None else Decimal(lent) - Decimal(amount)
+
+
+def _position(row: Sequence[Any]) -> PositionFacts:
+    number, version, state, reason, amount, mis, identity, stream, evidence, refusals, receipt, lent, done = row
+    value = None if amount is None else _decimal(amount)
+    return PositionFacts(
+        number,
+        version,
+        _STATES[state],
+        reason,
+        value,
+        value if mis == amount else _decimal(mis) if mis else None,
+        identity,
+        stream,
+        evidence,
+        () if refusals is None else orjson.loads(refusals),
+        None if receipt is None else _receipt(receipt),
+        None if lent is None else _decimal(lent),
+        done is not None,
+    )
+
+
+_STATES = {state.value: state for state in State}
+
+
+@lru_cache(maxsize=4096)
+def _decimal(text: str) -> Decimal:
+    """Many loans have the same amounts; one value for all of them takes less room."""
+    return Decimal(text)
+
+
+@lru_cache(maxsize=256)
+def _receipt(text: str) -> Mapping[str, Any]:
+    """All loans of a call have the same receipt."""
+    found: Mapping[str, Any] = orjson.loads(text)
+    return found

@@ -1,0 +1,264 @@
+"""The report of one period as a whole: read in one picture, summed up, and in one word. What the commands show."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from functools import cached_property
+from zoneinfo import ZoneInfo
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from kiva_relay.config.settings import Settings
+from kiva_relay.errors import UsageError
+from kiva_relay.outbox import mirror, mirror_table, report
+from kiva_relay.outbox.decision import Decision
+from kiva_relay.outbox.report import Report
+from kiva_relay.outbox.upload import Upload
+from kiva_relay.report import accepted, current
+from kiva_relay.report import line as lines_
+from kiva_relay.report.accepted import Accepted
+from kiva_relay.report.line import ReportLine, ReportLineKind
+from kiva_relay.resource import window
+
+OPEN, CONTINUOUS, NOT_OPEN, CLOSED, FINALISED = "open", "continuous", "not_open", "closed", "finalised"
+"""What a report may be."""
+
+_SOON = timedelta(days=2)
+_NEAR = 3
+_SENT = (
+    ReportLineKind.ACCEPTED,
+    ReportLineKind.OLDER_AMOUNT,
+    ReportLineKind.WARNED,
+    ReportLineKind.REFUSED_BY_KIVA,
+    ReportLineKind.CLOSED_WRONG,
+    ReportLineKind.CLOSED_UNKNOWN,
+)
+KEPT_BACK = (lines_.HELD, lines_.BASIS_CHANGED)
+"""Causes for which no loan is decided by itself: a hold keeps them all."""
+
+
+@dataclass(frozen=True)
+class MonthVerdict:
+    """The first word of a report (`ok`, `note`, `waiting`, `held`, `urgent`), why, and of how many loans it speaks.
+
+    `reason` is that of a hold.
+    """
+
+    word: str
+    said: str
+    loans: int = 0
+    reason: str | None = None
+
+    @property
+    def needs_a_person(self) -> bool:
+        """Has somebody to do something about it?"""
+        return self.word in ("held", "urgent") or self.said == "decide"
+
+
+@dataclass(frozen=True)
+class Month:
+    """The report of a period.
+
+    Attributes:
+        report: its row; where it has not opened yet, as it will be.
+        settings: those in force.
+        now: the present moment.
+        state: one of the above.
+        lines: one for each loan that Kiva expects, by Kiva's number; without those of `accepted`.
+        accepted: loans of which nothing has to be said, where a glance at the report is enough.
+        expected: how many loans Kiva expects, by their status there; counted apart from the lines.
+        uploads: the calls that Kiva took, oldest first.
+        decisions: what persons decided about it, oldest first, also what was undone; and what is known for life.
+        list_read: when the last complete reading of Kiva's list began; None: there was none yet.
+    """
+
+    report: Report
+    settings: Settings
+    now: datetime
+    state: str
+    lines: tuple[ReportLine, ...]
+    accepted: Accepted
+    expected: Mapping[str, int]
+    uploads: tuple[Upload, ...]
+    decisions: tuple[Decision, ...]
+    list_read: datetime | None
+
+    @property
+    def period(self) -> str:
+        """Its month, as `2026-11`."""
+        return self.report.period
+
+    @cached_property
+    def numbers(self) -> Counter[ReportLineKind]:
+        """How many loans stand in each line."""
+        return Counter(one.kind for one in self.lines) + Counter({ReportLineKind.ACCEPTED: self.accepted.number})
+
+    @property
+    def sent(self) -> int:
+        """Of how many loans Kiva was given an amount in this period."""
+        return sum(self.numbers[kind] for kind in _SENT)
+
+    @property
+    def accounted_for(self) -> int:
+        """How many loans have a line."""
+        return len(self.lines) + self.accepted.number
+
+    @cached_property
+    def exceptions(self) -> tuple[ReportLine, ...]:
+        """The lines at which a person has to look."""
+        return tuple(one for one in self.lines if one.needs_a_person)
+
+    @property
+    def is_accounted_for(self) -> bool:
+        """Has each loan that Kiva expects its line?"""
+        return self.accounted_for == sum(self.expected.values())
+
+    @property
+    def is_list_of_today(self) -> bool:
+        """Was Kiva's list read today, in the MIS's zone?"""
+        zone = ZoneInfo(self.settings.mis.timezone)
+        read = self.list_read
+        return read is not None and read.astimezone(zone).date() == self.now.astimezone(zone).date()
+
+    def sums(self, kind: ReportLineKind) -> dict[str, Decimal]:
+        """The amounts of the lines of one kind, by currency: what Kiva holds, else what the MIS gives."""
+        found = dict(self.accepted.sums) if kind is ReportLineKind.ACCEPTED else {}
+        for one in self.lines:
+            amount = one.at_kiva if kind is ReportLineKind.ACCEPTED and one.at_kiva is not None else one.position
+            if one.kind is kind and amount is not None:
+                currency = one.currency or ""
+                found[currency] = found.get(currency, Decimal(0)) + amount
+        return found
+
+    @cached_property
+    def verdict(self) -> MonthVerdict:
+        """The first word, and why: the first that applies."""
+        people = len(self.exceptions)
+        if self.list_read is None and self.state not in (FINALISED, CLOSED):
+            return MonthVerdict("waiting", "list_unread")
+        if not self.is_accounted_for:
+            return MonthVerdict("urgent", "unaccounted", self.accounted_for)
+        match self.state:
+            case "finalised":
+                return MonthVerdict("note" if people else "ok", "finalised")
+            case "not_open":
+                return MonthVerdict("ok", "not_open")
+            case "closed":
+                return MonthVerdict("urgent", "closed_open", people) if people else MonthVerdict("ok", "ok")
+            case _:
+                return self._while_open(people)
+
+    def _while_open(self, people: int) -> MonthVerdict:
+        kept_back = [one for one in self.lines if one.kind is ReportLineKind.DECIDE and one.cause in KEPT_BACK]
+        shadow = sum(one.cause == lines_.SWITCHED_OFF for one in self.lines)
+        on_the_way = self.numbers[ReportLineKind.ON_ITS_WAY] + self.numbers[ReportLineKind.OLDER_AMOUNT]
+        if kept_back:
+            return MonthVerdict("held", "held", len(kept_back), _reason(kept_back))
+        if people:
+            return MonthVerdict("urgent" if self._closes_soon else "note", "decide", people)
+        if shadow:
+            return MonthVerdict("note", "shadow", shadow)
+        return MonthVerdict("ok", "on_the_way", on_the_way) if on_the_way else MonthVerdict("ok", "ok")
+
+    @property
+    def _closes_soon(self) -> bool:
+        return self.report.closes_at is not None and self.report.closes_at - self.now < _SOON
+
+
+def read(tx: Connection, settings: Settings, period: str | None, *, now: datetime, whole: bool = False) -> Month:
+    """The report of a period; None: the open one, else the one that closed last, else the one that opens next.
+
+    `whole`: with a line also for each loan of which nothing has to be said.
+
+    Raises:
+        UsageError: there is no report of this period; names the nearest ones.
+    """
+    of_period, state = chosen(tx, settings, period, now=now)
+    lines: tuple[ReportLine, ...] = ()
+    taken, closed = Accepted(), of_period.closed_at is not None
+    if state != NOT_OPEN:
+        lines = current.lines_of(tx, settings, of_period.period, now, besides_accepted=not whole)
+        if not whole:
+            taken = accepted.of_closed(tx, of_period.period) if closed else accepted.counted(tx, of_period.period)
+    reading = mirror.last_complete(tx)
+    return Month(
+        report=of_period,
+        settings=settings,
+        now=now,
+        state=state,
+        lines=lines,
+        accepted=taken,
+        expected={} if state == NOT_OPEN else _at_closing(lines, taken) if closed else _expected(tx),
+        uploads=tuple(current.uploads(tx, of_period.period)),
+        decisions=tuple(current.decisions(tx, of_period.period)),
+        list_read=None if reading is None else reading.started_at,
+    )
+
+
+def end(period: str, settings: Settings) -> datetime:
+    """When a report without a window ends: with its calendar month, in the zone of the windows."""
+    year, month = map(int, period.split("-"))
+    after = date(year + month // 12, month % 12 + 1, 1)
+    return datetime.combine(after, time(), tzinfo=ZoneInfo(settings.repayments.timezone))
+
+
+def chosen(tx: Connection, settings: Settings, period: str | None, *, now: datetime) -> tuple[Report, str]:
+    """The report that is meant, and what it is; the arguments, and what is raised, are those of `read`."""
+    due = window.report(settings, now)
+    known = {one.period: one for one in report.every(tx)}
+    if due.is_open and due.period not in known:
+        known[due.period] = current.beginning(due, settings, now=now)
+    if period is None and not known:
+        return _next(settings, now=now), NOT_OPEN
+    wanted = max(known) if period is None else period
+    if wanted not in known:
+        raise _unknown(wanted, sorted(known))
+    return known[wanted], _state(known[wanted])
+
+
+def _state(one: Report) -> str:
+    if one.finalised_at is not None:
+        return FINALISED
+    if one.closed_at is not None:
+        return CLOSED
+    return CONTINUOUS if one.closes_at is None else OPEN
+
+
+def _next(settings: Settings, *, now: datetime) -> Report:
+    """The report whose window opens next."""
+    monthly = window.of(settings)
+    due = window.report(settings, now if monthly is None else monthly.after(now).opens)
+    return current.beginning(due, settings, now=now)
+
+
+def _expected(tx: Connection) -> dict[str, int]:
+    columns = mirror_table.mirror.c
+    counted = sa.select(columns.status, sa.func.count()).where(columns.status.in_(mirror.EXPECTED))
+    return {row[0]: int(row[1]) for row in tx.execute(counted.group_by(columns.status))}
+
+
+def _at_closing(lines: tuple[ReportLine, ...], taken: Accepted) -> Counter[str]:
+    return Counter(one.status for one in lines) + taken.statuses
+
+
+def _reason(kept_back: list[ReportLine]) -> str:
+    """The hold that keeps most of them."""
+    return Counter(str(one.params.get("reason", one.cause)) for one in kept_back).most_common(1)[0][0]
+
+
+def _unknown(period: str, known: list[str]) -> UsageError:
+    if not known:
+        return UsageError(f"There is no report of {period}: none has opened yet.", hint="kiva-relay report")
+    near = sorted(known, key=lambda one: (abs(_months(one) - _months(period)), one))[:_NEAR]
+    hint = "\n".join(f"kiva-relay report {one}" for one in sorted(near))
+    return UsageError(f"There is no report of {period}. The nearest are {', '.join(sorted(near))}.", hint=hint)
+
+
+def _months(period: str) -> int:
+    year, month = period.split("-")
+    return int(year) * 12 + int(month)

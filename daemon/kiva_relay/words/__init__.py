@@ -1,0 +1,1 @@
+"""The words for the coordinator, in her language: sentences out of values. Codes are stored, sentences never."""

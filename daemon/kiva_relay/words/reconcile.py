@@ -1,0 +1,43 @@
+"""What MIS, outbox and Kiva say differently of a loan, in words."""
+
+from __future__ import annotations
+
+from kiva_relay.outbox.discrepancy import KeptDiscrepancy
+from kiva_relay.terminal import visible
+from kiva_relay.words.language import Language
+
+_SHOWN = ("kiva", "sent", "mis", "amount", "status", "lent", "repaid", "written_off", "publish_by", "others", "detail")
+_AMOUNTS = ("amount", "lent", "repaid", "written_off")
+_COMPARED = ("kiva", "sent", "mis")
+
+
+def handle(number: int, language: Language) -> str:
+    """What a difference is called by on the telephone."""
+    return language.say("reconcile.handle", number=str(number))
+
+
+def title(kind: str, number: int, language: Language) -> str:
+    """What differs of so many loans."""
+    return language.say(f"reconcile.title.{kind}", n=number)
+
+
+def do(kind: str, language: Language) -> str:
+    """What is to be done about it."""
+    return language.say(f"reconcile.do.{kind}")
+
+
+def line(one: KeptDiscrepancy, language: Language) -> str:
+    """The loan, what each side says, and which loan of the MIS it probably is."""
+    loan = visible.text(one.loan_id).strip() or language.say("reconcile.without_id", number=one.kiva_id)
+    parts = [loan, " · ".join(_said(one, name, language) for name in _SHOWN if name in one.params)]
+    if one.suggested is not None:
+        because = language.joined(language.say(f"reconcile.because.{each}") for each in one.because or ())
+        parts.append(language.say("reconcile.suggested", loan=one.suggested, because=because))
+    return "   ".join(part for part in parts if part)
+
+
+def _said(one: KeptDiscrepancy, name: str, language: Language) -> str:
+    value, currency = one.params[name], one.params.get("currency")
+    if name in _AMOUNTS or (name in _COMPARED and one.kind == "other_amount"):
+        value = language.amount(value, currency)
+    return language.say(f"reconcile.side.{name}", value=value)

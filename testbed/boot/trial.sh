@@ -1,0 +1,250 @@
+#!/bin/bash
+# Runs in the booted root, as root. Each step says what it does, and holds what systemctl answered.
+set -u
+export LANG=C.UTF-8 SYSTEMD_PAGER= PATH=/usr/sbin:/usr/bin:/sbin:/bin
+cd /trial
+trap 'echo "FAILED in: $now"; journalctl -u kiva-relay -u kiva-relay-backup --no-pager -n 80 2>/dev/null | tail -80' ERR
+set -eE
+now=
+
+step() { now=$1; echo; echo "==== $1"; }
+# Waits for a condition, at most a minute and a half.
+until_true() {
+    for _ in $(seq 180); do if "$@" >/dev/null 2>&1; then return 0; fi; sleep 0.5; done
+    echo "did not come: $*"; return 1
+}
+refused() { if "$@"; then echo "this should have failed: $*"; return 1; fi; }
+show() { systemctl show kiva-relay -p ActiveState -p SubState -p StatusText -p NRestarts -p Result; }
+active() { [ "$(systemctl is-active kiva-relay)" = active ]; }
+restarts() { systemctl show kiva-relay -p NRestarts --value; }
+mis() { python3 - "$@" <<'PY'
+import sqlite3, sys, datetime
+mis = sqlite3.connect("/srv/mis/mis.db", timeout=30)
+account, day = sys.argv[1], datetime.date.today().isoformat()
+loan = mis.execute("INSERT INTO loan (account, given) VALUES (?, ?)", (account, day)).lastrowid
+mis.execute("INSERT INTO instalment (loan, due, principal) VALUES (?, ?, 500)", (loan, day))
+mis.commit()
+PY
+}
+at_kiva() { python3 - "$1" <<'PY'
+import json, sys, urllib.request
+ledger = urllib.request.urlopen("http://127.0.0.1:8765/sandbox/ledger").read().decode()
+sys.exit(0 if ledger.count(f'"{sys.argv[1]}"') >= 1 else 1)
+PY
+}
+delivered() { kiva-relay outbox show --loan "$1" | grep -q delivered; }
+
+step "what is booted"
+systemctl is-system-running || true
+systemctl --version | head -1
+. /etc/os-release; echo "$PRETTY_NAME"
+
+step "the package of before is installed"
+mkdir old && dpkg-deb -R kiva-relay.deb old
+version=$(dpkg-deb -f kiva-relay.deb Version)
+sed -i 's/^Version: .*/Version: 0.1.9-1/' old/DEBIAN/control
+sed -i "s/$version/0.1.9-1/g" old/DEBIAN/preinst old/DEBIAN/postinst old/DEBIAN/prerm
+dpkg-deb --root-owner-group -Znone --build old old.deb >/dev/null
+dpkg --force-unsafe-io -i old.deb
+kiva-relay --version
+systemctl list-unit-files 'kiva-relay*' --no-pager
+systemctl is-enabled kiva-relay-backup.timer
+refused systemctl is-active kiva-relay
+id kiva-relay
+stat -c '%A %U:%G %n' /etc/kiva-relay /etc/kiva-relay/secret /var/lib/kiva-relay /var/lib/kiva-relay-witness /var/backups/kiva-relay
+systemd-analyze security kiva-relay --no-pager | tail -1
+
+step "a MIS, and a stand-in for Kiva"
+mkdir -p /srv/mis && python3 - <<'PY'
+import sqlite3
+mis = sqlite3.connect("/srv/mis/mis.db")
+mis.executescript("""
+CREATE TABLE loan (id integer PRIMARY KEY, account text NOT NULL, given text NOT NULL);
+CREATE TABLE instalment (id integer PRIMARY KEY, loan integer NOT NULL, due text NOT NULL, principal integer NOT NULL);
+""")
+PY
+chmod 644 /srv/mis/mis.db
+cp trial-loan_draft.yaml /etc/kiva-relay/mappings/loan_draft.yaml
+systemd-run --quiet --unit=stand-in kiva-relay sandbox --partner 123 --ledger /srv/mis/ledger.json --drafts-visible
+until_true python3 -c 'import urllib.request; urllib.request.urlopen("http://127.0.0.1:8765/sandbox/ledger")'
+
+step "init --answers"
+cp trial-answers.yaml /etc/kiva-relay/answers.yaml
+kiva-relay init --answers /etc/kiva-relay/answers.yaml --yes
+rm /etc/kiva-relay/answers.yaml
+stat -c '%a %U:%G %n' /etc/kiva-relay/config.yaml /etc/kiva-relay/secret/kiva-client-secret
+
+step "the service is ready"
+systemctl enable --now kiva-relay
+until_true active
+show
+systemctl status kiva-relay --no-pager | head -12
+kiva-relay status || true
+
+step "a loan is delivered to the stand-in"
+mis L1
+until_true at_kiva L1
+until_true delivered L1
+kiva-relay outbox show --loan L1 | head -8
+
+step "a reload of a good file"
+sed -i 's/poll_every: .*/poll_every: 2s/' /etc/kiva-relay/config.yaml
+systemctl reload kiva-relay
+active
+journalctl -u kiva-relay --no-pager -n 3
+
+step "a reload of a broken file fails, and the relay goes on"
+cp /etc/kiva-relay/config.yaml good.yaml
+sed -i 's/poll_every: .*/poll_every: two/' /etc/kiva-relay/config.yaml
+refused systemctl reload kiva-relay
+active
+journalctl -u kiva-relay --no-pager -n 6
+cat good.yaml > /etc/kiva-relay/config.yaml
+systemctl reload kiva-relay
+
+step "kill -9"
+before=$(restarts)
+systemctl kill --signal=KILL --kill-whom=main kiva-relay 2>/dev/null || systemctl kill --signal=KILL --kill-who=main kiva-relay
+until_true bash -c "[ \$(systemctl show kiva-relay -p NRestarts --value) -gt $before ]"
+until_true active
+show
+mis L2
+until_true delivered L2
+
+step "the watchdog"
+mkdir -p /etc/systemd/system/kiva-relay.service.d
+printf '[Service]\nWatchdogSec=15\n' > /etc/systemd/system/kiva-relay.service.d/short.conf
+systemctl daemon-reload
+systemctl restart kiva-relay
+until_true active
+before=$(restarts)
+kill -STOP "$(systemctl show kiva-relay -p MainPID --value)"
+until_true bash -c "[ \$(systemctl show kiva-relay -p NRestarts --value) -gt $before ]"
+until_true active
+show
+journalctl -u kiva-relay --no-pager | grep -i watchdog | tail -2
+rm -r /etc/systemd/system/kiva-relay.service.d
+systemctl daemon-reload
+
+step "a full disk"
+systemctl stop kiva-relay
+mkdir -p kept && cp -a /var/lib/kiva-relay/. kept/
+mount -t tmpfs -o size=100M,mode=0700,uid=$(id -u kiva-relay),gid=$(id -g kiva-relay) tmpfs /var/lib/kiva-relay
+cp -a kept/. /var/lib/kiva-relay/
+systemctl start kiva-relay
+until_true active
+dd if=/dev/zero of=/var/lib/kiva-relay/filler bs=1M count=60 status=none
+mis L3
+kiva-relay check | grep -A1 'MB free' || true
+kiva-relay check | grep -q 'df -h /var/lib/kiva-relay'
+sleep 5
+refused at_kiva L3
+active
+rm /var/lib/kiva-relay/filler
+until_true delivered L3
+systemctl stop kiva-relay
+rm -rf kept && mkdir kept && cp -a /var/lib/kiva-relay/. kept/
+umount /var/lib/kiva-relay
+cp -a kept/. /var/lib/kiva-relay/
+systemctl start kiva-relay
+until_true active
+
+step "a backup, and what it holds"
+systemctl start kiva-relay-backup.service
+systemctl show kiva-relay-backup -p Result -p ExecMainStatus
+copy=$(ls /var/backups/kiva-relay/outbox-*.db | tail -1)
+stat -c '%a %U:%G %n' "$copy"
+kiva-relay outbox backup --verify "$copy"
+systemctl list-timers kiva-relay-backup.timer --no-pager
+
+step "the backup is put back, and what it lacks comes from the witness"
+mis L4
+until_true delivered L4
+systemctl stop kiva-relay
+rm -f /var/lib/kiva-relay/outbox.db-wal /var/lib/kiva-relay/outbox.db-shm
+install -o kiva-relay -m 0600 "$copy" /var/lib/kiva-relay/outbox.db
+systemctl start kiva-relay
+until_true active
+kiva-relay status || true
+kiva-relay status | grep -q 'older than what this machine has sent'
+kiva-relay outbox recover || true
+until_true delivered L4
+kiva-relay release all --yes --note "looked at in the stand-in"
+mis L5
+until_true delivered L5
+python3 - <<'PY'
+import json, urllib.request
+ledger = urllib.request.urlopen("http://127.0.0.1:8765/sandbox/ledger").read().decode()
+for loan in ("L1", "L2", "L3", "L4", "L5"):
+    print(loan, "bodies in the ledger:", ledger.count(f'"loan_id":"{loan}"') + ledger.count(f'"loan_id": "{loan}"'))
+    assert ledger.count(f'"loan_id":"{loan}"') + ledger.count(f'"loan_id": "{loan}"') == 1, loan
+PY
+
+step "the coordinator's page"
+kiva-relay page user add awa --role coordinator --lang fr --generate | head -3
+systemctl start kiva-relay-page
+until_true python3 -c 'import urllib.request; urllib.request.urlopen("http://127.0.0.1:8770/")'
+systemctl is-active kiva-relay-page
+systemctl stop kiva-relay-page
+
+step "an upgrade from 0.2, with a full outbox"
+systemctl stop kiva-relay
+rm -rf kept && mkdir kept && cp -a /var/lib/kiva-relay/. kept/
+rm -f /var/lib/kiva-relay/outbox.db*
+python3 - <<'PY'
+import sqlite3
+outbox = sqlite3.connect("/var/lib/kiva-relay/outbox.db")
+outbox.executescript(open("/trial/outbox-0.2.sql", encoding="utf-8").read())
+outbox.commit()
+print("entries before:", outbox.execute("SELECT count(*) FROM entry").fetchone()[0],
+      "schema:", outbox.execute("SELECT version_num FROM alembic_version").fetchone()[0])
+PY
+chown kiva-relay: /var/lib/kiva-relay/outbox.db; chmod 600 /var/lib/kiva-relay/outbox.db
+dpkg --force-unsafe-io -i kiva-relay.deb
+kiva-relay --version
+dpkg-query -W kiva-relay
+ls -l /var/backups/kiva-relay
+python3 - <<'PY'
+import sqlite3
+outbox = sqlite3.connect("/var/lib/kiva-relay/outbox.db")
+print("entries after:", outbox.execute("SELECT count(*) FROM entry").fetchone()[0],
+      "schema:", outbox.execute("SELECT version_num FROM alembic_version").fetchone()[0])
+PY
+kiva-relay outbox list | tail -5
+systemctl stop kiva-relay || true
+rm -f /var/lib/kiva-relay/outbox.db*
+cp -a kept/. /var/lib/kiva-relay/
+systemctl reset-failed kiva-relay || true
+systemctl start kiva-relay
+until_true active
+until_true delivered L5
+
+step "a downgrade is refused"
+refused dpkg -i old.deb
+dpkg-query -W kiva-relay
+until_true active
+
+step "removed: what was sent stays"
+dpkg -r kiva-relay
+refused systemctl is-active kiva-relay
+ls /etc/kiva-relay /var/lib/kiva-relay /var/lib/kiva-relay-witness
+test -e /var/lib/kiva-relay/outbox.db
+
+step "purged: one copy without bodies stays"
+dpkg -P kiva-relay
+refused test -e /var/lib/kiva-relay
+refused test -e /etc/kiva-relay
+stat -c '%a %U:%G %n' /var/backups/kiva-relay-*.db
+python3 - <<'PY'
+import glob, sqlite3
+(file,) = glob.glob("/var/backups/kiva-relay-*.db")
+copy = sqlite3.connect(file)
+print("with a body:", copy.execute("SELECT count(*) FROM entry WHERE body IS NOT NULL").fetchone()[0])
+delivered = [row[0] for row in copy.execute("SELECT loan_id FROM entry WHERE state = 'delivered' ORDER BY 1")]
+print("delivered:", delivered)
+assert {"L1", "L2", "L3", "L4", "L5"} <= set(delivered)
+assert b'"first_name"' not in open(file, "rb").read()  # as a body writes it; a mapping's text stays
+PY
+
+echo
+echo "ALL WENT WELL"

@@ -1,0 +1,133 @@
+"""What the Debian package is made of: pages and completions out of --help, a copy without bodies, rules and dashboard."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from ruamel.yaml import YAML
+
+from kiva_relay import cli, meter
+from kiva_relay.cli import outbox_backup
+
+ROOT = Path(__file__).parents[2]
+MADE = ROOT / "packaging" / "deb"
+MONITORING = ROOT / "packaging" / "monitoring"
+
+
+def _manual() -> ModuleType:
+    found = importlib.util.spec_from_file_location("manual", MADE / "manual.py")
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    sys.modules["manual"] = module
+    found.loader.exec_module(module)
+    return module
+
+
+manual = _manual()
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("manual")
+    manual.write(folder)
+    return folder
+
+
+def test_every_command_has_a_page_with_each_of_its_options(pages: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in cli.COMMANDS:
+        text = (pages / "man1" / f"kiva-relay-{name.replace(' ', '-')}.1").read_text().replace("\\-", "-")
+        assert cli.main([*name.split(), "--help"]) == 0
+        offered = set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out.partition("Options:")[2]))
+        assert [option for option in offered if option not in text] == [], name
+    assert all(
+        name.replace(" ", "-") in (pages / "man1/kiva-relay.1").read_text().replace("\\-", "-") for name in cli.COMMANDS
+    )
+
+
+def test_bash_completes_commands_and_their_options(pages: Path) -> None:
+    ask = f"source {pages}/bash/kiva-relay; COMP_WORDS=({{}}); COMP_CWORD={{}}; _kiva_relay; echo ${{{{COMPREPLY[@]}}}}"
+
+    def completed(*typed: str) -> list[str]:
+        words = " ".join(f"'{word}'" for word in ("kiva-relay", *typed))
+        done = subprocess.run(["bash", "-c", ask.format(words, len(typed))], capture_output=True, text=True, check=True)
+        assert done.stderr == ""
+        return done.stdout.split()
+
+    assert completed("stat") == ["status"]
+    assert "backup" in completed("outbox", "")
+    assert completed("outbox", "backup", "--ver") == ["--verify"]
+    assert completed("init", "--ans") == ["--answers"]
+
+
+@pytest.mark.parametrize("shell", ["zsh/_kiva-relay", "fish/kiva-relay.fish"])
+def test_the_other_shells_know_every_command(pages: Path, shell: str) -> None:
+    text = (pages / shell).read_text()
+    assert all(word in text for name in cli.COMMANDS for word in name.split())
+
+
+def test_a_purge_keeps_what_was_sent_and_no_word_of_a_borrower(tmp_path: Path) -> None:
+    full, kept = tmp_path / "outbox.db", tmp_path / "kept.db"
+    with contextlib.closing(sqlite3.connect(full)) as outbox:
+        outbox.executescript((ROOT / "tests/data/outbox-0.2.sql").read_text("utf-8"))
+        wanted = outbox.execute("SELECT loan_id, receipt FROM entry WHERE state = 'delivered' ORDER BY 1, 2").fetchall()
+        bodies = [row[0] for row in outbox.execute("SELECT body FROM entry WHERE body IS NOT NULL")]
+        details = [row[0] for row in outbox.execute("SELECT detail FROM attempt WHERE detail IS NOT NULL")]
+    assert wanted
+    assert bodies
+    subprocess.run([sys.executable, MADE / "without_bodies.py", full, kept], check=True)
+    assert kept.stat().st_mode & 0o777 == 0o600
+    held = kept.read_bytes()
+    assert not [one for one in (*bodies, *details) if one.encode() in held]
+    with contextlib.closing(sqlite3.connect(kept)) as copy:
+        found = copy.execute("SELECT loan_id, receipt FROM entry WHERE state = 'delivered' ORDER BY 1, 2").fetchall()
+        assert copy.execute("SELECT count(*) FROM captured").fetchone() == (0,)
+    assert found == wanted
+    assert outbox_backup._verified(kept)["schema"] == "0001"
+
+
+# ---------------------------------------------------------------- rules and dashboard
+
+RULES = YAML(typ="safe", pure=True).load((MONITORING / "alerts.yml").read_text("utf-8"))["groups"][0]["rules"]
+PANELS = json.loads((MONITORING / "dashboard.json").read_text("utf-8"))["panels"]
+KNOWN = {f"{metric.name}_total" if metric.type == "counter" else metric.name for metric in meter.registry.collect()}
+
+
+@pytest.mark.parametrize(
+    "expression", [*(rule["expr"] for rule in RULES), *(one["targets"][0]["expr"] for one in PANELS)]
+)
+def test_every_metric_that_is_asked_for_exists(expression: str) -> None:
+    named = set(re.findall(r"kiva_relay_\w+", expression))
+    assert named <= KNOWN
+    assert named or expression.startswith("up{")
+
+
+@pytest.mark.parametrize("rule", RULES, ids=[rule["alert"] for rule in RULES])
+def test_every_alert_leads_to_a_runbook(rule: dict[str, dict[str, str]]) -> None:
+    page, _, heading = rule["annotations"]["runbook"].partition("#")
+    titles = re.findall(r"^#+ (.+)$", (ROOT / page).read_text("utf-8"), re.MULTILINE)
+    assert heading in [re.sub(r"[^\w\- ]", "", title).replace(" ", "-").lower() for title in titles]
+
+
+def test_what_is_worth_an_alert_is_the_same_on_the_page() -> None:
+    page = (ROOT / "docs/metrics.md").read_text("utf-8").partition("What is worth an alert:")[2]
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    assert len(rows) == len(RULES)
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="cannot run here: promtool is part of Prometheus")
+def test_the_rules_fire_when_they_should() -> None:
+    done = subprocess.run(
+        ["promtool", "test", "rules", str(MONITORING / "alerts.test.yml")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
