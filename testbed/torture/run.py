@@ -171,13 +171,16 @@ def _settings(folder: Path, mis: str, outbox: str, kiva: str) -> dict[str, Any]:
 # ---------------------------------------------------------------- under fire
 
 
-def run(stage: Stage, *, kills: int, changes: int, rate: float, until: float, rest: float = 60.0) -> judge.Figures:
-    """Kill and restart until there were so many kills and changes; then let it come to rest, and judge."""
+def run(
+    stage: Stage, *, kills: int, changes: int, rate: float, until: float, faults: int = 0, rest: float = 60.0
+) -> judge.Figures:
+    """Kill and restart until there were so many kills, changes and faults; then let it come to rest, and judge."""
     began, dice, figures = time.monotonic(), random.Random(stage.seed), judge.Figures()
     enough = patience.Deadline(until)
     with weather(stage, figures, rate=rate) as failed:
-        while figures.kills.total() < kills or stage.branch.changes.total() < changes:
-            if failed or enough.over:
+        while not failed and not enough.over:
+            fired = figures.faults.total() + _fired(stage).total()
+            if figures.kills.total() >= kills and stage.branch.changes.total() >= changes and fired >= faults:
                 break
             figures.kills[_one_life(stage, dice)] += 1
     figures.faults.update(_fired(stage))
@@ -253,7 +256,8 @@ def _one_life(stage: Stage, dice: random.Random) -> str:
     step = dice.choices(_STEPS, _OFTEN)[0] if dice.random() < 0.75 else ""
     death = killable.Death(step, 1 if step == "leased" else dice.choice((1, 1, 2, 3))) if step else None
     process = killable.start(stage.life(death))
-    process.join(wait + (3.5 if death else dice.uniform(0.1, 4.0)))
+    # On a slow machine a life that is as short as on a quick one has not begun to work.
+    process.join(wait + patience.seconds(3.5 if death else dice.uniform(0.1, 4.0)))
     if process.exitcode is None:
         process.kill()
         process.join()

@@ -121,7 +121,7 @@ def test_killed_while_kiva_works_the_request_is_in_doubt_and_not_repeated(stage:
 
 @pytest.mark.long
 def test_under_fire_for_a_short_while(stage: run.Stage) -> None:
-    figures = run.run(stage, kills=6, changes=250, rate=40.0, until=90)
+    figures = run.run(stage, kills=6, changes=250, rate=40.0, faults=3, until=90)
     assert figures.wrong == []
     assert (figures.lost, figures.duplicated, figures.older_after_newer) == (0, 0, 0)
     assert figures.kills.total() >= 6
