@@ -7,7 +7,8 @@ a relay, so many without; which comes first alternates. PostgreSQL by polling an
 Without the stream is also without publication, slot and replica identities. Errors of the transactions are counted by
 their cause: deadlocks and lock time-outs are the branch's own, and there must be none that only a relay makes.
 
-A relay has a machine of its own in earnest, or should have; here it gets what the others leave of the processors.
+A relay has a machine of its own in earnest, or should have; here it gets what the others leave of the processors
+(SCHED_IDLE), and what it costs is what the MIS's server does for it.
 
 The figure is the median of the pairs' ratios: p50 at most 1.10, p99 at most 1.30.
 """
@@ -49,7 +50,6 @@ from testbed.workload.watcher import Watcher, watcher
 WAYS = (("postgresql", "poll"), ("postgresql", "replication"), ("mariadb", "auto"))
 LOANS = 2_000
 TELLERS = 8
-_LAST = 19
 MOST = {"p50": 1.10, "p99": 1.30}
 
 
@@ -78,9 +78,15 @@ class Timed(Branch):
         found, until = Round(), time.monotonic() + seconds
         seeds = [self._dice.random() for _ in range(TELLERS)]
         with ThreadPoolExecutor(TELLERS) as tellers:
-            for done in [tellers.submit(self._work_until, until, random.Random(seed), found) for seed in seeds]:
+            for done in [tellers.submit(self._one_teller, until, random.Random(seed), found) for seed in seeds]:
                 done.result()
         return found
+
+    def _one_teller(self, until: float, dice: random.Random, found: Round) -> None:
+        try:
+            self._work_until(until, dice, found)
+        finally:
+            self._drop()  # each round has tellers of its own, and a server has no more than a hundred connections
 
     def _work_until(self, until: float, dice: random.Random, found: Round) -> None:
         due, never = time.monotonic(), threading.Event()
@@ -115,15 +121,21 @@ def beside(mis: Engine, one: Watcher) -> Iterator[None]:
         _publication(mis, one, slot.setup)
     one.start()
     assert one.process is not None
-    os.setpriority(os.PRIO_PROCESS, one.process.pid or 0, _LAST)
     try:
         patience.eventually(lambda: _watches(one), within=300)
+        _let_the_others_first(one.process.pid or 0)
         yield
     finally:
         one.process.terminate()
         patience.joined(one.process)
         if one.mode == "replication":
             _publication(mis, one, slot.drop)
+
+
+def _let_the_others_first(process: int) -> None:
+    """Each thread of it: what is set for a process is set for its first thread, and the others were there before."""
+    for thread in Path(f"/proc/{process}/task").iterdir():
+        os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))
 
 
 def _publication(mis: Engine, one: Watcher, statements: Any) -> None:

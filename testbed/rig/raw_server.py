@@ -71,6 +71,6 @@ def serving(serve: Callable[[socket.socket, bytes], None]) -> Iterator[RawServer
 
 
 def http(body: bytes, *headers: str, status: str = "200 OK") -> bytes:
-    """An answer as it goes over the wire."""
-    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", ""]
+    """An answer as it goes over the wire. It says that it is the last: else a client may ask again just as we close."""
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close", *headers, "", ""]
     return "\r\n".join(lines).encode("latin-1") + body
