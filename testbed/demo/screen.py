@@ -19,7 +19,7 @@ from kiva_relay.outbox.entry import Entry
 from kiva_relay.resource import refusal
 from testbed.demo.event import Event
 from testbed.demo.watch import View
-from testbed.judge.judge import Judgement
+from testbed.judge.case import Judgement
 
 _WIDTH = 110
 _EVENTS = 12

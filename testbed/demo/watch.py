@@ -21,7 +21,7 @@ from testbed.demo.stage import Stage
 from testbed.institution.branch import KIVA_FUND
 from testbed.institution.shift import Deed, Shift
 from testbed.judge import expected, judge
-from testbed.judge.judge import Case
+from testbed.judge.case import Case
 
 _BECOMES = {"granted": "loan_draft", "approved": "loan_draft", "noted for Kiva": "journal"}
 """What a teller does, and what Kiva gets of it. A position may be an older one on its way: it is not timed."""
@@ -127,7 +127,7 @@ class Watch:
                 .where(table.attempt.c.outcome == "in_doubt")
             )
             doubted = frozenset(tx.execute(doubts).scalars())
-        return judge.Case(
+        return Case(
             owed=due,
             history=stage.history,
             since=stage.since,

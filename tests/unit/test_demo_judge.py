@@ -19,7 +19,7 @@ from testbed.institution.branch import BRANCHES
 from testbed.judge import judge
 from testbed.judge.expected import Borrower, Expected, ExpectedDraft, ExpectedNote, ExpectedPosition
 from testbed.judge.history import History
-from testbed.judge.judge import Case
+from testbed.judge.case import Case, Kind
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
 LIVESTOCK = next(one["activity_id"] for one in catalogue.lists()["activities"] if one["activity"] == "Livestock")
@@ -261,7 +261,7 @@ def _internal_note(ledger: list[dict[str, Any]]) -> None:
     ],
 )
 def test_a_spoiled_ledger_is_found_out(
-    case: Case, spoil: Callable[[list[dict[str, Any]]], None], kind: judge.Kind, resource: str
+    case: Case, spoil: Callable[[list[dict[str, Any]]], None], kind: Kind, resource: str
 ) -> None:
     ledger = [dict(one) for one in copy.deepcopy(list(case.ledger))]
     spoil(ledger)

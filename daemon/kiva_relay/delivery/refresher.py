@@ -21,6 +21,7 @@ from kiva_relay.delivery.access import LOOKED_UP, READS, TRY_AGAIN_AFTER, Access
 from kiva_relay.delivery.answer import KivaList
 from kiva_relay.delivery.breaker import Asked
 from kiva_relay.delivery.client import Answer
+from kiva_relay.delivery.clock_hold import ClockHold
 from kiva_relay.delivery.context import DeliveryContext
 from kiva_relay.delivery.courier import ORDER
 from kiva_relay.delivery.outcome import JUDGES_OUR_TOKEN, SUCCESS, retry_after
@@ -71,7 +72,7 @@ class Refresher:
         self._renewals = 0
         self._proved = self._understood = 0
         self._used: Token | None = None
-        self._clocks_are_held: bool | None = None
+        self._clocks = ClockHold(context)
         self.is_calm = False
         self._report_soon: str | None = None
 
@@ -88,7 +89,7 @@ class Refresher:
 
     def look(self) -> bool:
         """Look if it is time, or if something waits for a look; true when the list of loans was read to its end."""
-        self._compare_clocks()
+        self._clocks.compare()
         read = wanted = False
         if self._is_due():
             read = self._refresh()
@@ -276,26 +277,6 @@ class Refresher:
         for entry in moved:
             _log.info("A doubt was settled by evidence", entry=entry.id, loan=entry.loan_id, state=entry.state.value)
         return True
-
-    def _compare_clocks(self) -> None:
-        """Hold the report while clocks differ on which month it is, or whether it is open, and Kiva does not say."""
-        context = self._context
-        reports, kiva_time = context.reports(), context.kiva_time
-        differ = len(reports) > 1 and "repayment" in context.settings.resources
-        if differ == self._clocks_are_held and not differ:
-            return
-        with context.outbox.begin() as tx:
-            held = any(one.reason == "clock" for one in hold.in_force(tx))
-            if not differ:
-                hold.release(tx, "repayment", by=hold.RELAY, note="they agree", now=context.clock.now(), reason="clock")
-            elif self._clocks_are_held and not held and kiva_time is not None:
-                kiva_time.believe_machine()  # a person released it
-                differ = len(context.reports()) > 1
-            elif not held:
-                said = ", or ".join(f"{one.period}, {'open' if one.is_open else 'not open'}" for one in reports)
-                hold.put(tx, "repayment", "clock", now=context.clock.now(), params={"said": said})
-                _log.error("Clocks differ on the report, and Kiva does not say the hour", perhaps=said)
-        self._clocks_are_held = differ
 
     def _probe_wanted(self) -> bool:
         """Was an answer lost, or Kiva away, since the last harmless request succeeded?"""
