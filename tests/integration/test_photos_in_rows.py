@@ -32,15 +32,16 @@ fields:
 """
 
 
-def mis(folder: Path, kind: str) -> Mis:
+def mis(folder: Path, kind: str, photo: object = b"\xff\xd8" * 9) -> Mis:
     """A book of loans with a client each, whose photo, or its path, is of this kind."""
+    folder.mkdir(exist_ok=True)
     file = folder / "mis.db"
     with closing(sqlite3.connect(file)) as db:
         db.executescript(f"""
             CREATE TABLE client (id INTEGER PRIMARY KEY, no TEXT, photo {kind});
             CREATE TABLE loan (id INTEGER PRIMARY KEY, account_no TEXT, client_id INTEGER, amount INTEGER);
         """)
-        db.executemany("INSERT INTO client VALUES (?, ?, ?)", [(n, f"C{n}", b"\xff\xd8" * 9) for n in range(ROWS)])
+        db.executemany("INSERT INTO client VALUES (?, ?, ?)", [(n, f"C{n}", photo) for n in range(ROWS)])
         db.executemany("INSERT INTO loan VALUES (?, ?, ?, 100)", [(n, f"L{n}", n) for n in range(ROWS)])
         db.commit()
     return small_mis.open_mis(f"sqlite:///{file}")
@@ -82,8 +83,34 @@ def test_paths_of_photos_are_read_as_any_other_text(tmp_path: Path) -> None:
     document = mapping_file.load(tmp_path, BORROWER)
     of_client = {"id": "integer", "photo": "text"}
     assert document.stream.pictures == {("client", "photo")}
-    assert not document.stream.brings_photos({"client": of_client})
-    assert document.stream.brings_photos({"client": of_client | {"photo": "bytes"}})
-    assert document.stream.brings_photos({}), "nobody knows yet"
+    assert not document.stream.brings_photos({"client": of_client}, 40)
+    assert document.stream.brings_photos({"client": of_client}, 4_097), "this is no path"
+    assert document.stream.brings_photos({"client": of_client | {"photo": "bytes"}}, 40)
+    assert document.stream.brings_photos({}, 40), "nobody knows yet"
+    assert document.stream.brings_photos({"client": of_client}, None), "nobody knows yet"
     without = replace(document.stream, pictures=frozenset())
-    assert not without.brings_photos({"client": of_client | {"photo": "bytes"}})
+    assert not without.brings_photos({"client": of_client | {"photo": "bytes"}}, 5_000)
+
+
+@pytest.mark.parametrize(
+    ("photo", "sizes"),
+    [("/9j/" * 2_000, [10, 10, 10, 1]), ("photos/1.jpg", [10, 21]), (None, [10, 10, 10, 1])],
+    ids=["base64", "paths", "no photo at all"],
+)
+def test_a_text_is_known_for_a_photo_once_it_is_read(
+    tmp_path: Path, read: list[int], photo: str | None, sizes: list[int]
+) -> None:
+    """200 rows of base64 texts with a megabyte each were held at once."""
+    document = mapping_file.load(tmp_path, BORROWER)
+    pages = list(book.contents(document.stream, mis(tmp_path / "trial", "TEXT", photo), cutoff=date(2026, 11, 30)))
+    assert [len(one) for one in pages] == read == sizes
+    read.clear()
+    rig = capturing.rig(tmp_path)
+    rig.documents = [document]
+    rig.mis = mis(tmp_path / "capture", "TEXT", photo)  # type: ignore[assignment]
+    capture = rig.capture()
+    capture.cycle()
+    while capture.scanning():
+        capture.cycle()
+    assert sum(read) >= ROWS
+    assert max(read) == max(sizes)

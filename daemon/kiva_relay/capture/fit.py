@@ -13,8 +13,9 @@ from kiva_relay import errors, log, meter
 from kiva_relay.clock import Clock
 from kiva_relay.mapping import document as documents_
 from kiva_relay.mapping.document import Document
-from kiva_relay.source import failure
+from kiva_relay.source import failure, reader
 from kiva_relay.source.mis import Mis
+from kiva_relay.source.reader import Content
 from kiva_relay.source.stream import ROOT
 
 LOOK_AGAIN = 300.0
@@ -41,6 +42,7 @@ class Fit:
         self._next_look: dict[str, float] = {}
         self._shapes: dict[str, Mapping[str, Mapping[str, str]]] = {}
         self._kinds: dict[str, dict[tuple[str, str], str]] = {}
+        self._longest: dict[str, int | None] = {}
         self.stopped: dict[str, str] = {}
 
     @property
@@ -88,7 +90,13 @@ class Fit:
         kinds: dict[str, dict[str, str]] = defaultdict(dict)
         for (owner, column), kind in self._kinds.get(document.name, {}).items():
             kinds[owner][column] = kind
-        return document.stream.brings_photos(kinds)
+        return document.stream.brings_photos(kinds, self._longest.get(document.name))
+
+    def saw(self, document: Document, contents: Iterable[Content]) -> None:
+        """Keep how long the texts are where photos, or their paths, stand."""
+        if document.stream.pictures:
+            before = self._longest.get(document.name)
+            self._longest[document.name] = reader.longest_text(contents, document.stream.pictures, besides=before)
 
     def _look(self, name: str, live: _Live) -> None:
         if error := self._mistake(self._documents[name], live):

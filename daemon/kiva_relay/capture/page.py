@@ -129,6 +129,7 @@ class PageCapture:
             contents = self._mis.read(page.document.stream, page.keys, cutoff=report.cutoff)
         if contents:
             self._fit.confirm(page.document)
+            self._fit.saw(page.document, contents)
         by_the_calendar = self._differs_by_the_calendar(page, report, contents)
         self._at("read")
         with self._outbox.begin() as tx:

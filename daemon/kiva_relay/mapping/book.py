@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from typing import Protocol
 
+from kiva_relay.source import reader
 from kiva_relay.source.reader import Content
 from kiva_relay.source.stream import Stream
 
@@ -42,14 +43,16 @@ def contents(
     Raises:
         RelayError: the database does not answer, or refuses a query.
     """
-    if stream.pictures:
-        kinds = {of: mis.columns(stream.sources[of]) for of in {of for of, _ in stream.pictures}}
-        page = min(page, PAGE_WITH_PHOTOS) if stream.brings_photos(kinds) else page
-    after, left = None, limit
+    kinds = {of: mis.columns(stream.sources[of]) for of in {of for of, _ in stream.pictures}}
+    after, left, longest = None, limit, None
     while left is None or left > 0:
-        keys = mis.scan(stream, after=after, limit=page if left is None else min(page, left))
+        size = min(page, PAGE_WITH_PHOTOS) if stream.brings_photos(kinds, longest) else page
+        keys = mis.scan(stream, after=after, limit=size if left is None else min(size, left))
         if not keys:
             return
-        yield mis.read(stream, keys, cutoff=cutoff)
+        found = mis.read(stream, keys, cutoff=cutoff)
+        longest = reader.longest_text(found, stream.pictures, besides=longest)
+        yield found
+        del found  # two pages of photos are not held at once
         after = keys[-1]
         left = None if left is None else left - len(keys)

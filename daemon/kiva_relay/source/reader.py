@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
 
@@ -39,6 +39,28 @@ class Content:
     related: dict[str, Row | list[Row] | None] = field(default_factory=dict)
     unread: str = ""
     """The root, or the relation, of which a value cannot be read and nobody knows in which column; mostly ""."""
+
+    def rows_of(self, of: str) -> Sequence[Row]:
+        """The rows of the root, or of a relation; none where there is none."""
+        rows = self.root if of == ROOT else self.related.get(of)
+        return rows if isinstance(rows, list) else [rows] if rows else []
+
+
+def longest_text(
+    contents: Iterable[Content], columns: Collection[tuple[str, str]], *, besides: int | None = None
+) -> int | None:
+    """Characters of the longest text in these columns, given by relation (or ROOT) and name; None: there is none.
+
+    `besides` is the longest of what was read before.
+    """
+    lengths = [
+        len(text)
+        for one in contents
+        for of, column in columns
+        for row in one.rows_of(of)
+        if isinstance(text := row.get(column), str)
+    ]
+    return max(lengths if besides is None else [*lengths, besides], default=None)
 
 
 @dataclass(frozen=True)

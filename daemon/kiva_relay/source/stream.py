@@ -84,9 +84,16 @@ class Stream:
         """The table or SELECT of the root and of each relation, by name."""
         return {ROOT: self.table} | {one.name: one.table or one.sql or "" for one in self.relations}
 
-    def brings_photos(self, kinds: Mapping[str, Mapping[str, str]]) -> bool:
-        """Do its rows hold photos themselves, not paths? `kinds` are those of the columns, by relation."""
-        return any(kinds.get(of, {}).get(column) != "text" for of, column in self.pictures)
+    def brings_photos(self, kinds: Mapping[str, Mapping[str, str]], longest: int | None) -> bool:
+        """Do its rows hold photos themselves, not paths? True while nobody knows.
+
+        Args:
+            kinds: those of the columns, by relation.
+            longest: characters of the longest text that was read where a photo or its path stands; None: none yet.
+        """
+        if any(kinds.get(of, {}).get(column) != "text" for of, column in self.pictures):
+            return True
+        return bool(self.pictures) and (longest is None or longest > LONGEST_PATH)
 
     def mentions(self, column: str) -> bool:
         """Whether a column of this name may count: it is read, or stands somewhere in the SQL."""
@@ -100,6 +107,10 @@ class Stream:
     def watched(self) -> tuple[Relation, ...]:
         """Everything besides the root whose changes concern it."""
         return self.relations + self.touched_by
+
+
+LONGEST_PATH = 4_096
+"""Characters that a path has at most (PATH_MAX of Linux). A longer text is the photo itself, as base64."""
 
 
 @dataclass(frozen=True)
