@@ -64,6 +64,34 @@ def test_what_was_not_sent_is_not_sent_and_what_is_over_loses_its_number(outbox:
         assert query.was_sent(tx, "loan_draft", "000000001") is not None
 
 
+def test_a_forgotten_loan_that_ends_later_loses_its_number_then(outbox: Outbox) -> None:
+    """It kept it for ever: the number was looked at once, on the day of the wish."""
+
+    def listed(status: str) -> int:
+        with outbox.begin() as tx:
+            refresh = mirror.begin_refresh(tx, now=NOW)
+            mirror.keep(tx, refresh, [MirroredLoan("k1", "000000001", "", status)])
+            mirror.end_refresh(tx, refresh, complete=True, listed=1, detail=None, now=NOW)
+            return forgetting.finish(tx, now=NOW)
+
+    suite.put(outbox, "000000001", client_id="C1")
+    suite.put(outbox, "000000009", client_id="")
+    suite.deliver(outbox)
+    suite.deliver(outbox)
+    assert listed("ended") == 0, "nobody asked for it"
+    assert listed("payingBack") == 0
+    assert forget(outbox, "C1") == 1
+    assert listed("payingBack") == 0
+    with outbox.read() as tx:
+        assert query.was_sent(tx, "loan_draft", "000000001") is not None
+    assert listed("ended") == 1
+    assert listed("ended") == 0
+    with outbox.begin() as tx:
+        ids = set(tx.execute(sa.select(table.entry.c.loan_id)).scalars())
+        assert ids == {f"forgotten-{forgotten.hashed(tx, '000000001')}", "000000009"}
+        assert store.owe(tx, suite.owed("000000001"), now=NOW) is None, "and is still not sent again"
+
+
 def test_what_is_being_sent_just_now_is_not_touched(outbox: Outbox) -> None:
     suite.put(outbox, client_id="C1")
     assert suite.claim(outbox) is not None

@@ -77,7 +77,7 @@ def _add(settings: Settings, one: Person, *, generate: bool) -> None:
     by, now = frame.person(), frame.now()
     with frame.outbox(settings) as outbox, outbox.begin() as tx:
         new = person.put(tx, one, password=password.made(chosen), by=by, now=now)
-        act.record(tx, by=by, verb="page user add", about={"role": one.role, "new": new}, note="", now=now)
+        act.record(tx, by=by, verb="page user add", about={"what": one.name, "role": one.role, "new": new}, note="", now=now)
     frame.header(settings)
     frame.say(f"{one.name} may open the page as {one.role}{'' if new else ', with the new password'}.")
     if generate:
@@ -102,7 +102,7 @@ def _remove(settings: Settings, name: str) -> None:
                 f"Nobody on the page is called {name}.",
                 hint=f"kiva-relay page user remove {near[0]}" if near else "kiva-relay page user list",
             )
-        act.record(tx, by=by, verb="page user remove", about={}, note="", now=now)
+        act.record(tx, by=by, verb="page user remove", about={"what": name}, note="", now=now)
     frame.header(settings)
     frame.say(f"{name} can no longer open the page. What was done stays written down.")
 

@@ -119,6 +119,24 @@ def forget(tx: Connection, loans: Sequence[LoanOfClient], *, by: str, note: str,
     act.record(tx, by=by, verb="outbox forget", about={"loans": len(loans)}, note=note, now=now)
 
 
+def finish(tx: Connection, *, now: datetime) -> int:
+    """Let loans that were forgotten lose their number once they are over at Kiva; how many did.
+
+    It looks at all entries without a client: for the night.
+    """
+    unnamed = (_entry.client_id == "", _entry.loan_id.not_like(f"{_PREFIX}%"))
+    ids = dict(tx.execute(sa.select(_entry.loan_id, _entry.loan_fold).where(*unnamed).distinct()).tuples().all())
+    over = [
+        loan for fold in sorted({ids[one] for one in forgotten.all_of(tx, ids)}) if (loan := _loan(tx, fold)).over
+    ]
+    for loan in over:
+        for one in loan.entries:
+            _empty(tx, one, now=now)
+        discrepancy.forget(tx, [loan.loan_id], loan.kiva_ids)
+        _rename(tx, loan)
+    return len(over)
+
+
 def _remember(tx: Connection, loan: LoanOfClient, *, by: str, now: datetime) -> None:
     ids = {loan.loan_id, *(one.loan_id for one in loan.entries)}
     ids |= {one.identity for one in loan.entries if one.resource == "loan_draft"}

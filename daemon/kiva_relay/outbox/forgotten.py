@@ -37,6 +37,12 @@ def has(tx: Connection, *loan_ids: str) -> bool:
     return tx.execute(sa.select(_columns.loan).where(_columns.loan.in_(hashes)).limit(1)).first() is not None
 
 
+def all_of(tx: Connection, loan_ids: Iterable[str]) -> list[str]:
+    """Those of these ids that are of forgotten loans. One query, however many ids: for what looks at all of them."""
+    known = set(tx.execute(sa.select(_columns.loan)).scalars())
+    return [one for one in loan_ids if hashed(tx, one) in known] if known else []
+
+
 def remember(tx: Connection, loan_ids: Iterable[str], *, by: str, now: datetime) -> None:
     """From now on nothing more is sent of these loans but their positions."""
     for one in {hashed(tx, loan_id) for loan_id in loan_ids}:

@@ -89,8 +89,9 @@ def _dumped(value: object) -> str:
 # ---------------------------------------------------------------- what it belongs to
 
 OUTBOX_ID = text("outbox_id")
-HASH_KEY = text("hash_key")
 """A random number of this database, with which the witness names it; a new one after it was restored."""
+HASH_KEY = text("hash_key")
+"""What fingerprints of values are keyed with, so that nobody can guess a value from its fingerprint."""
 
 API_URL = text("api_url")
 PARTNER_ID = text("partner_id")

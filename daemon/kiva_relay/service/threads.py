@@ -272,8 +272,12 @@ class Threads:
             _log.info("bodies of settled entries were deleted, as outbox.keep_payloads says", entries=gone)
 
     def _audit(self) -> None:
-        """Compare what was counted with what is there, at night."""
+        """Compare what was counted with what is there, at night; and let go of the numbers that nobody needs now."""
         audit.run(self._outbox)
+        with self._outbox.begin() as tx:
+            gone = forgetting.finish(tx, now=self._clock.now())
+        if gone:
+            _log.info("loans of forgotten borrowers are over and lost their number", loans=gone)
 
     def _written(self) -> None:
         """The outbox's file was written. For the relay's own sign of life nobody is woken."""
