@@ -14,7 +14,7 @@ from kiva_relay.account.balance import Account
 from kiva_relay.clock import SteadyClock, this_boot
 from kiva_relay.config import settings as config
 from kiva_relay.delivery.context import DeliveryContext
-from kiva_relay.outbox import clock_step, hold, lease, mirror, report, sending, store
+from kiva_relay.outbox import clock_step, forgetting, hold, lease, mirror, report, sending, store
 from kiva_relay.outbox.heartbeat import Heartbeat, Reachability
 from kiva_relay.service import audit, heartbeat, http, readiness, reload, systemd
 from kiva_relay.service.capture_loop import CaptureLoop
