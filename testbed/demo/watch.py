@@ -20,7 +20,7 @@ from testbed.demo.event import Event
 from testbed.demo.stage import Stage
 from testbed.institution.branch import KIVA_FUND
 from testbed.institution.shift import Deed, Shift
-from testbed.judge import expected, judge
+from testbed.judge import expected
 from testbed.judge.case import Case
 
 _BECOMES = {"granted": "loan_draft", "approved": "loan_draft", "noted for Kiva": "journal"}

@@ -77,7 +77,6 @@ def test_a_forgotten_loan_that_ends_later_loses_its_number_then(outbox: Outbox) 
     suite.put(outbox, "000000001", client_id="C1")
     suite.put(outbox, "000000009", client_id="")
     suite.deliver(outbox)
-    suite.deliver(outbox)
     assert listed("ended") == 0, "nobody asked for it"
     assert listed("payingBack") == 0
     assert forget(outbox, "C1") == 1

@@ -17,9 +17,9 @@ from kiva_relay.resource import body as json_body
 from kiva_relay.sandbox import catalogue
 from testbed.institution.branch import BRANCHES
 from testbed.judge import judge
+from testbed.judge.case import Case, Kind
 from testbed.judge.expected import Borrower, Expected, ExpectedDraft, ExpectedNote, ExpectedPosition
 from testbed.judge.history import History
-from testbed.judge.case import Case, Kind
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
 LIVESTOCK = next(one["activity_id"] for one in catalogue.lists()["activities"] if one["activity"] == "Livestock")

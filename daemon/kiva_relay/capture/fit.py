@@ -96,7 +96,7 @@ class Fit:
         """Keep how long the texts are where photos, or their paths, stand."""
         if document.stream.pictures:
             before = self._longest.get(document.name)
-            self._longest[document.name] = reader.longest_text(contents, document.stream.pictures, besides=before)
+            self._longest[document.name] = reader.longest(contents, document.stream.pictures, besides=before)
 
     def _look(self, name: str, live: _Live) -> None:
         if error := self._mistake(self._documents[name], live):

@@ -77,7 +77,8 @@ def _add(settings: Settings, one: Person, *, generate: bool) -> None:
     by, now = frame.person(), frame.now()
     with frame.outbox(settings) as outbox, outbox.begin() as tx:
         new = person.put(tx, one, password=password.made(chosen), by=by, now=now)
-        act.record(tx, by=by, verb="page user add", about={"what": one.name, "role": one.role, "new": new}, note="", now=now)
+        about = {"what": one.name, "role": one.role, "new": new}
+        act.record(tx, by=by, verb="page user add", about=about, note="", now=now)
     frame.header(settings)
     frame.say(f"{one.name} may open the page as {one.role}{'' if new else ', with the new password'}.")
     if generate:

@@ -51,7 +51,7 @@ def contents(
         if not keys:
             return
         found = mis.read(stream, keys, cutoff=cutoff)
-        longest = reader.longest_text(found, stream.pictures, besides=longest)
+        longest = reader.longest(found, stream.pictures, besides=longest)
         yield found
         del found  # two pages of photos are not held at once
         after = keys[-1]

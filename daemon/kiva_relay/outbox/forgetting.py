@@ -125,10 +125,9 @@ def finish(tx: Connection, *, now: datetime) -> int:
     It looks at all entries without a client: for the night.
     """
     unnamed = (_entry.client_id == "", _entry.loan_id.not_like(f"{_PREFIX}%"))
-    ids = dict(tx.execute(sa.select(_entry.loan_id, _entry.loan_fold).where(*unnamed).distinct()).tuples().all())
-    over = [
-        loan for fold in sorted({ids[one] for one in forgotten.all_of(tx, ids)}) if (loan := _loan(tx, fold)).over
-    ]
+    named = tx.execute(sa.select(_entry.loan_id, _entry.loan_fold).where(*unnamed).distinct())
+    ids = {row.loan_id: row.loan_fold for row in named}
+    over = [loan for fold in sorted({ids[one] for one in forgotten.all_of(tx, ids)}) if (loan := _loan(tx, fold)).over]
     for loan in over:
         for one in loan.entries:
             _empty(tx, one, now=now)

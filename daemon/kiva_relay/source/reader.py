@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from kiva_relay import errors
 from kiva_relay.source import failure, schema, statement, value
 from kiva_relay.source.dialect import Dialect
-from kiva_relay.source.stream import ROOT, Relation, Stream, path
+from kiva_relay.source.stream import LONGEST_PATH, ROOT, Relation, Stream, path
 
 Row = dict[str, object]
 
@@ -46,20 +46,15 @@ class Content:
         return rows if isinstance(rows, list) else [rows] if rows else []
 
 
-def longest_text(
+def longest(
     contents: Iterable[Content], columns: Collection[tuple[str, str]], *, besides: int | None = None
 ) -> int | None:
-    """Characters of the longest text in these columns, given by relation (or ROOT) and name; None: there is none.
+    """Characters of the longest text in these columns, given by relation (or ROOT) and name; None: all are empty.
 
-    `besides` is the longest of what was read before.
+    Bytes are no path, however few they are: they count as longer than any. `besides` is what was said of earlier rows.
     """
-    lengths = [
-        len(text)
-        for one in contents
-        for of, column in columns
-        for row in one.rows_of(of)
-        if isinstance(text := row.get(column), str)
-    ]
+    found = [row.get(column) for one in contents for of, column in columns for row in one.rows_of(of)]
+    lengths = [len(one) if isinstance(one, str) else LONGEST_PATH + 1 for one in found if one is not None]
     return max(lengths if besides is None else [*lengths, besides], default=None)
 
 

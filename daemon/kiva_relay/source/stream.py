@@ -89,11 +89,13 @@ class Stream:
 
         Args:
             kinds: those of the columns, by relation.
-            longest: characters of the longest text that was read where a photo or its path stands; None: none yet.
+            longest: of what was read where a photo or its path stands, as `reader.longest` says; None: nothing yet.
         """
-        if any(kinds.get(of, {}).get(column) != "text" for of, column in self.pictures):
+        if not self.pictures:
+            return False
+        if any(kinds.get(of, {}).get(column) == "bytes" for of, column in self.pictures):
             return True
-        return bool(self.pictures) and (longest is None or longest > LONGEST_PATH)
+        return longest is None or longest > LONGEST_PATH
 
     def mentions(self, column: str) -> bool:
         """Whether a column of this name may count: it is read, or stands somewhere in the SQL."""
