@@ -91,6 +91,21 @@ def test_a_forgotten_loan_that_ends_later_loses_its_number_then(outbox: Outbox) 
         assert store.owe(tx, suite.owed("000000001"), now=NOW) is None, "and is still not sent again"
 
 
+def test_of_two_loans_under_one_id_the_one_that_is_paid_back_counts(outbox: Outbox) -> None:
+    suite.put(outbox, "000000001", client_id="C1")
+    suite.deliver(outbox)
+    with outbox.begin() as tx:
+        refresh = mirror.begin_refresh(tx, now=NOW)
+        mirror.keep(
+            tx,
+            refresh,
+            [MirroredLoan("k1", "000000001", "", "ended"), MirroredLoan("k2", "000000001", "", "payingBack")],
+        )
+        mirror.end_refresh(tx, refresh, complete=True, listed=2, detail=None, now=NOW)
+        (loan,) = forgetting.of_client(tx, "C1")
+    assert (loan.status, loan.over) == ("payingBack", False)
+
+
 def test_what_is_being_sent_just_now_is_not_touched(outbox: Outbox) -> None:
     suite.put(outbox, client_id="C1")
     assert suite.claim(outbox) is not None

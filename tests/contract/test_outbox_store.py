@@ -417,3 +417,15 @@ def test_words_of_a_call_stay_until_a_person_has_looked(outbox: Outbox) -> None:
         kept = tx.execute(sa.select(sa.type_coerce(table.entry.c.receipt, sa.Text))).scalar_one()
     assert "Awa" not in kept
     assert "E7" in kept
+
+
+def test_the_currency_of_a_draft_is_its_own(outbox: Outbox) -> None:
+    """A position is worth what it says in the currency in which the loan was posted."""
+    put(outbox, "000000871", currency="XOF")
+    put(outbox, "000000872", currency="USD")
+    put(outbox, "000000873", currency=None)
+    deliver(outbox)
+    put(outbox, "000000874", currency="GNF")
+    with outbox.read() as tx:
+        found = [query.currency_of_draft(tx, f"00000087{each}") for each in range(1, 6)]
+    assert found == ["XOF", "USD", None, None, None]
