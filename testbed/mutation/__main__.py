@@ -33,7 +33,7 @@ def main() -> int:
     memory = Memory()
     with copied() as tree:
         drawn = _drawn(tree, given)
-        coverage = _coverage(tree, memory, at_once=given.jobs)
+        coverage = _coverage(tree, memory, at_once=given.jobs, only=given.tests)
         fates = _fates(tree, drawn, coverage, memory, given)
         return _report(tree, drawn, fates, at_least=given.at_least, diffs=not given.no_diffs)
 
@@ -44,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--number", type=int, default=200, help="how many are drawn (default %(default)s)")
     add("--seed", type=int, default=SEED, help="the same seed draws the same (default %(default)s)")
     add("--only", action="append", default=[], metavar="TEXT", help="only of files whose name holds this; repeatable")
+    add("--tests", default="", metavar="TEXT", help="only by test files whose name holds this, for a short try")
     add("--all", action="store_true", help="every mutant, none drawn; with --only")
     add("--again", action="store_true", help="try also those whose fate is known")
     add("--jobs", type=int, default=2, help="runs at the same time (default %(default)s)")
@@ -66,12 +67,12 @@ def _drawn(tree: Tree, given: argparse.Namespace) -> list[Mutant]:
 # ---------------------------------------------------------------- which tests
 
 
-def _coverage(tree: Tree, memory: Memory, *, at_once: int) -> dict[str, dict[str, Any]]:
+def _coverage(tree: Tree, memory: Memory, *, at_once: int, only: str) -> dict[str, dict[str, Any]]:
     """Of each test how long it takes and which lines of the rooms it runs, by the files' names in the package."""
     around = tree.digest("daemon", "testbed", "tests/conftest.py")
     known: dict[str, dict[str, Any]] = {}
     jobs = []
-    digests = {file: (tree.digest(file), around) for file in tree.tests()}
+    digests = {file: (tree.digest(file), around) for file in tree.tests() if only in file}
     for file, (own, rest) in digests.items():
         tests = memory.coverage(file, own, rest)
         if tests is None:
@@ -138,7 +139,7 @@ def _fates(
         tests = _noticing(one, coverage)
         if not tests:
             fates[one.key] = Fate(one.key, "uncovered", "", validity(tree, one, ""))
-            memory.keep(fates[one.key])
+            _keep(memory, fates[one.key], given)
             progress.note(_in_a_line(one, fates[one.key]))
             continue
         seconds = _LATE_AFTER + _LATE_FACTOR * sum(coverage[name]["seconds"] for name in tests)
@@ -147,12 +148,18 @@ def _fates(
         one = by_key[result.name]
         fate = _fate(tree, one, result)
         fates[fate.key] = fate
-        memory.keep(fate)
+        _keep(memory, fate, given)
         if not fate.noticed:
             progress.note(_in_a_line(one, fate))
         alive = sum(not one.noticed for one in fates.values())
         progress.say(f"{number} of {len(jobs)} tried, {alive} not noticed so far", last=number == len(jobs))
     return fates
+
+
+def _keep(memory: Memory, fate: Fate, given: argparse.Namespace) -> None:
+    """Whom some tests did not notice, others may."""
+    if fate.noticed or not given.tests:
+        memory.keep(fate)
 
 
 def _fate(tree: Tree, one: Mutant, result: Result) -> Fate:
