@@ -77,4 +77,6 @@ done
 sed -e "/@WITHOUT_BODIES@/{r packaging/deb/without_bodies.py
 d}" packaging/deb/postrm > "$stage/DEBIAN/postrm"
 chmod 755 "$stage"/DEBIAN/preinst "$stage"/DEBIAN/postinst "$stage"/DEBIAN/prerm "$stage"/DEBIAN/postrm
-dpkg-deb --root-owner-group -Zxz -z2 --build "$stage" "/build/out/kiva-relay_${version}_$(dpkg --print-architecture).deb"
+# Not xz: it took longer than all that was before it, and beside other work it did not end. The dpkg of both releases reads
+# zstd: 2 s instead of 9 (37 at xz's usual level), for 45.8 MB instead of 43.2.
+dpkg-deb --root-owner-group -Zzstd -z9 --build "$stage" "/build/out/kiva-relay_${version}_$(dpkg --print-architecture).deb"
