@@ -97,6 +97,20 @@ def test_a_purge_keeps_what_was_sent_and_no_word_of_a_borrower(tmp_path: Path) -
     assert outbox_backup._verified(kept)["schema"] == "0001"
 
 
+def test_an_upgrade_compares_the_book_between_the_migration_and_the_start() -> None:
+    script = (MADE / "postinst").read_text("utf-8")
+    steps = (
+        "outbox backup --verify",
+        "systemctl stop",
+        '"$program" migrate',
+        "mapping diff",
+        "systemctl restart kiva-relay.service",
+    )
+    places = [script.index(step) for step in steps]
+    assert places == sorted(places)
+    assert subprocess.run(["sh", "-n"], input=script, text=True, check=False).returncode == 0
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="cannot run here: only root builds it")
 def test_it_is_built_whatever_folder_for_temporary_files_is_in_use(tmp_path: Path) -> None:
     """dpkg-deb wrote into TMPDIR, which is not there in the root of the release."""
