@@ -50,6 +50,7 @@ put 644 /build/manual/zsh/_kiva-relay /usr/share/zsh/vendor-completions/_kiva-re
 put 644 /build/manual/fish/kiva-relay.fish /usr/share/fish/vendor_completions.d/kiva-relay.fish
 for file in packaging/monitoring/*; do put 644 "$file" "/usr/share/kiva-relay/monitoring/$(basename "$file")"; done
 for file in docs/*.md README.md CHANGELOG.md LICENSE config.yaml; do put 644 "$file" "/usr/share/doc/kiva-relay/$(basename "$file")"; done
+for file in docs/fr/*.md docs/es/*.md; do put 644 "$file" "/usr/share/doc/kiva-relay/${file#docs/}"; done
 put 644 config.yaml /etc/kiva-relay/config.sample.yaml
 echo "/etc/kiva-relay/config.sample.yaml" > "$stage/DEBIAN/conffiles"
 
