@@ -50,6 +50,7 @@ put 644 /build/manual/zsh/_kiva-relay /usr/share/zsh/vendor-completions/_kiva-re
 put 644 /build/manual/fish/kiva-relay.fish /usr/share/fish/vendor_completions.d/kiva-relay.fish
 for file in packaging/monitoring/*; do put 644 "$file" "/usr/share/kiva-relay/monitoring/$(basename "$file")"; done
 for file in docs/*.md README.md CHANGELOG.md LICENSE config.yaml; do put 644 "$file" "/usr/share/doc/kiva-relay/$(basename "$file")"; done
+for file in docs/fr/*.md docs/es/*.md; do put 644 "$file" "/usr/share/doc/kiva-relay/${file#docs/}"; done
 put 644 config.yaml /etc/kiva-relay/config.sample.yaml
 echo "/etc/kiva-relay/config.sample.yaml" > "$stage/DEBIAN/conffiles"
 
@@ -77,4 +78,6 @@ done
 sed -e "/@WITHOUT_BODIES@/{r packaging/deb/without_bodies.py
 d}" packaging/deb/postrm > "$stage/DEBIAN/postrm"
 chmod 755 "$stage"/DEBIAN/preinst "$stage"/DEBIAN/postinst "$stage"/DEBIAN/prerm "$stage"/DEBIAN/postrm
-dpkg-deb --root-owner-group -Zxz -z2 --build "$stage" "/build/out/kiva-relay_${version}_$(dpkg --print-architecture).deb"
+# Not xz: it took longer than all that was before it, and beside other work it did not end. The dpkg of both releases reads
+# zstd: 2 s instead of 9 (37 at xz's usual level), for 45.8 MB instead of 43.2.
+dpkg-deb --root-owner-group -Zzstd -z9 --build "$stage" "/build/out/kiva-relay_${version}_$(dpkg --print-architecture).deb"

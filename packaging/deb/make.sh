@@ -27,7 +27,8 @@ for suite in ${*:-bookworm trixie}; do
         [ -e "$file" ] && install -D -m 644 "$file" "$root$file"
     done
     full="$version-1~deb${number}u1"
-    chroot "$root" /bin/sh /build/src/packaging/deb/inside.sh "$full" "$suite"
+    # The folder for temporary files of whoever builds is not there.
+    env -u TMPDIR chroot "$root" /bin/sh /build/src/packaging/deb/inside.sh "$full" "$suite"
     cp "$root"/build/out/*.deb dist/
     rm -rf "$root/build"
 done

@@ -8,6 +8,7 @@ As root, with systemd-container and debootstrap; the package is that of `make de
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -23,6 +24,8 @@ _PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", 
 _PACKAGES = ("systemd-sysv", "dbus", "python3", "ca-certificates")
 _NUMBERS = {"bookworm": "deb12", "trixie": "deb13"}
 _CANNOT = 3
+_MAIL_SERVER = ("aiosmtpd", "attr", "attrs", "public")
+"""What a mail server in the booted root is made of: nothing of it is compiled."""
 
 
 def roots() -> Path:
@@ -65,6 +68,14 @@ def made(suite: str) -> Path:
     return root
 
 
+def _package(name: str) -> Path:
+    """Where a package of this Python's lies."""
+    found = importlib.util.find_spec(name)
+    assert found is not None
+    assert found.origin is not None
+    return Path(found.origin).parent
+
+
 def boot(suite: str) -> tuple[bool, str]:
     """Boot a copy of the root, and wait until the trial has switched it off; whether all went well, and its log."""
     chosen = package(suite)
@@ -77,6 +88,8 @@ def boot(suite: str) -> tuple[bool, str]:
         for file in (*Path(__file__).parent.glob("trial*"), ROOT / "tests" / "data" / "outbox-0.2.sql"):
             shutil.copy(file, trial)
         shutil.copy(chosen, trial / "kiva-relay.deb")
+        for name in _MAIL_SERVER:
+            shutil.copytree(_package(name), trial / name)
         unit = root / "etc/systemd/system/trial.service"
         unit.write_text((Path(__file__).parent / "trial.service").read_text("utf-8"), encoding="utf-8")
         wants = root / "etc/systemd/system/multi-user.target.wants"

@@ -33,6 +33,20 @@ sys.exit(0 if ledger.count(f'"{sys.argv[1]}"') >= 1 else 1)
 PY
 }
 delivered() { kiva-relay outbox show --loan "$1" | grep -q delivered; }
+ready() { kiva-relay outbox show --loan "$1" | grep -q ready; }
+# Mails to an address, in a language, with a text in them: at least one.
+arrived() { python3 - "$@" <<'PY'
+import email, email.policy, pathlib, sys
+to, language, text = sys.argv[1:]
+for file in sorted(pathlib.Path("/srv/mail").glob("*.eml")):
+    mail = email.message_from_bytes(file.read_bytes(), policy=email.policy.default)
+    whole = mail.get_body(("plain",)).get_content()
+    if mail["X-Rcpt-To"] == to and mail["Content-Language"] == language and text in whole:
+        print(file.name, to, language, "|", mail["Subject"])
+        sys.exit(0)
+sys.exit(1)
+PY
+}
 
 step "what is booted"
 systemctl is-system-running || true
@@ -101,6 +115,32 @@ active
 journalctl -u kiva-relay --no-pager -n 6
 cat good.yaml > /etc/kiva-relay/config.yaml
 systemctl reload kiva-relay
+
+step "mail to a real server"
+mkdir -p /srv/mail
+systemd-run --quiet --unit=mail-server python3 /trial/trial_mail.py /srv/mail
+until_true python3 -c 'import socket; socket.create_connection(("127.0.0.1", 2525), 5).close()'
+cat trial-mail.yaml >> /etc/kiva-relay/config.yaml
+systemctl reload kiva-relay
+kiva-relay mail test
+kiva-relay check | grep -A1 ' mail '
+until_true arrived awa@example.org fr ""
+until_true arrived it@example.org en ""
+
+step "a broken configuration: the relay is not started again, and mail says so"
+cp /etc/kiva-relay/config.yaml good.yaml
+sed -i 's/poll_every: .*/poll_every: two/' /etc/kiva-relay/config.yaml
+refused systemctl restart kiva-relay
+for one in "awa@example.org fr" "it@example.org en"; do
+    until_true arrived $one kiva-relay.service
+    arrived $one kiva-relay.service
+done
+show
+systemctl list-units --all 'kiva-relay-failed*' --no-pager --no-legend
+cat good.yaml > /etc/kiva-relay/config.yaml
+systemctl reset-failed kiva-relay
+systemctl start kiva-relay
+until_true active
 
 step "kill -9"
 before=$(restarts)
@@ -188,19 +228,18 @@ systemctl is-active kiva-relay-page
 systemctl stop kiva-relay-page
 
 step "an upgrade from 0.2, with a full outbox"
+kiva-relay hold all --note "an upgrade"
+mis L6
+until_true ready L6
 systemctl stop kiva-relay
 rm -rf kept && mkdir kept && cp -a /var/lib/kiva-relay/. kept/
+cp -a /var/lib/kiva-relay-witness kept-witness
 rm -f /var/lib/kiva-relay/outbox.db*
-python3 - <<'PY'
-import sqlite3
-outbox = sqlite3.connect("/var/lib/kiva-relay/outbox.db")
-outbox.executescript(open("/trial/outbox-0.2.sql", encoding="utf-8").read())
-outbox.commit()
-print("entries before:", outbox.execute("SELECT count(*) FROM entry").fetchone()[0],
-      "schema:", outbox.execute("SELECT version_num FROM alembic_version").fetchone()[0])
-PY
+python3 trial_outbox.py outbox-0.2.sql kept/outbox.db /var/lib/kiva-relay/outbox.db
 chown kiva-relay: /var/lib/kiva-relay/outbox.db; chmod 600 /var/lib/kiva-relay/outbox.db
-dpkg --force-unsafe-io -i kiva-relay.deb
+dpkg --force-unsafe-io -i kiva-relay.deb > upgrade.log 2>&1 || { cat upgrade.log; false; }
+cat upgrade.log
+grep -E 'bodies of the present book: 0 of [1-9][0-9]* differ' upgrade.log
 kiva-relay --version
 dpkg-query -W kiva-relay
 ls -l /var/backups/kiva-relay
@@ -214,13 +253,20 @@ kiva-relay outbox list | tail -5
 systemctl stop kiva-relay || true
 rm -f /var/lib/kiva-relay/outbox.db*
 cp -a kept/. /var/lib/kiva-relay/
+cp -a kept-witness/. /var/lib/kiva-relay-witness/
 systemctl reset-failed kiva-relay || true
 systemctl start kiva-relay
 until_true active
 until_true delivered L5
+kiva-relay mapping diff
+kiva-relay release all --yes --note "upgraded"
+until_true delivered L6
 
 step "a downgrade is refused"
-refused dpkg -i old.deb
+refused dpkg -i old.deb > downgrade.log 2>&1
+cat downgrade.log
+grep 'nothing was changed' downgrade.log
+test "$(dpkg-query -W -f '${Status} ${Version}' kiva-relay)" = "install ok installed $version"
 dpkg-query -W kiva-relay
 until_true active
 
@@ -242,7 +288,7 @@ copy = sqlite3.connect(file)
 print("with a body:", copy.execute("SELECT count(*) FROM entry WHERE body IS NOT NULL").fetchone()[0])
 delivered = [row[0] for row in copy.execute("SELECT loan_id FROM entry WHERE state = 'delivered' ORDER BY 1")]
 print("delivered:", delivered)
-assert {"L1", "L2", "L3", "L4", "L5"} <= set(delivered)
+assert {"L1", "L2", "L3", "L4", "L5", "L6"} <= set(delivered)
 assert b'"first_name"' not in open(file, "rb").read()  # as a body writes it; a mapping's text stays
 PY
 

@@ -16,5 +16,13 @@ def test_installed_used_upgraded_removed(suite: str) -> None:
         pytest.skip(f"cannot run here: {reason}")
     well, log = booted.boot(suite)
     assert well, log[-6000:]
-    for answer in ("ActiveState=active", "NRestarts=", "StatusText=", "enabled", "kiva-relay.service"):
+    for answer in (
+        "ActiveState=active",
+        "NRestarts=",
+        "StatusText=",
+        "enabled",
+        "kiva-relay.service",
+        "the server took it",
+        "differ",
+    ):
         assert answer in log

@@ -41,7 +41,7 @@ def test_each_list_with_the_field_that_it_is_for(run: Run) -> None:
     out = run("lists").out
     for kind, field in (("activities", "activity_id"), ("locations", "location"), ("currencies", "currency")):
         assert any(kind in line and field in line for line in out.splitlines())
-    assert "kiva-relay lists activities --like farm" in out
+    assert "kiva-relay lists activities farm" in out
 
 
 def test_the_names_of_one_list_and_nothing_that_the_terminal_obeys(run: Run) -> None:
@@ -57,6 +57,30 @@ def test_the_names_of_one_list_and_nothing_that_the_terminal_obeys(run: Run) -> 
 )
 def test_a_name_is_found_by_a_part_of_it_or_by_one_that_is_near(run: Run, like: str, name: str) -> None:
     assert name in run("lists", "--like", like).out
+    kind = "locations" if ":" in name else "activities"
+    found = run("lists", kind, like).out
+    assert name in found
+    assert ("Livestock" if kind == "locations" else "Kisumu") not in found
+
+
+def test_a_name_is_found_by_its_words_in_any_order_and_before_one_of_like_letters(told: FullOutbox, run: Run) -> None:
+    named = ("Kisumu: Kenya", "Kisii: Kenya", "Country sale: Kenya", "Poultry: Kenya")
+    with told.outbox.begin() as tx:
+        catalogue.keep(tx, "locations", [{"full_name": name} for name in named], now=told.now)
+    assert run("lists", "locations", "Kenya, Kisumu", "--json").json["lists"] == {
+        "locations": {"Kisumu: Kenya": "Kisumu: Kenya"}
+    }
+    (found,) = run("lists", "locations", "poultry sale", "--json").json["lists"].values()
+    assert next(iter(found)) == "Poultry: Kenya"
+    assert "Kisii" not in run("lists", "locations", "Branch Kisumu").out
+
+
+def test_a_text_that_is_no_list_is_looked_for_in_all_of_them(run: Run) -> None:
+    wrong = run("lists", "livestock")
+    assert wrong.code == 2
+    assert "kiva-relay lists --like livestock" in wrong.err
+    assert "Livestock" in run("lists", "--like", "livestock").out
+    assert run("lists", "activities", "farm", "--like", "farm").code == 2
 
 
 def test_what_is_not_there_is_said(run: Run) -> None:

@@ -26,6 +26,7 @@ from kiva_relay.mapping.function import FUNCTIONS
 from kiva_relay.outbox import reason, state, table
 from kiva_relay.resource import refusal
 from kiva_relay.source import dialect
+from kiva_relay.words import catalogue
 from testbed.rig import configuration, yaml_text
 
 ROOT = Path(__file__).parents[2]
@@ -213,6 +214,32 @@ def test_every_make_target_exists() -> None:
 
 def test_commands_were_found() -> None:
     assert len(TYPED) > 30
+
+
+# ---------------------------------------------------------------- other languages
+
+
+TRANSLATED = ("fr", "es")
+
+
+@pytest.mark.parametrize("name", TRANSLATED)
+def test_the_page_is_told_in_the_words_of_its_buttons(name: str) -> None:
+    said = {form for forms in catalogue.every(name).values() for form in forms}
+    quoted = re.findall(r"\*\*(.+?)\*\*", PAGES[f"docs/{name}/page.md"])
+    assert len(quoted) > 15
+    assert [one for one in quoted if one not in said] == []
+
+
+@pytest.mark.parametrize("page", ["quick-start.md", "page.md"])
+def test_translated_pages_say_the_same_and_are_listed_until_somebody_has_read_them(page: str) -> None:
+    french, spanish = (PAGES[f"docs/{name}/{page}"] for name in TRANSLATED)
+    levels = [[len(title) for title in re.findall(r"^#+(?= )", text, re.MULTILINE)] for text in (french, spanish)]
+    typed = [
+        [block.replace("--lang es", "--lang fr") for _, _, block in _BLOCK.findall(text)] for text in (french, spanish)
+    ]
+    assert levels[0] == levels[1]
+    assert [one.replace("Cusco", "Dakar") for one in typed[1]] == typed[0]
+    assert all(f"({name}/{page})" in PAGES["docs/translations.md"] for name in TRANSLATED)
 
 
 # ---------------------------------------------------------------- where it points

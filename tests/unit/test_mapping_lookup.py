@@ -159,7 +159,15 @@ def test_a_name_longer_than_any_is_answered_at_once() -> None:
         ("Agence de THIÈS (siège)", ["Thiès: Senegal"]),
         ("Petit commerce de tissu", []),
         ("Zzz", []),
+        ("Kismu: Kenya", ["Kisumu: Kenya"]),
+        ("Retial", ["Retail"]),
     ],
 )
 def test_a_name_of_several_words_is_near_to_those_that_share_one(name: str, near: list[str]) -> None:
     assert lookup.nearest(name, ["Kisumu: Kenya", "Thiès: Senegal", "Nairobi: Kenya", "Retail"]) == near
+
+
+def test_words_count_before_letters_and_rare_words_before_frequent_ones() -> None:
+    assert lookup.nearest("Poultry sale", ["Country sale", "Poultry", "Livestock"]) == ["Poultry", "Country sale"]
+    kenyan = [f"Town {letter * 5}: Kenya" for letter in "abcdefgh"]
+    assert lookup.nearest("Branch Kisumu, Kenya", [*kenyan, "Kisumu: Kenya"]) == ["Kisumu: Kenya"]

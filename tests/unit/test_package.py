@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import os
 import re
 import shutil
 import sqlite3
@@ -94,6 +95,46 @@ def test_a_purge_keeps_what_was_sent_and_no_word_of_a_borrower(tmp_path: Path) -
         assert copy.execute("SELECT count(*) FROM captured").fetchone() == (0,)
     assert found == wanted
     assert outbox_backup._verified(kept)["schema"] == "0001"
+
+
+def test_an_upgrade_compares_the_book_between_the_migration_and_the_start() -> None:
+    script = (MADE / "postinst").read_text("utf-8")
+    steps = (
+        "outbox backup --verify",
+        "systemctl stop",
+        '"$program" migrate',
+        "mapping diff",
+        "systemctl restart kiva-relay.service",
+    )
+    places = [script.index(step) for step in steps]
+    assert places == sorted(places)
+    assert subprocess.run(["sh", "-n"], input=script, text=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="cannot run here: only root builds it")
+def test_it_is_built_whatever_folder_for_temporary_files_is_in_use(tmp_path: Path) -> None:
+    """dpkg-deb wrote into TMPDIR, which is not there in the root of the release."""
+    root = tmp_path / "roots" / "bookworm-build"
+    (root / "etc").mkdir(parents=True)
+    (tmp_path / "chroot").write_text(
+        f"#!/bin/sh\necho ${{TMPDIR-none}} > {tmp_path}/told; mkdir -p $1/build/out; touch $1/build/out/a.deb\n"
+    )
+    for stub in ("debootstrap", "apt-get"):
+        (tmp_path / stub).write_text("#!/bin/sh\n")
+    for stub in ("chroot", "debootstrap", "apt-get"):
+        (tmp_path / stub).chmod(0o755)
+    tree = tmp_path / "tree"
+    shutil.copytree(MADE, tree / "packaging" / "deb")
+    shutil.copy(ROOT / "pyproject.toml", tree)
+    subprocess.run(["git", "init", "--quiet", tree], check=True)
+    environ = {
+        **os.environ,
+        "TMPDIR": str(tmp_path),
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "KIVA_RELAY_ROOTS": str(tmp_path / "roots"),
+    }
+    subprocess.run([tree / "packaging/deb/make.sh", "bookworm"], env=environ, check=True, capture_output=True)
+    assert (tmp_path / "told").read_text().strip() == "none"
 
 
 # ---------------------------------------------------------------- rules and dashboard

@@ -34,7 +34,7 @@ COMMANDS: Mapping[str, str] = {
     "mapping show": "One mapping as a whole, with what it extends",
     "mapping test": "Run the examples beside the mappings",
     "mapping preview": "Show what would be sent for one loan, without sending",
-    "mapping diff": "What an edited mapping would change in the present book",
+    "mapping diff": "What an edited mapping, or an upgrade, would change in the present book",
     "mapping edit": "Edit a mapping: checked and compared before it comes into force",
     "mapping new": "Start a mapping for a table of your database",
     "mapping schema": "A JSON Schema, so that any editor completes and checks mappings",

@@ -1,5 +1,6 @@
 """`kiva-relay lists`: Kiva's own lists, by the names that a mapping or a code table may use."""
 
+import shlex
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -21,20 +22,29 @@ _MEANS = {
 """Each list, and the field of a loan draft for which it is looked up."""
 
 Which = Annotated[str | None, typer.Argument(metavar="[LIST]", help=f"{', '.join(_MEANS)}; without it, all of them.")]
+_NEAR = "Only names that have this text, or all its words; else those that are nearest."
+Text = Annotated[str | None, typer.Argument(metavar="[TEXT]", help=_NEAR)]
 Like = Annotated[
-    str | None, typer.Option("--like", metavar="TEXT", help="Only names that have this text, or are near.")
+    str | None, typer.Option("--like", metavar="TEXT", help="The same, over all lists where none is named.")
 ]
 
 
 def command(
-    which: Which = None, config: frame.Config = None, *, like: Like = None, as_json: frame.AsJson = False
+    which: Which = None,
+    text: Text = None,
+    config: frame.Config = None,
+    *,
+    like: Like = None,
+    as_json: frame.AsJson = False,
 ) -> None:
     """Show Kiva's lists of activities, loan themes, locations, languages and currencies, as they were read last."""
+    if text is not None and like is not None:
+        raise errors.UsageError("A text and --like were given; one is enough.")
+    like = text if like is None else like
     if which is not None and which not in _MEANS:
-        near = errors.nearest(which, _MEANS) or ["activities"]
-        raise errors.UsageError(
-            f"Kiva has no list {which}. There are: {', '.join(_MEANS)}.", hint=f"kiva-relay lists {near[0]}"
-        )
+        near = errors.nearest(which, _MEANS)
+        hint = f"kiva-relay lists {near[0]}" if near else f"kiva-relay lists --like {shlex.quote(which)}"
+        raise errors.UsageError(f"Kiva has no list {which}. There are: {', '.join(_MEANS)}.", hint=hint)
     settings = frame.load_to_look(config)
     with frame.outbox(settings) as outbox, outbox.read() as tx:
         lists, read_at = Lists.of(catalogue.load(tx)), catalogue.refreshed_at(tx)
@@ -60,7 +70,7 @@ def command(
         frame.say()
         frame.say(f"Read {figure.moment(read_at, settings, at=frame.now())}; the relay reads them once a day.")
     if which is None and like is None:
-        frame.say("The names of one of them:   kiva-relay lists activities --like farm")
+        frame.say("The names of one of them:   kiva-relay lists activities farm")
 
 
 def _show(found: Mapping[str, Mapping[str, int | str]], like: str | None) -> None:
@@ -72,9 +82,10 @@ def _show(found: Mapping[str, Mapping[str, int | str]], like: str | None) -> Non
 
 
 def _like(names: Mapping[str, int | str], text: str | None) -> dict[str, int | str]:
-    """Names that hold a text, else those that are near to it."""
+    """Names that hold a text, else those that hold all its words in any order, else the nearest."""
     if text is None:
         return dict(sorted(names.items()))
-    folded = text.casefold().strip()
+    folded, words = text.casefold().strip(), lookup.spoken(text)
     holds = [name for name in names if folded in name.casefold()]
+    holds = holds or [name for name in names if words and words <= lookup.spoken(name)]
     return {name: names[name] for name in sorted(holds) or lookup.nearest(text, names)}

@@ -98,7 +98,7 @@ def change(key: str, before: Mapped | None, after: Mapped | None) -> Change | No
     if kind is None:
         return None
     was, now = (before.body if before else None), (after.body if after else None)
-    fields = tuple(_fields(was, now)) if was is not None and now is not None else ()
+    fields = tuple(places(was, now)) if was is not None and now is not None else ()
     return Change(key, shown.identity or "", shown.loan_id, kind, fields)
 
 
@@ -116,13 +116,13 @@ def _kind(before: Mapped | None, after: Mapped | None) -> Kind | None:
     return None if same else "reason"
 
 
-def _fields(was: Any, now: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+def places(was: Any, now: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
     """Every place at which two bodies differ."""
     if isinstance(was, Mapping) and isinstance(now, Mapping):
         for name in dict.fromkeys((*was, *now)):
-            yield from _fields(was.get(name), now.get(name), f"{path}.{name}" if path else name)
+            yield from places(was.get(name), now.get(name), f"{path}.{name}" if path else name)
     elif isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
         for number, (left, right) in enumerate(zip(was, now, strict=True)):
-            yield from _fields(left, right, f"{path}[{number}]")
+            yield from places(left, right, f"{path}[{number}]")
     elif bodies.encode({"": was}) != bodies.encode({"": now}):
         yield path, was, now

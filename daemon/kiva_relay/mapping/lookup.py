@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +33,9 @@ ALIASES = "loan_ids.csv"
 
 _MOST_NEAR = 3
 _A_WORD = 4
+_SPELLED_NEARLY = 0.75
+_AS_NEAR = 0.5
+"""Of the nearest name, how near another one must be to be named beside it."""
 _MARKS = re.compile("[\u0300-\u036f]")
 
 
@@ -113,21 +118,37 @@ _KEYS = {
 
 
 def nearest(name: str, known: Iterable[str]) -> list[str]:
-    """The nearest names of a list; none for what is longer than any name, for that would be looked at for minutes."""
+    """The nearest names of a list; none for what is longer than any name, for that would be looked at for minutes.
+
+    By their words first: a branch is called `Branch Kisumu`. By their letters where no word is shared.
+    """
     if len(name) > NAME_LIMIT:
         return []
     known = list(known)
-    return errors.nearest(name, known) or _sharing_a_word(name, known)
+    return _sharing_a_word(name, known) or errors.nearest(name, known)
 
 
 def _sharing_a_word(name: str, known: Sequence[str]) -> list[str]:
-    """Names with a word of this one, those that share the most first: a branch is called `Branch Kisumu`."""
-    sought = _words(name)
-    shared = {one: sum(map(len, sought & _words(one))) for one in known} if sought else {}
-    return sorted((one for one in shared if shared[one]), key=lambda one: (-shared[one], one))[:_MOST_NEAR]
+    """Names with a word of this one, or with one that is spelled nearly so.
+
+    A long word says more than a short one, and one that many names have says little: `Kenya` stands behind a thousand.
+    """
+    words = {one: spoken(one) for one in known}
+    often = Counter(word for each in words.values() for word in each)
+    said: dict[str, float] = {}
+    for word in spoken(name):
+        close = [word] if word in often else difflib.get_close_matches(word, often, cutoff=_SPELLED_NEARLY)
+        for like in close:
+            alike = difflib.SequenceMatcher(None, word, like).ratio()
+            said[like] = max(said.get(like, 0.0), alike * len(like) / often[like])
+    scores = {one: score for one, each in words.items() if (score := sum(said.get(word, 0.0) for word in each))}
+    least = _AS_NEAR * max(scores.values(), default=0.0)
+    near = (one for one in scores if scores[one] >= least)
+    return sorted(near, key=lambda one: (-scores[one], len(words[one]), one))[:_MOST_NEAR]
 
 
-def _words(name: str) -> set[str]:
+def spoken(name: str) -> set[str]:
+    """The words of a name that say something, without accents and capitals."""
     plain = unicodedata.normalize("NFD", name.casefold())
     return {word for word in re.findall(r"\w+", _MARKS.sub("", plain)) if len(word) >= _A_WORD}
 

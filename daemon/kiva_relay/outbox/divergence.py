@@ -111,6 +111,14 @@ def end(tx: Connection, entry_id: int, *, by: str, now: datetime) -> int:
     return tx.execute(sa.update(table.divergence).where(*open_ones).values(ended_at=now, ended_by=by)).rowcount
 
 
+def is_told(tx: Connection, entry_id: int) -> bool:
+    """Is there a difference of an entry that did not end by itself: an open one, or one that a person has seen?"""
+    columns = table.divergence.c
+    stands = sa.or_(columns.ended_at.is_(None), columns.ended_by.not_in(_OURS))
+    found = sa.select(columns.id).where(columns.entry_id == entry_id, stands).limit(1)
+    return tx.execute(found).first() is not None
+
+
 def hashes(tx: Connection, body: str, *, now: datetime) -> dict[str, Any]:
     """What stays of a body that is deleted: the hash of each field, keyed so that only this outbox can compare it."""
     fields = _hashed(json_body.decode(body.encode()), hash_key(tx))
