@@ -125,6 +125,11 @@ def test_finalised_and_reopened(told: FullOutbox, run: Run) -> None:
     assert [verb for _, verb, _ in told.acts()] == ["report finalised", "report reopen", "report decide --leave-out"]
 
 
+def test_who_finalises_an_open_report_reads_sentences_and_no_line_of_the_log(told: FullOutbox, run: Run) -> None:
+    printed = run("report", "finalised", "--yes", "--note", "done in PA2")
+    assert (printed.code, printed.err) == (0, "")
+
+
 def test_a_report_that_waits_is_sent_by_one_release(told: FullOutbox, run: Run) -> None:
     printed = run("report", "send", "--note", "nothing waits", "--yes")
     assert (printed.code, "No report waits" in printed.err) == (2, True)
