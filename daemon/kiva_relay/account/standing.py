@@ -27,12 +27,14 @@ from kiva_relay.outbox import (
     meta,
     mirror,
     scan,
+    warned_call,
     watermark,
 )
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.heartbeat import Heartbeat
 from kiva_relay.outbox.mail import MailStanding
 from kiva_relay.outbox.state import State
+from kiva_relay.outbox.warned_call import WarnedCall
 from kiva_relay.report import current
 from kiva_relay.resource import window
 
@@ -78,7 +80,7 @@ class Standing:
     decisions: tuple[Entry, ...]
     perhaps: tuple[tuple[Entry, list[str]], ...]
     divergences: tuple[history.Divergence, ...]
-    warned: tuple[listing.WarnedCall, ...]
+    warned: tuple[WarnedCall, ...]
     closed_unknown: tuple[listing.ClosedUnknown, ...]
     closed_undecided: tuple[Entry, ...]
     expiring: tuple[Entry, ...]
@@ -162,7 +164,7 @@ def gather(tx: Connection, settings: Settings, *, now: datetime) -> Standing:
         perhaps=tuple(listing.perhaps_at_kiva(tx)),
         twins=tuple(duplicate.waiting(tx, now=now)),
         divergences=tuple(history.open_divergences(tx)),
-        warned=tuple(listing.warned(tx)),
+        warned=tuple(warned_call.calls(tx)),
         closed_unknown=tuple(listing.closed_unknown(tx)),
         closed_undecided=tuple(listing.closed_undecided(tx)),
         expiring=tuple(listing.expiring(tx)),

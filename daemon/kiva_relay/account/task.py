@@ -10,7 +10,6 @@ from typing import ClassVar
 
 from sqlalchemy.engine import Connection
 
-from kiva_relay.account.line import LineKind
 from kiva_relay.account.reconcile import DiscrepancyKind
 from kiva_relay.account.standing import Standing
 from kiva_relay.outbox import discrepancy, listing, query
@@ -18,6 +17,7 @@ from kiva_relay.outbox.discrepancy import KeptDiscrepancy
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.history import Divergence
 from kiva_relay.outbox.listing import Unpublished
+from kiva_relay.outbox.warned_call import WarnedCall
 from kiva_relay.report import current, month
 from kiva_relay.report import line as report_line
 from kiva_relay.report.line import ReportLine, ReportLineKind
@@ -25,8 +25,6 @@ from kiva_relay.report.line import ReportLine, ReportLineKind
 _TODAY = timedelta(days=1)
 _WEEK = timedelta(days=7)
 _CONFIRM_WITHIN = timedelta(days=14)
-_NOT_TAKEN = "loan_not_eligible"
-"""Why a journal waits whose loan Kiva has, at a stage for which it takes none: capture/owed.py."""
 
 
 class When(StrEnum):
@@ -66,7 +64,7 @@ class LookAtCall(_Task):
 
     kind: ClassVar = "look_at_call"
     resource: str
-    call: listing.WarnedCall
+    call: WarnedCall
 
 
 @dataclass(frozen=True)
@@ -227,20 +225,6 @@ Task = (
 )
 
 
-@dataclass(frozen=True)
-class Rest:
-    """What does not wait for her, so that silence is never mistaken for peace. Mappings are resource → how many."""
-
-    running: bool
-    kiva_away_since: datetime | None
-    held: Mapping[str, int]
-    journals_waiting: int
-    journals_not_taken: int
-    under_way: Mapping[str, int]
-    delivered_until: datetime | None
-    delivered_yesterday: Mapping[str, int]
-
-
 def tasks(tx: Connection, facts: Standing, of_month: month.Month | None = None) -> list[Task]:
     """Everything that waits for the coordinator, the first to be too late first.
 
@@ -274,21 +258,6 @@ def in_order(found: Sequence[Task]) -> list[Task]:
     """By how soon, then by the day; those without a day last."""
     whens = list(When)
     return sorted(found, key=lambda one: (whens.index(one.when), one.day or date.max))
-
-
-def rest(facts: Standing) -> Rest:
-    """All that is not a task."""
-    not_taken = facts.account.numbers(LineKind.WAITING, cause=_NOT_TAKEN).get("journal", 0)
-    return Rest(
-        running=facts.running is not None,
-        kiva_away_since=facts.kiva_away_since,
-        held=facts.held,
-        journals_waiting=facts.account.number("journal", LineKind.WAITING) - not_taken,
-        journals_not_taken=not_taken,
-        under_way=facts.under_way,
-        delivered_until=None if facts.heartbeat is None else facts.heartbeat.mis.last_good,
-        delivered_yesterday=facts.delivered_yesterday,
-    )
 
 
 def _look(facts: Standing) -> Iterator[Task]:

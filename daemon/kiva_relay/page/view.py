@@ -9,6 +9,7 @@ from datetime import date
 from sqlalchemy.engine import Connection
 
 from kiva_relay.account import part, task
+from kiva_relay.account.rest import rest_of
 from kiva_relay.account.standing import Standing
 from kiva_relay.account.task import Task, When
 from kiva_relay.outbox.person import Person
@@ -91,7 +92,7 @@ def today(tx: Connection, facts: Standing, person: Person, language: Language) -
         if cards:
             groups.append(Group(words.heading(when, spoken), tuple(cards)))
     title, place = rest.title(facts, spoken)
-    return Today(title, place, tuple(groups), tuple(rest.rest(task.rest(facts), facts, found, spoken)), facts.today)
+    return Today(title, place, tuple(groups), tuple(rest.rest(rest_of(facts), facts, found, spoken)), facts.today)
 
 
 def one(
