@@ -48,7 +48,7 @@ def _asked(loans: str, part: str) -> _Asked:
     # with the first table of it.
     asked = _Asked(
         loans=sa.text(f"""
-SELECT m.kiva_id, m.loan_id, m.client_id, m.status, m.amount, m.currency FROM mirror m
+SELECT m.kiva_id, m.loan_id, m.client_id, m.status, m.amount, m.currency, m.created_on FROM mirror m
 WHERE m.kiva_id > :after AND {loans} ORDER BY m.kiva_id LIMIT :most
 """),
         entries=sa.text(f"""
@@ -109,7 +109,7 @@ def read(
     """
     asked = _OTHERS if besides_accepted else _EVERY
     reading = _Reading(tx, asked, period, basis, aliases, decision.in_force(tx, period), _shared(tx))
-    likeliest = mis_row.Likeliest(tx)
+    likeliest = mis_row.Likeliest(tx, aliases.values())
     after = "" if only is None else _just_before(tx, only)
     most = PART if only is None else 1
     while loans := reading.loans(after=after, most=most):
@@ -137,7 +137,11 @@ class _Reading:
         given: dict[str, Any] = {"after": after, "most": most}
         if self.asked is _OTHERS:
             given["period"] = self.period
-        return [MirroredLoan(*row) for row in self.tx.execute(self.asked.loans, given).all()]
+        rows = self.tx.execute(self.asked.loans, given).all()
+        return [
+            MirroredLoan(kiva_id, loan_id, client_id, status, amount, currency, created_on=created_on)
+            for kiva_id, loan_id, client_id, status, amount, currency, created_on in rows
+        ]
 
     def part(self, loans: Sequence[MirroredLoan], *, after: str) -> list[LoanFacts]:
         """What is known of some loans, those that come after `after`."""
