@@ -325,6 +325,13 @@ def expected(tx: Connection) -> Iterator[str]:
         after = part[-1].kiva_id
 
 
+def expected_by_status(tx: Connection) -> dict[str, int]:
+    """For how many loans Kiva expects a repayment report, by their status there."""
+    status = mirror_table.mirror.c.status
+    counted = sa.select(status, sa.func.count()).where(status.in_(EXPECTED)).group_by(status)
+    return {row[0]: int(row[1]) for row in tx.execute(counted)}
+
+
 def after(tx: Connection, kiva_id: str, *, most: int) -> list[MirroredLoan]:
     """The next loans in the order of their numbers at Kiva, at most so many."""
     return [MirroredLoan(*row) for row in tx.execute(_LOANS.where(mirror_table.mirror.c.kiva_id > kiva_id).limit(most))]

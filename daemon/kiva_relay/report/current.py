@@ -130,7 +130,7 @@ def live(
 ) -> Iterator[ReportLine]:
     """The lines of a period as Kiva's list, the MIS's book and the outbox are now; without their prices."""
     aliases = {**(meta.ALIASES.get(tx) or {}), **decision.aliases(tx)}
-    now_is = ReportSituation(holds=hold.in_force(tx), sends=settings.kiva.send, unread=_is_unread(tx), basis=basis)
+    now_is = ReportSituation(holds=hold.in_force(tx), sends=settings.kiva.send, unread=is_unread(tx), basis=basis)
     expected = facts.read(tx, period=period, basis=basis, aliases=aliases, only=only, besides_accepted=besides_accepted)
     return place.lines(expected, now_is)
 
@@ -149,7 +149,7 @@ def _closed(
         yield frozen.afterwards(line, sent, decided.get(line.kiva_id), over=over)
 
 
-def _is_unread(tx: Connection) -> bool:
+def is_unread(tx: Connection) -> bool:
     """Was the MIS's book of repayments not read whole yet?"""
     marks = watermark.watermarks(tx)
     return not marks or any(
