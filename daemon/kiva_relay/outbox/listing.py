@@ -258,10 +258,10 @@ def refused(tx: Connection) -> list[Entry]:
     return entries_in_order(tx, _columns.state == State.REFUSED.value, _columns.done_at.is_(None))
 
 
-def decisions(tx: Connection) -> list[Entry]:
-    """Positions that wait for a person: they fell, or exceed the principal."""
+def decisions(tx: Connection, *where: sa.TextClause) -> list[Entry]:
+    """Positions that wait for a person: they fell, or exceed the principal. `where`: those of which this holds, too."""
     reasons = sorted(refusal.PERSON_DECIDES)
-    return entries_in_order(tx, _columns.state == State.WAITING.value, _columns.reason.in_(reasons))
+    return entries_in_order(tx, _columns.state == State.WAITING.value, _columns.reason.in_(reasons), *where)
 
 
 def closed_undecided(tx: Connection) -> list[Entry]:

@@ -80,7 +80,7 @@ class Today:
 
 def today(tx: Connection, facts: Standing, person: Person, language: Language) -> Today:
     """What waits for her, the first to be too late first."""
-    found, spoken = task.tasks(tx, facts), PageLanguage(language.name)
+    found, spoken = task.tasks(tx, facts, in_parts=True), PageLanguage(language.name)
     numbered = list(enumerate(found, start=1))
     groups = []
     for when in When:
@@ -99,7 +99,7 @@ def one(
     tx: Connection, facts: Standing, person: Person, language: Language, *, name: str, page: int
 ) -> Card | None:  # fmt: skip
     """A page of one task, by its name; None when it is over."""
-    for number, found in enumerate(task.tasks(tx, facts), start=1):
+    for number, found in enumerate(task.tasks(tx, facts, in_parts=True), start=1):
         if name_of(found) == name:
             return _card(
                 tx, found, number=number, facts=facts, person=person, spoken=PageLanguage(language.name), page=page

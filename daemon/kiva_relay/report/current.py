@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -81,9 +81,19 @@ def each_line(
     if of_period is not None and of_period.closed_at is not None:
         yield from _closed(tx, of_period, besides_accepted=besides_accepted)
         return
-    basis = settings.repayments.basis if of_period is None else of_period.basis
+    basis = _basis(settings, of_period)
     lines = live(tx, settings, period, basis=basis, besides_accepted=besides_accepted)
     yield from price.priced(tx, lines, period=period, basis=basis)
+
+
+def open_basis(tx: Connection, settings: Settings, period: str) -> str | None:
+    """What the amounts of a period mean that has not closed; None: it has."""
+    of_period = report.of(tx, period)
+    return None if of_period is not None and of_period.closed_at is not None else _basis(settings, of_period)
+
+
+def _basis(settings: Settings, of_period: Report | None) -> str:
+    return settings.repayments.basis if of_period is None else of_period.basis
 
 
 @contextlib.contextmanager
@@ -101,12 +111,16 @@ def _without_collecting() -> Iterator[None]:
 
 def line_of(tx: Connection, settings: Settings, period: str, kiva_id: str) -> ReportLine | None:
     """The line of one loan; None: Kiva does not expect it."""
-    of_period = report.of(tx, period)
+    return next(iter(lines_with(tx, settings, period, [kiva_id])), None)
+
+
+def lines_with(tx: Connection, settings: Settings, period: str, kiva_ids: Collection[str]) -> list[ReportLine]:
+    """The lines of the loans with these numbers at Kiva, by `kiva_id`; Kiva does not expect the others."""
+    of_period, wanted = report.of(tx, period), sorted(set(kiva_ids))
     if of_period is not None and of_period.closed_at is not None:
-        return next(_closed(tx, of_period, only=kiva_id), None)
-    basis = settings.repayments.basis
-    found = live(tx, settings, period, basis=basis, only=kiva_id)
-    return next(iter(price.priced(tx, found, period=period, basis=basis)), None)
+        return list(_closed(tx, of_period, only=wanted))
+    basis = _basis(settings, of_period)
+    return list(price.priced(tx, named(tx, settings, period, wanted, basis=basis), period=period, basis=basis))
 
 
 def decisions(tx: Connection, period: str) -> list[Decision]:
@@ -125,18 +139,40 @@ def live(
     period: str,
     *,
     basis: str,
-    only: str | None = None,
     besides_accepted: bool = False,
+    besides_alike: bool = False,
 ) -> Iterator[ReportLine]:
     """The lines of a period as Kiva's list, the MIS's book and the outbox are now; without their prices."""
-    aliases = {**(meta.ALIASES.get(tx) or {}), **decision.aliases(tx)}
-    now_is = ReportSituation(holds=hold.in_force(tx), sends=settings.kiva.send, unread=is_unread(tx), basis=basis)
-    expected = facts.read(tx, period=period, basis=basis, aliases=aliases, only=only, besides_accepted=besides_accepted)
-    return place.lines(expected, now_is)
+    expected = facts.read(
+        tx,
+        period=period,
+        basis=basis,
+        aliases=_aliases(tx),
+        besides_accepted=besides_accepted,
+        besides_alike=besides_alike,
+    )
+    return place.lines(expected, situation(tx, settings, basis=basis))
+
+
+def named(
+    tx: Connection, settings: Settings, period: str, kiva_ids: Sequence[str], *, basis: str
+) -> Iterator[ReportLine]:
+    """The same, of these loans alone."""
+    expected = facts.named(tx, kiva_ids, period=period, basis=basis, aliases=_aliases(tx))
+    return place.lines(expected, situation(tx, settings, basis=basis))
+
+
+def situation(tx: Connection, settings: Settings, *, basis: str) -> ReportSituation:
+    """What decides for all loans of an open report."""
+    return ReportSituation(holds=hold.in_force(tx), sends=settings.kiva.send, unread=is_unread(tx), basis=basis)
+
+
+def _aliases(tx: Connection) -> dict[str, str]:
+    return {**(meta.ALIASES.get(tx) or {}), **decision.aliases(tx)}
 
 
 def _closed(
-    tx: Connection, of_period: Report, *, besides_accepted: bool = False, only: str | None = None
+    tx: Connection, of_period: Report, *, besides_accepted: bool = False, only: Collection[str] | None = None
 ) -> Iterator[ReportLine]:
     period, latest = of_period.period, report.latest(tx)
     over = of_period.finalised_at is not None or (latest is not None and latest.period != period)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -18,14 +18,13 @@ from kiva_relay.outbox import mirror, report
 from kiva_relay.outbox.decision import Decision
 from kiva_relay.outbox.report import Report
 from kiva_relay.outbox.upload import Upload
-from kiva_relay.report import accepted, current
+from kiva_relay.report import accepted, current, glance
 from kiva_relay.report import line as lines_
 from kiva_relay.report.accepted import Accepted
+from kiva_relay.report.glance import GlanceLines, Wanted
 from kiva_relay.report.line import ReportLine, ReportLineKind
 from kiva_relay.resource import window
 
-Wanted = Callable[[ReportLineKind, str], bool]
-"""Is a line with this cause one of those that are looked at?"""
 OPEN, CONTINUOUS, NOT_OPEN, CLOSED, FINALISED = "open", "continuous", "not_open", "closed", "finalised"
 """What a report may be."""
 
@@ -70,7 +69,8 @@ class Month:
         settings: those in force.
         now: the present moment.
         state: one of the above.
-        lines: one for each loan that Kiva expects, by Kiva's number; without those of `accepted`.
+        lines: one for each loan that Kiva expects, by Kiva's number; without those of `accepted`. Of a report that was
+            read in parts they are counted, and read when somebody looks at one, in the transaction of `read`.
         accepted: loans of which nothing has to be said, where a glance at the report is enough.
         expected: how many loans Kiva expects, by their status there; counted apart from the lines.
         uploads: the calls that Kiva took, oldest first.
@@ -99,6 +99,8 @@ class Month:
     @cached_property
     def _stand(self) -> Counter[tuple[ReportLineKind, str, str]]:
         """How many loans stand in each line, by cause, and by the reason of a hold where one keeps them."""
+        if isinstance(self.lines, GlanceLines):
+            return self.lines.glance.numbers
         found = Counter((one.kind, one.cause, str(one.params.get("reason", one.cause))) for one in self.lines)
         found[ReportLineKind.ACCEPTED, "", ""] += self.accepted.number
         return found
@@ -126,7 +128,13 @@ class Month:
         """The lines at which a person has to look: not what the MIS may still give, while its book is being read."""
         return self._only(self._needs_a_person)
 
+    def of_kind(self, kind: str) -> Sequence[ReportLine]:
+        """The lines of one kind."""
+        return self._only(lambda each, _cause: each.value == kind)
+
     def _only(self, wanted: Wanted) -> Sequence[ReportLine]:
+        if isinstance(self.lines, GlanceLines):
+            return self.lines.only(wanted)
         return tuple(one for one in self.lines if wanted(one.kind, one.cause))
 
     def _needs_a_person(self, kind: ReportLineKind, cause: str) -> bool:
@@ -215,6 +223,7 @@ def read(
     *,
     now: datetime,
     whole: bool = False,
+    in_parts: bool = False,
 ) -> Month:
     """The report of a period; None: the open one, else the one that closed last, else the one that opens next.
 
@@ -224,6 +233,8 @@ def read(
         period: YYYY-MM.
         now: with a zone.
         whole: with a line also for each loan of which nothing has to be said.
+        in_parts: for who shows some lines and numbers: of an open report each line has its place, and is read when
+            somebody looks at it, while `tx` is open.
 
     Raises:
         UsageError: there is no report of this period; names the nearest ones.
@@ -231,7 +242,9 @@ def read(
     of_period, state = chosen(tx, settings, period, now=now)
     lines: Sequence[ReportLine] = ()
     taken, closed = Accepted(), of_period.closed_at is not None
-    if state != NOT_OPEN:
+    if state != NOT_OPEN and in_parts and not closed:
+        lines = glance.every(tx, settings, of_period.period, basis=of_period.basis)
+    elif state != NOT_OPEN:
         lines = current.lines_of(tx, settings, of_period.period, now, besides_accepted=not whole)
         if not whole:
             taken = accepted.of_closed(tx, of_period.period) if closed else accepted.counted(tx, of_period.period)
