@@ -161,6 +161,12 @@ def frozen(
         yield FrozenLine(*row)
 
 
+def frozen_ids(tx: Connection, period: str) -> Iterator[tuple[str, str]]:
+    """Of each loan of a closed report Kiva's number, and its loan id as Kiva spells it."""
+    query = sa.select(_line.kiva_id, _line.loan_id).where(_line.period == period).order_by(_line.kiva_id)
+    yield from (tuple(row) for row in tx.execute(query.execution_options(yield_per=_AT_ONCE)))
+
+
 def forget_words(tx: Connection, *, before: datetime) -> int:
     """Of the next report that closed before a moment, keep of Kiva's words the codes; 0 when there is none left.
 
