@@ -24,7 +24,7 @@ from kiva_relay.outbox.mirror import MirroredLoan
 from kiva_relay.outbox.person import Person
 from kiva_relay.outbox.report import Report
 from kiva_relay.page import view
-from kiva_relay.report import current, glance, month
+from kiva_relay.report import calendar, current, glance, month
 from kiva_relay.report import facts as facts_of
 from kiva_relay.report.line import ReportLineKind
 from kiva_relay.resource import loan_id as spelled
@@ -217,6 +217,23 @@ def is_of(kind: ReportLineKind, each: ReportLineKind, _cause: str) -> bool:
 def shown(one: task.Task) -> Any:
     """A part of a task, to be compared; a task as a whole holds what is read when somebody looks at it."""
     return replace(one, part_of=None)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_amounts_of_each_loan_are_those_of_its_line(outbox: Outbox, settings: Settings, *, seed: int) -> None:
+    """An auditor, and who compares with last month's file, look at each loan: also once the report has closed."""
+    Book(outbox, seed).lay_down(90)
+    names = ("kiva_id", "loan_id", "kind", "cause", "currency", "position", "at_kiva", "lent", "lent_at_kiva")
+    for closed in (False, True):
+        with outbox.begin() as tx:
+            if closed:
+                of_period = report.of(tx, PERIOD)
+                assert of_period is not None
+                calendar.close(tx, settings, of_period, now=NOW)
+            facts, whole = (month.read(tx, settings, PERIOD, now=NOW, whole=way) for way in (False, True))
+            assert whole.numbers[ReportLineKind.ACCEPTED]
+            found = [tuple(getattr(one, name) for name in names) for one in month.amounts(tx, facts)]
+            assert found == [tuple(getattr(one, name) for name in names) for one in whole.lines]
 
 
 def test_what_no_line_tells_stands_behind_the_lines(outbox: Outbox, settings: Settings) -> None:

@@ -145,14 +145,17 @@ def frozen(
     tx: Connection,
     period: str,
     *,
+    kind: str | None = None,
     but: str | None = None,
     only: Collection[str] | None = None,
 ) -> Iterator[FrozenLine]:
     """The lines as they stood when their report closed, by `kiva_id`.
 
-    `but`: without those of this kind. `only`: those of these loans, by Kiva's numbers.
+    `kind`: those of this kind; `but`: without those of this kind. `only`: those of these loans, by Kiva's numbers.
     """
     query = sa.select(_line.kiva_id, _line.loan_id, _line.kind, _line.cause, _line.facts).where(_line.period == period)
+    if kind is not None:
+        query = query.where(_line.kind == kind)
     if but is not None:
         query = query.where(_line.kind != but)
     if only is not None:

@@ -69,7 +69,7 @@ def lines_of(
         besides_accepted: without those that `report/accepted.py` counts.
     """
     del now
-    with _without_collecting():
+    with without_collecting():
         return tuple(each_line(tx, settings, period, besides_accepted=besides_accepted))
 
 
@@ -97,7 +97,7 @@ def _basis(settings: Settings, of_period: Report | None) -> str:
 
 
 @contextlib.contextmanager
-def _without_collecting() -> Iterator[None]:
+def without_collecting() -> Iterator[None]:
     """A hundred thousand values, none of them part of a cycle: looking for cycles took two fifths of the time."""
     if not gc.isenabled():
         yield

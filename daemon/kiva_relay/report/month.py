@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -22,7 +23,7 @@ from kiva_relay.report import accepted, current, glance
 from kiva_relay.report import line as lines_
 from kiva_relay.report.accepted import Accepted
 from kiva_relay.report.glance import GlanceLines, Wanted
-from kiva_relay.report.line import ReportLine, ReportLineKind
+from kiva_relay.report.line import LoanAmounts, ReportLine, ReportLineKind
 from kiva_relay.resource import window
 
 OPEN, CONTINUOUS, NOT_OPEN, CLOSED, FINALISED = "open", "continuous", "not_open", "closed", "finalised"
@@ -265,6 +266,18 @@ def read(
         list_read=None if reading is None else reading.started_at,
         unread=state in (OPEN, CONTINUOUS) and current.is_unread(tx),
     )
+
+
+def amounts(tx: Connection, facts: Month) -> Iterator[LoanAmounts]:
+    """Each loan of a report with its amounts, by Kiva's number: its lines, and those that are counted in `accepted`.
+
+    `facts` was read in `tx`, and not whole.
+    """
+    if facts.state == NOT_OPEN:
+        return
+    counted = accepted.amounts(tx, facts.period, closed=facts.report.closed_at is not None)
+    lines: Sequence[LoanAmounts] = facts.lines
+    yield from heapq.merge(lines, counted, key=lambda one: one.kiva_id)
 
 
 def end(period: str, settings: Settings) -> datetime:
