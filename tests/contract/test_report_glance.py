@@ -230,9 +230,11 @@ def test_the_amounts_of_each_loan_are_those_of_its_line(outbox: Outbox, settings
                 of_period = report.of(tx, PERIOD)
                 assert of_period is not None
                 calendar.close(tx, settings, of_period, now=NOW)
-            facts, whole = (month.read(tx, settings, PERIOD, now=NOW, whole=way) for way in (False, True))
+            facts, glanced = (month.read(tx, settings, PERIOD, now=NOW, amounts=way) for way in (True, False))
+            assert (facts.accepted, facts.verdict) == (glanced.accepted, glanced.verdict)
+            whole = month.read(tx, settings, PERIOD, now=NOW, whole=True)
             assert whole.numbers[ReportLineKind.ACCEPTED]
-            found = [tuple(getattr(one, name) for name in names) for one in month.amounts(tx, facts)]
+            found = [tuple(getattr(one, name) for name in names) for one in facts.amounts]
             assert found == [tuple(getattr(one, name) for name in names) for one in whole.lines]
 
 

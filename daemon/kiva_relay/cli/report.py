@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from sqlalchemy.engine import Connection
 
 from kiva_relay.cli import (
     frame,
@@ -68,12 +67,13 @@ def command(
         tx = until_shown.enter_context(until_shown.enter_context(frame.outbox(settings)).read())
         if as_csv:
             return report_file.show(tx, settings, period)
-        facts = month.read(tx, settings, period, now=frame.now(), whole=for_audit and as_json)
+        each, whole = by_hand is not None or (for_audit and not as_json), for_audit and as_json
+        facts = month.read(tx, settings, period, now=frame.now(), whole=whole, amounts=each)
         if by_hand is not None:
-            return _compare(tx, facts, by_hand, spoken, as_json=as_json)
+            return _compare(facts, by_hand, spoken, as_json=as_json)
         if for_audit and not as_json:
             decided = current.lines_with(tx, settings, facts.period, {one.kiva_id for one in facts.decisions})
-            report_audit.show(facts, {one.kiva_id: one for one in decided}, month.amounts(tx, facts), spoken)
+            report_audit.show(facts, {one.kiva_id: one for one in decided}, facts.amounts, spoken)
             return 0
     if as_json:
         frame.print_json(report_json.audit(facts) if for_audit else report_json.of(facts))
@@ -84,14 +84,14 @@ def command(
     return 0 if for_audit else int(facts.verdict.needs_a_person)
 
 
-def _compare(tx: Connection, facts: Month, by_hand: Handmade, spoken: Language, *, as_json: bool) -> int:
+def _compare(facts: Month, by_hand: Handmade, spoken: Language, *, as_json: bool) -> int:
     """The report against a file that was made by hand; the exit code."""
     if not facts.accounted_for:
         raise UsageError(
             "There is nothing to compare with yet: no report has opened, or Kiva's list was never read.",
             hint="kiva-relay report",
         )
-    found = comparison.compare(month.amounts(tx, facts), by_hand, basis=facts.report.basis)
+    found = comparison.compare(facts.amounts, by_hand, basis=facts.report.basis)
     if as_json:
         frame.print_json(report_json.compared(found, facts))
     else:

@@ -49,7 +49,7 @@ _EACH = sa.text(
 )
 # Of two rows of the MIS with one identity, the one in scope says what was lent.
 _AMOUNTS = sa.text(
-    "SELECT m.kiva_id, m.loan_id, m.currency, m.amount, coalesce(p.mis, e.amount), e.amount,"  # noqa: S608 - as above
+    "SELECT m.kiva_id, m.loan_id, m.status, m.currency, m.amount, coalesce(p.mis, e.amount), e.amount,"  # noqa: S608 - as above
     " coalesce((SELECT c.lent FROM captured c WHERE c.resource = 'repayment' AND c.identity = e.identity"
     " ORDER BY c.in_scope DESC LIMIT 1), p.lent)"
     " FROM mirror m CROSS JOIN entry e LEFT JOIN position p ON p.entry_id = e.id"
@@ -97,6 +97,7 @@ class AcceptedLoan(NamedTuple):
 
     kiva_id: str
     loan_id: str
+    status: str
     currency: str | None
     lent_at_kiva: Decimal | None
     position: Decimal | None
@@ -116,14 +117,26 @@ def amounts(tx: Connection, period: str, *, closed: bool) -> Iterator[AcceptedLo
         for one in report.frozen(tx, period, kind=ReportLineKind.ACCEPTED.value):
             said = one.facts.get
             lent_at_kiva, position, at_kiva, lent = (_amount(said(name)) for name in _NAMES)
+            status, currency = said("status", ""), said("currency")
             yield AcceptedLoan(
-                one.kiva_id, one.loan_id, said("currency"), lent_at_kiva, position, at_kiva, lent, one.cause
+                one.kiva_id, one.loan_id, status, currency, lent_at_kiva, position, at_kiva, lent, one.cause
             )
         return
     rows = tx.execute(_AMOUNTS.execution_options(yield_per=_AT_ONCE), {"period": period})
-    for kiva_id, loan_id, currency, *given in rows:
+    for kiva_id, loan_id, status, currency, *given in rows:
         lent_at_kiva, position, at_kiva, lent = map(_amount, given)
-        yield AcceptedLoan(kiva_id, loan_id, currency, lent_at_kiva, position, at_kiva, lent)
+        yield AcceptedLoan(kiva_id, loan_id, status, currency, lent_at_kiva, position, at_kiva, lent)
+
+
+def of(loans: Iterable[AcceptedLoan]) -> Accepted:
+    """The same, counted."""
+    sums: dict[str, Decimal] = {}
+    statuses = Counter[str]()
+    for one in loans:
+        statuses[one.status] += 1
+        if one.at_kiva is not None:
+            sums[one.currency or ""] = sums.get(one.currency or "", Decimal(0)) + one.at_kiva
+    return Accepted(statuses, sums)
 
 
 _NAMES = ("lent_at_kiva", "position", "at_kiva", "lent")

@@ -21,7 +21,7 @@ from kiva_relay.outbox.report import Report
 from kiva_relay.outbox.upload import Upload
 from kiva_relay.report import accepted, current, glance
 from kiva_relay.report import line as lines_
-from kiva_relay.report.accepted import Accepted
+from kiva_relay.report.accepted import Accepted, AcceptedLoan
 from kiva_relay.report.glance import GlanceLines, Wanted
 from kiva_relay.report.line import LoanAmounts, ReportLine, ReportLineKind
 from kiva_relay.resource import window
@@ -77,6 +77,7 @@ class Month:
         uploads: the calls that Kiva took, oldest first.
         decisions: what persons decided about it, oldest first, also what was undone; and what is known for life.
         list_read: when the last complete reading of Kiva's list began; None: there was none yet.
+        counted: the loans of `accepted`, where the amounts of each loan were asked for.
         unread: it is open, and the MIS's book of repayments is still being read for the first time.
     """
 
@@ -90,6 +91,7 @@ class Month:
     uploads: tuple[Upload, ...]
     decisions: tuple[Decision, ...]
     list_read: datetime | None
+    counted: tuple[AcceptedLoan, ...] = ()
     unread: bool = False
 
     @property
@@ -128,6 +130,12 @@ class Month:
     def exceptions(self) -> Sequence[ReportLine]:
         """The lines at which a person has to look: not what the MIS may still give, while its book is being read."""
         return self._only(self._needs_a_person)
+
+    @property
+    def amounts(self) -> Iterator[LoanAmounts]:
+        """Each loan with its amounts, by Kiva's number; where they were asked for."""
+        lines: Sequence[LoanAmounts] = self.lines
+        return heapq.merge(lines, self.counted, key=lambda one: one.kiva_id)
 
     def of_kind(self, kind: str) -> Sequence[ReportLine]:
         """The lines of one kind."""
@@ -225,6 +233,7 @@ def read(
     now: datetime,
     whole: bool = False,
     in_parts: bool = False,
+    amounts: bool = False,
 ) -> Month:
     """The report of a period; None: the open one, else the one that closed last, else the one that opens next.
 
@@ -236,18 +245,23 @@ def read(
         whole: with a line also for each loan of which nothing has to be said.
         in_parts: for who shows some lines and numbers: of an open report each line has its place, and is read when
             somebody looks at it, while `tx` is open.
+        amounts: with the amounts of each loan of which nothing has to be said.
 
     Raises:
         UsageError: there is no report of this period; names the nearest ones.
     """
     of_period, state = chosen(tx, settings, period, now=now)
     lines: Sequence[ReportLine] = ()
+    counted: tuple[AcceptedLoan, ...] = ()
     taken, closed = Accepted(), of_period.closed_at is not None
     if state != NOT_OPEN and in_parts and not closed:
         lines = glance.every(tx, settings, of_period.period, basis=of_period.basis)
     elif state != NOT_OPEN:
         lines = current.lines_of(tx, settings, of_period.period, now, besides_accepted=not whole)
-        if not whole:
+        if amounts:
+            counted = tuple(accepted.amounts(tx, of_period.period, closed=closed))
+            taken = accepted.of(counted)
+        elif not whole:
             taken = accepted.of_closed(tx, of_period.period) if closed else accepted.counted(tx, of_period.period)
     expected: Mapping[str, int] = {}
     if state != NOT_OPEN:
@@ -264,20 +278,9 @@ def read(
         uploads=tuple(current.uploads(tx, of_period.period)),
         decisions=tuple(current.decisions(tx, of_period.period)),
         list_read=None if reading is None else reading.started_at,
+        counted=counted,
         unread=state in (OPEN, CONTINUOUS) and current.is_unread(tx),
     )
-
-
-def amounts(tx: Connection, facts: Month) -> Iterator[LoanAmounts]:
-    """Each loan of a report with its amounts, by Kiva's number: its lines, and those that are counted in `accepted`.
-
-    `facts` was read in `tx`, and not whole.
-    """
-    if facts.state == NOT_OPEN:
-        return
-    counted = accepted.amounts(tx, facts.period, closed=facts.report.closed_at is not None)
-    lines: Sequence[LoanAmounts] = facts.lines
-    yield from heapq.merge(lines, counted, key=lambda one: one.kiva_id)
 
 
 def end(period: str, settings: Settings) -> datetime:
