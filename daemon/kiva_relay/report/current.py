@@ -55,7 +55,13 @@ def beginning(found: window.RepaymentReport, settings: Settings, *, now: datetim
 
 
 def lines_of(
-    tx: Connection, settings: Settings, period: str, now: datetime, *, besides_accepted: bool = False
+    tx: Connection,
+    settings: Settings,
+    period: str,
+    now: datetime,
+    *,
+    besides_accepted: bool = False,
+    priced: bool = True,
 ) -> tuple[ReportLine, ...]:
     """A line for each loan that Kiva expects in a period, by `kiva_id`.
 
@@ -67,14 +73,15 @@ def lines_of(
         period: YYYY-MM.
         now: with a zone.
         besides_accepted: without those that `report/accepted.py` counts.
+        priced: with what leaving each out costs; of a closed report that is known.
     """
     del now
     with without_collecting():
-        return tuple(each_line(tx, settings, period, besides_accepted=besides_accepted))
+        return tuple(each_line(tx, settings, period, besides_accepted=besides_accepted, priced=priced))
 
 
 def each_line(
-    tx: Connection, settings: Settings, period: str, *, besides_accepted: bool = False
+    tx: Connection, settings: Settings, period: str, *, besides_accepted: bool = False, priced: bool = True
 ) -> Iterator[ReportLine]:
     """The same, one by one as they are read, for whoever need not keep them."""
     of_period = report.of(tx, period)
@@ -83,7 +90,7 @@ def each_line(
         return
     basis = _basis(settings, of_period)
     lines = live(tx, settings, period, basis=basis, besides_accepted=besides_accepted)
-    yield from price.priced(tx, lines, period=period, basis=basis)
+    yield from price.priced(tx, lines, period=period, basis=basis) if priced else lines
 
 
 def open_basis(tx: Connection, settings: Settings, period: str) -> str | None:

@@ -245,7 +245,7 @@ def read(
         whole: with a line also for each loan of which nothing has to be said.
         in_parts: for who shows some lines and numbers: of an open report each line has its place, and is read when
             somebody looks at it, while `tx` is open.
-        amounts: with the amounts of each loan of which nothing has to be said.
+        amounts: with the amounts of each loan of which nothing has to be said, and no prices.
 
     Raises:
         UsageError: there is no report of this period; names the nearest ones.
@@ -257,7 +257,8 @@ def read(
     if state != NOT_OPEN and in_parts and not closed:
         lines = glance.every(tx, settings, of_period.period, basis=of_period.basis)
     elif state != NOT_OPEN:
-        lines = current.lines_of(tx, settings, of_period.period, now, besides_accepted=not whole)
+        but = not whole
+        lines = current.lines_of(tx, settings, of_period.period, now, besides_accepted=but, priced=not amounts)
         if amounts:
             counted = tuple(accepted.amounts(tx, of_period.period, closed=closed))
             taken = accepted.of(counted)
