@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
-from kiva_relay.outbox import hold, listing, mirror, table
+from kiva_relay.outbox import hold, listing, mirror, table, warned_call
 from kiva_relay.outbox.entry import Entry, of
 from kiva_relay.outbox.state import FINAL, State
 
@@ -64,7 +64,7 @@ def wrongs(history: History) -> list[str]:
     found += _months(history, entries)
     found += [f"entry {entry.id} is {entry.state} in the end" for entry in entries if entry.state in _UNFINISHED]
     with history.outbox.read() as tx:
-        asked = [entry.id for call in listing.warned(tx) for entry in call.entries]
+        asked = [entry.id for call in warned_call.calls(tx) for entry in call.entries]
     found += [
         f"entry {entry.id} was repeated {entry.repeats} times by itself" for entry in entries if entry.repeats > 6
     ]

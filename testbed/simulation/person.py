@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from kiva_relay import errors
-from kiva_relay.outbox import hold, listing, query, settlement, table
+from kiva_relay.outbox import hold, query, settlement, table, warned_call
 from kiva_relay.outbox.entry import Entry, of
 from kiva_relay.outbox.state import State
 from kiva_relay.resource import body as json_body
@@ -84,7 +84,7 @@ class Person:
 
     def _warned(self) -> set[int]:
         with self._history.outbox.read() as tx:
-            return {entry.id for call in listing.warned(tx) for entry in call.entries}
+            return {entry.id for call in warned_call.calls(tx) for entry in call.entries}
 
     def _quiet(self) -> bool:
         """Can nothing arrive any more that PA2 does not show yet?"""

@@ -18,7 +18,7 @@ from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.duplicate import Likeness, Wanted
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.mirror import MirroredLoan
-from kiva_relay.outbox.state import State
+from kiva_relay.outbox.state import Actor, State
 from testbed.rig.morning import captured
 from testbed.rig.outboxes import deliver, later, owed
 
@@ -223,3 +223,41 @@ def test_what_waits_is_a_decision_in_the_account() -> None:
     )
     now_is = Situation(holds=(), sends=True, period="", report_is_open=False)
     assert line.stand(group, now_is) == (LineKind.DECIDE, duplicate.PROBABLE)
+
+
+def three(outbox: Outbox) -> tuple[Entry, Entry]:
+    """Of one client and amount: the first goes, the two others wait."""
+    put(outbox, "L1")
+    return put(outbox, "L2", waits=duplicate.PROBABLE), put(outbox, "L3", waits=duplicate.PROBABLE)
+
+
+def goes(outbox: Outbox, entry: Entry) -> None:
+    """The relay has read the answer."""
+    with outbox.begin() as tx:
+        found = query.find(tx, entry.id)
+        assert found is not None
+        store.move(tx, found, State.READY, Actor.INTAKE, now=later(6), reason=None)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_of_three_that_are_alike_each_is_asked_about_once(outbox: Outbox, first: int) -> None:
+    entries = three(outbox)
+    one, other = entries[first], entries[1 - first]
+    answer(outbox, one)
+    answer(outbox, other)
+    goes(outbox, one)
+    assert asked(outbox, wanted(other.loan_id)) == (), "she answered before the relay had read the first answer"
+    with outbox.read() as tx:
+        assert duplicate.waiting(tx, now=later(7)) == []
+    put(outbox, "L4")
+    assert asked(outbox, wanted(other.loan_id)) == ("L4",), "a new draft, of which nobody has spoken"
+
+
+def test_of_three_that_are_alike_she_sees_all_that_her_answer_is_about(outbox: Outbox) -> None:
+    second, third = three(outbox)
+    with outbox.read() as tx:
+        shown = {one.id: others for one, others in duplicate.waiting(tx, now=later(1))}
+    assert shown == {second.id: ("L1", "L3"), third.id: ("L1", "L2")}
+    answer(outbox, second)
+    with outbox.read() as tx:
+        assert [(one.id, others) for one, others in duplicate.waiting(tx, now=later(6))] == [(third.id, ("L1",))]

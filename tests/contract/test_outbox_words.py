@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from kiva_relay import errors
-from kiva_relay.outbox import adoption, listing, mirror, mirror_table, query, settlement, store, table
+from kiva_relay.outbox import adoption, listing, mirror, mirror_table, query, settlement, store, table, warned_call
 from kiva_relay.outbox.adoption import Adoption
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry
@@ -278,14 +278,14 @@ def warned(outbox: Outbox, *identities: str, resource: str = "repayment") -> lis
 
 def calls(outbox: Outbox) -> list[tuple[str, list[str], list[str]]]:
     with outbox.read() as tx:
-        return [(one.number, one.words, [entry.identity for entry in one.entries]) for one in listing.warned(tx)]
+        return [(one.number, one.words, [entry.identity for entry in one.entries]) for one in warned_call.calls(tx)]
 
 
 def test_a_problem_of_a_call_is_one_question_and_a_yes_answers_it(outbox: Outbox) -> None:
     entries = warned(outbox, "A", "B")
     assert calls(outbox) == [("88121", ["the file is damaged"], ["A", "B"])]
     with outbox.begin() as tx:
-        assert [one.identity for one in listing.of_the_same_call(tx, entries[1])] == ["A", "B"]
+        assert [one.identity for one in warned_call.of_the_same_call(tx, entries[1])] == ["A", "B"]
         for entry in entries:
             seen = settlement.settle(tx, entry, "delivered", by="awa", note="there", now=later(9))
             assert (seen.state, seen.evidence) == (State.DELIVERED, "person")

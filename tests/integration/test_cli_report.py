@@ -130,6 +130,38 @@ def test_an_undecided_loan_is_urgent_two_days_before_closing(
     assert "  URGENT  1 loan needs your decision" in run("report").out
 
 
+def test_while_the_book_is_read_for_the_first_time_nobody_is_asked_about_what_was_not_read(
+    november: November, run: Run
+) -> None:
+    november.kiva_expects("A", "B", "C")
+    november.accepted("A", "150000")
+    with november.told.outbox.begin() as tx:
+        tx.execute(sa.update(table.watermark).values(backfilled_at=None, scan="backfill"))
+    printed = run("report")
+    assert "  WAITING The MIS is still being read: 2 loans have not been looked at yet." in printed.out
+    assert "waiting for you 0" in printed.out
+    assert printed.code == 0
+    assert "--exceptions" not in printed.out
+    found = run("report", "--json").json
+    assert (found["verdict"], found["why"], found["loans"]) == ("waiting", "book_unread", 2)
+    assert (found["exceptions"], found["numbers"]) == ([], {"accepted": 1, "missing": 2})
+    with november.told.outbox.begin() as tx:
+        tx.execute(sa.update(table.watermark).values(backfilled_at=NOW, scan=None))
+    assert "  NOTE    2 loans need your decision" in run("report").out
+
+
+def test_what_fell_is_asked_two_days_before_closing_although_the_book_is_being_read(
+    november: November, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    november.kiva_expects("A", "B")
+    november.position("A", "1", waits="position_fell")
+    with november.told.outbox.begin() as tx:
+        tx.execute(sa.update(table.watermark).values(backfilled_at=None, scan="backfill"))
+    assert "  WAITING " in run("report").out
+    monkeypatch.setattr(frame, "now", lambda: CLOSES - timedelta(days=1))
+    assert "  URGENT  1 loan needs your decision" in run("report").out
+
+
 def test_a_report_that_is_kept_back_says_what_releases_it(november: November, run: Run) -> None:
     november.kiva_expects("A", "B")
     november.position("A", "1")

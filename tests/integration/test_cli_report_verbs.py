@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from kiva_relay.outbox import decision, hold, meta, query, report, report_table, watermark
 from kiva_relay.outbox.report import Report
 from kiva_relay.outbox.state import State
+from kiva_relay.report import current
 from testbed.rig import capturing, full_outbox
 from testbed.rig.full_outbox import FullOutbox, Run
 from testbed.rig.month import listed
@@ -125,6 +126,11 @@ def test_finalised_and_reopened(told: FullOutbox, run: Run) -> None:
     assert [verb for _, verb, _ in told.acts()] == ["report finalised", "report reopen", "report decide --leave-out"]
 
 
+def test_who_finalises_an_open_report_reads_sentences_and_no_line_of_the_log(told: FullOutbox, run: Run) -> None:
+    printed = run("report", "finalised", "--yes", "--note", "done in PA2")
+    assert (printed.code, printed.err) == (0, "")
+
+
 def test_a_report_that_waits_is_sent_by_one_release(told: FullOutbox, run: Run) -> None:
     printed = run("report", "send", "--note", "nothing waits", "--yes")
     assert (printed.code, "No report waits" in printed.err) == (2, True)
@@ -139,3 +145,22 @@ def test_a_report_that_waits_is_sent_by_one_release(told: FullOutbox, run: Run) 
     with told.outbox.read() as tx:
         left = {(one.what, one.reason) for one in hold.in_force(tx)}
     assert left == {("repayment", "asked"), ("loan_draft", "first_start"), ("journal", "first_start")}
+
+
+def test_a_decision_does_not_read_the_whole_report(told: FullOutbox, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a hundred thousand loans each was read, to decide about one."""
+
+    def read(*_given: object, **_named: object) -> None:
+        raise AssertionError("the report was read")
+
+    monkeypatch.setattr(current, "lines_of", read)
+    monkeypatch.setattr(current, "each_line", read)
+    with told.outbox.read() as tx:
+        entry = query.versions(tx, "repayment", "000000412")[0]
+    for named in ([f"#{entry.id}"], ["--loan", " 000000412"], ["--loan", "KV/93"], ["kKKV/93"]):
+        assert run("report", "decide", *named, "--leave-out", "--note", "x", "--yes").code == 0, named
+    assert [loan for loan, *_ in decided(told)] == ["000000412", "000000412", "KV/93", "KV/93"]
+    for named in (["9" * 30], ["kK000000412"], ["#0"], ["--loan", "000000413"]):
+        printed = run("report", "decide", *named, "--leave-out", "--note", "x", "--yes")
+        assert printed.code == 2, named
+    assert "Did you mean: 000000412" in printed.err

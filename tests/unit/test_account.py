@@ -32,6 +32,7 @@ from kiva_relay.outbox.reason import REASONS, Lifter
 from kiva_relay.outbox.state import State
 from kiva_relay.outbox.unread import Unread
 from kiva_relay.outbox.unreported import Unreported
+from kiva_relay.outbox.warned_call import WarnedCall
 from kiva_relay.resource import window
 from kiva_relay.resource.refusal import Refusal
 from kiva_relay.source.gap import Gap
@@ -498,9 +499,7 @@ def test_every_task_has_a_title(good: Standing, spoken: str) -> None:
         expiring=(entry(6, publish_by=day(1)),),
         perhaps=((entry(11), ["kv/0011"]),),
         twins=((entry(16, publish_by=day(9)), ("000000015",)),),
-        warned=(
-            listing.WarnedCall((entry(12, "repayment"), entry(13, "repayment")), "88121", ["not all could be read"]),
-        ),
+        warned=(WarnedCall((entry(12, "repayment"), entry(13, "repayment")), "88121", ["not all could be read"]),),
         closed_unknown=(listing.ClosedUnknown(entry(14, "repayment", period="2026-10"), "150", "100"),),
         closed_undecided=(entry(15, "repayment", reason="position_fell", amount="100"),),
         account=account(repayment=AccountLine(LineKind.MISSING, 1), missing=("000000099",)),
@@ -526,7 +525,7 @@ def test_every_task_has_a_title(good: Standing, spoken: str) -> None:
     ("field", "value"),
     [
         ("account", account(loan_draft=AccountLine(LineKind.DECIDE, 1, "perhaps_at_kiva"))),
-        ("warned", (listing.WarnedCall((entry(12, "repayment"),), "88121", ["no"]),)),
+        ("warned", (WarnedCall((entry(12, "repayment"),), "88121", ["no"]),)),
         ("closed_unknown", (listing.ClosedUnknown(entry(14, "repayment", period="2026-10"), "150", None),)),
         ("closed_undecided", (entry(15, "repayment", reason="position_fell"),)),
         ("account", account(repayment=AccountLine(LineKind.LEFT_OUT, 1, "position_fell"))),
@@ -538,7 +537,7 @@ def test_what_a_person_has_not_answered_is_not_ok(good: Standing, field: str, va
 
 
 def test_a_problem_of_a_call_is_asked_in_kivas_words(good: Standing) -> None:
-    call = listing.WarnedCall((entry(12, "repayment"), entry(13, "repayment")), "88121", ["not all could be read"])
+    call = WarnedCall((entry(12, "repayment"), entry(13, "repayment")), "88121", ["not all could be read"])
     (one,) = task._look_at_calls(replace(good, warned=(call,)))
     title, _lines = words.said(one, good, language.of("en"))
     assert title == "Kiva says of upload 88121: “not all could be read”. Are its 2 amounts repaid there?"

@@ -41,6 +41,7 @@ from kiva_relay.outbox import (
     store,
     table,
     tally,
+    warned_call,
     watermark,
 )
 from kiva_relay.outbox.database import Outbox
@@ -403,7 +404,7 @@ def test_every_thing_stands_in_one_line_and_ok_means_that_all_of_them_are(
             heartbeat.write(tx, replace(beat, **BEATS[beats]))
         with told.outbox.read() as tx:
             facts = standing.gather(tx, settings, now=NOW)
-            asked = [*listing.warned(tx), *listing.closed_unknown(tx), *listing.closed_undecided(tx)]
+            asked = [*warned_call.calls(tx), *listing.closed_unknown(tx), *listing.closed_undecided(tx)]
             right = {resource: stood(tx, resource) for resource in STREAM_OF}
             assert tally.differences(tx) == []
         told.outbox.close()

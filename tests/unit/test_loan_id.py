@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kiva_relay.resource import loan_id
 
@@ -44,3 +46,22 @@ def test_a_key_has_one_key() -> None:
 def test_case_does_not_matter_when_they_are_looked_for() -> None:
     assert loan_id.fold("KV/0001 ") == loan_id.fold("kv/0001")
     assert loan_id.fold("STRASSE") == loan_id.fold("straße")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("KV/93", "000000093"), ("93", "000000093"), ("kv-12 34", "12/34"), ("M-2", "M2"), ("L 7", "l7"), ("000", "0")],
+)
+def test_ids_that_are_alike_are_found_by_a_mark_that_both_have(one: str, other: str) -> None:
+    assert loan_id.alike(one, other)
+    assert set(loan_id.marks(one)) & set(loan_id.marks(other))
+
+
+@given(*[st.text(alphabet="0129kK/- é", max_size=6)] * 2)
+def test_no_two_ids_are_alike_without_such_a_mark(one: str, other: str) -> None:
+    shared = set(loan_id.marks(one)) & set(loan_id.marks(other))
+    assert shared or not loan_id.alike(one, other)
+
+
+def test_an_id_without_letters_has_no_mark() -> None:
+    assert loan_id.marks(" / ") == loan_id.marks("") == ()

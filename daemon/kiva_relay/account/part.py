@@ -14,8 +14,10 @@ def some(one: Task, first: int, most: int) -> Task:
     """A part of a task: its things from `first` on, at most `most`. All that is told of each goes with it."""
     if isinstance(one, task.FindInMis):
         return one
-    if isinstance(one, task.DecidePositions) and one.lines:
-        return replace(one, lines=one.lines[first : first + most], entries=(), part_of=one)
+    if isinstance(one, task.DecidePositions):
+        behind = first - len(one.lines)
+        alone = one.alone[max(behind, 0) : max(behind + most, 0)]
+        return replace(one, lines=one.lines[first : first + most], entries=alone, alone=alone, part_of=one)
     parts: dict[str, Any] = {
         name: value[first : first + most] for name, value in vars(one).items() if isinstance(value, tuple)
     }
@@ -30,8 +32,7 @@ def how_many(one: Task) -> int:
         case task.SettleDifferences() as whole:
             return len(whole.found)
         case task.DecidePositions() as whole:
-            told = {line.entry for line in whole.lines}
-            return len(whole.lines) + sum(entry.id not in told for entry in whole.entries)
+            return len(whole.lines) + len(whole.alone)
         case whole:
             return len(whole.entries)
 

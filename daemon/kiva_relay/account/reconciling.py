@@ -21,9 +21,8 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kiva_relay.account import reconcile, suggestion
+from kiva_relay.account import reconcile
 from kiva_relay.account.reconcile import Discrepancy, DiscrepancyKind, LoanSides, OfMis, OfOutbox, Reconciling
-from kiva_relay.account.suggestion import Suggestion
 from kiva_relay.config.settings import Settings
 from kiva_relay.outbox import (
     decision,
@@ -40,8 +39,8 @@ from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.discrepancy import FoundApart
 from kiva_relay.outbox.meta import Reconciled
 from kiva_relay.outbox.mirror import MirroredLoan
-from kiva_relay.report import facts
-from kiva_relay.report.line import plain
+from kiva_relay.report import facts, mis_row
+from kiva_relay.report.suggestion import Suggestion
 from kiva_relay.resource import loan_id as spelled
 
 PART = 1_000
@@ -62,7 +61,6 @@ _ROWS = sa.select(
 _OF_RESOURCE = _ROWS.where(
     _captured.resource == sa.bindparam("resource"), _captured.identity.in_(sa.bindparam("ids", expanding=True))
 )
-_BY_LENT = _ROWS.where(table.LENT, _captured.lent.in_(sa.bindparam("lent", expanding=True)), _captured.in_scope)
 _OF_ENTRY = (
     "e.id, e.identity, e.loan_id, e.client_id, e.amount, e.currency, e.publish_by, e.evidence, e.settled_at, e.done_at"
 )
@@ -325,21 +323,7 @@ def _told(tx: Connection, loans: Sequence[MirroredLoan]) -> dict[str, datetime]:
 
 def _suggestions(tx: Connection, loans: Sequence[MirroredLoan], aliases: Mapping[str, str]) -> dict[str, Suggestion]:
     """Kiva's number of a loan → the row that it probably is."""
-    amounts = {plain(Decimal(loan.amount)) for loan in loans if loan.amount is not None}
-    if not amounts:
-        return {}
-    rows = [_row(row, reported=True) for row in tx.execute(_BY_LENT, {"lent": sorted(amounts)})]
-    taken = mirror.by_loan_id(tx, [row.identity for row in rows]).keys() | set(aliases.values())
-    by_amount: dict[Decimal, list[OfMis]] = defaultdict(list)
-    for row in rows:
-        if row.identity not in taken and row.lent is not None:
-            by_amount[row.lent].append(row)
-    found = {}
-    for loan in loans:
-        probably = None if loan.amount is None else suggestion.likeliest(loan, by_amount[Decimal(loan.amount)])
-        if probably is not None:
-            found[loan.kiva_id] = probably
-    return found
+    return mis_row.Likeliest(tx, aliases.values()).suggestions(loans)
 
 
 # ---------------------------------------------------------------- from our drafts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
@@ -27,12 +27,15 @@ from kiva_relay.outbox import (
     meta,
     mirror,
     scan,
+    warned_call,
     watermark,
 )
+from kiva_relay.outbox.decisions import Decisions
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.heartbeat import Heartbeat
 from kiva_relay.outbox.mail import MailStanding
 from kiva_relay.outbox.state import State
+from kiva_relay.outbox.warned_call import WarnedCall
 from kiva_relay.report import current
 from kiva_relay.resource import window
 
@@ -49,8 +52,8 @@ class TakenList:
 class Standing:
     """How things stand at `now`. A mapping by resource has no entry for a resource of which there is none.
 
-    `perhaps` are entries that wait with the ids at Kiva that differ in case only; `twins` are drafts that wait with the
-    loans that they look like; `heartbeat` is the last one, None
+    `decisions` are positions that wait for a person; `perhaps` are entries that wait with the ids at Kiva that differ
+    in case only; `twins` are drafts that wait with the loans that they look like; `heartbeat` is the last one, None
     when no relay runs and the last one stopped in order; `account` says where everything stands that should be at
     Kiva; `unsettled` are entries by state; `kept` are the holds in force with what they keep back; `corrected` and
     `cancelled` count what ended unsent since Kiva is away; `expiring` are drafts that are not at Kiva yet and have
@@ -75,10 +78,10 @@ class Standing:
     cancelled: Mapping[str, int]
     doubts: tuple[Entry, ...]
     refused: tuple[Entry, ...]
-    decisions: tuple[Entry, ...]
+    decisions: Sequence[Entry]
     perhaps: tuple[tuple[Entry, list[str]], ...]
     divergences: tuple[history.Divergence, ...]
-    warned: tuple[listing.WarnedCall, ...]
+    warned: tuple[WarnedCall, ...]
     closed_unknown: tuple[listing.ClosedUnknown, ...]
     closed_undecided: tuple[Entry, ...]
     expiring: tuple[Entry, ...]
@@ -134,8 +137,12 @@ class Standing:
         return moment.astimezone(ZoneInfo(self.settings.mis.timezone)).date()
 
 
-def gather(tx: Connection, settings: Settings, *, now: datetime) -> Standing:
-    """Read everything in one picture of the outbox."""
+def gather(tx: Connection, settings: Settings, *, now: datetime, in_parts: bool = False) -> Standing:
+    """Read everything in one picture of the outbox.
+
+    `in_parts`: for who looks at some of what is many: `decisions` are counted, and read when somebody looks at one,
+    while `tx` is open.
+    """
     zone = ZoneInfo(settings.mis.timezone)
     today = now.astimezone(zone).date()
     midnight, yesterday = (datetime.combine(day, time(), tzinfo=zone) for day in (today, today - timedelta(days=1)))
@@ -158,11 +165,11 @@ def gather(tx: Connection, settings: Settings, *, now: datetime) -> Standing:
         cancelled=listing.ended_unsent(tx, State.WITHDRAWN, since=away or now),
         doubts=tuple(listing.entries(tx, listing.Filter(states={State.IN_DOUBT})).entries),
         refused=tuple(listing.refused(tx)),
-        decisions=tuple(listing.decisions(tx)),
+        decisions=Decisions(tx) if in_parts else tuple(listing.decisions(tx)),
         perhaps=tuple(listing.perhaps_at_kiva(tx)),
         twins=tuple(duplicate.waiting(tx, now=now)),
         divergences=tuple(history.open_divergences(tx)),
-        warned=tuple(listing.warned(tx)),
+        warned=tuple(warned_call.calls(tx)),
         closed_unknown=tuple(listing.closed_unknown(tx)),
         closed_undecided=tuple(listing.closed_undecided(tx)),
         expiring=tuple(listing.expiring(tx)),

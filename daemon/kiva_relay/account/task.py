@@ -10,7 +10,8 @@ from typing import ClassVar
 
 from sqlalchemy.engine import Connection
 
-from kiva_relay.account.line import LineKind
+from kiva_relay.account import asked
+from kiva_relay.account.asked import Asked
 from kiva_relay.account.reconcile import DiscrepancyKind
 from kiva_relay.account.standing import Standing
 from kiva_relay.outbox import discrepancy, listing, query
@@ -18,15 +19,13 @@ from kiva_relay.outbox.discrepancy import KeptDiscrepancy
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.history import Divergence
 from kiva_relay.outbox.listing import Unpublished
-from kiva_relay.report import current, month
-from kiva_relay.report import line as report_line
-from kiva_relay.report.line import ReportLine, ReportLineKind
+from kiva_relay.outbox.warned_call import WarnedCall
+from kiva_relay.report import month
+from kiva_relay.report.line import ReportLine
 
 _TODAY = timedelta(days=1)
 _WEEK = timedelta(days=7)
 _CONFIRM_WITHIN = timedelta(days=14)
-_NOT_TAKEN = "loan_not_eligible"
-"""Why a journal waits whose loan Kiva has, at a stage for which it takes none: capture/owed.py."""
 
 
 class When(StrEnum):
@@ -48,7 +47,7 @@ class _Task:
     ended_by_done: ClassVar = False
     when: When
     day: date | None
-    entries: tuple[Entry, ...]
+    entries: Sequence[Entry]
     part_of: _Task | None = field(default=None, kw_only=True, repr=False)
 
 
@@ -66,7 +65,7 @@ class LookAtCall(_Task):
 
     kind: ClassVar = "look_at_call"
     resource: str
-    call: listing.WarnedCall
+    call: WarnedCall
 
 
 @dataclass(frozen=True)
@@ -142,13 +141,14 @@ class DecidePositions(_Task):
     """Positions that are not sent unless somebody says so. `before`: entry's number → what Kiva took last, if any.
 
     `closes` is when the report closes, if it is open; `lines` are those of the report that ask, also without an entry:
-    each has its cause, the likely answer and its price.
+    each has its cause, the likely answer and its price. `alone` are those of the entries of which no line tells.
     """
 
     kind: ClassVar = "decide"
     before: Mapping[int, Entry]
     closes: datetime | None
-    lines: tuple[ReportLine, ...] = ()
+    lines: Sequence[ReportLine] = ()
+    alone: tuple[Entry, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -227,29 +227,16 @@ Task = (
 )
 
 
-@dataclass(frozen=True)
-class Rest:
-    """What does not wait for her, so that silence is never mistaken for peace. Mappings are resource → how many."""
-
-    running: bool
-    kiva_away_since: datetime | None
-    held: Mapping[str, int]
-    journals_waiting: int
-    journals_not_taken: int
-    under_way: Mapping[str, int]
-    delivered_until: datetime | None
-    delivered_yesterday: Mapping[str, int]
-
-
-def tasks(tx: Connection, facts: Standing, of_month: month.Month | None = None) -> list[Task]:
+def tasks(
+    tx: Connection, facts: Standing, of_month: month.Month | None = None, *, in_parts: bool = False
+) -> list[Task]:
     """Everything that waits for the coordinator, the first to be too late first.
 
-    `of_month` is a report that was read already: where it is the open one, it is not read again.
+    `of_month` is a report that was read already: where it is the open one, it is not read again. `in_parts`: for who
+    shows some things of a task and their number; what is many is read when somebody looks at it, while `tx` is open.
     """
-    asked = _lines_that_ask(tx, facts, of_month)
-    told = {line.entry for line in asked}  # a line says itself what Kiva took before
-    alone = [entry for entry in facts.decisions if entry.id not in told]
-    before = query.taken_before(tx, (*alone, *facts.closed_undecided))
+    of_report = asked.in_parts(tx, facts) if in_parts else asked.whole(tx, facts, of_month)
+    before = query.taken_before(tx, (*of_report.alone, *facts.closed_undecided))  # a line says itself what Kiva took
     found: list[Task] = [
         *_look(facts),
         *_look_at_calls(facts),
@@ -259,10 +246,10 @@ def tasks(tx: Connection, facts: Standing, of_month: month.Month | None = None) 
         *_publish(facts, listing.to_publish(tx)),
         *_type(facts),
         *_changed(facts),
-        *_decide(facts, before, asked),
+        *_decide(facts, before, of_report),
         *_undecided(facts, before),
         *_know(facts),
-        *_find(facts, asked),
+        *_find(facts, of_report),
         *_confirm(facts, listing.to_confirm(tx)),
         *_correct(facts),
         *_apart(discrepancy.every(tx, besides_seen=True)),
@@ -274,21 +261,6 @@ def in_order(found: Sequence[Task]) -> list[Task]:
     """By how soon, then by the day; those without a day last."""
     whens = list(When)
     return sorted(found, key=lambda one: (whens.index(one.when), one.day or date.max))
-
-
-def rest(facts: Standing) -> Rest:
-    """All that is not a task."""
-    not_taken = facts.account.numbers(LineKind.WAITING, cause=_NOT_TAKEN).get("journal", 0)
-    return Rest(
-        running=facts.running is not None,
-        kiva_away_since=facts.kiva_away_since,
-        held=facts.held,
-        journals_waiting=facts.account.number("journal", LineKind.WAITING) - not_taken,
-        journals_not_taken=not_taken,
-        under_way=facts.under_way,
-        delivered_until=None if facts.heartbeat is None else facts.heartbeat.mis.last_good,
-        delivered_yesterday=facts.delivered_yesterday,
-    )
 
 
 def _look(facts: Standing) -> Iterator[Task]:
@@ -368,37 +340,21 @@ def _changed(facts: Standing) -> Iterator[Task]:
         yield ChangedAfterSending(When.THIS_WEEK, None, tuple(one.entry for one in changed), changed)
 
 
-def _lines_that_ask(tx: Connection, facts: Standing, of_month: month.Month | None) -> tuple[ReportLine, ...]:
-    """The lines of the open report at which a person has to look. What a hold keeps is not asked loan by loan."""
-    if not facts.report.is_open or "repayment" not in facts.settings.resources:
-        return ()
-    if of_month is not None and of_month.period == facts.report.period:
-        lines = of_month.lines
-    else:
-        lines = current.lines_of(tx, facts.settings, facts.report.period, facts.now, besides_accepted=True)
-    return tuple(one for one in lines if one.needs_a_person and one.cause not in month.KEPT_BACK)
-
-
-def _decide(facts: Standing, before: Mapping[int, Entry], asked: Sequence[ReportLine] = ()) -> Iterator[Task]:
-    lines = tuple(one for one in asked if one.kind is ReportLineKind.DECIDE)
-    if facts.decisions or lines:
+def _decide(facts: Standing, before: Mapping[int, Entry], of_report: Asked | None = None) -> Iterator[Task]:
+    found = of_report or asked.beside_a_report(facts)
+    if facts.decisions or found.to_decide:
         closes = facts.report.closes if facts.report.is_open else None
         day = None if closes is None else facts.day_of(closes)
-        yield DecidePositions(When.THIS_WEEK, day, facts.decisions, before, closes, lines)
+        yield DecidePositions(When.THIS_WEEK, day, facts.decisions, before, closes, found.to_decide, found.alone)
 
 
-def _find(facts: Standing, asked: Sequence[ReportLine] = ()) -> Iterator[Task]:
-    absent = (report_line.NOT_IN_MIS, report_line.OUT_OF_SCOPE, report_line.GONE)
-    lines = tuple(one for one in asked if one.kind is ReportLineKind.MISSING and one.cause in absent)
-    if facts.account.missing or lines:
+def _find(facts: Standing, of_report: Asked | None = None) -> Iterator[Task]:
+    found = of_report or asked.beside_a_report(facts)
+    loans = tuple(dict.fromkeys((*found.missing, *(one.loan_id for one in found.absent))))
+    if loans:
         closes = facts.report.closes
         day = None if closes is None else facts.day_of(closes)
-        told = {one.loan_id for one in asked if one.kind is ReportLineKind.DECIDE}
-        absent_too = (loan_id for loan_id in facts.account.missing if loan_id not in told)
-        loans = tuple(dict.fromkeys((*absent_too, *(one.loan_id for one in lines))))
-        if not loans:
-            return
-        yield FindInMis(When.THIS_WEEK, day, (), loans, closes, lines)
+        yield FindInMis(When.THIS_WEEK, day, (), loans, closes, found.absent)
 
 
 def _confirm(facts: Standing, journals: Sequence[Entry]) -> Iterator[Task]:

@@ -8,7 +8,7 @@ from sqlalchemy.engine import Connection
 from kiva_relay import errors
 from kiva_relay.cli import frame, named_entry, outbox_list, words
 from kiva_relay.config.settings import Settings
-from kiva_relay.outbox import listing, settlement, store
+from kiva_relay.outbox import listing, settlement, store, warned_call
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.listing import Filter
@@ -98,7 +98,7 @@ def _chosen(tx: Connection, numbers: list[int], filtered: Filter, *, filters: bo
     """Those that were numbered, and those that the filter finds and a person may settle."""
     named = [named_entry.by_number(tx, number) for number in numbers]
     # What Kiva said of a whole call is decided for all of it.
-    chosen = {entry.id: entry for one in named for entry in listing.of_the_same_call(tx, one)}
+    chosen = {entry.id: entry for one in named for entry in warned_call.of_the_same_call(tx, one)}
     if filters:
         page = listing.entries(tx, filtered)
         if page.total > _MOST:

@@ -1,5 +1,6 @@
 """`kiva-relay report`: the month's repayments, as an account of every loan that Kiva expects."""
 
+import contextlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,9 +18,12 @@ from kiva_relay.cli import (
     report_screen,
 )
 from kiva_relay.errors import UsageError, nearest
-from kiva_relay.report import comparison, handmade, month
+from kiva_relay.report import comparison, current, handmade, month
 from kiva_relay.report.comparison import Basis
+from kiva_relay.report.handmade import Handmade
+from kiva_relay.report.month import Month
 from kiva_relay.words import language
+from kiva_relay.words.language import Language
 
 _PERIOD = re.compile(r"\d{4}-(0[1-9]|1[0-2])", re.ASCII)
 _VERBS = ("send", "decide", "finalised", "reopen")
@@ -57,32 +61,42 @@ def command(
     _check(period, [name for name, is_given in given.items() if is_given], as_json=as_json)
     settings = frame.load_to_look(config)
     spoken = language.of(lang or settings.language)
-    by_hand = None if compare is None else handmade.read(compare)
-    with frame.outbox(settings) as outbox, outbox.read() as tx:
+    with contextlib.ExitStack() as until_shown:
+        until_shown.enter_context(current.without_collecting())
+        by_hand = None if compare is None else handmade.read(compare)
+        tx = until_shown.enter_context(until_shown.enter_context(frame.outbox(settings)).read())
         if as_csv:
             return report_file.show(tx, settings, period)
-        facts = month.read(tx, settings, period, now=frame.now(), whole=for_audit or by_hand is not None)
-    if by_hand is not None and not facts.lines:
-        raise UsageError(
-            "There is nothing to compare with yet: no report has opened, or Kiva's list was never read.",
-            hint="kiva-relay report",
-        )
-    if by_hand is not None:
-        found = comparison.compare(facts.lines, by_hand, basis=facts.report.basis)
-        if as_json:
-            frame.print_json(report_json.compared(found, facts))
-        else:
-            report_compared.show(found, by_hand, facts, spoken)
-        return int(bool(found.against) or found.basis is not Basis.FITS)
+        each, whole = by_hand is not None or (for_audit and not as_json), for_audit and as_json
+        facts = month.read(tx, settings, period, now=frame.now(), whole=whole, amounts=each)
+        if by_hand is not None:
+            return _compare(facts, by_hand, spoken, as_json=as_json)
+        if for_audit and not as_json:
+            decided = current.lines_with(tx, settings, facts.period, {one.kiva_id for one in facts.decisions})
+            report_audit.show(facts, {one.kiva_id: one for one in decided}, facts.amounts, spoken)
+            return 0
     if as_json:
         frame.print_json(report_json.audit(facts) if for_audit else report_json.of(facts))
-    elif for_audit:
-        report_audit.show(facts, spoken)
     elif exceptions:
         report_exceptions.show(facts, spoken)
     else:
         report_screen.show(facts, spoken)
     return 0 if for_audit else int(facts.verdict.needs_a_person)
+
+
+def _compare(facts: Month, by_hand: Handmade, spoken: Language, *, as_json: bool) -> int:
+    """The report against a file that was made by hand; the exit code."""
+    if not facts.accounted_for:
+        raise UsageError(
+            "There is nothing to compare with yet: no report has opened, or Kiva's list was never read.",
+            hint="kiva-relay report",
+        )
+    found = comparison.compare(facts.amounts, by_hand, basis=facts.report.basis)
+    if as_json:
+        frame.print_json(report_json.compared(found, facts))
+    else:
+        report_compared.show(found, by_hand, facts, spoken)
+    return int(bool(found.against) or found.basis is not Basis.FITS)
 
 
 def _check(period: str | None, screens: Sequence[str], *, as_json: bool) -> None:

@@ -1,12 +1,13 @@
 """The report for an auditor: what it was, who decided what about which loan, what was uploaded, where each stands."""
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from kiva_relay.cli import frame, report_screen
 from kiva_relay.outbox import decision
 from kiva_relay.outbox.decision import Decision
 from kiva_relay.report import month
-from kiva_relay.report.line import ReportLine, ReportLineKind
+from kiva_relay.report.line import LoanAmounts, ReportLine, ReportLineKind
 from kiva_relay.report.month import Month
 from kiva_relay.terminal import visible
 from kiva_relay.words import report as words
@@ -16,13 +17,18 @@ from kiva_relay.words.language import Language
 _SEEN = ("position", "at_kiva", "before", "lent", "lent_at_kiva", "currency")
 
 
-def show(facts: Month, language: Language) -> None:
-    """All of it, in the order in which it is asked for."""
+def show(
+    facts: Month, decided: Mapping[str, ReportLine], loans: Iterable[LoanAmounts], language: Language
+) -> None:  # fmt: skip
+    """All of it, in the order in which it is asked for.
+
+    `decided` are the lines of loans about which somebody decided, by Kiva's number; `loans` is every loan, in order.
+    """
     report_screen.head(facts, language)
     _moments(facts, language)
-    _decisions(facts, language)
+    _decisions(facts, decided, language)
     _uploads(facts, language)
-    _lines(facts, language)
+    _lines(facts, loans, language)
 
 
 def _moments(facts: Month, language: Language) -> None:
@@ -43,11 +49,10 @@ def _moments(facts: Month, language: Language) -> None:
     frame.say()
 
 
-def _decisions(facts: Month, language: Language) -> None:
+def _decisions(facts: Month, by_loan: Mapping[str, ReportLine], language: Language) -> None:
     frame.say(language.say("screen.audit.decisions"), style="bold")
     if not facts.decisions:
         frame.say(f"  {language.say('screen.audit.nothing_decided')}")
-    by_loan = {one.kiva_id: one for one in facts.lines}
     for one in facts.decisions:
         line = by_loan.get(one.kiva_id) or ReportLine(one.kiva_id, one.loan_id, ReportLineKind.DECIDE)
         frame.say(f"  {one.loan_id}")
@@ -90,19 +95,18 @@ def _uploads(facts: Month, language: Language) -> None:
     frame.say()
 
 
-def _lines(facts: Month, language: Language) -> None:
+def _lines(facts: Month, loans: Iterable[LoanAmounts], language: Language) -> None:
     closed = facts.state in (month.CLOSED, month.FINALISED)
     frame.say(language.say("screen.audit.lines_at_closing" if closed else "screen.audit.lines"), style="bold")
     # At once: a hundred thousand lines, each printed by itself, take a minute.
-    frame.print_file("\n".join(_line(one, language) for one in facts.lines))
+    frame.print_file("\n".join(_line(one, language) for one in loans))
 
 
-def _line(one: ReportLine, language: Language) -> str:
-    amounts = " · ".join(
-        f"{name} {language.amount(value, one.currency)}"
-        for name, value in (("MIS", one.position), ("Kiva", one.at_kiva))
-        if value is not None
-    )
+def _line(one: LoanAmounts, language: Language) -> str:
+    by_mis = language.amount(one.position, one.currency)
+    # Mostly both have the same: it is written once.
+    at_kiva = by_mis if one.at_kiva == one.position else language.amount(one.at_kiva, one.currency)
+    amounts = " · ".join(f"{name} {written}" for name, written in (("MIS", by_mis), ("Kiva", at_kiva)) if written)
     what = f"{one.kind.value}: {one.cause}" if one.cause else one.kind.value
     return f"  {visible.text(one.loan_id)}   {what}{f'   {amounts}' if amounts else ''}"
 

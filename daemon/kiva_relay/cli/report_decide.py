@@ -7,7 +7,7 @@ import typer
 from kiva_relay import errors
 from kiva_relay.cli import figure, frame, report_named, words
 from kiva_relay.outbox import heartbeat
-from kiva_relay.report import current, decide
+from kiva_relay.report import decide
 from kiva_relay.report.decide import LineAnswer, Verb
 from kiva_relay.report.line import ReportLine
 
@@ -65,8 +65,7 @@ def command(
     with frame.outbox(settings) as outbox:
         with outbox.read() as tx:
             of_period = report_named.period(tx, period)
-            found = current.lines_of(tx, settings, of_period, frame.now())
-            lines = report_named.lines(found, numbers or [], loans or [], of_period=of_period)
+            lines = report_named.lines(tx, settings, numbers or [], loans or [], of_period=of_period)
             for line in lines:
                 decide.check(tx, line, answer, period=of_period)
         if not as_json:

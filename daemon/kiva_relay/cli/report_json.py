@@ -6,7 +6,7 @@ from typing import Any
 
 from kiva_relay.outbox.decision import Decision
 from kiva_relay.report.comparison import ComparedLoan, Comparison
-from kiva_relay.report.line import ReportLine
+from kiva_relay.report.line import LoanAmounts, ReportLine
 from kiva_relay.report.month import Month
 
 
@@ -91,5 +91,5 @@ def _loan(one: ComparedLoan) -> dict[str, Any]:
     return {"loan_id": one.line.loan_id, "line": one.by_hand.line, "by_hand": one.by_hand.amount, "now": one.now}
 
 
-def _ids(lines: Iterable[ReportLine]) -> list[str]:
+def _ids(lines: Iterable[LoanAmounts]) -> list[str]:
     return [one.loan_id for one in lines]

@@ -10,8 +10,10 @@ from sqlalchemy.engine import Connection
 
 from kiva_relay import errors
 from kiva_relay.cli import frame
+from kiva_relay.config.settings import Settings
 from kiva_relay.outbox import report, store
 from kiva_relay.outbox.report import Report
+from kiva_relay.report import meant
 from kiva_relay.report.line import ReportLine
 from kiva_relay.resource import loan_id as spelled
 
@@ -67,30 +69,33 @@ def of(tx: Connection, written: str | None) -> Report:
 
 
 def lines(
-    found: Sequence[ReportLine], numbers: Sequence[str], loan_ids: Sequence[str], *, of_period: str
+    tx: Connection, settings: Settings, numbers: Sequence[str], loan_ids: Sequence[str], *, of_period: str
 ) -> list[ReportLine]:
     """The lines with these numbers, and those of these loans, each once.
 
     Raises:
         UsageError: there is none with a number or an id; names the nearest.
     """
+    named = [number.removeprefix("#") for number in numbers]
+    found = meant.lines(tx, settings, of_period, numbers=named, loan_ids=loan_ids)
     by_number = {one.number: one for one in found}
     by_loan: dict[str, list[ReportLine]] = {}
     for one in found:
         by_loan.setdefault(spelled.key(one.loan_id), []).append(one)
     chosen: dict[str, ReportLine] = {}
-    for number in numbers:
-        line = by_number.get(number.removeprefix("#"))
+    for number, written in zip(named, numbers, strict=True):
+        line = by_number.get(number)
         if line is None:
             raise errors.UsageError(
-                f"The report of {of_period} has no line {number}. Nothing was decided.",
+                f"The report of {of_period} has no line {written}. Nothing was decided.",
                 hint=f"The numbers stand in:   kiva-relay report {of_period} --exceptions",
             )
         chosen[line.kiva_id] = line
     for loan_id in loan_ids:
         its = by_loan.get(spelled.key(loan_id))
         if its is None:
-            near = errors.nearest(loan_id, list(by_loan), limit=1)
+            known = list(dict.fromkeys(map(spelled.key, meant.every_id(tx, of_period))))
+            near = errors.nearest(loan_id, known, limit=1)
             raise errors.UsageError(
                 f"Kiva expects no loan {loan_id} in the report of {of_period}. Nothing was decided.",
                 hint=f"Did you mean: {near[0]}" if near else f"kiva-relay report {of_period}",

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from kiva_relay.account import standing, task
+from kiva_relay.account.rest import rest_of
 from kiva_relay.account.standing import Standing
 from kiva_relay.account.task import Task, When
 from kiva_relay.cli import frame, review_json
@@ -29,7 +30,7 @@ def command(config: frame.Config = None, *, lang: frame.Lang = None, as_json: fr
     _show(found, facts, spoken)
     if of_month is not None and (told := report.of_morning(of_month, spoken, at=facts.today)):
         frame.say(told)
-    for line in rest.rest(task.rest(facts), facts, found, spoken):
+    for line in rest.rest(rest_of(facts), facts, found, spoken):
         frame.say(line)
     _for_the_administrator(found, spoken)
 

@@ -56,7 +56,7 @@ def read(file: Path, *, comments: bool = False, western: bool = False) -> Spread
     try:
         for cells in reader:
             is_comment = comments and bool(cells) and cells[0].startswith("#")
-            if any(cell.strip() for cell in cells) and not is_comment and not (told and begins == 1):
+            if any(map(str.strip, cells)) and not is_comment and not (told and begins == 1):
                 rows.append((begins, cells))
             begins = reader.line_num + 1
     except csv.Error as reason:

@@ -7,7 +7,7 @@ decides what is owed: it writes no entry.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -85,15 +85,17 @@ def of_entry(entry: Entry) -> Wanted:
     )  # fmt: skip
 
 
-def alike(tx: Connection, wanted: Wanted, *, now: datetime, since: int = 0) -> tuple[Likeness, ...]:
+def alike(
+    tx: Connection, wanted: Wanted, *, now: datetime, since: int = 0, waiting_too: bool = False
+) -> tuple[Likeness, ...]:
     """What a draft looks like, whatever was answered: other drafts, and loans that Kiva lists.
 
-    A draft that waits for this very answer does not count, so that no two wait for each other. With `since`, only
-    loans that Kiva lists since that reading count.
+    A draft that waits for this very answer does not count, so that no two wait for each other; with `waiting_too` it
+    does. With `since`, only loans that Kiva lists since that reading count.
     """
     if not wanted.client_id or wanted.amount is None:
         return ()
-    drafts = [] if since else _drafts(tx, wanted.client_id)
+    drafts = [] if since else _drafts(tx, wanted.client_id, waiting_too=waiting_too)
     others = [*drafts, *_at_kiva(tx, wanted, since=since, besides={spelled.key(one.loan_id) for one in drafts})]
     if not others:
         return ()
@@ -117,8 +119,18 @@ def asked(tx: Connection, wanted: Wanted, *, now: datetime, since: int = 0) -> t
     found = alike(tx, wanted, now=now, since=since)
     if not found or tx.execute(_SENT, {"identity": wanted.identity}).first() is not None:
         return ()
-    said = _answers(tx, [wanted.identity, *(one.identity for one in found if one.identity)])
-    return tuple(one.loan_id for one in found if not _is_answered(wanted, one, said))
+    return _unanswered(tx, wanted, found)
+
+
+def in_question(tx: Connection, wanted: Wanted, *, now: datetime) -> tuple[str, ...]:
+    """The loan ids that a person is shown with a draft that waits, and of which one answer speaks; none: none waits.
+
+    They are those about which she has to be asked, and the drafts that wait for an answer of their own: of three that
+    are alike two wait, each for the first alone. Answered one after the other, the second would be asked about again.
+    """
+    if not asked(tx, wanted, now=now):
+        return ()
+    return _unanswered(tx, wanted, alike(tx, wanted, now=now, waiting_too=True))
 
 
 def answer(tx: Connection, entry: Entry, *, by: str, note: str, now: datetime) -> None:
@@ -141,7 +153,7 @@ def answer(tx: Connection, entry: Entry, *, by: str, note: str, now: datetime) -
 def put(tx: Connection, entry: Entry, *, by: str, note: str, now: datetime) -> list[str]:
     """Write down that a draft is another loan than those that it looks like: the keys of their ids, as far as asked."""
     wanted = of_entry(entry)
-    others = sorted({spelled.key(one) for one in asked(tx, wanted, now=now)})
+    others = sorted({spelled.key(one) for one in in_question(tx, wanted, now=now)})
     if not others:
         return others
     # What was said before stays said: a third loan does not make the second the same again.
@@ -166,7 +178,7 @@ def put(tx: Connection, entry: Entry, *, by: str, note: str, now: datetime) -> l
 def waiting(tx: Connection, *, now: datetime) -> list[tuple[Entry, tuple[str, ...]]]:
     """Drafts that wait for this answer, each with the loans that it looks like; not those that were answered."""
     entries = [of(row) for row in tx.execute(_WAITING)]
-    found = [(entry, asked(tx, of_entry(entry), now=now)) for entry in entries]
+    found = [(entry, in_question(tx, of_entry(entry), now=now)) for entry in entries]
     return [(entry, others) for entry, others in found if others]
 
 
@@ -175,13 +187,18 @@ def waiting(tx: Connection, *, now: datetime) -> list[tuple[Entry, tuple[str, ..
 _entry = table.entry.c
 _ENDED = [State.REFUSED.value, State.SUPERSEDED.value, State.WITHDRAWN.value, State.DISCARDED.value]
 _DRAFTS = sa.select(
-    _entry.loan_id, _entry.identity, _entry.amount, _entry.currency, _entry.publish_by, _entry.created_at
+    _entry.loan_id,
+    _entry.identity,
+    _entry.amount,
+    _entry.currency,
+    _entry.publish_by,
+    _entry.created_at,
+    (_entry.reason.is_not_distinct_from(PROBABLE)).label("waits"),
 ).where(
     sa.text(table.OF_A_CLIENT),
     _entry.client_id == sa.bindparam("client_id"),
     _entry.amount.is_not(None),
     _entry.state.not_in(_ENDED),
-    sa.or_(_entry.reason.is_(None), _entry.reason != PROBABLE),
 )
 _WAITING = (
     sa.select(table.entry)
@@ -221,7 +238,7 @@ _AT_KIVA = (
 )
 
 
-def _drafts(tx: Connection, client_id: str) -> list[Likeness]:
+def _drafts(tx: Connection, client_id: str, *, waiting_too: bool) -> list[Likeness]:
     return [
         Likeness(
             row.loan_id,
@@ -233,6 +250,7 @@ def _drafts(tx: Connection, client_id: str) -> list[Likeness]:
             row.created_at.date(),
         )
         for row in tx.execute(_DRAFTS, {"client_id": client_id})
+        if waiting_too or not row.waits
     ]
 
 
@@ -272,6 +290,12 @@ def _answers(tx: Connection, identities: Iterable[str]) -> Mapping[str, AnotherL
         row.identity: AnotherLoan(row.client_id, Decimal(row.amount), frozenset(row.others))
         for row in tx.execute(query)
     }
+
+
+def _unanswered(tx: Connection, wanted: Wanted, found: Sequence[Likeness]) -> tuple[str, ...]:
+    """The loan ids of those of which nobody has said that they are other loans."""
+    said = _answers(tx, [wanted.identity, *(one.identity for one in found if one.identity)])
+    return tuple(one.loan_id for one in found if not _is_answered(wanted, one, said))
 
 
 def _is_answered(wanted: Wanted, other: Likeness, said: Mapping[str, AnotherLoan]) -> bool:

@@ -87,18 +87,6 @@ class ClosedUnknown:
     before: str | None
 
 
-@dataclass(frozen=True)
-class WarnedCall:
-    """A call that Kiva took, and of which it named a problem that belongs to none of its entries.
-
-    `number` is what Kiva calls it (an upload's id), `words` are Kiva's own about the problem.
-    """
-
-    entries: tuple[Entry, ...]
-    number: str
-    words: list[str]
-
-
 def entries(tx: Connection, chosen: Filter, *, limit: int | None = None) -> EntryPage:
     """Entries, the most pressing state first and the oldest first in it; what is settled, the newest first."""
     where = _where(tx, chosen)
@@ -270,16 +258,18 @@ def refused(tx: Connection) -> list[Entry]:
     return entries_in_order(tx, _columns.state == State.REFUSED.value, _columns.done_at.is_(None))
 
 
-def decisions(tx: Connection) -> list[Entry]:
-    """Positions that wait for a person: they fell, or exceed the principal."""
+def decisions(tx: Connection, *where: sa.TextClause) -> list[Entry]:
+    """Positions that wait for a person: they fell, or exceed the principal. `where`: those of which this holds, too."""
     reasons = sorted(refusal.PERSON_DECIDES)
-    return entries_in_order(tx, _columns.state == State.WAITING.value, _columns.reason.in_(reasons))
+    return entries_in_order(tx, _columns.state == State.WAITING.value, _columns.reason.in_(reasons), *where)
 
 
 def closed_undecided(tx: Connection) -> list[Entry]:
     """Positions that nobody decided about before their report closed, nor has seen since; no newer one went."""
     asked = _columns.reason.in_(sorted(refusal.PERSON_DECIDES))
-    return entries_in_order(tx, sa.text(table.LEFT_AT_CLOSING), asked, _columns.done_at.is_(None), sa.not_(_replaced()))
+    return entries_in_order(
+        tx, sa.text(table.LEFT_AT_CLOSING), asked, _columns.done_at.is_(None), sa.not_(query.is_replaced())
+    )
 
 
 def closed_unknown(tx: Connection) -> list[ClosedUnknown]:
@@ -305,46 +295,6 @@ def perhaps_at_kiva(tx: Connection) -> list[tuple[Entry, list[str]]]:
         listed = {loan.loan_id for loan in mirror.differing_in_case(tx, ids)}
         found.append((light, sorted(listed | noted)))
     return found
-
-
-def warned(tx: Connection) -> list[WarnedCall]:
-    """Calls of which Kiva named a problem, oldest first, with those of their entries that no newer one has replaced."""
-    calls: dict[int, list[Entry]] = {}
-    for entry in entries_in_order(tx, sa.text(f"entry.{table.WARNED}"), sa.not_(_replaced())):
-        calls.setdefault(_call(tx, entry), []).append(entry)
-    return [WarnedCall(tuple(entries), *_said(tx, batch, entries)) for batch, entries in calls.items()]
-
-
-def _replaced() -> sa.Exists:
-    newer = table.entry.alias("newer").c
-    return sa.exists().where(
-        newer.resource == _columns.resource,
-        newer.identity == _columns.identity,
-        newer.version > _columns.version,
-        newer.state == State.DELIVERED.value,
-    )
-
-
-def of_the_same_call(tx: Connection, entry: Entry) -> list[Entry]:
-    """Of a call of which Kiva named a problem, the entries that nobody has settled yet; of any other, just this one."""
-    if entry.evidence != "warned":
-        return [entry]
-    return [one for call in warned(tx) for one in call.entries if entry.id in {each.id for each in call.entries}] or [
-        entry
-    ]
-
-
-def _call(tx: Connection, entry: Entry) -> int:
-    member = table.batch_member.c
-    return int(tx.execute(sa.select(sa.func.max(member.batch_id)).where(member.entry_id == entry.id)).scalar_one())
-
-
-def _said(tx: Connection, batch: int, entries: Sequence[Entry]) -> tuple[str, list[str]]:
-    """Kiva's number of a call, and its words about it."""
-    receipt = {name: value for name, value in (entries[0].receipt or {}).items() if name != "problems"}
-    named = tx.execute(sa.select(table.attempt.c.problems).where(table.attempt.c.batch_id == batch)).scalars()
-    words = [one.get("details") or one.get("message") or one.get("code") for said in named for one in said or ()]
-    return str(next(iter(receipt.values()), "")), list(dict.fromkeys(str(each or "?") for each in words))
 
 
 def latest_states(tx: Connection, resource: str, identities: Iterable[str]) -> dict[str, State]:

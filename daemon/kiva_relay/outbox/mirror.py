@@ -64,8 +64,9 @@ class MirroredLoan:
     created_on: str | None = None
 
 
-_LOAN_COLUMNS = tuple(mirror_table.mirror.c[name] for name in MirroredLoan.__dataclass_fields__)
-_LOANS = sa.select(*_LOAN_COLUMNS).order_by(mirror_table.mirror.c.kiva_id)
+LOAN_COLUMNS = tuple(mirror_table.mirror.c[name] for name in MirroredLoan.__dataclass_fields__)
+"""Of the table, in the order of a loan's values."""
+_LOANS = sa.select(*LOAN_COLUMNS).order_by(mirror_table.mirror.c.kiva_id)
 # By the loan's number at Kiva: joined to nothing, its status serves no index, and no part is sorted again.
 _EXPECTED = sa.text(
     "SELECT kiva_id, loan_id FROM mirror"  # noqa: S608 - our own words
@@ -79,7 +80,7 @@ _LAST_READING = (
 )
 _EVENT = mirror_table.mirror_event
 # What a reading missed before is written again where it is listed, so that it counts as listed.
-_KNOWN = sa.select(*_LOAN_COLUMNS).where(
+_KNOWN = sa.select(*LOAN_COLUMNS).where(
     mirror_table.mirror.c.kiva_id.in_(sa.bindparam("kiva_ids", expanding=True)),
     mirror_table.mirror.c.missed_by.is_(None),
 )
@@ -323,6 +324,13 @@ def expected(tx: Connection) -> Iterator[str]:
     while part := tx.execute(_EXPECTED, {"after": after, "most": _PAGE}).all():
         yield from (loan_id for _, loan_id in part)
         after = part[-1].kiva_id
+
+
+def expected_by_status(tx: Connection) -> dict[str, int]:
+    """For how many loans Kiva expects a repayment report, by their status there."""
+    status = mirror_table.mirror.c.status
+    counted = sa.select(status, sa.func.count()).where(status.in_(EXPECTED)).group_by(status)
+    return {row[0]: int(row[1]) for row in tx.execute(counted)}
 
 
 def after(tx: Connection, kiva_id: str, *, most: int) -> list[MirroredLoan]:

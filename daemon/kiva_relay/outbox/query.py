@@ -292,6 +292,17 @@ def doubtful() -> sa.Select[tuple[str]]:
     )
 
 
+def is_replaced() -> sa.Exists:
+    """Was a newer version of an entry delivered? A condition on the table of entries."""
+    newer = table.entry.alias("newer").c
+    return sa.exists().where(
+        newer.resource == _entry.resource,
+        newer.identity == _entry.identity,
+        newer.version > _entry.version,
+        newer.state == State.DELIVERED.value,
+    )
+
+
 def was_tried(tx: Connection, entry: Entry) -> bool:
     """May Kiva have this very body, because we sent it and were not told no?"""
     tried = (

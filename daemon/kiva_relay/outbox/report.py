@@ -6,7 +6,7 @@ in the way of no later position.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -141,18 +141,33 @@ def freeze(tx: Connection, period: str, lines: Iterable[FrozenLine]) -> int:
     return number
 
 
-def frozen(tx: Connection, period: str, *, but: str | None = None, only: str | None = None) -> Iterator[FrozenLine]:
+def frozen(
+    tx: Connection,
+    period: str,
+    *,
+    kind: str | None = None,
+    but: str | None = None,
+    only: Collection[str] | None = None,
+) -> Iterator[FrozenLine]:
     """The lines as they stood when their report closed, by `kiva_id`.
 
-    `but`: without those of this kind. `only`: that of this loan.
+    `kind`: those of this kind; `but`: without those of this kind. `only`: those of these loans, by Kiva's numbers.
     """
     query = sa.select(_line.kiva_id, _line.loan_id, _line.kind, _line.cause, _line.facts).where(_line.period == period)
+    if kind is not None:
+        query = query.where(_line.kind == kind)
     if but is not None:
         query = query.where(_line.kind != but)
     if only is not None:
-        query = query.where(_line.kiva_id == only)
+        query = query.where(_line.kiva_id.in_(only))
     for row in tx.execute(query.order_by(_line.kiva_id).execution_options(yield_per=_AT_ONCE)):
         yield FrozenLine(*row)
+
+
+def frozen_ids(tx: Connection, period: str) -> Iterator[tuple[str, str]]:
+    """Of each loan of a closed report Kiva's number, and its loan id as Kiva spells it."""
+    query = sa.select(_line.kiva_id, _line.loan_id).where(_line.period == period).order_by(_line.kiva_id)
+    yield from (tuple(row) for row in tx.execute(query.execution_options(yield_per=_AT_ONCE)))
 
 
 def forget_words(tx: Connection, *, before: datetime) -> int:

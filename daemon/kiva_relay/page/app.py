@@ -213,7 +213,7 @@ def _speak(visit: Visit, _token: str) -> Response:
 
 def _today(visit: Visit, _token: str) -> Response:
     with visit.house.outbox.read() as tx:
-        facts = standing.gather(tx, visit.house.settings, now=visit.now)
+        facts = standing.gather(tx, visit.house.settings, now=visit.now, in_parts=True)
         shown = view.today(tx, facts, visit.person, visit.language)
     loans = [loan for group in shown.groups for card in group.cards for loan in card.loans]
     return visit.show("today.html", here="today", shown=shown, said=visit.said, loans=loans)
@@ -223,7 +223,7 @@ def _task(visit: Visit, _token: str) -> Response:
     """One task, a page at a time."""
     name = visit.query.get("name", "")
     with visit.house.outbox.read() as tx:
-        facts = standing.gather(tx, visit.house.settings, now=visit.now)
+        facts = standing.gather(tx, visit.house.settings, now=visit.now, in_parts=True)
         card = view.one(tx, facts, visit.person, visit.language, name=name, page=visit.page)
     if card is None:
         return RedirectResponse("/", status_code=303)
@@ -232,7 +232,7 @@ def _task(visit: Visit, _token: str) -> Response:
 
 def _drafts(visit: Visit, _token: str) -> Response:
     with visit.house.outbox.read() as tx:
-        facts = standing.gather(tx, visit.house.settings, now=visit.now)
+        facts = standing.gather(tx, visit.house.settings, now=visit.now, in_parts=True)
         shown = draft.show(tx, facts, visit.person, visit.language, page=visit.page)
     loans = [one.loan_id for one in (*shown.asked, *shown.drafts)]
     return visit.show("drafts.html", here="drafts", shown=shown, said=visit.said, loans=loans)
@@ -240,7 +240,7 @@ def _drafts(visit: Visit, _token: str) -> Response:
 
 def _journals(visit: Visit, _token: str) -> Response:
     with visit.house.outbox.read() as tx:
-        facts = standing.gather(tx, visit.house.settings, now=visit.now)
+        facts = standing.gather(tx, visit.house.settings, now=visit.now, in_parts=True)
         shown = journal.show(tx, facts, visit.person, visit.language, page=visit.page)
     loans = [loan for archive in shown.archives for loan, _ in archive.loans]
     return visit.show("journals.html", here="journals", shown=shown, said=visit.said, loans=loans)

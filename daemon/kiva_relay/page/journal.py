@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.engine import Connection
 
-from kiva_relay.account import task
+from kiva_relay.account.rest import rest_of
 from kiva_relay.account.standing import Standing
 from kiva_relay.outbox import listing
 from kiva_relay.outbox.entry import Entry
@@ -50,7 +50,7 @@ def show(tx: Connection, facts: Standing, _person: Person, language: Language, *
     found = list(archives.items())
     pages = max(1, -(-len(found) // A_PAGE))
     page = min(max(page, 1), pages)
-    waits = task.rest(facts).journals_waiting
+    waits = rest_of(facts).journals_waiting
     return JournalsShown(
         tuple(_archive(entries, facts, language) for _, entries in found[(page - 1) * A_PAGE : page * A_PAGE]),
         waiting=language.say("task.rest.journals_wait", n=waits) if waits else "",

@@ -87,9 +87,10 @@ def show(
     tx: Connection, settings: Settings, language: Language, *, period: str | None, kind: str, page: int, now: datetime
 ) -> ReportShown:
     """The report of a period, else of the open one."""
-    facts = month.read(tx, settings, period, now=now, whole=kind == ReportLineKind.ACCEPTED.value)
+    accepted_too = kind == ReportLineKind.ACCEPTED.value
+    facts = month.read(tx, settings, period, now=now, whole=accepted_too, in_parts=True)
     word, sentence = report_head.verdict(facts, language)
-    chosen = [one for one in facts.lines if one.kind.value == kind] if kind else list(facts.exceptions)
+    chosen = facts.of_kind(kind) if kind else facts.exceptions
     pages = max(1, -(-len(chosen) // A_PAGE))
     page = min(max(page, 1), pages)
     shown = chosen[(page - 1) * A_PAGE : page * A_PAGE]

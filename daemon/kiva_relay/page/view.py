@@ -9,6 +9,7 @@ from datetime import date
 from sqlalchemy.engine import Connection
 
 from kiva_relay.account import part, task
+from kiva_relay.account.rest import rest_of
 from kiva_relay.account.standing import Standing
 from kiva_relay.account.task import Task, When
 from kiva_relay.outbox.person import Person
@@ -79,7 +80,7 @@ class Today:
 
 def today(tx: Connection, facts: Standing, person: Person, language: Language) -> Today:
     """What waits for her, the first to be too late first."""
-    found, spoken = task.tasks(tx, facts), PageLanguage(language.name)
+    found, spoken = task.tasks(tx, facts, in_parts=True), PageLanguage(language.name)
     numbered = list(enumerate(found, start=1))
     groups = []
     for when in When:
@@ -91,14 +92,14 @@ def today(tx: Connection, facts: Standing, person: Person, language: Language) -
         if cards:
             groups.append(Group(words.heading(when, spoken), tuple(cards)))
     title, place = rest.title(facts, spoken)
-    return Today(title, place, tuple(groups), tuple(rest.rest(task.rest(facts), facts, found, spoken)), facts.today)
+    return Today(title, place, tuple(groups), tuple(rest.rest(rest_of(facts), facts, found, spoken)), facts.today)
 
 
 def one(
     tx: Connection, facts: Standing, person: Person, language: Language, *, name: str, page: int
 ) -> Card | None:  # fmt: skip
     """A page of one task, by its name; None when it is over."""
-    for number, found in enumerate(task.tasks(tx, facts), start=1):
+    for number, found in enumerate(task.tasks(tx, facts, in_parts=True), start=1):
         if name_of(found) == name:
             return _card(
                 tx, found, number=number, facts=facts, person=person, spoken=PageLanguage(language.name), page=page

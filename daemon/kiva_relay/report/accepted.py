@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import lru_cache
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -44,6 +46,14 @@ _COUNTED = sa.text(
 _EACH = sa.text(
     "SELECT m.kiva_id, m.loan_id, m.client_id, m.status, m.currency, e.identity, e.amount"  # noqa: S608 - as above
     f" FROM mirror m CROSS JOIN entry e WHERE {_JOINED} ORDER BY m.kiva_id"
+)
+# Of two rows of the MIS with one identity, the one in scope says what was lent.
+_AMOUNTS = sa.text(
+    "SELECT m.kiva_id, m.loan_id, m.status, m.currency, m.amount, coalesce(p.mis, e.amount), e.amount,"  # noqa: S608 - as above
+    " coalesce((SELECT c.lent FROM captured c WHERE c.resource = 'repayment' AND c.identity = e.identity"
+    " ORDER BY c.in_scope DESC LIMIT 1), p.lent)"
+    " FROM mirror m CROSS JOIN entry e LEFT JOIN position p ON p.entry_id = e.id"
+    f" WHERE {_JOINED} ORDER BY m.kiva_id"
 )
 _AT_ONCE = 5_000
 
@@ -82,9 +92,64 @@ def lines(tx: Connection, period: str) -> Iterator[ReportLine]:
         )
 
 
+class AcceptedLoan(NamedTuple):
+    """One of them, with its amounts as of a line of the report."""
+
+    kiva_id: str
+    loan_id: str
+    status: str
+    currency: str | None
+    lent_at_kiva: Decimal | None
+    position: Decimal | None
+    at_kiva: Decimal | None
+    lent: Decimal | None
+    cause: str = ""
+
+    @property
+    def kind(self) -> ReportLineKind:
+        """The line in which they all stand."""
+        return ReportLineKind.ACCEPTED
+
+
+def amounts(tx: Connection, period: str, *, closed: bool) -> Iterator[AcceptedLoan]:
+    """Those of a period with their amounts, by Kiva's number; of one that has closed as they stood then."""
+    if closed:
+        for one in report.frozen(tx, period, kind=ReportLineKind.ACCEPTED.value):
+            said = one.facts.get
+            lent_at_kiva, position, at_kiva, lent = (_amount(said(name)) for name in _NAMES)
+            status, currency = said("status", ""), said("currency")
+            yield AcceptedLoan(
+                one.kiva_id, one.loan_id, status, currency, lent_at_kiva, position, at_kiva, lent, one.cause
+            )
+        return
+    rows = tx.execute(_AMOUNTS.execution_options(yield_per=_AT_ONCE), {"period": period})
+    for kiva_id, loan_id, status, currency, *given in rows:
+        lent_at_kiva, position, at_kiva, lent = map(_amount, given)
+        yield AcceptedLoan(kiva_id, loan_id, status, currency, lent_at_kiva, position, at_kiva, lent)
+
+
+def of(loans: Iterable[AcceptedLoan]) -> Accepted:
+    """The same, counted."""
+    sums: dict[str, Decimal] = {}
+    statuses = Counter[str]()
+    for one in loans:
+        statuses[one.status] += 1
+        if one.at_kiva is not None:
+            sums[one.currency or ""] = sums.get(one.currency or "", Decimal(0)) + one.at_kiva
+    return Accepted(statuses, sums)
+
+
+_NAMES = ("lent_at_kiva", "position", "at_kiva", "lent")
+
+
+@lru_cache(maxsize=4096)
+def _amount(text: str | None) -> Decimal | None:
+    return Decimal(text) if text else None
+
+
 def of_closed(tx: Connection, period: str) -> Accepted:
     """Those of a period that has closed, as they stood then."""
-    found = (one.facts for one in report.frozen(tx, period) if one.kind == ReportLineKind.ACCEPTED.value)
+    found = (one.facts for one in report.frozen(tx, period, kind=ReportLineKind.ACCEPTED.value))
     return _added((facts.get("status", ""), facts.get("currency"), facts.get("at_kiva"), 1) for facts in found)
 
 

@@ -42,7 +42,7 @@ def turn(tx: Connection, settings: Settings, due: RepaymentReport, *, now: datet
         elif tx.execute(_SENDING.limit(1), {"period": open_.period}).first() is not None:
             return False
         else:
-            close(tx, settings, open_, now=now)
+            _close_by_time(tx, settings, open_, now=now)
     if report.of(tx, due.period) is None:
         _open(tx, settings, due, now=now)
     return True
@@ -58,7 +58,7 @@ def _open(tx: Connection, settings: Settings, due: RepaymentReport, *, now: date
     if before is not None:
         _hold_on_another_basis(tx, before.basis, opened.basis, now=now)
     if not due.is_open:
-        close(tx, settings, opened, now=now)
+        _close_by_time(tx, settings, opened, now=now)
 
 
 def _was_missed(tx: Connection, due: RepaymentReport) -> bool:
@@ -91,10 +91,22 @@ def _hold_on_another_basis(tx: Connection, was: str, is_: str, *, now: datetime)
 
 
 def close(tx: Connection, settings: Settings, open_: Report, *, now: datetime) -> Report:
-    """Close a report: its lines stay as they are now, each with its reason."""
+    """Close a report: its lines stay as they are now, each with its reason.
+
+    It writes no line of the log: where a person closes it, by finalising it, she is told by the command or the page.
+    """
+    return _closed(tx, settings, open_, now=now)[0]
+
+
+def _close_by_time(tx: Connection, settings: Settings, open_: Report, *, now: datetime) -> None:
+    closed, number = _closed(tx, settings, open_, now=now)
+    _log.info("The report has closed; its lines are kept", period=closed.period, lines=number)
+
+
+def _closed(tx: Connection, settings: Settings, open_: Report, *, now: datetime) -> tuple[Report, int]:
+    """The report, now closed, and how many lines of it are kept."""
     number = report.freeze(tx, open_.period, _lines(tx, settings, open_))
-    _log.info("The report has closed; its lines are kept", period=open_.period, lines=number)
-    return report.change(tx, open_, closed_at=now)
+    return report.change(tx, open_, closed_at=now), number
 
 
 def _lines(tx: Connection, settings: Settings, of: Report) -> Iterator[FrozenLine]:

@@ -6,13 +6,13 @@ two files means the other thing, and every line of the invoice would be wrong.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
 from kiva_relay.report.handmade import Handmade, HandmadeRow
-from kiva_relay.report.line import ReportLine
+from kiva_relay.report.line import LoanAmounts
 from kiva_relay.resource import loan_id as spelled
 from kiva_relay.resource.repayment import OUTSTANDING
 
@@ -30,7 +30,7 @@ class Basis(StrEnum):
 class ComparedLoan:
     """A loan that both have: by hand, and now."""
 
-    line: ReportLine
+    line: LoanAmounts
     by_hand: HandmadeRow
 
     @property
@@ -61,10 +61,10 @@ class Comparison:
     basis: Basis
     as_it_should: tuple[ComparedLoan, ...]
     against: tuple[ComparedLoan, ...]
-    without_amount: tuple[ReportLine, ...]
+    without_amount: tuple[LoanAmounts, ...]
     only_by_hand: tuple[HandmadeRow, ...]
-    only_here: tuple[ReportLine, ...]
-    perhaps: Mapping[str, ReportLine]
+    only_here: tuple[LoanAmounts, ...]
+    perhaps: Mapping[str, LoanAmounts]
 
     @property
     def compared(self) -> int:
@@ -72,9 +72,9 @@ class Comparison:
         return len(self.as_it_should) + len(self.against)
 
 
-def compare(lines: Sequence[ReportLine], by_hand: Handmade, *, basis: str) -> Comparison:
+def compare(lines: Iterable[LoanAmounts], by_hand: Handmade, *, basis: str) -> Comparison:
     """A report's lines against a file; `basis` as of the setting `repayments.basis`."""
-    known: dict[str, ReportLine] = {}
+    known: dict[str, LoanAmounts] = {}
     for line in lines:
         # Two loans of Kiva's may share an id: the one with an amount is compared.
         key = spelled.key(line.loan_id)
@@ -122,15 +122,15 @@ def _nearer_by_the_other(one: ComparedLoan) -> bool | None:
     return None if this == other else other < this
 
 
-def _without_zeros(rows: Sequence[HandmadeRow], lines: Sequence[ReportLine]) -> dict[str, ReportLine]:
+def _without_zeros(rows: Sequence[HandmadeRow], lines: Sequence[LoanAmounts]) -> dict[str, LoanAmounts]:
     """By the id of the file: the one loan whose id is the same but for zeros at its beginning."""
-    by_number: dict[str, list[ReportLine]] = {}
+    by_number: dict[str, list[LoanAmounts]] = {}
     for line in lines:
         by_number.setdefault(spelled.key(line.loan_id).lstrip("0"), []).append(line)
     found = {row.loan_id: by_number.get(spelled.key(row.loan_id).lstrip("0"), []) for row in rows}
     return {loan_id: alike[0] for loan_id, alike in found.items() if len(alike) == 1 and loan_id.strip("0")}
 
 
-def _amount(line: ReportLine) -> Decimal:
+def _amount(line: LoanAmounts) -> Decimal:
     assert line.position is not None  # noqa: S101 - only such lines are compared
     return line.position

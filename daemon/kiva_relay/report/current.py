@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -55,7 +55,13 @@ def beginning(found: window.RepaymentReport, settings: Settings, *, now: datetim
 
 
 def lines_of(
-    tx: Connection, settings: Settings, period: str, now: datetime, *, besides_accepted: bool = False
+    tx: Connection,
+    settings: Settings,
+    period: str,
+    now: datetime,
+    *,
+    besides_accepted: bool = False,
+    priced: bool = True,
 ) -> tuple[ReportLine, ...]:
     """A line for each loan that Kiva expects in a period, by `kiva_id`.
 
@@ -67,27 +73,38 @@ def lines_of(
         period: YYYY-MM.
         now: with a zone.
         besides_accepted: without those that `report/accepted.py` counts.
+        priced: with what leaving each out costs; of a closed report that is known.
     """
     del now
-    with _without_collecting():
-        return tuple(each_line(tx, settings, period, besides_accepted=besides_accepted))
+    with without_collecting():
+        return tuple(each_line(tx, settings, period, besides_accepted=besides_accepted, priced=priced))
 
 
 def each_line(
-    tx: Connection, settings: Settings, period: str, *, besides_accepted: bool = False
+    tx: Connection, settings: Settings, period: str, *, besides_accepted: bool = False, priced: bool = True
 ) -> Iterator[ReportLine]:
     """The same, one by one as they are read, for whoever need not keep them."""
     of_period = report.of(tx, period)
     if of_period is not None and of_period.closed_at is not None:
         yield from _closed(tx, of_period, besides_accepted=besides_accepted)
         return
-    basis = settings.repayments.basis if of_period is None else of_period.basis
+    basis = _basis(settings, of_period)
     lines = live(tx, settings, period, basis=basis, besides_accepted=besides_accepted)
-    yield from price.priced(tx, lines, period=period, basis=basis)
+    yield from price.priced(tx, lines, period=period, basis=basis) if priced else lines
+
+
+def open_basis(tx: Connection, settings: Settings, period: str) -> str | None:
+    """What the amounts of a period mean that has not closed; None: it has."""
+    of_period = report.of(tx, period)
+    return None if of_period is not None and of_period.closed_at is not None else _basis(settings, of_period)
+
+
+def _basis(settings: Settings, of_period: Report | None) -> str:
+    return settings.repayments.basis if of_period is None else of_period.basis
 
 
 @contextlib.contextmanager
-def _without_collecting() -> Iterator[None]:
+def without_collecting() -> Iterator[None]:
     """A hundred thousand values, none of them part of a cycle: looking for cycles took two fifths of the time."""
     if not gc.isenabled():
         yield
@@ -101,12 +118,16 @@ def _without_collecting() -> Iterator[None]:
 
 def line_of(tx: Connection, settings: Settings, period: str, kiva_id: str) -> ReportLine | None:
     """The line of one loan; None: Kiva does not expect it."""
-    of_period = report.of(tx, period)
+    return next(iter(lines_with(tx, settings, period, [kiva_id])), None)
+
+
+def lines_with(tx: Connection, settings: Settings, period: str, kiva_ids: Collection[str]) -> list[ReportLine]:
+    """The lines of the loans with these numbers at Kiva, by `kiva_id`; Kiva does not expect the others."""
+    of_period, wanted = report.of(tx, period), sorted(set(kiva_ids))
     if of_period is not None and of_period.closed_at is not None:
-        return next(_closed(tx, of_period, only=kiva_id), None)
-    basis = settings.repayments.basis
-    found = live(tx, settings, period, basis=basis, only=kiva_id)
-    return next(iter(price.priced(tx, found, period=period, basis=basis)), None)
+        return list(_closed(tx, of_period, only=wanted))
+    basis = _basis(settings, of_period)
+    return list(price.priced(tx, named(tx, settings, period, wanted, basis=basis), period=period, basis=basis))
 
 
 def decisions(tx: Connection, period: str) -> list[Decision]:
@@ -125,18 +146,40 @@ def live(
     period: str,
     *,
     basis: str,
-    only: str | None = None,
     besides_accepted: bool = False,
+    besides_alike: bool = False,
 ) -> Iterator[ReportLine]:
     """The lines of a period as Kiva's list, the MIS's book and the outbox are now; without their prices."""
-    aliases = {**(meta.ALIASES.get(tx) or {}), **decision.aliases(tx)}
-    now_is = ReportSituation(holds=hold.in_force(tx), sends=settings.kiva.send, unread=_is_unread(tx), basis=basis)
-    expected = facts.read(tx, period=period, basis=basis, aliases=aliases, only=only, besides_accepted=besides_accepted)
-    return place.lines(expected, now_is)
+    expected = facts.read(
+        tx,
+        period=period,
+        basis=basis,
+        aliases=_aliases(tx),
+        besides_accepted=besides_accepted,
+        besides_alike=besides_alike,
+    )
+    return place.lines(expected, situation(tx, settings, basis=basis))
+
+
+def named(
+    tx: Connection, settings: Settings, period: str, kiva_ids: Sequence[str], *, basis: str
+) -> Iterator[ReportLine]:
+    """The same, of these loans alone."""
+    expected = facts.named(tx, kiva_ids, period=period, basis=basis, aliases=_aliases(tx))
+    return place.lines(expected, situation(tx, settings, basis=basis))
+
+
+def situation(tx: Connection, settings: Settings, *, basis: str) -> ReportSituation:
+    """What decides for all loans of an open report."""
+    return ReportSituation(holds=hold.in_force(tx), sends=settings.kiva.send, unread=is_unread(tx), basis=basis)
+
+
+def _aliases(tx: Connection) -> dict[str, str]:
+    return {**(meta.ALIASES.get(tx) or {}), **decision.aliases(tx)}
 
 
 def _closed(
-    tx: Connection, of_period: Report, *, besides_accepted: bool = False, only: str | None = None
+    tx: Connection, of_period: Report, *, besides_accepted: bool = False, only: Collection[str] | None = None
 ) -> Iterator[ReportLine]:
     period, latest = of_period.period, report.latest(tx)
     over = of_period.finalised_at is not None or (latest is not None and latest.period != period)
@@ -149,7 +192,7 @@ def _closed(
         yield frozen.afterwards(line, sent, decided.get(line.kiva_id), over=over)
 
 
-def _is_unread(tx: Connection) -> bool:
+def is_unread(tx: Connection) -> bool:
     """Was the MIS's book of repayments not read whole yet?"""
     marks = watermark.watermarks(tx)
     return not marks or any(

@@ -19,7 +19,7 @@ from kiva_relay.outbox import decision, mirror, mirror_table
 from kiva_relay.outbox.decision import Decision
 from kiva_relay.outbox.mirror import MirroredLoan
 from kiva_relay.outbox.state import State
-from kiva_relay.report import accepted, mis_row
+from kiva_relay.report import accepted, alike, mis_row
 from kiva_relay.report.place import LoanFacts, PositionFacts
 from kiva_relay.resource import loan_id as spelled
 
@@ -48,7 +48,7 @@ def _asked(loans: str, part: str) -> _Asked:
     # with the first table of it.
     asked = _Asked(
         loans=sa.text(f"""
-SELECT m.kiva_id, m.loan_id, m.client_id, m.status, m.amount, m.currency FROM mirror m
+SELECT m.kiva_id, m.loan_id, m.client_id, m.status, m.amount, m.currency, m.created_on FROM mirror m
 WHERE m.kiva_id > :after AND {loans} ORDER BY m.kiva_id LIMIT :most
 """),
         entries=sa.text(f"""
@@ -76,6 +76,11 @@ WHERE {part} AND e.id = (
 
 _EVERY = _asked(_EXPECTED, _IN_RANGE)
 _OTHERS = _asked(f"{_EXPECTED} AND NOT ({accepted.PLAIN})", _NAMED)
+_ODD = _asked(f"{_EXPECTED} AND NOT ({alike.SINGLE})", _NAMED)
+_EACH = sa.select(*mirror.LOAN_COLUMNS).where(
+    mirror_table.mirror.c.kiva_id.in_(sa.bindparam("kiva_ids", expanding=True)),
+    mirror_table.mirror.c.status.in_(mirror.EXPECTED),
+)
 _LATE = sa.text("""
 SELECT e.loan_id, e.id, e.version, e.state, e.reason, e.amount, coalesce(p.mis, e.amount) AS mis, e.identity,
        e.stream, e.evidence, e.refusals, e.receipt, p.lent, e.done_at
@@ -94,30 +99,40 @@ def read(
     period: str,
     basis: str,
     aliases: Mapping[str, str],
-    only: str | None = None,
     besides_accepted: bool = False,
+    besides_alike: bool = False,
 ) -> Iterator[LoanFacts]:
-    """All loans that Kiva expects, by `kiva_id`; `only`: this one of them.
+    """All loans that Kiva expects, by `kiva_id`.
 
     Args:
         tx: a transaction of the outbox.
         period: YYYY-MM.
         basis: what an amount means now; what Kiva took before on another one is turned into it.
         aliases: ids that were typed by hand at Kiva, and the MIS's own id of the same loan, as keys.
-        only: a `kiva_id`.
         besides_accepted: without those that `report/accepted.py` counts.
+        besides_alike: without those that `report/alike.py` counts.
     """
-    asked = _OTHERS if besides_accepted else _EVERY
+    asked = _ODD if besides_alike else _OTHERS if besides_accepted else _EVERY
     reading = _Reading(tx, asked, period, basis, aliases, decision.in_force(tx, period), _shared(tx))
-    likeliest = mis_row.Likeliest(tx)
-    after = "" if only is None else _just_before(tx, only)
-    most = PART if only is None else 1
-    while loans := reading.loans(after=after, most=most):
-        if only in (None, loans[0].kiva_id):
-            yield from likeliest.of(reading.part(loans, after=after))
-        if only is not None:
-            return
+    likeliest = mis_row.Likeliest(tx, aliases.values())
+    after = ""
+    while loans := reading.loans(after=after, most=PART):
+        yield from likeliest.of(reading.part(loans, after=after))
         after = loans[-1].kiva_id
+
+
+def named(
+    tx: Connection, kiva_ids: Sequence[str], *, period: str, basis: str, aliases: Mapping[str, str]
+) -> Iterator[LoanFacts]:
+    """These of the loans that Kiva expects, by `kiva_id`; the other arguments are those of `read`."""
+    decided, likeliest = decision.in_force(tx, period), mis_row.Likeliest(tx, aliases.values())
+    for start in range(0, len(kiva_ids), PART):
+        rows = tx.execute(_EACH, {"kiva_ids": list(kiva_ids[start : start + PART])}).all()
+        loans = sorted((MirroredLoan(*row) for row in rows), key=lambda loan: loan.kiva_id)
+        shared = _shared(tx, sorted({spelled.fold(loan.loan_id) for loan in loans}))
+        if loans:
+            reading = _Reading(tx, _ODD, period, basis, aliases, decided, shared)
+            yield from likeliest.of(reading.part(loans, after=""))
 
 
 @dataclass(frozen=True)
@@ -135,14 +150,18 @@ class _Reading:
     def loans(self, *, after: str, most: int) -> list[MirroredLoan]:
         """The next loans after one, at most so many."""
         given: dict[str, Any] = {"after": after, "most": most}
-        if self.asked is _OTHERS:
+        if self.asked is not _EVERY:
             given["period"] = self.period
-        return [MirroredLoan(*row) for row in self.tx.execute(self.asked.loans, given).all()]
+        rows = self.tx.execute(self.asked.loans, given).all()
+        return [
+            MirroredLoan(kiva_id, loan_id, client_id, status, amount, currency, created_on=created_on)
+            for kiva_id, loan_id, client_id, status, amount, currency, created_on in rows
+        ]
 
     def part(self, loans: Sequence[MirroredLoan], *, after: str) -> list[LoanFacts]:
         """What is known of some loans, those that come after `after`."""
         given: dict[str, Any] = {"period": self.period}
-        if self.asked is _OTHERS:
+        if self.asked is not _EVERY:
             given["kiva_ids"] = [loan.kiva_id for loan in loans]
         else:
             given |= {"after": after, "last": loans[-1].kiva_id}
@@ -184,22 +203,15 @@ def late(tx: Connection, period: str) -> dict[str, list[PositionFacts]]:
     return found
 
 
-def _shared(tx: Connection) -> Counter[str]:
-    """The keys of ids that more than one expected loan has: how many."""
+def _shared(tx: Connection, folds: Sequence[str] | None = None) -> Counter[str]:
+    """The keys of ids that more than one expected loan has: how many. `folds`: of these ids alone."""
     found: Counter[str] = Counter()
-    folds = list(tx.execute(_SHARED).scalars())
+    folds = list(tx.execute(_SHARED).scalars()) if folds is None else folds
     columns = mirror_table.mirror.c
     for start in range(0, len(folds), PART):
         where = (columns.loan_fold.in_(folds[start : start + PART]), columns.status.in_(mirror.EXPECTED))
         found.update(spelled.key(loan_id) for loan_id in tx.execute(sa.select(columns.loan_id).where(*where)).scalars())
     return Counter({key: number for key, number in found.items() if number > 1})
-
-
-def _just_before(tx: Connection, kiva_id: str) -> str:
-    """The number of the expected loan before this one, in Kiva's list as it is sorted here."""
-    columns = mirror_table.mirror.c
-    query = sa.select(columns.kiva_id).where(columns.kiva_id < kiva_id).order_by(columns.kiva_id.desc()).limit(1)
-    return tx.execute(query).scalar() or ""
 
 
 def on_basis(amount: str | None, was: str | None, lent: str | None, basis: str) -> Decimal | None:

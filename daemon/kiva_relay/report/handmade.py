@@ -61,7 +61,7 @@ def read(file: Path) -> Handmade:
     width = max((_last_filled(cells) for _, cells in sheet.lines), default=0)
     if width not in _WIDTHS:
         raise errors.ConfigurationError([_not_so_wide(sheet, width)])
-    lines = [(line, (cells + [""] * width)[:width]) for line, cells in sheet.lines]
+    lines = [(line, cells if len(cells) == width else (cells + [""] * width)[:width]) for line, cells in sheet.lines]
     head = tuple(lines[0][1]) if _names_columns(lines[0][1]) else None
     rows, mistakes = _rows(file, lines if head is None else lines[1:])
     if not rows and not mistakes:
@@ -72,18 +72,20 @@ def read(file: Path) -> Handmade:
 
 
 def _rows(file: Path, lines: Sequence[tuple[int, list[str]]]) -> tuple[dict[str, HandmadeRow], list[Mistake]]:
-    point = _decimal_point([_bare(_id(cells[-1])) for _, cells in lines])
+    bare = [_bare(_id(cells[-1])) for _, cells in lines]
+    point = _decimal_point(bare)
     rows: dict[str, HandmadeRow] = {}
     mistakes: list[Mistake] = []
-    for line, cells in lines:
-        loan, amount = _id(cells[0]), _amount(_bare(_id(cells[-1])), point)
-        if not spelled.key(loan):
+    for (line, cells), written in zip(lines, bare, strict=True):
+        loan, amount = _id(cells[0]), _amount(written, point)
+        key = spelled.key(loan)
+        if not key:
             mistakes.append(_mistake(file, line, 1, "expected a loan id, found nothing"))
         elif amount is None:
             found = f"“{cells[-1].strip()[:40]}”" if cells[-1].strip() else "nothing"
             mistakes.append(_mistake(file, line, len(cells), f"loan {loan}: expected an amount, found {found}"))
         else:
-            other = rows.setdefault(spelled.key(loan), HandmadeRow(line, loan, amount))
+            other = rows.setdefault(key, HandmadeRow(line, loan, amount))
             if other.amount != amount:
                 message = f"loan {loan} has {amount:f} here and {other.amount:f} in line {other.line}"
                 mistakes.append(_mistake(file, line, len(cells), message, "delete one of the two lines"))
@@ -91,7 +93,10 @@ def _rows(file: Path, lines: Sequence[tuple[int, list[str]]]) -> tuple[dict[str,
 
 
 def _last_filled(cells: Sequence[str]) -> int:
-    return max((place for place, cell in enumerate(cells, start=1) if cell.strip()), default=0)
+    last = len(cells)
+    while last and not cells[last - 1].strip():
+        last -= 1
+    return last
 
 
 def _names_columns(cells: Sequence[str]) -> bool:
@@ -101,6 +106,8 @@ def _names_columns(cells: Sequence[str]) -> bool:
 
 def _id(cell: str) -> str:
     """An id as it was meant: spreadsheets keep leading zeros by `="000412"`, or by an apostrophe before it."""
+    if cell.isalnum():
+        return cell
     text = cell.strip()
     told = _AS_TEXT.fullmatch(text)
     return told[1] if told else text.removeprefix("'")
@@ -116,6 +123,8 @@ def _decimal_point(amounts: Sequence[str]) -> str:
 
 
 def _surely_decimal(amount: str) -> str | None:
+    if amount.isdecimal():
+        return None
     signs = [sign for sign in amount if sign in ".,"]
     if not signs or signs[-1] in signs[:-1]:
         return None
@@ -126,6 +135,8 @@ def _surely_decimal(amount: str) -> str | None:
 
 def _bare(cell: str) -> str:
     """An amount without its currency, and with `_` for every other sign between its thousands."""
+    if cell.isdecimal():
+        return cell
     text = _CURRENCY_BEHIND.sub("", cell.strip().replace("\u2212", "-")) if cell.strip() else ""
     text = _CURRENCY_BEFORE.sub("", text, count=1) if text and not text[0].isdigit() else text
     return re.sub(r"[\s'\u2019]", "_", text.strip())
@@ -133,6 +144,8 @@ def _bare(cell: str) -> str:
 
 def _amount(text: str, point: str) -> Decimal | None:
     """The number in a text of `_bare`; None: there is none."""
+    if text.isascii() and text.isdecimal():
+        return Decimal(text)
     if not _NUMBER.fullmatch(text):
         return None
     whole, _, decimals = text.rpartition(point) if point and point in text else (text, "", "")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 
 class ReportLineKind(StrEnum):
@@ -152,6 +152,29 @@ class ReportLine:
     def number(self) -> str:
         """What a person calls it by: the number of its entry, else `k` and the loan's number at Kiva."""
         return f"k{self.kiva_id}" if self.entry is None else str(self.entry)
+
+
+class LoanAmounts(Protocol):
+    """Where a loan stands, and its amounts, as of `ReportLine`: what is said of a loan beside thousands of others."""
+
+    @property
+    def kiva_id(self) -> str: ...  # noqa: D102 - as of `ReportLine`
+    @property
+    def loan_id(self) -> str: ...  # noqa: D102 - as of `ReportLine`
+    @property
+    def kind(self) -> ReportLineKind: ...  # noqa: D102 - as of `ReportLine`
+    @property
+    def cause(self) -> str: ...  # noqa: D102 - as of `ReportLine`
+    @property
+    def currency(self) -> str | None: ...  # noqa: D102 - as of `ReportLine`
+    @property
+    def position(self) -> Decimal | None: ...  # noqa: D102 - as of `ReportLine`
+    @property
+    def at_kiva(self) -> Decimal | None: ...  # noqa: D102 - as of `ReportLine`
+    @property
+    def lent(self) -> Decimal | None: ...  # noqa: D102 - as of `ReportLine`
+    @property
+    def lent_at_kiva(self) -> Decimal | None: ...  # noqa: D102 - as of `ReportLine`
 
 
 def _text(amount: Decimal | None) -> str | None:

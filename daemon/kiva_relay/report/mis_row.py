@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
@@ -13,14 +14,16 @@ from sqlalchemy.engine import Connection
 
 from kiva_relay.outbox import mirror, table
 from kiva_relay.outbox.mirror import MirroredLoan
+from kiva_relay.report import suggestion
 from kiva_relay.report.line import plain
 from kiva_relay.report.place import LoanFacts, RowFacts
+from kiva_relay.report.suggestion import Suggestion
 from kiva_relay.resource import loan_id as spelled
 
 _AT_ONCE = 2_000
 _GONE = ", ".join(repr(status) for status in mirror.GONE)
 _captured = table.captured.c
-_COLUMNS = (_captured.identity, _captured.in_scope, _captured.gone, _captured.lent, _captured.client_id)
+_COLUMNS = tuple(_captured[name] for name in ("identity", "in_scope", "gone", "lent", "client_id", "created_at"))
 _ROWS = sa.select(*_COLUMNS).where(
     _captured.resource == "repayment", _captured.identity.in_(sa.bindparam("ids", expanding=True))
 )
@@ -50,31 +53,39 @@ def rows(tx: Connection, identities: Iterable[str]) -> dict[str, RowFacts]:
 
 @dataclass
 class _Alike:
-    """Rows of one amount that Kiva does not list under their own id."""
+    """Rows of one amount that Kiva does not list under their own id, by what their ids and their clients' are found by.
 
-    every: list[RowFacts] = field(default_factory=list)
-    by_client: dict[str, list[RowFacts]] = field(default_factory=dict)
+    In a large book thousands have one amount: a loan is compared with those alone that may be it.
+    """
+
+    by_id: dict[str, list[RowFacts]] = field(default_factory=lambda: defaultdict(list))
+    by_client: dict[str, list[RowFacts]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, row: RowFacts) -> None:
-        self.every.append(row)
-        self.by_client.setdefault(spelled.key(row.client_id), []).append(row)
+        for found, written in ((self.by_id, row.identity), (self.by_client, row.client_id)):
+            for mark in spelled.marks(written):
+                found[mark].append(row)
 
-    def likeliest(self, loan: MirroredLoan) -> RowFacts | None:
-        """The one row of the same client where Kiva names one, else the only one; None where it is not clear."""
-        if loan.client_id:
-            same = self.by_client.get(spelled.key(loan.client_id), [])
-            if len(same) == 1:
-                return same[0]
-        only = self.every[0] if len(self.every) == 1 else None
-        return only if only is not None and (not loan.client_id or not only.client_id) else None
+    def likeliest(self, loan: MirroredLoan) -> Suggestion | None:
+        rows = {
+            row.identity: row
+            for found, written in ((self.by_id, loan.loan_id), (self.by_client, loan.client_id))
+            for mark in spelled.marks(written)
+            for row in found.get(mark, ())
+        }
+        return suggestion.likeliest(loan, rows.values())
 
 
 class Likeliest:
-    """Finds the row that a loan probably is which the MIS does not have under its id. Each amount is looked up once."""
+    """Finds the row that a loan probably is which the MIS does not have under its id. Each amount is looked up once.
 
-    def __init__(self, tx: Connection) -> None:
-        self._tx = tx
+    `aliases` are the MIS's ids, as keys, of which a person said which loan of Kiva's they are: of no other one.
+    """
+
+    def __init__(self, tx: Connection, aliases: Collection[str]) -> None:
+        self._tx, self._aliases = tx, frozenset(aliases)
         self._by_amount: dict[str, _Alike] = {}
+        self._known: dict[str, RowFacts] = {}
 
     def of(self, found: Sequence[LoanFacts]) -> Iterator[LoanFacts]:
         """The same loans; those that the MIS does not have with their likeliest row."""
@@ -83,7 +94,7 @@ class Likeliest:
             yield from found
             return
         in_other_case = rows(self._tx, {case for facts in missing for case in _other_cases(facts.loan.loan_id)})
-        self._look_up({_amount(facts.loan) for facts in missing} - {""})
+        probably = self.suggestions([facts.loan for facts in missing])
         for facts in found:
             if facts.row is not None or facts.entries:
                 yield facts
@@ -91,9 +102,17 @@ class Likeliest:
             other = next((in_other_case[one] for one in _other_cases(facts.loan.loan_id) if one in in_other_case), None)
             if other is not None:
                 yield facts._replace(likely=other, other_case=True)
-                continue
-            alike = self._by_amount.get(_amount(facts.loan))
-            yield facts._replace(likely=None if alike is None else alike.likeliest(facts.loan))
+            elif (one := probably.get(facts.loan.kiva_id)) is not None:
+                yield facts._replace(likely=self._known[one.identity], because=one.because)
+            else:
+                yield facts
+
+    def suggestions(self, loans: Iterable[MirroredLoan]) -> dict[str, Suggestion]:
+        """Kiva's number of a loan → the row that it probably is; silent where that is not clear."""
+        wanted = [(loan, amount) for loan in loans if (amount := _amount(loan))]
+        self._look_up({amount for _, amount in wanted})
+        found = ((loan, self._by_amount[amount].likeliest(loan)) for loan, amount in wanted)
+        return {loan.kiva_id: one for loan, one in found if one is not None}
 
     def _look_up(self, amounts: set[str]) -> None:
         new = sorted(amounts - self._by_amount.keys())
@@ -101,9 +120,10 @@ class Likeliest:
             return
         self._by_amount |= {amount: _Alike() for amount in new}
         candidates = [_row(row) for row in self._tx.execute(_BY_LENT, {"lent": new})]
-        taken = _listed(self._tx, [row.identity for row in candidates])
+        taken = _listed(self._tx, [row.identity for row in candidates]) | self._aliases
         for row in candidates:
             if row.identity not in taken:
+                self._known[row.identity] = row
                 self._by_amount[str(row.lent)].add(row)
 
 
@@ -125,8 +145,9 @@ def _listed(tx: Connection, identities: Sequence[str]) -> set[str]:
 
 
 def _row(row: Any) -> RowFacts:
-    identity, in_scope, gone, lent, client_id = row
-    return RowFacts(identity, bool(in_scope), bool(gone), None if lent is None else _decimal(lent), client_id or "")
+    identity, in_scope, gone, lent, client_id, created = row
+    amount = None if lent is None else _decimal(lent)
+    return RowFacts(identity, bool(in_scope), bool(gone), amount, client_id or "", created or "")
 
 
 _decimal = lru_cache(maxsize=4096)(Decimal)

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import cached_property
 from zoneinfo import ZoneInfo
 
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kiva_relay.config.settings import Settings
 from kiva_relay.errors import UsageError
-from kiva_relay.outbox import mirror, mirror_table, report
+from kiva_relay.outbox import mirror, report
 from kiva_relay.outbox.decision import Decision
 from kiva_relay.outbox.report import Report
 from kiva_relay.outbox.upload import Upload
-from kiva_relay.report import accepted, current
+from kiva_relay.report import accepted, current, glance
 from kiva_relay.report import line as lines_
-from kiva_relay.report.accepted import Accepted
-from kiva_relay.report.line import ReportLine, ReportLineKind
+from kiva_relay.report.accepted import Accepted, AcceptedLoan
+from kiva_relay.report.glance import GlanceLines, Wanted
+from kiva_relay.report.line import LoanAmounts, ReportLine, ReportLineKind
 from kiva_relay.resource import window
 
 OPEN, CONTINUOUS, NOT_OPEN, CLOSED, FINALISED = "open", "continuous", "not_open", "closed", "finalised"
@@ -69,24 +70,29 @@ class Month:
         settings: those in force.
         now: the present moment.
         state: one of the above.
-        lines: one for each loan that Kiva expects, by Kiva's number; without those of `accepted`.
+        lines: one for each loan that Kiva expects, by Kiva's number; without those of `accepted`. Of a report that was
+            read in parts they are counted, and read when somebody looks at one, in the transaction of `read`.
         accepted: loans of which nothing has to be said, where a glance at the report is enough.
         expected: how many loans Kiva expects, by their status there; counted apart from the lines.
         uploads: the calls that Kiva took, oldest first.
         decisions: what persons decided about it, oldest first, also what was undone; and what is known for life.
         list_read: when the last complete reading of Kiva's list began; None: there was none yet.
+        counted: the loans of `accepted`, where the amounts of each loan were asked for.
+        unread: it is open, and the MIS's book of repayments is still being read for the first time.
     """
 
     report: Report
     settings: Settings
     now: datetime
     state: str
-    lines: tuple[ReportLine, ...]
+    lines: Sequence[ReportLine]
     accepted: Accepted
     expected: Mapping[str, int]
     uploads: tuple[Upload, ...]
     decisions: tuple[Decision, ...]
     list_read: datetime | None
+    counted: tuple[AcceptedLoan, ...] = ()
+    unread: bool = False
 
     @property
     def period(self) -> str:
@@ -94,9 +100,21 @@ class Month:
         return self.report.period
 
     @cached_property
+    def _stand(self) -> Counter[tuple[ReportLineKind, str, str]]:
+        """How many loans stand in each line, by cause, and by the reason of a hold where one keeps them."""
+        if isinstance(self.lines, GlanceLines):
+            return self.lines.glance.numbers
+        found = Counter((one.kind, one.cause, str(one.params.get("reason", one.cause))) for one in self.lines)
+        found[ReportLineKind.ACCEPTED, "", ""] += self.accepted.number
+        return found
+
+    @cached_property
     def numbers(self) -> Counter[ReportLineKind]:
         """How many loans stand in each line."""
-        return Counter(one.kind for one in self.lines) + Counter({ReportLineKind.ACCEPTED: self.accepted.number})
+        found = Counter[ReportLineKind]()
+        for (kind, _, _), number in self._stand.items():
+            found[kind] += number
+        return +found
 
     @property
     def sent(self) -> int:
@@ -109,9 +127,35 @@ class Month:
         return len(self.lines) + self.accepted.number
 
     @cached_property
-    def exceptions(self) -> tuple[ReportLine, ...]:
-        """The lines at which a person has to look."""
-        return tuple(one for one in self.lines if one.needs_a_person)
+    def exceptions(self) -> Sequence[ReportLine]:
+        """The lines at which a person has to look: not what the MIS may still give, while its book is being read."""
+        return self._only(self._needs_a_person)
+
+    @property
+    def amounts(self) -> Iterator[LoanAmounts]:
+        """Each loan with its amounts, by Kiva's number; where they were asked for."""
+        lines: Sequence[LoanAmounts] = self.lines
+        return heapq.merge(lines, self.counted, key=lambda one: one.kiva_id)
+
+    def of_kind(self, kind: str) -> Sequence[ReportLine]:
+        """The lines of one kind."""
+        return self._only(lambda each, _cause: each.value == kind)
+
+    def _only(self, wanted: Wanted) -> Sequence[ReportLine]:
+        if isinstance(self.lines, GlanceLines):
+            return self.lines.only(wanted)
+        return tuple(one for one in self.lines if wanted(one.kind, one.cause))
+
+    def _needs_a_person(self, kind: ReportLineKind, cause: str) -> bool:
+        return kind in lines_.NEEDS_A_PERSON and not (self.unread and cause == lines_.NOT_READ_YET)
+
+    @property
+    def not_read(self) -> int:
+        """Of how many loans the book has not been read yet, while it is read for the first time."""
+        return self._number(lambda _kind, cause: cause == lines_.NOT_READ_YET) if self.unread else 0
+
+    def _number(self, wanted: Wanted) -> int:
+        return sum(number for (kind, cause, _), number in self._stand.items() if wanted(kind, cause))
 
     @property
     def is_accounted_for(self) -> bool:
@@ -154,11 +198,13 @@ class Month:
                 return self._while_open(people)
 
     def _while_open(self, people: int) -> MonthVerdict:
-        kept_back = [one for one in self.lines if one.kind is ReportLineKind.DECIDE and one.cause in KEPT_BACK]
-        shadow = sum(one.cause == lines_.SWITCHED_OFF for one in self.lines)
+        if self.not_read and not (people and self._closes_soon):
+            return MonthVerdict("waiting", "book_unread", self.not_read)
+        kept_back = self._kept_back
+        shadow = self._number(lambda _kind, cause: cause == lines_.SWITCHED_OFF)
         on_the_way = self.numbers[ReportLineKind.ON_ITS_WAY] + self.numbers[ReportLineKind.OLDER_AMOUNT]
         if kept_back:
-            return MonthVerdict("held", "held", len(kept_back), _reason(kept_back))
+            return MonthVerdict("held", "held", kept_back.total(), kept_back.most_common(1)[0][0])
         if people:
             return MonthVerdict("urgent" if self._closes_soon else "note", "decide", people)
         if shadow:
@@ -166,25 +212,61 @@ class Month:
         return MonthVerdict("ok", "on_the_way", on_the_way) if on_the_way else MonthVerdict("ok", "ok")
 
     @property
+    def _kept_back(self) -> Counter[str]:
+        """How many loans a hold keeps back, by its reason."""
+        found = Counter[str]()
+        for (kind, cause, reason), number in self._stand.items():
+            if kind is ReportLineKind.DECIDE and cause in KEPT_BACK:
+                found[reason] += number
+        return found
+
+    @property
     def _closes_soon(self) -> bool:
         return self.report.closes_at is not None and self.report.closes_at - self.now < _SOON
 
 
-def read(tx: Connection, settings: Settings, period: str | None, *, now: datetime, whole: bool = False) -> Month:
+def read(
+    tx: Connection,
+    settings: Settings,
+    period: str | None,
+    *,
+    now: datetime,
+    whole: bool = False,
+    in_parts: bool = False,
+    amounts: bool = False,
+) -> Month:
     """The report of a period; None: the open one, else the one that closed last, else the one that opens next.
 
-    `whole`: with a line also for each loan of which nothing has to be said.
+    Args:
+        tx: a reading transaction of the outbox.
+        settings: those in force.
+        period: YYYY-MM.
+        now: with a zone.
+        whole: with a line also for each loan of which nothing has to be said.
+        in_parts: for who shows some lines and numbers: of an open report each line has its place, and is read when
+            somebody looks at it, while `tx` is open.
+        amounts: with the amounts of each loan of which nothing has to be said, and no prices.
 
     Raises:
         UsageError: there is no report of this period; names the nearest ones.
     """
     of_period, state = chosen(tx, settings, period, now=now)
-    lines: tuple[ReportLine, ...] = ()
+    lines: Sequence[ReportLine] = ()
+    counted: tuple[AcceptedLoan, ...] = ()
     taken, closed = Accepted(), of_period.closed_at is not None
-    if state != NOT_OPEN:
-        lines = current.lines_of(tx, settings, of_period.period, now, besides_accepted=not whole)
-        if not whole:
+    if state != NOT_OPEN and in_parts and not closed:
+        lines = glance.every(tx, settings, of_period.period, basis=of_period.basis)
+    elif state != NOT_OPEN:
+        but = not whole
+        lines = current.lines_of(tx, settings, of_period.period, now, besides_accepted=but, priced=not amounts)
+        if amounts:
+            counted = tuple(accepted.amounts(tx, of_period.period, closed=closed))
+            taken = accepted.of(counted)
+        elif not whole:
             taken = accepted.of_closed(tx, of_period.period) if closed else accepted.counted(tx, of_period.period)
+    expected: Mapping[str, int] = {}
+    if state != NOT_OPEN:
+        expected = _at_closing(lines, taken) if closed else mirror.expected_by_status(tx)
     reading = mirror.last_complete(tx)
     return Month(
         report=of_period,
@@ -193,10 +275,12 @@ def read(tx: Connection, settings: Settings, period: str | None, *, now: datetim
         state=state,
         lines=lines,
         accepted=taken,
-        expected={} if state == NOT_OPEN else _at_closing(lines, taken) if closed else _expected(tx),
+        expected=expected,
         uploads=tuple(current.uploads(tx, of_period.period)),
         decisions=tuple(current.decisions(tx, of_period.period)),
         list_read=None if reading is None else reading.started_at,
+        counted=counted,
+        unread=state in (OPEN, CONTINUOUS) and current.is_unread(tx),
     )
 
 
@@ -236,19 +320,8 @@ def _next(settings: Settings, *, now: datetime) -> Report:
     return current.beginning(due, settings, now=now)
 
 
-def _expected(tx: Connection) -> dict[str, int]:
-    columns = mirror_table.mirror.c
-    counted = sa.select(columns.status, sa.func.count()).where(columns.status.in_(mirror.EXPECTED))
-    return {row[0]: int(row[1]) for row in tx.execute(counted.group_by(columns.status))}
-
-
-def _at_closing(lines: tuple[ReportLine, ...], taken: Accepted) -> Counter[str]:
+def _at_closing(lines: Sequence[ReportLine], taken: Accepted) -> Counter[str]:
     return Counter(one.status for one in lines) + taken.statuses
-
-
-def _reason(kept_back: list[ReportLine]) -> str:
-    """The hold that keeps most of them."""
-    return Counter(str(one.params.get("reason", one.cause)) for one in kept_back).most_common(1)[0][0]
 
 
 def _unknown(period: str, known: list[str]) -> UsageError:

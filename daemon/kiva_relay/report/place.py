@@ -46,13 +46,14 @@ class PositionFacts(NamedTuple):
 
 
 class RowFacts(NamedTuple):
-    """What capture knows of the MIS's row of a loan."""
+    """What capture knows of the MIS's row of a loan. `created_on` is the day of the row, as ISO text."""
 
     identity: str
     in_scope: bool
     gone: bool = False
     lent: Decimal | None = None
     client_id: str = ""
+    created_on: str = ""
 
 
 class LoanFacts(NamedTuple):
@@ -67,6 +68,7 @@ class LoanFacts(NamedTuple):
         twins: so many expected loans have its id.
         likely: of a loan that the MIS does not have, the row that it probably is.
         other_case: `likely` differs from its id in upper and lower case only.
+        because: why it is `likely` that row, as in report/suggestion.py.
     """
 
     loan: MirroredLoan
@@ -77,6 +79,7 @@ class LoanFacts(NamedTuple):
     twins: int = 1
     likely: RowFacts | None = None
     other_case: bool = False
+    because: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -231,10 +234,12 @@ def _absent(facts: LoanFacts, now_is: ReportSituation) -> tuple[ReportLineKind, 
         return ReportLineKind.MISSING, lines_.NOT_READ_YET, {}
     if row is not None:
         return ReportLineKind.MISSING, lines_.GONE if row.gone else lines_.OUT_OF_SCOPE, {}
-    params = {}
+    params: dict[str, Any] = {}
     if facts.likely is not None:
         lent = facts.likely.lent
         params = {"likely_id": facts.likely.identity, "likely_lent": None if lent is None else lines_.plain(lent)}
+    if "client" in facts.because:
+        params["likely_by"] = "client"
     if facts.other_case:
         return ReportLineKind.DECIDE, lines_.IN_OTHER_CASE, params
     return ReportLineKind.MISSING, lines_.NOT_READ_YET if now_is.unread else lines_.NOT_IN_MIS, params

@@ -51,7 +51,7 @@ def alike(left: str, right: str) -> bool:
 
     `KV/93`, `93` and `000000093` are alike; `193` and `93` are not.
     """
-    a, b = (_SEPARATORS.sub(" ", fold(one)).split() for one in (left, right))
+    a, b = map(_parts, (left, right))
     if not a or not b:
         return False
     if "".join(a).lstrip("0") == "".join(b).lstrip("0"):
@@ -63,3 +63,17 @@ def alike(left: str, right: str) -> bool:
         and len("".join(numbers[0])) >= _ENOUGH_DIGITS
         and (not words[0] or not words[1] or words[0] == words[1])
     )
+
+
+def marks(written: str) -> tuple[str, ...]:
+    """By what an id is found among thousands: two ids that are alike have one of these in common, at least."""
+    parts = _parts(written)
+    if not parts:
+        return ()
+    numbers = [part.lstrip("0") for part in parts if part.isdigit()]
+    whole = f"={''.join(parts).lstrip('0')}"
+    return (whole, f"#{' '.join(numbers)}") if len("".join(numbers)) >= _ENOUGH_DIGITS else (whole,)
+
+
+def _parts(written: str) -> list[str]:
+    return _SEPARATORS.sub(" ", fold(written)).split()

@@ -81,8 +81,7 @@ class Language:
             return ""
         exact = Decimal(amount).normalize()
         has = max(0, -int(exact.as_tuple().exponent))
-        usual = numbers.get_currency_precision(currency) if currency and numbers.is_currency(currency) else 0
-        return f"{exact:,.{max(has, usual)}f}".replace(",", " ")
+        return f"{exact:,.{max(has, _decimals(currency))}f}".replace(",", " ")
 
     # ---------------------------------------------------------------- days
 
@@ -170,6 +169,12 @@ class Language:
         """By a pattern of the catalogue; the first of a month may have one of its own (`1er`)."""
         forms = catalogue.read(self.name, "general")[code]
         return dates.format_date(when, forms[0 if when.day == 1 else -1], locale=self._locale)
+
+
+@cache
+def _decimals(currency: str | None) -> int:
+    """How many decimals amounts of a currency are written with, at least."""
+    return numbers.get_currency_precision(currency) if currency and numbers.is_currency(currency) else 0
 
 
 @cache

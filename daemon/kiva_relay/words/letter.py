@@ -14,6 +14,7 @@ from enum import StrEnum
 from kiva_relay.account import finding, health, letter, task
 from kiva_relay.account.finding import HealthFinding, Verdict
 from kiva_relay.account.letter import LetterKind
+from kiva_relay.account.rest import rest_of
 from kiva_relay.account.standing import Standing
 from kiva_relay.account.task import Task, When
 from kiva_relay.config.mail import Recipient
@@ -183,7 +184,7 @@ def _morning(facts: LetterFacts, language: Language) -> Lines:
             yield from _task(number, one, facts, language)
     if facts.month is not None and (told := report.of_morning(facts.month, language, at=standing.today)):
         yield LetterStyle.TEXT, told
-    yield from ((LetterStyle.TEXT, line) for line in rest.rest(task.rest(standing), standing, facts.tasks, language))
+    yield from ((LetterStyle.TEXT, line) for line in rest.rest(rest_of(standing), standing, facts.tasks, language))
     yield from _link(facts, language)
     hour = datetime.combine(standing.today, facts.settings.mail.at)
     ends = rest.silence(language, next_at=f"{hour:%H:%M}", missing_at=f"{hour + _PATIENCE:%H:%M}")

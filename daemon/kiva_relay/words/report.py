@@ -136,7 +136,7 @@ def of_morning(month: Month, language: Language, *, at: date) -> str:
         sent=month.sent,
         expected=sum(month.expected.values()),
         decide=month.numbers[ReportLineKind.DECIDE],
-        correct=month.numbers[ReportLineKind.MISSING],
+        correct=month.numbers[ReportLineKind.MISSING] - month.not_read,
         closes="?" if closes is None else language.deadline(closes, month.settings.mis.timezone),
         at=at,
     )

@@ -17,6 +17,8 @@ def verdict(facts: Month, language: Language) -> tuple[str, str]:
     match found.said:
         case "list_unread":
             return word, language.say("report.list_unread")
+        case "book_unread":
+            return word, language.say("report.book_unread", n=found.loans)
         case "not_open":
             return word, language.say("screen.verdict.not_open", opens=_deadline(facts, report.opens_at, language))
         case "shadow":

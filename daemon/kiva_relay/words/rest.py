@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 
 from kiva_relay.account import task
+from kiva_relay.account.rest import Rest
 from kiva_relay.account.standing import Standing
-from kiva_relay.account.task import Rest, Task
+from kiva_relay.account.task import Task
 from kiva_relay.words.language import Language
 
 _DAY = timedelta(days=1)

@@ -231,15 +231,13 @@ def _value(written: str, currency: str | None, language: Language, *, is_amount:
 
 
 def _decide(one: task.DecidePositions, facts: Standing, language: Language) -> Said:
-    told = {line.entry for line in one.lines}
-    others = [entry for entry in one.entries if entry.id not in told]
     first = one.lines[0].number if one.lines else str(one.entries[0].id)
     lines = [
         *(each for line in one.lines for each in _of_report(line, facts, language)),
-        *_asked(others, one.before, language),
+        *_asked(one.alone, one.before, language),
         language.say("task.decide.do", number=first),
     ]
-    if others:
+    if one.alone:
         lines.append(language.say("task.decide.if_nobody"))
     if one.closes is not None:
         closes = language.deadline(one.closes, facts.settings.mis.timezone)

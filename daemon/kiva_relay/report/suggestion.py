@@ -1,8 +1,8 @@
 """Which of the MIS's loans one of Kiva's probably is, whose id was typed in another way. Pure; silent when in doubt.
 
 The amount alone proves nothing: many loans have the same. Beside it the client has to be the same, or the id written
-alike; a date that is far off speaks against it. Where two rows are as likely, or one row is as likely for two loans of
-Kiva's, nothing is suggested.
+alike; a date that is far off speaks against it. Where two rows are as likely, nothing is suggested. Report and
+`reconcile --suggest` ask here, so that they name the same loan.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import date
 from decimal import Decimal
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from kiva_relay.account.reconcile import OfMis
 from kiva_relay.outbox.mirror import MirroredLoan
 from kiva_relay.resource import loan_id as spelled
 
@@ -22,6 +21,19 @@ FAR_DAYS = 180
 """Further apart, it is another loan."""
 
 
+class LentRow(Protocol):
+    """A row of the MIS: its own id, what was lent, its client, and its day as ISO text; empty where unknown."""
+
+    @property
+    def identity(self) -> str: ...  # noqa: D102 - named above
+    @property
+    def lent(self) -> Decimal | None: ...  # noqa: D102 - named above
+    @property
+    def client_id(self) -> str: ...  # noqa: D102 - named above
+    @property
+    def created_on(self) -> str: ...  # noqa: D102 - named above
+
+
 class Suggestion(NamedTuple):
     """`identity` is the MIS's own id; `because` the evidence: amount, client, id, date."""
 
@@ -29,7 +41,7 @@ class Suggestion(NamedTuple):
     because: tuple[str, ...]
 
 
-def likeliest(loan: MirroredLoan, rows: Iterable[OfMis]) -> Suggestion | None:
+def likeliest(loan: MirroredLoan, rows: Iterable[LentRow]) -> Suggestion | None:
     """The one row that this loan probably is, of those that Kiva does not list under their own id."""
     found = [(evidence, row) for row in rows if (evidence := _evidence(loan, row))]
     if not found:
@@ -40,7 +52,7 @@ def likeliest(loan: MirroredLoan, rows: Iterable[OfMis]) -> Suggestion | None:
     return Suggestion(found[0][1].identity, found[0][0])
 
 
-def _evidence(loan: MirroredLoan, row: OfMis) -> tuple[str, ...]:
+def _evidence(loan: MirroredLoan, row: LentRow) -> tuple[str, ...]:
     """Why it may be this row; empty: it is not, or nobody could say so."""
     if loan.amount is None or row.lent is None or Decimal(loan.amount) != row.lent:
         return ()
