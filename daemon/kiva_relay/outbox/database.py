@@ -328,7 +328,9 @@ def _server_engine(url: sa.URL, password: secret.Secret | None) -> Engine:
         connect_args={
             "application_name": "kiva-relay outbox",
             "connect_timeout": 5,
-            "options": "-c synchronous_commit=on -c timezone=UTC",
+            # Of a server without statistics a statement of a millisecond may look dear enough to be compiled, or to be
+            # worth a second process: each takes longer than all of it.
+            "options": "-c synchronous_commit=on -c timezone=UTC -c jit=off -c max_parallel_workers_per_gather=0",
         },
     )
 
