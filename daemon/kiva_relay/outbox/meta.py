@@ -374,6 +374,19 @@ class Reconciled:
 WORDS_FORGOTTEN = text("words_forgotten")
 """The period of the newest report of which Kiva's words were deleted."""
 
+
+@dataclass(frozen=True)
+class PlaceInReport:
+    """How far Kiva's words of a report were deleted: up to this line, and up to the upload of this attempt."""
+
+    period: str
+    kiva_id: str
+    attempt: int
+
+
+WORDS_FORGOTTEN_UNTIL = _json("words_forgotten_until", PlaceInReport)
+"""While those of one report are being deleted."""
+
 RECONCILED = _json("reconciled", Reconciled)
 
 # ---------------------------------------------------------------- between the relay and the commands
