@@ -59,7 +59,7 @@ def test_a_large_report_is_gone_through_in_parts_by_whoever_goes_on(outbox: Outb
             for number in range(1200)
         ]
         report.freeze(tx, "2026-09", lines)
-    parts = []
+    parts: list[int] = []
     while not parts or parts[-1]:
         with outbox.begin() as tx:
             parts.append(report.forget_words(tx, before=later(100)))

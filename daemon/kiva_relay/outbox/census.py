@@ -158,8 +158,8 @@ WHERE e.state = 'discarded' AND (e.resource <> 'repayment' OR e.period = :period
   AND {_NOT_LEFT_AT_CLOSING}
 GROUP BY e.resource ORDER BY e.resource
 """)
-# A person left them out of the report: a decision, not an entry. What has an entry again is counted there. (The || as in
-# `report_table.STILL_IN_FORCE`.)
+# A person left them out of the report: a decision, not an entry. What has an entry again is counted there. The || is
+# that of `report_table.STILL_IN_FORCE`: by the period alone.
 _LEFT_OUT = sa.text(f"""
 SELECT 'repayment' AS resource, count(*) AS number, coalesce(sum(CASE WHEN EXISTS (
     SELECT 1 FROM entry e WHERE e.resource = 'repayment' AND e.state <> 'superseded' AND e.loan_id = d.loan_id
