@@ -88,6 +88,9 @@ def measured(folder: Path, watch: str, *, beside: bool, loans: int, rate: float,
         relay = MeasuredRelay(at, url, kiva=kiva.url, outbox=outbox, hold_for="0s", poll_every="1s", watch=watch)
         (outboxes.migrated(outbox) if beside else outboxes.on_file(at)).close()
         long_history.write(relay.outbox, loans, before=datetime.now(UTC))
+        with relay.outbox.begin() as tx:  # of mappings that are there no more: the book is another one
+            tx.execute(sa.text("UPDATE captured SET stream = 'old ' || stream"))
+        relay.outbox.scrub()  # what the history left in the log is not the relay's to write back
         if watch == "replication":
             relay.watch_setup()
         relay.start()

@@ -18,7 +18,7 @@ from typing import Any
 import psycopg
 
 from kiva_relay import errors
-from kiva_relay.outbox import scan, watermark
+from kiva_relay.outbox import heartbeat, scan, watermark
 from kiva_relay.outbox.database import Outbox
 from testbed.rig.patience import USUAL, eventually
 
@@ -195,6 +195,13 @@ class MeasuredRelay:
             marks = watermark.watermarks(tx)
             return not marks or any(mark.scan is not None for mark in marks.values())
         return True
+
+    def has_run(self, *jobs: str) -> bool:
+        """Has the work of each of these jobs ended at least once since it started?"""
+        with contextlib.suppress(errors.OutboxAway), self.outbox.read() as tx:
+            beat = heartbeat.read(tx)
+            return beat is not None and {*jobs} <= {job.name for job in beat.jobs if job.last_run is not None}
+        return False
 
     def _status(self, name: str) -> int:
         assert self.process is not None

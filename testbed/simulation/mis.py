@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -87,6 +88,10 @@ class SimulatedMis:
     def identity(self) -> str:
         """Always the same one."""
         return "simulated"
+
+    def together(self) -> contextlib.AbstractContextManager[None]:
+        """It has no sessions."""
+        return contextlib.nullcontext()
 
     def changes(
         self,

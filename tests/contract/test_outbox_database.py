@@ -64,6 +64,65 @@ def test_a_reader_sees_one_picture_and_disturbs_no_writer(outbox: Outbox) -> Non
             assert reader.execute(sa.select(sa.func.count()).select_from(table.meta)).scalar_one() == before
 
 
+def test_a_glance_is_one_statement_and_sees_what_is_committed(outbox: Outbox) -> None:
+    with outbox.begin() as tx:
+        meta.REPORT.put(tx, "x")
+    with outbox.glance() as cx:
+        assert meta.REPORT.get(cx) == "x"
+        if not outbox.is_file:
+            assert cx.connection.dbapi_connection.autocommit  # type: ignore[union-attr] # psycopg's
+    with pytest.raises(ZeroDivisionError), outbox.begin() as tx:  # noqa: PT012 - it ends the transaction
+        meta.REPORT.put(tx, "y")
+        raise ZeroDivisionError
+    with outbox.glance() as cx:
+        assert meta.REPORT.get(cx) == "x"
+
+
+def test_a_server_that_said_nothing_is_not_asked_whether_it_is_there(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An idle relay uses its connection each second or two, and asked before each use."""
+    if outbox.is_file:
+        return
+    monkeypatch.setattr(database, "_STAYS", 0.0)
+    with outbox.glance() as cx:
+        meta.REPORT.get(cx)
+    asked: list[object] = []
+    ping = outbox.engine.dialect.do_ping
+
+    def pinged(connection: sa.PoolProxiedConnection) -> bool:
+        asked.append(connection)
+        return ping(connection)
+
+    monkeypatch.setattr(outbox.engine.dialect, "do_ping", pinged)
+    for _ in range(3):
+        with outbox.glance() as cx:
+            meta.REPORT.get(cx)
+    assert asked == []
+    monkeypatch.setattr(database, "_SAYS_WHEN_IT_ENDS", 0.0)
+    with outbox.glance() as cx:
+        meta.REPORT.get(cx)
+    assert len(asked) == 1
+
+
+def test_a_server_that_ended_a_connection_while_it_rested_costs_nothing(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if outbox.is_file:
+        return
+    monkeypatch.setattr(database, "_STAYS", 0.0)
+    other = Outbox(outbox.url.render_as_string(hide_password=False))
+    ours = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    with outbox.begin() as tx:
+        meta.REPORT.put(tx, "x")
+    with other.glance() as cx:
+        assert cx.execute(sa.text(f"SELECT pg_terminate_backend(pid) {ours}")).scalars().all() == [True]
+        eventually(lambda: not cx.execute(sa.text(f"SELECT 1 {ours}")).all())
+    with outbox.begin() as tx:
+        assert meta.REPORT.get(tx) == "x"
+    other.close()
+
+
 def test_writers_come_in_the_order_in_which_they_asked(outbox: Outbox) -> None:
     """A book that is read page after page kept an administrator's reload waiting for half a minute."""
     stop, asks, written = threading.Event(), threading.Event(), [0]

@@ -57,6 +57,25 @@ def test_every_fact_is_read_back_and_forgotten(outbox: Outbox) -> None:
         assert tx.execute(sa.select(sa.func.count()).select_from(table.meta)).scalar_one() == 0
 
 
+def test_several_facts_are_asked_for_at_once(outbox: Outbox) -> None:
+    with outbox.begin() as tx:
+        meta.REPORT.put(tx, "2026-11 open")
+        meta.ALIASES.put(tx, {"typed": "871"})
+        meta.TIMELINE.put(tx, "2")
+    asked: list[str] = []
+    sa.event.listen(outbox.engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+    with outbox.read() as tx:
+        known = meta.known(tx, meta.REPORT, meta.ALIASES, meta.EXPECTED)
+    assert len([sql for sql in asked if sql.startswith("SELECT")]) == 1
+    assert (known.of(meta.REPORT), known.of(meta.ALIASES)) == ("2026-11 open", {"typed": "871"})
+    assert known.of(meta.EXPECTED) is None
+    with outbox.begin() as tx:
+        tx.execute(sa.update(table.meta).where(table.meta.c.name == meta.ALIASES.name).values(value="7"))
+        known = meta.known(tx, meta.ALIASES)
+    with pytest.raises(errors.OutboxRefused, match="loan ids"):
+        known.of(meta.ALIASES)
+
+
 def test_names_differ(outbox: Outbox) -> None:
     assert outbox is not None
     names = [fact.name for fact, _value, _stored in FACTS]

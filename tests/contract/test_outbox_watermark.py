@@ -87,6 +87,40 @@ def test_w_moves_only_from_where_it_was_seen(outbox: Outbox) -> None:
     assert (again.scan, again.scan_number, again.scan_started_at) == ("sweep", 2, later(5))
 
 
+def test_several_streams_move_by_one_statement_or_none_of_them(outbox: Outbox) -> None:
+    with outbox.begin() as tx:
+        for name in ("repayment", "journal"):
+            watermark.begin(tx, name)
+        watermark.advance(tx, watermark.watermarks(tx)["journal"], "7", mode="poll", now=NOW)
+        marks = watermark.watermarks(tx)
+    asked: list[str] = []
+    sa.event.listen(outbox.engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+    with outbox.begin() as tx:
+        watermark.advance_all(tx, [(one, "10", "poll") for one in marks.values()], now=NOW)
+    assert len([sql for sql in asked if sql.startswith("UPDATE watermark")]) == 1
+    with outbox.read() as tx:
+        moved = watermark.watermarks(tx)
+    assert {one.w for one in moved.values()} == {"10"}
+    stale = [(moved[STREAM], "11", "poll"), (marks["journal"], "11", "poll")]
+    with pytest.raises(Overtaken), outbox.begin() as tx:
+        watermark.advance_all(tx, stale, now=NOW)
+    with outbox.begin() as tx:
+        assert watermark.watermarks(tx) == moved
+        watermark.advance_all(tx, [], now=NOW)
+
+
+def test_whether_any_key_is_marked(outbox: Outbox) -> None:
+    with outbox.begin() as tx:
+        assert not watermark.some_marked(tx)
+        watermark.keep(tx, key(1), new=True)
+        assert not watermark.some_marked(tx)
+        watermark.keep(tx, key(2, again=True), new=True)
+        assert watermark.some_marked(tx)
+        watermark.forget(tx, STREAM, "2")
+        watermark.keep(tx, key(3, unseen=True), new=True)
+        assert watermark.some_marked(tx)
+
+
 def test_a_stream_that_is_not_known_is_not_moved(outbox: Outbox) -> None:
     for move in (watermark.begin_again,):
         with pytest.raises(Overtaken), outbox.begin() as tx:

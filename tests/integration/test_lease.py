@@ -194,14 +194,7 @@ def test_who_did_not_get_it_has_no_timer(url: str) -> None:
 def test_a_renewal_counts_from_before_it_was_asked(url: str) -> None:
     with opened(url) as (mine, outbox, clock):
         mine.acquire()
-        guard = outbox.guard
-
-        def slow(tx: sa.Connection) -> None:
-            assert guard is not None
-            guard(tx)
-            clock.passes(12)
-
-        outbox.guard = slow
+        sa.event.listen(outbox.engine, "before_cursor_execute", lambda *_: clock.passes(12))
         mine.renew()
         assert timer() <= lease.DURATION.total_seconds() - 12
         mine.release()
@@ -213,16 +206,48 @@ def test_a_renewal_that_failed_leaves_the_timer_as_it_was(url: str) -> None:
         clock.passes(20)
         before = timer()
 
-        def away(_tx: sa.Connection) -> None:
+        def away(*_: object) -> None:
             raise errors.OutboxAway("the server is away")
 
-        outbox.guard = away
+        sa.event.listen(outbox.engine, "before_cursor_execute", away)
         with pytest.raises(errors.OutboxAway):
             mine.renew()
+        sa.event.remove(outbox.engine, "before_cursor_execute", away)
         assert 0 < timer() <= before
         clock.passes(11)
         with pytest.raises(errors.Stolen):
             mine.still_held()
+        mine.release()
+
+
+def test_a_renewal_of_what_another_relay_took_over_says_so_and_leaves_its_row(url: str) -> None:
+    with opened(url) as (mine, _, clock), opened(url) as (standby, theirs, other):
+        mine.acquire()
+        with pytest.raises(errors.Stolen):
+            standby.acquire()
+        other.passes(WHOLE + 1)
+        standby.acquire()
+
+        def expires() -> object:
+            with theirs.glance() as cx:
+                return cx.execute(sa.select(table.lease.c.expires_at)).scalar_one()
+
+        before = expires()
+        clock.passes(5)
+        with pytest.raises(errors.Stolen, match="pid"):
+            mine.renew()
+        assert expires() == before
+        standby.release()
+
+
+def test_a_renewal_is_one_statement(url: str) -> None:
+    """It was five, each of which woke the relay up, and a transaction that could be stopped in its middle."""
+    with opened(url) as (mine, outbox, _):
+        mine.acquire()
+        asked: list[str] = []
+        sa.event.listen(outbox.engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+        mine.renew()
+        assert [sql.split()[0] for sql in asked] == ["UPDATE"]
         mine.release()
 
 

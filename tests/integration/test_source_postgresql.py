@@ -506,6 +506,38 @@ def test_no_look_is_left_out_that_was_not_captured_or_that_asks_from_elsewhere(m
     assert mis.changes(poller.streams, poller.watermarks).keys == {"loans": ["1"]}
 
 
+def test_what_a_cycle_asks_before_its_look_shares_a_session_but_no_snapshot(mis: Mis, teller: Teller) -> None:
+    """Each question had a session of its own: tried before, and all that others may leave in one taken back after."""
+    poller = Poller(mis, LOANS)
+    used: list[object] = []
+    sa.event.listen(mis._engine, "checkout", lambda *given: used.append(given[0]))
+    with mis.together():
+        mis.horizon()
+        teller.execute("UPDATE loan SET amount = 1, changed = now() WHERE id = 1")
+        assert poller.poll() == {"loans": ["1"]}
+        assert len(used) == 1
+        teller.execute("UPDATE loan SET amount = 2, changed = now() WHERE id = 2")
+        mis.horizon()
+        assert poller.poll() == {"loans": ["2"]}
+        assert len(used) == 2, "what others left in the session was taken back"
+    mis.horizon()
+    mis.horizon()
+    assert len(used) == 4
+
+
+def test_a_session_that_ends_in_the_middle_of_a_cycle_is_another_one_for_the_next_question(
+    mis: Mis, teller: Teller
+) -> None:
+    ours = "FROM pg_stat_activity WHERE application_name = 'kiva-relay' AND datname = current_database()"
+    with mis.together():
+        mis.horizon()
+        teller.execute(f"SELECT pg_terminate_backend(pid) {ours}".encode())
+        patience.eventually(lambda: not teller.execute(f"SELECT 1 {ours}".encode()).fetchall())
+        with pytest.raises(errors.Unreachable):
+            mis.horizon()
+        mis.horizon()
+
+
 FOREIGN = (
     "CREATE FOREIGN DATA WRAPPER elsewhere; CREATE SERVER there FOREIGN DATA WRAPPER elsewhere;"
     " CREATE FOREIGN TABLE far (id int) SERVER there"

@@ -151,6 +151,16 @@ def test_nothing_of_a_session_is_left_for_the_next(mis: Mis) -> None:
     assert mis._snapshots.once(lambda cx: cx.scalar(sa.text(locks))) == 0
 
 
+def test_nothing_of_a_mappings_sql_is_left_for_the_next_question_of_a_cycle(mis: Mis) -> None:
+    before = settings(mis)
+    leaves = "SELECT set_config('search_path', 'nowhere', false), set_config('statement_timeout', '0', false)"
+    with mis.together():
+        assert settings(mis) == before
+        mis._snapshots.asked("looking", lambda cx: cx.execute(sa.text(leaves)).one())
+        assert settings(mis) == before
+    assert settings(mis) == before
+
+
 def test_a_value_that_python_has_not_costs_nothing_else(mis: Mis, postgres_database: str) -> None:
     with psycopg.connect(postgres_database, autocommit=True) as teller:
         teller.execute(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from kiva_relay.delivery import breaker
 from kiva_relay.delivery.breaker import Asked, Destination
@@ -160,3 +161,22 @@ def test_what_may_be_sent_twice_leaves_no_row(outbox: Outbox) -> None:
     """A position replaces the one before; what was lost of it harms nobody."""
     sends(outbox, LOST, "repayment")
     assert doubts(outbox, "repayment") == 0
+    assert breaker.lost_at(outbox) == []
+
+
+def test_whether_something_was_lost_last_is_one_statement_and_every_row_of_lost_ones_is_told(outbox: Outbox) -> None:
+    """It is asked at each look of an idle relay; it was six statements and a transaction around them."""
+    asked: list[str] = []
+    sa.event.listen(outbox.engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+    assert breaker.lost_at(outbox) == []
+    assert len([sql for sql in asked if sql.startswith("SELECT")]) == 1
+    sends(outbox, LOST, "journal")
+    assert breaker.lost_at(outbox) == [later(1)]
+    sends(outbox, LOST)
+    assert breaker.lost_at(outbox) == [later(1), later(1)]
+    sends(outbox, ACCEPTED, "journal")
+    assert breaker.lost_at(outbox) == [later(1)]
+    with outbox.begin() as tx:
+        hold.put(tx, "loan_draft", "many_in_doubt", now=later(5))
+        hold.release(tx, "loan_draft", by="awa", note="looked", now=later(6))
+    assert breaker.lost_at(outbox) == []

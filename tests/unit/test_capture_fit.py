@@ -159,6 +159,23 @@ def test_a_page_is_mapped_when_its_columns_still_fit(fits: Fit, columns: Columns
         assert len(columns.asked) == 3
 
 
+def test_a_page_with_the_columns_of_the_look_is_not_compared_again(fits: Fit, columns: Columns) -> None:
+    """Each mapping was compared twice after a start: at the look, and again at its first page."""
+    fits.those_that_fit()
+    columns.read_as = {"": dict(columns.known["loan"]), "schedule": dict(columns.known["instalment"])}
+    columns.asked.clear()
+    fits.confirm(document("loan_draft"))
+    assert columns.asked == []
+    for gone in ("amount", "principal"):
+        columns.read_as = {"": dict(columns.known["loan"]), "schedule": dict(columns.known["instalment"])}
+        table = "loan" if gone in columns.known["loan"] else "instalment"
+        kind = columns.known[table].pop(gone)
+        columns.read_as["" if table == "loan" else "schedule"].pop(gone)
+        with pytest.raises(fit.DoesNotFit, match=gone):
+            fits.confirm(document("loan_draft"))
+        columns.known[table][gone] = kind
+
+
 def test_a_page_is_not_mapped_when_they_do_not(fits: Fit, columns: Columns) -> None:
     fits.those_that_fit()
     columns.known["loan"]["first_name"] = "number"

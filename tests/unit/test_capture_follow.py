@@ -42,12 +42,11 @@ USABLE = slot.SlotFacts(
 
 
 class Server:
-    """In place of the MIS: its slot, and how far it has written."""
+    """In place of the MIS: its slot."""
 
     def __init__(self) -> None:
         self.found = USABLE
         self.fails: Exception | None = None
-        self.end = 1000
         self.routed = Routed()
         self.asked: list[Any] = []
 
@@ -56,9 +55,6 @@ class Server:
         if self.fails is not None:
             raise self.fails
         return self.found
-
-    def written(self) -> int:
-        return self.end
 
     def follow(self, _streams: Any, transactions: Any, **more: Any) -> Routed:
         self.asked.append((transactions, more["oids"], more["most"]))
@@ -272,8 +268,8 @@ def test_columns_that_are_wanted_from_now_on_may_lack_in_what_came_before(rig: R
 # ---------------------------------------------------------------- how far W may move
 
 
-def cycle(**following: str) -> Cycle:
-    return Cycle({name: [] for name in following}, following, {}, timedelta(0))
+def cycle(written: int = 1000, **following: str) -> Cycle:
+    return Cycle({name: [] for name in following}, following, {}, timedelta(0), written=written)
 
 
 def test_w_moves_when_the_stream_has_passed_what_the_snapshot_saw(rig: Rig, server: Server) -> None:
@@ -283,16 +279,24 @@ def test_w_moves_when_the_stream_has_passed_what_the_snapshot_saw(rig: Rig, serv
     result, pinned = made.bar(cycle(loan_draft="7", journal="7"), followed)
     assert (result.next, set(pinned)) == ({"loan_draft": "7", "journal": "7"}, {"loan_draft", "journal"})
     tail.place = 999
-    server.end = 2000
-    assert made.bar(cycle(loan_draft="8"), followed)[1] == {"loan_draft"}
+    assert made.bar(cycle(2000, loan_draft="8"), followed)[1] == {"loan_draft"}
     tail.place = 1000
-    result, pinned = made.bar(cycle(loan_draft="9", journal="9", repayment="9"), followed)
+    result, pinned = made.bar(cycle(2000, loan_draft="9", journal="9", repayment="9"), followed)
     assert result.next == {"loan_draft": "7", "journal": "7", "repayment": "9"}
     assert pinned == {"repayment"}  # it was not followed at that time
     tail.place = 1999
-    assert made.bar(cycle(loan_draft="10"), followed)[1] == {"loan_draft"}
+    assert made.bar(cycle(3000, loan_draft="10"), followed)[1] == {"loan_draft"}
     tail.place = 2000
-    assert made.bar(cycle(loan_draft="10"), followed)[0].next == {"loan_draft": "9"}
+    assert made.bar(cycle(3000, loan_draft="10"), followed)[0].next == {"loan_draft": "9"}
+
+
+def test_w_stays_where_nobody_knows_how_far_the_server_had_written(rig: Rig, server: Server) -> None:
+    made = follower(rig, server)
+    tail = connected(rig, made)
+    followed = look(rig, made)
+    tail.place = 5000
+    for number in ("7", "8"):
+        assert made.bar(cycle(0, loan_draft=number), followed)[1] == {"loan_draft"}
 
 
 def test_what_is_polled_moves_as_ever(rig: Rig, server: Server) -> None:
@@ -364,6 +368,33 @@ def test_what_was_captured_is_confirmed_now_and_then_and_written_first(rig: Rig,
     made.taken(Routed(done=[cast("Any", "three")]), missed=())
     assert tail.calls[-1] == ("confirm", 800)
     assert scans(rig) == []
+
+
+def test_what_concerned_nobody_is_confirmed_now_and_then_and_before_it_keeps_a_file_more(
+    rig: Rig, server: Server
+) -> None:
+    """The relay's own heartbeat moves the log of a server that holds the outbox, too: it stored that at each look."""
+    made = follower(rig, server)
+    tail = connected(rig, made)
+    swept(rig)
+
+    def is_confirmed(place: int) -> bool:
+        tail.place = place
+        made.settle(at_once=False)
+        return bool(tail.calls[-1] == ("confirm", place) and stored(rig).place == place)
+
+    assert is_confirmed(700)
+    rig.clock.pass_(59.9)
+    assert not is_confirmed(800)
+    assert stored(rig).place == 700
+    rig.clock.pass_(0.1)
+    assert is_confirmed(800)
+    assert not is_confirmed(799 + 16 * 1024 * 1024)
+    assert is_confirmed(800 + 16 * 1024 * 1024)
+    tail.place += 1
+    made.taken(Routed(done=[cast("Any", "one")]), missed=())  # a moment after it was confirmed
+    assert tail.calls[-1] == ("done", ["one"])
+    assert is_confirmed(tail.place)
 
 
 def test_how_far_it_came_never_goes_back(rig: Rig, server: Server) -> None:

@@ -163,6 +163,36 @@ def test_a_restart_remembers_it_and_a_start_of_the_machine_does_not(tmp_path: Pa
     assert not rebooted.is_known
 
 
+def test_what_is_known_is_kept_when_it_changes_and_now_and_then(tmp_path: Path) -> None:
+    """It was written with each heartbeat, every five seconds."""
+    clock = SetClock(TRUE)
+    outbox = on_file(tmp_path)
+    kiva = KivaTime(clock, boot="b")
+    kiva.learn(date(TRUE))
+
+    def kept() -> meta.KivaTimeKnown | None:
+        with outbox.begin() as tx:
+            kiva.keep(tx)
+            return meta.KIVA_TIME.get(tx)
+
+    first = kept()
+    assert first is not None
+    clock.passes(59)
+    assert kept() == first
+    clock.is_set(SIX_DAYS)
+    moved = kept()
+    assert moved is not None
+    assert abs(moved.off_by + SIX_DAYS.total_seconds()) < 2
+    clock.passes(60)
+    again = kept()
+    assert again is not None
+    assert again.learned_at > moved.learned_at
+    kiva.learn(date(clock.now() + SIX_DAYS))
+    kiva.learn(date(clock.now() + SIX_DAYS))
+    assert kept() != again
+    outbox.close()
+
+
 def test_every_answer_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The client hands on the headers of what it gets, also of an error."""
     heard: list[str | None] = []

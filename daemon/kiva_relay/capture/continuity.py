@@ -80,13 +80,12 @@ class Continuity:
 
         Notes may be deleted, and a scan that is under way finds by itself what is gone.
         """
+        wanted = [one for name, one in self._documents.items() if name in streams and one.resource != "journal"]
+        if not wanted:
+            return []
         with self._outbox.read() as tx:
             marks = watermark.watermarks(tx)
-        return [
-            document
-            for name, document in self._documents.items()
-            if name in streams and document.resource != "journal" and _is_polled(marks[name])
-        ]
+        return [one for one in wanted if _is_polled(marks[one.name])]
 
     def rows_are_lost(self, document: Document, highest: int | None) -> bool:
         """Does a table end before what was read of it? Then its stream begins again, and nothing is sent.
@@ -146,9 +145,12 @@ def _is_polled(mark: Watermark) -> bool:
     return mark.scan is None and mark.w is not None
 
 
-def notice_aliases(tx: Connection, aliases: Mapping[str, str]) -> None:
-    """Loans whose ids at Kiva were edited in `lookup/loan_ids.csv` are looked at again."""
-    stored = meta.ALIASES.get(tx) or {}
+def notice_aliases(tx: Connection, aliases: Mapping[str, str], *, known: meta.Known | None = None) -> None:
+    """Loans whose ids at Kiva were edited in `lookup/loan_ids.csv` are looked at again.
+
+    `known` is what `meta.ALIASES` is, where the caller has asked for it.
+    """
+    stored = (known or meta.known(tx, meta.ALIASES)).of(meta.ALIASES) or {}
     if stored == aliases:
         return
     meta.ALIASES.put(tx, dict(aliases))

@@ -98,6 +98,8 @@ class Capture:
         self.horizon_age = timedelta(0)
         self.pinned_by = ""
         self._in_vain = 0
+        self._is_calm = False
+        """The last cycle left nothing that the next one has to go on with."""
 
     # ---------------------------------------------------------------- what the service asks
 
@@ -125,12 +127,15 @@ class Capture:
 
     def scanning(self) -> bool:
         """Is a backfill or a sweep under way, so that the next cycle should follow at once?"""
+        if self._is_calm:
+            return False
         return any(
             mark.scan for name, mark in self._marks().items() if name in self.modes and name not in self._fit.stopped
         )
 
     def sweep(self) -> None:
         """Begin a sweep of every stream that has no scan under way."""
+        self._is_calm = False
         with self._outbox.begin() as tx:
             for name, mark in watermark.watermarks(tx).items():
                 if mark.scan is None and name in self._documents:
@@ -143,21 +148,17 @@ class Capture:
             Unreachable: the MIS is away; nothing was lost, W did not move.
             OutboxRefused: this is not the MIS that the outbox belongs to.
         """
+        self._is_calm = False
         self._bind()
-        with self._outbox.read() as tx:
-            report = current.due(tx, self._settings, self._at_kiva())
-            marks, secured = watermark.watermarks(tx), meta.ROW_SECURITY.get(tx) or {}  # also from before a restart
-        with self._outbox.begin() as tx:
-            aliases = {**self._aliases, **decision.aliases(tx)}
-            continuity.notice_aliases(tx, aliases)
-            expected.turn(tx, report, settings=self._settings, aliases=aliases, now=self._clock.now())
+        report, marks, secured = self._begin()
         self._busy_at_start = self._mis.busy_seconds
         streams = [document.stream for document in self._fit.those_that_fit()]
         try:
-            followed = self._following.look(streams, marks) if self._following else {}
-            cycle = self._mis.changes(
-                streams, {name: mark.w for name, mark in marks.items()}, followed=followed, secured=secured
-            )
+            with self._mis.together():
+                followed = self._following.look(streams, marks) if self._following else {}
+                cycle = self._mis.changes(
+                    streams, {name: mark.w for name, mark in marks.items()}, followed=followed, secured=secured
+                )
         except errors.WentBack:
             self._bind(went_back=True)
             return 0
@@ -181,8 +182,22 @@ class Capture:
         self._mis.processed(cycle, but=self._fit.stopped)
         captured += self.follow()
         if self._following:
-            self._following.settle()
+            self._following.settle(at_once=False)
         return captured + self._beyond_the_poll(cycle, report)
+
+    def _begin(self) -> tuple[window.RepaymentReport, dict[str, Watermark], Mapping[str, Mapping[str, bool]]]:
+        """What becomes owed, or is owed no longer, by the calendar.
+
+        Then: the report, where each stream stands, and which tables row security could hide rows of.
+        """
+        with self._outbox.begin() as tx:
+            report, marks = current.due(tx, self._settings, self._at_kiva()), watermark.watermarks(tx)
+            known = meta.known(tx, meta.REPORT, meta.EXPECTED, meta.ALIASES, meta.ROW_SECURITY)
+            aliases = {**self._aliases, **decision.aliases(tx)}
+            continuity.notice_aliases(tx, aliases, known=known)
+            now = self._clock.now()
+            expected.turn(tx, report, settings=self._settings, aliases=aliases, now=now, known=known)
+        return report, marks, known.of(meta.ROW_SECURITY) or {}
 
     def _in_turn(self, cycle: Cycle) -> list[str]:
         """The streams of a cycle that can be read, the one that was looked at longest ago first."""
@@ -291,10 +306,10 @@ class Capture:
             if name not in pinned
         }
         changed = [name for name in cycle.next if cycle.keys.get(name)]
-        with self._outbox.begin(quiet=True) as tx:
-            for name, move in moves.items():
-                if name not in changed:
-                    watermark.advance(tx, move.mark, move.w, mode=move.mode, now=self._clock.now())
+        still = [(one.mark, one.w, one.mode) for name, one in moves.items() if name not in changed]
+        if still:
+            with self._outbox.begin(quiet=True) as tx:
+                watermark.advance_all(tx, still, now=self._clock.now())
         captured = 0
         for name in [name for name in self._in_turn(cycle) if name in changed] if changed else ():
             with self._apart(name):
@@ -307,7 +322,8 @@ class Capture:
     def _beyond_the_poll(self, cycle: Cycle, report: window.RepaymentReport) -> int:
         """Stream by stream: keys to look at again, and some pages of the backfill or sweep."""
         captured = 0
-        if not self._something_waits(cycle):
+        self._is_calm = not self._something_waits(cycle)
+        if self._is_calm:
             return captured
         for name in self._in_turn(cycle):
             with self._apart(name):
@@ -316,15 +332,14 @@ class Capture:
         return captured
 
     def _something_waits(self, cycle: Cycle) -> bool:
-        """Is there anything for them to do? Mostly there is not, and one question is enough."""
+        """Is there anything for them to do? Mostly there is not, and two questions are enough."""
         if not self._revised.isdisjoint(cycle.next):
             return True
         with self._outbox.read() as tx:
-            marks = watermark.watermarks(tx)
+            marks, is_marked = watermark.watermarks(tx), watermark.some_marked(tx)
             return any(
                 marks[name].scan is not None
-                or watermark.to_read_again(tx, name, limit=1)
-                or many_left.is_released(tx, name)
+                or (is_marked and (watermark.to_read_again(tx, name, limit=1) or many_left.is_released(tx, name)))
                 for name in cycle.next
                 if name in marks
             )

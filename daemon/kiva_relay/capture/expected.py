@@ -46,6 +46,7 @@ def turn(
     settings: Settings,
     aliases: Mapping[str, str],
     now: datetime,
+    known: meta.Known | None = None,
 ) -> None:
     """Mark the positions to be computed, and end what was not sent, or is unknown, when its report closed.
 
@@ -55,16 +56,20 @@ def turn(
         settings: those in force.
         aliases: ids that were typed by hand at Kiva, and the MIS's own id of the same loan.
         now: with a zone.
+        known: what `meta.REPORT` and `meta.EXPECTED` are; asked for where nobody did.
     """
-    is_another = meta.REPORT.get(tx) != report.stamp
+    known = known or meta.known(tx, meta.REPORT, meta.EXPECTED)
+    is_another = known.of(meta.REPORT) != report.stamp
     # First the report, then its positions: its lines say what each of them waited for.
     if not calendar.turn(tx, settings, report, now=now):
         return
     _close(tx, report, also_refused=is_another, settle_after=settings.delivery.settle_after, now=now)
     if is_another:
         meta.REPORT.put(tx, report.stamp)
+    if not report.is_open:
+        return
     stamp = f"{report.stamp} by reading {mirror.last_reading(tx)}"
-    if not report.is_open or (not is_another and meta.EXPECTED.get(tx) == stamp):
+    if not is_another and known.of(meta.EXPECTED) == stamp:
         return
     # Once a report, and once a reading of Kiva's list: the whole book was compared with it at every look.
     meta.EXPECTED.put(tx, stamp)
@@ -84,11 +89,9 @@ def _close(
 
     What is in doubt ends once it can no longer arrive, so that it never stands in the way of the next report.
     """
-    of_now = reports.of(tx, report.period)
-    takes_late = of_now is not None and of_now.takes_late
     # While it is open, there is nothing to end but what another one left.
     if also_refused or not report.is_open:
-        _close_unsent(tx, report, takes_late=takes_late, now=now)
+        _close_unsent(tx, report, now=now)
     for entry in _positions(tx, State.REFUSED) if also_refused and not report.is_open else ():
         if store.may_be_at_kiva(tx, entry):
             store.close(tx, entry, reason=CLOSED, now=now)
@@ -98,13 +101,16 @@ def _close(
             store.close(tx, entry, reason=CLOSED, now=now)
 
 
-def _close_unsent(tx: Connection, report: window.RepaymentReport, *, takes_late: bool, now: datetime) -> None:
+def _close_unsent(tx: Connection, report: window.RepaymentReport, *, now: datetime) -> None:
     """Those of which something may be at Kiva all the same one by one, and then all others at once."""
     over = sa.true() if not report.is_open else _entry.period != report.period
-    if takes_late:
-        over = sa.and_(over, sa.or_(_entry.origin != LATE, _entry.period != report.period))
     if not store.has_unsent(tx, over):
         return
+    of_now = reports.of(tx, report.period)
+    if of_now is not None and of_now.takes_late:
+        over = sa.and_(over, sa.or_(_entry.origin != LATE, _entry.period != report.period))
+        if not store.has_unsent(tx, over):
+            return
     for entry in _positions(tx, State.READY, State.WAITING, where=(over, _entry.identity.in_(query.doubtful()))):
         # What a person was asked stays said: that an amount fell is no less true when its report is closed.
         asked = entry.reason if entry.reason in refusal.PERSON_DECIDES else None

@@ -43,6 +43,8 @@ class Fit:
         self._shapes: dict[str, Mapping[str, Mapping[str, str]]] = {}
         self._kinds: dict[str, dict[tuple[str, str], str]] = {}
         self._longest: dict[str, int | None] = {}
+        self._fitted: dict[str, dict[tuple[str, str], str]] = {}
+        """What the columns that a mapping reads held when it fitted last."""
         self.stopped: dict[str, str] = {}
 
     @property
@@ -81,7 +83,8 @@ class Fit:
         shape = self._mis.shape(document.stream)
         if shape == self._shapes.get(document.name):
             return
-        if error := self._mistake(document, _Live(self._mis)):
+        is_known = self._is_as_it_fitted(document, shape)
+        if not is_known and (error := self._mistake(document, _Live(self._mis))):
             raise DoesNotFit(error, hint="kiva-relay mapping check")
         self._shapes[document.name] = shape
 
@@ -97,6 +100,14 @@ class Fit:
         if document.stream.pictures:
             before = self._longest.get(document.name)
             self._longest[document.name] = reader.longest(contents, document.stream.pictures, besides=before)
+
+    def _is_as_it_fitted(self, document: Document, shape: Mapping[str, Mapping[str, str]]) -> bool:
+        """Are the columns that were met, of those that it reads, the ones with which it was compared?"""
+        met = {owner or ROOT: columns for owner, columns in shape.items()}
+        fitted = self._fitted.get(document.name)
+        if fitted is None:
+            return False
+        return _used(document, met) == {column: kind for column, kind in fitted.items() if column[0] in met}
 
     def _look(self, name: str, live: _Live) -> None:
         if error := self._mistake(self._documents[name], live):
@@ -118,6 +129,7 @@ class Fit:
             if _LIKE.get(was, was) != _LIKE.get(kind, kind):
                 name = ".".join(part for part in column if part)
                 return f"{name} was {was} and is {kind} now; look whether the mapping still means the same, then reload"
+        self._fitted[document.name] = kinds
         return ""
 
 
@@ -140,6 +152,10 @@ class _Live:
 def _of_columns(document: Document, live: _Live) -> dict[tuple[str, str], str]:
     """What the columns that the mapping reads hold, by owner and name."""
     stream = document.stream
-    columns = {owner: live.columns(source) for owner, source in stream.sources.items()}
+    return _used(document, {owner: live.columns(source) for owner, source in stream.sources.items()})
+
+
+def _used(document: Document, columns: Mapping[str, Mapping[str, str]]) -> dict[tuple[str, str], str]:
+    """Of these columns, by owner and name, those that the mapping reads."""
     used = {(column.owner or ROOT, column.name) for column in document.columns}
     return {(owner, name): columns[owner][name] for owner, name in sorted(used) if name in columns.get(owner, {})}

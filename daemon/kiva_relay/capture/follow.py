@@ -41,7 +41,10 @@ SPAN = 600.0
 GATHERED_FOR = 0.1
 """Seconds from one page to the next while changes keep coming: what comes meanwhile shares a snapshot and a page."""
 
-_CONFIRM_EVERY = 1.0
+_CONFIRM_EVERY, _CONFIRM_ALL_THE_SAME = 1.0, 60.0
+"""Seconds: while changes come, and while none does."""
+_A_FILE = 16 * 1024 * 1024
+"""Bytes of a file of PostgreSQL's log: a place that lies less behind keeps no more of them."""
 
 _log = log.get("follow")
 
@@ -96,7 +99,7 @@ class StreamFollower:
         self._told: Mapping[str, str] | None = None
         self._to_compare: set[str] = set()
         self._refusing: list[str] = []
-        self._confirmed_at = -_CONFIRM_EVERY
+        self._confirmed_at, self._settled, self._has_taken = -_CONFIRM_ALL_THE_SAME, 0, False
         self._pace = Pace(share, saved_for=SPAN, clock=clock)
         self._not_before = 0.0
         self.standing = StreamHealth()
@@ -182,8 +185,8 @@ class StreamFollower:
         passed: Mapping[str, str] = {}
         if barrier is not None and self._tail is not None and self._tail.reached(ours.session) >= barrier.place:
             passed, barrier = barrier.following, None
-        if barrier is None and names:
-            barrier = _Barrier(self._mis.written(), {name: cycle.next[name] for name in names})
+        if barrier is None and names and cycle.written:
+            barrier = _Barrier(cycle.written, {name: cycle.next[name] for name in names})
         ours.barrier = barrier
         moves = {name: passed[name] for name in names if name in passed}
         return replace(cycle, next={**cycle.next, **moves}), names - moves.keys()
@@ -235,16 +238,23 @@ class StreamFollower:
         for name in missed:
             if self._ours.since.pop(name, None) is not None:
                 self._ours.barrier = None
+        self._has_taken = True
         self._to_compare |= routed.all_changed | set(missed)
         self._tail.done(routed.done)
         self._not_before = self._clock.monotonic() + GATHERED_FOR
         if self._clock.monotonic() - self._confirmed_at >= _CONFIRM_EVERY:
             self.settle()
 
-    def settle(self) -> None:
-        """Store how far the stream has come, then confirm it to the server: never the other way round."""
-        self._confirmed_at = self._clock.monotonic()
+    def settle(self, *, at_once: bool = True) -> None:
+        """Store how far the stream has come, then confirm it to the server: never the other way round.
+
+        Unless it has to be `at_once`, a place up to which nothing concerned us is stored now and then: there is nothing
+        to read again before it, and the server gives its log back by files.
+        """
         place = 0 if self._tail is None else self._tail.reached(self._ours.session)
+        if not at_once and not self._has_taken and place < self._settled + _A_FILE and not self._is_long_ago():
+            return
+        self._confirmed_at = self._clock.monotonic()
         if self._tail is None or not place:
             return
         with self._outbox.read() as tx:
@@ -255,7 +265,11 @@ class StreamFollower:
                     scan.look_for_more(tx, name, now=self._clock.now())
                 self._store(tx, max(place, stored or 0))
             self._to_compare = set()
+        self._has_taken, self._settled = False, place
         self._tail.confirm(place)
+
+    def _is_long_ago(self) -> bool:
+        return self._clock.monotonic() - self._confirmed_at >= _CONFIRM_ALL_THE_SAME
 
     # ---------------------------------------------------------------- its beginnings and ends
 

@@ -18,9 +18,27 @@ from kiva_relay import log
 from kiva_relay.clock import Clock
 from kiva_relay.delivery import backoff
 from kiva_relay.outbox import hold, table
+from kiva_relay.outbox.database import Outbox
 from kiva_relay.resource.kind import RESOURCES
 
 _SAID_AGAIN_AFTER = timedelta(hours=1)
+
+_attempt = table.attempt.c
+
+
+def _last(resource: str, outcome: str) -> sa.ScalarSelect[int]:
+    """The last attempt of a resource with an outcome, 0 for none; by the index of outcomes, one row of it is read."""
+    last = sa.func.coalesce(sa.func.max(_attempt.id), 0)
+    return sa.select(last).where(_attempt.resource == resource, _attempt.outcome == outcome).scalar_subquery()
+
+
+_LOST_LAST = sa.select(
+    *(
+        (_last(name, "in_doubt") > _last(name, "accepted")).label(name)
+        for name, kind in RESOURCES.items()
+        if kind.effect == "additive"
+    )
+)
 
 _log = log.get("delivery")
 
@@ -130,6 +148,19 @@ class Destination:
         pause = pause if pause is not None else backoff.wait(failures, dice=self._dice)
         self._not_before[asked] = self._clock.monotonic() + pause.total_seconds()
         return pause
+
+
+def lost_at(outbox: Outbox) -> list[datetime]:
+    """When the last answer of each additive resource was lost, of those since which none was accepted.
+
+    It is asked at each look: mostly by one statement, that none was lost last.
+    """
+    with outbox.glance() as cx:
+        if not any(cx.execute(_LOST_LAST).one()):
+            return []
+    with outbox.read() as tx:
+        moments = [doubts_in_a_row(tx, resource)[1] for resource in RESOURCES]
+    return [moment for moment in moments if moment is not None]
 
 
 def doubts_in_a_row(tx: Connection, resource: str) -> tuple[int, datetime | None]:

@@ -43,9 +43,13 @@ WAITS_FOR = (Asked.SENDING, Asked.TOKEN, Asked.PROBE)
 
 _columns = table.entry.c
 # By the index of states, whose last column is the moment: only the first of them is read.
-_FIRST_DUE = sa.select(sa.func.min(_columns.due_at)).where(
-    _columns.resource == sa.bindparam("resource"), _columns.state == State.READY.value
-)
+_FIRST_DUE = {
+    resource: sa.select(sa.func.min(_columns.due_at)).where(
+        _columns.resource == resource, _columns.state == State.READY.value
+    )
+    for resource in ORDER
+}
+_FIRST_OF_EACH = sa.select(*(first.scalar_subquery().label(name) for name, first in _FIRST_DUE.items()))
 
 _log = log.get("delivery")
 
@@ -78,8 +82,9 @@ class Courier:
     def round(self) -> int:
         """Send some of what is due, of each resource; how many requests were made."""
         context = self._context
-        with context.outbox.read() as tx:
-            first = {one: _first_due(tx, one) for one in ORDER if one in context.settings.resources}
+        with context.outbox.glance() as cx:
+            each = cx.execute(_FIRST_OF_EACH).one()._mapping  # noqa: SLF001 - SQLAlchemy's public name
+        first = {one: each[one] for one in ORDER if one in context.settings.resources}
         self.next_due = min((moment for moment in first.values() if moment is not None), default=None)
         now = context.clock.now()
         return sum(self._turn(one) for one, moment in first.items() if moment is not None and moment <= now)
@@ -109,8 +114,8 @@ class Courier:
         return True
 
     def _something_due(self, resource: str) -> bool:
-        with self._context.outbox.read() as tx:
-            first = _first_due(tx, resource)
+        with self._context.outbox.glance() as cx:
+            first = _first_due(cx, resource)
         return first is not None and first <= self._context.clock.now()
 
     def _situation(self, resource: str) -> stop.SendingSituation:
@@ -348,9 +353,9 @@ _SENTENCES = {
 }
 
 
-def _first_due(tx: Connection, resource: str) -> datetime | None:
+def _first_due(cx: Connection, resource: str) -> datetime | None:
     """When the first of what is ready of a resource is, or was, due; None when nothing is ready."""
-    return tx.execute(_FIRST_DUE, {"resource": resource}).scalar()
+    return cx.execute(_FIRST_DUE[resource]).scalar()
 
 
 def _may_go(tx: Connection, due: list[Entry], *, now: datetime, today: date) -> list[Entry]:

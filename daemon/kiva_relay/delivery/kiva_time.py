@@ -30,6 +30,7 @@ _BEFORE = "before it was set"
 _ENOUGH = 3  # answers; fewer may be one that was wrong
 _MOST_OFF = meta.MOST_OFF.total_seconds()
 _HALF_A_SECOND = 0.5  # `Date` has whole seconds, cut off
+_KEPT_AGAIN_AFTER = 60.0
 
 _log = log.get(__name__)
 
@@ -45,6 +46,8 @@ class KivaTime:
         self._boot = this_boot() if boot is None else boot
         self._was_off = False
         self._stored: MachineTime | None = None
+        self._kept_said: tuple[float, float] | None = None
+        self._kept_at = 0.0
 
     def learn(self, date: str | None, age: str | None = None, monotonic: float | None = None) -> float | None:
         """Take the `Date` of an answer that came at `monotonic` (now), and give the offset of Kiva's clock to it.
@@ -124,12 +127,19 @@ class KivaTime:
             return
         now = self._clock.now()
         off = (datetime.fromtimestamp(self._clock.monotonic() + offset, UTC) - now).total_seconds()
-        meta.KIVA_TIME.put(tx, KivaTimeKnown(offset=offset, boot=self._boot, off_by=round(off, 1), learned_at=now))
+        self._keep(tx, KivaTimeKnown(offset=offset, boot=self._boot, off_by=round(off, 1), learned_at=now))
         is_off = abs(off) > _MOST_OFF
         if is_off and not self._was_off:
             behind = timedelta(seconds=round(off))
             _log.warning("The clock of this machine is wrong. What depends on a day goes by Kiva's", behind=behind)
         self._was_off = is_off
+
+    def _keep(self, tx: Connection, known: KivaTimeKnown) -> None:
+        """Keep it when it says something else, and now and then, for a transaction may have come to nothing."""
+        said, at = (known.offset, known.off_by), self._clock.monotonic()
+        if said != self._kept_said or at - self._kept_at >= _KEPT_AGAIN_AFTER:
+            meta.KIVA_TIME.put(tx, known)
+            self._kept_said, self._kept_at = said, at
 
     def _offset(self) -> float | None:
         """What most of the last answers say; None where they contradict each other."""

@@ -23,7 +23,6 @@ from kiva_relay.delivery.breaker import Asked
 from kiva_relay.delivery.client import Answer
 from kiva_relay.delivery.clock_hold import ClockHold
 from kiva_relay.delivery.context import DeliveryContext
-from kiva_relay.delivery.courier import ORDER
 from kiva_relay.delivery.outcome import JUDGES_OUR_TOKEN, SUCCESS, retry_after
 from kiva_relay.delivery.token import Token
 from kiva_relay.outbox import adoption, catalogue, hold, meta, table, watermark
@@ -45,6 +44,8 @@ _PART = 500
 
 _MOST_RENEWALS = 5
 _NAMED = 5
+
+_IN_DOUBT = sa.select(table.entry.c.id).where(table.entry.c.state == State.IN_DOUBT.value).limit(1)
 
 _log = log.get("delivery")
 _Given = TypeVar("_Given")
@@ -259,9 +260,8 @@ class Refresher:
     def _settle(self) -> bool:
         """Settle what the evidence settles now; is anything in doubt? It asks Kiva nothing, so it need not answer."""
         context = self._context
-        with context.outbox.read() as tx:
-            doubts = sa.select(table.entry.c.id).where(table.entry.c.state == State.IN_DOUBT.value)
-            if tx.execute(doubts.limit(1)).first() is None:
+        with context.outbox.glance() as cx:
+            if cx.execute(_IN_DOUBT).first() is None:
                 return False
         if context.clock.monotonic() < context.not_settled_before:
             return True
@@ -283,10 +283,8 @@ class Refresher:
         destination = self._context.destination
         if destination.down_since is not None:
             return True
-        with self._context.outbox.read() as tx:
-            lost = [breaker.doubts_in_a_row(tx, resource)[1] for resource in ORDER]
-        last = destination.last_harmless_success
-        return any(moment is not None and (last is None or last <= moment) for moment in lost)
+        lost, last = breaker.lost_at(self._context.outbox), destination.last_harmless_success
+        return any(last is None or last <= moment for moment in lost)
 
     def _probe(self) -> None:
         """Is Kiva there? The smallest harmless request, once."""

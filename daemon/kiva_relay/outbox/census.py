@@ -158,13 +158,14 @@ WHERE e.state = 'discarded' AND (e.resource <> 'repayment' OR e.period = :period
   AND {_NOT_LEFT_AT_CLOSING}
 GROUP BY e.resource ORDER BY e.resource
 """)
-# A person left them out of the report: a decision, not an entry. What has an entry again is counted there.
+# A person left them out of the report: a decision, not an entry. What has an entry again is counted there. The || is
+# that of `report_table.STILL_IN_FORCE`: by the period alone.
 _LEFT_OUT = sa.text(f"""
 SELECT 'repayment' AS resource, count(*) AS number, coalesce(sum(CASE WHEN EXISTS (
     SELECT 1 FROM entry e WHERE e.resource = 'repayment' AND e.state <> 'superseded' AND e.loan_id = d.loan_id
       AND e.period = :period AND e.state = 'delivered') THEN 1 ELSE 0 END), 0) AS reported
 FROM decision d JOIN mirror m ON m.kiva_id = d.kiva_id
-WHERE d.period = :period AND d.undone_at IS NULL AND d.verb = 'leave_out' AND m.status IN ({_EXPECTED})
+WHERE d.period = :period AND d.undone_at || '' IS NULL AND d.verb = 'leave_out' AND m.status IN ({_EXPECTED})
   AND NOT EXISTS (SELECT 1 FROM entry e WHERE e.settled_at IS NULL AND e.resource = 'repayment'
     AND e.loan_id = d.loan_id)
 """)

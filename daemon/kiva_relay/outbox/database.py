@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import os
 import secrets
+import select
 import shlex
 import shutil
 import sqlite3
@@ -40,7 +41,16 @@ FREE_BYTES = 64 * 1024 * 1024
 _WRITERS = 0x6B697662  # any number that nobody else uses in this database
 _WROTE, _RESTS_SINCE = "relay_wrote", "relay_rests_since"
 _STAYS = 1.0
-"""Seconds for which a server's connection that was used is taken to be there."""
+_SAYS_WHEN_IT_ENDS = 30.0
+"""Seconds for which a server's connection that was used is taken to be there, and for which one that ended has surely
+been heard of: only a way there that forgets connections ends them without a word, and none forgets so soon.
+"""
+
+# What begins a transaction on a server. Who is stopped in its middle loses it, and holds nobody up.
+_FIRST = sa.select(
+    sa.func.set_config("idle_in_transaction_session_timeout", sa.bindparam("stopped_after", type_=sa.Text), sa.true())
+)
+_FIRST_ALONE = _FIRST.add_columns(sa.func.pg_advisory_xact_lock(_WRITERS))
 
 _OURS = (sa.exc.IntegrityError, sa.exc.DataError, sa.exc.ProgrammingError, sa.exc.NotSupportedError)
 """What the drivers raise for a broken rule of the tables, or a statement that is wrong. Everything else is a disk, a
@@ -86,7 +96,8 @@ class Outbox:
         with self._reached(), self._in_turn(), hush:
             with self.engine.begin() as tx:
                 if not self.is_file:
-                    tx.execute(self._first(alone=alone))
+                    first = {"stopped_after": str(int(self.stopped_after.total_seconds() * 1_000))}
+                    tx.execute(_FIRST_ALONE if alone else _FIRST, first)
                 before = self._known_as(self._stamp()) if hushed else None
                 if self.guard is not None:
                     self.guard(tx)
@@ -100,6 +111,20 @@ class Outbox:
             if is_news:
                 self._written = next(self._number)
 
+    @contextlib.contextmanager
+    def glance(self) -> Iterator[Connection]:
+        """For a single statement: it is a picture, and a transaction, of its own.
+
+        On a server nothing is asked before it and nothing after it. Nobody's turn is waited for, and `guard` is not
+        asked: what it writes, it has to guard by itself.
+        """
+        if self.is_file:
+            with self.read() as tx:
+                yield tx
+            return
+        with self._reached(), self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as cx:
+            yield cx
+
     def news(self) -> object:
         """Equal to what it was before when nothing was written since, of whatever process, but what is quiet.
 
@@ -111,9 +136,9 @@ class Outbox:
             with self._hush:  # what is quiet is told by the kernel before it is known to be quiet
                 return self._known_as(self._stamp())
         try:
-            with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as cx:
+            with self.glance() as cx:
                 return (self._written, meta.WORD_LEFT.get(cx))
-        except sa.exc.DBAPIError:
+        except (errors.OutboxAway, sa.exc.DBAPIError):
             return object()
 
     def _known_as(self, stamp: object) -> object:
@@ -130,7 +155,7 @@ class Outbox:
 
     @contextlib.contextmanager
     def _in_turn(self) -> Iterator[None]:
-        """A server lets writers in as they come (see `_first`); a file lets in whoever asks when it is free."""
+        """A server lets writers in as they come (see `_FIRST_ALONE`); a file lets in whoever asks when it is free."""
         if not self.is_file:
             yield
             return
@@ -140,12 +165,6 @@ class Outbox:
             yield
         finally:
             self._writers.leave()
-
-    def _first(self, *, alone: bool) -> sa.Select[Any]:
-        """What begins a transaction on a server. Who is stopped in its middle loses it, and holds nobody up."""
-        milliseconds = str(int(self.stopped_after.total_seconds() * 1_000))
-        query = sa.select(sa.func.set_config("idle_in_transaction_session_timeout", milliseconds, sa.true()))
-        return query.add_columns(sa.func.pg_advisory_xact_lock(_WRITERS)) if alone else query
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
@@ -309,7 +328,9 @@ def _server_engine(url: sa.URL, password: secret.Secret | None) -> Engine:
         connect_args={
             "application_name": "kiva-relay outbox",
             "connect_timeout": 5,
-            "options": "-c synchronous_commit=on -c timezone=UTC",
+            # Of a server without statistics a statement of a millisecond may look dear enough to be compiled, or to be
+            # worth a second process: each takes longer than all of it.
+            "options": "-c synchronous_commit=on -c timezone=UTC -c jit=off -c max_parallel_workers_per_gather=0",
         },
     )
 
@@ -322,10 +343,12 @@ def _server_engine(url: sa.URL, password: secret.Secret | None) -> Engine:
     @event.listens_for(engine, "checkout")
     def _look_after(connection: Any, record: Any, _proxy: Any) -> None:
         """Whoever gets a connection that has rested sees first whether it is still there."""
-        if time.monotonic() - record.info.get(_RESTS_SINCE, float("-inf")) < _STAYS:
+        rested = time.monotonic() - record.info.get(_RESTS_SINCE, float("-inf"))
+        if rested < _STAYS:
             return
         try:
-            engine.dialect.do_ping(connection)
+            if rested >= _SAYS_WHEN_IT_ENDS or not _is_silent(connection):
+                engine.dialect.do_ping(connection)
         except engine.dialect.loaded_dbapi.Error as error:
             raise sa.exc.DisconnectionError from error
 
@@ -334,6 +357,13 @@ def _server_engine(url: sa.URL, password: secret.Secret | None) -> Engine:
         record.info[_RESTS_SINCE] = time.monotonic()
 
     return engine
+
+
+def _is_silent(connection: Any) -> bool:
+    """Has the server said nothing since it was asked last? One that ends the session says so, or closes it."""
+    heard = select.poll()
+    heard.register(connection.fileno(), select.POLLIN)
+    return not heard.poll(0)
 
 
 def create_file(path: Path) -> None:

@@ -134,7 +134,7 @@ def newest(decided: Mapping[str, Decision], loans: Iterable[MirroredLoan]) -> De
 
 def in_force(tx: Connection, period: str) -> dict[str, Decision]:
     """The decisions in force of a period, by `kiva_id`."""
-    where = (_columns.period == period, report_table.IN_FORCE)
+    where = (_columns.period == period, report_table.STILL_IN_FORCE)
     return {row.kiva_id: _of(row) for row in tx.execute(_ALL.where(*where))}
 
 

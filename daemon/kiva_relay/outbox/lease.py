@@ -39,6 +39,10 @@ MARGIN = timedelta(seconds=5)
 _SOON = 0.001
 _LOCKS = Path("/proc/locks")
 
+_HELD = sa.select(table.lease.c.fence, table.lease.c.holder)
+_HELD_TO_THE_END = _HELD.with_for_update(read=True, key_share=True)
+_RENEW = sa.update(table.lease).where(table.lease.c.fence == sa.bindparam("its_fence"))
+
 _log = log.get("outbox")
 
 
@@ -175,9 +179,10 @@ class Lease:
         if self._outbox.is_file:
             return
         began = self._clock.monotonic()
-        with self._outbox.begin(alone=False, quiet=True) as tx:
-            expires = self._clock.now() + DURATION
-            tx.execute(sa.update(table.lease).where(table.lease.c.fence == self.fence).values(expires_at=expires))
+        with self._outbox.glance() as cx:  # one statement, which is guarded by what it asks for: nobody is waited for
+            renewed = {"its_fence": self.fence, "expires_at": self._clock.now() + DURATION}
+            if cx.execute(_RENEW, renewed).rowcount != 1:
+                raise self._overtaken(cx)
         self._arm(began)
 
     def check(self, tx: Connection) -> None:
@@ -186,12 +191,11 @@ class Lease:
         On a server the row's key stays shared until the transaction ends, so that nobody takes over in its middle; a
         renewal meanwhile changes no key, and need not wait. A process that is stopped there loses its transaction.
         """
-        query = sa.select(table.lease.c.fence, table.lease.c.holder)
-        if not self._outbox.is_file:
-            query = query.with_for_update(read=True, key_share=True)
-        held = tx.execute(query).one()
-        if held.fence != self.fence:
-            raise _taken(held.holder or "somebody else")
+        if tx.execute(_HELD if self._outbox.is_file else _HELD_TO_THE_END).one().fence != self.fence:
+            raise self._overtaken(tx)
+
+    def _overtaken(self, tx: Connection) -> errors.Stolen:
+        return _taken(tx.execute(_HELD).one().holder or "somebody else")
 
     def still_held(self) -> None:
         """Raise Stolen when the lease has ended by our own clock; asked right before the first byte leaves."""

@@ -7,7 +7,7 @@ holds anything personal.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
@@ -26,6 +26,9 @@ _T = TypeVar("_T")
 
 _GET = sa.select(table.meta.c.value).where(table.meta.c.name == sa.bindparam("name"))
 _PUT = sa.update(table.meta).where(table.meta.c.name == sa.bindparam("its_name"))
+_SOME = sa.select(table.meta.c.name, table.meta.c.value).where(
+    table.meta.c.name.in_(sa.bindparam("names", expanding=True))
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,14 @@ class Fact(Generic[_T]):
         Raises:
             OutboxRefused: what is stored is not a value of its type.
         """
-        text = tx.execute(_GET, {"name": self.name}).scalar()
+        return self.understood(tx.execute(_GET, {"name": self.name}).scalar())
+
+    def understood(self, text: str | None) -> _T | None:
+        """The value that a stored text is; None for none.
+
+        Raises:
+            OutboxRefused: it is not a value of its type.
+        """
         if text is None:
             return None
         try:
@@ -62,6 +72,27 @@ class Fact(Generic[_T]):
     def remove(self, tx: Connection) -> None:
         """Forget it."""
         tx.execute(sa.delete(table.meta).where(table.meta.c.name == self.name))
+
+
+@dataclass(frozen=True)
+class Known:
+    """What some facts were at one moment: those that are known, as text, by name."""
+
+    texts: Mapping[str, str]
+
+    def of(self, fact: Fact[_T]) -> _T | None:
+        """The value of one of those that were asked for; None when it is not known.
+
+        Raises:
+            OutboxRefused: what is stored is not a value of its type.
+        """
+        return fact.understood(self.texts.get(fact.name))
+
+
+def known(tx: Connection, *facts: Fact[Any]) -> Known:
+    """What these facts are, asked for at once."""
+    rows = tx.execute(_SOME, {"names": [fact.name for fact in facts]})
+    return Known({row.name: row.value for row in rows})
 
 
 def text(name: str) -> Fact[str]:
@@ -343,6 +374,19 @@ class Reconciled:
 
 WORDS_FORGOTTEN = text("words_forgotten")
 """The period of the newest report of which Kiva's words were deleted."""
+
+
+@dataclass(frozen=True)
+class PlaceInReport:
+    """How far Kiva's words of a report were deleted: up to this line, and up to the upload of this attempt."""
+
+    period: str
+    kiva_id: str
+    attempt: int
+
+
+WORDS_FORGOTTEN_UNTIL = _json("words_forgotten_until", PlaceInReport)
+"""While those of one report are being deleted."""
 
 RECONCILED = _json("reconciled", Reconciled)
 

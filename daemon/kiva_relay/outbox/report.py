@@ -7,7 +7,7 @@ in the way of no later position.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -20,6 +20,7 @@ from kiva_relay.outbox.store import Overtaken
 _report = report_table.report.c
 _line = report_table.report_line.c
 _AT_ONCE = 1_000
+_FORGOTTEN_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
@@ -171,30 +172,62 @@ def frozen_ids(tx: Connection, period: str) -> Iterator[tuple[str, str]]:
 
 
 def forget_words(tx: Connection, *, before: datetime) -> int:
-    """Of the next report that closed before a moment, keep of Kiva's words the codes; 0 when there is none left.
+    """Of the next report that closed before a moment, keep of Kiva's words the codes, a part at a time.
 
-    They may quote a name, in its lines and with its uploads.
+    They may quote a name, in its lines and with its uploads. 0 when there is none left. A report of a hundred thousand
+    loans at once kept all others from writing for half a minute, and stood in memory.
     """
     done = meta.WORDS_FORGOTTEN.get(tx) or ""
     next_one = sa.select(_report.period).where(_report.closed_at < before, _report.period > done)
     period = tx.execute(next_one.order_by(_report.period).limit(1)).scalar()
     if period is None:
         return 0
-    quoting = sa.or_(*(sa.type_coerce(_line.facts, sa.Text).contains(f'"{name}"') for name in _QUOTING))
-    rows = tx.execute(sa.select(_line.kiva_id, _line.facts).where(_line.period == period, quoting)).all()
-    for row in rows:
+    place = meta.WORDS_FORGOTTEN_UNTIL.get(tx)
+    if place is None or place.period != period:
+        place = meta.PlaceInReport(period, "", 0)
+    lines = sa.select(_line.kiva_id, _line.facts).where(_line.period == period, _line.kiva_id > place.kiva_id)
+    rows = tx.execute(lines.order_by(_line.kiva_id).limit(_FORGOTTEN_AT_ONCE)).all()
+    quoting = [row for row in rows if _quotes(row.facts)]
+    for row in quoting:
         where = (_line.period == period, _line.kiva_id == row.kiva_id)
         tx.execute(sa.update(report_table.report_line).where(*where).values(facts=_without_words(row.facts)))
-    upload = report_table.upload
-    for row in tx.execute(sa.select(upload.c.attempt_id, upload.c.problems).where(upload.c.period == period)).all():
-        problems = _without_words(row.problems)
-        tx.execute(sa.update(upload).where(upload.c.attempt_id == row.attempt_id).values(problems=problems))
-    meta.WORDS_FORGOTTEN.put(tx, period)
-    return len(rows) + 1
+    if rows:
+        place = replace(place, kiva_id=rows[-1].kiva_id)
+    more = len(rows) == _FORGOTTEN_AT_ONCE
+    if not more:
+        attempt, uploads = _forget_words_of_uploads(tx, period, behind=place.attempt)
+        place, more = replace(place, attempt=attempt), uploads == _FORGOTTEN_AT_ONCE
+    if more:
+        meta.WORDS_FORGOTTEN_UNTIL.put(tx, place)
+    else:
+        meta.WORDS_FORGOTTEN_UNTIL.remove(tx)
+        meta.WORDS_FORGOTTEN.put(tx, period)
+    return len(quoting) + 1
+
+
+def _forget_words_of_uploads(tx: Connection, period: str, *, behind: int) -> tuple[int, int]:
+    """The last attempt of the part, and how many uploads it had."""
+    columns = report_table.upload.c
+    # The || keeps a database from sorting all uploads of the period again for each part.
+    of_period = columns.period.concat("") == period
+    some = sa.select(columns.attempt_id, columns.problems).where(of_period, columns.attempt_id > behind)
+    rows = tx.execute(some.order_by(columns.attempt_id).limit(_FORGOTTEN_AT_ONCE)).all()
+    for row in rows:
+        if (problems := _without_words(row.problems)) != row.problems:
+            where = columns.attempt_id == row.attempt_id
+            tx.execute(sa.update(report_table.upload).where(where).values(problems=problems))
+    return (rows[-1].attempt_id if rows else behind), len(rows)
 
 
 _QUOTING = ("problems", "reasons")
 _WORDS = ("details", "text")
+
+
+def _quotes(value: Any) -> bool:
+    """Does it hold what Kiva said?"""
+    if isinstance(value, dict):
+        return any(name in _QUOTING or _quotes(one) for name, one in value.items())
+    return isinstance(value, list) and any(map(_quotes, value))
 
 
 def _without_words(value: Any) -> Any:

@@ -38,6 +38,9 @@ report_line = sa.Table(
 )
 
 IN_FORCE = sa.text("undone_at IS NULL")
+STILL_IN_FORCE = sa.text("undone_at || '' IS NULL")
+"""The same, for who asks by the period alone: by the index of decisions in force, which begins with the loan, a
+server without statistics goes through those of all months."""
 FOR_LIFE = sa.text("undone_at IS NULL AND period = ''")
 """Whose loan of Kiva's is which of the MIS's: to be asked as it stands here, for only then the index is used."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -25,9 +25,21 @@ _CAPTURED = sa.select(table.captured).where(
 _KEEP = sa.update(table.captured).where(
     _columns.stream == sa.bindparam("its_stream"), _columns.key == sa.bindparam("its_key")
 )
+# Where nothing was read yet, W is NULL.
+_ADVANCE = sa.update(table.watermark).where(
+    table.watermark.c.stream == sa.bindparam("its_stream"),
+    table.watermark.c.generation == sa.bindparam("its_generation"),
+    table.watermark.c.w.is_not_distinct_from(sa.bindparam("its_w", type_=sa.Text)),
+)
 _OF_STREAM = sa.select(_columns.key).where(_columns.stream == sa.bindparam("stream"))
 _TO_READ_AGAIN = _OF_STREAM.where(table.AGAIN).order_by(_columns.key).limit(sa.bindparam("most"))
 _UNSEEN = _OF_STREAM.where(table.UNSEEN).limit(1)
+# In the order of the partial indexes: else a server without statistics believes that every other row is marked.
+_MARKED, _NOT_THERE = (
+    sa.select(_columns.key).where(marked).order_by(_columns.stream, _columns.key).limit(1).scalar_subquery()
+    for marked in (table.AGAIN, table.UNSEEN)
+)
+_SOME_MARKED = sa.select(_MARKED.is_not(None), _NOT_THERE.is_not(None))
 # Joined to nothing, the stream serves no index: where there is one mapping, SQLite went through all of its keys.
 _STREAM = _columns.stream.concat("")
 _SAME_IDENTITY = (
@@ -104,10 +116,22 @@ def begin(tx: Connection, stream: str) -> None:
 
 def advance(tx: Connection, mark: Watermark, w: str, *, mode: str, now: datetime) -> None:
     """Move W, if it still stands where `mark` saw it."""
-    columns = table.watermark.c
-    here = columns.w.is_(None) if mark.w is None else columns.w == mark.w
-    where = (columns.stream == mark.stream, columns.generation == mark.generation, here)
-    _guarded(tx, sa.update(table.watermark).where(*where).values(w=w, mode=mode, moved_at=now))
+    advance_all(tx, [(mark, w, mode)], now=now)
+
+
+def advance_all(tx: Connection, moves: Sequence[tuple[Watermark, str, str]], *, now: datetime) -> None:
+    """Move the W of several streams, by one statement: each from where it was seen, to where, and by which mode.
+
+    Raises:
+        Overtaken: one of them does not stand there any more; the caller's transaction is to end.
+    """
+    values = [
+        {"its_stream": mark.stream, "its_generation": mark.generation, "its_w": mark.w, "w": w, "mode": mode,
+         "moved_at": now}
+        for mark, w, mode in moves
+    ]  # fmt: skip
+    if values and tx.execute(_ADVANCE, values).rowcount != len(values):
+        raise _overtaken()
 
 
 def begin_again(tx: Connection, stream: str, *, now: datetime) -> None:
@@ -206,6 +230,11 @@ def to_read_again(tx: Connection, stream: str, *, limit: int) -> list[str]:
     return list(tx.execute(_TO_READ_AGAIN, {"stream": stream, "most": limit}).scalars())
 
 
+def some_marked(tx: Connection) -> bool:
+    """Is there, of whatever stream, a key to be looked at again, or one whose row was not there at the last look?"""
+    return any(tx.execute(_SOME_MARKED).one())
+
+
 def read_again(tx: Connection, *where: sa.ColumnElement[bool] | sa.TextClause) -> int:
     """Mark captured keys in scope to be looked at again; how many. What left the scope has nothing to be decided."""
     columns = table.captured.c
@@ -287,4 +316,8 @@ def identities(tx: Connection, resource: str) -> set[str]:
 
 def _guarded(tx: Connection, update: sa.Update) -> None:
     if tx.execute(update).rowcount != 1:
-        raise Overtaken("the watermark was moved by somebody else")
+        raise _overtaken()
+
+
+def _overtaken() -> Overtaken:
+    return Overtaken("the watermark was moved by somebody else")

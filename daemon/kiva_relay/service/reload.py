@@ -49,9 +49,9 @@ def ask(tx: Connection, *, now: datetime) -> str:
     return asked
 
 
-def wanted(tx: Connection) -> str | None:
+def wanted(cx: Connection) -> str | None:
     """The request that waits for its answer."""
-    return meta.RELOAD_WANTED.get(tx)
+    return meta.RELOAD_WANTED.get(cx)
 
 
 def withdraw(tx: Connection, asked: str) -> None:
@@ -118,8 +118,8 @@ class Reloader:
         """
         asked = None
         if asks_outbox:
-            with self._outbox.read() as tx:
-                asked = wanted(tx)
+            with self._outbox.glance() as cx:
+                asked = wanted(cx)
         saved = self._in_force.configuration.settings.reload == "on_save" and self._settled()
         if asked is None and not self._signalled.is_set() and not saved:
             return None

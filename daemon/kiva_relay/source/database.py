@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -60,6 +61,10 @@ class MisDatabase:
     def busy_seconds(self) -> float:
         """How long the MIS worked for us so far, for pacing by `mis.max_load`."""
         return self._server_time.seconds
+
+    def together(self) -> contextlib.AbstractContextManager[None]:
+        """What is asked in here shares a session, up to the first look at tables; each has its own snapshot."""
+        return self._snapshots.together()
 
     def identity(self) -> str:
         """Which database this is, as `postgresql:<system identifier>/<database>#<which of that name>`."""

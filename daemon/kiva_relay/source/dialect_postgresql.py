@@ -62,9 +62,11 @@ FROM   pg_locks l WHERE l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock
 AND    l.transactionid = CAST(:xid AS xid)
 """
 
+# What the snapshot sees lies below `written`, for that is read after it was taken.
 _SNAPSHOT = """
 SELECT CAST(pg_snapshot_xmin(s) AS text) AS xmin, CAST(pg_snapshot_xmax(s) AS text) AS xmax,
-       (SELECT CAST(timeline_id AS text) FROM pg_control_checkpoint()) AS timeline
+       (SELECT CAST(timeline_id AS text) FROM pg_control_checkpoint()) AS timeline,
+       CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_insert_lsn() - '0/0' END AS written
 FROM   pg_current_snapshot() s
 """
 
@@ -178,7 +180,9 @@ class PostgreSQL(PostgreSQLRights):
     def snapshot(self, cx: sa.Connection) -> Snapshot:
         """Its xmin: every transaction below it had ended."""
         row = cx.execute(sa.text(_SNAPSHOT)).one()
-        return Snapshot(int(row.xmin), pinned=row.xmin != row.xmax, timeline=row.timeline or "")
+        return Snapshot(
+            int(row.xmin), pinned=row.xmin != row.xmax, timeline=row.timeline or "", written=int(row.written or 0)
+        )
 
     def written(self, cx: sa.Connection, tables: Sequence[str]) -> str:
         """The insert position of a primary's log, with its timeline; "" while a transaction with an id is open.

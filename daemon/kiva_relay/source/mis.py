@@ -100,13 +100,13 @@ class Mis(MisDatabase):
             Unreachable: the MIS is away.
             WentBack: a watermark belongs to another database, or this one is older.
         """
-        written = "" if followed else self._written_so_far(streams)
+        written, horizon = self._where_it_stands(streams, may_be_left_out=not followed)
         if written and self._quiet is not None and self._quiet.is_as_it_was(written, streams, watermarks):
-            horizon = self.horizon()  # a transaction that only reads may be open for long
+            # A transaction that only reads may be open for long.
             look = replace(self._quiet.look, horizon_age=horizon.open_for, pinned_by=horizon.pinned_by)
             return replace(look, left_out=True)
         self._quiet = None
-        horizon = self.horizon().overlapping() if self._watch == "overlap" else self.horizon()
+        horizon = horizon.overlapping() if self._watch == "overlap" else horizon
         failed, halved = self._rests.of(streams), set[tuple[str, str]]()
         while True:
             left = [stream for stream in streams if stream.name not in failed]
@@ -124,13 +124,17 @@ class Mis(MisDatabase):
                 self._written = "" if failed else written
                 return replace(found, failed=failed)
 
-    def _written_so_far(self, streams: Sequence[Stream]) -> str:
-        """How far the MIS has written, when nothing can change for these streams without that; else ""."""
+    def _where_it_stands(self, streams: Sequence[Stream], *, may_be_left_out: bool) -> tuple[str, Horizon]:
+        """How far the MIS has written, when nothing can change for these streams without that, else ""; its horizon."""
         watched = watch.watched(streams)
         tables = [one.table for one in watched if one.table is not None]
-        if len(tables) < len(watched):
-            return ""
-        return self._snapshots.once(lambda cx: self.dialect.written(cx, tables))
+        tells = may_be_left_out and len(tables) == len(watched)
+
+        def ask(cx: sa.Connection) -> tuple[str, Horizon]:
+            written = self.dialect.written(cx, tables) if tells else ""
+            return written, self.dialect.horizon(cx, now=self._clock.now())
+
+        return self._snapshots.once(ask)
 
     def _look(
         self,
@@ -175,6 +179,7 @@ class Mis(MisDatabase):
             timeline=snapshot.timeline,
             remembered=found.versions,
             secured=secured_now,
+            written=snapshot.written,
             streams=tuple(stream for stream in streams if stands[stream.name] and stream.name not in followed),
         )
 

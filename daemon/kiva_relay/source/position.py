@@ -64,12 +64,14 @@ def parse(text: str) -> Position:
 class Snapshot:
     """`xid`: every transaction below it had ended (None: the database has none); `pinned`: newer ones had, too.
 
-    `timeline` is another one after a standby took over, or a backup was recovered; "" where there is none.
+    `timeline` is another one after a standby took over, or a backup was recovered; "" where there is none. Below
+    `written`, a place in the server's log, lies all that it sees; 0 where that is not known.
     """
 
     xid: int | None
     pinned: bool = False
     timeline: str = ""
+    written: int = 0
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,7 @@ class Cycle:
         pinned_by: the session whose transaction that is; "" when it is not seen.
         timeline: the snapshot's; "" where the database has none.
         left_out: nothing was asked, for nothing had been written since before the look that it repeats.
+        written: a place in the MIS's log below which lies all that the look saw; 0 where that is not known.
         secured: of each table, whether row level security may hide rows of it from this role.
     """
 
@@ -131,6 +134,7 @@ class Cycle:
     streams: tuple[Stream, ...] = field(default=(), repr=False)
     """The streams for which they were followed to their roots."""
     secured: Secured = field(default_factory=dict)
+    written: int = 0
 
 
 def local(at: datetime, now: datetime, zone: tzinfo) -> datetime:

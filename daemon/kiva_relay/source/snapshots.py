@@ -25,10 +25,28 @@ class Snapshots:
         self, url: sa.URL, engine: sa.Engine, dialect: Dialect, *, timeout: timedelta, failed: Callable[[], object]
     ) -> None:
         self._url, self._engine, self._dialect, self._timeout, self._failed = url, engine, dialect, timeout, failed
+        self._is_together = False
+        self._kept: sa.Connection | None = None
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Of the snapshots that are taken in here, those up to the first that may ask SQL of others share a session.
+
+        Each is a transaction of its own all the same. A session is tried before it is used, and what others may have
+        left in it is taken back afterwards: that is more than what our own questions cost.
+        """
+        self._is_together = True
+        try:
+            yield
+        finally:
+            self._is_together = False
+            if self._kept is not None:
+                self._kept.close()
+                self._kept = None
 
     def once(self, ask: Callable[[sa.Connection], _Answer]) -> _Answer:
-        """The answer out of one snapshot, to a question about the server."""
-        with self.taken("asking the server") as cx:
+        """The answer out of one snapshot, to a question about the server: all of its SQL is ours."""
+        with self.taken("asking the server", ours=True) as cx:
             return ask(cx)
 
     def asked(self, doing: str, ask: Callable[[sa.Connection], _Answer]) -> _Answer:
@@ -44,15 +62,15 @@ class Snapshots:
         raise AssertionError("the last snapshot answers or raises")
 
     @contextlib.contextmanager
-    def taken(self, doing: str, engine: sa.Engine | None = None) -> Iterator[sa.Connection]:
-        """A snapshot; `engine`: of another one than the MIS's own.
+    def taken(self, doing: str, engine: sa.Engine | None = None, *, ours: bool = False) -> Iterator[sa.Connection]:
+        """A snapshot; `engine`: of another one than the MIS's own. `ours`: nobody else's SQL is asked.
 
         Raises:
             Unreachable: the MIS is away.
             Stopped: it failed for the streams that were blamed.
         """
         try:
-            with (engine or self._engine).connect() as cx, cx.begin():
+            with self._session(ours=ours) if engine is None else engine.connect() as cx, cx.begin():
                 try:
                     yield cx
                 except Exception as error:
@@ -69,6 +87,19 @@ class Snapshots:
         except sa.exc.DBAPIError as error:
             self._failed()
             raise self._explained(error, doing) from error
+
+    @contextlib.contextmanager
+    def _session(self, *, ours: bool) -> Iterator[sa.Connection]:
+        cx, self._kept = self._kept or self._engine.connect(), None
+        stays = False
+        try:
+            yield cx
+            stays = ours and self._is_together
+        finally:
+            if stays:
+                self._kept = cx
+            else:
+                cx.close()
 
     def said_of(self, cause: Exception, doing: str) -> errors.RelayError:
         """What a person is told of an error."""
