@@ -6,6 +6,7 @@ begin a transaction there. `tests/contract` and `tests/integration` try them on 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -20,6 +21,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.engine import Connection
 
 from kiva_relay import errors
 from kiva_relay.outbox import lease, own_file, table
@@ -46,6 +48,16 @@ class PlayedServer:
     def __post_init__(self) -> None:
         self.outbox.is_file = False
         sa.event.listen(self.outbox.engine, "connect", self._connected)
+        self.outbox.glance = self._glance  # type: ignore[method-assign]
+
+    @contextlib.contextmanager
+    def _glance(self) -> Iterator[Connection]:
+        """A statement of its own: a file has no such thing, and begins and ends a transaction for it."""
+        if self.away:
+            self.missed += 1
+            raise errors.OutboxAway("the outbox does not answer")
+        with self.outbox.engine.begin() as cx:
+            yield cx
 
     def _connected(self, connection: sqlite3.Connection, _record: Any) -> None:
         connection.create_function("set_config", 3, self._set)

@@ -23,8 +23,8 @@ _ABSENT = (report_line.NOT_IN_MIS, report_line.OUT_OF_SCOPE, report_line.GONE)
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What is asked.
+class OpenQuestions:
+    """What a person is asked about the open report.
 
     Attributes:
         to_decide: the lines to decide, by Kiva's number.
@@ -39,12 +39,12 @@ class Asked:
     missing: tuple[str, ...] = ()
 
 
-def beside_a_report(facts: Standing) -> Asked:
+def beside_a_report(facts: Standing) -> OpenQuestions:
     """What is asked where no report is open."""
-    return Asked(alone=tuple(facts.decisions), missing=facts.account.missing)
+    return OpenQuestions(alone=tuple(facts.decisions), missing=facts.account.missing)
 
 
-def whole(tx: Connection, facts: Standing, of_month: month.Month | None = None) -> Asked:
+def whole(tx: Connection, facts: Standing, of_month: month.Month | None = None) -> OpenQuestions:
     """All of it, read. `of_month` is a report that was read already: where it is the open one, it is not read again."""
     if not _is_open(facts):
         return beside_a_report(facts)
@@ -54,7 +54,7 @@ def whole(tx: Connection, facts: Standing, of_month: month.Month | None = None) 
         lines = current.lines_of(tx, facts.settings, facts.report.period, facts.now, besides_accepted=True)
     to_decide, absent = _asked(lines)
     told = {line.entry for line in to_decide}
-    return Asked(
+    return OpenQuestions(
         to_decide,
         absent,
         tuple(entry for entry in facts.decisions if entry.id not in told),
@@ -62,7 +62,7 @@ def whole(tx: Connection, facts: Standing, of_month: month.Month | None = None) 
     )
 
 
-def in_parts(tx: Connection, facts: Standing) -> Asked:
+def in_parts(tx: Connection, facts: Standing) -> OpenQuestions:
     """The same: its lines to decide are counted, and read when somebody looks at one, while `tx` is open."""
     if not _is_open(facts):
         return beside_a_report(facts)
@@ -73,7 +73,7 @@ def in_parts(tx: Connection, facts: Standing) -> Asked:
     odd, absent = _asked(lines.glance.odd)
     priced = price.priced(tx, absent, period=facts.report.period, basis=basis)
     # What stands like others has a position of its own: the MIS gives it.
-    return Asked(lines.only(_is_to_decide), tuple(priced), _alone(tx, facts, lines, odd), _untold(facts, odd))
+    return OpenQuestions(lines.only(_is_to_decide), tuple(priced), _alone(tx, facts, lines, odd), _untold(facts, odd))
 
 
 def _is_open(facts: Standing) -> bool:

@@ -11,7 +11,7 @@ from typing import ClassVar
 from sqlalchemy.engine import Connection
 
 from kiva_relay.account import asked
-from kiva_relay.account.asked import Asked
+from kiva_relay.account.asked import OpenQuestions
 from kiva_relay.account.reconcile import DiscrepancyKind
 from kiva_relay.account.standing import Standing
 from kiva_relay.outbox import discrepancy, listing, query
@@ -340,7 +340,7 @@ def _changed(facts: Standing) -> Iterator[Task]:
         yield ChangedAfterSending(When.THIS_WEEK, None, tuple(one.entry for one in changed), changed)
 
 
-def _decide(facts: Standing, before: Mapping[int, Entry], of_report: Asked | None = None) -> Iterator[Task]:
+def _decide(facts: Standing, before: Mapping[int, Entry], of_report: OpenQuestions | None = None) -> Iterator[Task]:
     found = of_report or asked.beside_a_report(facts)
     if facts.decisions or found.to_decide:
         closes = facts.report.closes if facts.report.is_open else None
@@ -348,7 +348,7 @@ def _decide(facts: Standing, before: Mapping[int, Entry], of_report: Asked | Non
         yield DecidePositions(When.THIS_WEEK, day, facts.decisions, before, closes, found.to_decide, found.alone)
 
 
-def _find(facts: Standing, of_report: Asked | None = None) -> Iterator[Task]:
+def _find(facts: Standing, of_report: OpenQuestions | None = None) -> Iterator[Task]:
     found = of_report or asked.beside_a_report(facts)
     loans = tuple(dict.fromkeys((*found.missing, *(one.loan_id for one in found.absent))))
     if loans:
