@@ -26,7 +26,9 @@ _TURNS = re.compile(r'^kiva_relay_loop_turns_total\{ended="(\w+)",loop="(\w+)"\}
 
 @dataclass(frozen=True)
 class Sample:
-    """`at` in seconds of the monotonic clock; memory, files and log in bytes; `lines` and `changes` since the start."""
+    """`at` in seconds of the monotonic clock; memory, files and log in bytes; what is counted (`entries`,
+    `calls` to Kiva, `lines` of log, `changes` of the MIS) is counted since the start.
+    """
 
     at: float
     resident: int
@@ -36,6 +38,7 @@ class Sample:
     wal: int
     outbox: int
     entries: int
+    calls: int
     connections: int
     lines: int
     log: int
@@ -66,7 +69,7 @@ class Sampler:
         """A sample; the MIS had so many changes."""
         self._read_on()
         with self._outbox.read() as tx:
-            entries = tx.execute(sa.select(sa.func.count()).select_from(table.entry)).scalar_one()
+            entries, calls = (_rows(tx, each) for each in (table.entry, table.attempt))
         memory = self._fields("smaps_rollup")
         row = self._mis.execute(_CONNECTIONS, [_OURS]).fetchone()
         sample = Sample(
@@ -77,7 +80,8 @@ class Sampler:
             threads=self._fields("status")["Threads"],
             wal=self.wal(),
             outbox=self._outbox.path.stat().st_size,
-            entries=int(entries),
+            entries=entries,
+            calls=calls,
             connections=int(row[0]) if row else 0,
             lines=self._lines,
             log=self._read,
@@ -110,3 +114,7 @@ class Sampler:
             while block := file.read(_BLOCK):
                 self._read += len(block)
                 self._lines += block.count(b"\n")
+
+
+def _rows(tx: sa.Connection, of: sa.Table) -> int:
+    return int(tx.execute(sa.select(sa.func.count()).select_from(of)).scalar_one())

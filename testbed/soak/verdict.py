@@ -13,6 +13,10 @@ WAL_MOST = 16 * _MB
 """Bytes. SQLite empties it at 4 MB; a checkpoint that a reader is before waits for the next."""
 IDLE_MOST = 10.0
 """Lines an hour."""
+LINES_MOST = 1.05
+"""Lines a change: at most one for each, and some for what comes by the clock. How many changes go in one call depends on
+how busy the machine is, so growth is looked for in lines a call.
+"""
 
 
 @dataclass(frozen=True)
@@ -50,23 +54,22 @@ def compared(samples: Sequence[Sample]) -> list[Line]:
     def median(of: Callable[[Sample], float]) -> tuple[float, float]:
         return statistics.median(map(of, second)), statistics.median(map(of, last))
 
-    def a_change(of: Callable[[Sample], float]) -> tuple[float, float]:
-        return _a_change(of, second), _a_change(of, last)
+    def by(what: Callable[[Sample], float], of: Callable[[Sample], float]) -> tuple[float, float]:
+        return _rate(what, of, second), _rate(what, of, last)
 
-    lines = [
+    wal = (max(each.wal for each in second) / _MB, max(each.wal for each in last) / _MB)
+    return [
         _by_share("memory resident, MB", median(lambda each: each.resident / _MB), 1.05),
         _by_share("memory of its own, MB", median(lambda each: each.private / _MB), 1.05),
         _by_number("open descriptors", median(lambda each: each.descriptors), 2),
         _by_number("threads", median(lambda each: each.threads), 0),
         _by_number("connections at the MIS", median(lambda each: each.connections), 0),
+        _at_most("outbox-wal at its largest, MB", wal, WAL_MOST / _MB),
         _by_share("outbox, bytes an entry", median(lambda each: each.outbox / max(each.entries, 1)), 1.05),
-        _by_share("lines of log a change", a_change(lambda each: each.lines), 1.05),
-        _by_share("bytes of log a change", a_change(lambda each: each.log), 1.05),
+        _at_most("lines of log a change", by(lambda each: each.lines, lambda each: each.changes), LINES_MOST),
+        _by_share("lines of log a call", by(lambda each: each.lines, lambda each: each.calls), 1.05),
+        _by_share("bytes of log a call", by(lambda each: each.log, lambda each: each.calls), 1.05),
     ]
-    most = WAL_MOST / _MB
-    highest, later = (max(each.wal for each in part) / _MB for part in (second, last))
-    lines.insert(5, Line("outbox-wal at its largest, MB", highest, later, most, f"<= {most:g}"))
-    return lines
 
 
 def idle(lines: int, hours: float) -> Line:
@@ -81,8 +84,12 @@ def table(lines: Sequence[Line]) -> list[str]:
     return [head.rstrip(), *(line.words() for line in lines)]
 
 
-def _a_change(of: Callable[[Sample], float], part: Sequence[Sample]) -> float:
-    return (of(part[-1]) - of(part[0])) / max(part[-1].changes - part[0].changes, 1)
+def _rate(what: Callable[[Sample], float], of: Callable[[Sample], float], part: Sequence[Sample]) -> float:
+    return (what(part[-1]) - what(part[0])) / max(of(part[-1]) - of(part[0]), 1)
+
+
+def _at_most(what: str, figures: tuple[float, float], most: float) -> Line:
+    return Line(what, *figures, most, f"<= {most:g}")
 
 
 def _by_share(what: str, figures: tuple[float, float], share: float) -> Line:
