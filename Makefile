@@ -7,7 +7,7 @@ DEMO := .venv/.demo-installed
 DEV := .venv/.dev-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-night servers check docs simulate torture stream year fuzz faulty-day workload zoo mutate wheel deb boot bench bench-growth lock clean
+.PHONY: help demo test test-long test-night servers check docs simulate torture stream year fuzz faulty-day workload soak zoo mutate wheel deb boot bench bench-growth lock clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -60,6 +60,9 @@ year: $(DEV)  ## Play a year of reports on PostgreSQL and MariaDB, and judge eac
 
 workload: $(DEV)  ## Let an MFI work on each database while relays watch it, and judge what they saw (FOR=10m RATE=50)
 	$(PYTHON) -m testbed.workload.run $(if $(FOR),--for $(FOR)) $(if $(RATE),--rate $(RATE)) $(ARGS)
+
+soak: $(DEV)  ## Let a relay live through a day in a few minutes, and see whether memory, descriptors, WAL or log grow (FOR=10m RATE=5)
+	$(PYTHON) -m testbed.soak.run $(if $(FOR),--for $(FOR)) $(if $(RATE),--rate $(RATE)) $(ARGS)
 
 zoo: $(DEV)  ## Map and change every type and kind of table of each database, and see which changes are noticed
 	$(PYTHON) -m testbed.zoo

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import psycopg
@@ -98,10 +99,11 @@ def set_up(
     seed: int = 1,
     loans: int,
     reads: Callable[[str], Mapping[str, Any]] = lambda _mis: {},
+    changes: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> Iterator[Stage]:
     """A MIS, a stand-in for Kiva as a process, and a configuration; the outbox is on `sqlite` or `postgresql`.
 
-    `reads` gives settings of `mis` that differ, for the URL of the MIS.
+    `reads` gives settings of `mis` that differ, for the URL of the MIS; `changes` are settings by their group.
     """
     folder.mkdir()
     mis = server.create_database(f"mis_{name}", template=template)
@@ -114,6 +116,8 @@ def set_up(
         config = folder / "config.yaml"
         settings = _settings(folder, mis, url, kiva.url)
         settings["mis"] |= reads(mis)
+        for group, values in changes.items():
+            settings.setdefault(group, {}).update(values)
         config.write_text(yaml_text.of(settings), encoding="utf-8")
         outbox = Outbox(url)
         stack.callback(outbox.close)
