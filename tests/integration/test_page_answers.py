@@ -257,3 +257,15 @@ def test_status_and_review_say_it_too(morning: Morning, capsys: pytest.CaptureFi
     shown = run("outbox", "show", entry.id).out
     assert f"outbox settle {entry.id} --resend" in shown
     assert f"outbox settle {entry.id} --discard" in shown
+
+
+def test_corrected_twice_is_one_act_and_the_draft_stays_to_be_published(morning: Morning, ann: Browser) -> None:
+    entry = morning.changed("000000650")
+    value = ann.buttons()["I corrected it in PA2"]
+    assert ann.press(value).status_code == 200
+    assert ann.press(value).status_code == 409, "a second click, or an old tab"
+    assert [verb for _, verb, _ in morning.told.acts()] == ["review corrected"]
+    with morning.told.outbox.read() as tx:
+        found = query.find(tx, entry.id)
+    assert found is not None
+    assert found.done_at is None
