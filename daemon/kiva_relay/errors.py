@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import difflib
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -43,9 +43,23 @@ class RelayError(Exception):
 
 
 class UsageError(RelayError):
-    """The command was used in a way that it does not know."""
+    """The command was used in a way that it does not know.
+
+    `code` and `params` say the same to the coordinator, in her language; there is a code where the page leads here.
+    """
 
     exit_code = 2
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        hint: str | None = None,
+        code: str = "",
+        params: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.code, self.params = code, params or {}
 
 
 @dataclass(frozen=True, order=True)

@@ -119,7 +119,8 @@ def press(branch: Branch, window: Window, path: str, label: str) -> None:
     from playwright import sync_api as playwright  # noqa: PLC0415 - where there is no browser, none of it is needed
 
     before = branch.acts().total()
-    button = window.page.get_by_role("button", name=re.compile(f"{re.escape(label)}$"))
+    words = re.escape(label).replace(r"\ ", r"\s")  # before a colon stands a blank that no line ends at
+    button = window.page.get_by_role("button", name=re.compile(f"{words}$"))
 
     def is_done() -> bool:
         if branch.acts().total() > before:

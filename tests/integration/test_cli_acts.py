@@ -45,14 +45,14 @@ def test_a_release_is_shown_with_its_note_by_command_and_on_the_page(told: FullO
     assert run("acts", "--csv").out.splitlines()[2].split(",")[1:3] == ["awa", "release"]
     with told.outbox.read() as tx:
         assert hold.in_force(tx) == []
-        for name in catalogue.NAMES:
+        for name, drafts in zip(catalogue.NAMES, ("drafts", "projets de prêt", "borradores"), strict=True):
             found = done.acts(tx, _settings(told), language.of(name), now=told.now)
             assert [(one.number, one.note) for one in found] == [
                 ("awa", "seen in Drafts"),
                 ("awa", "asked and answered"),
                 ("awa", "the branch asks"),
             ]
-            assert "loan_draft" in found[1].about
+            assert found[1].about == drafts
             assert str(entry.id) in found[0].about
 
 

@@ -119,7 +119,7 @@ def test_the_coordinator_is_told_when_nothing_can_be_sent(told: FullOutbox, run:
     told.owe("000000871", publish_by=told.day(1))
     out = run("review").out
     assert "The relay is not running: please tell the administrator. Nothing is lost" in out
-    assert "type them by hand" in out
+    assert "type it by hand" in out
 
 
 # ---------------------------------------------------------------- languages

@@ -251,7 +251,7 @@ def test_a_report_from_its_opening_to_its_closing(office: Office) -> None:
     assert "Kiva expects 3 loans." in text
     assert "as if repaid on schedule for November: unknown, at most what is still open: 500 000 XOF." in text
     assert "If nobody decides, it is not sent, and Kiva bills the loan as if repaid on schedule." in text
-    assert "If nobody does, Kiva bills them as if repaid on schedule." in text
+    assert "If nobody does, Kiva bills it as if repaid on schedule." in text
     assert f"https://relay.example.org/report?period={PERIOD}" in text
 
     for now, left in ((datetime(2026, 12, 7, 7, 30, tzinfo=UTC), "3 days"), (CLOSES - 34 * HOUR, "34 hours")):

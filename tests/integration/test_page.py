@@ -125,8 +125,8 @@ def test_what_is_done_leaves_the_list(told: FullOutbox, awa: Browser) -> None:
 def test_the_life_of_a_loan(told: FullOutbox, awa: Browser) -> None:
     told.settle(told.lose(told.owe("KV/0001 é")), "resend")
     shown = awa.client.get("/loan", params={"id": "KV/0001 é"}).text
-    assert "envoyé ; la réponse s&#39;est perdue" in shown
-    assert "awa: a demandé de le renvoyer" in shown
+    assert "envoyé\u00a0; la réponse s&#39;est perdue" in shown
+    assert "awa\u00a0: a demandé de le renvoyer" in shown
     assert "Le relais n&#39;a jamais rien dû" in awa.client.get("/loan", params={"id": BAD}).text
 
 

@@ -79,7 +79,7 @@ def test_no_task_sends_her_to_the_administrator(morning: Morning, ann: Browser) 
 def test_the_price_of_not_deciding_stands_at_the_task(morning: Morning, ann: Browser) -> None:
     morning.decisions()
     shown = html.unescape(ann.open().text)
-    assert "Kiva bills 41 667 XOF for November" in shown
+    assert "Kiva bills 41\u00a0667\u00a0XOF for November" in shown
     assert "[Send" not in shown, "what cannot be pressed does not look like a button"
 
 
@@ -92,7 +92,7 @@ def test_drafts_say_what_is_missing(morning: Morning, ann: Browser) -> None:
     assert "photo" in first
     assert "Ready to be published" not in first
     assert "Ready to be published" in second
-    assert "2 drafts wait in PA2; 1 ready to be published." in shown
+    assert "2 drafts wait in PA2. 1 is ready to be published." in shown
     assert NAME not in shown
 
 
@@ -228,7 +228,7 @@ def test_what_was_done_is_told_in_her_words(morning: Morning, url: str) -> None:
     with page_process.browser(url) as awa:
         awa.log_in("awa", SECRET)
         shown = html.unescape(awa.open("/loan?id=000000412").text)
-        assert "awa: a décidé de ne pas le rapporter" in shown
+        assert "awa\u00a0: a décidé de ne pas le rapporter" in shown
         assert "asked the branch" in shown
 
 
@@ -257,3 +257,15 @@ def test_status_and_review_say_it_too(morning: Morning, capsys: pytest.CaptureFi
     shown = run("outbox", "show", entry.id).out
     assert f"outbox settle {entry.id} --resend" in shown
     assert f"outbox settle {entry.id} --discard" in shown
+
+
+def test_corrected_twice_is_one_act_and_the_draft_stays_to_be_published(morning: Morning, ann: Browser) -> None:
+    entry = morning.changed("000000650")
+    value = ann.buttons()["I corrected it in PA2"]
+    assert ann.press(value).status_code == 200
+    assert ann.press(value).status_code == 409, "a second click, or an old tab"
+    assert [verb for _, verb, _ in morning.told.acts()] == ["review corrected"]
+    with morning.told.outbox.read() as tx:
+        found = query.find(tx, entry.id)
+    assert found is not None
+    assert found.done_at is None

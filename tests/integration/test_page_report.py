@@ -81,7 +81,7 @@ def test_she_reads_the_month_in_her_language(awa: Browser) -> None:
 
 def test_an_answer_is_one_row_about_what_she_saw(november: November, awa: Browser) -> None:
     fields, buttons = line(awa.open("/report").text, FELL)
-    answer = awa.client.post("/decide", data=fields | {"do": buttons["Envoyer 150 000"], "note": "reversé"})
+    answer = awa.client.post("/decide", data=fields | {"do": buttons["Envoyer 150\u00a0000"], "note": "reversé"})
     assert answer.status_code == 200
     (made,) = decisions(november)
     assert (made.verb, made.person, made.note) == ("send", "awa (page)", "reversé")
@@ -99,9 +99,45 @@ def test_an_amount_that_she_types_is_checked(november: November, awa: Browser) -
     assert [(one.verb, one.value) for one in decisions(november)] == [("value", "120000")]
 
 
+@pytest.mark.parametrize("typed", ["150 000", "150\u202f000", "150.000", "150,000", "150 000 XOF", "150000"])
+def test_an_amount_is_taken_as_the_page_or_her_country_writes_it(november: November, awa: Browser, typed: str) -> None:
+    fields, _buttons = line(awa.open("/report").text, FELL)
+    assert awa.client.post("/decide", data=fields | {"do": "value", "amount": typed}).status_code == 200
+    assert [(one.verb, one.value) for one in decisions(november)] == [("value", "150000")]
+
+
+WHY = {
+    "": "Aucun montant n'a été saisi.",
+    "12 34": "« 12 34 » ne se lit pas comme un montant.",
+    "900 000": "C'est plus que le prêt : on peut rapporter 500 000 XOF au plus.",
+}
+
+
+@pytest.mark.parametrize("typed", WHY)
+def test_why_an_answer_is_none_is_said_in_her_language(november: November, awa: Browser, typed: str) -> None:
+    fields, _buttons = line(awa.open("/report").text, FELL)
+    answer = awa.client.post("/decide", data=fields | {"do": "value", "amount": typed})
+    shown = html.unescape(answer.text).replace("\u00a0", " ")
+    assert WHY[typed] in shown
+    assert "kiva-relay" not in shown
+    assert "--" not in shown
+    assert decisions(november) == []
+
+
+def test_an_answer_in_a_tab_from_before_it_was_finalised_is_told_why(november: November, awa: Browser) -> None:
+    fields, buttons = line(awa.open("/report").text, FELL)
+    assert awa.client.post("/finalised", data=fields | {"do": "finalised"}).status_code == 200
+    answer = awa.client.post("/decide", data=fields | {"do": buttons["Ne pas rapporter"]})
+    assert answer.status_code == 409
+    again = awa.client.post("/finalised", data=fields | {"do": "finalised"})
+    for one in (answer, again):
+        assert "Rien n'a" in html.unescape(one.text)
+        assert 'lang="en"' not in one.text.replace('value="en" lang="en"', ""), "nothing is English"
+
+
 def test_a_form_that_was_tampered_with_decides_nothing(november: November, awa: Browser) -> None:
     fields, buttons = line(awa.open("/report").text, FELL)
-    send = buttons["Envoyer 150 000"]
+    send = buttons["Envoyer 150\u00a0000"]
     for change in ({"seen": "0" * 12}, {"kiva_id": "99999"}, {"period": "2020-01"}, {"do": "drop"}, {"form": "x"}):
         assert awa.client.post("/decide", data=fields | {"do": send} | change).status_code in (403, 409)
     assert decisions(november) == []

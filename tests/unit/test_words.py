@@ -26,7 +26,7 @@ from kiva_relay.config.kiva import Kiva
 from kiva_relay.config.repayments import Repayments
 from kiva_relay.errors import UsageError
 from kiva_relay.outbox.reason import REASONS
-from kiva_relay.page import act, button, done
+from kiva_relay.page import act, button, done, why
 from kiva_relay.report import line as lines
 from kiva_relay.report.comparison import Basis
 from kiva_relay.report.line import Price, ReportLine, ReportLineKind
@@ -35,6 +35,7 @@ from kiva_relay.resource.kind import RESOURCES
 from kiva_relay.resource.refusal import Refusal
 from kiva_relay.words import catalogue, hold, language, refusal, report, report_choice, report_line, rest
 from kiva_relay.words import reconcile as words_reconcile
+from kiva_relay.words import task as words_task
 from kiva_relay.words.language import Language
 
 ROOT = Path(__file__).parents[2]
@@ -144,6 +145,7 @@ _DOUBTS = ("answer_lost", "strange_answer", "process_ended", "problem_without_lo
 
 FAMILIES: dict[str, Any] = {
     "general.count.": RESOURCES,
+    "general.value.": set(words_task._VALUES.values()),
     "screen.audit.": ("opened", "looked", "closed", "undone", "replaced"),
     "screen.basis.": Basis,
     "screen.compared.": ("repaid", "owed", "only_by_hand", "only_here", "without_amount"),
@@ -164,10 +166,13 @@ FAMILIES: dict[str, Any] = {
     "page.ended.": ("superseded", "withdrawn", "discarded", "adopted", "look_up"),
     "page.seen.": RESOURCES,
     "page.tried.": done.OUTCOMES,
+    "page.what.": done.WHAT,
+    "page.why.": why.CODES,
     "page.verb.": done.VERBS,
     "report.basis.": get_args(Repayments.model_fields["basis"].annotation),
     "report.heading.": ReportLineKind,
     "report.line.": {*_CAUSES, *ReportLineKind} - {ReportLineKind.DECIDE, ReportLineKind.MISSING, lines.BY_A_PERSON},
+    "report.severity.": report.SEVERITIES,
     "report.title.": report.STATES,
     "report.verdict.": report.VERDICTS,
     "report.word.": report.WORDS,

@@ -124,6 +124,7 @@ def done(tx: Connection, entry: Entry, *, by: str, note: str, now: datetime, ver
     act.record(tx, by=by, verb=verb, about={"entry": entry.id, "was": entry.state}, note=note, now=now)
     divergence.end(tx, entry.id, by=by, now=now)
     if gravest == "changed":
+        store.acknowledge(tx, entry)  # else a second click would take it off the list
         return False
     if _dealt_with(entry):
         for each in (entry, *_of_the_same_page(tx, entry)):

@@ -238,6 +238,17 @@ def adopt(tx: Connection, entry: Entry, found: adoption.Adoption, by: Actor, *, 
     return move(tx, entry, State.DELIVERED, by, now=now, evidence="adopted", receipt=dict(found.receipt), reason=None)
 
 
+def acknowledge(tx: Connection, entry: Entry) -> None:
+    """A person has seen what the MIS changed: who saw the entry before that has not.
+
+    Raises:
+        Overtaken: somebody was quicker.
+    """
+    guarded = (table.entry.c.id == entry.id, table.entry.c.row_version == entry.row_version)
+    if tx.execute(sa.update(table.entry).where(*guarded).values(row_version=entry.row_version + 1)).rowcount != 1:
+        raise Overtaken(f"entry {entry.id} was seen by somebody else")
+
+
 def mark_done(tx: Connection, entry: Entry, *, now: datetime) -> Entry:
     """The coordinator has dealt with it; its state stays."""
     guarded = (table.entry.c.id == entry.id, table.entry.c.row_version == entry.row_version)

@@ -26,7 +26,7 @@ from kiva_relay.config.settings import Settings
 from kiva_relay.outbox import person as persons
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.person import PageSession, Person
-from kiva_relay.page import act, done, draft, journal, password, report, view
+from kiva_relay.page import act, done, draft, journal, password, report, unbroken, view, why
 from kiva_relay.page.attempts import Attempts
 from kiva_relay.page.guard import Guard
 from kiva_relay.page.names import MisNames
@@ -106,9 +106,9 @@ class House:
         """A template with its values, in a language."""
         environment = self.settings.kiva.environment
         text = self._templates.get_template(template).render(
-            say=spoken.say, lang=spoken.name, languages=catalogue.NAMES, environment=environment, **values
+            say=spoken.say, lang=spoken.name, languages=catalogue.OWN_NAMES, environment=environment, **values
         )
-        return HTMLResponse(text, status_code=status)
+        return HTMLResponse(unbroken.kept(text), status_code=status)
 
     def visit(self, request: Request, form: Mapping[str, str]) -> Visit | None:
         """The session of a request; None: nobody is logged in."""
@@ -148,7 +148,9 @@ def create(
         Route("/loan", _asked(house, _loan), methods=["GET"]),
         Route("/done", _asked(house, _done), methods=["GET"]),
     ]
-    inner = Starlette(routes=routes, exception_handlers={404: _nothing_here, 405: _nothing_here, Exception: _sorry})
+    inner = Starlette(
+        routes=routes, exception_handlers={404: _nothing_here, 405: _nothing_here, Exception: _sorry(house)}
+    )
     return Guard(inner, hosts=where.hosts, encrypted=where.encrypted)
 
 
@@ -326,18 +328,21 @@ def _act(visit: Visit, _token: str) -> Response:
 
 def _done_or_said(visit: Visit, answer: Callable[[Connection], None], *, back: str) -> Response:
     """Do what a button says, whole or not at all. What is no longer as it was seen is said, and nothing is done."""
+    told, english = "", ""
     try:
         with visit.house.outbox.begin() as tx:
             answer(tx)
     except act.Changed:
-        code, status, why = "page.changed", 409, ""
+        code, status = "page.changed", 409
     except act.Forbidden:
-        code, status, why = "page.forbidden", 403, ""
+        code, status = "page.forbidden", 403
     except errors.UsageError as error:
-        code, status, why = "page.refused", 409, str(error)
+        code, status, told = "page.refused", 409, why.told(error, visit.language)
+        english = "" if told else str(error)
     else:
         return RedirectResponse(f"{back}{'&' if '?' in back else '?'}said=did", status_code=303)
-    return visit.show("said.html", status=status, here="", said=visit.language.say(code), why=why, back=back)
+    said = " ".join(filter(None, [visit.language.say(code), told]))
+    return visit.show("said.html", status=status, here="", said=said, why=english, back=back)
 
 
 # ---------------------------------------------------------------- around them
@@ -397,7 +402,9 @@ def _nothing_here(_request: Request, _error: Exception) -> Response:
     return RedirectResponse("/", status_code=303)
 
 
-def _sorry(_request: Request, error: Exception) -> Response:
-    _log.error("A page could not be shown", error=type(error).__name__, exc_info=error)
-    said = "Something unexpected happened. Nothing is lost. Please tell the administrator."
-    return PlainTextResponse(said, status_code=500)
+def _sorry(house: House) -> Callable[[Request, Exception], Response]:
+    def answer(request: Request, error: Exception) -> Response:
+        _log.error("A page could not be shown", error=type(error).__name__, exc_info=error)
+        return PlainTextResponse(_guessed(request, house.settings).say("page.unexpected"), status_code=500)
+
+    return answer

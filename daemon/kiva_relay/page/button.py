@@ -52,7 +52,7 @@ def buttons(tx: Connection, one: Task, person: Person, language: Language) -> li
     if isinstance(one, task.SettleDifferences):
         done = language.say("page.apart")
         return [
-            Button("apart", f"{reconcile.handle(each.id, language)}: {done}", act.seen_apart([each]))
+            Button("apart", language.label(reconcile.handle(each.id, language), done), act.seen_apart([each]))
             for each in one.found
         ]
     if isinstance(one, task.LookAtCall):

@@ -20,6 +20,8 @@ from kiva_relay.words.language import Language
 _MOST_ACTS = 200
 _PERIOD = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 _SHOWN = ("what", "loan", "kiva_id")
+WHAT = ("all", "loan_draft", "repayment", "journal")
+"""What can be held and released, in words; a stream is named by its mapping."""
 OUTCOMES = ("accepted", "refused", "not_processed", "in_doubt")
 VERBS = (
     "adopt",
@@ -107,15 +109,19 @@ def _about(one: Done, spoken: Language) -> str:
     period = about.get("period")
     if isinstance(period, str) and _PERIOD.fullmatch(period):
         said.append(spoken.month(period))
-    said += [visible.text(str(about[name])) for name in _SHOWN if about.get(name)]
+    said += [_shown(str(about[name]), spoken) for name in _SHOWN if about.get(name)]
     return " · ".join(said)
+
+
+def _shown(written: str, spoken: Language) -> str:
+    return spoken.say(f"page.what.{written}") if written in WHAT else visible.text(written)
 
 
 def _decided(tx: Connection, loan_id: str, spoken: Language) -> Iterator[tuple[datetime, str, str, str]]:
     """What persons decided about a loan of a report."""
     for one in decision.of_loan(tx, loan_id):
         said = _verb(f"report decide --{one.verb}", spoken)
-        yield one.at, spoken.month(one.period) if one.period else "", f"{one.person}: {said}", one.note
+        yield one.at, spoken.month(one.period) if one.period else "", spoken.label(one.person, said), one.note
 
 
 def _events(one: History, spoken: Language) -> Iterator[tuple[datetime, str, str, str]]:
@@ -129,7 +135,7 @@ def _events(one: History, spoken: Language) -> Iterator[tuple[datetime, str, str
             told = spoken.quoted(tried.detail) if tried.detail and tried.outcome == "refused" else ""
             yield tried.ended_at, number, f"{spoken.say(f'page.tried.{tried.outcome}')} {told}".strip(), ""
     for done in one.acts:
-        yield done.at, number, f"{done.person}: {_verb(done.verb, spoken)}", done.note
+        yield done.at, number, spoken.label(done.person, _verb(done.verb, spoken)), done.note
     for differs in one.divergences:
         yield differs.since, number, spoken.say(f"page.differs.{differs.kind}"), ""
     if entry.settled_at is not None and entry.state.value in ("superseded", "withdrawn", "discarded"):

@@ -61,7 +61,7 @@ def show(tx: Connection, facts: Standing, person: Person, language: Language, *,
         drafts=tuple(
             _draft(tx, draft, facts, person, language) for draft in found[(page - 1) * A_PAGE : page * A_PAGE]
         ),
-        about=language.say("page.drafts_about", n=len(found), ready=language.number(ready)),
+        about=f"{language.say('page.drafts_about', n=len(found))} {language.say('page.drafts_ready', n=ready)}",
         page=page,
         pages=pages,
     )
@@ -71,7 +71,7 @@ def _asked(
     tx: Connection, entry: Entry, *, others: tuple[str, ...], facts: Standing, person: Person, language: Language
 ) -> DraftShown:
     like = language.joined(map(visible.text, others))
-    lines = (language.say("task.twin.like", loans=like), language.say("task.twin.until"))
+    lines = (language.say("task.twin.like", loans=like), language.say("task.twin.until", n=1))
     answers = button.of_entry(tx, entry, person, ("another", "same"), language)
     return _shown(entry, facts, language, ready=False, lines=lines, answers=answers)
 

@@ -14,6 +14,7 @@ from kiva_relay.config.settings import Settings
 from kiva_relay.outbox import hold
 from kiva_relay.outbox import report as reports
 from kiva_relay.outbox.person import Person
+from kiva_relay.page import amount
 from kiva_relay.page.act import Changed, Forbidden
 from kiva_relay.report import current, decide, finalising, month, upload_file
 from kiva_relay.report.decide import LineAnswer, LineChanged, Verb
@@ -94,7 +95,7 @@ def show(
     pages = max(1, -(-len(chosen) // A_PAGE))
     page = min(max(page, 1), pages)
     shown = chosen[(page - 1) * A_PAGE : page * A_PAGE]
-    priced = [(f"{language.handle(one.number)}:", one) for one in shown if one.price is not None]
+    priced = [(language.label(language.handle(one.number), "").rstrip(), one) for one in shown if one.price is not None]
     return ReportShown(
         period=facts.period,
         word=word,
@@ -179,8 +180,10 @@ def answer(tx: Connection, settings: Settings, person: Person, form: Mapping[str
     found = current.line_of(tx, settings, period, form.get("kiva_id", ""))
     if found is None or found.seen != form.get("seen", ""):
         raise Changed
-    if verb in ("value", "is") and not value:
-        value = form.get("amount" if verb == "value" else "loan", "").strip()[:_LONGEST_VALUE]
+    if verb == "value" and not value:
+        value = amount.read(form.get("amount", "")[:_LONGEST_VALUE], found.currency)
+    elif verb == "is" and not value:
+        value = form.get("loan", "").strip()[:_LONGEST_VALUE]
     given = LineAnswer(
         cast("Verb", verb),
         value or None,

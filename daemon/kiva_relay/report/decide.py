@@ -134,11 +134,14 @@ def must_take(tx: Connection, of_period: Report | None, period: str, *, late: bo
             f"{of_period.finalised_by} finalised the report of {period} on {of_period.finalised_at:%Y-%m-%d}: nothing"
             " more is decided about it.",
             hint=f"Was that too early?   kiva-relay report reopen {period}",
+            code="finalised",
+            params={"person": of_period.finalised_by or ""},
         )
     if of_period.closed_at is None:
         if late:
             raise errors.UsageError(
                 f"The report of {period} is open: what is decided is sent with it. Leave out --late.",
+                code="open_again",
             )
         return
     latest = report.latest(tx)
@@ -148,12 +151,14 @@ def must_take(tx: Connection, of_period: Report | None, period: str, *, late: bo
             f"The report of {period} has closed, and that of {latest.period if latest else ''} has opened: what goes"
             " now is booked there.",
             hint=f"kiva-relay report {latest.period if latest else ''}",
+            code="next_opened",
         )
     if sends and not late:
         raise errors.UsageError(
             f"The report of {period} has closed. Has the coordinator not finalised it in PA2 yet? Then it can still be"
             " sent, with --late.",
             hint=f"kiva-relay report decide … --late    or, once it is finalised: kiva-relay report finalised {period}",
+            code="closed",
         )
 
 
@@ -196,7 +201,10 @@ def _amount(line: ReportLine, written: str | None, period: str) -> str:
     exponent = amount.as_tuple().exponent
     if not isinstance(exponent, int) or amount < 0 or amount.adjusted() >= _DIGITS or exponent < -_DECIMALS:
         raise errors.UsageError(
-            f"--value takes an amount, as 150000 or 1500.50; found {written}.", hint="kiva-relay report decide --help"
+            f"--value takes an amount, as 150000 or 1500.50; found {written}.",
+            hint="kiva-relay report decide --help",
+            code="amount_unreadable" if written else "amount_missing",
+            params={"written": written or ""},
         )
     if line.identity is None:
         raise errors.UsageError(
@@ -209,6 +217,8 @@ def _amount(line: ReportLine, written: str | None, period: str) -> str:
             f"{written} is more than was lent of loan {line.loan_id}, by the MIS and by Kiva:"
             f" {lines_.plain(max(known))} at most. Nothing was decided.",
             hint=f"kiva-relay report {period} --exceptions",
+            code="amount_too_large",
+            params={"most": lines_.plain(max(known)), "currency": line.currency or ""},
         )
     return lines_.plain(amount)
 
@@ -224,11 +234,16 @@ def _is(tx: Connection, line: ReportLine, written: str | None) -> str:
             hint=f"Did you mean: {likely}"
             if likely
             else "Look for it:   kiva-relay mapping preview repayment --loan ID",
+            code="loan_unknown" if written else "loan_missing",
+            params={"loan": written or ""},
         )
     own = [loan for loan in mirror.under(tx, [identity]) if loan.status in mirror.EXPECTED]
     if any(loan.kiva_id != line.kiva_id for loan in own):
         raise errors.UsageError(
-            f"Kiva lists {written} as a loan of its own: {line.loan_id} is another one.", hint="Look at both in PA2."
+            f"Kiva lists {written} as a loan of its own: {line.loan_id} is another one.",
+            hint="Look at both in PA2.",
+            code="loan_of_its_own",
+            params={"loan": written or ""},
         )
     return identity
 

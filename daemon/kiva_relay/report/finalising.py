@@ -29,7 +29,9 @@ def finalise(tx: Connection, settings: Settings, period: str, *, by: str, note: 
     found = _of(tx, period)
     if found.finalised_at is not None:
         raise errors.UsageError(
-            f"{found.finalised_by} finalised the report of {period} already, on {found.finalised_at:%Y-%m-%d}."
+            f"{found.finalised_by} finalised the report of {period} already, on {found.finalised_at:%Y-%m-%d}.",
+            code="finalised",
+            params={"person": found.finalised_by or ""},
         )
     columns = table.entry.c
     under_way = (columns.resource == "repayment", columns.state == "sending", columns.period == period)
@@ -37,6 +39,7 @@ def finalise(tx: Connection, settings: Settings, period: str, *, by: str, note: 
         raise errors.UsageError(
             f"Positions of {period} are on their way to Kiva just now. Nothing was finalised.",
             hint=f"In a minute:   kiva-relay report finalised {period}",
+            code="under_way",
         )
     if found.closed_at is None:
         found = calendar.close(tx, settings, found, now=now)
@@ -54,12 +57,15 @@ def reopen(tx: Connection, settings: Settings, period: str, *, by: str, note: st
     """
     found = _of(tx, period)
     if found.finalised_at is None:
-        raise errors.UsageError(f"The report of {period} is not finalised: there is nothing to reopen.")
+        raise errors.UsageError(
+            f"The report of {period} is not finalised: there is nothing to reopen.", code="not_finalised"
+        )
     latest = report.latest(tx)
     if latest is not None and latest.period != period:
         raise errors.UsageError(
             f"The report of {latest.period} has opened since: what is sent now is booked there.",
             hint=f"kiva-relay report {latest.period}",
+            code="next_opened",
         )
     due = window.report(settings, now)
     goes_on = due.period == period and due.is_open

@@ -16,6 +16,9 @@ from babel.messages.catalog import Message
 NAMES = ("en", "fr", "es")
 """The languages of PA2. English comes first: it is what the others are compared with."""
 
+OWN_NAMES = {"en": "English", "fr": "Français", "es": "Español"}
+"""What each calls itself."""
+
 PARTS = ("general", "task", "refusal", "hold", "report", "screen", "page", "mail", "reconcile", "init")
 """The catalogues of each language: the first word of a code is the name of its catalogue."""
 

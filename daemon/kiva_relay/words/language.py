@@ -137,6 +137,10 @@ class Language:
 
     # ---------------------------------------------------------------- parts of sentences
 
+    def label(self, name: str, text: str) -> str:
+        """What something is called, and what is said of it: `#33: nothing more to do`."""
+        return self.say("general.label", name=name, text=text)
+
     def handle(self, number: int | str) -> str:
         """What a thing is called by on the telephone: `#1042`, `n° 1042`."""
         return self.say("general.handle", number=str(number))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from kiva_relay.account import finding, health, letter, task
+from kiva_relay.account import finding, health, letter, part, task
 from kiva_relay.account.finding import HealthFinding, Verdict
 from kiva_relay.account.letter import LetterKind
 from kiva_relay.account.rest import rest_of
@@ -200,7 +200,7 @@ def _task(number: int, one: Task, facts: LetterFacts, language: Language) -> Lin
         lines = [*lines[:_HEAD], cut, *lines[-_END:]]
     yield from ((LetterStyle.LINE, line) for line in lines)
     code = "mail.if_nobody.later" if isinstance(one, task.PublishLater) else _IF_NOBODY.get(one.kind)
-    if code is not None and (told := language.say(code)) not in lines:
+    if code is not None and (told := language.say(code, n=part.how_many(one))) not in lines:
         yield LetterStyle.LINE, told
 
 

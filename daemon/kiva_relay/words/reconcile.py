@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 from kiva_relay.outbox.discrepancy import KeptDiscrepancy
 from kiva_relay.terminal import visible
 from kiva_relay.words.language import Language
@@ -40,4 +42,6 @@ def _said(one: KeptDiscrepancy, name: str, language: Language) -> str:
     value, currency = one.params[name], one.params.get("currency")
     if name in _AMOUNTS or (name in _COMPARED and one.kind == "other_amount"):
         value = language.amount(value, currency)
+    elif name == "publish_by":
+        value = language.day(date.fromisoformat(value))
     return language.say(f"reconcile.side.{name}", value=value)

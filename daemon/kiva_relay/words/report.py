@@ -16,6 +16,9 @@ from kiva_relay.words.language import Language
 WORDS = ("ok", "note", "waiting", "held", "urgent")
 """The first words of a report."""
 
+SEVERITIES = ("error", "warning")
+"""How grave Kiva calls a problem of an upload."""
+
 STATES = ("open", "continuous", "not_open", "closed", "finalised")
 """What a report may be."""
 
@@ -114,7 +117,10 @@ def ready(
 ) -> list[str]:
     """The report in the list of a morning: how many went, and what keeps the others. `closes` is in words already."""
     of_month = language.of_month(period, at=at)
-    told = [language.say("report.ready", of_month=of_month, sent=sent, expected=expected)]
+    if sent > 1:
+        told = [language.say("report.ready", of_month=of_month, sent=sent, expected=expected)]
+    else:
+        told = [language.say("report.ready_first", of_month=of_month, n=sent, expected=expected)]
     open_ones = [
         language.say(code, n=number)
         for code, number in (("report.ready.decide", decide), ("report.ready.correct", correct))
@@ -164,10 +170,17 @@ def upload(
         told.append(
             "  "
             + language.say(
-                "report.upload.problem", severity=one.get("severity", "?"), loan=one.get("loan_id", ""), said=said
+                "report.upload.problem",
+                severity=_severity(one.get("severity", "?"), language),
+                loan=one.get("loan_id", ""),
+                said=said,
             )
         )
     return told
+
+
+def _severity(code: str, language: Language) -> str:
+    return language.say(f"report.severity.{code}") if code in SEVERITIES else code
 
 
 def heading(kind: ReportLineKind, language: Language) -> str:
@@ -208,7 +221,7 @@ def prices(named: Sequence[tuple[str, ReportLine]], period: str, language: Langu
     if shared and priced[-1][2].amount is not None:
         told = f"{told} {shared}"
     sentence = language.say("report.price.list", prices=told, month=language.month(period, at=at))
-    by_mis = [name.rstrip(":") for name, _, cost in priced if cost.amount is not None and cost.by == "mis"]
+    by_mis = [name.rstrip(": ") for name, _, cost in priced if cost.amount is not None and cost.by == "mis"]
     return [sentence, language.say("report.price.by_mis", names=", ".join(by_mis))] if by_mis else [sentence]
 
 

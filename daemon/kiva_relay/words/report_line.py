@@ -115,7 +115,9 @@ def _more(one: ReportLine, language: Language) -> Iterator[str]:
 def _left_out(one: ReportLine, language: Language) -> str:
     answer = one.params.get("answered") or one.params
     if person := answer.get("person"):
-        return language.say("report.line.left_out", person=str(person), note=str(answer.get("note", "")))
+        if note := str(answer.get("note") or ""):
+            return language.say("report.line.left_out", person=str(person), note=note)
+        return language.say("report.line.left_out_by", person=str(person))
     return language.say("report.line.left_out_by_person")
 
 

@@ -25,6 +25,10 @@ _MOST_IDS = 30
 _A_LINE = 5
 _MOST_APART = 10
 _DELETED = re.compile(r"deleted on (\d{4}-\d\d-\d\d)")
+_AMOUNTS = ("amount", "principal", "interest")
+_VALUES = {"female": "female", "male": "male", "true": "yes", "false": "no"}
+"""What the relay writes for a value that has a word."""
+_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _NUMBER = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
 
 Said = tuple[str, Sequence[str]]
@@ -111,7 +115,7 @@ def _look_at_call(one: task.LookAtCall, language: Language) -> Said:
     return language.say(f"task.call.{one.resource}", number=call.number, said=told, n=len(one.entries)), [
         *_ids(one.entries, language),
         ask,
-        language.say("task.call.newer" if one.resource == "repayment" else "task.call.until"),
+        language.say("task.call.newer" if one.resource == "repayment" else "task.call.until", n=len(one.entries)),
     ]
 
 
@@ -122,7 +126,7 @@ def _same_loan(one: task.SameLoan, language: Language) -> Said:
             for entry, ids in one.alike
         ),
         _tell("task.same.ask", one.entries[0], language),
-        language.say("task.same.until"),
+        language.say("task.same.until", n=part.how_many(one)),
     ]
 
 
@@ -135,7 +139,7 @@ def _twins(one: task.SameClientAndAmount, facts: Standing, language: Language) -
             lines.append("   " + _by("task.publish.by", entry, facts, language))
     return language.say("task.twin.title", n=part.how_many(one)), [
         *lines,
-        language.say("task.twin.until"),
+        language.say("task.twin.until", n=part.how_many(one)),
         _tell("task.twin.ask", one.entries[0], language),
     ]
 
@@ -180,7 +184,7 @@ def _publish_later(one: task.PublishLater, language: Language) -> Said:
 def _type(one: task.TypeByHand, facts: Standing, language: Language) -> Said:
     return language.say("task.type.title", n=part.how_many(one)), [
         *(_line(entry, language, _by("task.publish.by", entry, facts, language)) for entry in one.entries),
-        _tell("task.type.do", one.entries[0], language),
+        language.say("task.type.do", number=str(one.entries[0].id), n=part.how_many(one)),
     ]
 
 
@@ -216,7 +220,7 @@ def difference(one: Mapping[str, str], currency: str | None, language: Language)
     field = refusal.field(one["field"], language)
     if personal.is_personal(one["field"]):
         return language.say("task.changed.hidden", field=field)
-    is_amount = personal.last(one["field"]) == "amount"
+    is_amount = personal.last(one["field"]) in _AMOUNTS
     was, now = (_value(one[side], currency, language, is_amount=is_amount) for side in ("was", "is"))
     return language.say("task.changed.field", field=field, was=was, now=now)
 
@@ -227,7 +231,12 @@ def _value(written: str, currency: str | None, language: Language, *, is_amount:
         return f"({language.say('general.nothing')})"
     if deleted := _DELETED.fullmatch(written):
         return language.say("task.changed.deleted", day=language.day(date.fromisoformat(deleted[1])))
-    return language.amount(written, currency) if is_amount and _NUMBER.fullmatch(written) else written
+    if is_amount and _NUMBER.fullmatch(written):
+        return language.amount(written, currency)
+    if _DAY.fullmatch(written):
+        return language.day(date.fromisoformat(written))
+    word = _VALUES.get(written.lower())
+    return language.say(f"general.value.{word}") if word else written
 
 
 def _decide(one: task.DecidePositions, facts: Standing, language: Language) -> Said:
@@ -238,7 +247,7 @@ def _decide(one: task.DecidePositions, facts: Standing, language: Language) -> S
         language.say("task.decide.do", number=first),
     ]
     if one.alone:
-        lines.append(language.say("task.decide.if_nobody"))
+        lines.append(language.say("task.decide.if_nobody", n=part.how_many(one)))
     if one.closes is not None:
         closes = language.deadline(one.closes, facts.settings.mis.timezone)
         lines.append(language.say("task.closes", closes=closes))
@@ -281,7 +290,8 @@ def _know(one: task.KnowWhatWasReported, language: Language) -> Said:
         currency = line.entry.currency
         before = language.amount(line.before, currency) or language.say("general.nothing")
         sent = language.amount(line.sent, currency) or "?"
-        told = language.say("task.know.line", period=line.entry.period, sent=sent, before=before)
+        of_month = language.of_month(str(line.entry.period))
+        told = language.say("task.know.line", of_month=of_month, sent=sent, before=before)
         lines.append(f"{_name(line.entry, language)}   {told}")
     return language.say("task.know.title", n=part.how_many(one)), [
         *lines,
@@ -295,11 +305,12 @@ def _find(one: task.FindInMis, facts: Standing, language: Language) -> Said:
     each = [told for line in one.lines for told in _of_report(line, facts, language)]
     if len(one.lines) < len(one.loans) or len(one.lines) > _MOST_IDS:
         each = _in_rows(list(map(visible.text, one.loans)), language)
-    lines = [*each, language.say("task.find.do"), language.say("task.find.if_nobody")]
+    many = part.how_many(one)
+    lines = [*each, language.say("task.find.do", n=many), language.say("task.find.if_nobody", n=many)]
     if one.closes is not None:
         closes = language.deadline(one.closes, facts.settings.mis.timezone)
         lines.append(language.say("task.closes", closes=closes))
-    return language.say("task.find.title", n=part.how_many(one)), lines
+    return language.say("task.find.title", n=many), lines
 
 
 def _confirm(one: task.ConfirmJournals, language: Language) -> Said:
