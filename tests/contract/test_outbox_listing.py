@@ -233,7 +233,11 @@ def test_an_acknowledged_change_leaves_the_draft_to_be_published(outbox: Outbox)
         store.owe(tx, owed("000000871", '{"amount":2}'), now=later(5))
         assert not settlement.done(tx, sent, by="awa", note="", now=later(6))
         assert [draft.entry.id for draft in listing.to_publish(tx)] == [sent.id]
-        assert settlement.done(tx, sent, by="awa", note="", now=later(7))
+        with pytest.raises(store.Overtaken):  # who clicks twice has not seen what the second click would answer
+            settlement.done(tx, sent, by="awa", note="", now=later(7))
+        seen = query.find(tx, sent.id)
+        assert seen is not None
+        assert settlement.done(tx, seen, by="awa", note="", now=later(7))
         assert listing.to_publish(tx) == []
         now_done = query.find(tx, sent.id)
         assert now_done is not None

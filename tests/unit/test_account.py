@@ -547,7 +547,7 @@ def test_what_is_unknown_says_what_was_sent_and_what_kiva_may_hold(good: Standin
     unknown = listing.ClosedUnknown(entry(14, "repayment", period="2026-10"), "150", "100")
     (one,) = task._know(replace(good, closed_unknown=(unknown,)))
     _title, lines = words.said(one, good, language.of("en"))
-    assert "report of 2026-10: we sent 150, Kiva may hold 100" in lines[0]
+    assert "October 2026's report: we sent 150, Kiva may hold 100" in lines[0]
 
 
 @pytest.mark.parametrize(("repeats", "asked"), [(0, False), (5, False), (6, True)])
