@@ -24,7 +24,7 @@ _HEIGHT = 900
 def missing() -> str | None:
     """Why no browser can be driven here; None where one can."""
     if _program() is None:
-        return "cannot run here: no chromium"
+        return "cannot run here: no chromium; apt install chromium"
     return None
 
 

@@ -9,6 +9,7 @@ from kiva_relay import errors
 from kiva_relay.outbox import forgetting, forgotten, mirror, query, store, table
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.mirror import MirroredLoan
+from kiva_relay.outbox.sending import EntryVerdict
 from kiva_relay.outbox.state import State
 from testbed.rig import outboxes as suite
 from testbed.rig.outboxes import NOW
@@ -89,6 +90,28 @@ def test_a_forgotten_loan_that_ends_later_loses_its_number_then(outbox: Outbox) 
         ids = set(tx.execute(sa.select(table.entry.c.loan_id)).scalars())
         assert ids == {f"forgotten-{forgotten.hashed(tx, '000000001')}", "000000009"}
         assert store.owe(tx, suite.owed("000000001"), now=NOW) is None, "and is still not sent again"
+
+
+def test_the_number_stays_while_a_position_is_on_its_way(outbox: Outbox) -> None:
+    """Renamed in the middle of a call, its answer could not be written down."""
+
+    def ended() -> int:
+        with outbox.begin() as tx:
+            refresh = mirror.begin_refresh(tx, now=NOW)
+            mirror.keep(tx, refresh, [MirroredLoan("k1", "000000001", "", "ended")])
+            mirror.end_refresh(tx, refresh, complete=True, listed=1, detail=None, now=NOW)
+            return forgetting.finish(tx, now=NOW)
+
+    suite.put(outbox, "000000001", resource="repayment", period="2026-10", client_id="")
+    with outbox.begin() as tx:
+        forgotten.remember(tx, ["000000001"], by="awa", now=NOW)
+    assert ended() == 0, "ready"
+    batch = suite.claim(outbox, "repayment")
+    assert batch is not None
+    assert ended() == 0, "being sent"
+    (lost,) = suite.end(outbox, batch, suite.LOST, EntryVerdict(State.IN_DOUBT, reason="answer_lost"))
+    assert lost.state is State.IN_DOUBT
+    assert ended() == 0, "in doubt"
 
 
 def test_of_two_loans_under_one_id_the_one_that_is_paid_back_counts(outbox: Outbox) -> None:

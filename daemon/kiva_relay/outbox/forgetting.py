@@ -46,6 +46,11 @@ class LoanOfClient:
         at_kiva = (State.SENDING, State.IN_DOUBT, State.DELIVERED)
         return not any(one.state in at_kiva for one in self.entries)
 
+    @property
+    def under_way(self) -> bool:
+        """Does something of it go to Kiva, or may have gone?"""
+        return any(one.state in (State.READY, *machine.IN_FLIGHT) for one in self.entries)
+
     def number(self, resource: str) -> int:
         """How many bodies of a resource are kept."""
         return sum(one.resource == resource for one in self.entries)
@@ -122,12 +127,14 @@ def forget(tx: Connection, loans: Sequence[LoanOfClient], *, by: str, note: str,
 def finish(tx: Connection, *, now: datetime) -> int:
     """Let loans that were forgotten lose their number once they are over at Kiva; how many did.
 
-    It looks at all entries without a client: for the night.
+    A loan of which something is on its way, or in doubt, waits for another night: its answer belongs to the entry as it
+    is. It looks at all entries without a client: for the night.
     """
     unnamed = (_entry.client_id == "", _entry.loan_id.not_like(f"{_PREFIX}%"))
     named = tx.execute(sa.select(_entry.loan_id, _entry.loan_fold).where(*unnamed).distinct())
     ids = {row.loan_id: row.loan_fold for row in named}
-    over = [loan for fold in sorted({ids[one] for one in forgotten.all_of(tx, ids)}) if (loan := _loan(tx, fold)).over]
+    folds = sorted({ids[one] for one in forgotten.all_of(tx, ids)})
+    over = [loan for loan in (_loan(tx, fold) for fold in folds) if loan.over and not loan.under_way]
     for loan in over:
         for one in loan.entries:
             _empty(tx, one, now=now)
