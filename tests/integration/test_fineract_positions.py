@@ -6,20 +6,17 @@ out; and each as the loan of one person and as a group application's. `-s` print
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import secrets
 import sys
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
 import psycopg
 import pytest
-import sqlalchemy as sa
 
-from kiva_relay import clock
 from kiva_relay.config import shipped
 from kiva_relay.mapping import book as books
 from kiva_relay.mapping import document, mapper
@@ -29,10 +26,10 @@ from kiva_relay.mapping.plan import Document
 from kiva_relay.resource.kind import CheckFacts
 from kiva_relay.source.mis import Mis
 from testbed.database import mariadb_found, postgres
-from testbed.institution import book, fineract, ledger, mariadb_book, old_fineract
+from testbed.institution import book, fineract, ledger, old_fineract
 from testbed.institution.branch import KIVA_FUND
 from testbed.institution.ledger import Ledger
-from testbed.rig import patience
+from testbed.rig import engine_mis
 from tests.integration import fineract_cases
 
 TODAY = date(2026, 11, 23)
@@ -106,21 +103,7 @@ def institution(
         assert like is not None
         ledger.load(connection, LOADED, like=like[0])
         {"1.6": old_fineract.until_1_6, "upgraded": old_fineract.upgraded}.get(version, lambda _: None)(connection)
-    with contextlib.ExitStack() as stack:
-        where = sa.make_url(url)
-        if engine == "mariadb":
-            server = mariadb_found.server()
-            assert server is not None
-            where = sa.make_url(server.mis_url(stack.enter_context(mariadb_book.copied(url, server))))
-        mis = Mis(
-            where.set(password=None).render_as_string(hide_password=False),
-            password=where.password,
-            timezone="UTC",
-            statement_timeout=timedelta(seconds=patience.seconds(30)),
-            watch="auto",
-            clock=clock.SystemClock(),
-        )
-        stack.callback(mis.close)
+    with engine_mis.opened(url, engine) as mis:
         yield Institution(mis, {mapping.name: mapping for mapping in mappings})
 
 

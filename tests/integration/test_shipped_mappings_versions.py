@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib.resources
 import json
@@ -14,9 +13,7 @@ from decimal import Decimal
 
 import psycopg
 import pytest
-import sqlalchemy as sa
 
-from kiva_relay import clock
 from kiva_relay.config import shipped
 from kiva_relay.mapping import book as books
 from kiva_relay.mapping import document, mapper
@@ -27,10 +24,10 @@ from kiva_relay.resource import refusal
 from kiva_relay.resource.kind import RESOURCES, CheckFacts
 from kiva_relay.source.mis import Mis
 from testbed.database import mariadb_found, postgres
-from testbed.institution import book, fineract, mariadb_book, old_fineract
+from testbed.institution import book, fineract, old_fineract
 from testbed.institution.branch import KIVA_FUND
 from testbed.institution.fineract import Kind, Status
-from testbed.rig import patience
+from testbed.rig import engine_mis
 
 TODAY = date(2026, 11, 23)
 VERSIONS = {"1.6": "fineract-1.6", "upgraded": "fineract", "1.8": "fineract"}
@@ -99,21 +96,7 @@ def institution(
         old_fineract.of_every_kind(connection)
         {"1.6": old_fineract.until_1_6, "upgraded": old_fineract.upgraded}.get(version, lambda _: None)(connection)
         emptied = old_fineract.emptied(connection, mappings)
-    with contextlib.ExitStack() as stack:
-        where = sa.make_url(url)
-        if engine == "mariadb":
-            server = mariadb_found.server()
-            assert server is not None
-            where = sa.make_url(server.mis_url(stack.enter_context(mariadb_book.copied(url, server))))
-        mis = Mis(
-            where.set(password=None).render_as_string(hide_password=False),
-            password=where.password,
-            timezone="UTC",
-            statement_timeout=timedelta(seconds=patience.seconds(30)),
-            watch="auto",
-            clock=clock.SystemClock(),
-        )
-        stack.callback(mis.close)
+    with engine_mis.opened(url, engine) as mis:
         yield Institution(mis, {mapping.name: mapping for mapping in mappings}, emptied)
 
 
