@@ -236,7 +236,7 @@ def come_to_rest(stage: Stage, figures: judge.Figures, *, within: float = 60.0) 
     try:
         while process.exitcode is None and not quiet.over:
             figures.released += _release(stage)
-            now = (_under_way(stage), stage.kiva.state()["records"])
+            now = (under_way(stage), stage.kiva.state()["records"])
             if not now[0] and not judge.judge(stage.case()).wrong:
                 break
             if now != before:
@@ -310,7 +310,8 @@ def _kept(work: Any, failed: list[BaseException]) -> None:
         failed.append(error)
 
 
-def _under_way(stage: Stage) -> int:
+def under_way(stage: Stage) -> int:
+    """How many entries are to be sent, on their way, or in a doubt that the relay looks up by itself."""
     columns = table.entry.c
     query = sa.select(sa.func.count()).where(
         columns.state.in_(["ready", "sending"]) | ((columns.state == "in_doubt") & (columns.resource != "journal"))

@@ -83,6 +83,11 @@ def delivers(stage: run.Stage, relay: RelayProcess) -> None:
     eventually(lambda: drafts(stage) >= 3, within=60)
 
 
+def rests(stage: run.Stage) -> None:
+    """Wait until all that the branch did is delivered: who is killed now leaves no doubt behind."""
+    eventually(lambda: not judge.judge(stage.case()).wrong and not run.under_way(stage), within=60, every=0.5)
+
+
 def first_word(relay: RelayProcess) -> str:
     done = relay.command("status")
     lines = [*done.stdout.splitlines(), *done.stderr.splitlines()]
@@ -167,6 +172,7 @@ def remount(folder: Path, how: str) -> None:
 def test_a_disk_that_comes_back_read_only(stage: run.Stage, mounted: Path, relay: RelayProcess) -> None:
     """As after a crash of the machine: the process ends with an exit code that systemd starts again, until it can."""
     delivers(stage, relay)
+    rests(stage)
     assert relay.process is not None
     relay.process.send_signal(signal.SIGKILL)
     patience.ended(relay.process)
