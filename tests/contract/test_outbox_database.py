@@ -60,8 +60,19 @@ def test_a_reader_sees_one_picture_and_disturbs_no_writer(outbox: Outbox) -> Non
         before = reader.execute(sa.select(sa.func.count()).select_from(table.meta)).scalar_one()
         with outbox.begin() as tx:
             meta.REPORT.put(tx, "x")
-        if outbox.is_file:
-            assert reader.execute(sa.select(sa.func.count()).select_from(table.meta)).scalar_one() == before
+        assert reader.execute(sa.select(sa.func.count()).select_from(table.meta)).scalar_one() == before
+
+
+def test_a_reader_of_a_server_cannot_write(outbox: Outbox) -> None:
+    """A file would let in whoever writes by it; a server refuses it, and the connection writes as before afterwards."""
+    if outbox.is_file:
+        return
+    with pytest.raises(errors.OutboxAway, match="read-only transaction"), outbox.read() as reader:
+        meta.REPORT.put(reader, "x")
+    with outbox.begin() as tx:  # the same connection
+        meta.REPORT.put(tx, "x")
+    with outbox.glance() as cx:
+        assert meta.REPORT.get(cx) == "x"
 
 
 def test_a_glance_is_one_statement_and_sees_what_is_committed(outbox: Outbox) -> None:

@@ -17,7 +17,7 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,9 @@ _FIRST = sa.select(
     sa.func.set_config("idle_in_transaction_session_timeout", sa.bindparam("stopped_after", type_=sa.Text), sa.true())
 )
 _FIRST_ALONE = _FIRST.add_columns(sa.func.pg_advisory_xact_lock(_WRITERS))
+
+_ONE_PICTURE_OF_A_FILE: Mapping[str, Any] = {"relay_reads": True}
+_ONE_PICTURE_OF_A_SERVER: Mapping[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 
 _OURS = (sa.exc.IntegrityError, sa.exc.DataError, sa.exc.ProgrammingError, sa.exc.NotSupportedError)
 """What the drivers raise for a broken rule of the tables, or a statement that is wrong. Everything else is a disk, a
@@ -169,7 +172,8 @@ class Outbox:
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
         """A reading transaction: one consistent picture, which disturbs no writer."""
-        with self._reached(), self.engine.connect().execution_options(relay_reads=True) as tx, tx.begin():
+        options = _ONE_PICTURE_OF_A_FILE if self.is_file else _ONE_PICTURE_OF_A_SERVER
+        with self._reached(), self.engine.connect().execution_options(**options) as tx, tx.begin():
             yield tx
 
     def scrub(self, *, whole: bool = False) -> bool:
