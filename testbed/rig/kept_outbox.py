@@ -23,6 +23,7 @@ from sqlalchemy.engine import Connection
 from kiva_relay.outbox import (
     act,
     catalogue,
+    closing,
     hold,
     meta,
     mirror,
@@ -165,7 +166,7 @@ def _entries(outbox: Outbox) -> None:
     owed = outboxes.put(outbox, "000000016", resource="repayment", stream="repayment", period="2026-09")
     [doubt] = _sent(outbox, owed, LOST, EntryVerdict(State.IN_DOUBT, reason="answer_lost"))
     with outbox.begin() as tx:
-        store.close(tx, doubt, reason="window_closed", now=later(3))
+        closing.close(tx, doubt, reason="window_closed", now=later(3))
     outboxes.put(outbox, "000000006", waits="loan_not_at_kiva", resource="journal", stream="journal")
     outboxes.put(outbox, "000000007", None, refusals=(Refusal("name_empty", "entreps[0].first_name"),))
     outboxes.put(outbox, "000000008", adopted={"kiva_id": "k8", "status": "fundRaising"})

@@ -15,6 +15,7 @@ from kiva_relay.account import line
 from kiva_relay.account.line import AccountLine, LineKind, Situation
 from kiva_relay.outbox import (
     census,
+    closing,
     hold,
     listing,
     meta,
@@ -176,7 +177,7 @@ def test_what_nobody_decided_before_closing_keeps_what_was_asked(outbox: Outbox)
     put(outbox, "001", waits="position_fell", **POSITION)
     with outbox.begin() as tx:
         (waiting,) = query.versions(tx, "repayment", "001")
-        store.close(tx, waiting, reason="position_fell", now=NOW)
+        closing.close(tx, waiting, reason="position_fell", now=NOW)
     (one,) = lines(outbox, "repayment", is_open=False)
     assert (one.kind, one.cause, one.number, one.is_ok) == (LineKind.LEFT_OUT, "position_fell", 1, False)
     with outbox.read() as tx:
@@ -193,7 +194,7 @@ def test_what_is_unknown_at_closing_stands_in_a_line_until_somebody_has_seen_it(
     put(outbox, "001", **POSITION)
     doubt = lose(outbox, "repayment")
     with outbox.begin() as tx:
-        closed = store.close(tx, doubt, reason="window_closed", now=later(9))
+        closed = closing.close(tx, doubt, reason="window_closed", now=later(9))
     (one,) = lines(outbox, "repayment", is_open=False)
     assert (one.kind, one.cause, one.number, one.is_ok) == (LineKind.LEFT_OUT, "closed_unknown", 1, False)
     with outbox.begin() as tx:
@@ -206,7 +207,7 @@ def test_a_position_that_is_delivered_later_answers_what_nobody_decided(outbox: 
     put(outbox, "001", waits="position_fell", **POSITION)
     with outbox.begin() as tx:
         (waiting,) = query.versions(tx, "repayment", "001")
-        store.close(tx, waiting, reason="position_fell", now=NOW)
+        closing.close(tx, waiting, reason="position_fell", now=NOW)
     put(outbox, "001", '{"amount":4}', **{**POSITION, "period": "2026-11"})
     deliver(outbox, "repayment")
     with outbox.read() as tx:

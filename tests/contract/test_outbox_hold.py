@@ -37,7 +37,10 @@ def test_what_a_hold_keeps_back(
         assert not hold.put(tx, what, "asked", now=NOW), "it is held for this reason already"
         assert hold.put(tx, what, "brake", now=NOW)
         held = hold.in_force(tx)[0]
-        assert (hold.passes(tx, "journal"), sorted(set(hold.streams(tx)))) == (passes, streams)
+        assert (hold.passes(hold.in_force(tx), "journal"), sorted(set(hold.streams(hold.in_force(tx))))) == (
+            passes,
+            streams,
+        )
     assert held.keeps(MADE) is keeps
     assert held.known() == ["awa held it: “wait”"]
     assert held.why is REASONS["asked"]
@@ -56,7 +59,7 @@ def test_a_few_may_pass_while_the_rest_is_held(outbox: Outbox) -> None:
         for what, limit in (("all", 2), ("all", 3), ("loan_draft", 2)):
             (held,) = hold.release(tx, what, by="awa", note="a few", now=NOW, limit=limit)
             assert held.what == what
-        assert (hold.passes(tx, "loan_draft"), hold.passes(tx, "journal")) == (2, 5)
+        assert (hold.passes(hold.in_force(tx), "loan_draft"), hold.passes(hold.in_force(tx), "journal")) == (2, 5)
     for number in range(3):
         put(outbox, f"loan {number}")
     batch = claim(outbox, limit=9)

@@ -9,7 +9,18 @@ import pytest
 import sqlalchemy as sa
 
 from kiva_relay import errors
-from kiva_relay.outbox import adoption, listing, mirror, mirror_table, query, settlement, store, table, warned_call
+from kiva_relay.outbox import (
+    adoption,
+    closing,
+    listing,
+    mirror,
+    mirror_table,
+    query,
+    settlement,
+    store,
+    table,
+    warned_call,
+)
 from kiva_relay.outbox.adoption import Adoption
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry
@@ -341,7 +352,7 @@ def test_what_is_unknown_when_its_report_closed_is_shown_until_somebody_has_seen
     suite.put(outbox, "A", resource="repayment", period="2026-10", amount="150")
     doubt = suite.lose(outbox, "repayment")
     with outbox.begin() as tx:
-        closed = store.close(tx, doubt, reason="window_closed", now=later(9))
+        closed = closing.close(tx, doubt, reason="window_closed", now=later(9))
         assert [(one.sent, one.before) for one in listing.closed_unknown(tx)] == [("150", None)]
         assert settlement.done(tx, closed, by="awa", note="", now=later(10))
         assert listing.closed_unknown(tx) == []

@@ -29,6 +29,7 @@ from kiva_relay.config.settings import Settings
 from kiva_relay.errors import IllegalMove
 from kiva_relay.outbox import (
     catalogue,
+    closing,
     heartbeat,
     hold,
     listing,
@@ -171,7 +172,7 @@ def closes(told: History, resource: str, loan: str) -> None:
     entry = told.of(resource, loan)
     if resource == "repayment" and entry is not None:
         with told.outbox.begin() as tx:
-            store.close(tx, entry, reason="window_closed", now=told.now)
+            closing.close(tx, entry, reason="window_closed", now=told.now)
 
 
 def owe(told: History, resource: str, loan: str, how: str) -> None:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kiva_relay.config.settings import Settings
-from kiva_relay.outbox import meta, mirror, query, store, table, watermark
+from kiva_relay.outbox import closing, meta, mirror, query, table, watermark
 from kiva_relay.outbox import report as reports
 from kiva_relay.outbox.entry import LATE, Entry, of
 from kiva_relay.outbox.state import State
@@ -93,29 +93,29 @@ def _close(
     if also_refused or not report.is_open:
         _close_unsent(tx, report, now=now)
     for entry in _positions(tx, State.REFUSED) if also_refused and not report.is_open else ():
-        if store.may_be_at_kiva(tx, entry):
-            store.close(tx, entry, reason=CLOSED, now=now)
+        if closing.may_be_at_kiva(tx, entry):
+            closing.close(tx, entry, reason=CLOSED, now=now)
     for entry in [of(row) for row in tx.execute(_IN_DOUBT)]:
         sent = query.last_sent(tx, entry) if not report.is_open or entry.period != report.period else None
         if sent is not None and now >= sent.ended_at + settle_after:
-            store.close(tx, entry, reason=CLOSED, now=now)
+            closing.close(tx, entry, reason=CLOSED, now=now)
 
 
 def _close_unsent(tx: Connection, report: window.RepaymentReport, *, now: datetime) -> None:
     """Those of which something may be at Kiva all the same one by one, and then all others at once."""
     over = sa.true() if not report.is_open else _entry.period != report.period
-    if not store.has_unsent(tx, over):
+    if not closing.has_unsent(tx, over):
         return
     of_now = reports.of(tx, report.period)
     if of_now is not None and of_now.takes_late:
         over = sa.and_(over, sa.or_(_entry.origin != LATE, _entry.period != report.period))
-        if not store.has_unsent(tx, over):
+        if not closing.has_unsent(tx, over):
             return
     for entry in _positions(tx, State.READY, State.WAITING, where=(over, _entry.identity.in_(query.doubtful()))):
         # What a person was asked stays said: that an amount fell is no less true when its report is closed.
         asked = entry.reason if entry.reason in refusal.PERSON_DECIDES else None
-        store.close(tx, entry, reason=asked or CLOSED, now=now)
-    store.close_all(tx, over, reason=CLOSED, keep=refusal.PERSON_DECIDES, now=now)
+        closing.close(tx, entry, reason=asked or CLOSED, now=now)
+    closing.close_all(tx, over, reason=CLOSED, keep=refusal.PERSON_DECIDES, now=now)
 
 
 def _positions(tx: Connection, *states: State, where: tuple[sa.ColumnElement[bool], ...] = ()) -> list[Entry]:

@@ -12,8 +12,6 @@ from collections.abc import Collection, Sequence
 from datetime import timedelta
 from enum import StrEnum
 
-from sqlalchemy.engine import Connection
-
 from kiva_relay import errors, log
 from kiva_relay.delivery.breaker import Asked
 from kiva_relay.delivery.client import Answer
@@ -107,10 +105,15 @@ class Access:
             return token
         return None
 
-    def may_send(self, resource: str, token: Token) -> bool:
-        """Does the token grant what sending a resource needs? If not, the resource is held until one does."""
+    def may_send(self, resource: str, token: Token, *, is_held: bool) -> bool:
+        """Does the token grant what sending a resource needs? If not, the resource is held until one does.
+
+        `is_held`: something holds it now, perhaps a fault that is over with this token.
+        """
         context, now = self._context, self._context.clock.now()
         lacks = missing(resource, token.scopes)
+        if not lacks and not is_held:
+            return True
         with context.outbox.begin() as tx:
             if lacks:
                 if hold.put(tx, resource, "scope_missing", now=now, params={"scope": " ".join(lacks)}):
@@ -119,14 +122,14 @@ class Access:
                 self._try_again_later(resource)
                 return False
             hold.release(tx, resource, by=hold.RELAY, note="granted", now=now, reason="scope_missing")
-            if self.may_try(tx, resource):
+            if self.may_try(hold.in_force(tx), resource):
                 hold.release(tx, resource, by=hold.RELAY, note="tried again", now=now, reason="destination_fault")
         return True
 
-    def may_try(self, tx: Connection, resource: str) -> bool:
+    def may_try(self, holds: Sequence[Hold], resource: str) -> bool:
         """`may_try` with the holds in force and this thread's memory."""
         now = self._context.clock.monotonic()
-        return may_try(hold.in_force(tx), resource, now=now, not_before=self._not_before.get(resource, now))
+        return may_try(holds, resource, now=now, not_before=self._not_before.get(resource, now))
 
     def _try_again_later(self, who: str) -> None:
         """By the clock that nobody sets: one that was days ahead, and was set back, kept it closed for those days."""

@@ -26,18 +26,32 @@ _SAID_AGAIN_AFTER = timedelta(hours=1)
 _attempt = table.attempt.c
 
 
-def _last(resource: str, outcome: str) -> sa.ScalarSelect[int]:
+def _last(resource: sa.ColumnElement[str], outcome: str) -> sa.ScalarSelect[int]:
     """The last attempt of a resource with an outcome, 0 for none; by the index of outcomes, one row of it is read."""
-    last = sa.func.coalesce(sa.func.max(_attempt.id), 0)
-    return sa.select(last).where(_attempt.resource == resource, _attempt.outcome == outcome).scalar_subquery()
+    attempt = table.attempt.alias("last").c
+    last = sa.func.coalesce(sa.func.max(attempt.id), 0)
+    return sa.select(last).where(attempt.resource == resource, attempt.outcome == outcome).scalar_subquery()
 
 
 _LOST_LAST = sa.select(
     *(
-        (_last(name, "in_doubt") > _last(name, "accepted")).label(name)
+        (_last(sa.literal(name), "in_doubt") > _last(sa.literal(name), "accepted")).label(name)
         for name, kind in RESOURCES.items()
         if kind.effect == "additive"
     )
+)
+
+_ITS = sa.bindparam("resource", type_=sa.Text)
+_LOST_IN_A_ROW = (
+    sa.select(_attempt.id, _attempt.ended_at)
+    .where(_attempt.resource == _ITS, _attempt.outcome == "in_doubt", _attempt.id > _last(_ITS, "accepted"))
+    .order_by(_attempt.id)
+)
+_REFUSED_IN_A_ROW = sa.select(sa.func.count()).where(
+    _attempt.resource == _ITS,
+    _attempt.outcome == "refused",
+    _attempt.id > _last(_ITS, "accepted"),
+    _attempt.id > sa.bindparam("looked"),
 )
 
 _log = log.get("delivery")
@@ -170,28 +184,14 @@ def doubts_in_a_row(tx: Connection, resource: str) -> tuple[int, datetime | None
     """
     if RESOURCES[resource].effect != "additive":
         return 0, None
-    columns = table.attempt.c
-    lost = sa.select(columns.ended_at).where(
-        columns.resource == resource,
-        columns.outcome == "in_doubt",
-        columns.id > max(_last_accepted(tx, resource), hold.released_after(tx, resource, "many_in_doubt")),
-    )
-    moments = list(tx.execute(lost.order_by(columns.id)).scalars())
-    return len(moments), moments[-1] if moments else None
+    lost = tx.execute(_LOST_IN_A_ROW, {"resource": resource}).all()
+    if lost:
+        looked = hold.released_after(tx, resource, "many_in_doubt")
+        lost = [attempt for attempt in lost if attempt.id > looked]
+    return len(lost), lost[-1].ended_at if lost else None
 
 
 def refusals_in_a_row(tx: Connection, resource: str) -> int:
     """How many bodies Kiva refused since it last accepted one; a released hold starts the count again."""
-    columns = table.attempt.c
-    query = sa.select(sa.func.count()).where(
-        columns.resource == resource,
-        columns.outcome == "refused",
-        columns.id > max(_last_accepted(tx, resource), hold.released_after(tx, resource, "many_refusals")),
-    )
-    return tx.execute(query).scalar_one()
-
-
-def _last_accepted(tx: Connection, resource: str) -> int:
-    columns = table.attempt.c
-    accepted = sa.select(columns.id).where(columns.resource == resource, columns.outcome == "accepted")
-    return tx.execute(accepted.order_by(columns.id.desc()).limit(1)).scalar() or 0
+    looked = hold.released_after(tx, resource, "many_refusals")
+    return tx.execute(_REFUSED_IN_A_ROW, {"resource": resource, "looked": looked}).scalar_one()

@@ -98,10 +98,11 @@ class Courier:
 
     def _one(self, resource: str) -> bool:
         """One request of a resource, if something is due; false when nothing went."""
-        if not self._something_due(resource) or stop.why_not(self._situation(resource)) is not None:
+        situation = self._situation(resource)
+        if situation is None or stop.why_not(situation) is not None:
             return False
         token = self._access.token()
-        if token is None or not self._access.may_send(resource, token):
+        if token is None or not self._access.may_send(resource, token, is_held=situation.passes is not None):
             return False
         batch = self._claim(resource)
         if batch is None:
@@ -113,32 +114,27 @@ class Courier:
         self._settle(batch, answer, token)
         return True
 
-    def _something_due(self, resource: str) -> bool:
-        with self._context.outbox.glance() as cx:
-            first = _first_due(cx, resource)
-        return first is not None and first <= self._context.clock.now()
-
-    def _situation(self, resource: str) -> stop.SendingSituation:
-        """What decides whether something that is due may be sent now."""
+    def _situation(self, resource: str) -> stop.SendingSituation | None:
+        """What decides whether something that is due may be sent now; None where nothing is."""
         context = self._context
         with context.outbox.read() as tx:
-            passes, may_try = hold.passes(tx, resource), self._access.may_try(tx, resource)
-            listed = mirror.last_complete(tx, started_after=context.started_at) is not None
-            listed = listed or mirror.is_taken(tx, since=context.started_at)
-            is_open = self._report_is_open(tx)
+            first = _first_due(tx, resource)
+            if first is None or first > context.clock.now():
+                return None
+            holds = hold.in_force(tx)
+            is_open = resource != "repayment" or self._report_is_open(tx) or self._has_late(tx)
+            is_listed = resource != "loan_draft" or self._list_is_known(tx)
             _doubts, last_doubt = breaker.doubts_in_a_row(tx, resource)
-            late = resource == "repayment" and self._takes_late(tx)
-            late = late and bool(query.due(tx, resource, limit=1, now=context.clock.now(), origin=LATE))
         sends, pause = context.settings.kiva.send, context.destination.pause(*WAITS_FOR)
         return stop.SendingSituation(
             resource=resource,
-            passes=passes,
-            fault_may_be_over=may_try,
+            passes=hold.passes(holds, resource),
+            fault_may_be_over=self._access.may_try(holds, resource),
             sends=sends,
             pause=pause,
             has_room=not sends or bool(pause) or context.has_room(),
-            report_is_open=is_open or late,
-            list_is_known=listed,
+            report_is_open=is_open,
+            list_is_known=is_listed,
             last_doubt=last_doubt,
             last_harmless=context.destination.last_harmless_success,
         )
@@ -165,7 +161,7 @@ class Courier:
                     now=now,
                     request=lambda bodies: batches.request(resource, bodies, context.settings.kiva),
                 )
-                if batch is None and hold.passes(tx, resource) == 0:
+                if batch is None and hold.passes(hold.in_force(tx), resource) == 0:
                     break
             self._outbox_id = meta.OUTBOX_ID.get(tx) or ""
         self._at("claimed")
@@ -179,14 +175,24 @@ class Courier:
         known = report.of(tx, reports[0].period)
         return known is None or known.closed_at is None
 
+    def _list_is_known(self, tx: Connection) -> bool:
+        """Was what Kiva has read whole since this process started, or said by a person?"""
+        since = self._context.started_at
+        return mirror.last_complete(tx, started_after=since) is not None or mirror.is_taken(tx, since=since)
+
+    def _has_late(self, tx: Connection) -> bool:
+        """Is something due that a person sends late, and does it still go?"""
+        now = self._context.clock.now()
+        return self._takes_late(tx) and bool(query.due(tx, "repayment", limit=1, now=now, origin=LATE))
+
     def _takes_late(self, tx: Connection) -> bool:
         """Is it closed, and not finalised: does what a person sends late still go?"""
         known = report.of(tx, self._context.report().period)
         return known is not None and known.takes_late
 
     def _limit(self, tx: Connection, resource: str) -> int:
-        doubts, _last = breaker.doubts_in_a_row(tx, resource)
-        return stop.at_once(batches.limit(resource, self._context.settings), doubts=doubts)
+        limit = batches.limit(resource, self._context.settings)
+        return limit if limit == 1 else stop.at_once(limit, doubts=breaker.doubts_in_a_row(tx, resource)[0])
 
     def _must_know_what_it_sent(self, tx: Connection) -> None:
         """An outbox that lacks what we wrote into it was put back while we ran: the next start sees how far.

@@ -7,7 +7,7 @@ respects holds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -159,20 +159,20 @@ def was_ever(tx: Connection, reason: str) -> bool:
     return tx.execute(sa.select(table.hold.c.id).where(table.hold.c.reason == reason).limit(1)).first() is not None
 
 
-def passes(tx: Connection, resource: str) -> int | None:
-    """How many entries of a resource may go now: None without a hold, else the smallest allowance."""
-    allowances = [held.allowance for held in in_force(tx) if held.what in (ALL, resource)]
+def passes(holds: Sequence[Hold], resource: str) -> int | None:
+    """How many entries of a resource these let pass: None without a hold on it, else the smallest allowance."""
+    allowances = [held.allowance for held in holds if held.what in (ALL, resource)]
     return min(allowances) if allowances else None
 
 
-def streams(tx: Connection) -> list[str]:
+def streams(holds: Sequence[Hold]) -> list[str]:
     """The streams that are held by name: nothing that they made goes."""
-    return [held.what.removeprefix(STREAM) for held in in_force(tx) if held.what.startswith(STREAM)]
+    return [held.what.removeprefix(STREAM) for held in holds if held.what.startswith(STREAM)]
 
 
-def use_allowance(tx: Connection, resource: str, number: int) -> None:
+def use_allowance(tx: Connection, holds: Sequence[Hold], resource: str, number: int) -> None:
     """Take `number` from the allowance of every hold on the resource."""
-    for held in in_force(tx):
+    for held in holds:
         if held.what in (ALL, resource):
             where = (table.hold.c.id == held.id, table.hold.c.allowance >= number)
             tx.execute(sa.update(table.hold).where(*where).values(allowance=table.hold.c.allowance - number))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -78,6 +78,13 @@ _LAST_READING = (
     .order_by(mirror_table.mirror_refresh.c.id.desc())
     .limit(1)
 )
+_LAST_COMPLETE = (
+    sa.select(*(mirror_table.mirror_refresh.c[name] for name in ("id", "started_at", "ended_at")))
+    .where(mirror_table.mirror_refresh.c.complete, mirror_table.mirror_refresh.c.started_at > sa.bindparam("after"))
+    .order_by(mirror_table.mirror_refresh.c.id.desc())
+    .limit(1)
+)
+_BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 _EVENT = mirror_table.mirror_event
 # What a reading missed before is written again where it is listed, so that it counts as listed.
 _KNOWN = sa.select(*LOAN_COLUMNS).where(
@@ -205,11 +212,7 @@ def is_overtaken(tx: Connection, refresh: int) -> bool:
 
 def last_complete(tx: Connection, *, started_after: datetime | None = None) -> Refresh | None:
     """The newest complete refresh, if it began after the moment given."""
-    columns = mirror_table.mirror_refresh.c
-    query = sa.select(columns.id, columns.started_at, columns.ended_at).where(columns.complete)
-    if started_after is not None:
-        query = query.where(columns.started_at > started_after)
-    row = tx.execute(query.order_by(columns.id.desc()).limit(1)).one_or_none()
+    row = tx.execute(_LAST_COMPLETE, {"after": started_after or _BEFORE_ALL}).one_or_none()
     return None if row is None else Refresh(*row)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+import functools
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -28,6 +30,12 @@ _STANDING = sa.union_all(
     sa.select(table.entry).where(*_ITS, sa.text(table.STANDING)), sa.select(_AT_KIVA.subquery("at_kiva"))
 )
 _BEHIND = sa.select(table.entry).where(*_ITS, sa.text(table.STANDING), _entry.waits_for == sa.bindparam("older"))
+_ALL_BEHIND = sa.select(_entry.waits_for).where(
+    _entry.resource == sa.bindparam("resource"),
+    _entry.identity.in_(sa.bindparam("identities", expanding=True)),
+    sa.text(table.STANDING),
+    _entry.waits_for.is_not(None),
+)
 _BY_HAND = (
     sa.select(_entry.loan_id, _entry.receipt)
     .where(
@@ -50,6 +58,7 @@ _CURRENCY = (
 )
 # Joined to nothing, it serves no index: else SQLite goes by it, and sorts all that is ready.
 _DUE_AT = sa.type_coerce(sa.type_coerce(_entry.due_at, sa.Text).concat(""), column.Moment)
+_ATTEMPT = sa.select(table.attempt.c.id).where(table.attempt.c.id == sa.bindparam("number"))
 _CHUNK = 500
 
 
@@ -157,27 +166,37 @@ def due(
     `period`: no position of another report, which a relay that was off has not closed yet. `origin`: of this only.
     In two questions, each in the order of the index: what is ready may be many, and was sorted for each request.
     """
+    pressing, by_age = _due(period is not None, origin is not None)
+    its = {"resource": resource, "now": now, "held": hold.streams(hold.in_force(tx)), "limit": limit}
+    its |= {name: given for name, given in (("period", period), ("origin", origin)) if given is not None}
+    found = [of(row) for row in tx.execute(pressing, its)]
+    if len(found) < limit:
+        found += [of(row) for row in tx.execute(by_age, {**its, "limit": limit - len(found)})]
+    return found
+
+
+@functools.cache
+def _due(of_a_period: bool, of_an_origin: bool) -> tuple[sa.Select[Any], sa.Select[Any]]:  # noqa: FBT001 - both named above
+    """The two questions of `due`, made once: what is pressing, and the rest by age."""
     ready = (
         sa.select(table.entry)
-        .where(_entry.resource == resource, table.READY, now >= _DUE_AT)
-        .where(_entry.stream.not_in(hold.streams(tx)))
+        .where(_entry.resource == sa.bindparam("resource"), table.READY)
+        .where(sa.bindparam("now", type_=column.Moment) >= _DUE_AT)
+        .where(_entry.stream.not_in(sa.bindparam("held", expanding=True)))
+        .limit(sa.bindparam("limit", type_=sa.Integer))
     )
-    if period is not None:
-        others = sa.select(report_table.report.c.period).where(report_table.report.c.period != period)
+    if of_a_period:
+        others = sa.select(report_table.report.c.period).where(report_table.report.c.period != sa.bindparam("period"))
         ready = ready.where(_entry.period.not_in(others))
-    if origin is not None:
-        ready = ready.where(_entry.origin == origin)
+    if of_an_origin:
+        ready = ready.where(_entry.origin == sa.bindparam("origin"))
     pressing = ready.where(_entry.publish_by.is_not(None)).order_by(_entry.publish_by, _entry.id)
-    found = [of(row) for row in tx.execute(pressing.limit(limit))]
-    if len(found) < limit:
-        by_age = ready.where(_entry.publish_by.is_(None)).order_by(_entry.id)
-        found += [of(row) for row in tx.execute(by_age.limit(limit - len(found)))]
-    return found
+    return pressing, ready.where(_entry.publish_by.is_(None)).order_by(_entry.id)
 
 
 def has_attempt(tx: Connection, number: int) -> bool:
     """Is there an attempt of this number? One that was opened is never taken away."""
-    return tx.execute(sa.select(table.attempt.c.id).where(table.attempt.c.id == number)).first() is not None
+    return tx.execute(_ATTEMPT, {"number": number}).first() is not None
 
 
 def drafts(tx: Connection) -> Iterator[Entry]:
@@ -245,6 +264,16 @@ def behind(tx: Connection, entry: Entry) -> Entry | None:
     its = {"resource": entry.resource, "identity": entry.identity, "older": entry.id}
     newer = [of(row) for row in tx.execute(_BEHIND, its)]
     return next((each for each in newer if each.state in machine.UNSENT), None)
+
+
+def have_behind(tx: Connection, older: Sequence[Entry]) -> set[int]:
+    """The numbers of those behind which something waits."""
+    found: set[int] = set()
+    for start in range(0, len(older), _CHUNK):
+        some = older[start : start + _CHUNK]
+        its = {"resource": some[0].resource, "identities": [entry.identity for entry in some]}
+        found.update(tx.execute(_ALL_BEHIND, its).scalars())
+    return found & {entry.id for entry in older}
 
 
 def perhaps_arrived(

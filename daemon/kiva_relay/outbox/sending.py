@@ -23,6 +23,12 @@ from kiva_relay.resource import refusal
 _DETAIL_LIMIT = 2_000
 _FORGOTTEN_AT_ONCE = 500
 
+_INSERT_BATCH, _INSERT_ATTEMPT = sa.insert(table.batch), sa.insert(table.attempt)
+_INSERT_MEMBER = sa.insert(table.batch_member)
+_CLOSE = sa.update(table.attempt).where(
+    table.attempt.c.id == sa.bindparam("its_id"), table.attempt.c.ended_at.is_(None)
+)
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -77,65 +83,61 @@ def claim(
     A hold with an allowance lets that many pass. An entry whose batch was refused as a whole goes with at most
     `batch_cap` others that have the same cap, so that a batch is halved until the culprit stands alone.
     """
-    passes = hold.passes(tx, resource)
+    holds = hold.in_force(tx)
+    passes = hold.passes(holds, resource)
     entries = _companions(candidates)[: passes if passes is not None else len(candidates)]
     if not entries:
         return None
     if passes is not None:
-        hold.use_allowance(tx, resource, len(entries))
+        hold.use_allowance(tx, holds, resource, len(entries))
     content = request([entry.body or "" for entry in entries])
-    batch_id = _insert_row(tx, table.batch, resource=resource, created_at=now)
+    batch_id = _insert_row(tx, _INSERT_BATCH, resource=resource, created_at=now)
     attempt_id = _insert_row(
         tx,
-        table.attempt,
+        _INSERT_ATTEMPT,
         batch_id=batch_id,
         resource=resource,
         fence=fence,
         request_sha256=hashlib.sha256(content).hexdigest(),
         started_at=now,
     )
-    moved = tuple(store.move(tx, entry, State.SENDING, Actor.COURIER, now=now, reason=None) for entry in entries)
+    moved = store.move_all(
+        tx, [store.Move(entry, State.SENDING, {"reason": None}) for entry in entries], Actor.COURIER, now=now
+    )
     members = [{"batch_id": batch_id, "entry_id": entry.id, "place": n} for n, entry in enumerate(moved)]
-    tx.execute(sa.insert(table.batch_member), members)
-    return Batch(batch_id, attempt_id, resource, moved, content, now)
+    tx.execute(_INSERT_MEMBER, members)
+    return Batch(batch_id, attempt_id, resource, tuple(moved), content, now)
 
 
 def end(
     tx: Connection, batch: Batch, ending: Ending, verdicts: Mapping[int, EntryVerdict], *, by: Actor, now: datetime
 ) -> list[Entry]:
     """Close the attempt and move every entry of its batch, in one transaction. `verdicts` is by entry id."""
-    closed = tx.execute(
-        sa.update(table.attempt)
-        .where(table.attempt.c.id == batch.attempt_id, table.attempt.c.ended_at.is_(None))
-        .values(
-            ended_at=now,
-            outcome=ending.outcome,
-            body_complete=ending.body_complete,
-            status=ending.status,
-            detail=ending.detail[:_DETAIL_LIMIT] if ending.detail else None,
-            problems=list(ending.problems) or None,
-        )
-    )
-    if closed.rowcount != 1:
+    values = {
+        "ended_at": now,
+        "outcome": ending.outcome,
+        "body_complete": ending.body_complete,
+        "status": ending.status,
+        "detail": ending.detail[:_DETAIL_LIMIT] if ending.detail else None,
+        "problems": list(ending.problems) or None,
+    }
+    if tx.execute(_CLOSE, {"its_id": batch.attempt_id, **values}).rowcount != 1:
         raise store.Overtaken(f"attempt {batch.attempt_id} was closed by somebody else")
-    moved = []
-    for entry in batch.entries:
-        verdict = verdicts[entry.id]
-        values: dict[str, Any] = {"reason": verdict.reason}
-        if verdict.target is State.DELIVERED:
-            values |= {"evidence": verdict.evidence, "receipt": verdict.receipt}
-        if verdict.target is State.REFUSED:
-            values |= {
-                "refusals": [reason.to_json() for reason in verdict.refusals],
-                "receipt": verdict.receipt,
-            }
-        if verdict.due_in is not None:
-            values["due_at"] = now + verdict.due_in
-        if verdict.batch_cap is not None:
-            values["batch_cap"] = verdict.batch_cap
-        done = store.move(tx, entry, verdict.target, by, now=now, **values)
-        moved.append(store.follow(tx, done, by=by, now=now))
-    return moved
+    moves = [_move(entry, verdicts[entry.id], now=now) for entry in batch.entries]
+    return store.follow_all(tx, store.move_all(tx, moves, by, now=now), by=by, now=now)
+
+
+def _move(entry: Entry, verdict: EntryVerdict, *, now: datetime) -> store.Move:
+    values: dict[str, Any] = {"reason": verdict.reason}
+    if verdict.target is State.DELIVERED:
+        values |= {"evidence": verdict.evidence, "receipt": verdict.receipt}
+    if verdict.target is State.REFUSED:
+        values |= {"refusals": [reason.to_json() for reason in verdict.refusals], "receipt": verdict.receipt}
+    if verdict.due_in is not None:
+        values["due_at"] = now + verdict.due_in
+    if verdict.batch_cap is not None:
+        values["batch_cap"] = verdict.batch_cap
+    return store.Move(entry, verdict.target, values)
 
 
 def forget_words(tx: Connection, *, before: datetime) -> int:
@@ -177,7 +179,7 @@ def _companions(due: Sequence[Entry]) -> list[Entry]:
     return list(chosen.values())
 
 
-def _insert_row(tx: Connection, into: sa.Table, **values: Any) -> int:
-    key = tx.execute(sa.insert(into), values).inserted_primary_key
+def _insert_row(tx: Connection, into: sa.Insert, **values: Any) -> int:
+    key = tx.execute(into, values).inserted_primary_key
     assert key is not None  # noqa: S101 - both tables number their rows
     return int(key[0])

@@ -10,7 +10,19 @@ from typing import Any, Literal
 from sqlalchemy.engine import Connection
 
 from kiva_relay import errors
-from kiva_relay.outbox import act, adoption, divergence, duplicate, history, listing, mirror, query, store, watermark
+from kiva_relay.outbox import (
+    act,
+    adoption,
+    closing,
+    divergence,
+    duplicate,
+    history,
+    listing,
+    mirror,
+    query,
+    store,
+    watermark,
+)
 from kiva_relay.outbox.adoption import Heard
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.state import Actor, State
@@ -146,7 +158,7 @@ def _dealt_with(entry: Entry) -> bool:
     if entry.state is State.DELIVERED:
         return entry.evidence != "warned"
     undecided = entry.state is State.WITHDRAWN and entry.reason in PERSON_DECIDES
-    return entry.state is State.REFUSED or entry.reason == store.CLOSED_UNKNOWN or undecided
+    return entry.state is State.REFUSED or entry.reason == closing.CLOSED_UNKNOWN or undecided
 
 
 def _possible(entry: Entry, verb: Verb) -> bool:

@@ -1,4 +1,4 @@
-"""The only file that writes entries. Every move is a guarded UPDATE that fails loudly.
+"""What writes entries, but for the positions of a report that closes (`closing`). A move is guarded, or fails loudly.
 
 All functions take an open writing transaction (`Outbox.begin()`), so that a move, its attempt, its receipt and
 what follows from it are durable together or not at all.
@@ -7,7 +7,9 @@ what follows from it are durable together or not at all.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -23,7 +25,6 @@ from kiva_relay.resource import loan_id as spelled
 OLDER_IN_FLIGHT = "older_in_flight"
 AT_KIVA_ALREADY = "at_kiva_already"
 KNOWN_FROM_WITNESS = "known_from_witness"
-CLOSED_UNKNOWN = "closed_unknown"
 SETTLED = "settled"
 """Why a position is ready of which a person said that it goes as it is."""
 _PURGED_AT_ONCE = 50
@@ -83,65 +84,6 @@ def left_scope(tx: Connection, resource: str, identity: str, *, reason: str, now
     if resource in table.CREATE_ONCE and known.sent is not None:  # there is one at most
         divergence.left_scope(tx, known.sent, now=now)
     return withdrawn
-
-
-def close(tx: Connection, entry: Entry, *, reason: str, now: datetime) -> Entry:
-    """End a position whose report is closed; a newer one, of the next report, goes on.
-
-    `reason` is why what was never sent is not owed any more. Where Kiva may hold another position than the last that
-    it accepted, it is `CLOSED_UNKNOWN` instead, so that this stays said.
-    """
-    if may_be_at_kiva(tx, entry):
-        reason = CLOSED_UNKNOWN
-    ended = move(tx, entry, State.WITHDRAWN, Actor.INTAKE, now=now, reason=reason)
-    return follow(tx, ended, by=Actor.INTAKE, now=now)
-
-
-_UNSENT_POSITIONS = (
-    table.entry.c.resource == "repayment",
-    table.entry.c.state.in_([State.READY.value, State.WAITING.value]),
-)
-
-
-def has_unsent(tx: Connection, over: sa.ColumnElement[bool]) -> bool:
-    """Is there a position that is `over` and was not sent?"""
-    return tx.execute(sa.select(table.entry.c.id).where(*_UNSENT_POSITIONS, over).limit(1)).first() is not None
-
-
-def close_all(
-    tx: Connection, over: sa.ColumnElement[bool], *, reason: str, keep: Collection[str], now: datetime
-) -> int:
-    """End at once all positions that were never sent and are `over`; how many. A reason of `keep` stays.
-
-    Those of which Kiva may hold another one were closed before, each for itself: nothing waits behind what is left.
-    """
-    entry = table.entry.c
-    for state in (State.READY, State.WAITING):
-        machine.check(state, State.WITHDRAWN, Actor.INTAKE)
-    ended = sa.update(table.entry).where(*_UNSENT_POSITIONS, over)
-    values = {
-        "state": State.WITHDRAWN.value,
-        "reason": sa.case((entry.reason.in_(sorted(keep)), entry.reason), else_=reason),
-        "changed_at": now,
-        "settled_at": now,
-        "row_version": entry.row_version + 1,
-        "waits_for": None,
-    }
-    return tx.execute(ended.values(**values)).rowcount
-
-
-def may_be_at_kiva(tx: Connection, entry: Entry) -> bool:
-    """Was this position sent, or one since the last that Kiva accepted, and nobody knows what became of it?
-
-    False while another of them is still in doubt: that one will say so.
-    """
-    other = query.stand(tx, entry.resource, entry.identity).in_flight
-    last = query.last_delivered(tx, entry.resource, entry.identity, before=entry.version)
-    after = 0 if last is None else last.version
-    if other is not None and other.id != entry.id and after < other.version <= entry.version:
-        return False
-    perhaps = query.perhaps_arrived(tx, entry.resource, entry.identity, after=after, until=entry.version)
-    return perhaps is not None
 
 
 def put_in_doubt(tx: Connection, resource: str, identity: str, *, loan_id: str, now: datetime) -> Entry:
@@ -214,23 +156,56 @@ def move(tx: Connection, entry: Entry, target: State, by: Actor, *, now: datetim
         IllegalMove: the state machine has no such move.
         Overtaken: another transaction moved the entry meanwhile.
     """
-    machine.check(entry.state, target, by)
-    changes = {
-        "state": target.value,
-        "changed_at": now,
-        "settled_at": now if target in machine.FINAL else None,
-        "row_version": entry.row_version + 1,
-        "waits_for": None,
-        **values,
-    }
-    if entry.state is State.DELIVERED and target is not State.DELIVERED:
-        changes["evidence"] = None
-    seen = {"its_id": entry.id, "its_state": entry.state.value, "its_row_version": entry.row_version}
-    if tx.execute(_MOVE, {**changes, **seen}).rowcount != 1:
-        raise Overtaken(f"entry {entry.id} is no longer {entry.state}")
-    moved = dataclasses.replace(entry, **{**changes, "state": target})
-    tally.moved(tx, entry, moved)
+    return move_all(tx, [Move(entry, target, values)], by, now=now)[0]
+
+
+@dataclass(frozen=True)
+class Move:
+    """Where an entry goes, and what changes with it; `values` by column."""
+
+    entry: Entry
+    target: State
+    values: Mapping[str, Any]
+
+
+def move_all(tx: Connection, moves: Sequence[Move], by: Actor, *, now: datetime) -> list[Entry]:
+    """Move entries of one request, as `move` does each: all of them, or none.
+
+    Raises:
+        IllegalMove: the state machine has no such move.
+        Overtaken: another transaction moved one of the entries meanwhile.
+    """
+    changes = [_changes(one, by, now=now) for one in moves]
+    for _columns, alike in itertools.groupby(zip(moves, changes, strict=True), key=lambda one: one[1].keys()):
+        rows = [{**changed, **_seen(one.entry)} for one, changed in alike]
+        if tx.execute(_MOVE, rows).rowcount != len(rows):
+            numbers = ", ".join(str(row["its_id"]) for row in rows)
+            raise Overtaken(f"{numbers}: an entry is no longer {rows[0]['its_state']}")
+    moved = [
+        dataclasses.replace(one.entry, **{**changed, "state": one.target})
+        for one, changed in zip(moves, changes, strict=True)
+    ]
+    tally.moved(tx, [(one.entry, after) for one, after in zip(moves, moved, strict=True)])
     return moved
+
+
+def _changes(one: Move, by: Actor, *, now: datetime) -> dict[str, Any]:
+    machine.check(one.entry.state, one.target, by)
+    changes = {
+        "state": one.target.value,
+        "changed_at": now,
+        "settled_at": now if one.target in machine.FINAL else None,
+        "row_version": one.entry.row_version + 1,
+        "waits_for": None,
+        **one.values,
+    }
+    if one.entry.state is State.DELIVERED and one.target is not State.DELIVERED:
+        changes["evidence"] = None
+    return changes
+
+
+def _seen(entry: Entry) -> dict[str, Any]:
+    return {"its_id": entry.id, "its_state": entry.state.value, "its_row_version": entry.row_version}
 
 
 def adopt(tx: Connection, entry: Entry, found: adoption.Adoption, by: Actor, *, now: datetime) -> Entry:
@@ -256,6 +231,13 @@ def mark_done(tx: Connection, entry: Entry, *, now: datetime) -> Entry:
     if tx.execute(sa.update(table.entry).where(*guarded).values(**values)).rowcount != 1:
         raise Overtaken(f"entry {entry.id} is no longer {entry.state}")
     return dataclasses.replace(entry, done_at=now, row_version=entry.row_version + 1)
+
+
+def follow_all(tx: Connection, settled: Sequence[Entry], *, by: Actor, now: datetime) -> list[Entry]:
+    """`follow` for each entry of a request; of those at Kiva nothing is asked behind which no newer one waits."""
+    at_kiva = [entry for entry in settled if entry.state is State.DELIVERED]
+    alone = {entry.id for entry in at_kiva} - query.have_behind(tx, at_kiva)
+    return [entry if entry.id in alone else follow(tx, entry, by=by, now=now) for entry in settled]
 
 
 def follow(tx: Connection, settled: Entry, *, by: Actor, now: datetime) -> Entry:
@@ -405,7 +387,7 @@ def _first_state(owed: Owed) -> State:
 def _inserted(tx: Connection, number: int) -> Entry:
     entry = query.find(tx, number)
     assert entry is not None  # noqa: S101 - it was written in this transaction
-    tally.moved(tx, None, entry)
+    tally.moved(tx, [(None, entry)])
     return entry
 
 

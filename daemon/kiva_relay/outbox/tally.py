@@ -7,7 +7,8 @@ took. What Kiva had before us (evidence `adopted`) is counted apart.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -43,11 +44,15 @@ _ADD = (
     .values(number=_columns.number + sa.bindparam("more"))
 )
 _INSERT = sa.insert(table.tally)
-# By the partial index `entry_position`: its condition has to stand here word by word.
-_ANOTHER_OF_THE_LOAN = sa.text(
-    "SELECT 1 FROM entry WHERE resource = 'repayment' AND state <> 'superseded'"
-    " AND loan_id = :loan_id AND period = :period AND state = 'delivered' AND id <> :id LIMIT 1"
-)
+# Of positions, those beside which Kiva has another one of the same loan and period. By the partial index
+# `entry_position`: its condition has to stand here word by word.
+_AMONG_OTHERS = sa.text(
+    "SELECT DISTINCT its.id FROM entry AS its JOIN entry AS other ON other.loan_id = its.loan_id"
+    " AND other.period = its.period AND other.id <> its.id"
+    " WHERE its.id IN :numbers AND other.resource = 'repayment' AND other.state <> 'superseded'"
+    " AND other.state = 'delivered'"
+).bindparams(sa.bindparam("numbers", expanding=True))
+_CHUNK = 500
 _ALL = sa.text(
     "SELECT resource, '' AS period, CASE WHEN evidence = 'adopted' THEN 'adopted' ELSE 'delivered' END AS line,"
     " count(*) AS number FROM entry WHERE state = 'delivered' AND resource <> 'repayment' GROUP BY 1, 3"
@@ -56,15 +61,22 @@ _ALL = sa.text(
 )
 
 
-def moved(tx: Connection, before: Entry | None, after: Entry) -> None:
-    """An entry came to Kiva, or is there no longer: count it. `before` is None for a new entry."""
-    was, now_is = (_counted(entry) for entry in (before, after))
-    if was == now_is:
-        return
-    if was is not None:
-        _add(tx, was, after, -1)
-    if now_is is not None:
-        _add(tx, now_is, after, 1)
+def moved(tx: Connection, moves: Sequence[tuple[Entry | None, Entry]]) -> None:
+    """Entries came to Kiva, or are there no longer: count them. Before a new entry there is None.
+
+    Those that move together are of one request: no two of them are positions of one loan.
+    """
+    changed = [
+        (was, now_is, after) for before, after in moves if (was := _counted(before)) != (now_is := _counted(after))
+    ]
+    others = _among_others(tx, [after.id for _was, _now_is, after in changed if after.resource == "repayment"])
+    more: Counter[Counted] = Counter()
+    for was, now_is, after in changed:
+        if after.id not in others:
+            more.subtract([was] if was is not None else [])
+            more.update([now_is] if now_is is not None else [])
+    for what, number in more.items():
+        _put(tx, what, number)
 
 
 def numbers(tx: Connection) -> dict[Counted, int]:
@@ -105,12 +117,11 @@ def _counted(entry: Entry | None) -> Counted | None:
     return Counted(entry.resource, entry.period if position else "", ADOPTED if adopted else DELIVERED)
 
 
-def _add(tx: Connection, what: Counted, entry: Entry, more: int) -> None:
-    if what.resource == "repayment":
-        given = {"loan_id": entry.loan_id, "period": what.period, "id": entry.id}
-        if tx.execute(_ANOTHER_OF_THE_LOAN, given).first() is not None:
-            return
-    _put(tx, what, more)
+def _among_others(tx: Connection, numbers: Sequence[int]) -> set[int]:
+    found: set[int] = set()
+    for start in range(0, len(numbers), _CHUNK):
+        found.update(tx.execute(_AMONG_OTHERS, {"numbers": numbers[start : start + _CHUNK]}).scalars())
+    return found
 
 
 def _put(tx: Connection, what: Counted, more: int) -> None:

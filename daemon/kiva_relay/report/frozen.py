@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from kiva_relay.outbox import store
+from kiva_relay.outbox import closing
 from kiva_relay.outbox.decision import Decision
 from kiva_relay.outbox.report import FrozenLine
 from kiva_relay.outbox.state import State
@@ -72,7 +72,7 @@ def _sent(line: ReportLine, late: PositionFacts, *, over: bool) -> ReportLine | 
         case State.REFUSED if any(one.get("code") == place.BY_KIVA for one in late.refusals):
             params = {**line.params, "reasons": list(late.refusals)}
             return replace(line, kind=ReportLineKind.REFUSED_BY_KIVA, params=params)
-        case State.WITHDRAWN if late.reason == store.CLOSED_UNKNOWN:
+        case State.WITHDRAWN if late.reason == closing.CLOSED_UNKNOWN:
             params = {**line.params, "sent": None if late.amount is None else plain(late.amount)}
             return replace(line, kind=ReportLineKind.CLOSED_UNKNOWN, cause=lines_.LATE, params=params)
         case State.READY | State.SENDING | State.WAITING | State.IN_DOUBT if not over:
