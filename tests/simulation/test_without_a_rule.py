@@ -48,7 +48,8 @@ def sends_before_it_writes(patch: pytest.MonkeyPatch, _shop: Workshop) -> None:
     """The request is made first, and recorded with its answer."""
 
     def one(self: Any, resource: str) -> bool:
-        if not self._something_due(resource) or stop.why_not(self._situation(resource)) is not None:
+        situation = self._situation(resource)
+        if situation is None or stop.why_not(situation) is not None:
             return False
         token = self._access.token()
         with self._context.outbox.engine.connect() as tx:

@@ -79,6 +79,7 @@ class Outbox:
         self._hush = threading.Lock()
         self._written, self._number = 0, itertools.count(1)
         self.engine = _file_engine(self.path) if self.is_file else _server_engine(self.url, password)
+        self._one_picture = _ONE_PICTURE_OF_A_FILE if self.is_file else _ONE_PICTURE_OF_A_SERVER
         event.listen(self.engine, "before_cursor_execute", _notice)
 
     @property
@@ -172,8 +173,7 @@ class Outbox:
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
         """A reading transaction: one consistent picture, which disturbs no writer."""
-        options = _ONE_PICTURE_OF_A_FILE if self.is_file else _ONE_PICTURE_OF_A_SERVER
-        with self._reached(), self.engine.connect().execution_options(**options) as tx, tx.begin():
+        with self._reached(), self.engine.connect().execution_options(**self._one_picture) as tx, tx.begin():
             yield tx
 
     def scrub(self, *, whole: bool = False) -> bool:

@@ -102,7 +102,7 @@ def claim(
         started_at=now,
     )
     moved = store.move_all(
-        tx, [store.Move(entry, State.SENDING, {"reason": None}) for entry in entries], Actor.COURIER, now=now
+        tx, [store.EntryMove(entry, State.SENDING, {"reason": None}) for entry in entries], Actor.COURIER, now=now
     )
     members = [{"batch_id": batch_id, "entry_id": entry.id, "place": n} for n, entry in enumerate(moved)]
     tx.execute(_INSERT_MEMBER, members)
@@ -127,7 +127,7 @@ def end(
     return store.follow_all(tx, store.move_all(tx, moves, by, now=now), by=by, now=now)
 
 
-def _move(entry: Entry, verdict: EntryVerdict, *, now: datetime) -> store.Move:
+def _move(entry: Entry, verdict: EntryVerdict, *, now: datetime) -> store.EntryMove:
     values: dict[str, Any] = {"reason": verdict.reason}
     if verdict.target is State.DELIVERED:
         values |= {"evidence": verdict.evidence, "receipt": verdict.receipt}
@@ -137,7 +137,7 @@ def _move(entry: Entry, verdict: EntryVerdict, *, now: datetime) -> store.Move:
         values["due_at"] = now + verdict.due_in
     if verdict.batch_cap is not None:
         values["batch_cap"] = verdict.batch_cap
-    return store.Move(entry, verdict.target, values)
+    return store.EntryMove(entry, verdict.target, values)
 
 
 def forget_words(tx: Connection, *, before: datetime) -> int:

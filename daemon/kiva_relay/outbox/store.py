@@ -156,11 +156,11 @@ def move(tx: Connection, entry: Entry, target: State, by: Actor, *, now: datetim
         IllegalMove: the state machine has no such move.
         Overtaken: another transaction moved the entry meanwhile.
     """
-    return move_all(tx, [Move(entry, target, values)], by, now=now)[0]
+    return move_all(tx, [EntryMove(entry, target, values)], by, now=now)[0]
 
 
 @dataclass(frozen=True)
-class Move:
+class EntryMove:
     """Where an entry goes, and what changes with it; `values` by column."""
 
     entry: Entry
@@ -168,7 +168,7 @@ class Move:
     values: Mapping[str, Any]
 
 
-def move_all(tx: Connection, moves: Sequence[Move], by: Actor, *, now: datetime) -> list[Entry]:
+def move_all(tx: Connection, moves: Sequence[EntryMove], by: Actor, *, now: datetime) -> list[Entry]:
     """Move entries of one request, as `move` does each: all of them, or none.
 
     Raises:
@@ -189,7 +189,7 @@ def move_all(tx: Connection, moves: Sequence[Move], by: Actor, *, now: datetime)
     return moved
 
 
-def _changes(one: Move, by: Actor, *, now: datetime) -> dict[str, Any]:
+def _changes(one: EntryMove, by: Actor, *, now: datetime) -> dict[str, Any]:
     machine.check(one.entry.state, one.target, by)
     changes = {
         "state": one.target.value,
