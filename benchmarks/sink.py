@@ -226,6 +226,7 @@ async def _serve(folder: Path) -> None:
     unfinished.write_text(json.dumps(addresses), encoding="utf-8")
     unfinished.rename(folder / "addresses.json")
     await over.wait()
+    os._exit(0)  # what is still on its way is nobody's any more
 
 
 if __name__ == "__main__":

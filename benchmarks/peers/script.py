@@ -38,7 +38,8 @@ def main() -> None:
         psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as own,
         httpx.Client(base_url=os.environ["SINK_URL"], headers=headers, timeout=150) as kiva,
     ):
-        own.execute("CREATE TABLE IF NOT EXISTS sent (account text PRIMARY KEY, at timestamptz DEFAULT now())")
+        for name in ("sent", "reported"):
+            own.execute(f"CREATE TABLE IF NOT EXISTS {name} (account text PRIMARY KEY, at timestamptz DEFAULT now())")
         if BATCH == 1:
             rows = mis.execute(
                 "SELECT account, body FROM draft WHERE id <= %s AND account NOT IN (SELECT account FROM sent)"
@@ -53,7 +54,7 @@ def main() -> None:
         while rows_of := found.fetchmany(BATCH):
             document = {"repayments": [{"loan_id": loan, "amount": amount} for loan, amount in rows_of]}
             post(kiva, "/v3/partner/123/repayments", json.dumps(document))
-            own.cursor().executemany("INSERT INTO sent (account) VALUES (%s)", [[loan] for loan, _ in rows_of])
+            own.cursor().executemany("INSERT INTO reported (account) VALUES (%s)", [[loan] for loan, _ in rows_of])
 
 
 if __name__ == "__main__":
