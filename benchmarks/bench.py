@@ -7,7 +7,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks import environment
+from benchmarks import book, environment
 from benchmarks.figure import Figures
 from benchmarks.served import Served, Took
 from testbed.database.postgres import PostgresServer
@@ -35,6 +35,17 @@ class Bench:
         found = self.folder / f"{name} {self._numbers[name]}"
         found.mkdir()
         return found
+
+    def database(self) -> str:
+        """An empty one, on the same server."""
+        self._numbers["database"] = self._numbers.get("database", 0) + 1
+        return self.server.create_database(f"book_{self._numbers['database']}")
+
+    def large_book(self) -> str:
+        """The large book."""
+        url = self.database()
+        book.make(url, self.large)
+        return url
 
     def present(self, *names: str) -> list[str]:
         """Those of the peers that are to run, and can."""

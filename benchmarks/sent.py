@@ -14,8 +14,10 @@ from benchmarks.environment import NAMES
 from benchmarks.figure import OURS, Figure
 from benchmarks.ours import OurRelay
 from benchmarks.served import Served, Took
+from testbed.rig import patience
 
-STALLED = 60.0
+_SLOTS = "FROM pg_replication_slots WHERE database = current_database()"
+STALLED = 120.0
 """Seconds without anything new, after which nothing more is waited for."""
 
 
@@ -114,6 +116,8 @@ def clean(bench: Bench) -> None:
     """Nothing of an earlier run of a peer is left in the database."""
     with psycopg.connect(bench.url, autocommit=True) as tx:
         tx.execute("DROP TABLE IF EXISTS sent, reported")
-        tx.execute("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active")
+        tx.execute(f"SELECT pg_terminate_backend(active_pid) {_SLOTS} AND active")
+        patience.eventually(lambda: tx.execute(f"SELECT 1 {_SLOTS} AND active").fetchone() is None, within=30)
+        tx.execute(f"SELECT pg_drop_replication_slot(slot_name) {_SLOTS}")
         tx.execute("DROP PUBLICATION IF EXISTS dbz_publication")
         tx.execute("DROP SCHEMA IF EXISTS _drt CASCADE")

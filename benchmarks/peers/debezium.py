@@ -68,6 +68,7 @@ def main() -> None:
         "database.password": at.password or "",
         "database.dbname": at.path.lstrip("/"),
         "topic.prefix": "book",
+        "slot.name": "debezium_" + at.path.lstrip("/"),
         "plugin.name": "pgoutput",
         "publication.autocreate.mode": "filtered",
         "table.include.list": "public.loan",
