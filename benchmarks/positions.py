@@ -12,7 +12,7 @@ PART = "positions"
 CASE = "calls of 250"
 BATCH = 250
 PEERS = ("script", "dlt", "drt")
-_SHORT = 1_000
+_SHORT = 500
 
 
 def measure(bench: Bench) -> None:
