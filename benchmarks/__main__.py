@@ -149,10 +149,7 @@ def _warm(bench: Bench) -> None:
 def main() -> int:
     """Measure, print, write."""
     typed = chosen()
-    if typed.earlier:
-        figures = Figures.read(json.loads(typed.earlier.read_text(encoding="utf-8")))
-    else:
-        figures = measured(typed)
+    figures = Figures.read(json.loads(typed.earlier.read_text(encoding="utf-8"))) if typed.earlier else measured(typed)
     if typed.json:
         typed.json.write_text(json.dumps(figures.document(), indent=1) + "\n", encoding="utf-8")
     print(page.tables(figures))

@@ -73,7 +73,7 @@ def correctness(took: Took, expected: int) -> dict[str, int]:
 
 def disk(folder: Path) -> str:
     """What kind of disk a folder is on: its file system, and how its disk turns."""
-    device, kind = os.stat(folder).st_dev, "unknown"
+    device, kind = folder.stat().st_dev, "unknown"
     for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
         words = line.split()
         if words[2] == f"{os.major(device)}:{os.minor(device)}":

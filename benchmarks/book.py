@@ -43,15 +43,23 @@ CREATE VIEW "position" AS
 """
 
 _FILL = (
-    "INSERT INTO client (id, client_no, first_name, last_name, sex) SELECT n, 'C' || lpad(n::text, 8, '0'), 'Awa',"
-    " 'Diop', CASE n %% 2 WHEN 0 THEN 'F' ELSE 'M' END FROM generate_series(%(first)s::bigint, %(last)s::bigint) n",
-    "INSERT INTO loan (id, account, client_id, status, amount, disbursed, activity, story) SELECT n,"
-    " lpad(n::text, 9, '0'), n, 300, 1200, current_date, 1 + n %% 20, repeat(%(story)s, 4)"
-    " FROM generate_series(%(first)s::bigint, %(last)s::bigint) n",
-    "INSERT INTO instalment (loan_id, number, due, principal, interest) SELECT n, i, current_date + 30 * i, 100, 10"
-    f" FROM generate_series(%(first)s::bigint, %(last)s::bigint) n, generate_series(1, {INSTALMENTS}) i",
-    "INSERT INTO payment (loan_id, paid_on, principal) SELECT n, current_date - 40 - i, 100"
-    f" FROM generate_series(%(first)s::bigint, %(last)s::bigint) n, generate_series(1, {PAYMENTS}) i",
+    (
+        "INSERT INTO client (id, client_no, first_name, last_name, sex) SELECT n, 'C' || lpad(n::text, 8, '0'), 'Awa',"
+        " 'Diop', CASE n %% 2 WHEN 0 THEN 'F' ELSE 'M' END FROM generate_series(%(first)s::bigint, %(last)s::bigint) n"
+    ),
+    (
+        "INSERT INTO loan (id, account, client_id, status, amount, disbursed, activity, story) SELECT n,"
+        " lpad(n::text, 9, '0'), n, 300, 1200, current_date, 1 + n %% 20, repeat(%(story)s, 4)"
+        " FROM generate_series(%(first)s::bigint, %(last)s::bigint) n"
+    ),
+    (
+        "INSERT INTO instalment (loan_id, number, due, principal, interest) SELECT n, i, current_date + 30 * i, 100, 10"
+        f" FROM generate_series(%(first)s::bigint, %(last)s::bigint) n, generate_series(1, {INSTALMENTS}) i"
+    ),
+    (
+        "INSERT INTO payment (loan_id, paid_on, principal) SELECT n, current_date - 40 - i, 100"
+        f" FROM generate_series(%(first)s::bigint, %(last)s::bigint) n, generate_series(1, {PAYMENTS}) i"
+    ),
 )
 
 _INDEXES = """

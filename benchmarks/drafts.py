@@ -71,7 +71,7 @@ def in_this_process(bench: Bench, case: Case, number: int) -> None:
             bench.sink.reset(delay=case.delay)
             cpu = _cost(send)
             took = bench.sink.took()
-            sent.add(bench, PART, case.name, who, took, number, cpu=cpu)
+            sent.add(bench, PART, case.name, who, took=took, number=number, cpu=cpu)
     finally:
         alone.close()
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import random
 import signal
+import subprocess
 import time
+from functools import partial
 
 from benchmarks import sent
 from benchmarks.bench import Bench, correctness
@@ -35,7 +37,11 @@ _RESTARTED_AFTER = 1.0
 def measure(bench: Bench) -> None:
     """Each of them, once: what is counted does not depend on the machine."""
     number = _SHORT if bench.short else _NUMBER
-    lose = set(random.Random(20).sample(range(1, 2 * number), number // 50 or 2))  # of what comes again, too
+    dice, each = random.Random(20), max(number // 100, 2)
+    lose = {
+        *dice.sample(range(1, number), each),
+        *dice.sample(range(number, 2 * number), each),
+    }  # what comes again, too
     kill = {number * one // (_KILLS + 1) for one in range(1, _KILLS + 1)}
     bench.sink.reset(lose=lose)
     _lost_ours(bench, number)
@@ -49,12 +55,16 @@ def measure(bench: Bench) -> None:
         _killed_peer(bench, name, number)
 
 
-def _add(bench: Bench, case: str, who: str, took: Took, number: int, *, seconds: float, **more: object) -> None:
+def _add(bench: Bench, case: str, who: str, took: Took, number: int, *, seconds: float, **more: int) -> None:
     right = correctness(took, number)
     bench.figures.add(PART, case, who, unit="seconds", value=seconds, **right, sent=number, **more)
     tail = "".join(f"  {value} {name.replace('_', ' ')}" for name, value in more.items())
     counted = f"{right['duplicates']} duplicates  {right['lost']} lost"
     bench.say(f"  {case:<28}{who:<44}{seconds:>10,.1f} seconds   {counted}{tail}")
+
+
+def _over(process: subprocess.Popen[bytes]) -> bool:
+    return process.poll() is not None
 
 
 def _lost_ours(bench: Bench, number: int) -> None:
@@ -91,7 +101,7 @@ def _killed_ours(bench: Bench, number: int) -> None:
         for _ in range(_KILLS):
             process = relay.process
             assert process is not None
-            took = sent.until(bench.sink, number, over=lambda process=process: process.poll() is not None)
+            took = sent.until(bench.sink, number, over=partial(_over, process))
             if process.poll() is None:
                 break
             kills += 1
@@ -111,7 +121,7 @@ def _killed_peer(bench: Bench, name: str, number: int) -> None:
             bench.sink.plan(pid=one.start())
             process = one.process
             assert process is not None
-            sent.until(bench.sink, number, over=lambda process=process: process.poll() is not None, stalled=_PATIENT)
+            sent.until(bench.sink, number, over=partial(_over, process), stalled=_PATIENT)
             if name != "debezium" and process.poll() is None:
                 one.wait()
             code = process.poll()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import psycopg
 
@@ -16,7 +17,7 @@ from benchmarks import book, sent
 from benchmarks.bench import Bench, correctness
 from benchmarks.contender import Peer
 from benchmarks.environment import NAMES
-from benchmarks.figure import OURS
+from benchmarks.figure import OURS, Figure
 from benchmarks.ours import OurRelay
 
 PART = "latency"
@@ -34,9 +35,7 @@ def measure(bench: Bench) -> None:
     """One after the other: two cores are few for two of them."""
     for who, watch in ((POLLS, "poll"), (STREAM, "replication")):
         url = _fresh(bench)
-        relay = OurRelay(
-            bench.place("relay"), url, kiva=bench.sink.plain, poll_every="1s", watch=watch, max_load=100
-        )
+        relay = OurRelay(bench.place("relay"), url, kiva=bench.sink.plain, poll_every="1s", watch=watch, max_load=100)
         bench.sink.reset()
         try:
             if watch == "replication":
@@ -45,7 +44,7 @@ def measure(bench: Bench) -> None:
             relay.waits_until(lambda relay=relay: not relay.scanning(), within=120)
             sent.until(bench.sink, _BOOK)
             assert relay.watched is not None
-            _at_each_rate(bench, url, who, relay.watched.between, lambda relay=relay: relay.resident())
+            _at_each_rate(bench, url, who, relay.watched.between, relay.resident)
         finally:
             relay.close()
     for interval in INTERVALS if bench.present("debezium") else ():
@@ -59,7 +58,7 @@ def measure(bench: Bench) -> None:
             assert one.watched is not None
             watched = one.watched
             who = f"{NAMES['debezium']}, poll.interval.ms {interval}"
-            _at_each_rate(bench, url, who, watched.between, lambda watched=watched: watched.peak)
+            _at_each_rate(bench, url, who, watched.between, partial(getattr, watched, "peak"))
         finally:
             one.end()
 
@@ -100,7 +99,7 @@ def _at_each_rate(
         bench.say(f"  {case:<28}{who:<44}{told}  {1000 * cpu:.1f} ms of CPU  {counted}  ({ended - began:.0f} s)")
 
 
-def _mine(bench: Bench, case: str, who: str) -> list[sent.Figure]:
+def _mine(bench: Bench, case: str, who: str) -> list[Figure]:
     return [one for one in bench.figures.of(PART) if one.who == who and one.case.startswith(f"{case},")]
 
 

@@ -17,6 +17,7 @@ from benchmarks.bench import Bench
 from benchmarks.environment import NAMES
 from benchmarks.figure import OURS
 from benchmarks.ours import OurRelay
+from kiva_relay.outbox.database import Outbox
 from testbed.rig import outboxes
 from testbed.rig.measured import environment
 
@@ -66,7 +67,7 @@ def grown(bench: Bench) -> None:
     with tempfile.TemporaryDirectory(dir=bench.folder) as name:
         folder = Path(name)
 
-        def on_file(size: int) -> outboxes.Outbox:
+        def on_file(size: int) -> Outbox:
             (folder / f"file of {size}").mkdir()
             return outboxes.on_file(folder / f"file of {size}")
 

@@ -43,7 +43,8 @@ _TOO_OLD = timedelta(hours=1)
 def drafts(number: int, size: int) -> list[bytes]:
     """So many bodies of about so many bytes; each has twelve instalments."""
     lines = [
-        {"date": f"2027-{month:02}-15", "principal": 100.0, "interest": 10.0} for month in range(1, book.INSTALMENTS + 1)
+        {"date": f"2027-{month:02}-15", "principal": 100.0, "interest": 10.0}
+        for month in range(1, book.INSTALMENTS + 1)
     ]
     found = []
     for each in range(1, number + 1):

@@ -40,10 +40,13 @@ def machine(figures: Figures) -> str:
     """Where and when, with which versions."""
     about = figures.about
     peers = ", ".join(f"{name} {version}" for name, version in dict(about.get("peers", {})).items())
+    took, after = about.get("minutes", "?"), about.get("load_after", "?")
     lines = [
-        f"{about['day']}: {about['cores']} cores ({about['processor']}), {about['memory_gb']} GB, {about['disk']},"
-        f" Python {about['python']}; load {about['load_before']} before and {about.get('load_after', '?')} after,"
-        f" {about.get('minutes', '?')} minutes. A book of {about['loans']:,} loans. {peers and 'Beside it: '}{peers}.",
+        (
+            f"{about['day']}: {about['cores']} cores ({about['processor']}), {about['memory_gb']} GB, {about['disk']},"
+            f" Python {about['python']}; load {about['load_before']} before and {after} after, {took} minutes. A book of"
+            f" {about['loans']:,} loans. {peers and f'Beside it: {peers}.'}"
+        ),
         *(f"Not measured: {who} ({why})." for who, why in figures.missing.items()),
     ]
     return "\n".join(lines)
@@ -99,7 +102,7 @@ def of_drafts(figures: Figures) -> str:
         rows.append([
             who,
             *map(_cell, its),
-            f"{first.cpu and min(first.cpu) or 0:.1f}" if first else "",
+            f"{(first.cpu and min(first.cpu)) or 0:.1f}" if first else "",
             f"{first.peak:.0f}" if first and first.peak else "",
             _summed([one for one in found if one.who == who]),
             *_under_faults(figures, who),
@@ -112,7 +115,11 @@ def of_large(figures: Figures) -> str:
     cases = [case.name for case in drafts.CASES if not case.peers]
     found = [one for one in figures.of(drafts.PART) if one.case in cases]
     rows = [
-        [who, *(_cell(figures.find(drafts.PART, case, who)) for case in cases), _summed([x for x in found if x.who == who])]
+        [
+            who,
+            *(_cell(figures.find(drafts.PART, case, who)) for case in cases),
+            _summed([x for x in found if x.who == who]),
+        ]
         for who in _who(found)
     ]
     return _table(["drafts a second", *cases, _CORRECT[0]], rows)
@@ -123,7 +130,14 @@ _RATIOS = (
     ("drafts at 0 ms: courier to bare httpx", drafts.PART, "0 ms", COURIER, BARE, "0.35"),
     ("drafts at 50 ms: courier to one bare connection", drafts.PART, "50 ms", COURIER, BARE, "0.95; a window: 2.5"),
     ("drafts at 50 ms: four bare connections to one", drafts.PART, "50 ms", FOUR, BARE, ""),
-    ("drafts over TLS: courier to one bare connection", drafts.PART, "TLS, 100 ms of round trip", COURIER, BARE, "0.95"),
+    (
+        "drafts over TLS: courier to one bare connection",
+        drafts.PART,
+        "TLS, 100 ms of round trip",
+        COURIER,
+        BARE,
+        "0.95",
+    ),
     ("positions: relay to dlt", positions.PART, positions.CASE, OURS, "dlt", "0.25"),
 )
 
@@ -140,7 +154,9 @@ def ratios(figures: Figures) -> str:
     for one in figures.of(backfill.PART):
         two = figures.find(backfill.PART, one.case, backfill.EXTRACT)
         if one.who == OURS and two and two.middle:
-            rows.append([f"book to entries, {one.case}: relay to dlt's extract", f"{one.middle / two.middle:.2f}", "", "1"])
+            rows.append(
+                [f"book to entries, {one.case}: relay to dlt's extract", f"{one.middle / two.middle:.2f}", "", "1"]
+            )
     return _table(["ratio", "middle", "of each round", "wanted at least"], rows)
 
 
@@ -173,7 +189,16 @@ def of_faults(figures: Figures) -> str:
         asked = " + ".join(str(one.more["in_doubt"]) for one in doubts if one and "in_doubt" in one.more)
         rows.append([who, *cells, asked])
     sent = next((one.more["sent"] for one in figures.of(faults.PART)), 0)
-    head = [f"{sent:,} drafts", "1 % lost: duplicates", "lost", "s", "three kills: duplicates", "lost", "s", "a person is asked"]
+    head = [
+        f"{sent:,} drafts",
+        "1 % lost: duplicates",
+        "lost",
+        "s",
+        "three kills: duplicates",
+        "lost",
+        "s",
+        "a person is asked",
+    ]
     return _table(head, rows)
 
 

@@ -32,8 +32,10 @@ def bars(title: str, rows: Sequence[Bar], *, less_is_better: bool = False) -> st
     height = _TOP + _LINE * len(rows) + 8
     way = "shorter is better" if less_is_better else "longer is better"
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}"'
-        ' font-family="sans-serif" font-size="13" role="img">',
+        (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}"'
+            f' height="{height}" font-family="sans-serif" font-size="13" role="img">'
+        ),
         f"<title>{escape(title)}</title>",
         f'<rect width="{_WIDTH}" height="{height}" fill="#ffffff"/>',
         f'<text x="8" y="20" font-size="15" font-weight="bold" fill="#222222">{escape(title)}</text>',

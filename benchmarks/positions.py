@@ -27,4 +27,5 @@ def measure(bench: Bench) -> None:
         bench.sink.reset()
         began = time.process_time()
         limit.bare(bench.sink, bench.sink.plain, limit.positions(number, BATCH), path=limit.REPAYMENTS)
-        sent.add(bench, PART, CASE, BARE, bench.sink.took(), number, cpu=time.process_time() - began)
+        cpu = time.process_time() - began
+        sent.add(bench, PART, CASE, BARE, took=bench.sink.took(), number=number, cpu=cpu)

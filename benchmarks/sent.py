@@ -36,9 +36,7 @@ def until(
 
 
 @contextlib.contextmanager
-def relay_with_ready(
-    bench: Bench, number: int, *, resource: str = "loan_draft", kiva: str = ""
-) -> Iterator[OurRelay]:
+def relay_with_ready(bench: Bench, number: int, *, resource: str = "loan_draft", kiva: str = "") -> Iterator[OurRelay]:
     """A relay that has so many entries ready, and is held."""
     folder = bench.place("relay")
     relay = OurRelay(folder, bench.url, resource=resource, most=number, kiva=kiva or bench.sink.plain, poll_every="10s")
@@ -60,7 +58,7 @@ def ours(bench: Bench, part: str, case: str, number: int, *, resource: str = "lo
         assert relay.watched is not None
         cpu = relay.watched.between(took.first, took.last)
         peak = relay.peak()
-    return add(bench, part, case, OURS, took, number, cpu=cpu, peak=peak)
+    return add(bench, part, case, OURS, took=took, number=number, cpu=cpu, peak=peak)
 
 
 def peer(bench: Bench, name: str, part: str, case: str, number: int, *, batch: int = 1) -> Figure:
@@ -76,7 +74,7 @@ def peer(bench: Bench, name: str, part: str, case: str, number: int, *, batch: i
         one.end()
     assert one.watched is not None
     cpu, start = one.watched.between(took.first, took.last), took.first - one.began
-    return add(bench, part, case, NAMES[name], took, number, cpu=cpu, peak=one.watched.peak, start=start)
+    return add(bench, part, case, NAMES[name], took=took, number=number, cpu=cpu, peak=one.watched.peak, start=start)
 
 
 def add(
@@ -84,9 +82,9 @@ def add(
     part: str,
     case: str,
     who: str,
+    *,
     took: Took,
     number: int,
-    *,
     cpu: float,
     peak: float = 0.0,
     start: float = 0.0,

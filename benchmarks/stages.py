@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Self
 
 from benchmarks import limit
 from benchmarks.bench import Bench
@@ -41,7 +42,7 @@ class Sampled:
         self.stages: Counter[str] = Counter()
         self.functions: Counter[str] = Counter()
 
-    def __enter__(self) -> Sampled:
+    def __enter__(self) -> Self:
         self._looker.start()
         return self
 
@@ -148,4 +149,3 @@ def _add(bench: Bench, what: str, seen: Sampled) -> None:
     bench.say(f"  {what}: {told}")
     for place, times in seen.functions.most_common(_LARGEST):
         bench.say(f"    {100 * times / total:5.1f} %  {place}")
-

@@ -29,7 +29,7 @@ class Posts(BasePythonChangeHandler):
         self.mis = psycopg.connect(os.environ["DATABASE_URL"], autocommit=True)
         self.most = int(os.environ["NUMBER"])
 
-    def handleJsonBatch(self, records: list[Any]) -> None:
+    def handleJsonBatch(self, records: list[Any]) -> None:  # noqa: N802 - the name that it calls
         """What Debezium calls with each batch."""
         for record in records:
             value = json.loads(str(record.value()) or "null")

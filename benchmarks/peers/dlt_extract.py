@@ -1,4 +1,4 @@
-"""dlt's extract of the tables of the book, by its sqlalchemy backend: what it takes to have them in files of its own."""
+"""dlt's extract of the tables of the book, by its sqlalchemy backend: what it takes until they are in its files."""
 
 from __future__ import annotations
 

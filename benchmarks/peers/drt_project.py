@@ -27,7 +27,7 @@ def main() -> None:
         "user": at.username,
         "password": at.password or "none",
     }
-    destination = {
+    destination: dict[str, object] = {
         "type": "rest_api",
         "url": os.environ["SINK_URL"] + PATHS.get(BATCH, "/v3/partner/123/repayments"),
         "method": "POST",
