@@ -22,7 +22,7 @@ from benchmarks.ours import OurRelay
 
 PART = "latency"
 RATES = (1.0, 20.0)
-SECONDS, SHORT = 45.0, 4.0
+SECONDS, SHORT = 30.0, 4.0
 POLLS, STREAM = f"{OURS}, looking each second", f"{OURS}, by the stream"
 INTERVALS = (500, 20)
 """Milliseconds of Debezium's poll.interval.ms."""

@@ -22,8 +22,8 @@ from testbed.rig import outboxes
 from testbed.rig.measured import environment
 
 PART, GROWTH = "life", "growth"
-_TIMES = 3
-_REST, _IDLE = 15.0, 30.0
+_TIMES = 2
+_REST, _IDLE = 10.0, 20.0
 _LOANS, _SHORT = 12_500, 250
 
 

@@ -44,8 +44,8 @@ def machine(figures: Figures) -> str:
     lines = [
         (
             f"{about['day']}: {about['cores']} cores ({about['processor']}), {about['memory_gb']} GB, {about['disk']},"
-            f" Python {about['python']}; load {about['load_before']} before and {after} after, {took} minutes. A book of"
-            f" {about['loans']:,} loans. {peers and f'Beside it: {peers}.'}"
+            f" Python {about['python']}; load {about['load_before']} before and {after} after, {took} minutes."
+            f" A book of {about['loans']:,} loans. {peers and f'Beside it: {peers}.'}"
         ),
         *(f"Not measured: {who} ({why})." for who, why in figures.missing.items()),
     ]
