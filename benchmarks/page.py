@@ -12,6 +12,13 @@ from benchmarks.plot import Bar, bars
 
 _PART = re.compile(r"(<!-- measured: (\w+) -->\n).*?(<!-- /measured -->)", re.DOTALL)
 _LIMIT = "limit: "
+SHOWN_ABOVE = {
+    "faults": {"faults": "Sent twice"},
+    "drafts": {"drafts": "Drafts a second, at once", "drafts-50": "Drafts a second, after 50 ms"},
+    "backfill": {"backfill": "From the book to entries"},
+    "latency": {"latency": "From commit to accepted"},
+}
+"""The plots of a part of the page."""
 
 
 def tables(figures: Figures) -> str:
@@ -27,6 +34,8 @@ def write(folder: Path, figures: Figures) -> None:
 
     def anew(part: re.Match[str]) -> str:
         made = PARTS[part[2]](figures).strip()
+        pictures = [f"![{title}](plots/{name}.svg)" for name, title in SHOWN_ABOVE.get(part[2], {}).items()]
+        made = "\n\n".join([*(pictures if made else ()), made])
         return f"{part[1]}\n{made}\n\n{part[3]}" if made else part[0]
 
     file.write_text(_PART.sub(anew, text), encoding="utf-8")
