@@ -151,6 +151,7 @@ def main() -> int:
     typed = chosen()
     figures = Figures.read(json.loads(typed.earlier.read_text(encoding="utf-8"))) if typed.earlier else measured(typed)
     if typed.json:
+        typed.json.parent.mkdir(parents=True, exist_ok=True)
         typed.json.write_text(json.dumps(figures.document(), indent=1) + "\n", encoding="utf-8")
     print(page.tables(figures))
     for who, why in figures.missing.items():

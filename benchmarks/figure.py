@@ -40,6 +40,11 @@ class Figure:
         return statistics.median(self.values) if self.values else 0.0
 
     @property
+    def cost(self) -> float:
+        """The median of what one cost, in ms of processor time."""
+        return statistics.median(self.cpu) if self.cpu else 0.0
+
+    @property
     def spread(self) -> str:
         """From the least to the most; nothing of a single round."""
         return f"{shown(min(self.values))}-{shown(max(self.values))}" if len(self.values) > 1 else ""
