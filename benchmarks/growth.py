@@ -41,8 +41,6 @@ from testbed.rig.life import DAY, Life
 from testbed.rig.measured import MeasuredRelay, book, environment
 
 FEW = 125
-ENTRIES = 8
-"""Of each loan of a history."""
 MANY = 125_000
 LISTED = 100_000
 TIMES = 9
