@@ -79,10 +79,10 @@ deb:  ## Build the Debian packages, each in a root of its release, into dist/ (a
 boot: $(DEV)  ## Boot a Debian with the package in it, and try all that an administrator does to it (as root; SUITE=bookworm)
 	$(PYTHON) -m testbed.boot $(SUITE)
 
-bench: $(DEV)  ## Measure what it costs
-	@set -e; for script in benchmarks/*.py; do \
-		[ -e "$$script" ] || { echo "There is nothing to measure in benchmarks/ yet."; break; }; \
-		echo "== $$script"; $(PYTHON) "$$script"; \
+bench: $(DEV)  ## Compare with what one would use instead, then measure the rest (ARGS="--only drafts", "--short" or "--help" for a part)
+	$(PYTHON) -m benchmarks --json dist/benchmarks.json --pages docs $(ARGS)
+	@[ -n "$(ARGS)" ] || set -e; for script in $(if $(ARGS),,capture guest mapping month rehearse shown); do \
+		echo "== $$script"; $(PYTHON) benchmarks/$$script.py; \
 	done
 
 bench-growth: $(DEV)  ## Measure what a step costs after a thousand entries and after a million (LOANS=125000)

@@ -1,10 +1,8 @@
-"""What capture costs: the MIS's time under `mis.max_load`, and how long after its commit a change is known.
+"""How much of the MIS's time capture takes under `mis.max_load`, where there is always something to read.
 
-On a PostgreSQL out of its wheel, with the daemon as a process of its own:
-
-1. Every active loan is stamped at once while an old transaction keeps the watermark where it is. How much of the time
-   is the MIS busy for us, by our own clock and by the server's?
-2. Loans are corrected, so many a second. How long after its commit is a correction an entry of the outbox?
+On a PostgreSQL out of its wheel, with the daemon as a process of its own: every active loan is stamped at once while an
+old transaction keeps the watermark where it is. How much of the time is the MIS busy for us, by our own clock and by
+the server's?
 """
 
 from __future__ import annotations
@@ -19,9 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
-import sqlalchemy as sa
 
-from kiva_relay.outbox import table
 from testbed.database import postgres
 from testbed.rig.measured import MeasuredRelay, book
 
@@ -32,7 +28,7 @@ _LOOKS = 5
 
 
 def pinned(server: postgres.PostgresServer, folder: Path, *, loans: int, max_load: int, seconds: float) -> None:
-    """The first measurement."""
+    """Stamp, and look."""
     url = server.create_database("pinned")
     book(url, loans)
     with psycopg.connect(url, autocommit=True) as teller, psycopg.connect(url) as old:
@@ -74,45 +70,6 @@ def _active(teller: psycopg.Connection[tuple[object, ...]]) -> float:
     return float(str(row[0])) / 1000 if row else 0.0
 
 
-def latency(server: postgres.PostgresServer, folder: Path, *, rate: float, seconds: float) -> None:
-    """The second measurement."""
-    url, loans = server.create_database("latency"), 2_000
-    book(url, loans)
-    with psycopg.connect(url, autocommit=True) as teller:
-        relay = MeasuredRelay(folder / "latency", url, max_load=100, since="all")
-        relay.start()
-        try:
-            relay.waits_until(lambda: not relay.scanning())
-            committed: dict[str, float] = {}
-            began = time.monotonic()
-            while (passed := time.monotonic() - began) < seconds:
-                number = len(committed) + 1
-                with teller.transaction():
-                    teller.execute(
-                        "UPDATE instalment SET principal = %s WHERE loan_id = %s", [number, number % loans + 1]
-                    )
-                    teller.execute(
-                        "UPDATE loan SET amount = %s, changed = now() WHERE id = %s", [4 * number, number % loans + 1]
-                    )
-                committed[str(4 * number)] = time.time()
-                time.sleep(max(number / rate - passed, 0))
-            time.sleep(3)
-            with relay.outbox.read() as tx:
-                rows = tx.execute(
-                    sa.select(table.entry.c.amount, table.entry.c.created_at).order_by(table.entry.c.id.desc())
-                )
-                entered = {str(int(float(amount))): created.timestamp() for amount, created in rows}
-            late = sorted(entered[amount] - at for amount, at in committed.items() if amount in entered)
-            _say(
-                f"{len(committed) / seconds:.0f} corrections a second, mis.poll_every 1s: from commit to entry"
-                f" p50 {late[len(late) // 2]:.2f} s, p99 {late[len(late) * 99 // 100]:.2f} s"
-                f" ({len(late):,} of {len(committed):,}; of the others a newer one was read)"
-            )
-        finally:
-            relay.end()
-            relay.outbox.close()
-
-
 def _say(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
@@ -126,16 +83,14 @@ def _folder() -> Iterator[Path]:
 
 
 def main() -> None:
-    """Measure them."""
+    """Measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--stamped", type=int, default=6_000, help="loans of the first (default %(default)s)")
+    parser.add_argument("--stamped", type=int, default=6_000, help="loans (default %(default)s)")
     parser.add_argument("--seconds", type=float, default=60, help="how long it is looked at (default %(default)s)")
     parser.add_argument("--max-load", type=int, default=5, help="in percent (default %(default)s)")
-    parser.add_argument("--rate", type=float, default=50, help="corrections a second (default %(default)s)")
     chosen = parser.parse_args()
     with _folder() as folder, postgres.start(folder / "server") as server:
         pinned(server, folder, loans=chosen.stamped, max_load=chosen.max_load, seconds=chosen.seconds)
-        latency(server, folder, rate=chosen.rate, seconds=chosen.seconds)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What mapping costs: bodies a second on one core, where the time goes, twelve mistakes in a file, and `mapping diff`.
+"""What the mapping's tools cost: bodies a second on one core, twelve mistakes in a file, and `mapping diff`.
 
     .venv/bin/python benchmarks/mapping.py [LOANS]
 
@@ -7,12 +7,9 @@ The book is made in a PostgreSQL of our own, read through the generic mapping, a
 
 from __future__ import annotations
 
-import cProfile
-import pstats
 import sys
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
@@ -143,25 +140,6 @@ def mapped(mapping: Document, contents: Sequence[Content]) -> int:
     return made
 
 
-def where_it_goes(mapping: Document, contents: Sequence[Content]) -> list[tuple[str, float]]:
-    """The share of each module in the time of the mapping, the largest first."""
-    profile = cProfile.Profile()
-    profile.runcall(mapped, mapping, contents)
-    spent: dict[str, float] = defaultdict(float)
-    for (file, _, _), (_, _, own, _, _) in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]  # typeshed lacks it
-        path = Path(file)
-        name = (
-            f"{path.parent.name}/{path.name}"
-            if "kiva_relay" in file
-            else "Jinja's compiled expressions"
-            if file == "<template>"
-            else "Python and libraries"
-        )
-        spent[name] += own
-    whole = sum(spent.values())
-    return sorted(((name, own / whole) for name, own in spent.items()), key=lambda one: -one[1])
-
-
 def main() -> None:
     """Measure, and print."""
     loans = int(sys.argv[1]) if len(sys.argv) > 1 else LOANS
@@ -181,16 +159,11 @@ def main() -> None:
         found = document.load([shipped.folder("mappings") / "generic"], parameters={"kiva_donor": 1})
         mapping = next(each for each in found if each.name == "loan_draft")
 
-        began = time.perf_counter()
         contents = [one for page in book.contents(mapping.stream, mis, cutoff=TODAY) for one in page]
-        read = time.perf_counter() - began
         began = time.process_time()
         made = mapped(mapping, contents)
         took = time.process_time() - began
-        print(f"reading    {len(contents):,} loans: {read:.1f} s, {len(contents) / read:,.0f} a second")
         print(f"mapping    {made:,} bodies on one core: {took:.1f} s, {made / took:,.0f} a second")
-        for name, share in where_it_goes(mapping, contents[:2000])[:10]:
-            print(f"             {share:5.0%}  {name}")
 
         text = mapping.text.replace(
             "description:             {from: story",
