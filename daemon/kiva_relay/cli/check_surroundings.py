@@ -333,7 +333,7 @@ def _opened(settings: Settings) -> Iterator[CheckFinding]:
             yield CheckFinding("ok", "outbox", f"{settings.outbox.url}: empty, `run` makes its tables")
             return
         if schema != migration.revisions()[-1] and schema in migration.revisions():
-            how = "`run` brings it up to date, after a copy" if opened.is_file else "kiva-relay migrate"
+            how = "`run` brings it up to date, after a copy" if opened.is_file else migration.how(opened)
             yield CheckFinding(
                 "warning", "outbox", f"schema {schema}, this version needs {migration.revisions()[-1]}\n{how}"
             )

@@ -16,7 +16,7 @@ from kiva_relay.config.settings import Settings
 from kiva_relay.outbox import migration, own_file
 from kiva_relay.outbox.database import Outbox
 
-BACKUPS = Path("/var/backups/kiva-relay")
+BACKUPS = Path(migration.COPIES)
 """Where kiva-relay-backup.timer keeps its copies."""
 
 NAMED = "outbox-*.db"
