@@ -20,7 +20,7 @@ Copy = Annotated[
     typer.Option(
         "--copy",
         metavar="FOLDER",
-        help="As an upgrade does: what is there is copied into FOLDER first, verified, and where there is none, none is made.",
+        help="As an upgrade does: what is there is copied into FOLDER first; where there is none, none is made.",
     ),
 ]
 
@@ -84,7 +84,7 @@ def _copied(outbox: Outbox, settings: Settings, folder: Path) -> None:
         named = outbox.url.set(drivername="postgresql", password=None).render_as_string()
         by_hand = shlex.join(["pg_dump", "--format=custom", "--file=outbox.dump", f"--dbname={named}"])
         raise errors.RelayError(
-            f"{error}\nThe outbox was not brought up to date: it is as it was, and the relay does not start before it is."
+            f"{error}\nThe outbox was not brought up to date. It is as it was, and the relay does not start with it."
             f"\nCopy it where pg_dump is, as new as the server:\n  {by_hand}",
             hint="kiva-relay migrate    and then: sudo systemctl start kiva-relay",
         ) from error

@@ -55,7 +55,7 @@ def _run(command: Sequence[str], password: secret.Secret | None) -> None:
     user, group = os.geteuid(), os.getegid()
     is_two = (os.getuid(), os.getgid()) != (user, group)
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603 - two programs, by their names, and what the configuration says
             command,
             env=environment,
             cwd="/",
