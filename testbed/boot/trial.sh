@@ -16,6 +16,7 @@ until_true() {
 }
 refused() { if "$@"; then echo "this should have failed: $*"; return 1; fi; }
 show() { systemctl show kiva-relay -p ActiveState -p SubState -p StatusText -p NRestarts -p Result; }
+failed() { [ "$(systemctl is-active kiva-relay)" = failed ]; }
 active() { [ "$(systemctl is-active kiva-relay)" = active ]; }
 restarts() { systemctl show kiva-relay -p NRestarts --value; }
 mis() { python3 - "$@" <<'PY'
@@ -291,7 +292,7 @@ step "the server is back: the unit says what to type, and nothing was changed"
 serve
 systemctl reset-failed kiva-relay || true
 refused systemctl restart kiva-relay
-until_true test "$(systemctl is-active kiva-relay)" = failed
+until_true failed
 systemctl status kiva-relay --no-pager | tail -4
 journalctl -u kiva-relay --no-pager -n 20 | grep 'sudo kiva-relay migrate --copy /var/backups/kiva-relay'
 test "$(asked outbox 'SELECT version_num FROM alembic_version')" = 0001

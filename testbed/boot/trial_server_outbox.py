@@ -26,7 +26,10 @@ def take_over(file: str, url: str) -> int:
     config = alembic.config.Config()
     config.set_main_option("script_location", str(shipped.folder("migrations")))
     config.set_main_option("path_separator", "os")
-    with contextlib.closing(sqlite3.connect(file)) as before, engine.begin() as tx:
+    with contextlib.ExitStack() as undo:
+        undo.callback(engine.dispose)
+        before = undo.enter_context(contextlib.closing(sqlite3.connect(file)))
+        tx = undo.enter_context(engine.begin())
         config.attributes["connection"] = tx
         alembic.command.upgrade(config, OF_0_2)
         before.row_factory = sqlite3.Row

@@ -81,8 +81,9 @@ def _copied(outbox: Outbox, settings: Settings, folder: Path) -> None:
     try:
         server_copy.make(outbox, settings.outbox.password, file)
     except errors.RelayError as error:
-        named = outbox.url.set(drivername="postgresql", password=None).render_as_string()
-        by_hand = shlex.join(["pg_dump", "--format=custom", "--file=outbox.dump", f"--dbname={named}"])
+        by_hand = shlex.join(
+            ["pg_dump", "--format=custom", "--file=outbox.dump", f"--dbname={server_copy.named(outbox)}"]
+        )
         raise errors.RelayError(
             f"{error}\nThe outbox was not brought up to date. It is as it was, and the relay does not start with it."
             f"\nCopy it where pg_dump is, as new as the server:\n  {by_hand}",

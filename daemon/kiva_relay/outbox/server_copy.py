@@ -24,11 +24,12 @@ def make(outbox: Outbox, password: secret.Secret | None, file: Path) -> None:
         RelayError: it could not be made, or is not whole.
     """
     part = file.with_name(f"{file.name}.part")
-    url = outbox.url.set(drivername="postgresql", password=None).render_as_string()
+    url = named(outbox)
+    known = password.reveal() if password is not None else outbox.url.password
     try:
         part.unlink(missing_ok=True)
         os.close(own_file.opened(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
-        _run(["pg_dump", "--format=custom", "--no-password", f"--file={part}", f"--dbname={url}"], password)
+        _run(["pg_dump", "--format=custom", "--no-password", f"--file={part}", f"--dbname={url}"], known)
         _run(["pg_restore", f"--file={os.devnull}", str(part)], None)
         with part.open("rb") as written:
             os.fsync(written.fileno())
@@ -39,17 +40,22 @@ def make(outbox: Outbox, password: secret.Secret | None, file: Path) -> None:
         part.unlink(missing_ok=True)
 
 
+def named(outbox: Outbox) -> str:
+    """Where it is, as PostgreSQL's tools take it, without a password: arguments are seen by everybody."""
+    return outbox.url.set(drivername="postgresql")._replace(password=None).render_as_string()
+
+
 def restoring(file: Path) -> list[str]:
     """What puts it back."""
     return ["pg_restore", "--exit-on-error", "--no-owner", "--dbname=…", str(file)]
 
 
-def _run(command: Sequence[str], password: secret.Secret | None) -> None:
+def _run(command: Sequence[str], password: str | None) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     # Its own settings, not root's: libpq gives up at a folder that it may not look into.
     environment["HOME"] = pwd.getpwuid(os.geteuid()).pw_dir
     if password is not None:
-        environment["PGPASSWORD"] = password.reveal()
+        environment["PGPASSWORD"] = str(password)
     environment["PGCONNECT_TIMEOUT"] = "5"
     # Wholly the user as whom we look: Debian's pg_dump is a Perl script, which trusts nothing when it is two.
     user, group = os.geteuid(), os.getegid()
