@@ -44,6 +44,7 @@ NOT_RUN: dict[str, str] = {
     r"sudo kiva-relay outbox (backup|recover)|sudo rm -f /var/lib": "tests/integration/test_backup_rehearsed.py types it",
     r"sudo install -o kiva-relay -g kiva-relay -m 0600 /var/backups/": "tests/integration/test_backup_rehearsed.py, testbed/boot",
     r"kiva-relay sandbox ": "serves until Ctrl-C: tests/integration/test_sandbox_process.py",
+    r"sudo kiva-relay migrate --copy": "changes the outbox: tests/integration/test_server_outbox_upgraded.py, testbed/boot",
     r"sudo kiva-relay (release|hold) ": "decides what is sent: tests/integration/test_cli_outbox.py, testbed/boot",
     r"sudo kiva-relay report (decide|finalised) ": "decides: tests/integration/test_cli_report_verbs.py",
     r"sudo kiva-relay outbox settle ": "decides: tests/integration/test_cli_outbox.py",
