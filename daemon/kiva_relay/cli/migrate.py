@@ -38,7 +38,7 @@ def command(config: frame.Config = None, *, copy: Copy = None) -> None:
         if copy is not None and outbox.is_file and not outbox.path.exists():
             frame.say(f"There is no outbox at {outbox.path} yet: nothing to bring up to date.")
             return
-        _bring(outbox, settings, copy)
+        _bring(outbox, seen, copy)
 
 
 def _named(settings: Settings) -> Outbox:
