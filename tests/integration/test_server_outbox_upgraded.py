@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from kiva_relay import errors
+from kiva_relay.cli import as_service
 from kiva_relay.config import secret
+from kiva_relay.config.settings import Settings
 from kiva_relay.outbox import migration, server_copy
 from kiva_relay.outbox.database import Outbox
 from testbed.boot import trial_server_outbox
@@ -134,6 +137,24 @@ def test_where_there_is_none_none_is_made(
         assert "There is no outbox" in told.out
     assert not (tmp_path / "none.db").exists()
     assert schema(postgres_database) is None
+
+
+def test_what_root_has_read_of_a_credential_is_enough(
+    url: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy asked for the credential again, which the service's user does not have outside of the service."""
+
+    def read(settings: Settings, *, groups: Sequence[str]) -> Settings:
+        assert groups == ("outbox",)
+        held = secret.Secret("literal", str(sa.make_url(url).password), "outbox.password")
+        return settings.model_copy(update={"outbox": settings.outbox.model_copy(update={"password": held})})
+
+    monkeypatch.setattr(as_service, "with_credentials", read)
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY")
+    tools(monkeypatch, TOOLS)
+    told = run("migrate", "--copy", str(tmp_path))
+    assert told.code == 0, told.err
+    assert schema(url) == migration.revisions()[-1]
 
 
 def test_a_mistake_elsewhere_in_the_settings_keeps_no_upgrade_back(
