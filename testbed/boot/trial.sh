@@ -61,6 +61,7 @@ version=$(dpkg-deb -f kiva-relay.deb Version)
 sed -i 's/^Version: .*/Version: 0.1.9-1/' old/DEBIAN/control
 sed -i "s/$version/0.1.9-1/g" old/DEBIAN/preinst old/DEBIAN/postinst old/DEBIAN/prerm
 dpkg-deb --root-owner-group -Znone --build old old.deb >/dev/null
+began=$SECONDS
 dpkg --force-unsafe-io -i old.deb
 kiva-relay --version
 systemctl list-unit-files 'kiva-relay*' --no-pager
@@ -100,6 +101,8 @@ kiva-relay status || true
 step "a loan is delivered to the stand-in"
 mis L1
 until_true at_kiva L1
+echo "from the first command to the first draft: $((SECONDS - began)) s"
+test $((SECONDS - began)) -lt 600
 until_true delivered L1
 kiva-relay outbox show --loan L1 | head -8
 

@@ -115,6 +115,43 @@ def test_a_folder_for_the_file_of_the_mis(office: PlantedOffice) -> None:
     typed(line_with("ls -l", printed))
 
 
+def test_another_file_for_the_one_of_the_mis(office: PlantedOffice) -> None:
+    (office.folder / "book.csv").write_text("loan;amount\n" * 9, "utf-8")
+    code, printed = wrong(office, "/mis.db", "/book.csv")
+    assert code == 1
+    assert f"{office.folder}/book.csv, which mis.url names, is no SQLite database" in printed
+    assert line_with("  file ", printed).strip() == f"file {office.folder}/book.csv"
+
+
+def test_another_file_for_the_one_of_the_outbox(office: PlantedOffice) -> None:
+    (office.folder / "book.csv").write_text("loan;amount\n" * 99, "utf-8")
+    code, printed = wrong(office, "/outbox.db", "/book.csv")
+    assert code == 1
+    assert f"The outbox {office.folder}/book.csv is damaged (file is not a database)" in printed
+    assert wrong(office, "/book.csv", "/outbox.db")[0] == 0
+
+
+def test_a_code_that_never_comes(office: PlantedOffice) -> None:
+    """NULL passes through every function, so that a line for it in `choose` waits in vain."""
+    mapping = office.folder / "mappings" / "loan_draft.yaml"
+    text = mapping.read_text("utf-8")
+    assert 'gender: {text: "female"}' in text
+    planted_text = "gender: {from: account, choose: {L1: female, null: male}, else: refuse}"
+    mapping.write_text(text.replace('gender: {text: "female"}', planted_text), "utf-8")
+    _, printed = office.typed("mapping", "check")
+    assert "6:" in printed
+    assert "NULL never comes here: it passes as NULL" in printed
+    right = group(r"→ (from: .*)", printed)
+    assert right == "from: \"account or 'none'\"    and here: none: male"
+    source, code = right.split("    and here: ")
+    mended = planted_text.replace("from: account", source).replace("null: male", code)
+    mapping.write_text(text.replace('gender: {text: "female"}', mended), "utf-8")
+    _, printed = office.typed("mapping", "check")
+    assert "NULL never comes" not in printed
+    assert "1 warning" in printed  # of the notes, as before
+    assert "mistake" not in printed
+
+
 def test_a_folder_for_the_file_of_a_secret(office: PlantedOffice) -> None:
     folder = office.folder / "secrets"
     folder.mkdir(exist_ok=True)

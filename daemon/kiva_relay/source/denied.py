@@ -15,6 +15,9 @@ import sqlalchemy as sa
 
 from kiva_relay import errors
 
+_SQLITE = b"SQLite format 3\0"
+"""So its file begins, unless it is empty."""
+
 About = Literal["password", "database"]
 
 _STATES: dict[str, About] = {"28P01": "password", "28000": "password", "3D000": "database"}
@@ -65,7 +68,10 @@ def no_file(url: sa.URL) -> errors.Denied | None:
             f"{file}, which mis.url names, is a folder: a file is expected.", hint=f"ls -l {_word(file)}"
         )
     try:
-        file.lstat()
+        with file.open("rb") as content:
+            begins = content.read(len(_SQLITE))
+        if begins and begins != _SQLITE:
+            return errors.Denied(f"{file}, which mis.url names, is no SQLite database.", hint=f"file {_word(file)}")
     except FileNotFoundError:
         # Three strokes of a URL begin a path in the folder of the configuration, four a path from the root.
         ends = [Path("/", *file.parts[at:]) for at in range(2, len(file.parts))]
