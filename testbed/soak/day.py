@@ -15,10 +15,11 @@ from types import ModuleType
 from typing import Any
 
 from kiva_relay import cli
+from kiva_relay.account import letter
 from kiva_relay.config import loader
 from kiva_relay.config.settings import Settings
 from kiva_relay.delivery import refresher
-from kiva_relay.service import capture_loop, delivery_loop, schedule, threads
+from kiva_relay.service import capture_loop, delivery_loop, mail_loop, schedule, threads
 from kiva_relay.service.schedule import Daily, Every
 
 SPEED = "SOAK_SPEED"
@@ -33,6 +34,7 @@ _WAITS: tuple[tuple[ModuleType, str], ...] = (
     (capture_loop, "_HOUR_ASKED_EVERY"),
     (delivery_loop, "_RESTS"),
     (delivery_loop, "_RESTS_LONG"),
+    (mail_loop, "_AT_MOST_EVERY"),
     (threads, "_FEEDS_EVERY"),
     (threads, "_LOOKS_ALL_THE_SAME"),
     (threads, "_TELLS_ALL_THE_SAME"),
@@ -68,6 +70,7 @@ def hurry(speed: float) -> None:
     for module, name in _WAITS:
         setattr(module, name, short(timedelta(seconds=getattr(module, name)), speed).total_seconds())
     refresher._LISTS_EVERY = short(NIGHT, speed)
+    letter.STAYS_WELL = short(letter.STAYS_WELL, speed)
     for name in schedule.PLAN.keys() - {*_BY_SETTING}:
         schedule.PLAN[name] = _shortened(schedule.PLAN[name], speed)
     schedule.last_sweep_hour = lambda settings, now: now - short(NIGHT, speed) / 2  # noqa: ARG005 - as it is called

@@ -1,7 +1,8 @@
 """Soak a relay: a day of changes in a few minutes, then some hours without any; what it holds must not grow.
 
 `make soak` runs it as a script. The relay is `kiva-relay run` as a process, before a MIS on PostgreSQL and a stand-in
-for Kiva, its outbox in a file. All that comes by the clock comes about as often as in a day (testbed/soak/day.py).
+for Kiva, its outbox in a file or on a server, the MIS watched by polls or by its stream, with mail to a server on this
+machine. All that comes by the clock comes about as often as in a day (testbed/soak/day.py).
 """
 
 from __future__ import annotations
@@ -19,18 +20,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, Literal
 
 import psycopg
 import sqlalchemy as sa
 
 from kiva_relay.config import duration, loader
-from kiva_relay.outbox import table
+from kiva_relay.outbox import hold, table
+from kiva_relay.outbox.database import Outbox
 from testbed.database import postgres
-from testbed.rig import patience
+from testbed.rig import mail_server, patience
+from testbed.rig.mail_server import Mailbox
 from testbed.soak import day, sample, verdict
 from testbed.soak.sample import Sample, Sampler
+from testbed.torture import mishap
 from testbed.torture import run as torture
 from testbed.torture.branch import Branch
 
@@ -44,20 +49,37 @@ _UNDER_WAY = sa.select(sa.func.count()).where(table.entry.c.state.in_(["ready", 
 
 
 @dataclass(frozen=True)
+class Way:
+    """How a relay is set up: where its outbox is, how the MIS is watched."""
+
+    outbox: Literal["sqlite", "postgresql"] = "sqlite"
+    watch: Literal["poll", "replication"] = "poll"
+
+    @property
+    def server(self) -> Mapping[str, str]:
+        """What the MIS's server needs for it."""
+        return {"wal_level": "logical"} if self.watch == "replication" else {}
+
+
+@dataclass(frozen=True)
 class Soaked:
     """What was seen: samples under load, and for how many hours of the played day it said how many lines at rest.
 
-    `turns` are those of its loops under load, by name and how they ended.
+    `turns` are those of its loops under load, by name and how they ended; `mails` those that arrived.
     """
 
     samples: list[Sample]
     turns: Mapping[tuple[str, str], int]
     idle_lines: int
     idle_hours: float
+    mails: int
 
     def lines(self) -> list[verdict.Line]:
         """Every figure, with what it may be."""
         return [*verdict.compared(self.samples), verdict.idle(self.idle_lines, self.idle_hours)]
+
+
+_USUAL = Way()
 
 
 @contextlib.contextmanager
@@ -67,27 +89,44 @@ def stage(
     *,
     speed: float,
     name: str,
+    way: Way = _USUAL,
     clients: int = _CLIENTS,
     loans: int = _LOANS,
-) -> Iterator[torture.Stage]:
+) -> Iterator[tuple[torture.Stage, Mailbox]]:
     """The stage of the torture, for a day that goes `speed` times as fast; nothing fails on it."""
     folder.mkdir()
     photos = folder / "photos"
-    changes = {**day.settings(speed), "metrics": {"listen": f"127.0.0.1:{_free_port()}"}}
     with (
+        mail_server.serving() as mailbox,
         torture.book_of(server, photos, clients=clients) as template,
         torture.set_up(
             folder / "stage",
             server,
-            on="sqlite",
+            on=way.outbox,
             name=name,
             template=template,
             photos=photos,
             loans=loans,
-            changes=changes,
+            reads=lambda _: {"watch": way.watch},
+            changes={
+                **day.settings(speed),
+                "metrics": {"listen": f"127.0.0.1:{_free_port()}"},
+                "mail": _mail(mailbox.port),
+            },
         ) as made,
     ):
-        yield made
+        if way.watch == "replication":
+            mishap.Broken(made, server).set_up()
+        yield made, mailbox
+
+
+def _mail(port: int) -> Mapping[str, Any]:
+    recipients = [
+        {"address": "awa@example.org", "role": "coordinator", "language": "fr"},
+        {"address": "it@example.org", "role": "administrator"},
+    ]
+    server = {"host": "127.0.0.1", "port": port, "security": "none", "from": "kiva-relay@example.org", "at": "00:00"}
+    return {**server, "recipients": recipients}
 
 
 def _free_port() -> int:
@@ -96,7 +135,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def soak(on: torture.Stage, *, speed: float, seconds: float, rate: float, idle: float) -> Soaked:
+def soak(on: torture.Stage, mailbox: Mailbox, *, speed: float, seconds: float, rate: float, idle: float) -> Soaked:
     """So many seconds of work at `rate` changes a second, then `idle` seconds in which nothing changes."""
     with _relay(on, speed) as process, psycopg.connect(on.mis, autocommit=True) as mis:
         metrics = f"http://{loader.load(on.config, environ={}).metrics.listen}/metrics"
@@ -110,14 +149,14 @@ def soak(on: torture.Stage, *, speed: float, seconds: float, rate: float, idle: 
                 time.sleep(max(seconds / _SAMPLES, 0.25))
             return samples
 
-        with _at_work(on.branch, rate):
+        with _at_work(on.branch, rate), _looked_after(on.outbox, every=timedelta(hours=4) / speed):
             busy = sampled(seconds)
         turns = look.turns
         _comes_to_rest(lambda: _runs(process, on), on)
         began, before = time.monotonic(), look.take(0).lines
         sampled(idle)
         hours = timedelta(seconds=time.monotonic() - began) * speed / timedelta(hours=1)
-        return Soaked(busy, turns, look.take(0).lines - before, hours)
+        return Soaked(busy, turns, look.take(0).lines - before, hours, len(mailbox.taken))
 
 
 @contextlib.contextmanager
@@ -168,6 +207,28 @@ def _at_work(branch: Branch, rate: float) -> Iterator[None]:
         raise failed[0]
 
 
+@contextlib.contextmanager
+def _looked_after(outbox: Outbox, *, every: timedelta) -> Iterator[None]:
+    """Meanwhile a person holds the journals now and then, and releases them: each is told by mail."""
+    over, third = threading.Event(), every.total_seconds() / 3
+
+    def hold_and_release() -> None:
+        while not over.wait(2 * third):
+            with outbox.begin() as tx:
+                hold.put(tx, "journal", "asked", now=datetime.now(UTC))
+            over.wait(third)
+            with outbox.begin() as tx:
+                hold.release(tx, "journal", by="awa", note="looked", now=datetime.now(UTC), reason="asked")
+
+    thread = threading.Thread(target=hold_and_release)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 def _comes_to_rest(runs: Callable[[], None], on: torture.Stage) -> None:
     """Wait until nothing is under way, for some looks in a row."""
     quiet = 0
@@ -188,20 +249,27 @@ def main() -> int:
     parser.add_argument("--for", dest="length", default="10m", help="how long a day is (default %(default)s)")
     parser.add_argument("--rate", type=float, default=5.0, help="changes a second (default %(default)s)")
     parser.add_argument("--idle", default="3m", help="how long nothing changes after it (default %(default)s)")
+    parser.add_argument("--outbox", choices=["sqlite", "postgresql"], default="sqlite", help="default %(default)s")
+    parser.add_argument("--watch", choices=["poll", "replication"], default="poll", help="default %(default)s")
     parser.add_argument("--keep", action="store_true", help="leave the folder for a look")
     given = parser.parse_args()
     length, idle = duration.parse(given.length), duration.parse(given.idle)
-    speed = DAY / length
+    speed, way = DAY / length, Way(given.outbox, given.watch)
     folder = Path(tempfile.mkdtemp(prefix="kiva-relay-soak-", dir=_IN_MEMORY if _IN_MEMORY.is_dir() else None))
     _say(f"== a day in {given.length}, {speed:,.0f} times as fast, {given.rate:g} changes a second; {folder}")
-    with postgres.start(folder / "postgres") as server, stage(folder / "soak", server, speed=speed, name="soak") as on:
+    _say(f"   outbox: {way.outbox}, MIS by {way.watch}, mail to a server on this machine")
+    with (
+        postgres.start(folder / "postgres", settings=way.server) as server,
+        stage(folder / "soak", server, speed=speed, name="soak", way=way) as (on, mailbox),
+    ):
         seconds = {"seconds": length.total_seconds(), "idle": idle.total_seconds()}
-        found = soak(on, speed=speed, rate=given.rate, **seconds)
+        found = soak(on, mailbox, speed=speed, rate=given.rate, **seconds)
     sample.write(found.samples, folder / "samples.csv")
     lines = found.lines()
     for line in verdict.table(lines):
         _say(line)
     _say("turns: " + ", ".join(f"{loop} {each:,} {ended}" for (loop, ended), each in found.turns.items() if each))
+    _say(f"{found.mails:,} mails arrived")
     _say(f"{_about(found.samples)}; then {found.idle_lines} lines in {found.idle_hours:.1f} idle hours")
     grew = [line for line in lines if line.grew]
     if grew or given.keep:

@@ -18,8 +18,10 @@ from kiva_relay.outbox import table
 from kiva_relay.outbox.database import Outbox
 from testbed.rig import patience
 
-_CONNECTIONS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = %s"
-_OURS = "kiva-relay"
+_CONNECTIONS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE %s"
+_OURS = "kiva-relay%"
+_SIZE = sa.select(sa.func.pg_database_size(sa.func.current_database()))
+_KEPT = "SELECT max(pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)) FROM pg_replication_slots WHERE database = current_database()"
 _BLOCK = 1 << 16
 _TURNS = re.compile(r'^kiva_relay_loop_turns_total\{ended="(\w+)",loop="(\w+)"\} (\S+)', re.MULTILINE)
 
@@ -27,7 +29,8 @@ _TURNS = re.compile(r'^kiva_relay_loop_turns_total\{ended="(\w+)",loop="(\w+)"\}
 @dataclass(frozen=True)
 class Sample:
     """`at` in seconds of the monotonic clock; memory, files and log in bytes; what is counted (`entries`,
-    `calls` to Kiva, `lines` of log, `changes` of the MIS) is counted since the start.
+    `calls` to Kiva, `lines` of log, `changes` of the MIS) is counted since the start. `connections` are those at the
+    MIS, `of_outbox` those at the outbox's server; `kept` is what the MIS's server keeps of its log for a stream.
     """
 
     at: float
@@ -40,6 +43,8 @@ class Sample:
     entries: int
     calls: int
     connections: int
+    of_outbox: int
+    kept: int
     lines: int
     log: int
     changes: int
@@ -70,8 +75,11 @@ class Sampler:
         self._read_on()
         with self._outbox.read() as tx:
             entries, calls = (_rows(tx, each) for each in (table.entry, table.attempt))
+            size, of_outbox = (
+                self._of_a_server(tx) if not self._outbox.is_file else (self._outbox.path.stat().st_size, 0)
+            )
         memory = self._fields("smaps_rollup")
-        row = self._mis.execute(_CONNECTIONS, [_OURS]).fetchone()
+        connections, kept = (self._asked(_CONNECTIONS, _OURS), self._asked(_KEPT))
         sample = Sample(
             time.monotonic(),
             resident=memory["Rss"] * 1024,
@@ -79,10 +87,12 @@ class Sampler:
             descriptors=sum(1 for _ in (self._process / "fd").iterdir()),
             threads=self._fields("status")["Threads"],
             wal=self.wal(),
-            outbox=self._outbox.path.stat().st_size,
+            outbox=size,
             entries=entries,
             calls=calls,
-            connections=int(row[0]) if row else 0,
+            connections=connections,
+            of_outbox=of_outbox,
+            kept=kept,
             lines=self._lines,
             log=self._read,
             changes=changes,
@@ -91,11 +101,23 @@ class Sampler:
         return sample
 
     def wal(self) -> int:
-        """Bytes of the outbox's write-ahead log."""
+        """Bytes of a file's write-ahead log."""
+        if not self._outbox.is_file:
+            return 0
         try:
             return self._outbox.path.with_name(f"{self._outbox.path.name}-wal").stat().st_size
         except FileNotFoundError:
             return 0
+
+    def _asked(self, statement: str, *parameters: str) -> int:
+        row = self._mis.execute(statement.encode(), parameters or None).fetchone()
+        return int(row[0] or 0) if row else 0
+
+    def _of_a_server(self, tx: sa.Connection) -> tuple[int, int]:
+        """How large it is there, and how many connections the relay has; one more is ours."""
+        size = int(tx.execute(_SIZE).scalar_one())
+        held = int(tx.execute(sa.text(_CONNECTIONS.replace("%s", ":ours")), {"ours": _OURS}).scalar_one())
+        return size, held
 
     def _scrape(self) -> None:
         """Ask as Prometheus does, after the sample: the answer has a thread and a descriptor of its own."""

@@ -11,6 +11,8 @@ from testbed.soak.sample import Sample
 _MB = 1_000_000
 WAL_MOST = 16 * _MB
 """Bytes. SQLite empties it at 4 MB; a checkpoint that a reader is before waits for the next."""
+KEPT_MOST = 16 * _MB
+"""Bytes: a file of PostgreSQL's log. What was read of a stream is confirmed as soon as it stands in the outbox."""
 IDLE_MOST = 10.0
 """Lines an hour."""
 LINES_MOST = 1.05
@@ -58,13 +60,16 @@ def compared(samples: Sequence[Sample]) -> list[Line]:
         return _rate(what, of, second), _rate(what, of, last)
 
     wal = (max(each.wal for each in second) / _MB, max(each.wal for each in last) / _MB)
+    kept = (max(each.kept for each in second) / _MB, max(each.kept for each in last) / _MB)
     return [
         _by_share("memory resident, MB", median(lambda each: each.resident / _MB), 1.05),
         _by_share("memory of its own, MB", median(lambda each: each.private / _MB), 1.05),
         _by_number("open descriptors", median(lambda each: each.descriptors), 2),
         _by_number("threads", median(lambda each: each.threads), 0),
         _by_number("connections at the MIS", median(lambda each: each.connections), 0),
+        _by_number("connections at the outbox", median(lambda each: each.of_outbox), 0),
         _at_most("outbox-wal at its largest, MB", wal, WAL_MOST / _MB),
+        _at_most("kept for a stream at most, MB", kept, KEPT_MOST / _MB),
         _by_share("outbox, bytes an entry", median(lambda each: each.outbox / max(each.entries, 1)), 1.05),
         _at_most("lines of log a change", by(lambda each: each.lines, lambda each: each.changes), LINES_MOST),
         _by_share("lines of log a call", by(lambda each: each.lines, lambda each: each.calls), 1.05),

@@ -440,7 +440,11 @@ def test_a_file_that_is_named_and_not_there(tmp_path: Path) -> None:
 def test_a_folder_is_no_configuration(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is a folder") as wrong:
         loader.load(tmp_path, environ={})
-    assert wrong.value.hint == f"kiva-relay --config {tmp_path}/config.yaml"
+    assert wrong.value.hint == f"kiva-relay config sample > {tmp_path}/config.yaml"
+    (tmp_path / "config.yaml").touch()
+    with pytest.raises(UsageError, match="is a folder") as wrong:
+        loader.load(tmp_path, environ={})
+    assert wrong.value.hint == f"kiva-relay check --config {tmp_path}/config.yaml"
 
 
 def test_a_file_of_the_service_is_read_with_sudo(tmp_path: Path) -> None:

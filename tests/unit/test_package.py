@@ -137,6 +137,34 @@ def test_it_is_built_whatever_folder_for_temporary_files_is_in_use(tmp_path: Pat
     assert (tmp_path / "told").read_text().strip() == "none"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="cannot run here: only root builds it")
+@pytest.mark.parametrize("lacks", ["debootstrap", "mirror", "packages"])
+def test_what_a_machine_lacks_is_another_exit_than_a_package_that_does_not_build(tmp_path: Path, lacks: str) -> None:
+    """.ci/run goes on after a 3, and after nothing else."""
+    tree = tmp_path / "tree"
+    shutil.copytree(MADE, tree / "packaging" / "deb")
+    shutil.copy(ROOT / "pyproject.toml", tree)
+    stubs = {
+        "apt-get": "" if lacks == "mirror" else "echo Debian Debian http://127.0.0.1:9/debian",
+        "debootstrap": "echo W: Failure trying to run; exit 1" if lacks == "packages" else "exit 0",
+    }
+    if lacks == "debootstrap":
+        del stubs["debootstrap"]
+    for name, does in stubs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    for name in ("sh", "id", "mktemp", "mkdir", "rm", "awk", "timeout", "tail", "sed", "dirname", "mv"):
+        (tmp_path / name).symlink_to(shutil.which(name) or name)
+    environ = {"PATH": str(tmp_path), "KIVA_RELAY_ROOTS": str(tmp_path / "roots"), "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [tree / "packaging/deb/make.sh", "bookworm"], env=environ, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 3, done.stderr
+    said = {"debootstrap": "debootstrap is missing", "mirror": "names no mirror", "packages": "debootstrap failed: W:"}
+    assert said[lacks] in done.stderr
+    assert [one.name for one in (tmp_path / "roots").glob("*")] == []
+
+
 # ---------------------------------------------------------------- rules and dashboard
 
 RULES = YAML(typ="safe", pure=True).load((MONITORING / "alerts.yml").read_text("utf-8"))["groups"][0]["rules"]

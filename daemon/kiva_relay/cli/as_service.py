@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from kiva_relay.config import loader
@@ -50,8 +50,10 @@ def eyes(settings: Settings) -> Iterator[None]:
         os.setgroups(groups)
 
 
-def with_credentials(settings: Settings) -> Settings:
+def with_credentials(settings: Settings, *, groups: Sequence[str] = ("kiva", "mis", "outbox")) -> Settings:
     """The same settings, for `eyes`: what systemd hands to the service is read as systemd does, as root.
+
+    `groups` of settings whose secrets are needed.
 
     Raises:
         RelayError: one of them cannot be read.
@@ -59,7 +61,7 @@ def with_credentials(settings: Settings) -> Settings:
     update: dict[str, object] = {}
     if user(settings) is None:
         return settings
-    for group in ("kiva", "mis", "outbox"):
+    for group in groups:
         part = getattr(settings, group)
         name = "client_secret" if group == "kiva" else "password"
         held: Secret | None = getattr(part, name)

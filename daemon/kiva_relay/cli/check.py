@@ -8,7 +8,7 @@ from typing import Annotated
 import sqlalchemy as sa
 import typer
 
-from kiva_relay.cli import as_service, check_machine, check_mail, check_surroundings, frame, mappings
+from kiva_relay.cli import as_service, check_files, check_machine, check_mail, check_surroundings, frame, mappings
 from kiva_relay.cli.check_finding import CheckFinding, failed
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
@@ -127,6 +127,8 @@ def _findings(settings: Settings) -> Iterator[CheckFinding]:
 
 def _seen(settings: Settings) -> Iterator[CheckFinding]:
     yield from check_surroundings.configuration(settings)
+    yield from check_files.open_to_all(settings)
+    yield from check_files.secrets(settings)
     try:
         found = mappings.load(settings)
     except ConfigurationError as error:
@@ -142,6 +144,7 @@ def _seen(settings: Settings) -> Iterator[CheckFinding]:
         yield from check_surroundings.kiva(settings)
     yield from check_machine.certificates(settings, now=SystemClock().now())
     yield from check_surroundings.outbox(settings)
+    yield from check_files.witness(settings)
     with frame.working("asking the mail server"):
         yield from check_mail.mail(settings)
 

@@ -262,7 +262,7 @@ def _partner(settings: Settings, client: Client, token: Token) -> CheckFinding:
 
 
 def outbox(settings: Settings) -> Iterator[CheckFinding]:
-    """The outbox and its witness: there or not yet, whose it is, and room to grow."""
+    """The outbox: there or not yet, whose it is, and room to grow."""
     file = settings.outbox.file
     if is_the_mis(settings):
         yield CheckFinding(
@@ -282,13 +282,6 @@ def outbox(settings: Settings) -> Iterator[CheckFinding]:
             yield from _opened(settings)
     except errors.RelayError as error:
         yield failed("outbox", error)
-    witness = settings.outbox.witness
-    if not witness.parent.is_dir():
-        yield CheckFinding("error", "witness", f"The folder {witness.parent} does not exist.\n{_make(witness.parent)}")
-    elif not _writable(witness.parent):
-        yield CheckFinding("error", "witness", f"{witness.parent} cannot be written by this user.\n{frame.with_sudo()}")
-    else:
-        yield CheckFinding("ok", "witness", str(witness))
 
 
 def is_the_mis(settings: Settings) -> bool:
@@ -333,7 +326,7 @@ def _opened(settings: Settings) -> Iterator[CheckFinding]:
             yield CheckFinding("ok", "outbox", f"{settings.outbox.url}: empty, `run` makes its tables")
             return
         if schema != migration.revisions()[-1] and schema in migration.revisions():
-            how = "`run` brings it up to date, after a copy" if opened.is_file else "kiva-relay migrate"
+            how = "`run` brings it up to date, after a copy" if opened.is_file else migration.how(opened)
             yield CheckFinding(
                 "warning", "outbox", f"schema {schema}, this version needs {migration.revisions()[-1]}\n{how}"
             )

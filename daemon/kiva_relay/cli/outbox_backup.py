@@ -13,10 +13,10 @@ import typer
 from kiva_relay import errors
 from kiva_relay.cli import frame
 from kiva_relay.config.settings import Settings
-from kiva_relay.outbox import migration, own_file
+from kiva_relay.outbox import migration, own_file, server_copy
 from kiva_relay.outbox.database import Outbox
 
-BACKUPS = Path("/var/backups/kiva-relay")
+BACKUPS = Path(migration.COPIES)
 """Where kiva-relay-backup.timer keeps its copies."""
 
 NAMED = "outbox-*.db"
@@ -56,10 +56,11 @@ def command(
         file = folder / f"outbox-{frame.now():%Y%m%dT%H%M%SZ}.db"
     with frame.outbox(settings) as outbox:
         if not outbox.is_file:
-            url = outbox.url.set(drivername="postgresql", password=None).render_as_string()
             raise errors.UsageError(
                 "This outbox is a PostgreSQL database; PostgreSQL's own tools copy it. Nothing was copied.",
-                hint=shlex.join(["pg_dump", "--format=custom", f"--file={file}", f"--dbname={url}"]),
+                hint=shlex.join(
+                    ["pg_dump", "--format=custom", f"--file={file}", f"--dbname={server_copy.named(outbox)}"]
+                ),
             )
         _must_be_another(file, outbox, settings.outbox.witness)
         _copy(outbox, file)

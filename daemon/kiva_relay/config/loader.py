@@ -179,6 +179,13 @@ def _named(keys: Sequence[str]) -> str:
     return ""
 
 
+def _inside(folder: Path) -> str:
+    """What to type where a folder was named."""
+    file = folder / USUAL_PLACE.name
+    named = shlex.quote(str(file))
+    return f"kiva-relay check --config {named}" if file.is_file() else f"kiva-relay config sample > {named}"
+
+
 def find(file: Path | None = None, *, environ: Mapping[str, str]) -> Path:
     """Which file is read.
 
@@ -191,7 +198,7 @@ def find(file: Path | None = None, *, environ: Mapping[str, str]) -> Path:
         if stat.S_ISDIR(chosen.stat().st_mode):
             raise UsageError(
                 f"{chosen} is a folder.",
-                hint=f"kiva-relay --config {shlex.quote(str(chosen / 'config.yaml'))}",
+                hint=_inside(chosen),
             )
     except (FileNotFoundError, NotADirectoryError):
         sample = f"kiva-relay config sample > {shlex.quote(str(chosen))}"

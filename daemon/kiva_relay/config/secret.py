@@ -131,7 +131,11 @@ class Secret:
             what = f"{self._what}, and this file cannot be read: {error.strerror}."
             raise RelayError(what, hint=_LOOK_AT_DISK) if error.errno in _PASSES else UsageError(what) from None
         except UnicodeDecodeError:
-            raise UsageError(f"{self._what}, and this file is no text in UTF-8.") from None
+            name, copy = shlex.quote(str(file)), shlex.quote(f"{file}.utf-8")
+            raise UsageError(
+                f"{self._what}, and this file is no text in UTF-8; Windows may have written it as UTF-16.",
+                hint=f"sudo iconv -f utf-16 -t utf-8 -o {copy} {name} && sudo cp {copy} {name} && sudo rm {copy}",
+            ) from None
 
     def _remedy_when_gone(self, file: Path) -> str:
         if self.way == "file":
@@ -233,7 +237,10 @@ def _look_at(file: Path, home: Path) -> None:
         why = getattr(error, "strerror", "no path")
         raise Mismatch(f"this file cannot be read: {why}", at=("file",)) from None
     if stat.S_ISDIR(status.st_mode):
-        raise Mismatch(f"expected a file, and {file} is a folder", at=("file",))
+        inside = sorted(_files(file)) or [file / "NAME"]
+        raise Mismatch(
+            f"expected a file, and {file} is a folder", remedy=f"a file in it, as {{file: {inside[0]}}}", at=("file",)
+        )
     mode = stat.S_IMODE(status.st_mode)
     if mode & 0o007:
         raise Mismatch(

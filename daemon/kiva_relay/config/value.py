@@ -113,6 +113,10 @@ def _folder(name: str, info: ValidationInfo) -> str:
     home = _home(info)
     if mapping_folder(name, home).is_dir():
         return name
+    if (home / name).is_file():
+        raise Mismatch(
+            f"{home / name} is a file, and mappings names its folder", remedy=f"as mappings: {Path(name).parent}"
+        )
     ready = shipped.mappings()
     close = nearest(name, ready, limit=1)
     also = ", and no ready-made set of mappings of this name" if "/" not in name else ""
@@ -196,7 +200,7 @@ def _sqlite_file(url: str) -> str:
 def _server(url: str) -> str:
     parts = _split(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise Mismatch(f"expected https://…, found {concealed.url(url)}")
+        raise Mismatch(f"expected https://…, found {concealed.url(url)}", remedy="as https://HOST, with its https://")
     if parts.query or parts.fragment:
         raise Mismatch("a server has no ? and no # behind it", remedy="leave out what follows the ?")
     return url.rstrip("/")
@@ -223,6 +227,10 @@ def address(where: str) -> tuple[str, int]:
     return bare, int(port)
 
 
+_BARE_IPV6 = re.compile(r"[0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.%]*", re.ASCII)
+_NO_PORT = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\]):\S*", re.ASCII)
+
+
 def _split(url: str) -> SplitResult:
     """The parts of a URL; it is refused where a sign of the password may have moved the borders of the parts."""
     try:
@@ -231,8 +239,22 @@ def _split(url: str) -> SplitResult:
     except ValueError:
         parts = None
     if parts is None or (parts.netloc and ("@" in parts.path + parts.query or parts.fragment)):
-        raise Mismatch("the URL cannot be read; signs such as / : @ # in a password break it", remedy=_LEAVE_OUT)
+        raise _broken(url)
     return parts
+
+
+def _broken(url: str) -> Mismatch:
+    """Why a URL cannot be read; of what may be a password nothing is repeated."""
+    server, _, behind = url.partition("://")[2].partition("/")
+    host = server.rpartition("@")[2]
+    if "@" not in behind and "#" not in url:
+        if _BARE_IPV6.fullmatch(host):
+            return Mismatch(
+                "an address with colons stands between brackets", remedy="as [::1], and with a port as [::1]:5432"
+            )
+        if "@" in server and _NO_PORT.fullmatch(host):
+            return Mismatch("the port is no number from 1 to 65535", remedy="as HOST:5432, or HOST alone")
+    return Mismatch("the URL cannot be read; signs such as / : @ # in a password break it", remedy=_LEAVE_OUT)
 
 
 def _home(info: ValidationInfo) -> Path:

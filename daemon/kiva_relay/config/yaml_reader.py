@@ -154,7 +154,9 @@ def _text(file: Path, report: MistakeReport) -> str | None:
         with file.open("rb") as stream:
             data = stream.read(SIZE_LIMIT + 1)
     except OSError as reason:
-        report.whole(f"cannot be read: {reason.strerror}")
+        name = shlex.quote(str(file))
+        away = f"a file is expected: mv {name} {name}.away" if isinstance(reason, IsADirectoryError) else ""
+        report.whole(f"cannot be read: {reason.strerror}", away)
         return None
     if len(data) > SIZE_LIMIT:
         report.whole(f"is longer than {SIZE_LIMIT // 1024} kB")

@@ -20,6 +20,8 @@ from kiva_relay.mapping.scope import Scope, Unreadable
 from kiva_relay.mapping.wording import Wording
 from kiva_relay.resource.field import Field, Kind
 
+_NULL = ("", "~", "null", "Null", "NULL")
+
 
 class FieldReader:
     """Reads the fields of one mapping; notes columns and code tables on the way."""
@@ -247,6 +249,17 @@ class FieldReader:
             step = self._step(name, value, scope, f"{path}.{name}")
             if step is not None:
                 yield step
+            if name == "choose":
+                self._never_comes(found, value, f"{path}.{name}")
+
+    def _never_comes(self, found: YamlTree, codes: YamlTree, path: str) -> None:
+        """Warn of a line of `choose` for NULL, which passes through every function as NULL."""
+        source = found.get("from")
+        for code, choice in codes.entries if codes.kind == "map" else ():
+            if source is not None and not code.quoted and code.text in _NULL:
+                remedy = f"""from: "{source.text} or 'none'"    and here: none: {choice.text}"""
+                message = "NULL never comes here: it passes as NULL"
+                self.report.add(code, path, message, remedy=remedy, severity="warning")
 
     def _step(self, name: str, value: YamlTree, scope: Scope, path: str) -> Step | None:
         match name:

@@ -14,6 +14,9 @@ from kiva_relay.config import shipped
 from kiva_relay.outbox import database
 from kiva_relay.terminal import unloaded
 
+COPIES = "/var/backups/kiva-relay"
+"""Where copies go that nobody named a place for."""
+
 
 def revisions() -> list[str]:
     """All revisions that this version knows, oldest first: the numbers with which the names of their files begin."""
@@ -25,6 +28,11 @@ def present(tx: Connection) -> str | None:
     if not sa.inspect(tx).has_table("alembic_version"):
         return None
     return tx.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def how(outbox: database.Outbox) -> str:
+    """What brings an outbox up to date, after a copy."""
+    return "kiva-relay migrate" if outbox.is_file else f"kiva-relay migrate --copy {COPIES}"
 
 
 def check(outbox: database.Outbox) -> None:
@@ -41,7 +49,7 @@ def check(outbox: database.Outbox) -> None:
         )
     raise errors.OutboxRefused(
         f"The outbox {outbox.url} has schema {found or 'none'}; this version needs {revisions()[-1]}.",
-        hint="kiva-relay migrate",
+        hint=how(outbox),
     )
 
 

@@ -16,6 +16,16 @@ def open_outbox(settings: config.Settings, *, create: bool = True) -> Outbox:
         UsageError: there is none yet, or it cannot be read by this user.
     """
     outbox = Outbox(settings.outbox.url, password=settings.outbox.password)
+    try:
+        _prepare(outbox, settings, create=create)
+    except BaseException:
+        outbox.close()
+        raise
+    return outbox
+
+
+def _prepare(outbox: Outbox, settings: config.Settings, *, create: bool) -> None:
+    """Make it, or bring it up to date, or look whether it is of this version."""
     if outbox.is_file:
         if create:
             create_file(outbox.path)
@@ -30,4 +40,3 @@ def open_outbox(settings: config.Settings, *, create: bool = True) -> Outbox:
         migration.upgrade(outbox)
     else:
         migration.check(outbox)
-    return outbox

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import re
 import shlex
+from pathlib import Path
 from typing import Literal
 
 import sqlalchemy as sa
 
 from kiva_relay import errors
+
+_SQLITE = b"SQLite format 3\0"
+"""So its file begins, unless it is empty."""
 
 About = Literal["password", "database"]
 
@@ -52,6 +56,40 @@ def about(error: sa.exc.DBAPIError) -> About | None:
         return None
     said = str(error.orig)
     return next((what for pattern, what in _SAID if pattern.search(said)), None)
+
+
+def no_file(url: sa.URL) -> errors.Denied | None:
+    """Of a MIS in a file: that there is none, or a folder in its place; no server comes back by itself there."""
+    if url.get_backend_name() != "sqlite" or not url.database:
+        return None
+    file = Path(url.database)
+    if file.is_dir():
+        return errors.Denied(
+            f"{file}, which mis.url names, is a folder: a file is expected.", hint=f"ls -l {_word(file)}"
+        )
+    try:
+        with file.open("rb") as content:
+            begins = content.read(len(_SQLITE))
+        if begins and begins != _SQLITE:
+            return errors.Denied(f"{file}, which mis.url names, is no SQLite database.", hint=f"file {_word(file)}")
+    except FileNotFoundError:
+        # Three strokes of a URL begin a path in the folder of the configuration, four a path from the root.
+        ends = [Path("/", *file.parts[at:]) for at in range(2, len(file.parts))]
+        meant = next((end for end in ends if end.is_file()), None)
+        hint = f"write mis.url with four strokes: sqlite:///{meant}" if meant else f"ls -l {_word(_there(file))}"
+        return errors.Denied(f"There is no file {file}, which mis.url names. Nothing is lost.", hint=hint)
+    except OSError:
+        pass
+    return None
+
+
+def _there(path: Path) -> Path:
+    """The nearest folder above that is there."""
+    return next(folder for folder in path.parents if folder.is_dir())
+
+
+def _word(path: Path) -> str:
+    return shlex.quote(str(path))
 
 
 def explained(what: About, url: sa.URL, *, cause: str, where: str) -> errors.Denied:

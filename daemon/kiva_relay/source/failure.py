@@ -107,6 +107,8 @@ def explained(
     )  # PyMySQL: number, text
     lines = str(said).strip().splitlines()
     cause = lines[0].rstrip(".") if lines else type(error.orig).__name__
+    if said_of_a_file := denied.no_file(url):
+        return said_of_a_file
     if what := denied.about(error):
         return denied.explained(what, url, cause=cause, where=_where(url))
     if dialect.lost(error):
