@@ -15,6 +15,7 @@ from kiva_relay.outbox import hold, report, watermark
 from kiva_relay.outbox.state import State
 from kiva_relay.report import finalising
 from kiva_relay.report.decide import LineChanged
+from kiva_relay.words import language, report_choice
 from testbed.rig import month as months
 from testbed.rig.month import CLOSING, OPENING, Month, listed
 
@@ -255,6 +256,27 @@ def test_another_basis_holds_the_report_instead_of_a_thousand_falls(month: Month
     assert released == ["basis_changed"]
     assert sorted(month.deliver()) == ["L1", "L2"]
     assert sorted(month.sent) == [("L1", "90"), ("L2", "400")]
+
+
+def test_less_than_nothing_is_never_sent(month: Month) -> None:
+    """More was repaid than lent: what is still owed would be -10, which Kiva refuses, and a person could send it."""
+    chosen = month.rig.settings.repayments.model_copy(update={"basis": "principal_outstanding"})
+    month.rig.settings = month.rig.settings.model_copy(update={"repayments": chosen})
+    month.lend("L1", lent=500, repaid=510)
+    month.lists(listed("L1", lent=600))
+    month.at(OPENING)
+    line = month.lines()["KL1"]
+    assert (line.cause, line.position, line.likely) == ("position_exceeds_principal", Decimal(-10), Decimal(0))
+    assert [(each.verb, each.value) for each in report_choice.choices(line, language.of("en"))] == [
+        ("value", "0"),
+        ("leave_out", None),
+    ]
+    with pytest.raises(errors.UsageError, match="-10 is no amount that Kiva takes"):
+        month.decides(line, "send")
+    month.decides(line, "value", "0")
+    month.look()
+    assert month.deliver() == ["L1"]
+    assert month.sent == [("L1", "0")]
 
 
 # ---------------------------------------------------------------- decisions
