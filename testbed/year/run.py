@@ -113,9 +113,13 @@ class Year:
         """A look; in trouble, one that may be killed, and others until all that was lost is settled."""
         if self.troubled and dies is not None:
             self.kills += self.stage.killed(_DEATHS[dies])
+        began = self.stage.clock.now()
         self.stage.tick()
         for _ in range(3 if self.troubled else 0):
-            self.stage.clock.until(self.stage.clock.now() + 17 * _MINUTE)
+            if self.stage.is_settled(since=began):
+                return
+            began = self.stage.clock.now() + 17 * _MINUTE
+            self.stage.clock.until(began)
             self.stage.tick()
 
     def _lacks(self, day: int) -> bool:
@@ -172,15 +176,19 @@ def play(
             yield year.month(month), year
 
 
-def by_daemon(engine: str, folder: Path, *, loans: int, number: int, seed: int) -> Iterator[Verdict]:
+def by_daemon(
+    engine: str, folder: Path, *, loans: int, number: int, seed: int, outstanding: bool = False
+) -> Iterator[Verdict]:
     """The same by a daemon that runs through the ends of the months, and a coordinator who forgets everything."""
-    with stage(engine, folder, loans=loans, first=FIRST, reports=number, seed=seed, goes_on=True) as made:
+    with stage(
+        engine, folder, loans=loans, first=FIRST, reports=number, seed=seed, outstanding=outstanding, goes_on=True
+    ) as made:
         mishaps = Mishaps(made.village)
         with daemon(made) as relay:
             for month in months.months(FIRST, number):
                 found = Verdict(month)
                 relay.until(month.opens - timedelta(days=4))
-                mishaps.month(months.day_there(made.clock.now()))
+                mishaps.month(months.day_there(made.clock.now()), each=max(1, loans // _LOANS_EACH))
                 relay.until(month.opens + 10 * _MINUTE)
                 opening = made.scene(month)
                 for moment in (month.at(1, 18), month.at(3, 4), month.last_look + 10 * _MINUTE):
@@ -223,15 +231,15 @@ def main() -> int:
 def _played(engine: str, folder: Path, asked: argparse.Namespace) -> list[str]:
     """Play it on one database, and tell each month as it is closed; what is wrong."""
     wrongs: list[str] = []
-    size = {"loans": asked.loans, "number": asked.months, "seed": asked.seed}
+    basis = asked.basis or _BASES[mis.ENGINES.index(engine)]
+    sys.stdout.write(f"{engine}: {basis}\n")
+    size = {"loans": asked.loans, "number": asked.months, "seed": asked.seed, "outstanding": basis == _BASES[1]}
     if asked.daemon:
         for found in by_daemon(engine, folder, **size):
             wrongs += _told(engine, found)
         return wrongs
     happened, kills = Counter[str](), 0
-    basis = asked.basis or _BASES[mis.ENGINES.index(engine)]
-    sys.stdout.write(f"{engine}: {basis}\n")
-    for found, year in play(engine, folder, troubled=asked.troubled, outstanding=basis == _BASES[1], **size):
+    for found, year in play(engine, folder, troubled=asked.troubled, **size):
         wrongs += _told(engine, found)
         stage, kills = year.stage, year.kills
         happened = stage.village.done + year.mishaps.done + stage.financed.done + year.coordinator.done

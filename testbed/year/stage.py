@@ -10,8 +10,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import sqlalchemy as sa
+
 from kiva_relay import errors
 from kiva_relay.config import loader
+from kiva_relay.outbox import mirror, table
 from kiva_relay.report import current
 from kiva_relay.service.relay import Relay
 from testbed.kiva import server
@@ -26,6 +29,7 @@ from testbed.year.mis import Mis, mis
 from testbed.year.verdict import Shown
 from testbed.year.village import Village
 
+_UNSETTLED = ("ready", "sending", "in_doubt")
 _RUNS_IN = timedelta(days=300)
 """So long before the first report the first loans were made."""
 
@@ -65,6 +69,16 @@ class Stage:
         with contextlib.suppress(errors.Unreachable):
             relay.once()
         self.ticks += 1
+
+    def is_settled(self, *, since: datetime) -> bool:
+        """Is nothing to be sent, nothing in doubt and nothing to be read again; was Kiva's list read whole since then?"""
+        entry, captured = table.entry.c, table.captured.c
+        with self.open_relay().outbox.read() as tx:
+            due = (entry.state.in_(_UNSETTLED), entry.due_at <= self.clock.now())  # what changed waits for the night
+            left = tx.execute(sa.select(entry.id).where(*due).limit(1)).first()
+            again = tx.execute(sa.select(captured.key).where(table.AGAIN).limit(1)).first()
+            reading = mirror.last_complete(tx)
+        return left is None and again is None and reading is not None and reading.started_at >= since
 
     def killed(self, death: Death) -> bool:
         """The same by a process that is killed at a step of its work; whether it came to that."""
