@@ -102,6 +102,10 @@ class Sandbox:
         """Put every loan with this `internal_loan_id` into a status."""
         self._ask("PATCH", f"loans/{quote(loan_id, safe='')}", {"status": status})
 
+    def set_statuses(self, statuses: Mapping[str, str]) -> None:
+        """The same for many, by their `internal_loan_id`, in one call."""
+        self._ask("PATCH", "loans", {"statuses": dict(statuses)})
+
     def publish_all(self, *, status: str = "fundRaising") -> dict[str, Any]:
         """Publish every draft that PA2 lets through: `published` (how many), `refused` (reasons by uuid)."""
         return self._ask("POST", "publish", {"status": status})

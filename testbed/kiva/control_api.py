@@ -12,7 +12,7 @@ from kiva_relay.sandbox import loan, view
 from testbed.kiva import fault, seed
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from starlette.requests import Request
 
@@ -35,6 +35,7 @@ class ControlApi:
             ("DELETE", "/sandbox/faults", self._remove_faults),
             ("DELETE", "/sandbox/faults/{number:int}", self._remove_faults),
             ("POST", "/sandbox/loans", self._seed),
+            ("PATCH", "/sandbox/loans", self._change_many),
             ("PATCH", "/sandbox/loans/{loan_id:path}", self._change),
             ("POST", "/sandbox/publish", self._publish),
             ("DELETE", "/sandbox/drafts/{uuid}", self._delete_draft),
@@ -82,15 +83,21 @@ class ControlApi:
         return {"seeded": len(loans), "kiva_ids": [one.kiva_id for one in loans]}
 
     async def _change(self, request: Request) -> object:
+        return self._moved({request.path_params["loan_id"]: (await _document(request))["status"]})
+
+    async def _change_many(self, request: Request) -> object:
+        return self._moved((await _document(request))["statuses"])
+
+    def _moved(self, statuses: Mapping[str, str]) -> object:
+        """Put loans into statuses, by their `internal_loan_id`; all of them, or none."""
         state = self._state
         state.coordinator.work(state.now())
-        found = state.loans.named(request.path_params["loan_id"])
-        if not found:
+        found = [(one, status) for loan_id, status in statuses.items() for one in state.loans.named(loan_id)]
+        if not found or {one.internal_loan_id for one, _ in found} != statuses.keys():
             raise LookupError("no loan with this internal_loan_id")
-        status = (await _document(request))["status"]
-        if status == loan.DRAFT:
+        if loan.DRAFT in statuses.values():
             raise ValueError("status: a published loan does not become a draft again")
-        for one in found:
+        for one, status in found:
             state.coordinator.move(one, status, state.now())
         return {"changed": len(found)}
 

@@ -9,12 +9,14 @@ from testbed.model.relay import Step, follow, start, taken
 from testbed.model.world import (
     ANSWERED,
     BY_HAND,
+    CLAIMED,
     CONTROL,
     CUT,
     JUDGED,
     OURS,
     SENT,
     TAKEN,
+    TESTIFIED,
     UNDER_WAY,
     VANISHED,
     WARNED,
@@ -22,6 +24,7 @@ from testbed.model.world import (
     Copy,
     Item,
     Look,
+    Said,
     World,
     changed,
     moved,
@@ -60,12 +63,39 @@ def uncertain(case: Case, world: World) -> Iterator[Step]:
                 )
                 there = changed(taken(after, number), number, wire=WARNED)
                 yield f"Kiva has a problem with request {number}, and took it", there
-    if not case.create_once and (after := spend(world, "month")) is not None:
-        yield "the report closes, the next one opens", after._replace(period=world.period + 1, captured=-1)
+    yield from _calendar(case, world)
     yield from _kiva(world)
     yield from _misfortune(case, world)
     if (after := spend(world, "person")) is not None:
         yield from _person(case, after)
+
+
+def _calendar(case: Case, world: World) -> Iterator[Step]:
+    """Reports open and close, and a person says what goes."""
+    after = spend(world, "month")
+    if not case.create_once and after is not None and not case.window:
+        yield "the report closes, the next one opens", after._replace(period=world.period + 1, captured=-1)
+    if not case.window:
+        return
+    none_begun = all(relay.at not in (CLAIMED, TESTIFIED, SENT) for relay in world.relays)
+    quiet = none_begun or not case.rule("a margin")
+    # Between a close and the next opening lie days: only what was begun just before it is still on its way.
+    arrived = all(one.wire != UNDER_WAY for one in world.attempts) or not case.rule("a margin")
+    if after is not None and not world.is_open and quiet and arrived:
+        opened = after._replace(period=world.period + 1, captured=-1, is_open=True, finalised=False)
+        yield "the next report opens", opened
+    if world.is_open and quiet and (after := spend(world, "close")) is not None:
+        yield "the report closes", after._replace(is_open=False)
+    sending = any(entry.state is State.SENDING for entry in world.entries) and case.rule("finalising waits")
+    if world.takes_late and not sending and (after := spend(world, "finalise")) is not None:
+        yield "a person finalises the report", after._replace(finalised=True)
+    content = case.contents[world.captured] if world.captured >= 0 else ""
+    if world.is_open and content.startswith("?") and (after := spend(world, "decide")) is not None:
+        said = (*world.said, Said(content, world.period, late=False))
+        yield f"a person decides that {content} goes", after._replace(said=said, captured=-1)
+    if world.takes_late and content and (after := spend(world, "late")) is not None:
+        said = (*world.said, Said(content, world.period, late=True))
+        yield f"a person sends {content} late", after._replace(said=said, captured=-1)
 
 
 def _kiva(world: World) -> Iterator[Step]:

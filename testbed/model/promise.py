@@ -39,6 +39,8 @@ def broken(case: Case, world: World) -> str | None:
         return "the draft is at Kiva twice"
     if not case.create_once and [item.version for item in live] != sorted(item.version for item in live):
         return "an older position was applied after a newer one"
+    if case.window and any(item.booked != item.period for item in live):
+        return "a position was booked in the next report"
     for attempt in world.attempts:
         if attempt.wrong:
             return attempt.wrong
@@ -82,6 +84,10 @@ def forgotten(case: Case, world: World) -> str | None:
     exhausted = len(world.attempts) >= case.attempts and any(entry.state is State.READY for entry in world.entries)
     if content == "gone" or on_record or exhausted:
         return None
+    if case.window and not world.is_open:
+        return _late_forgotten(case, world, content)
+    if content.startswith("?") and world.decided(content) is None:
+        return None  # its line asks
     live = [item for item in world.ledger if item.what in (OURS, BY_HAND) and not item.deleted]
     if not live:
         return "the loan is not at Kiva, and nobody is asked"
@@ -91,6 +97,19 @@ def forgotten(case: Case, world: World) -> str | None:
     if not case.create_once and last.period != world.period:
         return "the position of this report is not at Kiva, and nobody is asked"
     return None
+
+
+def _late_forgotten(case: Case, world: World, content: str) -> str | None:
+    """Of a closed report each line keeps its reason; what a person sends late has to arrive, or to be said unknown."""
+    decided = world.decided(content)
+    if decided is None or not decided.late or world.finalised:
+        return None
+    if any(entry.late and entry.doubted and entry.period == world.period for entry in world.entries):
+        return None
+    live = [item for item in world.ledger if item.what == OURS]
+    if live and (case.contents[live[-1].version], live[-1].period) == (content, world.period):
+        return None
+    return "what a person sends late is not at Kiva, and nobody is asked"
 
 
 def _applied(case: Case, world: World, number: int) -> bool:

@@ -38,6 +38,8 @@ from testbed.model.world import (
 Step = tuple[str, World]
 _ANSWERS = {TAKEN: "accepted", JUDGED: "refused", CUT: "not sent", WARNED: "a problem of the call"}
 _MOST_REPEATS = 6
+_UNSENT = {True: State.WAITING, False: State.READY}
+"""By whether it waits for a person."""
 
 
 def steps(case: Case, world: World) -> Iterator[Step]:
@@ -62,7 +64,8 @@ def _reads_and_sends(case: Case, world: World, place: int, name: str) -> Iterato
         yield f"{name}: the witness is synced", _at(testified, place, at=TESTIFIED)
     if relay.at == (TESTIFIED if additive else CLAIMED):
         assert relay.attempt is not None
-        yield f"{name}: sends", _at(changed(world, relay.attempt, wire=UNDER_WAY), place, at=SENT)
+        wrong = world.attempts[relay.attempt].wrong or _wrong_now(case, world, relay.attempt)
+        yield f"{name}: sends", _at(changed(world, relay.attempt, wire=UNDER_WAY, wrong=wrong), place, at=SENT)
     if relay.at == SENT:
         assert relay.attempt is not None
         answer = _ANSWERS.get(world.attempts[relay.attempt].wire)
@@ -72,6 +75,23 @@ def _reads_and_sends(case: Case, world: World, place: int, name: str) -> Iterato
             yield f"{name}: no answer comes", _at(world, place, at=ANSWERED, answer="lost")
     if case.create_once and relay.look is None and _worth_a_look(world):
         yield f"{name}: begins to read Kiva's list", _at(world, place, look=_present(world))
+
+
+def _wrong_now(case: Case, world: World, attempt: int) -> str:
+    """Why a position must not leave as its report is now."""
+    entry = world.entries[world.attempts[attempt].entry]
+    if not case.window:
+        return ""
+    if entry.period != world.period:
+        return "a position left for a report that is over"
+    if world.finalised:
+        return "a position left for a report that was finalised"
+    if not world.is_open and not entry.late:
+        return "a position left after its report had closed, and nobody sends it late"
+    asked = (entry.content or "").startswith("?") or entry.late
+    if asked and not any(one.content == entry.content and one.period == entry.period for one in world.said):
+        return "a position left that nobody decided about"
+    return ""
 
 
 def _writes(case: Case, world: World, place: int, name: str) -> Iterator[Step]:
@@ -115,6 +135,12 @@ def owe(case: Case, world: World, version: int) -> World:
         for number in unsent if case.rule("withdraw") else ():
             world = moved(world, number, State.WITHDRAWN, Actor.INTAKE)
         return world
+    decided = world.decided(content, binds=case.rule("a decision binds"))
+    late = not world.is_open
+    if late and not (decided is not None and decided.late and world.takes_late and case.rule("late is owed")):
+        for number in unsent:
+            world = moved(world, number, State.WITHDRAWN, Actor.INTAKE)
+        return world
     in_flight = _newest(world, *machine.IN_FLIGHT)
     delivered = _newest(world, State.DELIVERED)
     discarded = [entry for entry in world.entries if entry.state is State.DISCARDED]
@@ -123,11 +149,14 @@ def owe(case: Case, world: World, version: int) -> World:
     if any(case.create_once or entry.content == content for entry in discarded):
         return world
     same = [entry.content == content and entry.period == world.period for entry in world.entries]
-    if in_flight is not None and same[in_flight]:
+    behind = late and in_flight is not None and not world.entries[in_flight].late and case.rule("late goes behind")
+    if in_flight is not None and same[in_flight] and not behind:
         return _superseded(case, world, unsent)
     adopted = _listed(case, world)
     adopted = adopted and in_flight is None  # else it may be ours that Kiva lists: evidence settles that
-    if unsent and not adopted and same[unsent[-1]]:
+    waits = content.startswith("?") and decided is None
+    kept = unsent and (world.entries[unsent[-1]].state, world.entries[unsent[-1]].late) == (_UNSENT[waits], late)
+    if unsent and not adopted and same[unsent[-1]] and (kept or not case.window):
         return world
     world = _superseded(case, world, unsent)
     if in_flight is None and delivered is not None and same[delivered]:
@@ -139,18 +168,19 @@ def owe(case: Case, world: World, version: int) -> World:
         state = State.DELIVERED
     elif content == "refused":
         state = State.REFUSED
-    elif content == "unfinished" or (in_flight is not None and case.rule("version order")):
+    elif content == "unfinished" or waits or (in_flight is not None and case.rule("version order")):
         state = State.WAITING
     waits_for = None if state is State.READY else in_flight
-    return added(world, Entry(content, version, state, waits_for, period=world.period), Actor.INTAKE)
+    return added(world, Entry(content, version, state, waits_for, period=world.period, late=late), Actor.INTAKE)
 
 
 def _closes(case: Case, world: World) -> Iterator[Step]:
     """What was not sent in its period is not owed any more; what is in doubt, once it can no longer arrive."""
     for number, entry in enumerate(world.entries):
-        if entry.period == world.period:
+        if entry.period == world.period and world.is_open:
             continue
-        if entry.state in machine.UNSENT:
+        goes_late = entry.late and entry.period == world.period and world.takes_late
+        if entry.state in machine.UNSENT and not goes_late:
             after = moved(world, number, State.WITHDRAWN, Actor.INTAKE)
             yield f"version {entry.version} was not sent before its report closed", after
         doubt = entry.state is State.IN_DOUBT and entry.attempt is not None and case.rule("a report closes")
@@ -175,6 +205,8 @@ def _claims(case: Case, world: World, place: int, number: int) -> Iterator[Step]
     entry, relay = world.entries[number], world.relays[place]
     if _newest(world, *machine.IN_FLIGHT) is not None and case.rule("version order"):
         return
+    if case.window and not _may_go_now(case, world, entry):
+        return
     if _listed(case, world):
         yield f"adopts version {entry.version}", moved(world, number, State.DELIVERED, Actor.COURIER)
         return
@@ -189,6 +221,15 @@ def _claims(case: Case, world: World, place: int, number: int) -> Iterator[Step]
     if intent:
         after = moved(after, number, State.SENDING, Actor.COURIER, attempt=len(world.attempts))
     yield f"claims version {entry.version}", _at(after, place, at=CLAIMED, attempt=len(world.attempts))
+
+
+def _may_go_now(case: Case, world: World, entry: Entry) -> bool:
+    """By the report's window."""
+    if entry.period != world.period:
+        return not case.rule("the next opening")
+    if world.is_open:
+        return True
+    return (entry.late or not case.rule("late alone")) and not (world.finalised and case.rule("finalised"))
 
 
 def _settled(case: Case, world: World, place: int) -> World:
@@ -228,10 +269,15 @@ def follow(case: Case, world: World, number: int, by: Actor) -> World:
         return moved(world, newer, State.WITHDRAWN, by)
     if settled.state in (State.READY, State.REFUSED):
         world = moved(world, number, State.SUPERSEDED, by)
-    if world.entries[newer].state is State.WAITING and world.entries[newer].content != "unfinished":
+    if world.entries[newer].state is State.WAITING and _is_complete(world, world.entries[newer]):
         return moved(world, newer, State.READY, by)
     alone = world.entries[newer]._replace(waits_for=None)
     return world._replace(entries=(*world.entries[:newer], alone, *world.entries[newer + 1 :]))
+
+
+def _is_complete(world: World, entry: Entry) -> bool:
+    content = entry.content or ""
+    return content != "unfinished" and not (content.startswith("?") and world.decided(content) is None)
 
 
 # ---------------------------------------------------------------- refresher and reconciler
@@ -264,7 +310,7 @@ def _evidence(case: Case, world: World) -> Iterator[Step]:
         down = world.attempts[entry.attempt].settled_down or not case.rule("settle after")
         repeated = sum(each.repeats for each in world.entries if each.period == entry.period)
         few = repeated < _MOST_REPEATS or not case.rule("most repeats")
-        if not down or entry.period != world.period:
+        if not down or entry.period != world.period or not world.is_open:
             return
         if any(each.waits_for == number for each in world.entries):
             if few or case.rule("a doubt gives way"):
@@ -365,5 +411,5 @@ def _ended(world: World, place: int) -> World:
 def taken(world: World, attempt: int) -> World:
     """Kiva takes a request: from now on it is in the ledger."""
     request = world.attempts[attempt]
-    item = Item(OURS, attempt=attempt, version=request.version, period=request.period)
+    item = Item(OURS, attempt=attempt, version=request.version, period=request.period, booked=world.period)
     return changed(world, attempt, wire=TAKEN)._replace(ledger=(*world.ledger, item))

@@ -21,7 +21,8 @@ WARNED = "warned"
 class Entry(NamedTuple):
     """A version of what is owed for the loan. Its number is its place in `World.entries`: newer is higher.
 
-    `warned`: Kiva took the call and named a problem of it, so that it is delivered and a person is asked.
+    `warned`: Kiva took the call and named a problem of it, so that it is delivered and a person is asked. `late`: a person
+    sends it although its report has closed.
     """
 
     content: str | None  # None: all that is known of it comes from the witness
@@ -33,6 +34,15 @@ class Entry(NamedTuple):
     repeats: int = 0
     period: int = 0
     warned: bool = False
+    late: bool = False
+
+
+class Said(NamedTuple):
+    """What a person decided: that this content goes for a report; `late` when it had closed."""
+
+    content: str
+    period: int
+    late: bool
 
 
 class Attempt(NamedTuple):
@@ -73,7 +83,10 @@ class Look(NamedTuple):
 
 
 class Item(NamedTuple):
-    """Something that Kiva has: ours (from which attempt), the same loan typed by hand, or another draft of ours."""
+    """Something that Kiva has: ours (from which attempt), the same loan typed by hand, or another draft of ours.
+
+    `period` is the report that it is of, `booked` the one in which Kiva got it.
+    """
 
     what: str
     attempt: int | None = None
@@ -82,6 +95,7 @@ class Item(NamedTuple):
     deleted: bool = False
     published: bool = False
     period: int = 0
+    booked: int = 0
 
 
 class Mirror(NamedTuple):
@@ -105,7 +119,8 @@ class Copy(NamedTuple):
 class World(NamedTuple):
     """Everything. `mis` and `captured` count versions of the loan's content, from 0; -1 is before the first.
 
-    `period` counts reports of positions: when it moves, the one before is closed, and all is owed anew.
+    `period` counts reports of positions: when it moves, the one before is closed, and all is owed anew. In a case with a
+    window it closes (`is_open`) some time before, and may be `finalised`; `said` is what a person decided, oldest first.
     """
 
     mis: int = -1
@@ -119,12 +134,25 @@ class World(NamedTuple):
     mirror: Mirror | None = None
     backup: Copy | None = None
     period: int = 0
+    is_open: bool = True
+    finalised: bool = False
+    said: tuple[Said, ...] = ()
     left: tuple[int, ...] = ()
+
+    def decided(self, content: str, *, binds: bool = True) -> Said | None:
+        """What a person decided last for the report of now, if it holds for this content."""
+        newest = next((one for one in reversed(self.said) if one.period == self.period), None)
+        return newest if newest is not None and (newest.content == content or not binds) else None
+
+    @property
+    def takes_late(self) -> bool:
+        """Is the report closed, and not finalised?"""
+        return not self.is_open and not self.finalised
 
 
 EVENTS = (
     "crash", "takeover", "cut", "lost request", "judged", "warned", "control", "by hand", "person", "backup", "publish",
-    "month",
+    "month", "close", "decide", "late", "finalise",
 )  # fmt: skip
 
 
@@ -133,7 +161,7 @@ class Case:
     """The bounds within which everything is tried.
 
     `contents` are the loan's versions in the MIS: a body, `unfinished` (its `when:` is not met), `refused` (it cannot
-    be mapped) or `gone` (out of scope).
+    be mapped), `gone` (out of scope), or a body with a `?` in front: a person has to decide about it first.
     `events` says how often each thing that nobody wishes for may happen. `without` is the rule that is left out.
     """
 
@@ -144,6 +172,7 @@ class Case:
     attempts: int = 2
     events: tuple[tuple[str, int], ...] = ()
     without: str = ""
+    window: bool = False
 
     @property
     def create_once(self) -> bool:
@@ -180,6 +209,14 @@ RULES = {
     "most repeats": "a position is repeated six times a period at most",
     "a doubt gives way": "a newer position takes the place of one in doubt, however often that was repeated",
     "a report closes": "what is unknown when its report closes ends, and does not stand in the way of the next",
+    "late alone": "once a report has closed, nothing goes but what a person sends late",
+    "finalised": "nothing goes late once the report is finalised",
+    "finalising waits": "nobody finalises a report while a call of it is under way",
+    "the next opening": "what was sent late ends as the next report opens",
+    "a margin": "nothing is begun so late that it may arrive when its report has closed, or the next one has opened",
+    "a decision binds": "what a person decided holds for the amount that she saw",
+    "late goes behind": "what a person sends late goes once more when it is in doubt as its report closes",
+    "late is owed": "what a person sends late is owed by the next look",
     "a problem is asked about": "a problem of a whole call is no plain success: a person is asked",
     "supersede": "a newer version takes the place of one that was not sent",
     "withdraw": "what left the scope is not sent",

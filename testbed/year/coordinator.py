@@ -62,7 +62,7 @@ class Coordinator:
         """The report has closed: some of what was forgotten is sent all the same."""
         for line in self._lines(period):
             asks = line.kind in {ReportLineKind.CLOSED_WITHOUT, ReportLineKind.CLOSED_WRONG} and line.cause in _ABOUT
-            if asks and line.position is not None and self.dice.random() < _DECIDES:
+            if asks and line.position is not None and line.position >= 0 and self.dice.random() < _DECIDES:
                 self._put(line, LineAnswer("send", None, "she called: it is right", late=True), period)
 
     def finalise(self, period: str) -> dict[str, int]:

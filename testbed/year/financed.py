@@ -35,6 +35,7 @@ class Financed:
     """By the institution's own id, how Kiva spells it."""
     done: Counter[str] = field(default_factory=Counter)
     _odd: Iterator[str] = field(default_factory=lambda: itertools.cycle(ODD[1:]))
+    _untold: dict[str, str] = field(default_factory=dict)
     _count: int = 0
 
     def day(self, today: date) -> None:
@@ -52,6 +53,7 @@ class Financed:
                 self._becomes(one.identity, "defaulted")
         if new:
             self.kiva.seed_loans(new)
+        self._tell()
 
     def end(self, loan_ids: list[str]) -> None:
         """These were reported as repaid in a report that is finalised: nothing more is expected of them."""
@@ -59,11 +61,18 @@ class Financed:
         for loan_id in loan_ids:
             if loan_id in by_spelling:
                 self._becomes(by_spelling[loan_id], "ended")
+        self._tell()
 
     def _becomes(self, identity: str, status: str) -> None:
-        self.kiva.set_status(self.spelled[identity], status)
+        self._untold[self.spelled[identity]] = status
         self.statuses[identity] = status
         self.done[status] += 1
+
+    def _tell(self) -> None:
+        """What became of the loans, in one call."""
+        if self._untold:
+            self.kiva.set_statuses(self._untold)
+            self._untold = {}
 
     def _list(self, one: Borrowing, status: str) -> list[dict[str, Any]]:
         self._count += 1

@@ -51,7 +51,10 @@ GROUP BY identity, fund, is_lent
 
 @dataclass(frozen=True)
 class MisLoan:
-    """What the institution has under an id: the position at the cut-off, and what was lent."""
+    """What the institution has under an id: the position at the cut-off, and what was lent.
+
+    `tells_what_is_owed`: what Kiva gets is what is still owed, not what was repaid.
+    """
 
     identity: str
     in_fund: bool
@@ -59,11 +62,21 @@ class MisLoan:
     lent: Decimal
     repaid: Decimal
     currency: str
+    tells_what_is_owed: bool = False
 
     @property
     def is_reported(self) -> bool:
         """Is it one of those that the mappings cover?"""
         return self.in_fund and self.is_lent
+
+    @property
+    def position(self) -> Decimal:
+        """The amount that Kiva gets."""
+        return self.on_basis(self.repaid)
+
+    def on_basis(self, amount: Decimal) -> Decimal:
+        """What was repaid as Kiva gets it; and what Kiva got as it was repaid."""
+        return self.lent - amount if self.tells_what_is_owed else amount
 
 
 @dataclass(frozen=True)
@@ -103,7 +116,7 @@ def key(written: str) -> str:
     return unicodedata.normalize("NFC", written).strip()
 
 
-def scene(mis: Mis, kiva: Sandbox, month: Month) -> Scene:
+def scene(mis: Mis, kiva: Sandbox, month: Month, *, tells_what_is_owed: bool = False) -> Scene:
     """Look at both sides."""
     found: dict[str, list[MisLoan]] = defaultdict(list)
     for row in mis.ask(_POSITIONS, cutoff=month.cutoff):
@@ -116,6 +129,7 @@ def scene(mis: Mis, kiva: Sandbox, month: Month) -> Scene:
             lent=Decimal(row["lent"]),
             repaid=Decimal(row["repaid"]),
             currency=row["currency"],
+            tells_what_is_owed=tells_what_is_owed,
         )
         found[key(one.identity)].append(one)
     expected = [

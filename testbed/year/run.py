@@ -28,11 +28,15 @@ from testbed.year.verdict import Verdict
 FIRST = date(2026, 11, 1)
 """The first report is about this month."""
 
+_BASES = ("cumulative_principal", "principal_outstanding")
 _IN_MEMORY = Path("/dev/shm")
 _MINUTE = timedelta(minutes=1)
 
 _DAYS = (3, 7)
 """Of the window, those on which the sweep runs, and somebody types something wrong for some minutes."""
+
+_LOANS_EACH = 500
+"""Of so many loans one a month is deleted, one is moved, and so on."""
 
 _DEATHS = (
     Death("captured"),  # at opening: the positions of some pages are owed, those of others are not
@@ -51,9 +55,9 @@ class Year:
     mishaps: Mishaps = field(init=False)
     coordinator: Coordinator = field(init=False)
     kills: int = 0
-    _deaths: int = 0
 
     def __post_init__(self) -> None:
+        self._each = max(1, self.stage.village.loans // _LOANS_EACH)
         self.mishaps = Mishaps(self.stage.village)
         self.coordinator = Coordinator(self.stage, self.stage.village.dice)
 
@@ -62,11 +66,11 @@ class Year:
         stage, found, coordinator = self.stage, Verdict(month), self.coordinator
         coordinator.begin()
         stage.play(month.opens - timedelta(days=4))
-        self.mishaps.month(months.day_there(stage.clock.now()))
+        self.mishaps.month(months.day_there(stage.clock.now()), each=self._each)
         stage.mis.commit()
         stage.tick(sweep=True)
         stage.play(month.opens + _MINUTE)
-        opening = judge.scene(stage.mis, stage.kiva, month)
+        opening = stage.scene(month)
         if self.troubled:
             self._lose_calls(month)
             self._be_away_over_the_opening()
@@ -90,7 +94,7 @@ class Year:
         self._tick(dies=3)
         stage.kiva.clear_faults()
         stage.tick()
-        scene = judge.scene(stage.mis, stage.kiva, month)
+        scene = stage.scene(month)
         judged = verdict.closed(scene, month, coordinator.remembered)
         verdict.positions(found, judged)
         verdict.nothing_invented(found, scene, judged, opening)
@@ -98,7 +102,7 @@ class Year:
         coordinator.send_late(month.period)
         stage.clock.until(month.closes + 30 * _MINUTE)
         self._tick()
-        scene = judge.scene(stage.mis, stage.kiva, month)
+        scene = stage.scene(month)
         judged = verdict.closed(scene, month, coordinator.remembered)
         verdict.accounted(found, judged, coordinator.finalise(month.period))
         verdict.lines(found, judged, stage.lines(month.period))
@@ -109,9 +113,13 @@ class Year:
         """A look; in trouble, one that may be killed, and others until all that was lost is settled."""
         if self.troubled and dies is not None:
             self.kills += self.stage.killed(_DEATHS[dies])
+        began = self.stage.clock.now()
         self.stage.tick()
         for _ in range(3 if self.troubled else 0):
-            self.stage.clock.until(self.stage.clock.now() + 17 * _MINUTE)
+            if self.stage.is_settled(since=began):
+                return
+            began = self.stage.clock.now() + 17 * _MINUTE
+            self.stage.clock.until(began)
             self.stage.tick()
 
     def _lacks(self, day: int) -> bool:
@@ -140,7 +148,7 @@ class Year:
         stage.tick(sweep=True)
         stage.play(month.at(day, 22))
         today = months.day_there(stage.clock.now())
-        stage.village.mistype(today, as_of=month.cutoff, number=4)
+        stage.village.mistype(today, as_of=month.cutoff, number=4 * self._each)
         stage.mis.commit()
         self._tick()
         stage.clock.until(stage.clock.now() + 5 * _MINUTE)
@@ -153,37 +161,41 @@ class Year:
         over = []
         for one in judged.values():
             rows = scene.mis.get(judge.key(one.loan.loan_id), [])
-            if one.kind == verdict.ACCEPTED and rows and one.held == rows[0].lent:
+            if one.kind == verdict.ACCEPTED and rows and one.held == rows[0].on_basis(rows[0].lent):
                 over.append(one.loan.loan_id)
         self.stage.financed.end(over)
 
 
 def play(
-    engine: str, folder: Path, *, loans: int, number: int, seed: int, troubled: bool = False
+    engine: str, folder: Path, *, loans: int, number: int, seed: int, troubled: bool = False, outstanding: bool = False
 ) -> Iterator[tuple[Verdict, Year]]:
-    """The verdict of each month, as it is closed."""
-    with stage(engine, folder, loans=loans, first=FIRST, reports=number, seed=seed) as made:
+    """The verdict of each month, as it is closed. `outstanding`: it is reported what is still owed."""
+    with stage(engine, folder, loans=loans, first=FIRST, reports=number, seed=seed, outstanding=outstanding) as made:
         year = Year(made, troubled)
         for month in months.months(FIRST, number):
             yield year.month(month), year
 
 
-def by_daemon(engine: str, folder: Path, *, loans: int, number: int, seed: int) -> Iterator[Verdict]:
+def by_daemon(
+    engine: str, folder: Path, *, loans: int, number: int, seed: int, outstanding: bool = False
+) -> Iterator[Verdict]:
     """The same by a daemon that runs through the ends of the months, and a coordinator who forgets everything."""
-    with stage(engine, folder, loans=loans, first=FIRST, reports=number, seed=seed, goes_on=True) as made:
+    with stage(
+        engine, folder, loans=loans, first=FIRST, reports=number, seed=seed, outstanding=outstanding, goes_on=True
+    ) as made:
         mishaps = Mishaps(made.village)
         with daemon(made) as relay:
             for month in months.months(FIRST, number):
                 found = Verdict(month)
                 relay.until(month.opens - timedelta(days=4))
-                mishaps.month(months.day_there(made.clock.now()))
+                mishaps.month(months.day_there(made.clock.now()), each=max(1, loans // _LOANS_EACH))
                 relay.until(month.opens + 10 * _MINUTE)
-                opening = judge.scene(made.mis, made.kiva, month)
+                opening = made.scene(month)
                 for moment in (month.at(1, 18), month.at(3, 4), month.last_look + 10 * _MINUTE):
                     relay.until(moment)
                 relay.until(month.closes - 20 * _MINUTE)
                 relay.until(month.closes + 10 * _MINUTE)
-                scene = judge.scene(made.mis, made.kiva, month)
+                scene = made.scene(month)
                 judged = verdict.closed(scene, month, {})
                 verdict.positions(found, judged)
                 verdict.nothing_invented(found, scene, judged, opening)
@@ -202,6 +214,9 @@ def main() -> int:
     parser.add_argument(
         "--on", choices=mis.ENGINES, action="append", help="the institution's database; both without it"
     )
+    parser.add_argument(
+        "--basis", choices=_BASES, help="what an amount means; without it, another one on each database"
+    )
     parser.add_argument("--daemon", action="store_true", help="by a daemon in threads, and nobody decides")
     parser.add_argument("--troubled", action="store_true", help="calls are lost, and the relay is killed")
     asked = parser.parse_args()
@@ -216,7 +231,9 @@ def main() -> int:
 def _played(engine: str, folder: Path, asked: argparse.Namespace) -> list[str]:
     """Play it on one database, and tell each month as it is closed; what is wrong."""
     wrongs: list[str] = []
-    size = {"loans": asked.loans, "number": asked.months, "seed": asked.seed}
+    basis = asked.basis or _BASES[mis.ENGINES.index(engine)]
+    sys.stdout.write(f"{engine}: {basis}\n")
+    size = {"loans": asked.loans, "number": asked.months, "seed": asked.seed, "outstanding": basis == _BASES[1]}
     if asked.daemon:
         for found in by_daemon(engine, folder, **size):
             wrongs += _told(engine, found)

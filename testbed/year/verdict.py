@@ -103,7 +103,7 @@ def _stands(
     held, before = judge.held(booked, month), judge.before(booked, month)
     key = judge.key(said.own if said is not None and said.own else loan.loan_id)
     rows = [row for row in scene.mis.get(key, ()) if row.is_reported]
-    position = rows[0].repaid if rows else None
+    position = rows[0].position if rows else None
     verb = "" if said is None or said.saw != position else said.verb
     if verb == "leave_out":
         return Judged(loan, key, LEFT_OUT, frozenset({"person"}), position, held, before)
@@ -127,9 +127,9 @@ def _asked(row: MisLoan, loan: KivaLoan, before: Decimal | None, *, twice: bool)
     """Why a person has to decide."""
     found = {
         TWICE: twice,
-        FELL: before is not None and row.repaid < before,
+        FELL: before is not None and row.repaid < row.on_basis(before),
         MORE_THAN_LENT: row.repaid > row.lent,
-        MORE_THAN_AT_KIVA: row.repaid > loan.price > 0,
+        MORE_THAN_AT_KIVA: max(row.repaid, row.position) > loan.price > 0,
         CURRENCY: loan.currency not in {"", row.currency},
     }
     return frozenset(cause for cause, applies in found.items() if applies)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,28 @@ def states(machine: Machine) -> tuple[State, State]:
 def test_what_a_person_sends_late_goes_alone(machine: Machine) -> None:
     assert machine.send() == 1
     assert states(machine) == (State.READY, State.DELIVERED)
+    assert machine.send() == 0
+
+
+@pytest.mark.parametrize(("before", "sent"), [(timedelta(seconds=10), 0), (timedelta(minutes=10), 1)])
+def test_nothing_is_begun_so_late_that_the_next_report_may_be_open(
+    machine: Machine, before: timedelta, sent: int
+) -> None:
+    """It was begun until the last second, and Kiva books what it gets in the report that is open by then."""
+    monthly = window.of(machine.context.settings)
+    assert monthly is not None
+    opens = monthly.after(machine.clock.now()).opens
+    machine.clock.passes((opens - before - machine.clock.now()).total_seconds())
+    assert machine.send() == sent
+    assert states(machine) == (State.READY, State.DELIVERED if sent else State.READY)
+
+
+def test_nothing_goes_late_where_clocks_differ_on_the_report(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = machine.context
+    now = machine.clock.now()
+    both = [window.report(context.settings, moment) for moment in (now, now + timedelta(days=20))]
+    assert len({one.period for one in both}) == 2
+    monkeypatch.setattr(context, "reports", lambda: both)
     assert machine.send() == 0
 
 

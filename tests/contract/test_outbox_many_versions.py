@@ -93,7 +93,7 @@ def it_is_asked_about(tx: Connection, entry: Entry) -> None:
     query.was_sent(tx, entry.resource, LOAN)
     query.behind(tx, entry)
     query.by_hand(tx, [LOAN])
-    position.last_of_another_period(tx, LOAN, REPORT.period)
+    position.last_of_another_period(tx, LOAN, LOAN, REPORT.period)
 
 
 def it_is_counted(tx: Connection, entry: Entry) -> None:

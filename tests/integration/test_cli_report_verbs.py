@@ -101,6 +101,15 @@ def test_nobody_is_asked_whether_she_means_what_cannot_be(told: FullOutbox, run:
     assert "--yes" not in printed.out + printed.err
 
 
+@pytest.mark.parametrize("amount", ["140.000", "140,000"])
+def test_an_amount_that_may_be_another_one_is_refused(told: FullOutbox, run: Run, amount: str) -> None:
+    """140.000 was taken for 140, while the page took it for 140000."""
+    printed = run("report", "decide", "--loan", "000000412", f"--value={amount}", "--note", "why", "--yes")
+    assert (printed.code, decided(told)) == (2, [])
+    assert f"{amount} may be 140000 or 140. Nothing was decided." in printed.err
+    assert "--value 140000    or: --value 140" in printed.err
+
+
 def test_the_question_names_the_amount(told: FullOutbox, run: Run) -> None:
     printed = run("report", "decide", "--loan", "000000412", "--value=140000", "--note", "x")
     assert "--value 140000 for 1 loan?" in printed.err

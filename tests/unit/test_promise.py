@@ -30,6 +30,25 @@ CASES = {
     "a position in doubt when its report closes": Case(
         resource="repayment", contents=("a",), attempts=3, events=events(lost_request=1, cut=1, month=1)
     ),
+    "a position that nobody sent before its report closed": Case(
+        resource="repayment",
+        contents=("a", "b"),
+        window=True,
+        events=events(close=1, late=1, finalise=1, month=1, lost_request=1),
+    ),
+    "a position about which a person has to decide": Case(
+        resource="repayment",
+        contents=("?a", "?b"),
+        window=True,
+        events=events(decide=1, close=1, late=1, month=1),
+    ),
+    "a position that is sent late, and killed": Case(
+        resource="repayment",
+        contents=("?a",),
+        window=True,
+        attempts=3,
+        events=events(close=1, late=2, finalise=1, month=1, crash=1, cut=1),
+    ),
     "a position of which Kiva names a problem": Case(
         resource="repayment", contents=("a", "b"), attempts=3, events=events(warned=1, person=2)
     ),
@@ -72,6 +91,14 @@ BROKEN_BY = {
     "most repeats": "a position whose answers are all lost",
     "a doubt gives way": "a newer position after one that is all lost",
     "a report closes": "a position in doubt when its report closes",
+    "late alone": "a position that nobody sent before its report closed",
+    "finalised": "a position that is sent late, and killed",
+    "finalising waits": "a position that is sent late, and killed",
+    "the next opening": "a position that is sent late, and killed",
+    "a margin": "a position that is sent late, and killed",
+    "a decision binds": "a position about which a person has to decide",
+    "late goes behind": "a position that nobody sent before its report closed",
+    "late is owed": "a position that is sent late, and killed",
     "a problem is asked about": "a draft of which Kiva names a problem",
     "supersede": "a draft that is corrected",
     "withdraw": "a draft that leaves the scope and comes back",

@@ -15,6 +15,7 @@ from kiva_relay.outbox import hold, report, watermark
 from kiva_relay.outbox.state import State
 from kiva_relay.report import finalising
 from kiva_relay.report.decide import LineChanged
+from kiva_relay.words import language, report_choice
 from testbed.rig import month as months
 from testbed.rig.month import CLOSING, OPENING, Month, listed
 
@@ -182,6 +183,53 @@ def test_an_id_in_another_case_is_asked_about(month: Month) -> None:
     assert (line.kind.value, line.cause, line.params["likely_id"]) == ("decide", "perhaps_at_kiva", "KV-1")
 
 
+@pytest.mark.parametrize("verb", ["keep", "send"])
+def test_a_loan_that_is_numbered_anew_keeps_what_was_reported_of_it(month: Month, verb: str) -> None:
+    """A fall was not noticed, and what Kiva took could not be kept: both were looked for under the new number."""
+    in_october(month, ("L1", 300))
+    month.types("L1", account="NEW-1", repaid=250)
+    month.at(OPENING)
+    assert month.kinds()["KL1"][0] == "missing"
+    month.decides(month.lines()["KL1"], "is", "NEW-1")
+    month.look()
+    line = month.lines()["KL1"]
+    assert (line.cause, line.before, line.position) == ("position_fell", Decimal(300), Decimal(250))
+    assert month.deliver() == []
+    month.decides(line, verb)
+    month.look()
+    assert month.deliver() == ["L1"]
+    assert month.sent[-1] == ("L1", {"keep": "300", "send": "250"}[verb])
+
+
+def test_what_is_in_doubt_as_its_report_closes_goes_once_more_when_a_person_sends_it_late(month: Month) -> None:
+    """Its doubt ended unknown, and nothing was sent: the line said for ever that it was on its way."""
+    month.lend("L1", repaid=100)
+    month.lists(listed("L1"))
+    month.at(CLOSING - timedelta(minutes=5))
+    assert month.deliver(outcome="lost") == ["L1"]
+    month.at(CLOSING)
+    month.decides(month.lines()["KL1"], "send", late=True)
+    month.look()
+    assert month.deliver() == [], "the one in doubt may still arrive"
+    month.passes(minutes=16)
+    assert month.deliver() == ["L1"]
+    line = month.lines()["KL1"]
+    assert (line.kind.value, line.cause, line.at_kiva) == ("accepted", "late", Decimal(100))
+
+
+def test_what_is_lost_when_it_is_sent_late_is_said_to_be_unknown(month: Month) -> None:
+    month.lend("L1", repaid=100)
+    month.lists(listed("L1"))
+    month.at(OPENING)
+    month.at(CLOSING)
+    month.decides(month.lines()["KL1"], "send", late=True)
+    month.look()
+    assert month.deliver(outcome="lost") == ["L1"]
+    month.passes(minutes=16)
+    assert month.kinds()["KL1"] == ("closed_unknown", "late")
+    assert month.deliver() == []
+
+
 # ---------------------------------------------------------------- the rules
 
 
@@ -255,6 +303,27 @@ def test_another_basis_holds_the_report_instead_of_a_thousand_falls(month: Month
     assert released == ["basis_changed"]
     assert sorted(month.deliver()) == ["L1", "L2"]
     assert sorted(month.sent) == [("L1", "90"), ("L2", "400")]
+
+
+def test_less_than_nothing_is_never_sent(month: Month) -> None:
+    """More was repaid than lent: what is still owed would be -10, which Kiva refuses, and a person could send it."""
+    chosen = month.rig.settings.repayments.model_copy(update={"basis": "principal_outstanding"})
+    month.rig.settings = month.rig.settings.model_copy(update={"repayments": chosen})
+    month.lend("L1", lent=500, repaid=510)
+    month.lists(listed("L1", lent=600))
+    month.at(OPENING)
+    line = month.lines()["KL1"]
+    assert (line.cause, line.position, line.likely) == ("position_exceeds_principal", Decimal(-10), Decimal(0))
+    assert [(each.verb, each.value) for each in report_choice.choices(line, language.of("en"))] == [
+        ("value", "0"),
+        ("leave_out", None),
+    ]
+    with pytest.raises(errors.UsageError, match="-10 is no amount that Kiva takes"):
+        month.decides(line, "send")
+    month.decides(line, "value", "0")
+    month.look()
+    assert month.deliver() == ["L1"]
+    assert month.sent == [("L1", "0")]
 
 
 # ---------------------------------------------------------------- decisions

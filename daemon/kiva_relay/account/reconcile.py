@@ -14,12 +14,9 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple
 
-from kiva_relay.outbox.mirror import EXPECTED, GONE, MirroredLoan
+from kiva_relay.outbox.mirror import EXPECTED, GONE, LIVE, MirroredLoan
 from kiva_relay.report.line import plain
 from kiva_relay.resource import loan_id as spelled
-
-LIVE = ("fundRaising", "raised", "reviewed", "issue", "payingBack", "defaulted")
-"""In which something can still be done about a loan at Kiva, or is owed for it."""
 
 OVER_IN_VAIN = ("expired", "refunded", "inactive", "inactive_expired", *GONE)
 """In which a loan may be posted once more under its id."""

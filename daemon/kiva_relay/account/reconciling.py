@@ -40,7 +40,7 @@ from kiva_relay.outbox.discrepancy import FoundApart
 from kiva_relay.outbox.meta import Reconciled
 from kiva_relay.outbox.mirror import MirroredLoan
 from kiva_relay.report import facts, mis_row
-from kiva_relay.report.suggestion import Suggestion
+from kiva_relay.report.suggestion import Suggestion, Unclear
 from kiva_relay.resource import loan_id as spelled
 
 PART = 1_000
@@ -184,9 +184,14 @@ def _kiva_part(tx: Connection, known: Reconciling, after: str, *, shared: set[st
     return _Compared([_apart(one, suggested.get(one.kiva_id)) for one in found], loans[-1].kiva_id, len(loans))
 
 
-def _apart(one: Discrepancy, probably: Suggestion | None) -> FoundApart:
-    if probably is None or one.kind is not DiscrepancyKind.UNKNOWN_HERE:
-        probably = None
+def _apart(one: Discrepancy, probably: Suggestion | Unclear | None) -> FoundApart:
+    suggested, because = None, None
+    if one.kind is DiscrepancyKind.UNKNOWN_HERE:
+        match probably:
+            case Suggestion():
+                suggested, because = probably.identity, probably.because
+            case Unclear():
+                because = (discrepancy.AS_LIKELY, *probably.rows)
     return FoundApart(
         one.kind.value,
         one.subject,
@@ -194,8 +199,8 @@ def _apart(one: Discrepancy, probably: Suggestion | None) -> FoundApart:
         one.loan_id,
         one.entry,
         dict(one.params),
-        None if probably is None else probably.identity,
-        None if probably is None else list(probably.because),
+        suggested,
+        None if because is None else list(because),
     )
 
 
@@ -321,9 +326,11 @@ def _told(tx: Connection, loans: Sequence[MirroredLoan]) -> dict[str, datetime]:
     return found
 
 
-def _suggestions(tx: Connection, loans: Sequence[MirroredLoan], aliases: Mapping[str, str]) -> dict[str, Suggestion]:
-    """Kiva's number of a loan → the row that it probably is."""
-    return mis_row.Likeliest(tx, aliases.values()).suggestions(loans)
+def _suggestions(
+    tx: Connection, loans: Sequence[MirroredLoan], aliases: Mapping[str, str]
+) -> dict[str, Suggestion | Unclear]:
+    """Kiva's number of a loan → the row that it probably is, or why none is suggested."""
+    return mis_row.Likeliest(tx, aliases).suggestions(loans)
 
 
 # ---------------------------------------------------------------- from our drafts

@@ -34,7 +34,7 @@ def read(tx: Connection, look: CaptureContext, row: MappedKey) -> KeyFacts:
         return facts
     return replace(
         facts,
-        previous=_previous(tx, look, row),
+        previous=_previous(tx, look, row, loan.loan_id),
         decision=decision.newest(look.decisions, facts.listed),
         currency=query.currency_of_draft(tx, loan.loan_id) if loan.currency else None,
     )
@@ -71,9 +71,9 @@ def of_kiva(tx: Connection, look: CaptureContext, row: MappedKey, facts: KeyFact
     return replace(facts, at_kiva=at_kiva, perhaps=not at_kiva and adoption.perhaps(tx, ids))
 
 
-def _previous(tx: Connection, look: CaptureContext, row: MappedKey) -> Decimal | None:
+def _previous(tx: Connection, look: CaptureContext, row: MappedKey, loan_id: str) -> Decimal | None:
     """The position that Kiva took last in an earlier period, on the basis of now: one of this period is replaced."""
-    last = position.last_of_another_period(tx, row.identity, look.report.period)
+    last = position.last_of_another_period(tx, row.identity, loan_id, look.report.period)
     if last is None:
         return None
     principal = row.mapped.bounds.get("principal")

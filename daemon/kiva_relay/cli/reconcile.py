@@ -78,7 +78,8 @@ def _json(one: KeptDiscrepancy) -> dict[str, object]:
         "entry": one.entry_id,
         "params": one.params,
         "suggested": one.suggested,
-        "because": one.because,
+        "because": one.because if one.suggested is not None else None,
+        "unclear": one.because if one.suggested is None else None,
         "since": one.since,
         "done_by": one.seen_by,
     }

@@ -3,10 +3,12 @@
 from typing import Annotated, cast
 
 import typer
+from sqlalchemy.engine import Connection
 
 from kiva_relay import errors
 from kiva_relay.cli import figure, frame, report_named, words
 from kiva_relay.outbox import heartbeat
+from kiva_relay.report import amount as typed
 from kiva_relay.report import decide
 from kiva_relay.report.decide import LineAnswer, Verb
 from kiva_relay.report.line import ReportLine
@@ -67,7 +69,7 @@ def command(
             of_period = report_named.period(tx, period)
             lines = report_named.lines(tx, settings, numbers or [], loans or [], of_period=of_period)
             for line in lines:
-                decide.check(tx, line, answer, period=of_period)
+                _check(tx, line, answer, period=of_period)
         if not as_json:
             frame.header(settings)
             for line in lines:
@@ -88,6 +90,17 @@ def command(
     frame.say(f"Decided, with your name and note. The relay does it {when}.")
     frame.say(f"See what becomes of it:   kiva-relay report {of_period}")
     return 0
+
+
+def _check(tx: Connection, line: ReportLine, answer: LineAnswer, *, period: str) -> None:
+    """Could this be decided, and is it clear what is meant?
+
+    Raises:
+        UsageError: it cannot, or it is not.
+    """
+    if answer.verb == "value":
+        typed.must_be_plain(answer.value or "", line.currency)
+    decide.check(tx, line, answer, period=period)
 
 
 def _what(answer: LineAnswer) -> str:

@@ -62,7 +62,9 @@ class DeliveryContext:
         """The reports that it may be time for: more than one where Kiva does not say the hour, and clocks differ."""
         moments = [self.clock.now()] if self.kiva_time is None else self.kiva_time.perhaps()
         found = (window.report(self.settings, moment) for moment in moments)
-        return [*{(one.period, one.is_open): one for one in found}.values()]
+        # Of those that are alike in what they decide, the one that opens next is kept.
+        ordered = sorted(found, key=lambda one: one.opens_next)
+        return [*{(one.period, one.is_open): one for one in ordered}.values()]
 
     def day_at_kiva(self) -> date:
         """The day, where the institution is: a disbursal has the date that the branch wrote."""

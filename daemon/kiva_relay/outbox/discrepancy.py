@@ -19,15 +19,29 @@ from kiva_relay.outbox.store import Overtaken
 
 _columns = reconcile_table.discrepancy.c
 _CHUNK = 400
-_SHARED = sa.text(
-    "UPDATE discrepancy SET suggested = NULL, because = NULL WHERE suggested IS NOT NULL AND suggested IN"
-    " (SELECT suggested FROM discrepancy WHERE suggested IS NOT NULL GROUP BY suggested HAVING count(*) > 1)"
+_MOST_NAMED = 5
+AS_LIKELY, SHARED = "as_likely", "shared"
+"""Why nothing is suggested, the first of `because`; behind it the MIS's ids that are as likely, or the one id and the
+loans of Kiva's for which it is as likely."""
+_SUGGESTED = reconcile_table.SUGGESTED
+_SHARED = (
+    sa.select(_columns.id, _columns.suggested, _columns.loan_id, _columns.kiva_id)
+    .where(
+        _SUGGESTED,
+        _columns.suggested.in_(
+            sa.select(_columns.suggested).where(_SUGGESTED).group_by(_columns.suggested).having(sa.func.count() > 1)
+        ),
+    )
+    .order_by(_columns.loan_id, _columns.id)
 )
 
 
 @dataclass(frozen=True)
 class FoundApart:
-    """What is to be kept of a difference: `suggested` is the MIS's id of the loan that it probably is."""
+    """What is to be kept of a difference: `suggested` is the MIS's id of the loan that it probably is.
+
+    `because` says why that one: amount, client, id, date. Without one, it may say why none is suggested.
+    """
 
     kind: str
     subject: str
@@ -84,7 +98,12 @@ def finish(tx: Connection, *, run: str, compared: meta.Reconciled) -> None:
     A row that is likely for two of Kiva's loans is suggested for none.
     """
     tx.execute(sa.delete(reconcile_table.discrepancy).where(_columns.found_by < run))
-    tx.execute(_SHARED)
+    shared = tx.execute(_SHARED).all()
+    for row in shared:
+        also = [one.loan_id or one.kiva_id for one in shared if one.suggested == row.suggested and one.id != row.id]
+        because = [SHARED, row.suggested, *also[:_MOST_NAMED]]
+        mine = sa.update(reconcile_table.discrepancy).where(_columns.id == row.id)
+        tx.execute(mine.values(suggested=None, because=because))
     meta.RECONCILED.put(tx, compared)
 
 

@@ -30,6 +30,9 @@ PUBLISHED = (
 )
 """Statuses that a loan can only have after a person published its draft."""
 
+LIVE = ("fundRaising", "raised", "reviewed", "issue", "payingBack", "defaulted")
+"""Statuses in which something can still be done about a loan at Kiva, or is owed for it."""
+
 GONE = ("deleted",)
 """Statuses in which Kiva does not have the loan."""
 

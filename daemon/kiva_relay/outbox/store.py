@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection
 
 from kiva_relay.outbox import adoption, divergence, forgotten, position, query, table, tally
 from kiva_relay.outbox import state as machine
-from kiva_relay.outbox.entry import Entry, Owed
+from kiva_relay.outbox.entry import LATE, Entry, Owed
 from kiva_relay.outbox.state import Actor, State
 from kiva_relay.resource import loan_id as spelled
 
@@ -58,7 +58,9 @@ def owe(tx: Connection, owed: Owed, *, now: datetime) -> Entry | None:
     decided = owed.position is not None and owed.position.decided
     if any(create_once or (_same(tx, entry, owed) and not decided) for entry in known.discarded):
         return None
-    if in_flight is not None and _same(tx, in_flight, owed):
+    # Of what is in doubt when its report closes nobody will hear: what a person sends late goes behind it, once more.
+    sent_late = owed.origin == LATE and in_flight is not None and in_flight.origin != LATE
+    if in_flight is not None and _same(tx, in_flight, owed) and not sent_late:
         _supersede(tx, unsent, by=Actor.INTAKE, now=now)
         return None
     if owed.adopted is not None and not adoption.is_open(owed.resource, None, older_in_flight=in_flight is not None):

@@ -14,9 +14,8 @@ from kiva_relay.config.settings import Settings
 from kiva_relay.outbox import hold
 from kiva_relay.outbox import report as reports
 from kiva_relay.outbox.person import Person
-from kiva_relay.page import amount
 from kiva_relay.page.act import Changed, Forbidden
-from kiva_relay.report import current, decide, finalising, month, upload_file
+from kiva_relay.report import amount, current, decide, finalising, month, upload_file
 from kiva_relay.report.decide import LineAnswer, LineChanged, Verb
 from kiva_relay.report.line import ReportLine, ReportLineKind
 from kiva_relay.report.month import Month

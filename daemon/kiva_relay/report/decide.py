@@ -174,10 +174,7 @@ def _value(tx: Connection, line: ReportLine, answer: LineAnswer, period: str) ->
         )
     match answer.verb:
         case "send":
-            if line.position is None:
-                raise errors.UsageError(f"The MIS gives no amount for loan {line.loan_id}.", hint=_otherwise(line))
-            if line.kind in _OVER and line.decided is None:
-                raise errors.UsageError(f"Nothing is to be decided about loan {line.loan_id}: it is {_said(line)}.")
+            _must_be_sendable(line)
         case "keep":
             if line.before is None:
                 raise errors.UsageError(
@@ -191,6 +188,24 @@ def _value(tx: Connection, line: ReportLine, answer: LineAnswer, period: str) ->
         case "leave_out":
             pass
     return None
+
+
+def _must_be_sendable(line: ReportLine) -> None:
+    """Can what the MIS gives be sent?
+
+    Raises:
+        UsageError: it cannot, or nothing is to be decided about it.
+    """
+    if line.position is None:
+        raise errors.UsageError(f"The MIS gives no amount for loan {line.loan_id}.", hint=_otherwise(line))
+    if line.position < 0:
+        raise errors.UsageError(
+            f"{lines_.plain(line.position)} is no amount that Kiva takes for loan {line.loan_id}: more was"
+            " repaid than was lent. Nothing was decided.",
+            hint=f"kiva-relay report decide {line.number} --value 0 --note …    or: --leave-out",
+        )
+    if line.kind in _OVER and line.decided is None:
+        raise errors.UsageError(f"Nothing is to be decided about loan {line.loan_id}: it is {_said(line)}.")
 
 
 def _amount(line: ReportLine, written: str | None, period: str) -> str:

@@ -114,7 +114,7 @@ def read(
     """
     asked = _ODD if besides_alike else _OTHERS if besides_accepted else _EVERY
     reading = _Reading(tx, asked, period, basis, aliases, decision.in_force(tx, period), _shared(tx))
-    likeliest = mis_row.Likeliest(tx, aliases.values())
+    likeliest = mis_row.Likeliest(tx, aliases)
     after = ""
     while loans := reading.loans(after=after, most=PART):
         yield from likeliest.of(reading.part(loans, after=after))
@@ -125,7 +125,7 @@ def named(
     tx: Connection, kiva_ids: Sequence[str], *, period: str, basis: str, aliases: Mapping[str, str]
 ) -> Iterator[LoanFacts]:
     """These of the loans that Kiva expects, by `kiva_id`; the other arguments are those of `read`."""
-    decided, likeliest = decision.in_force(tx, period), mis_row.Likeliest(tx, aliases.values())
+    decided, likeliest = decision.in_force(tx, period), mis_row.Likeliest(tx, aliases)
     for start in range(0, len(kiva_ids), PART):
         rows = tx.execute(_EACH, {"kiva_ids": list(kiva_ids[start : start + PART])}).all()
         loans = sorted((MirroredLoan(*row) for row in rows), key=lambda loan: loan.kiva_id)

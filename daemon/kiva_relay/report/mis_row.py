@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
@@ -12,15 +12,17 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kiva_relay.outbox import mirror, table
+from kiva_relay.outbox import mirror, mirror_table, table
 from kiva_relay.outbox.mirror import MirroredLoan
 from kiva_relay.report import suggestion
 from kiva_relay.report.line import plain
 from kiva_relay.report.place import LoanFacts, RowFacts
-from kiva_relay.report.suggestion import Suggestion
+from kiva_relay.report.suggestion import Suggestion, Unclear
 from kiva_relay.resource import loan_id as spelled
 
 _AT_ONCE = 2_000
+_OF_LOANS = ("loan_draft", "repayment")
+"""Resources whose rows are loans."""
 _GONE = ", ".join(repr(status) for status in mirror.GONE)
 _captured = table.captured.c
 _COLUMNS = tuple(_captured[name] for name in ("identity", "in_scope", "gone", "lent", "client_id", "created_at"))
@@ -36,6 +38,12 @@ _BY_LENT = sa.select(*_COLUMNS).where(
         "NOT EXISTS (SELECT 1 FROM mirror m WHERE m.loan_fold = lower(captured.identity)"  # noqa: S608 - our own words
         f" AND m.loan_id = captured.identity AND m.status NOT IN ({_GONE}))"
     ),
+)
+# The amounts as numbers, for Kiva writes them in its own way; they are compared to the cent afterwards.
+_STRANGE = sa.select(*mirror.LOAN_COLUMNS).where(
+    mirror_table.mirror.c.status.in_(mirror.LIVE),
+    sa.cast(mirror_table.mirror.c.amount, sa.Float).in_(sa.bindparam("amounts", expanding=True)),
+    ~sa.exists().where(_captured.resource.in_(_OF_LOANS), _captured.identity == mirror_table.mirror.c.loan_id),
 )
 
 
@@ -66,7 +74,7 @@ class _Alike:
             for mark in spelled.marks(written):
                 found[mark].append(row)
 
-    def likeliest(self, loan: MirroredLoan) -> Suggestion | None:
+    def likeliest(self, loan: MirroredLoan) -> Suggestion | Unclear | None:
         rows = {
             row.identity: row
             for found, written in ((self.by_id, loan.loan_id), (self.by_client, loan.client_id))
@@ -79,13 +87,14 @@ class _Alike:
 class Likeliest:
     """Finds the row that a loan probably is which the MIS does not have under its id. Each amount is looked up once.
 
-    `aliases` are the MIS's ids, as keys, of which a person said which loan of Kiva's they are: of no other one.
+    `aliases`: ids that were typed by hand at Kiva, and the MIS's own id of the same loan, as keys: it is no other one.
     """
 
-    def __init__(self, tx: Connection, aliases: Collection[str]) -> None:
-        self._tx, self._aliases = tx, frozenset(aliases)
+    def __init__(self, tx: Connection, aliases: Mapping[str, str]) -> None:
+        self._tx, self._aliases, self._taken = tx, aliases, frozenset(aliases.values())
         self._by_amount: dict[str, _Alike] = {}
         self._known: dict[str, RowFacts] = {}
+        self._rivals: dict[str, dict[str, list[MirroredLoan]]] = {}
 
     def of(self, found: Sequence[LoanFacts]) -> Iterator[LoanFacts]:
         """The same loans; those that the MIS does not have with their likeliest row."""
@@ -94,7 +103,7 @@ class Likeliest:
             yield from found
             return
         in_other_case = rows(self._tx, {case for facts in missing for case in _other_cases(facts.loan.loan_id)})
-        probably = self.suggestions([facts.loan for facts in missing])
+        probably = self._suggested_alone([facts.loan for facts in missing])
         for facts in found:
             if facts.row is not None or facts.entries:
                 yield facts
@@ -102,17 +111,51 @@ class Likeliest:
             other = next((in_other_case[one] for one in _other_cases(facts.loan.loan_id) if one in in_other_case), None)
             if other is not None:
                 yield facts._replace(likely=other, other_case=True)
-            elif (one := probably.get(facts.loan.kiva_id)) is not None:
-                yield facts._replace(likely=self._known[one.identity], because=one.because)
-            else:
-                yield facts
+                continue
+            match probably.get(facts.loan.kiva_id):
+                case Suggestion() as one:
+                    yield facts._replace(likely=self._known[one.identity], because=one.because)
+                case unclear:
+                    yield facts._replace(unclear=unclear)
 
-    def suggestions(self, loans: Iterable[MirroredLoan]) -> dict[str, Suggestion]:
-        """Kiva's number of a loan → the row that it probably is; silent where that is not clear."""
+    def suggestions(self, loans: Iterable[MirroredLoan]) -> dict[str, Suggestion | Unclear]:
+        """Kiva's number of a loan → the row that it probably is, or why none is; silent where nothing speaks for one.
+
+        Whether other loans have the same row, whoever reads all of Kiva's list sees for himself.
+        """
         wanted = [(loan, amount) for loan in loans if (amount := _amount(loan))]
         self._look_up({amount for _, amount in wanted})
         found = ((loan, self._by_amount[amount].likeliest(loan)) for loan, amount in wanted)
         return {loan.kiva_id: one for loan, one in found if one is not None}
+
+    def _suggested_alone(self, loans: Sequence[MirroredLoan]) -> dict[str, Suggestion | Unclear]:
+        """The same; a row that is the likeliest of two loans is suggested for none, also of loans not asked about."""
+        found = self.suggestions(loans)
+        amounts = {_amount(loan) for loan in loans if isinstance(found.get(loan.kiva_id), Suggestion)}
+        self._look_for_rivals(amounts)
+        for loan in loans:
+            one = found.get(loan.kiva_id)
+            if isinstance(one, Suggestion):
+                also = [each for each in self._rivals[_amount(loan)][one.identity] if each.kiva_id != loan.kiva_id]
+                if also:
+                    found[loan.kiva_id] = Unclear((one.identity,), suggestion.named(each.loan_id for each in also))
+        return found
+
+    def _look_for_rivals(self, amounts: set[str]) -> None:
+        """All loans of some amounts that the MIS does not have under their ids, by the row that each probably is."""
+        new = sorted(amounts - self._rivals.keys())
+        if not new:
+            return
+        self._rivals |= {amount: defaultdict(list) for amount in new}
+        rivals = [MirroredLoan(*row) for row in self._tx.execute(_STRANGE, {"amounts": list(map(float, new))})]
+        rivals = [loan for loan in rivals if spelled.key(loan.loan_id) not in self._aliases]
+        known = rows(self._tx, {spelled.key(loan.loan_id) for loan in rivals})
+        for loan in rivals:
+            amount = _amount(loan)
+            if amount in self._rivals and spelled.key(loan.loan_id) not in known:
+                one = self._by_amount[amount].likeliest(loan)
+                if isinstance(one, Suggestion):
+                    self._rivals[amount][one.identity].append(loan)
 
     def _look_up(self, amounts: set[str]) -> None:
         new = sorted(amounts - self._by_amount.keys())
@@ -120,7 +163,7 @@ class Likeliest:
             return
         self._by_amount |= {amount: _Alike() for amount in new}
         candidates = [_row(row) for row in self._tx.execute(_BY_LENT, {"lent": new})]
-        taken = _listed(self._tx, [row.identity for row in candidates]) | self._aliases
+        taken = _listed(self._tx, [row.identity for row in candidates]) | self._taken
         for row in candidates:
             if row.identity not in taken:
                 self._known[row.identity] = row

@@ -15,6 +15,7 @@ from kiva_relay.outbox.mirror import MirroredLoan
 from kiva_relay.outbox.state import State
 from kiva_relay.report import line as lines_
 from kiva_relay.report.line import ReportLine, ReportLineKind
+from kiva_relay.report.suggestion import Unclear
 from kiva_relay.resource.refusal import PERSON_DECIDES
 from kiva_relay.resource.repayment import OUTSTANDING
 
@@ -69,6 +70,7 @@ class LoanFacts(NamedTuple):
         likely: of a loan that the MIS does not have, the row that it probably is.
         other_case: `likely` differs from its id in upper and lower case only.
         because: why it is `likely` that row, as in report/suggestion.py.
+        unclear: why no row is `likely`, where several are, or one is for several loans.
     """
 
     loan: MirroredLoan
@@ -80,6 +82,7 @@ class LoanFacts(NamedTuple):
     likely: RowFacts | None = None
     other_case: bool = False
     because: Sequence[str] = ()
+    unclear: Unclear | None = None
 
 
 @dataclass(frozen=True)
@@ -238,6 +241,10 @@ def _absent(facts: LoanFacts, now_is: ReportSituation) -> tuple[ReportLineKind, 
     if facts.likely is not None:
         lent = facts.likely.lent
         params = {"likely_id": facts.likely.identity, "likely_lent": None if lent is None else lines_.plain(lent)}
+    if facts.unclear is not None and facts.unclear.loans:
+        params = {"shared_id": facts.unclear.rows[0], "shared_with": list(facts.unclear.loans)}
+    elif facts.unclear is not None:
+        params = {"as_likely": list(facts.unclear.rows)}
     if "client" in facts.because:
         params["likely_by"] = "client"
     if facts.other_case:
@@ -280,8 +287,8 @@ def _likely(
             return position
         case lines_.EXCEEDS_KIVA if basis != OUTSTANDING:
             return lent_at_kiva
-        case lines_.EXCEEDS_LENT if basis != OUTSTANDING:
-            return lent
+        case lines_.EXCEEDS_LENT:
+            return Decimal(0) if basis == OUTSTANDING else lent  # all of it is repaid
         case _:
             return None
 

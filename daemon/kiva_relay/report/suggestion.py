@@ -1,8 +1,8 @@
 """Which of the MIS's loans one of Kiva's probably is, whose id was typed in another way. Pure; silent when in doubt.
 
 The amount alone proves nothing: many loans have the same. Beside it the client has to be the same, or the id written
-alike; a date that is far off speaks against it. Where two rows are as likely, nothing is suggested. Report and
-`reconcile --suggest` ask here, so that they name the same loan.
+alike; a date that is far off speaks against it. Where two rows are as likely, or one row is for two loans, nothing is
+suggested, and it is said why. Report and `reconcile --suggest` ask here, so that they name the same loan.
 """
 
 from __future__ import annotations
@@ -41,15 +41,35 @@ class Suggestion(NamedTuple):
     because: tuple[str, ...]
 
 
-def likeliest(loan: MirroredLoan, rows: Iterable[LentRow]) -> Suggestion | None:
+class Unclear(NamedTuple):
+    """Why nothing is suggested: `rows` are the MIS's own ids that are as likely, a few of them.
+
+    `loans`: the one row is as likely for these loans of Kiva's, too, by their ids there.
+    """
+
+    rows: tuple[str, ...]
+    loans: tuple[str, ...] = ()
+
+
+MOST_NAMED = 5
+"""Of ids that are as likely: nobody reads more."""
+
+
+def likeliest(loan: MirroredLoan, rows: Iterable[LentRow]) -> Suggestion | Unclear | None:
     """The one row that this loan probably is, of those that Kiva does not list under their own id."""
     found = [(evidence, row) for row in rows if (evidence := _evidence(loan, row))]
     if not found:
         return None
-    found.sort(key=lambda one: _weight(one[0]), reverse=True)
-    if len(found) > 1 and _weight(found[0][0]) == _weight(found[1][0]):
-        return None
-    return Suggestion(found[0][1].identity, found[0][0])
+    most = max(_weight(evidence) for evidence, _ in found)
+    best = [(evidence, row) for evidence, row in found if _weight(evidence) == most]
+    if len(best) > 1:
+        return Unclear(named(row.identity for _, row in best))
+    return Suggestion(best[0][1].identity, best[0][0])
+
+
+def named(ids: Iterable[str]) -> tuple[str, ...]:
+    """A few of some ids, in order."""
+    return tuple(sorted(ids)[:MOST_NAMED])
 
 
 def _evidence(loan: MirroredLoan, row: LentRow) -> tuple[str, ...]:

@@ -110,6 +110,7 @@ class RepaymentReport:
         stage: of a window: `open`, `last look` or `closed`.
         goes: when a position that changed just now is sent; None: at once.
         looks: when the last look before closing begins.
+        opens_next: is it so late that the answer to what is begun now might come after the next opening?
         basis: what an amount means.
     """
 
@@ -121,6 +122,7 @@ class RepaymentReport:
     stage: str = ""
     goes: datetime | None = None
     looks: datetime | None = None
+    opens_next: bool = False
     basis: str = ""
 
     @property
@@ -146,7 +148,7 @@ def of(settings: config.Settings) -> MonthlyWindow | None:
 def report(settings: config.Settings, now: datetime) -> RepaymentReport:
     """The repayment report of a moment, by the settings: the one whose window opened last.
 
-    Nothing is begun so late that its answer might come after the close.
+    Nothing is begun so late that its answer might come after the close; nor, sent late, after the next opening.
     """
     chosen, timeout = settings.repayments, settings.kiva.timeout
     today = now.astimezone(ZoneInfo(settings.mis.timezone)).date()
@@ -169,6 +171,7 @@ def report(settings: config.Settings, now: datetime) -> RepaymentReport:
         stage=stage,
         goes=min(_next_night(chosen.send_at, zone, now), looks).astimezone(zone) if stage == "open" else None,
         looks=looks.astimezone(zone),
+        opens_next=not is_open and now >= monthly.after(now).opens - margin,
         basis=chosen.basis,
     )
 

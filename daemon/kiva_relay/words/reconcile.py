@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
+from kiva_relay.outbox import discrepancy
 from kiva_relay.outbox.discrepancy import KeptDiscrepancy
 from kiva_relay.terminal import visible
 from kiva_relay.words.language import Language
@@ -29,13 +30,23 @@ def do(kind: str, language: Language) -> str:
 
 
 def line(one: KeptDiscrepancy, language: Language) -> str:
-    """The loan, what each side says, and which loan of the MIS it probably is."""
+    """The loan, what each side says, and which loan of the MIS it probably is, or why none is suggested."""
     loan = visible.text(one.loan_id).strip() or language.say("reconcile.without_id", number=one.kiva_id)
     parts = [loan, " · ".join(_said(one, name, language) for name in _SHOWN if name in one.params)]
     if one.suggested is not None:
         because = language.joined(language.say(f"reconcile.because.{each}") for each in one.because or ())
         parts.append(language.say("reconcile.suggested", loan=one.suggested, because=because))
+    elif one.because:
+        parts.append(_unclear(*one.because, language=language))
     return "   ".join(part for part in parts if part)
+
+
+def _unclear(why: str, *ids: str, language: Language) -> str:
+    """Why nothing is suggested."""
+    loan, *others = map(visible.text, ids)
+    if why == discrepancy.SHARED:
+        return language.say("reconcile.shared", loan=loan, others=language.joined(others))
+    return language.say("reconcile.as_likely", loans=language.joined((loan, *others)))
 
 
 def _said(one: KeptDiscrepancy, name: str, language: Language) -> str:

@@ -44,7 +44,7 @@ def _can(verb: str, value: str | None, one: ReportLine) -> bool:
     """Is there the amount that an answer speaks of?"""
     match verb:
         case "send":
-            return one.position is not None
+            return one.position is not None and one.position >= 0
         case "keep":
             return one.before is not None
         case "value":

@@ -9,7 +9,8 @@ What a line needs beyond its amounts stands in its `params`; each may be missing
     basis_changed        was, is: settings of repayments.basis
     held                 reason: a code of outbox/reason.py
     in_doubt             sent: an amount
-    not_in_mis           likely_id; likely_by: "date" or "client", when that is the same beside the amount
+    not_in_mis           likely_id; likely_by: "date" or "client", when that is the same beside the amount;
+                         as_likely: ids of the MIS; or shared_id, and shared_with: Kiva's loans that it may be
     refused, refused_by_kiva    reasons: [{code, field, params}]
     warned               upload_id, problems: [{details, code}], as in the receipt
     left_out, decided    verb, value, person, note
@@ -108,6 +109,11 @@ def _more(one: ReportLine, language: Language) -> Iterator[str]:
         yield language.say("report.line.perhaps_raised")
     if one.cause == lines.NOT_IN_MIS and "likely_id" in params:
         yield language.say(_LIKELY[params.get("likely_by", "")], loan=str(params["likely_id"]))
+    if "as_likely" in params:
+        yield language.say("report.line.as_likely", loans=language.joined(map(str, params["as_likely"])))
+    if "shared_with" in params:
+        others = language.joined(map(str, params["shared_with"]))
+        yield language.say("report.line.shared", loan=str(params["shared_id"]), others=others)
     if one.kind is ReportLineKind.DECIDE and one.likely is not None and one.cause != lines.EXCEEDS_KIVA:
         yield language.say("report.line.likely", amount=_figure(one.likely, one, language))
 

@@ -1,4 +1,4 @@
-"""An amount as a person types it: as the page shows it, or as her country writes it."""
+"""An amount as a person types it: as page and commands show it, or as her country writes it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ _WITH_BLANKS = re.compile(r"\d{1,3}(?: \d{3})+(?:[.,]\d+)?", re.ASCII)
 _PARTS = re.compile(r"([\d.,]*\d)", re.ASCII)
 _DECIMALS = re.compile(r"(\d+)(?:[.,](\d+))?", re.ASCII)
 _GROUP = 3
+_EITHER = re.compile(r"([1-9]\d{0,2})[.,](\d{3})", re.ASCII)
+"""Thousands, or three decimals."""
+_PLAIN = re.compile(r"[-+]?\d*(?:\.\d*)?(?:[eE].*)?", re.ASCII)
 
 
 def read(written: str, currency: str | None) -> str:
@@ -37,6 +40,33 @@ def read(written: str, currency: str | None) -> str:
             f"{written} is no amount.", code="amount_unreadable", params={"written": written.strip()}
         )
     return f"{found[1]}.{found[2]}" if found[2] else found[1]
+
+
+def must_be_plain(written: str, currency: str | None) -> None:
+    """Is it an amount as a command takes it: digits, and a point before decimals?
+
+    A script that writes `150.000` means 150, and a person means 150000: a command cannot tell who typed it.
+
+    Raises:
+        UsageError: it may be either, or it is written in another way; the message says how to write it.
+    """
+    either = _EITHER.fullmatch(written.strip())
+    if either is not None and not ("." in written and (_precision(currency) or 0) >= _GROUP):
+        large = f"{either[1]}{either[2]}"
+        small = f"{either[1]}.{either[2]}".rstrip("0").rstrip(".")
+        small = f"0{small}" if _EITHER.fullmatch(small) else small
+        raise errors.UsageError(
+            f"{written} may be {large} or {small}. Nothing was decided.", hint=f"--value {large}    or: --value {small}"
+        )
+    if not _PLAIN.fullmatch(written.strip()):
+        try:
+            meant = read(written, currency)
+        except errors.UsageError:
+            return  # whoever decides says what it is not
+        raise errors.UsageError(
+            f"--value takes an amount, as 150000 or 1500.50; found {written}. Nothing was decided.",
+            hint=f"--value {meant}",
+        )
 
 
 def _without_thousands(bare: str, decimals: int | None) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kiva_relay.errors import UsageError
-from kiva_relay.page import amount, unbroken
+from kiva_relay.page import unbroken
+from kiva_relay.report import amount
 
 READ = [
     ("", "XOF", ""),
@@ -53,6 +54,35 @@ def test_what_can_be_meant_in_two_ways_is_not_read(written: str, currency: str |
     with pytest.raises(UsageError) as refused:
         amount.read(written, currency)
     assert refused.value.code == "amount_unreadable"
+
+
+@pytest.mark.parametrize(
+    ("written", "currency", "hint"),
+    [
+        ("150.000", "XOF", "--value 150000    or: --value 150"),
+        ("150,000", "XOF", "--value 150000    or: --value 150"),
+        ("1.500", "PEN", "--value 1500    or: --value 1.5"),
+        ("1,500", "JOD", "--value 1500    or: --value 1.5"),
+        ("1.525", None, "--value 1525    or: --value 01.525"),
+        ("150 000", "XOF", "--value 150000"),
+        ("150000 XOF", "XOF", "--value 150000"),
+        ("1.500,50", "PEN", "--value 1500.50"),
+        ("1.500.000", "XOF", "--value 1500000"),
+    ],
+)
+def test_a_command_takes_nothing_that_can_be_meant_in_two_ways(written: str, currency: str | None, hint: str) -> None:
+    """`report decide --value 150.000` reported 150 for 150000."""
+    with pytest.raises(UsageError) as refused:
+        amount.must_be_plain(written, currency)
+    assert refused.value.hint == hint
+    for plain in hint.replace("--value", "").split("or:"):
+        amount.must_be_plain(plain.strip(), currency)
+
+
+@pytest.mark.parametrize("written", ["150000", "1500.50", "0", "0.500", "1500.525", "-5", "many", "", "NaN"])
+def test_what_is_plain_is_left_to_whoever_decides(written: str) -> None:
+    amount.must_be_plain(written, "XOF")
+    amount.must_be_plain("1.525", "JOD")
 
 
 def test_no_line_ends_within_an_amount_or_before_a_mark() -> None:
