@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _numbers = itertools.count(1)
 
 if os.environ.get(postgres_found.VARIABLE):
-    postgres._binaries = lambda: Path(os.environ[postgres_found.VARIABLE])
+    postgres.binaries = lambda: Path(os.environ[postgres_found.VARIABLE])
 
 
 # How long an example may take says nothing about us, only about the machine.

@@ -68,7 +68,7 @@ class PostgresServer:
         self._settings = {**_SETTINGS, **settings}
         self.data = folder / "data"
         self._log = folder / "postgres.log"
-        self._binaries = _binaries()
+        self._binaries = binaries()
         self._major = int(re.split(r"\D", _version(self._binaries))[0])
         self._user: tuple[int, int] | None = None
         self._made: list[Path] = []
@@ -78,6 +78,11 @@ class PostgresServer:
     def pid(self) -> int:
         """The number of its first process; 0 while it does not run."""
         return self._leash.process.pid if self._leash is not None else 0
+
+    @property
+    def binaries(self) -> Path:
+        """Where its programs are."""
+        return self._binaries
 
     def url(self, dbname: str = ROLE) -> str:
         """Where a database of this server is, its password included."""
@@ -252,7 +257,7 @@ def start(folder: Path, *, settings: Mapping[str, str] | None = None) -> Iterato
 
 def version() -> str:
     """The version of the server in the wheel, `18.4`."""
-    return _version(_binaries())
+    return _version(binaries())
 
 
 def _version(binaries: Path) -> str:
@@ -260,7 +265,12 @@ def _version(binaries: Path) -> str:
     return said.stdout.split()[2]
 
 
-def _binaries() -> Path:
+def binaries() -> Path:
+    """Where the programs of the wheel are.
+
+    Raises:
+        RelayError: it is not installed.
+    """
     # find_spec does not import the package: its import makes folders in the person's home.
     found = importlib.util.find_spec(_WHEEL)
     for place in found.submodule_search_locations or () if found else ():

@@ -27,7 +27,7 @@ STARTS = """
 import sys, pathlib, psycopg
 from testbed.database import postgres
 with postgres.start(pathlib.Path(sys.argv[1])) as server, psycopg.connect(server.url()) as connection:
-    print(postgres._binaries(), connection.execute("SHOW data_directory").fetchone()[0], sep="\\n")
+    print(postgres.binaries(), connection.execute("SHOW data_directory").fetchone()[0], sep="\\n")
 """
 
 ASKS_FOR_A_FOLDER = """

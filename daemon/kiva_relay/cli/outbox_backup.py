@@ -56,10 +56,9 @@ def command(
         file = folder / f"outbox-{frame.now():%Y%m%dT%H%M%SZ}.db"
     with frame.outbox(settings) as outbox:
         if not outbox.is_file:
-            url = outbox.url.set(drivername="postgresql", password=None).render_as_string()
             raise errors.UsageError(
                 "This outbox is a PostgreSQL database; PostgreSQL's own tools copy it. Nothing was copied.",
-                hint=shlex.join(["pg_dump", "--format=custom", f"--file={file}", f"--dbname={url}"]),
+                hint=shlex.join(["pg_dump", "--format=custom", f"--file={file}", f"--dbname={settings.outbox.url}"]),
             )
         _must_be_another(file, outbox, settings.outbox.witness)
         _copy(outbox, file)

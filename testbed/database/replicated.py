@@ -1,0 +1,154 @@
+"""A PostgreSQL and its streaming standby, which is promoted when the primary has ended; then a new standby is made.
+
+The standby is what `pg_basebackup` makes of the primary. `synchronous` is whether a commit waits for it. `cut` lets the
+standby fall behind for certain: what is committed from then on, it lacks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from kiva_relay.errors import RelayError
+from testbed.database import ground, postgres
+from testbed.rig import patience
+
+_SETTINGS = {"wal_level": "replica", "max_wal_senders": "8", "hot_standby": "on", "wal_keep_size": "256MB"}
+_NAME = "standby"
+
+
+class Replicated:
+    """A primary, and a standby of it while there is one. The servers are numbered as they are made."""
+
+    def __init__(self, folder: Path, *, settings: Mapping[str, str]) -> None:
+        self._folder, self._number = folder, 0
+        self._settings = {**_SETTINGS, **settings}
+        self._made: list[postgres.PostgresServer] = []
+        self.primary = self._server()
+        self.standby: postgres.PostgresServer | None = None
+
+    def start(self) -> None:
+        """Make the primary, and start it."""
+        self.primary.initialise()
+        self.primary.start()
+
+    def attach(self, *, synchronous: bool) -> None:
+        """Make a standby of the primary, and wait until it follows. Commits wait for it from then on, or do not."""
+        standby = self._server(like=self.primary)
+        data = standby.make_room()
+        self._copy(data)
+        if (uid := ground.user()) is not None:
+            for path in (data, *data.rglob("*")):
+                ground.give(path, uid)
+        standby.start()
+        self.standby = standby
+        patience.eventually(self.follows)
+        self.be_synchronous(synchronous)
+
+    def be_synchronous(self, synchronous: bool) -> None:
+        """Whether a commit waits for the standby."""
+        names = "*" if synchronous else ""
+        self.sql(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")
+        self.sql("SELECT pg_reload_conf()")
+        state = "quorum,sync" if synchronous else "async"
+        patience.eventually(
+            lambda: self.sql("SELECT sync_state FROM pg_stat_replication")[0][0] in state.split(",")
+        )
+
+    def follows(self) -> bool:
+        """Does the standby stream?"""
+        return self.sql("SELECT state FROM pg_stat_replication") == [("streaming",)]
+
+    def cut(self) -> None:
+        """The standby gets nothing more, for as long as it is one."""
+        assert self.standby is not None
+        with psycopg.connect(self.standby.url(), autocommit=True) as admin:
+            admin.execute("ALTER SYSTEM SET primary_conninfo = ''")
+            admin.execute("SELECT pg_reload_conf()")
+            patience.eventually(lambda: admin.execute("SELECT pid FROM pg_stat_wal_receiver").fetchone() is None)
+
+    def fail_over(self) -> None:
+        """Kill the primary, and promote the standby: it is the primary when this returns."""
+        assert self.standby is not None
+        self.primary.kill()
+        self.promote()
+
+    def promote(self) -> None:
+        """The standby becomes the primary, whatever became of the one before."""
+        assert self.standby is not None
+        with psycopg.connect(self.standby.url(), autocommit=True) as admin:
+            admin.execute("ALTER SYSTEM SET synchronous_standby_names = ''")
+            admin.execute("SELECT pg_reload_conf()")
+            admin.execute("SELECT pg_promote(true, 60)")
+        self.primary, self.standby = self.standby, None
+
+    def sql(self, text: str) -> list[tuple[Any, ...]]:
+        """A statement of an administrator on the primary; its rows, if it gives some."""
+        with psycopg.connect(self.primary.url(), autocommit=True) as admin:
+            cursor = admin.execute(text.encode())
+            return [] if cursor.description is None else cursor.fetchall()
+
+    def url(self, dbname: str, *, of: int = 2) -> str:
+        """As it stands in outbox.url: the last `of` servers that were made, the oldest first."""
+        hosts = ",".join(f"127.0.0.1:{one.port}" for one in self._made[-of:])
+        secret = self.primary.password
+        return f"postgresql://{postgres.ROLE}:{secret}@{hosts}/{dbname}?target_session_attrs=read-write"
+
+    def close(self) -> None:
+        """End all of them, and remove their data."""
+        for one in self._made:
+            one.close()
+
+    def _server(self, *, like: postgres.PostgresServer | None = None) -> postgres.PostgresServer:
+        self._number += 1
+        settings = {**self._settings, "cluster_name": f"{_NAME}_{self._number}"}
+        made = postgres.PostgresServer(self._folder / f"postgres-{self._number}", settings=settings)
+        if like is not None:
+            made.password = like.password
+        self._made.append(made)
+        return made
+
+    def _copy(self, data: Path) -> None:
+        """By the program that comes with the server; as ourselves, for it only writes files."""
+        where = f"host=127.0.0.1 port={self.primary.port} user={postgres.ROLE} password={self.primary.password}"
+        command = [str(self.primary.binaries / "pg_basebackup"), "-D", str(data), "-R", "-X", "stream", "-c", "fast"]
+        done = subprocess.run(
+            [*command, "--no-sync", "-d", where], capture_output=True, check=False, env={**os.environ}, cwd="/"
+        )
+        if done.returncode:
+            raise RelayError(f"pg_basebackup failed: {done.stderr.decode(errors='replace').strip()}")
+
+
+@contextlib.contextmanager
+def started(
+    folder: Path, *, synchronous: bool = False, settings: Mapping[str, str] | None = None
+) -> Iterator[Replicated]:
+    """A primary with a standby that follows it; both end at the end.
+
+    Args:
+        folder: of their logs.
+        synchronous: whether a commit waits for the standby.
+        settings: parameters of postgresql.conf of each server.
+    """
+    made = Replicated(folder.absolute(), settings=settings or {})
+    try:
+        made.start()
+        made.attach(synchronous=synchronous)
+        yield made
+    finally:
+        made.close()
+
+
+def found() -> bool:
+    """Can a standby be made here?"""
+    try:
+        return (postgres.binaries() / "pg_basebackup").exists() or shutil.which("pg_basebackup") is not None
+    except RelayError:
+        return False
