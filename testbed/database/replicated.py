@@ -20,7 +20,8 @@ from kiva_relay.errors import RelayError
 from testbed.database import ground, postgres
 from testbed.rig import patience
 
-_SETTINGS = {"wal_level": "replica", "max_wal_senders": "8", "hot_standby": "on", "wal_keep_size": "256MB"}
+_SETTINGS = {"wal_level": "replica", "max_wal_senders": "8", "wal_keep_size": "256MB"}
+_SOON = {"wal_retrieve_retry_interval": "200ms"}  # else a promotion waits for five seconds now and then
 _NAME = "standby"
 
 
@@ -29,10 +30,11 @@ class Replicated:
 
     def __init__(self, folder: Path, *, settings: Mapping[str, str]) -> None:
         self._folder, self._number = folder, 0
-        self._settings = {**_SETTINGS, **settings}
+        self._settings = {**_SETTINGS, **_SOON, **settings}
         self._made: list[postgres.PostgresServer] = []
         self.primary = self._server()
         self.standby: postgres.PostgresServer | None = None
+        self._ended: postgres.PostgresServer | None = None
 
     def start(self) -> None:
         """Make the primary, and start it."""
@@ -40,8 +42,16 @@ class Replicated:
         self.primary.start()
 
     def attach(self, *, synchronous: bool) -> None:
-        """Make a standby of the primary, and wait until it follows. Commits wait for it from then on, or do not."""
+        """Make a standby of the primary, and wait until it follows. Commits wait for it from then on, or do not.
+
+        It takes the place of the primary that has ended, its port too: as a machine that comes back does.
+        """
         standby = self._server(like=self.primary)
+        if self._ended is not None:
+            standby.port = self._ended.port
+            self._ended.close()
+            self._made.remove(self._ended)
+            self._ended = None
         data = standby.make_room()
         self._copy(data)
         if (uid := ground.user()) is not None:
@@ -50,17 +60,15 @@ class Replicated:
         standby.start()
         self.standby = standby
         patience.eventually(self.follows)
-        self.be_synchronous(synchronous)
+        self.wait_for_it(synchronous=synchronous)
 
-    def be_synchronous(self, synchronous: bool) -> None:
+    def wait_for_it(self, *, synchronous: bool) -> None:
         """Whether a commit waits for the standby."""
         names = "*" if synchronous else ""
         self.sql(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")
         self.sql("SELECT pg_reload_conf()")
         state = "quorum,sync" if synchronous else "async"
-        patience.eventually(
-            lambda: self.sql("SELECT sync_state FROM pg_stat_replication")[0][0] in state.split(",")
-        )
+        patience.eventually(lambda: self.sql("SELECT sync_state FROM pg_stat_replication")[0][0] in state.split(","))
 
     def follows(self) -> bool:
         """Does the standby stream?"""
@@ -87,7 +95,7 @@ class Replicated:
             admin.execute("ALTER SYSTEM SET synchronous_standby_names = ''")
             admin.execute("SELECT pg_reload_conf()")
             admin.execute("SELECT pg_promote(true, 60)")
-        self.primary, self.standby = self.standby, None
+        self._ended, self.primary, self.standby = self.primary, self.standby, None
 
     def sql(self, text: str) -> list[tuple[Any, ...]]:
         """A statement of an administrator on the primary; its rows, if it gives some."""
@@ -95,9 +103,9 @@ class Replicated:
             cursor = admin.execute(text.encode())
             return [] if cursor.description is None else cursor.fetchall()
 
-    def url(self, dbname: str, *, of: int = 2) -> str:
-        """As it stands in outbox.url: the last `of` servers that were made, the oldest first."""
-        hosts = ",".join(f"127.0.0.1:{one.port}" for one in self._made[-of:])
+    def url(self, dbname: str) -> str:
+        """As it stands in outbox.url, whichever of the two is the primary."""
+        hosts = ",".join(f"127.0.0.1:{port}" for port in sorted(one.port for one in self._made))
         secret = self.primary.password
         return f"postgresql://{postgres.ROLE}:{secret}@{hosts}/{dbname}?target_session_attrs=read-write"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from kiva_relay import errors
-from kiva_relay.cli import check_changes, figure, frame, mappings, nameless_words
+from kiva_relay.cli import check_changes, check_replicas, figure, frame, mappings, nameless_words
 from kiva_relay.cli.check_finding import CheckFinding, failed
 from kiva_relay.clock import SystemClock
 from kiva_relay.config import hosts
@@ -340,6 +340,7 @@ def _opened(settings: Settings) -> Iterator[CheckFinding]:
             schema = migration.present(tx)
         if schema is None:
             yield CheckFinding("ok", "outbox", f"{settings.outbox.url}: empty, `run` makes its tables")
+            yield from check_replicas.replicas(opened, settings)
             return
         if schema != migration.revisions()[-1] and schema in migration.revisions():
             how = "`run` brings it up to date, after a copy" if opened.is_file else "kiva-relay migrate"
@@ -355,6 +356,7 @@ def _opened(settings: Settings) -> Iterator[CheckFinding]:
             nameless = nameless_words.known(tx, watermark.watermarks(tx))
         text = f"{settings.outbox.file or settings.outbox.url}: {errors.counted(entries, 'entry')}"
         yield CheckFinding("ok", "outbox", text) if not opened.is_file else _with_space(opened.path, text)
+        yield from check_replicas.replicas(opened, settings)
         for name, why in {} if beat is None else beat.stopped_streams.items():
             text = f"The running relay does not read the mapping {name}: {why}\nkiva-relay mapping check"
             yield CheckFinding("error", "relay", text)

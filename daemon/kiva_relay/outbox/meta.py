@@ -212,6 +212,22 @@ def witness_read(number: str) -> Fact[WitnessRead]:
     return _json(f"read of witness {number}", WitnessRead)
 
 
+SERVER = text("server")
+"""The PostgreSQL on which the last start found this outbox: its system identifier and timeline."""
+GIVEN_BACK_AT = text("given_back_at")
+"""The server on which the lease was last given back."""
+
+
+@dataclass(frozen=True)
+class AwaitedWitnesses:
+    """Whose witness has to be read because the outbox may lack what its machine sent: machines by their witness."""
+
+    server: str
+    machines: dict[str, str]
+
+
+AWAITED = _json("awaited", AwaitedWitnesses)
+
 ATTEMPTS_KNOWN = _json("known_attempts", dict[str, int])
 """By the number of an outbox, its newest attempt of which this one knows what became."""
 
