@@ -7,17 +7,13 @@ standby fall behind for certain: what is committed from then on, it lacks.
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
-from kiva_relay.errors import RelayError
-from testbed.database import ground, postgres
+from testbed.database import postgres
 from testbed.rig import patience
 
 _SETTINGS = {"wal_level": "replica", "max_wal_senders": "8", "wal_keep_size": "256MB"}
@@ -53,10 +49,8 @@ class Replicated:
             self._made.remove(self._ended)
             self._ended = None
         data = standby.make_room()
-        self._copy(data)
-        if (uid := ground.user()) is not None:
-            for path in (data, *data.rglob("*")):
-                ground.give(path, uid)
+        url = self.primary.url()
+        standby.run("pg_basebackup", "-R", "-X", "stream", "-c", "fast", "--no-sync", "-D", str(data), "-d", url)
         standby.start()
         self.standby = standby
         patience.eventually(self.follows)
@@ -81,6 +75,11 @@ class Replicated:
             admin.execute("ALTER SYSTEM SET primary_conninfo = ''")
             admin.execute("SELECT pg_reload_conf()")
             patience.eventually(lambda: admin.execute("SELECT pid FROM pg_stat_wal_receiver").fetchone() is None)
+
+    def has_all(self) -> bool:
+        """Has the standby everything that was committed?"""
+        (place,) = self.sql("SELECT pg_current_wal_flush_lsn()")[0]
+        return self.sql(f"SELECT flush_lsn >= '{place}' FROM pg_stat_replication") == [(True,)]
 
     def fail_over(self) -> None:
         """Kill the primary, and promote the standby: it is the primary when this returns."""
@@ -123,16 +122,6 @@ class Replicated:
         self._made.append(made)
         return made
 
-    def _copy(self, data: Path) -> None:
-        """By the program that comes with the server; as ourselves, for it only writes files."""
-        where = f"host=127.0.0.1 port={self.primary.port} user={postgres.ROLE} password={self.primary.password}"
-        command = [str(self.primary.binaries / "pg_basebackup"), "-D", str(data), "-R", "-X", "stream", "-c", "fast"]
-        done = subprocess.run(
-            [*command, "--no-sync", "-d", where], capture_output=True, check=False, env={**os.environ}, cwd="/"
-        )
-        if done.returncode:
-            raise RelayError(f"pg_basebackup failed: {done.stderr.decode(errors='replace').strip()}")
-
 
 @contextlib.contextmanager
 def started(
@@ -152,11 +141,3 @@ def started(
         yield made
     finally:
         made.close()
-
-
-def found() -> bool:
-    """Can a standby be made here?"""
-    try:
-        return (postgres.binaries() / "pg_basebackup").exists() or shutil.which("pg_basebackup") is not None
-    except RelayError:
-        return False
