@@ -192,6 +192,7 @@ def test_a_number_that_comes_a_second_time_is_another_attempt(site: Site) -> Non
     site.send(machine, ends_at="claimed")  # the first number, which the standby gives again
     site.servers.fail_over()
     site.start(machine)
+    machine.owe()  # that it was owed is lost, too
     site.send(machine, ends_at="testified")
     site.start(machine)
     assert (machine.entry().state, len(machine.kiva.posts)) == (State.IN_DOUBT, 0)
@@ -228,6 +229,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SetClock:
 
 def test_a_free_lease_counts_as_held_on_another_server_until_it_was_quiet(site: Site, clock: SetClock) -> None:
     site.machine()
+    before = Lease(site.opened(), clock=clock)
+    before.acquire()
+    before.release()
     eventually(site.servers.has_all)
     site.servers.fail_over()
     waits = Lease(site.opened(), clock=clock)
