@@ -26,7 +26,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from kiva_relay import errors
-from kiva_relay.outbox import hold, meta, table
+from kiva_relay.outbox import hold, table, whereabouts
 from testbed.database import postgres, replicated
 from testbed.database.replicated import Replicated
 from testbed.rig import killable, patience
@@ -138,7 +138,7 @@ class Pair:
             return False
         with contextlib.suppress(errors.OutboxAway), self.stage.outbox.read() as tx:
             held = any("machines" in one.params for one in hold.in_force(tx))
-            return meta.SERVER.get(tx) == self.stage.outbox.server and not held
+            return whereabouts.SERVER.get(tx) == self.stage.outbox.server and not held
         return False
 
     def end(self) -> None:

@@ -126,7 +126,9 @@ class Row:
 ROWS = {
     "all of it is there": Row("", "", State.DELIVERED),
     "the attempt is there and never left": Row("claimed", "claimed", State.READY),
-    "the attempt is there and nobody knows": Row("testified", "testified", State.IN_DOUBT, reason="process_ended", posts=0),
+    "the attempt is there and nobody knows": Row(
+        "testified", "testified", State.IN_DOUBT, reason="process_ended", posts=0
+    ),
     "the attempt is there and Kiva answered": Row("claimed", "", State.DELIVERED),
     "the attempt is missing and never left": Row("before", "claimed", State.READY),
     "the attempt is missing and nobody knows": Row(

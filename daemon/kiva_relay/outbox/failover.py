@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kiva_relay.outbox import hold, meta, recovery, store, table
+from kiva_relay.outbox import hold, meta, recovery, store, table, whereabouts
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry, of
 from kiva_relay.outbox.recovery import Taken
@@ -50,15 +50,15 @@ def notice(tx: Connection, outbox: Outbox, witness: Witness, *, now: datetime) -
 
     After the own witness was compared: the outbox takes a new number, for attempt numbers may come a second time.
     """
-    was = meta.SERVER.get(tx)
+    was = whereabouts.SERVER.get(tx)
     if outbox.server in ("", was):
         return None
-    meta.SERVER.put(tx, outbox.server)
+    whereabouts.SERVER.put(tx, outbox.server)
     if was is None:
         return None
     recovery.number_anew(tx)
     machines = _others(tx, witness)
-    meta.AWAITED.put(tx, meta.AwaitedWitnesses(outbox.server, machines))
+    whereabouts.AWAITED.put(tx, whereabouts.AwaitedWitnesses(outbox.server, machines))
     named = tuple(sorted({*machines.values()}))
     if machines:
         params = {_MACHINES: ", ".join(named), "was": was, "is": outbox.server}
@@ -81,7 +81,7 @@ def behind(tx: Connection, taken: Taken, *, now: datetime) -> None:
 
 def is_awaited(tx: Connection, number: str) -> bool:
     """Is the witness with this number to be read?"""
-    awaited = meta.AWAITED.get(tx)
+    awaited = whereabouts.AWAITED.get(tx)
     return awaited is not None and number in awaited.machines
 
 
@@ -115,7 +115,7 @@ def _others(tx: Connection, witness: Witness) -> dict[str, str]:
     known = meta.WITNESSES.get(tx)
     if known is None:
         return {}
-    before = meta.AWAITED.get(tx)
+    before = whereabouts.AWAITED.get(tx)
     if before is not None and before.machines and not _holds(tx):
         gone = before.machines.keys() - {witness.id}
         left = {place: number for place, number in known.known.items() if number not in gone}
@@ -131,11 +131,11 @@ def _holds(tx: Connection) -> list[hold.Hold]:
 
 def _no_longer_awaited(tx: Connection, number: str, *, now: datetime) -> bool:
     """One told; the last one ends the holds."""
-    awaited = meta.AWAITED.get(tx)
+    awaited = whereabouts.AWAITED.get(tx)
     if awaited is None or number not in awaited.machines:
         return False
     left = {one: machine for one, machine in awaited.machines.items() if one != number}
-    meta.AWAITED.put(tx, meta.AwaitedWitnesses(awaited.server, left))
+    whereabouts.AWAITED.put(tx, whereabouts.AwaitedWitnesses(awaited.server, left))
     if left:
         return False
     held = _holds(tx)

@@ -31,7 +31,7 @@ from sqlalchemy.engine import Connection
 
 from kiva_relay import errors, log
 from kiva_relay.clock import Clock
-from kiva_relay.outbox import meta, own_file, table
+from kiva_relay.outbox import meta, own_file, table, whereabouts
 from kiva_relay.outbox.database import Outbox
 
 DURATION = timedelta(seconds=30)
@@ -217,7 +217,7 @@ class Lease:
                 values = {"holder": None, "expires_at": None}
                 ours = (table.lease.c.fence == self.fence, table.lease.c.holder == self._holder)
                 if tx.execute(sa.update(table.lease).where(*ours).values(**values)).rowcount and self._outbox.server:
-                    meta.GIVEN_BACK_AT.put(tx, self._outbox.server)
+                    whereabouts.GIVEN_BACK_AT.put(tx, self._outbox.server)
         finally:
             self._let_go()
 
@@ -240,9 +240,9 @@ class Lease:
         """Has it a holder; or may this server, which is another one, lack that somebody took it?"""
         if held.holder is not None:
             return True
-        known = meta.known(tx, meta.SERVER, meta.GIVEN_BACK_AT)
+        known = meta.known(tx, whereabouts.SERVER, whereabouts.GIVEN_BACK_AT)
         here = (None, self._outbox.server)
-        return known.of(meta.SERVER) not in here and known.of(meta.GIVEN_BACK_AT) not in here
+        return known.of(whereabouts.SERVER) not in here and known.of(whereabouts.GIVEN_BACK_AT) not in here
 
     def _quiet(self, fence: int, expires_at: datetime | None) -> bool:
         """Was the row not renewed for longer than a lease lasts? By our own clock; the first look begins to count."""
