@@ -19,13 +19,15 @@ from testbed.rig import patience
 _SETTINGS = {"wal_level": "replica", "max_wal_senders": "8", "wal_keep_size": "256MB"}
 _SOON = {"wal_retrieve_retry_interval": "200ms"}  # else a promotion waits for five seconds now and then
 _NAME = "standby"
+_SLOTS = {"sync_replication_slots": "on", "hot_standby_feedback": "on"}
 
 
 class Replicated:
     """A primary, and a standby of it while there is one. The servers are numbered as they are made."""
 
-    def __init__(self, folder: Path, *, settings: Mapping[str, str]) -> None:
-        self._folder, self._number = folder, 0
+    def __init__(self, folder: Path, *, settings: Mapping[str, str], slots: bool = False) -> None:
+        self._folder, self._number, self._slots = folder, 0, slots
+        settings = {**settings, **(_SLOTS if slots else {})}
         self._settings = {**_SETTINGS, **_SOON, **settings}
         self._made: list[postgres.PostgresServer] = []
         self.primary = self._server()
@@ -50,7 +52,10 @@ class Replicated:
             self._ended = None
         data = standby.make_room()
         url = self.primary.url()
-        standby.run("pg_basebackup", "-R", "-X", "stream", "-c", "fast", "--no-sync", "-D", str(data), "-d", url)
+        named = ["-C", "-S", f"{_NAME}_{self._number}"] if self._slots else []
+        standby.run(
+            "pg_basebackup", *named, "-R", "-X", "stream", "-c", "fast", "--no-sync", "-D", str(data), "-d", url
+        )
         standby.start()
         self.standby = standby
         patience.eventually(self.follows)
@@ -58,7 +63,7 @@ class Replicated:
 
     def wait_for_it(self, *, synchronous: bool) -> None:
         """Whether a commit waits for the standby."""
-        names = "*" if synchronous else ""
+        names = f"ANY 1 ({_NAME}_{self._number})" if synchronous else ""
         self.sql(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")
         self.sql("SELECT pg_reload_conf()")
         state = "quorum,sync" if synchronous else "async"
@@ -125,7 +130,7 @@ class Replicated:
 
 @contextlib.contextmanager
 def started(
-    folder: Path, *, synchronous: bool = False, settings: Mapping[str, str] | None = None
+    folder: Path, *, synchronous: bool = False, settings: Mapping[str, str] | None = None, slots: bool = False
 ) -> Iterator[Replicated]:
     """A primary with a standby that follows it; both end at the end.
 
@@ -133,8 +138,9 @@ def started(
         folder: of their logs.
         synchronous: whether a commit waits for the standby.
         settings: parameters of postgresql.conf of each server.
+        slots: does the standby keep the primary's failover slots in step? From PostgreSQL 17 on.
     """
-    made = Replicated(folder.absolute(), settings=settings or {})
+    made = Replicated(folder.absolute(), settings=settings or {}, slots=slots)
     try:
         made.start()
         made.attach(synchronous=synchronous)
