@@ -72,7 +72,7 @@ def test_the_mis_fails_over_and_is_followed_again(
             eventually(lambda: _is_synced(servers), within=60)
         servers.fail_over()
         stage.mis = servers.primary.url("mis_failover")
-        stage.branch.connection = psycopg.connect(stage.mis, autocommit=True)
+        stage.branch.reconnect(psycopg.connect(stage.mis, autocommit=True))
         _work(on)
         eventually(lambda: stream.is_followed(on), within=120)
         _work(on)
