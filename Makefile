@@ -7,7 +7,7 @@ DEMO := .venv/.demo-installed
 DEV := .venv/.dev-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-night servers check docs simulate torture stream year fuzz faulty-day workload soak zoo mutate wheel deb boot bench bench-growth lock clean
+.PHONY: help demo test test-long test-night servers check docs simulate torture stream failover year fuzz faulty-day workload soak zoo mutate wheel deb boot bench bench-growth lock clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -54,6 +54,9 @@ torture: $(DEV)  ## Kill the relay 310 times while the network fails, and judge 
 
 stream: $(DEV)  ## Follow a MIS by its stream to Kiva while all happens to it that may, and judge (FOR=5m SEED=17)
 	$(PYTHON) -m testbed.torture.stream $(if $(FOR),--for $(FOR)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+failover: $(DEV)  ## Fail the outbox's PostgreSQL over 20 times while two relays work, and judge (TIMES=4 SEED=17)
+	$(PYTHON) -m testbed.torture.failover $(if $(TIMES),--times $(TIMES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 year: $(DEV)  ## Play a year of reports on PostgreSQL and MariaDB, and judge each month (FOR=3 months, LOANS=200 SEED=7; ARGS=--troubled loses calls and kills)
 	$(PYTHON) -m testbed.year $(if $(FOR),--months $(FOR)) $(if $(LOANS),--loans $(LOANS)) $(if $(SEED),--seed $(SEED)) $(ARGS)

@@ -80,6 +80,11 @@ class PostgresServer:
         """The number of its first process; 0 while it does not run."""
         return self._leash.process.pid if self._leash is not None else 0
 
+    @property
+    def binaries(self) -> Path:
+        """Where its programs are."""
+        return self._binaries
+
     def url(self, dbname: str = ROLE) -> str:
         """Where a database of this server is, its password included."""
         return f"postgresql://{ROLE}:{self.password}@127.0.0.1:{self.port}/{dbname}"
@@ -262,7 +267,11 @@ def _version(binaries: Path) -> str:
 
 
 def binaries() -> Path:
-    """The folder of the programs in the wheel."""
+    """Where the programs of the wheel are.
+
+    Raises:
+        RelayError: it is not installed.
+    """
     # find_spec does not import the package: its import makes folders in the person's home.
     found = importlib.util.find_spec(WHEEL)
     for place in found.submodule_search_locations or () if found else ():

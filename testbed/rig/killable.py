@@ -10,6 +10,7 @@ import faulthandler
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -53,7 +54,7 @@ class Death:
 @dataclass(frozen=True)
 class Life:
     """One process. `lease` shortens the lease of a PostgreSQL outbox, in seconds; `free_bytes` and `busy_seconds`
-    what is kept free on the disk, and how long a locked file is waited for.
+    what is kept free on the disk, and how long a locked file is waited for. `machine`: what it is called.
     """
 
     config: Path
@@ -63,6 +64,7 @@ class Life:
     free_bytes: int | None = None
     busy_seconds: float | None = None
     environ: Mapping[str, str] = field(default_factory=dict)
+    machine: str = ""
 
 
 def start(life: Life) -> ForkServerProcess:
@@ -93,6 +95,8 @@ def run(life: Life) -> None:
     faulthandler.register(signal.SIGUSR1)
     threading.Thread(target=_end_with_the_test, daemon=True).start()
     os.environ.update(life.environ)
+    if life.machine:
+        socket.gethostname = lambda: life.machine
     settings = loader.load(life.config, environ={})
     log.configure(settings.log.format, stream=sys.stdout)
     if life.lease is not None:

@@ -13,13 +13,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import sqlalchemy as sa
 
-from kiva_relay.outbox import hold, meta, table
+from kiva_relay.outbox import hold, meta, store, table
 from kiva_relay.outbox.database import Outbox
+from kiva_relay.outbox.witness import Witness
 from kiva_relay.resource import body as json_body
 from testbed.institution.branch import KIVA_FUND
 from testbed.judge import expected
@@ -83,6 +85,8 @@ class Case:
     holds: Sequence[str]
     outbox_id: str
     attempts: Mapping[int, Sequence[Any]]
+    unanswered: frozenset[tuple[str, str]] = frozenset()
+    """Resource and identity of each sending of which a witness has no answer."""
 
     def newest(self, resource: str, identity: str) -> Any:
         """The newest version of what is owed for an identity; None: nothing ever was."""
@@ -90,7 +94,7 @@ class Case:
         return mine[-1] if mine else None
 
 
-def case(mis: str, outbox: Outbox, kiva: Sandbox, branch: Branch) -> Case:
+def case(mis: str, outbox: Outbox, kiva: Sandbox, branch: Branch, *, witnesses: Sequence[Path] = ()) -> Case:
     """Read everything as it is now. The outbox first: what it says of Kiva was true a moment before."""
     with outbox.read() as tx:
         entries = list(tx.execute(sa.select(table.entry).order_by(table.entry.c.id)))
@@ -100,7 +104,22 @@ def case(mis: str, outbox: Outbox, kiva: Sandbox, branch: Branch) -> Case:
     with psycopg.connect(mis, autocommit=True) as connection:
         due = expected.expected(connection, fund_id=KIVA_FUND, cutoff=date.today(), today=date.today())
     requests = {one["idempotency_key"]: one for one in kiva.requests() if one["idempotency_key"]}
-    return Case(branch, due, kiva.ledger(), kiva.loans(), requests, entries, diverged, holds, outbox_id, attempts)
+    unanswered = frozenset(itertools.chain.from_iterable(_unanswered(file, kiva.url) for file in witnesses))
+    return Case(
+        branch, due, kiva.ledger(), kiva.loans(), requests, entries, diverged, holds, outbox_id, attempts, unanswered
+    )
+
+
+def _unanswered(file: Path, kiva: str) -> Iterator[tuple[str, str]]:
+    """What a witness saw leave, and no answer to."""
+    if not file.exists():
+        return
+    witness = Witness(file, api_url=kiva, partner_id="123", copied=True)
+    memory = witness.memory()
+    witness.close()
+    for one in memory.sent:
+        ended = memory.answers.get((one.outbox_id, one.attempt), {})
+        yield from ((one.resource, identity) for identity in one.identities if identity not in ended)
 
 
 def judge(case: Case) -> Figures:
@@ -227,9 +246,12 @@ def _lost_attempts(tx: sa.Connection) -> dict[int, list[Any]]:
 def _unfounded(case: Case, entry: Any) -> list[str]:
     """Why a doubt is none: the stand-in's log says that the answer arrived, and the process lived to read it."""
     attempts = case.attempts.get(entry.id)
+    if entry.reason == store.KNOWN_FROM_WITNESS and (entry.resource, entry.identity) in case.unanswered:
+        return []  # the outbox's server was lost, and it was killed before the answer was written down
     if not attempts:
         return [f"entry {entry.id} is in doubt without an attempt whose answer was lost"]
-    request = case.requests.get(str(uuid.uuid5(uuid.NAMESPACE_URL, f"{case.outbox_id}/{attempts[-1].id}")))
+    number = attempts[-1].outbox or case.outbox_id
+    request = case.requests.get(str(uuid.uuid5(uuid.NAMESPACE_URL, f"{number}/{attempts[-1].id}")))
     if attempts[-1].detail == "the process ended":
         return []  # it was killed between telling the witness and writing the answer down
     if request is None:

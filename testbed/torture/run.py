@@ -76,10 +76,13 @@ class Stage:
     outbox: Outbox
     lease: float | None
     seed: int
+    looks_after: tuple[str, ...] = ("many_in_doubt",)
+    """The reasons of holds that the person releases."""
 
     def case(self) -> judge.Case:
         """What the judge compares, as it is now."""
-        return judge.case(self.mis, self.outbox, self.kiva, self.branch)
+        witnesses = sorted(self.folder.glob("*witness*.log"))
+        return judge.case(self.mis, self.outbox, self.kiva, self.branch, witnesses=witnesses)
 
     def life(self, death: killable.Death | None = None) -> killable.Life:
         """A relay on this stage."""
@@ -98,16 +101,20 @@ def set_up(
     photos: Path,
     seed: int = 1,
     loans: int,
+    outbox_at: str = "",
     reads: Callable[[str], Mapping[str, Any]] = lambda _mis: {},
     changes: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> Iterator[Stage]:
     """A MIS, a stand-in for Kiva as a process, and a configuration; the outbox is on `sqlite` or `postgresql`.
 
-    `reads` gives settings of `mis` that differ, for the URL of the MIS; `changes` are settings by their group.
+    `outbox_at`: the URL of an empty database for it, on another server. `reads` gives settings of `mis` that differ,
+    for the URL of the MIS; `changes` are settings by their group.
     """
     folder.mkdir()
     mis = server.create_database(f"mis_{name}", template=template)
-    url = server.create_database(f"outbox_{name}") if on == "postgresql" else f"sqlite:///{folder}/outbox.db"
+    url = f"sqlite:///{folder}/outbox.db"
+    if on == "postgresql":
+        url = outbox_at or server.create_database(f"outbox_{name}")
     with contextlib.ExitStack() as stack:
         kiva = stack.enter_context(Sandbox(stack.enter_context(_stand_in(folder))))
         connection = stack.enter_context(psycopg.connect(mis, autocommit=True))
@@ -294,9 +301,9 @@ def _fired(stage: Stage) -> Counter[str]:
 
 
 def _release(stage: Stage) -> int:
-    """What a person does who has looked: too many answers were lost, and now they are not."""
+    """What a person does who has looked: too many answers were lost, and now they are not. Who waits, is let wait."""
     with contextlib.suppress(Exception), stage.outbox.begin() as tx:
-        held = [each for each in hold.in_force(tx) if each.reason == "many_in_doubt"]
+        held = [one for one in hold.in_force(tx) if one.reason in stage.looks_after and "machines" not in one.params]
         for each in held:
             hold.release(tx, each.what, by="torture", note="looked", now=datetime.now(UTC), reason=each.reason)
         return len(held)

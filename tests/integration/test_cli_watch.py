@@ -50,13 +50,15 @@ def test_what_setup_prints_makes_it_and_then_nothing_is_missing(streamed_mis: St
     assert "-- " in said
     statements = [line for line in said.splitlines() if not line.startswith("--")]
     tables = "public.instalment, public.loan, public.note"
+    version = int(streamed_mis.sql("SHOW server_version_num")[0][0])
+    survives = ", failover => true" if version >= 170_000 else ""
     options = "WITH (publish = 'insert, update, delete, truncate', publish_via_partition_root = true)"
     assert statements == [
         "ALTER SYSTEM SET max_slot_wal_keep_size = '10GB';",
         "SELECT pg_reload_conf();",
         "ALTER TABLE public.instalment REPLICA IDENTITY FULL;",
         f"CREATE PUBLICATION {name} FOR TABLE {tables} {options};",
-        f"SELECT pg_create_logical_replication_slot('{name}', 'pgoutput');",
+        f"SELECT pg_create_logical_replication_slot('{name}', 'pgoutput'{survives});",
     ]
     assert "public.instalment: loan_id" in said
     for statement in statements:

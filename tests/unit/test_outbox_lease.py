@@ -339,7 +339,7 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_is_renewed_by_a_thread_also_after_the_server_was_away(
     first: PlayedServer, clock: SetClock, kernel: list[object]
 ) -> None:
-    mine, lost = Lease(first.outbox, clock=clock), list[errors.Stolen]()
+    mine, lost = Lease(first.outbox, clock=clock), list[errors.RelayError]()
     mine.acquire()
     kernel.clear()
     first.away = True
@@ -360,7 +360,7 @@ def test_the_thread_says_that_the_lease_was_lost_and_may_end_all(
     mine, said = Lease(first.outbox, clock=clock), list[str]()
     mine.acquire()
 
-    def lost(error: errors.Stolen) -> None:
+    def lost(error: errors.RelayError) -> None:
         mine.keep_no_more()
         said.append(str(error))
 

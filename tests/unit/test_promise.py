@@ -109,6 +109,7 @@ BROKEN_BY = {
 OUT_OF_THE_MODEL = {
     (State.READY, State.WAITING, Actor.RECONCILER): "another loan at Kiva: the model has one",
     (State.READY, State.REFUSED, Actor.COURIER): "the last day to publish: the model has no calendar",
+    (State.SENDING, State.DELIVERED, Actor.START): "an answer in the witness: the model's has attempts only",
     (None, State.DELIVERED, Actor.PERSON): "a list of ids typed in by a person: never owed before",
 }
 

@@ -20,7 +20,7 @@ from kiva_relay import errors, log, meter
 from kiva_relay.capture import scan
 from kiva_relay.capture.pace import Pace
 from kiva_relay.clock import Clock
-from kiva_relay.outbox import meta, watermark
+from kiva_relay.outbox import meta, watermark, whereabouts
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.heartbeat import StreamHealth
 from kiva_relay.outbox.watermark import Watermark
@@ -43,6 +43,7 @@ GATHERED_FOR = 0.1
 
 _CONFIRM_EVERY, _CONFIRM_ALL_THE_SAME = 1.0, 60.0
 """Seconds: while changes come, and while none does."""
+_MADE_AGAIN_AFTER = 60.0
 _A_FILE = 16 * 1024 * 1024
 """Bytes of a file of PostgreSQL's log: a place that lies less behind keeps no more of them."""
 
@@ -101,7 +102,8 @@ class StreamFollower:
         self._refusing: list[str] = []
         self._confirmed_at, self._settled, self._has_taken = -_CONFIRM_ALL_THE_SAME, 0, False
         self._pace = Pace(share, saved_for=SPAN, clock=clock)
-        self._not_before = 0.0
+        self._not_before = self._made_not_before = 0.0
+        self._timeline = self._followed_on = ""
         self.standing = StreamHealth()
 
     def close(self) -> None:
@@ -128,6 +130,9 @@ class StreamFollower:
             self._without(str(error), None, marks)
             return {}
         self._warn_of_harm(slot.refusing(found))
+        self._timeline = found.timeline
+        if self._made_anew(found):
+            found = self._mis.slot(self._name, streams, all_of_it=False)
         lacks = slot.lacks(found)
         if lacks:
             self._without(lacks, found, marks)
@@ -152,6 +157,27 @@ class StreamFollower:
         self._stands(found, live=session is not None)
         # What began to be wanted a moment ago may lack in transactions that were handed over before.
         return self._followed(found, streams, marks) if session is not None and kept else {}
+
+    def _made_anew(self, found: slot.SlotFacts) -> bool:
+        """A standby that took over has the publication, and may lack the slot: then ours is made there again.
+
+        Not where it would wait for a transaction of the MIS; until it is there, all is polled.
+        """
+        if found.there or not found.published or self._clock.monotonic() < self._made_not_before:
+            return False
+        with self._outbox.read() as tx:
+            followed_on = whereabouts.FOLLOWED_ON.get(tx)
+        if not slot.was_left_behind(found, followed_on):
+            return False
+        from kiva_relay.source import replication  # noqa: PLC0415 - it loads psycopg: only for a stream
+
+        self._made_not_before = self._clock.monotonic() + _MADE_AGAIN_AFTER
+        failed = replication.made(self._url, self._password, slot.creation(found))
+        if failed:
+            _log.warning("The slot cannot be made on the server that took over; the MIS is polled", cause=failed)
+        else:
+            _log.warning("The server that took over lacked the slot; it was made anew", slot=self._name)
+        return not failed
 
     def _warn_of_harm(self, refusing: list[str]) -> None:
         """Of tables that the MIS cannot change because of the publication; the relay may not mend that itself."""
@@ -277,7 +303,9 @@ class StreamFollower:
         """A connection: where the server begins behind what we have, a part is missing, and all is compared."""
         with self._outbox.read() as tx:
             stored = self._stored(tx)
-        if stored is not None and session.began <= stored:
+            followed_on = whereabouts.FOLLOWED_ON.get(tx)
+        moved = followed_on is not None and bool(self._timeline) and followed_on != self._timeline
+        if stored is not None and session.began <= stored and not moved:
             return
         with self._outbox.begin() as tx:
             self._compare_all(tx, marks)
@@ -322,6 +350,10 @@ class StreamFollower:
                 self._compare_all(tx, marks)
                 meta.SLOT_POSITION.remove(tx)
                 meta.TOLD.remove(tx)
+                dropped = found is not None and not found.there and found.timeline == whereabouts.FOLLOWED_ON.get(tx)
+                if dropped or (found is not None and not found.published):
+                    whereabouts.FOLLOWED_ON.remove(tx)
+                    self._followed_on = ""
             self._told = None
         self._stands(found, live=False, why=lacks, had_one=stored is not None)
 
@@ -353,3 +385,6 @@ class StreamFollower:
 
     def _store(self, tx: Connection, place: int) -> None:
         meta.SLOT_POSITION.put(tx, meta.SlotPosition(self._name, place))
+        if self._timeline and self._timeline != self._followed_on:
+            whereabouts.FOLLOWED_ON.put(tx, self._timeline)
+            self._followed_on = self._timeline

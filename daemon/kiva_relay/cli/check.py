@@ -5,7 +5,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-import sqlalchemy as sa
 import typer
 
 from kiva_relay.cli import as_service, check_files, check_machine, check_mail, check_surroundings, frame, mappings
@@ -75,7 +74,7 @@ def _print_grants(settings: Settings, *, as_json: bool) -> int:
     found, mistakes = mappings.read(settings)
     if not found:
         raise ConfigurationError(mistakes)
-    read = read_by(found, dialect=dialect.of(sa.make_url(settings.mis.url)).name)
+    read = read_by(found, dialect=dialect.of(opening.mis_url(settings)).name)
     told, needed = _needed(settings, [*read.tables])
     if told:
         frame.notice(told)
@@ -107,7 +106,7 @@ def _needed(settings: Settings, tables: list[str]) -> tuple[str, Grants]:
         finally:
             opened.close()
     except RelayError as error:
-        url = sa.make_url(settings.mis.url)
+        url = opening.mis_url(settings)
         return f"By mis.url alone, schemas not looked up: {error}", grants.by_url(url, tables)
 
 

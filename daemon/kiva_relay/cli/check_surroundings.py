@@ -9,9 +9,10 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from kiva_relay import errors
-from kiva_relay.cli import check_changes, figure, frame, mappings, nameless_words
+from kiva_relay.cli import check_changes, check_replicas, figure, frame, mappings, nameless_words
 from kiva_relay.cli.check_finding import CheckFinding, failed
 from kiva_relay.clock import SystemClock
+from kiva_relay.config import hosts
 from kiva_relay.config.database import OutboxSettings
 from kiva_relay.config.settings import Settings
 from kiva_relay.delivery import mirror
@@ -121,7 +122,7 @@ def mis(settings: Settings, found: Sequence[Document]) -> Iterator[CheckFinding]
 
 
 def _reached(settings: Settings, opened: Mis, tables: Sequence[str]) -> CheckFinding:
-    url = sa.make_url(settings.mis.url)
+    url = opening.mis_url(settings)
     reads_ = errors.counted(len(tables), "table")
     return CheckFinding(
         "ok", "MIS", f"{opened.server()}, {url.database}, as {url.username or 'its file'}; reads {reads_}"
@@ -140,7 +141,7 @@ def _writes(settings: Settings, opened: Mis, tables: Sequence[str]) -> CheckFind
 
 
 def _unreadable(settings: Settings, refused: Sequence[str], tables: Sequence[str]) -> CheckFinding:
-    role = sa.make_url(settings.mis.url).username
+    role = opening.mis_url(settings).username
     text = f"{role} may not read {len(refused)} of the {errors.counted(len(tables), 'table')} that the mappings name:"
     return CheckFinding("error", "grants", f"{text} {_some(refused)}.\n{_GRANTS}")
 
@@ -286,18 +287,26 @@ def outbox(settings: Settings) -> Iterator[CheckFinding]:
 
 def is_the_mis(settings: Settings) -> bool:
     """Whether both URLs lead to one database."""
-    mis, ours = sa.make_url(settings.mis.url), sa.make_url(settings.outbox.url)
+    mis, ours = opening.mis_url(settings), hosts.made(settings.outbox.url, target="read-write")
     if mis.get_backend_name() != ours.get_backend_name():
         return False
     if settings.outbox.file is not None:
         return Path(mis.database or "").resolve() == settings.outbox.file.resolve()
-    return _address(mis) == _address(ours)
+    return mis.database == ours.database and not _addresses(settings.mis.url).isdisjoint(
+        _addresses(settings.outbox.url)
+    )
 
 
-def _address(url: sa.URL) -> tuple[str, int, str | None]:
-    host = url.host or str(url.query.get("host", ""))
+def _addresses(url: str) -> set[tuple[str, int]]:
+    """Each of its servers, under one name where it is this machine."""
+    one = sa.make_url(hosts.single(url))
+    found = hosts.of(url) or [(one.host or str(one.query.get("host", "")), str(one.port or ""))]
+    return {(_named(host), int(port or _POSTGRESQL)) for host, port in found}
+
+
+def _named(host: str) -> str:
     alone = host in ("", "localhost", "127.0.0.1", "::1") or host.startswith("/")
-    return "" if alone else host.lower(), url.port or _POSTGRESQL, url.database
+    return "" if alone else host.lower()
 
 
 def _present(file: Path) -> bool:
@@ -324,6 +333,7 @@ def _opened(settings: Settings) -> Iterator[CheckFinding]:
             schema = migration.present(tx)
         if schema is None:
             yield CheckFinding("ok", "outbox", f"{settings.outbox.url}: empty, `run` makes its tables")
+            yield from check_replicas.replicas(opened, settings)
             return
         if schema != migration.revisions()[-1] and schema in migration.revisions():
             how = "`run` brings it up to date, after a copy" if opened.is_file else migration.how(opened)
@@ -339,6 +349,7 @@ def _opened(settings: Settings) -> Iterator[CheckFinding]:
             nameless = nameless_words.known(tx, watermark.watermarks(tx))
         text = f"{settings.outbox.file or settings.outbox.url}: {errors.counted(entries, 'entry')}"
         yield CheckFinding("ok", "outbox", text) if not opened.is_file else _with_space(opened.path, text)
+        yield from check_replicas.replicas(opened, settings)
         for name, why in {} if beat is None else beat.stopped_streams.items():
             text = f"The running relay does not read the mapping {name}: {why}\nkiva-relay mapping check"
             yield CheckFinding("error", "relay", text)

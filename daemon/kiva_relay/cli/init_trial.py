@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import sqlalchemy as sa
 
 from kiva_relay import errors
 from kiva_relay.cli import mappings
@@ -70,7 +69,7 @@ def mis(chosen: Settings) -> str:
     """
     opened = opening.open_mis(chosen, clock=SystemClock())
     try:
-        return f"{opened.server()}, {sa.make_url(chosen.mis.url).database}"
+        return f"{opened.server()}, {opening.mis_url(chosen).database}"
     finally:
         opened.close()
 

@@ -1,29 +1,51 @@
-"""`kiva-relay outbox recover`: after a backup was restored: takes what the witness knows, shows what stays open."""
+"""`kiva-relay outbox recover`: takes what a witness knows and the outbox lacks, and shows what stays open.
+
+After a backup was restored; or, by a copy of its file, what another machine of a pair sent, which is dead.
+"""
 
 import os
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
 
 from kiva_relay import errors
 from kiva_relay.cli import frame, hold_words, words
+from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
 from kiva_relay.outbox import hold, listing, store
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.listing import Filter
 from kiva_relay.outbox.state import State
+from kiva_relay.service import telling
 from kiva_relay.service.relay import Relay
 
 _SHOWN = 20
 
 
-def command(config: frame.Config = None, *, as_json: frame.AsJson = False) -> int:
+Other = Annotated[
+    Path | None,
+    typer.Option("--witness", metavar="FILE", help="A copy of the witness of another machine, which will not run."),
+]
+
+
+def command(config: frame.Config = None, *, witness: Other = None, as_json: frame.AsJson = False) -> int:
     """Compare the outbox with its witness, take what is missing, show what a person has to decide.
 
-    The relay does the same at each start; while it runs, this only shows. Nothing is sent by it.
+    The relay does the same at each start; while it runs, this only shows. Nothing is sent by it. With `--witness` it
+    takes what another machine sent, also while the relay runs; that machine does it by itself when it stands by.
     """
     settings = frame.load(config)
-    runs = _recover(settings)
+    runs = _recover(settings) if witness is None else _another_tells(settings, witness)
     with frame.outbox(settings) as outbox:
         return _show(outbox, settings, runs=runs, as_json=as_json)
+
+
+def _another_tells(settings: Settings, file: Path) -> bool:
+    """Put down what another machine's witness knows; true: it is done, whether a relay runs or not."""
+    with frame.outbox(settings) as outbox:
+        telling.tell_for(outbox, settings, file, clock=SystemClock())
+    return True
 
 
 def _recover(settings: Settings) -> bool:

@@ -36,7 +36,8 @@ _SCHEMES = frozenset(
         "sqlserver",
     ]
 )
-_HARMLESS = re.compile(r"[a-z0-9]+://([\w.-]+@)?(\[[0-9A-Fa-f:.]+\]|[\w.-]+)?(:\d{1,5})?(/[\w./-]*)?", re.ASCII)
+_HOST = r"(\[[0-9A-Fa-f:.]+\]|[\w.-]+)?(:\d{1,5})?"
+_HARMLESS = re.compile(rf"[a-z0-9]+://([\w.-]+@)?{_HOST}(,{_HOST})*(/[\w./-]*)?", re.ASCII)
 # Names as people give them, which no secret looks like.
 _NAMES = {
     "env": re.compile(r"[A-Z]+(_[A-Z0-9]+)+", re.ASCII),

@@ -88,7 +88,8 @@ class MisSettings(DatabaseSettings):
             "Where the MIS is: postgresql://, mariadb://, mysql:// or sqlite://, without a driver. "
             "On the same server a socket needs no password: postgresql://kiva_relay@/fineract_default"
             "?host=/run/postgresql, or mariadb://kiva_relay@localhost/fineract_default"
-            "?unix_socket=/run/mysqld/mysqld.sock."
+            "?unix_socket=/run/mysqld/mysqld.sock. Of a PostgreSQL with standbys, all of them: "
+            "postgresql://kiva_relay@db1,db2/fineract_default; the one that is the primary is read."
         ),
         where="postgresql://USER@HOST/DATABASE",
         example="postgresql://kiva_relay@localhost/fineract_default",
@@ -149,7 +150,10 @@ class OutboxSettings(DatabaseSettings):
 
     url: Annotated[value.Text, AfterValidator(value.database("sqlite", "postgresql")), CONCEALED] = setting(
         f"sqlite:///{STATE}/outbox.db",
-        does="sqlite:/// and the path of a local file, or postgresql://. Each environment has its own.",
+        does=(
+            "sqlite:/// and the path of a local file, or postgresql://. Each environment has its own. Of a PostgreSQL "
+            "with standbys, all of them: postgresql://kiva_relay@db1,db2/kiva_relay?target_session_attrs=read-write."
+        ),
     )
     password: Secret | None = setting(
         None,

@@ -17,7 +17,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, ValidationInfo
 
-from kiva_relay.config import concealed, duration, shipped
+from kiva_relay.config import concealed, duration, hosts, shipped
 from kiva_relay.config.concealed import CONCEALED
 from kiva_relay.config.mismatch import Mismatch, Whole, found
 from kiva_relay.errors import nearest
@@ -166,7 +166,7 @@ def database(*schemes: str) -> Callable[[str, ValidationInfo], str]:
             )
         if any(name.lower() in _FORBIDDEN for name, _ in parse_qsl(parts.query, keep_blank_values=True)):
             raise Mismatch('a password stands behind the "?"', remedy=_LEAVE_OUT)
-        return url
+        return hosts.checked(url)
 
     return read
 
@@ -234,8 +234,10 @@ _NO_PORT = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\]):\S*", re.ASCII)
 def _split(url: str) -> SplitResult:
     """The parts of a URL; it is refused where a sign of the password may have moved the borders of the parts."""
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(hosts.single(url))
         parts.port  # noqa: B018 - reading it checks it
+    except Mismatch:
+        raise
     except ValueError:
         parts = None
     if parts is None or (parts.netloc and ("@" in parts.path + parts.query or parts.fragment)):

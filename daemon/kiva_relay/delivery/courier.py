@@ -152,6 +152,8 @@ class Courier:
                 return None
             limit = self._limit(tx, resource)
             period = context.report().period if resource == "repayment" else None
+            self._outbox_id = meta.OUTBOX_ID.get(tx) or ""
+            sender = sending.Sender(context.outbox.server, context.witness.id, self._outbox_id)
             while batch is None and (due := query.due(tx, resource, limit=limit, now=now, period=period, origin=only)):
                 batch = sending.claim(
                     tx,
@@ -160,10 +162,10 @@ class Courier:
                     fence=context.lease.fence,
                     now=now,
                     request=lambda bodies: batches.request(resource, bodies, context.settings.kiva),
+                    sender=sender,
                 )
                 if batch is None and hold.passes(hold.in_force(tx), resource) == 0:
                     break
-            self._outbox_id = meta.OUTBOX_ID.get(tx) or ""
         self._at("claimed")
         return batch
 

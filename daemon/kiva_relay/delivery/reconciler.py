@@ -16,7 +16,9 @@ from sqlalchemy.engine import Connection
 
 from kiva_relay.outbox import adoption, duplicate, mirror, query, sending, store, table, watermark
 from kiva_relay.outbox.entry import REPEATED_AFTER, Entry, of
+from kiva_relay.outbox.sending import Batch
 from kiva_relay.outbox.state import UNSENT, Actor, State
+from kiva_relay.outbox.witness import Ended
 from kiva_relay.resource import loan_id as spelled
 
 _NOT_BY_ABSENCE = ("strange_answer", store.KNOWN_FROM_WITNESS)
@@ -25,14 +27,26 @@ _NOT_BY_ABSENCE = ("strange_answer", store.KNOWN_FROM_WITNESS)
 _WAITS_FOR_LOAN = ("loan_not_at_kiva", "loan_not_eligible")
 
 
-def recover(tx: Connection, *, witnessed: Callable[[int], bool], now: datetime) -> list[Entry]:
+def recover(
+    tx: Connection,
+    *,
+    witnessed: Callable[[Batch], bool],
+    answered: Callable[[Batch], Ended | None] = lambda _batch: None,
+    now: datetime,
+) -> list[Entry]:
     """At start: whatever was being sent when the process ended is in doubt.
 
-    An additive attempt that the witness never heard of had not begun to send: it is ready again.
+    An additive attempt that the witness never heard of had not begun to send: it is ready again. One whose answer the
+    witness has is what Kiva answered.
     """
     moved = []
     for batch in sending.open_batches(tx):
-        never_left = batch.resource in table.CREATE_ONCE and not witnessed(batch.attempt_id)
+        once = batch.resource in table.CREATE_ONCE
+        ended = answered(batch) if once else None
+        if ended is not None and all(entry.identity in ended for entry in batch.entries):
+            moved += _as_answered(tx, batch, ended, now=now)
+            continue
+        never_left = once and not witnessed(batch)
         if never_left:
             ending = sending.Ending(
                 "not_processed", body_complete=False, status=None, detail="the process ended before"
@@ -44,6 +58,19 @@ def recover(tx: Connection, *, witnessed: Callable[[int], bool], now: datetime) 
         verdicts = dict.fromkeys((entry.id for entry in batch.entries), verdict)
         moved += sending.end(tx, batch, ending, verdicts, by=Actor.START, now=now)
     return moved
+
+
+def _as_answered(tx: Connection, batch: Batch, ended: Ended, *, now: datetime) -> list[Entry]:
+    """The process wrote down what Kiva answered, and ended before the outbox knew; or the outbox forgot it."""
+    verdicts = {}
+    for entry in batch.entries:
+        receipt = ended[entry.identity]
+        target = State.READY if receipt is None else State.DELIVERED
+        verdicts[entry.id] = sending.EntryVerdict(target, receipt=None if receipt is None else dict(receipt))
+    taken = any(receipt is not None for receipt in ended.values())
+    outcome = "accepted" if taken else "not_processed"
+    ending = sending.Ending(outcome, body_complete=taken, status=None, detail="the witness had Kiva's answer")
+    return sending.end(tx, batch, ending, verdicts, by=Actor.START, now=now)
 
 
 def settle(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.engine import Connection
@@ -9,9 +10,10 @@ from sqlalchemy.engine import Connection
 from kiva_relay import log
 from kiva_relay.delivery import reconciler
 from kiva_relay.delivery.context import DeliveryContext
-from kiva_relay.outbox import hold, meta, recovery
+from kiva_relay.outbox import failover, hold, meta, recovery
+from kiva_relay.outbox.sending import Batch
 from kiva_relay.outbox.state import State
-from kiva_relay.outbox.witness import Memory
+from kiva_relay.outbox.witness import Ended, Memory
 
 _log = log.get("delivery")
 
@@ -28,22 +30,16 @@ def recover(context: DeliveryContext) -> recovery.Taken | None:
         back = _witness_is_back(tx, context, now=now)
         before = meta.WITNESSES.get(tx)
         trusted, missing = recovery.is_trusted(tx, context.outbox, context.witness, memory, compared=compared)
-        own = memory.attempts_of(meta.OUTBOX_ID.get(tx) or "")
-        moved = reconciler.recover(tx, witnessed=lambda attempt: not trusted or attempt in own, now=now)
+        open_ones = _LeftOpen(context.witness.id, meta.OUTBOX_ID.get(tx) or "", memory, trusted=trusted)
+        moved = reconciler.recover(tx, witnessed=open_ones.may_have_left, answered=open_ones.answer, now=now)
         taken = recovery.take(tx, memory, now=now)
         if taken is not None:
-            params = {
-                "outbox": taken.last,
-                "witness": taken.witnessed,
-                "delivered": len(taken.delivered),
-                "in_doubt": len(taken.doubts),
-                "positions": taken.positions,
-            }
-            hold.put(tx, hold.ALL, "restored_outbox", now=now, params=params)
+            failover.behind(tx, taken, now=now)
         elif missing:
             recovery.miss(tx, before, context.outbox)
             hold.put(tx, hold.ALL, "witness_missing", now=now, params={"file": str(context.witness.path)})
         _first_start(tx, context, memory, compared=compared)
+        another = failover.notice(tx, context.outbox, context.witness, now=now)
         recovery.was_read(tx, context.witness)
     for entry in moved:
         if entry.state is State.IN_DOUBT:
@@ -53,6 +49,13 @@ def recover(context: DeliveryContext) -> recovery.Taken | None:
                 resource=entry.resource,
                 loan=entry.loan_id,
             )
+    if another is not None:
+        _log.warning("The outbox's PostgreSQL is another one than at the last start", was=another.was, now=another.now)
+    if another is not None and another.awaited:
+        _log.error(
+            "Another machine may have sent what this server lacks. Drafts and journals wait until it tells",
+            machines=", ".join(another.awaited),
+        )
     if taken is not None:
         _log.error(
             "The outbox is older than what this machine has sent; nothing is sent until a person releases it",
@@ -64,6 +67,35 @@ def recover(context: DeliveryContext) -> recovery.Taken | None:
     elif back:
         _log.info("The outbox's witness is back, and whole; what was held for it goes on")
     return taken
+
+
+@dataclass(frozen=True)
+class _LeftOpen:
+    """What the witness with this number says of attempts that nobody waits for.
+
+    `number` is the outbox's own, for attempts that do not say under which they were made. `trusted`: is it whole, and
+    of whoever sent last?
+    """
+
+    witness: str
+    number: str
+    memory: Memory
+    trusted: bool
+
+    def may_have_left(self, batch: Batch) -> bool:
+        """May a byte of it have left?"""
+        if batch.sender is not None and batch.sender.witness != self.witness:
+            return True  # another machine's: it tells
+        return not self.trusted or batch.attempt_id in self.memory.attempts_of(self._outbox(batch))
+
+    def answer(self, batch: Batch) -> Ended | None:
+        """What Kiva answered, where the process wrote it down and the outbox does not have it."""
+        if batch.sender is None or batch.sender.witness != self.witness:
+            return None
+        return self.memory.answers.get((batch.sender.outbox, batch.attempt_id))
+
+    def _outbox(self, batch: Batch) -> str:
+        return self.number if batch.sender is None else batch.sender.outbox
 
 
 def _witness_is_back(tx: Connection, context: DeliveryContext, *, now: datetime) -> bool:

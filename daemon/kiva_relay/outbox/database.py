@@ -11,7 +11,6 @@ import contextlib
 import itertools
 import os
 import secrets
-import select
 import shlex
 import shutil
 import sqlite3
@@ -27,8 +26,8 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
 from kiva_relay import errors
-from kiva_relay.config import secret
-from kiva_relay.outbox import meta, own_file
+from kiva_relay.config import hosts, secret
+from kiva_relay.outbox import meta, own_file, server
 from kiva_relay.outbox.queue import WritersQueue
 from kiva_relay.terminal import to_type
 
@@ -39,12 +38,7 @@ FREE_BYTES = 64 * 1024 * 1024
 """Nothing is claimed with less room than this: an answer must always find room to be recorded."""
 
 _WRITERS = 0x6B697662  # any number that nobody else uses in this database
-_WROTE, _RESTS_SINCE = "relay_wrote", "relay_rests_since"
-_STAYS = 1.0
-_SAYS_WHEN_IT_ENDS = 30.0
-"""Seconds for which a server's connection that was used is taken to be there, and for which one that ended has surely
-been heard of: only a way there that forgets connections ends them without a word, and none forgets so soon.
-"""
+_WROTE = "relay_wrote"
 
 # What begins a transaction on a server. Who is stopped in its middle loses it, and holds nobody up.
 _FIRST = sa.select(
@@ -66,11 +60,12 @@ class Outbox:
 
     `guard` is called with the connection at the start of every writing transaction; the daemon's guard checks
     that it still holds the lease, so that nothing is written after another relay took over. `stopped_after`: how
-    long a transaction may stand still on a server.
+    long a transaction may stand still on a server. `server` says which one answers, as `7512/3`: PostgreSQL's system
+    identifier and the timeline on which it writes; "" of a file, and where the server does not say it.
     """
 
     def __init__(self, url: str, *, password: secret.Secret | None = None) -> None:
-        self.url = sa.make_url(url)
+        self.url = hosts.made(url, target="read-write")
         self.is_file = self.url.get_backend_name() == "sqlite"
         self.guard: Callable[[Connection], None] | None = None
         self.stopped_after = timedelta(minutes=1)
@@ -78,7 +73,8 @@ class Outbox:
         self._quiet: tuple[object, object] | None = None
         self._hush = threading.Lock()
         self._written, self._number = 0, itertools.count(1)
-        self.engine = _file_engine(self.path) if self.is_file else _server_engine(self.url, password)
+        self.server, self._stays_at = "", ""
+        self.engine = _file_engine(self.path) if self.is_file else server.engine(self.url, password, met=self._met)
         self._one_picture = _ONE_PICTURE_OF_A_FILE if self.is_file else _ONE_PICTURE_OF_A_SERVER
         event.listen(self.engine, "before_cursor_execute", _notice)
 
@@ -86,6 +82,25 @@ class Outbox:
     def path(self) -> Path:
         """The file of a SQLite outbox."""
         return Path(self.url.database or "")
+
+    def stay(self, *, at_this_server: bool = True) -> None:
+        """From now on take no other server for this outbox, or any again: another may know less than we do."""
+        self._stays_at = self.server if at_this_server else ""
+
+    def _met(self, found: str) -> None:
+        """A connection was made, to this server.
+
+        Raises:
+            OutboxPutBack: it is another one than that of which we know what it holds.
+        """
+        if self._stays_at and found != self._stays_at:
+            raise errors.OutboxPutBack(
+                f"The outbox's PostgreSQL is another one now: {found or 'it does not say which'}, and it was"
+                f" {self._stays_at}. A standby took over, or a backup. What it lacks of what was sent, the next start"
+                " takes from the witness.",
+                hint="kiva-relay status",
+            )
+        self.server = found
 
     @contextlib.contextmanager
     def begin(self, *, alone: bool = True, quiet: bool = False) -> Iterator[Connection]:
@@ -313,61 +328,6 @@ def _file_engine(path: Path) -> Engine:
         connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
     return engine
-
-
-def _server_engine(url: sa.URL, password: secret.Secret | None) -> Engine:
-    if url.get_backend_name() != "postgresql":
-        raise errors.UsageError(
-            f"outbox.url: expected sqlite:///FILE or postgresql://…, found {url.get_backend_name()}://…",
-            hint="outbox: {url: sqlite:////var/lib/kiva-relay/outbox.db}",
-        )
-    url = url.set(drivername="postgresql+psycopg")
-    if password is not None:
-        url = url.set(password=password.reveal())
-    engine = sa.create_engine(
-        url,
-        isolation_level="READ COMMITTED",
-        hide_parameters=True,
-        pool_use_lifo=True,  # as few connections as are used at once: each has a process and prepared statements there
-        connect_args={
-            "application_name": "kiva-relay outbox",
-            "connect_timeout": 5,
-            # Of a server without statistics a statement of a millisecond may look dear enough to be compiled, or to be
-            # worth a second process: each takes longer than all of it.
-            "options": "-c synchronous_commit=on -c timezone=UTC -c jit=off -c max_parallel_workers_per_gather=0",
-        },
-    )
-
-    @event.listens_for(engine, "connect")
-    def _prepare(connection: Any, _record: Any) -> None:
-        from kiva_relay.outbox import nul  # noqa: PLC0415 - psycopg is needed only here
-
-        connection.adapters.register_dumper(str, nul.WithoutNul)
-
-    @event.listens_for(engine, "checkout")
-    def _look_after(connection: Any, record: Any, _proxy: Any) -> None:
-        """Whoever gets a connection that has rested sees first whether it is still there."""
-        rested = time.monotonic() - record.info.get(_RESTS_SINCE, float("-inf"))
-        if rested < _STAYS:
-            return
-        try:
-            if rested >= _SAYS_WHEN_IT_ENDS or not _is_silent(connection):
-                engine.dialect.do_ping(connection)
-        except engine.dialect.loaded_dbapi.Error as error:
-            raise sa.exc.DisconnectionError from error
-
-    @event.listens_for(engine, "checkin")
-    def _let_rest(_connection: Any, record: Any) -> None:
-        record.info[_RESTS_SINCE] = time.monotonic()
-
-    return engine
-
-
-def _is_silent(connection: Any) -> bool:
-    """Has the server said nothing since it was asked last? One that ends the session says so, or closes it."""
-    heard = select.poll()
-    heard.register(connection.fileno(), select.POLLIN)
-    return not heard.poll(0)
 
 
 def create_file(path: Path) -> None:

@@ -24,14 +24,14 @@ import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kiva_relay import errors, log
 from kiva_relay.clock import Clock
-from kiva_relay.outbox import own_file, table
+from kiva_relay.outbox import meta, own_file, table, whereabouts
 from kiva_relay.outbox.database import Outbox
 
 DURATION = timedelta(seconds=30)
@@ -41,7 +41,9 @@ _LOCKS = Path("/proc/locks")
 
 _HELD = sa.select(table.lease.c.fence, table.lease.c.holder)
 _HELD_TO_THE_END = _HELD.with_for_update(read=True, key_share=True)
-_RENEW = sa.update(table.lease).where(table.lease.c.fence == sa.bindparam("its_fence"))
+_RENEW = sa.update(table.lease).where(
+    table.lease.c.fence == sa.bindparam("its_fence"), table.lease.c.holder == sa.bindparam("its_holder")
+)
 
 _log = log.get("outbox")
 
@@ -104,6 +106,7 @@ class Lease:
             self._let_go()
             raise
         self._outbox.guard = self.check
+        self._outbox.stay()
 
     def stand_by(self, stop: threading.Event, *, waits: Callable[[str], None]) -> bool:
         """Wait until the lease is ours; false when `stop` was set first. `waits` is given what it waits for.
@@ -143,7 +146,7 @@ class Lease:
                     raise
             self._clock.wait(stop, (renew_every() / 4).total_seconds())
 
-    def keep(self, *, lost: Callable[[errors.Stolen], None]) -> None:
+    def keep(self, *, lost: Callable[[errors.RelayError], None]) -> None:
         """Renew it from a thread of its own until `keep_no_more`; `lost` is called when another relay took over."""
         if self._outbox.is_file:
             return
@@ -154,7 +157,7 @@ class Lease:
                     self.renew()
                 except errors.Unreachable as error:
                     _log.error("The outbox does not answer. The relay ends when its lease does", cause=str(error))
-                except errors.Stolen as error:
+                except (errors.Stolen, errors.OutboxPutBack) as error:
                     lost(error)
                     return
 
@@ -180,7 +183,7 @@ class Lease:
             return
         began = self._clock.monotonic()
         with self._outbox.glance() as cx:  # one statement, which is guarded by what it asks for: nobody is waited for
-            renewed = {"its_fence": self.fence, "expires_at": self._clock.now() + DURATION}
+            renewed = {"its_fence": self.fence, "its_holder": self._holder, "expires_at": self._clock.now() + DURATION}
             if cx.execute(_RENEW, renewed).rowcount != 1:
                 raise self._overtaken(cx)
         self._arm(began)
@@ -191,7 +194,8 @@ class Lease:
         On a server the row's key stays shared until the transaction ends, so that nobody takes over in its middle; a
         renewal meanwhile changes no key, and need not wait. A process that is stopped there loses its transaction.
         """
-        if tx.execute(_HELD if self._outbox.is_file else _HELD_TO_THE_END).one().fence != self.fence:
+        held = tx.execute(_HELD if self._outbox.is_file else _HELD_TO_THE_END).one()
+        if (held.fence, held.holder) != (self.fence, self._holder):
             raise self._overtaken(tx)
 
     def _overtaken(self, tx: Connection) -> errors.Stolen:
@@ -207,10 +211,13 @@ class Lease:
         self.keep_no_more()
         self._disarm()
         self._outbox.guard = None
+        self._outbox.stay(at_this_server=False)
         try:
             with self._outbox.begin(alone=False) as tx:
                 values = {"holder": None, "expires_at": None}
-                tx.execute(sa.update(table.lease).where(table.lease.c.fence == self.fence).values(**values))
+                ours = (table.lease.c.fence == self.fence, table.lease.c.holder == self._holder)
+                if tx.execute(sa.update(table.lease).where(*ours).values(**values)).rowcount and self._outbox.server:
+                    whereabouts.GIVEN_BACK_AT.put(tx, self._outbox.server)
         finally:
             self._let_go()
 
@@ -218,8 +225,8 @@ class Lease:
         held = tx.execute(sa.select(table.lease)).one_or_none()
         if held is None:
             tx.execute(sa.insert(table.lease).values(id=1, fence=0))
-        elif not self._outbox.is_file and held.holder is not None and not self._quiet(held.fence, held.expires_at):
-            raise _taken(held.holder)
+        elif not self._outbox.is_file and self._may_be_held(tx, held) and not self._quiet(held.fence, held.expires_at):
+            raise _taken(held.holder or "perhaps one that took it just before another server answered")
         before = held.fence if held is not None else 0
         row = sa.select(table.lease.c.fence).where(table.lease.c.fence == before)
         if not self._outbox.is_file and tx.execute(row.with_for_update(skip_locked=True)).first() is None:
@@ -228,6 +235,14 @@ class Lease:
         values = {"fence": self.fence, "holder": self._holder, "expires_at": self._clock.now() + DURATION}
         if tx.execute(sa.update(table.lease).where(table.lease.c.fence == before).values(**values)).rowcount != 1:
             raise _taken("one that was started at the same moment")
+
+    def _may_be_held(self, tx: Connection, held: sa.Row[Any]) -> bool:
+        """Has it a holder; or may this server, which is another one, lack that somebody took it?"""
+        if held.holder is not None:
+            return True
+        known = meta.known(tx, whereabouts.SERVER, whereabouts.GIVEN_BACK_AT)
+        here = (None, self._outbox.server)
+        return known.of(whereabouts.SERVER) not in here and known.of(whereabouts.GIVEN_BACK_AT) not in here
 
     def _quiet(self, fence: int, expires_at: datetime | None) -> bool:
         """Was the row not renewed for longer than a lease lasts? By our own clock; the first look begins to count."""

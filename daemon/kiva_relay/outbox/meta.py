@@ -104,7 +104,8 @@ def _moment(name: str) -> Fact[datetime]:
     return Fact(name, datetime.fromisoformat, datetime.isoformat)
 
 
-def _json(name: str, type_: type[_T]) -> Fact[_T]:
+def of_type(name: str, type_: type[_T]) -> Fact[_T]:
+    """A fact that is a value of this type, as JSON."""
     return Fact(name, lambda text: _adapter(type_).validate_json(text), _dumped)  # type: ignore[arg-type]  # a class is hashable
 
 
@@ -154,7 +155,7 @@ class KivaTimeKnown:
     learned_at: datetime
 
 
-KIVA_TIME = _json("kiva_time", KivaTimeKnown)
+KIVA_TIME = of_type("kiva_time", KivaTimeKnown)
 
 
 @dataclass(frozen=True)
@@ -165,9 +166,9 @@ class MachineTime:
     boot: str
 
 
-MACHINE_TIME = _json("machine_time", MachineTime)
+MACHINE_TIME = of_type("machine_time", MachineTime)
 
-STEADY_TIME = _json("steady_time", MachineTime)
+STEADY_TIME = of_type("steady_time", MachineTime)
 """The relay's hour less the monotonic clock, when it last followed the machine's."""
 
 # ---------------------------------------------------------------- Kiva's list
@@ -190,7 +191,7 @@ class WitnessesKnown:
     excused: int
 
 
-WITNESSES = _json("witness", WitnessesKnown)
+WITNESSES = of_type("witness", WitnessesKnown)
 WITNESS_MISSED = text("witness_missed")
 """The number of the witness that was missing at a start: put back whole, it ends the hold that came of it."""
 
@@ -209,10 +210,10 @@ class WitnessRead:
 
 def witness_read(number: str) -> Fact[WitnessRead]:
     """Of the witness with this number."""
-    return _json(f"read of witness {number}", WitnessRead)
+    return of_type(f"read of witness {number}", WitnessRead)
 
 
-ATTEMPTS_KNOWN = _json("known_attempts", dict[str, int])
+ATTEMPTS_KNOWN = of_type("known_attempts", dict[str, int])
 """By the number of an outbox, its newest attempt of which this one knows what became."""
 
 # ---------------------------------------------------------------- what capture noticed last
@@ -224,10 +225,10 @@ EXPECTED = text("expected")
 """Of which report, and by which reading of Kiva's list, the positions were marked that Kiva expects."""
 
 TIMELINE = text("timeline of the MIS")
-ROW_SECURITY = _json("row security of the MIS", dict[str, dict[str, bool]])
+ROW_SECURITY = of_type("row security of the MIS", dict[str, dict[str, bool]])
 """By stream and table, whether row level security could hide rows from our role when it was last looked at."""
 
-ALIASES = _json("loan ids", dict[str, str])
+ALIASES = of_type("loan ids", dict[str, str])
 """Loan ids that were typed by hand at Kiva, each with the MIS's own for the same loan."""
 
 
@@ -239,8 +240,8 @@ class SlotPosition:
     place: int
 
 
-SLOT_POSITION = _json("replication", SlotPosition)
-TOLD = _json("tables of the stream", dict[str, str])
+SLOT_POSITION = of_type("replication", SlotPosition)
+TOLD = of_type("tables of the stream", dict[str, str])
 """The tables whose changes the stream tells, and the version of each and of how it is published."""
 
 # ---------------------------------------------------------------- one of each stream
@@ -298,17 +299,17 @@ def mapping_approved(stream: str) -> Fact[str]:
 
 def mapping_revision(stream: str) -> Fact[Revision]:
     """The edit whose rows are being looked at again, while they are."""
-    return _json(f"revision of {stream}", Revision)
+    return of_type(f"revision of {stream}", Revision)
 
 
 def mapping_ready_made(stream: str) -> Fact[ReadyMade]:
     """What the package says in the mapping in force; none where it says nothing."""
-    return _json(f"ready-made of {stream}", ReadyMade)
+    return of_type(f"ready-made of {stream}", ReadyMade)
 
 
 def habits(stream: str) -> Fact[dict[str, dict[str, Any]]]:
     """How often each column was filled, by kind of row: new or changed."""
-    return _json(f"filled {stream}", dict[str, dict[str, Any]])
+    return of_type(f"filled {stream}", dict[str, dict[str, Any]])
 
 
 @dataclass(frozen=True)
@@ -327,7 +328,7 @@ class Leaving:
 
 def leaving(stream: str) -> Fact[Leaving]:
     """How many rows of a mapping left today."""
-    return _json(f"left {stream}", Leaving)
+    return of_type(f"left {stream}", Leaving)
 
 
 @dataclass(frozen=True)
@@ -351,7 +352,7 @@ class Nameless:
 
 def nameless(stream: str) -> Fact[Nameless]:
     """The rows of a mapping that are not read, for nobody can tell which they are; none where there are none."""
-    return _json(f"nameless {stream}", Nameless)
+    return of_type(f"nameless {stream}", Nameless)
 
 
 # ---------------------------------------------------------------- MIS, outbox and Kiva, compared
@@ -385,10 +386,10 @@ class PlaceInReport:
     attempt: int
 
 
-WORDS_FORGOTTEN_UNTIL = _json("words_forgotten_until", PlaceInReport)
+WORDS_FORGOTTEN_UNTIL = of_type("words_forgotten_until", PlaceInReport)
 """While those of one report are being deleted."""
 
-RECONCILED = _json("reconciled", Reconciled)
+RECONCILED = of_type("reconciled", Reconciled)
 
 # ---------------------------------------------------------------- between the relay and the commands
 
@@ -403,8 +404,8 @@ class ReloadResult:
     asked: str = ""
 
 
-TURNS = _json("turns", list[str])
+TURNS = of_type("turns", list[str])
 """The streams in the order in which they had something to read, the last one last."""
 
 RELOAD_WANTED = text("reload_wanted")
-RELOAD_RESULT = _json("reload_result", ReloadResult)
+RELOAD_RESULT = of_type("reload_result", ReloadResult)

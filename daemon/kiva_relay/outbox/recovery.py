@@ -61,6 +61,23 @@ def was_read(tx: Connection, witness: Witness) -> bool:
     return True
 
 
+def was_told(tx: Connection, witness: Witness) -> None:
+    """Remember that all of a witness is known here whose machine sends nothing: it waits, or its file was copied."""
+    columns = table.attempt.c
+    own = sa.select(columns.id).where(table.UNDER_WAY, columns.witness == witness.id).limit(1)
+    if tx.execute(own).first() is None:
+        place = witness.place()
+        meta.witness_read(witness.id).put(tx, meta.WitnessRead(place.offset, place.before, _newest(tx)))
+
+
+def number_anew(tx: Connection) -> None:
+    """Give the outbox another number: what is numbered from now on is not what a witness knows by the old one."""
+    known, own = meta.ATTEMPTS_KNOWN.get(tx) or {}, meta.OUTBOX_ID.get(tx) or ""
+    known[own] = max(_newest(tx), known.get(own, 0))
+    meta.ATTEMPTS_KNOWN.put(tx, known)
+    meta.OUTBOX_ID.put(tx, secrets.token_hex(8))
+
+
 def is_trusted(
     tx: Connection, outbox: Outbox, witness: Witness, memory: Memory, *, compared: int = 0
 ) -> tuple[bool, bool]:

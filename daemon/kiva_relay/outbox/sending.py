@@ -31,6 +31,15 @@ _CLOSE = sa.update(table.attempt).where(
 
 
 @dataclass(frozen=True)
+class Sender:
+    """Who sends: the server of the outbox ("" of a file), the witness's number, and the outbox's number in it."""
+
+    server: str = ""
+    witness: str = ""
+    outbox: str = ""
+
+
+@dataclass(frozen=True)
 class Batch:
     """What goes to Kiva in one request, with the attempt that is open for it."""
 
@@ -40,6 +49,7 @@ class Batch:
     entries: tuple[Entry, ...]
     request: bytes
     started_at: datetime
+    sender: Sender | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +87,7 @@ def claim(
     fence: int,
     now: datetime,
     request: Callable[[Sequence[str]], bytes],
+    sender: Sender | None = None,
 ) -> Batch | None:
     """Take candidates (read in this transaction) into one batch and open its attempt; None when nothing may go.
 
@@ -100,13 +111,16 @@ def claim(
         fence=fence,
         request_sha256=hashlib.sha256(content).hexdigest(),
         started_at=now,
+        server=sender.server if sender else None,
+        witness=sender.witness if sender else None,
+        outbox=sender.outbox if sender else None,
     )
     moved = store.move_all(
         tx, [store.EntryMove(entry, State.SENDING, {"reason": None}) for entry in entries], Actor.COURIER, now=now
     )
     members = [{"batch_id": batch_id, "entry_id": entry.id, "place": n} for n, entry in enumerate(moved)]
     tx.execute(_INSERT_MEMBER, members)
-    return Batch(batch_id, attempt_id, resource, tuple(moved), content, now)
+    return Batch(batch_id, attempt_id, resource, tuple(moved), content, now, sender)
 
 
 def end(
@@ -164,7 +178,15 @@ def open_batches(tx: Connection) -> list[Batch]:
     """Batches whose attempt was never closed: their process ended while it was under way."""
     open_ = sa.select(table.attempt).where(table.attempt.c.ended_at.is_(None)).order_by(table.attempt.c.id)
     return [
-        Batch(row.batch_id, row.id, row.resource, tuple(query.members(tx, row.batch_id)), b"", row.started_at)
+        Batch(
+            row.batch_id,
+            row.id,
+            row.resource,
+            tuple(query.members(tx, row.batch_id)),
+            b"",
+            row.started_at,
+            Sender(row.server or "", row.witness, row.outbox) if row.witness and row.outbox else None,
+        )
         for row in tx.execute(open_).all()
     ]
 

@@ -330,6 +330,9 @@ attempt = sa.Table(
     sa.Column("status", sa.Integer, comment="HTTP status, when a status line came"),
     sa.Column("detail", sa.Text, comment="Kiva's own words, or what the network said; at most 2,000 characters"),
     sa.Column("problems", Json, comment="what Kiva said of the call, and of none of its entries"),
+    sa.Column("server", sa.Text, comment="PostgreSQL's system identifier and timeline"),
+    sa.Column("witness", sa.Text, comment="number of the sender's witness file"),
+    sa.Column("outbox", sa.Text, comment="the outbox's own number in that file"),
     sa.CheckConstraint("(ended_at IS NULL) = (outcome IS NULL)", name="ended_with_outcome"),
     sa.CheckConstraint(
         "outcome IS NULL OR outcome IN ('accepted', 'refused', 'not_processed', 'in_doubt')", name="outcome"

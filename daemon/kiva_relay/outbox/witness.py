@@ -70,11 +70,21 @@ class Memory:
 
 
 class Witness:
-    """An append-only file of testimonies about one destination. `id` is the file's own number."""
+    """An append-only file of testimonies about one destination. `id` is the file's own number.
 
-    def __init__(self, path: Path, *, api_url: str, partner_id: str) -> None:
+    `copied`: it is another machine's, and only read.
+    """
+
+    def __init__(self, path: Path, *, api_url: str, partner_id: str, copied: bool = False) -> None:
         self.path = path
         self._to = hashlib.sha256(f"{api_url} {partner_id}".encode()).hexdigest()[:16]
+        if copied:
+            self._descriptor = _opened_to_read(path)
+            self.id = self._number()
+            if not self.id:
+                os.close(self._descriptor)
+                raise errors.UsageError(f"{path} is no witness of a relay.", hint=f"head -1 {path}")
+            return
         try:
             self._descriptor = own_file.opened(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
             _sync_folder(path.parent)
@@ -137,10 +147,13 @@ class Witness:
         """Close the file."""
         os.close(self._descriptor)
 
+    def _number(self) -> str:
+        """The file's own number; "" in an empty file, and in one that is no witness."""
+        return next((str(line["witness"]) for line in self._lines() if "witness" in line), "")
+
     def _own_number(self) -> str:
-        for line in self._lines():
-            if "witness" in line:
-                return str(line["witness"])
+        if number := self._number():
+            return number
         number = secrets.token_hex(8)
         self._append({"witness": number})
         os.fdatasync(self._descriptor)
@@ -175,6 +188,13 @@ class Witness:
         if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
             os.write(self._descriptor, b"\n")
             os.fdatasync(self._descriptor)
+
+
+def _opened_to_read(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError as error:
+        raise errors.UsageError(f"{path} cannot be read: {error.strerror}.", hint=f"ls -l {path}") from error
 
 
 def _sync_folder(folder: Path) -> None:

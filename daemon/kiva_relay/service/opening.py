@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from kiva_relay import clock, errors
 from kiva_relay.capture import follow
+from kiva_relay.config import hosts
 from kiva_relay.config import settings as config
 from kiva_relay.mapping import document
 from kiva_relay.mapping.document import Document
@@ -20,7 +21,10 @@ def mis_url(settings: config.Settings, url: str = "") -> sa.URL:
     """The URL of the MIS, or another to the same server, with what `mis.tls` says."""
     chosen = settings.mis.tls
     return tls.added(
-        sa.make_url(url or settings.mis.url), verify=chosen.verify or "off", ca=chosen.ca, cert=chosen.cert
+        hosts.made(url or settings.mis.url, target="primary"),
+        verify=chosen.verify or "off",
+        ca=chosen.ca,
+        cert=chosen.cert,
     )
 
 
@@ -64,7 +68,7 @@ def open_follow(
 
 def stream_name(settings: config.Settings) -> str:
     """What slot and publication of a configuration are called."""
-    return slot.name(sa.make_url(settings.mis.url).database or "", settings.kiva.environment)
+    return slot.name(hosts.made(settings.mis.url, target="primary").database or "", settings.kiva.environment)
 
 
 def must_fit(settings: config.Settings, documents: Sequence[Document], *, clock: clock.Clock) -> None:

@@ -30,7 +30,7 @@ from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.lease import Lease
 from kiva_relay.outbox.state import State
 from kiva_relay.outbox.witness import Witness
-from kiva_relay.service import systemd
+from kiva_relay.service import systemd, telling
 from kiva_relay.service.capture_loop import CaptureLoop
 from kiva_relay.service.progress import Progress
 from kiva_relay.service.reload import InForce
@@ -72,9 +72,10 @@ class Relay:
         self.captured = threading.Event()
         self._read_settings = read_settings or (lambda: loader.load(settings.file, environ=os.environ))
         self._threads: Threads | None = None
-        self._stolen: errors.Stolen | None = None
+        self._stolen: errors.RelayError | None = None
         self._undo = contextlib.ExitStack()
         self._stands_by = ""
+        self._has_told, self._number = False, ""
 
     @property
     def settings(self) -> config.Settings:
@@ -174,8 +175,9 @@ class Relay:
         """A thread that did not end may still write: then the lease stays ours until the process ends."""
         if self._stolen is not None or (self._threads is not None and self._threads.running):
             return
+        self.outbox.stay(at_this_server=False)  # also of another server's, which took over meanwhile
         try:
-            with self.outbox.begin() as tx:
+            with contextlib.suppress(errors.Stolen), self.outbox.begin() as tx:
                 heartbeat.forget(tx)
             lease.release()
         except errors.Unreachable as error:
@@ -188,8 +190,12 @@ class Relay:
             _log.info("standing by; it takes over when the other ends", active=why)
             systemd.ready("standing by: another relay is active on this outbox")
         systemd.alive()
+        with contextlib.suppress(errors.Unreachable):  # it is asked again when the lease is
+            if not self._has_told or telling.is_awaited(self.outbox, self._number):
+                self._number = telling.tell(self.outbox, self.settings, clock=self.time)
+                self._has_told = True
 
-    def _lost(self, error: errors.Stolen) -> None:
+    def _lost(self, error: errors.RelayError) -> None:
         """Another relay took over: this one ends."""
         self._stolen = error
         self.stop.set()

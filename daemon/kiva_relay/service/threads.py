@@ -104,7 +104,7 @@ class Threads:
         self._boot = this_boot()
         self._started_at = context.started_at
         self._looked_after_at = self._renewed_at = self._clock.monotonic()
-        self._stolen: errors.Stolen | None = None
+        self._stolen: errors.RelayError | None = None
         self._account: Account | None = None
         self._told: object = None
         self._told_at = self._counted_at = float("-inf")
@@ -215,7 +215,7 @@ class Threads:
             self._context.lease.renew()
         except errors.Unreachable as error:
             _log.error("The outbox does not answer. The relay ends when its lease does", cause=str(error))
-        except errors.Stolen as error:
+        except (errors.Stolen, errors.OutboxPutBack) as error:
             self._stolen = error
             self._stop.set()
 

@@ -122,5 +122,6 @@ def _listing(url: sa.URL) -> str:
 
 
 def _server(url: sa.URL, port: str, user: str) -> list[str]:
-    host = ["-h", url.host] if url.host else []
-    return [*host, *([port, str(url.port)] if url.port else []), *([user, url.username] if url.username else [])]
+    host, number = url.host or url.query.get("host"), url.port or url.query.get("port")
+    named = ["-h", str(host)] if host else []
+    return [*named, *([port, str(number)] if number else []), *([user, url.username] if url.username else [])]

@@ -62,22 +62,28 @@ FROM   pg_locks l WHERE l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock
 AND    l.transactionid = CAST(:xid AS xid)
 """
 
+_TIMELINE = """
+CASE WHEN pg_is_in_recovery() THEN (SELECT timeline_id FROM pg_control_checkpoint())
+     ELSE CAST(CAST('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) AS bit(32)) AS bigint) END
+"""
+"""The one on which the server writes now: its control file says it from the next checkpoint on."""
+
 # What the snapshot sees lies below `written`, for that is read after it was taken.
-_SNAPSHOT = """
+_SNAPSHOT = f"""
 SELECT CAST(pg_snapshot_xmin(s) AS text) AS xmin, CAST(pg_snapshot_xmax(s) AS text) AS xmax,
-       (SELECT CAST(timeline_id AS text) FROM pg_control_checkpoint()) AS timeline,
+       CAST({_TIMELINE} AS text) AS timeline,
        CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_insert_lsn() - '0/0' END AS written
 FROM   pg_current_snapshot() s
-"""
+"""  # noqa: S608 - of two texts above
 
 # Each commit of a primary writes to its log, also one that touched unlogged tables only. A foreign table changes
 # elsewhere, and a view may show another day without anything written.
-_WRITTEN = """
+_WRITTEN = f"""
 SELECT CASE WHEN NOT pg_is_in_recovery() AND NOT EXISTS (SELECT FROM pg_foreign_table)
             AND (SELECT count(*) FROM pg_class WHERE relkind IN ('r', 'p', 'm')
                  AND oid IN (SELECT to_regclass(name) FROM unnest(CAST(:tables AS text[])) name)) = :number
-       THEN concat(pg_current_wal_insert_lsn(), ' ', (SELECT timeline_id FROM pg_control_checkpoint())) END
-"""
+       THEN concat(pg_current_wal_insert_lsn(), ' ', {_TIMELINE}) END
+"""  # noqa: S608 - of two texts above
 # Asked after it: a commit is in the log before it can be seen, for as long as its standby takes to confirm it.
 _SOME_OPEN = """
 SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'transactionid' AND mode = 'ExclusiveLock' AND granted)

@@ -9,6 +9,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from kiva_relay import errors
+from kiva_relay.config import hosts
 from kiva_relay.source import denied
 from kiva_relay.source.dialect import Dialect
 
@@ -135,6 +136,5 @@ def explained(
 
 
 def _where(url: sa.URL) -> str:
-    if url.host is None:
-        return str(url.database)
-    return f"{url.host}{f':{url.port}' if url.port else ''}/{url.database}"
+    where = hosts.named(url)
+    return f"{where}/{url.database}" if where and not where.startswith("/") else str(url.database)

@@ -34,6 +34,7 @@ _PATIENCE = 3.0
 _LIVED = 15.0
 """Seconds after which a connection that breaks was no failed try."""
 _PAUSES = (0.2, 1.0, 2.0, 5.0, 10.0, 30.0)
+_MADE_WITHIN = "5s"
 _MOST_HELD = 200_000
 """Rows that wait to be read; above, the server is left to keep the rest."""
 
@@ -250,6 +251,17 @@ def connection(url: sa.URL, password: str | None, **more: str) -> str:
     if password is not None:
         parts["password"] = password
     return conninfo.make_conninfo("", **parts)
+
+
+def made(url: sa.URL, password: str | None, statement: str) -> str:
+    """Make a slot, by this statement; why it could not be made, "" when it is there. It waits a few seconds at most."""
+    try:
+        with psycopg.connect(connection(url, password), autocommit=True) as server:
+            server.execute("SELECT set_config('statement_timeout', %s, false)", [_MADE_WITHIN])
+            server.execute(statement.encode())
+    except psycopg.Error as error:
+        return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return ""
 
 
 def _connected(text: str) -> pq.abc.PGconn:

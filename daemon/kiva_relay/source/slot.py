@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import sqlalchemy as sa
 
@@ -22,7 +22,10 @@ KEEP = "10GB"
 
 SETUP = "kiva-relay watch setup"
 
+PLUGIN = "pgoutput"
+
 _LONGEST = 63
+_FAILOVER_SLOTS = 170_000
 _EVERYTHING = "publish = 'insert, update, delete, truncate'"
 
 # A snapshot's xmax follows the last id that has ended, and is no measure; age() counts from the next that is given.
@@ -37,7 +40,11 @@ SELECT CAST(CAST(pg_snapshot_xmax(t) AS text) AS bigint) + age(CAST(pg_snapshot_
                AND NOT (pubinsert AND pubupdate AND pubdelete AND pubtruncate)) AS partial,
        s.slot_name IS NOT NULL AS there, CAST(s.database AS text) = current_database() AS here,
        CAST(s.plugin AS text) AS plugin, s.active_pid AS reader, s.wal_status AS wal_status,
-       CASE WHEN NOT pg_is_in_recovery() THEN pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn) END AS kept
+       CASE WHEN NOT pg_is_in_recovery() THEN pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn) END AS kept,
+       CASE WHEN NOT pg_is_in_recovery()
+            THEN ltrim(substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8), '0') END AS timeline,
+       CAST(current_setting('server_version_num') AS int) AS version,
+       coalesce(CAST(to_jsonb(s) ->> 'failover' AS bool), false) AS survives
 FROM   pg_current_snapshot() t LEFT JOIN pg_replication_slots s ON s.slot_name = :name
 """
 
@@ -70,6 +77,11 @@ class SlotFacts:
     """Tables of the publication that no mapping names."""
     elsewhere: frozenset[str] = frozenset()
     """What other publications have: what these need is not taken back."""
+    timeline: str = ""
+    """On which the server writes; another one after a standby was promoted."""
+    version: int = 0
+    survives: bool = False
+    """Is it a failover slot, which a standby may have too?"""
 
     @property
     def made(self) -> bool:
@@ -116,6 +128,9 @@ def facts(cx: sa.Connection, dialect: Dialect, called: str, tables: Sequence[str
         reader=row.reader,
         wal_status=row.wal_status or "",
         kept=None if row.kept is None else int(row.kept),
+        timeline=row.timeline or "",
+        version=int(row.version),
+        survives=bool(row.survives),
         tables=found,
         others=others,
         elsewhere=frozenset(elsewhere),
@@ -212,8 +227,28 @@ def setup(found: SlotFacts, streams: Sequence[Stream], dialect: Dialect) -> list
     if useless:
         statements.append(f"SELECT pg_drop_replication_slot('{found.name}');")
     if found.wal_level == "logical" and (useless or not found.there):
-        statements.append(f"SELECT pg_create_logical_replication_slot('{found.name}', 'pgoutput');")
+        statements.append(creation(found))
     return statements
+
+
+def creation(found: SlotFacts) -> str:
+    """The SQL that makes the slot; from PostgreSQL 17 on one that standbys can keep in step, and have when promoted."""
+    survives = ", failover => true" if found.version >= _FAILOVER_SLOTS else ""
+    return f"SELECT pg_create_logical_replication_slot('{found.name}', 'pgoutput'{survives});"
+
+
+def was_left_behind(found: SlotFacts, followed_on: str | None) -> bool:
+    """Did a standby take over that has the publication and not the slot, and may our role make it anew?
+
+    `followed_on`: the timeline on which it was last followed. A slot that somebody dropped is not made anew.
+    """
+    moved = followed_on not in (None, "", found.timeline) and bool(found.timeline)
+    return (
+        moved
+        and not found.there
+        and found.may_follow
+        and not lacks(replace(found, there=True, here=True, plugin=PLUGIN))
+    )
 
 
 def _publication(
