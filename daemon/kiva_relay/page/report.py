@@ -28,6 +28,8 @@ A_PAGE = 50
 """Lines that are shown at once."""
 
 VERBS = ("send", "keep", "leave_out", "value", "is")
+OF_THE_WHOLE = ("finalised", "reopen", "send")
+"""What may be said of a report as a whole."""
 _LONGEST_NOTE = 1_000
 _LONGEST_VALUE = 255
 
