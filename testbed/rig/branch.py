@@ -332,7 +332,7 @@ class Branch:
             assert self.relay.ended is None, self.relay.log
             if not hasattr(self, "outbox"):
                 self.outbox = Outbox(self.outbox_url or self.office.outbox)
-            patience.eventually(until, within=15)
+            patience.eventually(until, within=60)
         finally:
             self.relay.end()
 

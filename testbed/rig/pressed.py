@@ -90,7 +90,7 @@ class Presser:
         if manner == "double click":
             self._fill(tab, one)
             self._shown(tab, one).dblclick(no_wait_after=True)
-            self._may_die(dies)
+            self._may_die(dies=dies)
             tab.wait_for_load_state()
             return
         later = self._other() if manner == "two tabs" else self.window.page.context.new_page()
@@ -101,15 +101,15 @@ class Presser:
             self._fill(later, one)
             self._shown(tab, one).click(no_wait_after=True)
             self._shown(later, one).click(no_wait_after=True)
-            self._may_die(dies)
+            self._may_die(dies=dies)
             later.wait_for_load_state()
         else:
             self._shown(tab, one).click(no_wait_after=True)
-            self._may_die(dies)
+            self._may_die(dies=dies)
             self.old.append((one, later))
         tab.wait_for_load_state()
 
-    def _may_die(self, dies: bool) -> None:
+    def _may_die(self, *, dies: bool) -> None:
         if dies:
             self.page.kill()
             self.page.begin()

@@ -233,11 +233,11 @@ class Play:
 
 
 SUITS = [
-    pytest.param("sqlite", ["en"], False, id="sqlite-en"),
-    pytest.param("sqlite", ["fr", "es"], False, id="sqlite-fr-es"),
-    pytest.param("postgresql", ["en", "fr", "es"], False, id="postgresql"),
-    pytest.param("sqlite", ["en", "fr", "es"], True, id="sqlite-all", marks=pytest.mark.night),
-    pytest.param("postgresql", ["en", "fr", "es"], True, id="postgresql-all", marks=pytest.mark.night),
+    pytest.param(("sqlite", ["en"], False), id="sqlite-en"),
+    pytest.param(("sqlite", ["fr", "es"], False), id="sqlite-fr-es"),
+    pytest.param(("postgresql", ["en", "fr", "es"], False), id="postgresql"),
+    pytest.param(("sqlite", ["en", "fr", "es"], True), id="sqlite-all", marks=pytest.mark.night),
+    pytest.param(("postgresql", ["en", "fr", "es"], True), id="postgresql-all", marks=pytest.mark.night),
 ]
 
 
@@ -351,7 +351,7 @@ def doubts_of_the_killed(played: Play) -> None:
                 there = len(branch.sent(resource).get(entry.loan_id, ())) > before_it(branch, entry.loan_id, resource)
                 verb = "delivered" if there else "resend"
                 case = EntryCase("", verb, "", (f"/task?name=look.{resource}",), SETTLED[verb])
-                suit = [*played.manners][0]
+                suit = next(iter(played.manners))
                 one = Press(
                     f"doubt {entry.id}",
                     case.paths,

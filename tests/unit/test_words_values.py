@@ -27,7 +27,7 @@ def test_one_o_clock_has_another_article_in_spanish() -> None:
     assert rest.silence(FR, next_at="7:00", missing_at="7:30")[0] == "Prochain message demain à 7:00."
 
 
-@pytest.mark.parametrize("spoken", (EN, FR, ES), ids=catalogue.NAMES)
+@pytest.mark.parametrize("spoken", [EN, FR, ES], ids=catalogue.NAMES)
 def test_what_is_repaid_costs_nothing_and_is_not_unknown(spoken: language.Language) -> None:
     said = report.price(Price(None, Decimal(0), "unknown"), "XOF", "2026-11", spoken, at=TODAY)
     assert "0 XOF" not in said
