@@ -32,6 +32,12 @@ class Press:
     typed: Mapping[str, str] = field(default_factory=dict)
 
 
+def _is_answered(tab: Any, was: str) -> None:
+    """Wait until another page came: each button leads to one of another address."""
+    tab.wait_for_url(lambda url: url != was, wait_until="commit")
+    tab.wait_for_load_state()
+
+
 @dataclass
 class Presser:
     """Presses in one window, in which somebody is logged in, and remembers the old tabs."""
@@ -40,6 +46,7 @@ class Presser:
     page: PageProcess
     killer: Killer
     other: Any = None
+    said: str = ""
     old: list[tuple[Press, Any]] = field(default_factory=list)
 
     def press(self, one: Press, *, manner: str, kill: str = "") -> None:
@@ -62,11 +69,16 @@ class Presser:
                 return True
             try:
                 self._once(one, manner=manner, dies=kill == "at")
-            except playwright.Error:
+            except playwright.Error as error:
+                self.said = str(error)
                 return one.count() > before  # an answer came in between, or none came
             return one.count() > before
 
-        patience.eventually(is_done, within=40)
+        try:
+            patience.eventually(is_done, within=40)
+        except AssertionError:
+            shown = self.window.page.inner_text("body")
+            raise AssertionError(f"{one.name}, {manner}: never written down ({self.said}): {shown}") from None
         if kill == "after":
             self.killer.strike()
         assert one.count() == before + 1, f"{one.name}: one press is one act"
@@ -75,9 +87,10 @@ class Presser:
         """Press in the old tabs what was pressed in others long ago: nothing is done."""
         for one, tab in self.old:
             before = one.count()
+            was = tab.url
             self._fill(tab, one)
-            self._shown(tab, one).click()
-            tab.wait_for_load_state()
+            self._shown(tab, one).click(no_wait_after=True)
+            _is_answered(tab, was)
             assert NOTHING.search(tab.inner_text("body")), f"{one.name}: {tab.inner_text('body')}"
             assert one.count() == before, one.name
             tab.close()
@@ -89,25 +102,27 @@ class Presser:
             return
         if manner == "double click":
             self._fill(tab, one)
+            was = tab.url
             self._shown(tab, one).dblclick(no_wait_after=True)
             self._may_die(dies=dies)
-            tab.wait_for_load_state()
+            _is_answered(tab, was)
             return
         later = self._other() if manner == "two tabs" else self.window.page.context.new_page()
         if not self._find(later, one):
             return
+        was, later_was = tab.url, later.url
         self._fill(tab, one)
         if manner == "two tabs":
             self._fill(later, one)
             self._shown(tab, one).click(no_wait_after=True)
             self._shown(later, one).click(no_wait_after=True)
             self._may_die(dies=dies)
-            later.wait_for_load_state()
+            _is_answered(later, later_was)
         else:
             self._shown(tab, one).click(no_wait_after=True)
             self._may_die(dies=dies)
             self.old.append((one, later))
-        tab.wait_for_load_state()
+        _is_answered(tab, was)
 
     def _may_die(self, *, dies: bool) -> None:
         if dies:

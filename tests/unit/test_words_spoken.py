@@ -33,7 +33,7 @@ def said_in_code() -> dict[str, str]:
     for file in (*PACKAGE.glob("cli/*.py"), PACKAGE / "words" / "spoken.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("tr", "marked"):
-                forms = [one.value for one in node.args if isinstance(one, ast.Constant)]
+                forms = [str(one.value) for one in node.args if isinstance(one, ast.Constant)]
                 if forms:
                     found[forms[0]] = forms[1] if len(forms) > 1 else ""
     for reason in REASONS.values():
