@@ -104,9 +104,19 @@ def test_it_is_told_in_her_language_down_to_plurals_dates_and_amounts(
 ) -> None:
     morning.whole()
     expected = {
-        "awa": ("2 projets de prêt à publier avant", "au plus tard ven. 4 déc.", "250\u00a0000\u00a0XOF", "1er déc."),
-        "luz": ("2 borradores por publicar antes", "hasta el vie. 4 dic.", "250\u00a0000\u00a0XOF", "préstamo"),
-        "ann": ("2 drafts to publish before", "by Fri 4 Dec", "250\u00a0000\u00a0XOF", "Thursday 10 December, 18:00"),
+        "awa": (
+            "2 projets de prêt à publier avant",
+            "au plus tard ven. 4\u00a0déc.",
+            "250\u00a0000\u00a0XOF",
+            "1er\u00a0déc.",
+        ),
+        "luz": ("2 borradores por publicar antes", "hasta el vie. 4\u00a0dic.", "250\u00a0000\u00a0XOF", "préstamo"),
+        "ann": (
+            "2 drafts to publish before",
+            "by Fri 4\u00a0Dec",
+            "250\u00a0000\u00a0XOF",
+            "Thursday 10\u00a0December, 18:00",
+        ),
     }
     for name, texts in expected.items():
         with browser.window(url) as window:

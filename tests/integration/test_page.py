@@ -97,7 +97,8 @@ def test_she_says_what_she_saw_in_pa2_and_it_is_written_down(
     assert state_of(told, lost.id) is becomes
     assert told.acts()[-1] == ("awa (page)", f"settle --{verb}", "vu dans les Brouillons")
     done = awa.open("/done").text
-    assert "awa (page)" in done
+    assert "<strong>awa</strong>" in done
+    assert "(page)" not in done
     assert "vu dans les Brouillons" in done
 
 

@@ -95,3 +95,19 @@ def test_no_line_ends_within_an_amount_or_before_a_mark() -> None:
 def test_what_a_form_carries_back_keeps_its_blanks() -> None:
     shown = '<input value="KV 412 000"><button name="do" value="value 1 500">Send 1 500</button>'
     assert unbroken.kept(shown) == shown.replace("Send 1 500", "Send 1\u00a0500")
+
+
+@pytest.mark.parametrize(
+    ("shown", "kept"),
+    [
+        ("ven. 4 déc. 2026", "ven. 4~déc. 2026"),
+        ("le 1er décembre", "le 1er~décembre"),
+        ("jueves 10 de diciembre, 18:00", "jueves 10~de~diciembre, 18:00"),
+        ("Fri 4 Dec", "Fri 4~Dec"),
+        ("000000902 (n.º 10)", "000000902~(n.º~10)"),
+        ("3 drafts", "3 drafts"),
+        ("10 de ellos", "10 de ellos"),
+    ],
+)
+def test_a_day_and_a_number_stay_on_their_line(shown: str, kept: str) -> None:
+    assert unbroken.text(shown).replace("\u00a0", "~") == kept

@@ -155,6 +155,7 @@ FAMILIES: dict[str, Any] = {
     "reconcile.do.": DiscrepancyKind,
     "reconcile.because.": ("amount", "client", "id", "date"),
     "reconcile.side.": words_reconcile._SHOWN,
+    "reconcile.status.": words_reconcile.STATUSES,
     "init.ask.": [one.key for one in QUESTIONS],
     "init.choice.": [f"{one.key}.{choice}" for one in QUESTIONS if one.told for choice in one.choices],
     "refusal.": refusals.SENTENCES,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from kiva_relay.cli import as_service, check_files, check_machine, check_mail, check_surroundings, frame, mappings
-from kiva_relay.cli.check_finding import CheckFinding, failed
+from kiva_relay.cli.check_finding import ABOUT, CheckFinding, failed
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
 from kiva_relay.errors import ConfigurationError, RelayError, counted
@@ -17,6 +17,8 @@ from kiva_relay.mapping.tables import read_by
 from kiva_relay.service import opening
 from kiva_relay.source import dialect, grants
 from kiva_relay.source.grants import Grants
+from kiva_relay.words import spoken
+from kiva_relay.words.spoken import tr
 
 _ABOUT = 15
 
@@ -34,6 +36,7 @@ def command(
         Path, typer.Option("--file", metavar="FILE", help="Where --staging keeps what Kiva answered.")
     ] = Path("kiva-relay-staging.json"),
     yes: frame.Yes = False,
+    lang: frame.Lang = None,
     as_json: frame.AsJson = False,
     override: frame.Override = None,
 ) -> int:
@@ -49,14 +52,21 @@ def command(
         from kiva_relay.cli import check_staging  # noqa: PLC0415 - only this needs it
 
         return check_staging.run(settings, file, yes=yes, as_json=as_json)
-    if not as_json:
-        frame.header(settings)
+    if as_json:
+        return _looked_at(settings, as_json=True)
+    frame.header(settings)
+    with spoken.speaks(frame.language(lang, settings)):
+        return _looked_at(settings, as_json=False)
+
+
+def _looked_at(settings: Settings, *, as_json: bool) -> int:
     findings = []
     for finding in _findings(settings):
         findings.append(finding)
         if not as_json:
             first, *further = finding.text.splitlines()
-            indented = "\n".join([f"{finding.about:<{_ABOUT}}{first}", *(" " * _ABOUT + line for line in further)])
+            about = tr(*ABOUT[finding.about]) if finding.about in ABOUT else finding.about
+            indented = "\n".join([f"{about:<{_ABOUT}}{first}", *(" " * _ABOUT + line for line in further)])
             frame.verdict(finding.word, indented)
     mistakes = [finding for finding in findings if finding.word == "error"]
     warnings = [finding for finding in findings if finding.word == "warning"]
@@ -65,7 +75,9 @@ def command(
         frame.print_json({"exit_code": code, "findings": [asdict(finding) for finding in findings]})
         return code
     frame.say()
-    frame.say(f"{counted(len(mistakes), 'error')}, {counted(len(warnings), 'warning')}. {_what_next(settings, code)}")
+    wrong = tr("{n} error", "{n} errors", n=len(mistakes))
+    warned = tr("{n} warning", "{n} warnings", n=len(warnings))
+    frame.say(f"{wrong}, {warned}. {_what_next(settings, code)}")
     return code
 
 
@@ -137,21 +149,23 @@ def _seen(settings: Settings) -> Iterator[CheckFinding]:
         yield from check_surroundings.documents(found)
         for passed_over in document.of_another_ending(settings.mapping_folders):
             yield CheckFinding("warning", "mappings", f"{passed_over.file} {passed_over.message}\n{passed_over.remedy}")
-    with frame.working("asking the MIS"):
+    with frame.working(tr("asking the MIS")):
         yield from check_surroundings.mis(settings, found)
-    with frame.working("asking Kiva"):
+    with frame.working(tr("asking Kiva")):
         yield from check_surroundings.kiva(settings)
     yield from check_machine.certificates(settings, now=SystemClock().now())
     yield from check_surroundings.outbox(settings)
     yield from check_files.witness(settings)
-    with frame.working("asking the mail server"):
+    with frame.working(tr("asking the mail server")):
         yield from check_mail.mail(settings)
 
 
 def _what_next(settings: Settings, code: int) -> str:
     if code == 1:
-        return "Correct what is marked as error, and run this again."
+        return tr("Correct what is marked as error, and run this again.")
     if code:
-        return "It can start: a server that is away is waited for.     kiva-relay run"
-    held = " The first things to be sent wait for a person." if settings.first_start_holds else ""
-    return f"It can start.{held}     kiva-relay run"
+        return f"{tr('It can start: a server that is away is waited for.')}     kiva-relay run"
+    said = tr("It can start.")
+    if settings.first_start_holds:
+        said = tr("It can start. The first things to be sent wait for a person.")
+    return f"{said}     kiva-relay run"

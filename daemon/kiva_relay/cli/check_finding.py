@@ -4,6 +4,28 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kiva_relay import errors
+from kiva_relay.words.spoken import marked
+
+ABOUT = {
+    "configuration": marked("configuration"),
+    "secrets": marked("secrets"),
+    "mappings": marked("mappings"),
+    "examples": marked("examples"),
+    "MIS": marked("MIS"),
+    "grants": marked("grants"),
+    "clocks": marked("clocks"),
+    "changes": marked("changes"),
+    "sending": marked("sending"),
+    "stamps": marked("stamps"),
+    "outbox": marked("outbox"),
+    "witness": marked("witness"),
+    "relay": marked("relay"),
+    "backup": marked("backup"),
+    "certificates": marked("certificates"),
+    "unit": marked("unit"),
+    "mail": marked("mail"),
+}
+"""What a line is about, in words; in JSON it stays as it is."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from kiva_relay.cli.check_finding import CheckFinding
 from kiva_relay.cli.outbox_backup import BACKUPS, NAMED
 from kiva_relay.config import loader
 from kiva_relay.config.settings import Settings
+from kiva_relay.words.spoken import tr
 
 _UNIT = "kiva-relay.service"
 _TIMER = "kiva-relay-backup.timer"
@@ -31,7 +32,7 @@ def backups(settings: Settings, *, now: datetime, folder: Path = BACKUPS) -> Ite
     file = settings.outbox.file
     if file is None:
         yield CheckFinding(
-            "off", "backup", "The outbox is in PostgreSQL: it is in the backup of that server, or in none."
+            "off", "backup", tr("The outbox is in PostgreSQL: it is in the backup of that server, or in none.")
         )
         return
     if settings.file != loader.USUAL_PLACE or not file.exists():
@@ -39,14 +40,17 @@ def backups(settings: Settings, *, now: datetime, folder: Path = BACKUPS) -> Ite
     try:
         copies = [one.stat().st_mtime for one in folder.glob(NAMED)]
     except OSError as error:
-        yield CheckFinding("warning", "backup", f"{folder} cannot be read: {error.strerror}.\nsudo ls -l {folder}")
+        yield CheckFinding("warning", "backup", _unreadable(folder, error) + f"\nsudo ls -l {folder}")
         return
     remedy = f"sudo systemctl enable --now {_TIMER}"
     if not copies:
-        yield CheckFinding("warning", "backup", f"There is no copy of the outbox in {folder}.\n{remedy}")
+        text = tr("There is no copy of the outbox in {folder}.", folder=folder)
+        yield CheckFinding("warning", "backup", f"{text}\n{remedy}")
         return
     age = now - datetime.fromtimestamp(max(copies), UTC)
-    text = f"the newest of {len(copies)} in {folder} is {figure.length(age)} old"
+    text = tr(
+        "the newest of {number} in {folder} is {age} old", number=len(copies), folder=folder, age=figure.length(age)
+    )
     if age > _OLD:
         yield CheckFinding("warning", "backup", f"{text}\n{remedy}\nsystemctl status kiva-relay-backup.service")
     else:
@@ -68,22 +72,29 @@ def _certificate(key: str, file: Path, now: datetime) -> CheckFinding:
     try:
         found = x509.load_pem_x509_certificates(file.read_bytes())
     except OSError as error:
-        return CheckFinding("error", "certificates", f"{key}: {file} cannot be read: {error.strerror}.\nls -l {file}")
+        return CheckFinding("error", "certificates", f"{key}: {_unreadable(file, error)}\nls -l {file}")
     except ValueError:
-        return CheckFinding(
-            "error", "certificates", f"{key}: {file} holds no certificate in PEM.\nopenssl x509 -in {file} -noout -text"
-        )
+        text = tr("{key}: {file} holds no certificate in PEM.", key=key, file=file)
+        return CheckFinding("error", "certificates", f"{text}\nopenssl x509 -in {file} -noout -text")
     # Of many authorities one may be over; of our own certificate the first counts.
     ends = found[0].not_valid_after_utc if len(found) == 1 or key.endswith(("cert", "certificate")) else None
     if ends is None:
-        return CheckFinding("ok", "certificates", f"{key}: {len(found)} authorities")
-    text = f"{key}: {file} ends on {ends:%Y-%m-%d}"
+        text = tr("{key}: {n} authority", "{key}: {n} authorities", n=len(found), key=key)
+        return CheckFinding("ok", "certificates", text)
+    day = f"{ends:%Y-%m-%d}"
     look = f"openssl x509 -in {file} -noout -enddate"
     if ends <= now:
-        return CheckFinding("error", "certificates", f"{text}: it is over.\n{look}")
+        text = tr("{key}: {file} ends on {day}: it is over.", key=key, file=file, day=day)
+        return CheckFinding("error", "certificates", f"{text}\n{look}")
     if ends - now < _ENDS_SOON:
-        return CheckFinding("warning", "certificates", f"{text}, in {figure.length(ends - now)}\n{look}")
-    return CheckFinding("ok", "certificates", text)
+        left = figure.length(ends - now)
+        text = tr("{key}: {file} ends on {day}, in {left}", key=key, file=file, day=day, left=left)
+        return CheckFinding("warning", "certificates", f"{text}\n{look}")
+    return CheckFinding("ok", "certificates", tr("{key}: {file} ends on {day}", key=key, file=file, day=day))
+
+
+def _unreadable(place: Path, error: OSError) -> str:
+    return tr("{place} cannot be read: {why}.", place=place, why=error.strerror)
 
 
 def unit(settings: Settings) -> Iterator[CheckFinding]:
@@ -91,7 +102,7 @@ def unit(settings: Settings) -> Iterator[CheckFinding]:
     if settings.file != loader.USUAL_PLACE:
         return
     if not _SYSTEMD.is_dir() or shutil.which("systemctl") is None:
-        yield CheckFinding("off", "unit", "systemd does not run here: nothing starts the relay by itself.")
+        yield CheckFinding("off", "unit", tr("systemd does not run here: nothing starts the relay by itself."))
         return
     command = ["systemctl", "show", _UNIT, "--property", ",".join(_ASKED)]
     try:
@@ -99,7 +110,7 @@ def unit(settings: Settings) -> Iterator[CheckFinding]:
             command, capture_output=True, text=True, check=False, timeout=_LONGEST
         )
     except (OSError, subprocess.TimeoutExpired):
-        yield CheckFinding("warning", "unit", f"systemd did not answer.\nsystemctl status {_UNIT}")
+        yield CheckFinding("warning", "unit", f"{tr('systemd did not answer.')}\nsystemctl status {_UNIT}")
         return
     said = dict(line.split("=", 1) for line in asked.stdout.splitlines() if "=" in line)
     yield about_unit(said)
@@ -108,24 +119,18 @@ def unit(settings: Settings) -> Iterator[CheckFinding]:
 def about_unit(said: Mapping[str, str]) -> CheckFinding:
     """What `systemctl show` said of the unit, judged."""
     if said.get("LoadState") != "loaded":
-        return CheckFinding(
-            "error",
-            "unit",
-            f"systemd does not know {_UNIT} ({said.get('LoadState', '?')}).\nsudo systemctl daemon-reload",
-        )
+        text = tr("systemd does not know {unit} ({state}).", unit=_UNIT, state=said.get("LoadState", "?"))
+        return CheckFinding("error", "unit", f"{text}\nsudo systemctl daemon-reload")
     state, result = said.get("ActiveState", "?"), said.get("Result", "?")
     if state == "failed":
-        return CheckFinding(
-            "error", "unit", f"It ended by itself ({result}), and is not started again.\njournalctl -u kiva-relay -n 50"
-        )
+        text = tr("It ended by itself ({result}), and is not started again.", result=result)
+        return CheckFinding("error", "unit", f"{text}\njournalctl -u kiva-relay -n 50")
     restarts = int(said.get("NRestarts") or 0)
-    text = f"{state}, {said.get('UnitFileState') or 'not installed'}"
+    text = f"{state}, {said.get('UnitFileState') or tr('not installed')}"
     if said.get("UnitFileState") not in ("enabled", "enabled-runtime"):
-        return CheckFinding(
-            "warning", "unit", f"{text}: it is not started when the machine starts.\nsudo systemctl enable kiva-relay"
-        )
+        text = tr("{state}: it is not started when the machine starts.", state=text)
+        return CheckFinding("warning", "unit", f"{text}\nsudo systemctl enable kiva-relay")
     if restarts > _MANY_RESTARTS:
-        return CheckFinding(
-            "warning", "unit", f"{text}; systemd started it again {restarts:,} times.\njournalctl -u kiva-relay -n 50"
-        )
+        text = tr("{state}; systemd started it again {number} times.", state=text, number=restarts)
+        return CheckFinding("warning", "unit", f"{text}\njournalctl -u kiva-relay -n 50")
     return CheckFinding("ok", "unit", text)

@@ -5,17 +5,23 @@ from collections.abc import Iterator
 from kiva_relay import errors
 from kiva_relay.cli.check_finding import CheckFinding
 from kiva_relay.config.settings import Settings
+from kiva_relay.words.spoken import marked, tr
 
 _TOLD = {
-    "coordinator": "nobody is told each morning what waits, nor when a report opens or closes",
-    "administrator": "nobody is told when the relay is STOPPED or HELD",
+    "coordinator": marked(
+        "Nobody in mail.recipients has the role coordinator: nobody is told each morning what waits, nor when a report"
+        " opens or closes."
+    ),
+    "administrator": marked(
+        "Nobody in mail.recipients has the role administrator: nobody is told when the relay is STOPPED or HELD."
+    ),
 }
 
 
 def mail(settings: Settings) -> Iterator[CheckFinding]:
     """The server, and who gets mail."""
     if not settings.mail.is_on:
-        yield CheckFinding("off", "mail", "There is none: mail.host is not set.")
+        yield CheckFinding("off", "mail", tr("There is none: mail.host is not set."))
         return
     from kiva_relay.cli import mail_words  # noqa: PLC0415 - ssl and smtplib, not without mail
     from kiva_relay.mail import smtp  # noqa: PLC0415 - as above
@@ -30,10 +36,17 @@ def mail(settings: Settings) -> Iterator[CheckFinding]:
     except errors.RelayError:
         return  # the password: said of the secrets
     else:
-        login = "" if settings.mail.user is None else f", as {settings.mail.user}"
-        to = f"{number} {'address' if number == 1 else 'addresses'}, each morning at {settings.mail.at:%H:%M}"
-        yield CheckFinding("ok", "mail", f"{mail_words.server(settings.mail)}{login}; to {to}")
-    for role, what in _TOLD.items():
+        server = mail_words.server(settings.mail)
+        if settings.mail.user is not None:
+            server = tr("{server}, as {user}", server=server, user=settings.mail.user)
+        text = tr(
+            "{server}; to {n} address, each morning at {time}",
+            "{server}; to {n} addresses, each morning at {time}",
+            n=number,
+            server=server,
+            time=f"{settings.mail.at:%H:%M}",
+        )
+        yield CheckFinding("ok", "mail", text)
+    for role, nobody in _TOLD.items():
         if not any(one.role == role for one in settings.mail.recipients):
-            text = f"Nobody in mail.recipients has the role {role}: {what}."
-            yield CheckFinding("warning", "mail", text)
+            yield CheckFinding("warning", "mail", tr(*nobody))

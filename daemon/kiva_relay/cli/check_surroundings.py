@@ -28,6 +28,7 @@ from kiva_relay.outbox.database import FREE_BYTES, Outbox
 from kiva_relay.outbox.mirror import EXPECTED
 from kiva_relay.service import opening
 from kiva_relay.source.mis import Mis
+from kiva_relay.words.spoken import marked, tr
 
 _NOT_FOUND = 404
 _CLOCKS_DIFFER = timedelta(seconds=5)
@@ -36,7 +37,8 @@ _LITTLE_SPACE = 1 << 30
 _POSTGRESQL = 5432
 _SERVICE = "kiva-relay"
 _SHOWN = 4
-_GRANTS = "What it needs, as SQL:     kiva-relay check --grants"
+_GRANTS = marked("What it needs, as SQL:")
+_TO_GRANT = "kiva-relay check --grants"
 
 
 # ---------------------------------------------------------------- configuration and mappings
@@ -44,12 +46,17 @@ _GRANTS = "What it needs, as SQL:     kiva-relay check --grants"
 
 def configuration(settings: Settings) -> Iterator[CheckFinding]:
     """What the loader warned of; that there are no mistakes is known when there are settings."""
-    yield CheckFinding("ok", "configuration", "no mistakes")
+    yield CheckFinding("ok", "configuration", tr("no mistakes"))
     today = SystemClock().now().date()
     for key, since in (("loan_drafts", settings.loan_drafts.since), ("journals", settings.journals.since)):
         if isinstance(since, date) and since > today + _MOST_AHEAD:
-            text = f"{key}.since is {since}, {(since - today).days:,} days from now: until then nothing of it is owed."
-            text += "\nIt is the first day whose loans nobody posted by hand. From the first start on:"
+            text = tr(
+                "{key}.since is {day}, {number} days from now: until then nothing of it is owed.",
+                key=key,
+                day=since,
+                number=(since - today).days,
+            )
+            text += "\n" + tr("It is the first day whose loans nobody posted by hand. From the first start on:")
             yield CheckFinding("error", "configuration", f"{text}\n{key}: {{since: first_start}}")
     for warning in settings.warnings:
         yield CheckFinding("warning", "secrets", f"{warning.path}: {warning.message}\n{warning.remedy}")
@@ -69,9 +76,8 @@ def configuration(settings: Settings) -> Iterator[CheckFinding]:
 def documents(found: Sequence[Document]) -> Iterator[CheckFinding]:
     """The mappings and the examples beside them."""
     if not found:
-        yield CheckFinding(
-            "error", "mappings", "There are none: nothing would be sent.\nLook at `mappings:` and `resources:`."
-        )
+        text = f"{tr('There are none: nothing would be sent.')}\n{tr('Look at `mappings:` and `resources:`.')}"
+        yield CheckFinding("error", "mappings", text)
         return
     warnings = [warning for mapping in found for warning in mapping.warnings]
     passed, failures = 0, []
@@ -89,13 +95,12 @@ def documents(found: Sequence[Document]) -> Iterator[CheckFinding]:
         yield CheckFinding("warning", "mappings", text)
     if failures:
         lines = "\n".join(failures)
-        yield CheckFinding(
-            "error", "examples", f"{len(failures)} do not pass, {passed} do\n{lines}\nkiva-relay mapping test"
-        )
+        text = tr("{failed} do not pass, {passed} do", failed=len(failures), passed=passed)
+        yield CheckFinding("error", "examples", f"{text}\n{lines}\nkiva-relay mapping test")
     elif passed:
-        yield CheckFinding("ok", "examples", f"{errors.counted(passed, 'example')} pass")
+        yield CheckFinding("ok", "examples", tr("{n} example passes", "{n} examples pass", n=passed))
     else:
-        yield CheckFinding("off", "examples", "There are none beside the mappings.")
+        yield CheckFinding("off", "examples", tr("There are none beside the mappings."))
 
 
 # ---------------------------------------------------------------- the MIS
@@ -123,45 +128,64 @@ def mis(settings: Settings, found: Sequence[Document]) -> Iterator[CheckFinding]
 
 def _reached(settings: Settings, opened: Mis, tables: Sequence[str]) -> CheckFinding:
     url = opening.mis_url(settings)
-    reads_ = errors.counted(len(tables), "table")
-    return CheckFinding(
-        "ok", "MIS", f"{opened.server()}, {url.database}, as {url.username or 'its file'}; reads {reads_}"
+    text = tr(
+        "{server}, {database}, as {user}; reads {n} table",
+        "{server}, {database}, as {user}; reads {n} tables",
+        n=len(tables),
+        server=opened.server(),
+        database=url.database,
+        user=url.username or tr("its file"),
     )
+    return CheckFinding("ok", "MIS", text)
 
 
 def _writes(settings: Settings, opened: Mis, tables: Sequence[str]) -> CheckFinding:
     writable = opened.can_write()
     if not writable:
-        return CheckFinding("ok", "grants", "cannot write to the MIS")
+        return CheckFinding("ok", "grants", tr("cannot write to the MIS"))
     shown = _some([*(one for one in writable if one in tables), *(one for one in writable if one not in tables)])
-    text = f"This role could write to {shown}. The relay never does; SELECT is enough, for a role of its own."
+    text = tr(
+        "This role could write to {tables}. The relay never does; SELECT is enough, for a role of its own.",
+        tables=shown,
+    )
     if not settings.mis.url.startswith("sqlite:"):
-        text += f"\n{_GRANTS}"
+        text += f"\n{tr(*_GRANTS)}     {_TO_GRANT}"
     return CheckFinding("warning", "grants", text)
 
 
 def _unreadable(settings: Settings, refused: Sequence[str], tables: Sequence[str]) -> CheckFinding:
     role = opening.mis_url(settings).username
-    text = f"{role} may not read {len(refused)} of the {errors.counted(len(tables), 'table')} that the mappings name:"
-    return CheckFinding("error", "grants", f"{text} {_some(refused)}.\n{_GRANTS}")
+    text = tr(
+        "{role} may not read {number} of the {n} table that the mappings name: {tables}.",
+        "{role} may not read {number} of the {n} tables that the mappings name: {tables}.",
+        n=len(tables),
+        number=len(refused),
+        role=role,
+        tables=_some(refused),
+    )
+    return CheckFinding("error", "grants", f"{text}\n{tr(*_GRANTS)}     {_TO_GRANT}")
 
 
 def _some(tables: Sequence[str]) -> str:
     more = len(tables) - _SHOWN
-    return ", ".join(tables[:_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+    some = ", ".join(tables[:_SHOWN])
+    return tr("{some} and {n} more", "{some} and {n} more", n=more, some=some) if more > 0 else some
 
 
 def _clocks(settings: Settings, opened: Mis) -> CheckFinding:
     clock = SystemClock()
     horizon = opened.horizon()
     difference = abs(horizon.moment + horizon.age - clock.now())
-    text = f"MIS and this machine differ by {figure.length(difference)}; time zone of the data: {settings.mis.timezone}"
+    text = tr(
+        "MIS and this machine differ by {by}; time zone of the data: {zone}",
+        by=figure.length(difference),
+        zone=settings.mis.timezone,
+    )
     if difference > meta.MOST_OFF:
-        return CheckFinding("error", "clocks", f"{text}\nWhich one is wrong? On both:\ntimedatectl")
+        return CheckFinding("error", "clocks", f"{text}\n{tr('Which one is wrong? On both:')}\ntimedatectl")
     if difference > _CLOCKS_DIFFER:
-        return CheckFinding(
-            "warning", "clocks", f"{text}\nNothing is lost by it, but times in lists will look wrong.\ntimedatectl"
-        )
+        follows = tr("Nothing is lost by it, but times in lists will look wrong.")
+        return CheckFinding("warning", "clocks", f"{text}\n{follows}\ntimedatectl")
     return CheckFinding("ok", "clocks", text)
 
 
@@ -201,20 +225,22 @@ def kiva(settings: Settings) -> Iterator[CheckFinding]:
         yield _partner(settings, client, error.token)
     except errors.RelayError as error:
         if chosen.environment == "sandbox" and isinstance(error, errors.Unreachable) and "answered" not in str(error):
-            error.hint = "kiva-relay sandbox      starts the stand-in for Kiva on this machine"
+            error.hint = f"kiva-relay sandbox      {tr('starts the stand-in for Kiva on this machine')}"
         yield failed("Kiva", error)
     finally:
         client.close()
     if not chosen.send:
-        yield CheckFinding(
-            "off", "sending", "kiva.send is false: everything is captured, mapped and shown, nothing is sent."
-        )
+        text = tr("kiva.send is false: everything is captured, mapped and shown, nothing is sent.")
+        yield CheckFinding("off", "sending", text)
 
 
 def _clock_at_kiva(behind: timedelta) -> Iterator[CheckFinding]:
     if abs(behind) > meta.MOST_OFF:
-        way = "behind" if behind > timedelta(0) else "ahead of"
-        text = f"The clock of this machine is {figure.length(behind)} {way} Kiva's."
+        by = figure.length(behind)
+        if behind > timedelta(0):
+            text = tr("The clock of this machine is {by} behind Kiva's.", by=by)
+        else:
+            text = tr("The clock of this machine is {by} ahead of Kiva's.", by=by)
         yield CheckFinding("error", "clocks", f"{text}\nsudo timedatectl set-ntp true")
 
 
@@ -222,13 +248,16 @@ def _token(settings: Settings, token: Token) -> CheckFinding:
     chosen = settings.kiva
     missing = [scope for scope in SCOPES if scope not in token.scopes]
     if missing:
-        return CheckFinding(
-            "error",
-            "Kiva",
-            f"token: {len(SCOPES) - len(missing)} of {len(SCOPES)} scopes; missing: {', '.join(missing)}"
-            "\nAsk Kiva to grant them to this client id. What needs them is held until then.",
+        text = tr(
+            "token: {has} of {all} scopes; missing: {missing}",
+            has=len(SCOPES) - len(missing),
+            all=len(SCOPES),
+            missing=", ".join(missing),
         )
-    return CheckFinding("ok", "Kiva", f"{chosen.api_url}; token, {len(SCOPES)} of {len(SCOPES)} scopes")
+        ask = tr("Ask Kiva to grant them to this client id. What needs them is held until then.")
+        return CheckFinding("error", "Kiva", f"{text}\n{ask}")
+    text = tr("{url}; token, {has} of {all} scopes", url=chosen.api_url, has=len(SCOPES), all=len(SCOPES))
+    return CheckFinding("ok", "Kiva", text)
 
 
 def _partner(settings: Settings, client: Client, token: Token) -> CheckFinding:
@@ -238,12 +267,11 @@ def _partner(settings: Settings, client: Client, token: Token) -> CheckFinding:
         mirror.total(ask, EXPECTED[0])
     except mirror.NotGiven as error:
         if error.answer.status == _NOT_FOUND:
-            return CheckFinding(
-                "error",
-                "Kiva",
-                f"Kiva knows no partner {chosen.partner_id} at {chosen.api_url} (404)."
-                "\nPA2 → Account → Profile shows the number: kiva.partner_id",
+            text = tr(
+                "Kiva knows no partner {partner} at {url} (404).", partner=str(chosen.partner_id), url=chosen.api_url
             )
+            look = tr("PA2 → Account → Profile shows the number: kiva.partner_id")
+            return CheckFinding("error", "Kiva", f"{text}\n{look}")
         return CheckFinding("error", "Kiva", f"{error}", unreachable=error.answer.status is None)
     try:
         lists = [mirror.one_list(ask, kind) for kind in KINDS]
@@ -251,11 +279,10 @@ def _partner(settings: Settings, client: Client, token: Token) -> CheckFinding:
         return failed("Kiva", error)
     counted = ", ".join(f"{len(each.items)} {each.kind}" for each in lists)
     odd = sum(each.left_out for each in lists)
-    text = f"partner {chosen.partner_id}; lists: {counted}"
+    text = tr("partner {partner}; lists: {counted}", partner=str(chosen.partner_id), counted=counted)
     if odd:
-        return CheckFinding(
-            "warning", "Kiva", f"{text}\n{errors.counted(odd, 'item')} of them made no sense: left out."
-        )
+        left_out = tr("{n} item of them made no sense: left out.", "{n} items of them made no sense: left out.", n=odd)
+        return CheckFinding("warning", "Kiva", f"{text}\n{left_out}")
     return CheckFinding("ok", "Kiva", text)
 
 
@@ -266,15 +293,15 @@ def outbox(settings: Settings) -> Iterator[CheckFinding]:
     """The outbox: there or not yet, whose it is, and room to grow."""
     file = settings.outbox.file
     if is_the_mis(settings):
-        yield CheckFinding(
-            "error",
-            "outbox",
-            "outbox.url is the database of the MIS: the relay never writes there. Give the outbox one of its own:\n"
-            f"outbox: {{url: {OutboxSettings.model_fields['url'].default}}}",
+        text = tr(
+            "outbox.url is the database of the MIS: the relay never writes there. Give the outbox one of its own:"
         )
+        own = f"outbox: {{url: {OutboxSettings.model_fields['url'].default}}}"
+        yield CheckFinding("error", "outbox", f"{text}\n{own}")
         return
     if remedy := own_file.foreign(file) if file is not None else "":
-        yield CheckFinding("error", "outbox", f"{file} belongs to another user: the service cannot write it.\n{remedy}")
+        text = tr("{file} belongs to another user: the service cannot write it.", file=file)
+        yield CheckFinding("error", "outbox", f"{text}\n{remedy}")
         return
     try:
         if file is not None and not _present(file):
@@ -320,10 +347,18 @@ def _present(file: Path) -> bool:
 
 def _new_file(file: Path) -> CheckFinding:
     if not file.parent.is_dir():
-        return CheckFinding("error", "outbox", f"The folder {file.parent} does not exist.\n{_make(file.parent)}")
+        return CheckFinding("error", "outbox", f"{_absent(file.parent)}\n{_make(file.parent)}")
     if not _writable(file.parent):
-        return CheckFinding("error", "outbox", f"{file.parent} cannot be written by this user.\n{frame.with_sudo()}")
-    return _with_space(file, f"new, will be {file}")
+        return CheckFinding("error", "outbox", f"{_closed(file.parent)}\n{frame.with_sudo()}")
+    return _with_space(file, tr("new, will be {file}", file=file))
+
+
+def _absent(folder: Path) -> str:
+    return tr("The folder {folder} does not exist.", folder=folder)
+
+
+def _closed(folder: Path) -> str:
+    return tr("{folder} cannot be written by this user.", folder=folder)
 
 
 def _opened(settings: Settings) -> Iterator[CheckFinding]:
@@ -332,14 +367,14 @@ def _opened(settings: Settings) -> Iterator[CheckFinding]:
         with opened.read() as tx:
             schema = migration.present(tx)
         if schema is None:
-            yield CheckFinding("ok", "outbox", f"{settings.outbox.url}: empty, `run` makes its tables")
+            yield CheckFinding("ok", "outbox", tr("{url}: empty, `run` makes its tables", url=settings.outbox.url))
             yield from check_replicas.replicas(opened, settings)
             return
         if schema != migration.revisions()[-1] and schema in migration.revisions():
-            how = "`run` brings it up to date, after a copy" if opened.is_file else migration.how(opened)
-            yield CheckFinding(
-                "warning", "outbox", f"schema {schema}, this version needs {migration.revisions()[-1]}\n{how}"
-            )
+            newest = migration.revisions()[-1]
+            how = tr("`run` brings it up to date, after a copy") if opened.is_file else migration.how(opened)
+            text = tr("schema {schema}, this version needs {newest}", schema=schema, newest=newest)
+            yield CheckFinding("warning", "outbox", f"{text}\n{how}")
             return
         migration.check(opened)
         with opened.read() as tx:
@@ -347,12 +382,13 @@ def _opened(settings: Settings) -> Iterator[CheckFinding]:
             entries = tx.execute(sa.select(sa.func.count()).select_from(table.entry)).scalar_one()
             beat = heartbeat.read(tx)
             nameless = nameless_words.known(tx, watermark.watermarks(tx))
-        text = f"{settings.outbox.file or settings.outbox.url}: {errors.counted(entries, 'entry')}"
+        place = settings.outbox.file or settings.outbox.url
+        text = tr("{place}: {n} entry", "{place}: {n} entries", n=entries, place=place)
         yield CheckFinding("ok", "outbox", text) if not opened.is_file else _with_space(opened.path, text)
         yield from check_replicas.replicas(opened, settings)
         for name, why in {} if beat is None else beat.stopped_streams.items():
-            text = f"The running relay does not read the mapping {name}: {why}\nkiva-relay mapping check"
-            yield CheckFinding("error", "relay", text)
+            text = tr("The running relay does not read the mapping {name}: {why}", name=name, why=why)
+            yield CheckFinding("error", "relay", f"{text}\nkiva-relay mapping check")
         for name, found in nameless.items():
             text = "\n".join([nameless_words.sentence(name, found), *nameless_words.lines(found)])
             yield CheckFinding("error", "relay", text)
@@ -363,15 +399,15 @@ def _opened(settings: Settings) -> Iterator[CheckFinding]:
 def _with_space(file: Path, text: str) -> CheckFinding:
     free = shutil.disk_usage(file.parent).free
     if free < FREE_BYTES:
-        return CheckFinding(
-            "error",
-            "outbox",
-            f"{text}; {free / (1 << 20):,.1f} MB free, and below {FREE_BYTES >> 20} MB nothing is sent"
-            f"\ndf -h {file.parent}",
+        left = f"{free / (1 << 20):,.1f}"
+        told = tr(
+            "{text}; {free} MB free, and below {least} MB nothing is sent", text=text, free=left, least=FREE_BYTES >> 20
         )
+        return CheckFinding("error", "outbox", f"{told}\ndf -h {file.parent}")
     if free < _LITTLE_SPACE:
-        return CheckFinding("warning", "outbox", f"{text}; only {free / (1 << 20):,.0f} MB free\ndf -h {file.parent}")
-    return CheckFinding("ok", "outbox", f"{text}; {free / (1 << 30):,.0f} GB free")
+        told = tr("{text}; only {free} MB free", text=text, free=round(free / (1 << 20)))
+        return CheckFinding("warning", "outbox", f"{told}\ndf -h {file.parent}")
+    return CheckFinding("ok", "outbox", tr("{text}; {free} GB free", text=text, free=round(free / (1 << 30))))
 
 
 def _writable(folder: Path) -> bool:

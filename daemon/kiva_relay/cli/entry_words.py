@@ -53,7 +53,7 @@ def _by_state(known: History, settings: Settings, *, kept: Sequence[Hold], now: 
             yield "", _settle(entry, "resend", "…")
         case _:
             newer = [one for one in known.versions if one.version > entry.version]
-            text = f"In its place: #{newer[-1].id}, {words.spoken(newer[-1].state)}" if newer else "Nothing needs you."
+            text = f"In its place: #{newer[-1].id}, {words.said_of(newer[-1].state)}" if newer else "Nothing needs you."
             yield "It was not sent" if not known.attempts else "It is settled", text
 
 
@@ -167,7 +167,7 @@ def _more(known: History, before: Entry | None) -> Iterator[Line]:
         yield "Publish by", figure.day(entry.publish_by)
     others = [one for one in known.versions if one.id != entry.id]
     if others:
-        listed = ", ".join(f"#{one.id} {words.spoken(one.state)}" for one in others)
+        listed = ", ".join(f"#{one.id} {words.said_of(one.state)}" for one in others)
         yield "Other versions", listed
 
 

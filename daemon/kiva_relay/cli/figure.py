@@ -5,6 +5,8 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from kiva_relay.config.settings import Settings
+from kiva_relay.words import spoken
+from kiva_relay.words.spoken import tr
 
 _TENTHS_BELOW = 10
 
@@ -18,13 +20,25 @@ def moment(when: datetime, settings: Settings, *, at: datetime) -> str:
     here, today = when.astimezone(zone), at.astimezone(zone)
     if here.date() == today.date():
         return f"{here:%H:%M:%S}"
+    if spoken.name() != spoken.ENGLISH:
+        return _spoken(here.date(), year=here.year != today.year) + f" {here:%H:%M}"
     year = "" if here.year == today.year else f"{here:%Y} "
     return f"{here:%a} {here.day} {here:%b} {year}{here:%H:%M}"
 
 
 def day(when: date) -> str:
     """A day with its name and year, as deadlines are written: `Fri 1 Jan 2027`."""
+    if spoken.name() != spoken.ENGLISH:
+        return _spoken(when, year=True)
     return f"{when:%a} {when.day} {when:%b %Y}"
+
+
+def _spoken(when: date, *, year: bool) -> str:
+    """A day in the language that is spoken: `mar. 1er déc. 2026`."""
+    from kiva_relay.words import language  # noqa: PLC0415 - Babel, not for who reads English
+
+    known = language.of(spoken.name())
+    return known.day(when) if year else known.day(when, at=when)
 
 
 def length(span: timedelta) -> str:
@@ -34,7 +48,7 @@ def length(span: timedelta) -> str:
         return f"{seconds:.1f} s".replace(".0 s", " s")
     left = round(seconds)
     parts = []
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+    for unit, size in ((tr("d"), 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
         number, left = divmod(left, size)
         parts.append((number, unit))
     first = next(place for place, (number, _) in enumerate(parts) if number)

@@ -34,6 +34,7 @@ from kiva_relay.errors import UsageError, counted, nearest
 from kiva_relay.outbox import act, opening
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.terminal import to_type, visible
+from kiva_relay.words import spoken
 
 if TYPE_CHECKING:
     import rich.console
@@ -118,6 +119,19 @@ def load_to_look(config: Path | None, *, needs: str = "outbox") -> Settings:
     unknown = {each.path.rpartition(".")[2] for each in mistakes} & {"environment", "partner_id"}
     kiva = settings.kiva.model_copy(update=dict.fromkeys(unknown, "?"))
     return settings.model_copy(update={"kiva": kiva})
+
+
+def language(wanted: str | None, settings: Settings) -> str:
+    """The language that a person asked for, else that of the configuration.
+
+    Raises:
+        UsageError: there is no such language.
+    """
+    written = (wanted or settings.language).strip().lower()
+    if written not in spoken.NAMES:
+        known = ", ".join(spoken.NAMES)
+        raise UsageError(f"There is no language “{visible.text(written)}”: expected {known}.", hint="--lang fr")
+    return written
 
 
 @contextlib.contextmanager

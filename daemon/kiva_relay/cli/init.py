@@ -113,7 +113,7 @@ def _dialogue(place: Path, spoken: Language) -> dict[str, Any]:
         if question.key == "mis.timezone":
             zone = data["mis.timezone"]
             now = datetime.now(ZoneInfo(zone))
-            frame.say("  " + spoken.say("init.there", zone=zone, time=f"{now:%H:%M}"))
+            frame.say("  " + spoken.say("init.there", n=now.hour, zone=zone, time=f"{now:%H:%M}"))
         if question.trial:
             data = _tried(question, data, place, spoken)
     parameters = dict(data.get("parameters", {}))

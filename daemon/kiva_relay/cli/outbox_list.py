@@ -109,7 +109,7 @@ def rows(entries: list[Entry], settings: Settings) -> list[list[object]]:
             words.loan(entry),
             entry.id,
             words.noun(entry.resource),
-            words.spoken(entry.state),
+            words.said_of(entry.state),
             figure.moment(entry.changed_at, settings, at=now),
             figure.amount(entry.amount, entry.currency),
             words.why(entry),

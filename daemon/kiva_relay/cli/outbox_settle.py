@@ -160,4 +160,4 @@ def _became(entry: Entry, verb: Verb) -> str:
         case _ if verb == "resend":
             return "is closed; what the MIS says now is sent in its place, within seconds when nothing holds it"
         case _:
-            return words.spoken(entry.state)
+            return words.said_of(entry.state)

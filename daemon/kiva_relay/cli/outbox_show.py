@@ -112,7 +112,7 @@ def _title(entry: Entry, settings: Settings) -> str:
     if entry.amount is not None:
         parts.append(figure.amount(entry.amount, entry.currency))
     since = figure.moment(entry.changed_at, settings, at=frame.now())
-    parts.append(f"{words.spoken(entry.state).upper()} since {since}")
+    parts.append(f"{words.said_of(entry.state).upper()} since {since}")
     return " · ".join(parts)
 
 
@@ -136,7 +136,7 @@ def _loan(known: Sequence[History], settings: Settings) -> None:
         entry = one.entry
         amount = f", {figure.amount(entry.amount, entry.currency)}" if entry.amount is not None else ""
         why = f" ({words.why(entry)})" if words.why(entry) else ""
-        state = words.spoken(entry.state)
+        state = words.said_of(entry.state)
         frame.say(f"  {words.number(entry.id):<8}{words.noun(entry.resource)}{amount}: {state}{why}")
     frame.say()
     for each in copies.copies(known):

@@ -5,6 +5,7 @@ from datetime import timedelta
 from kiva_relay import errors
 from kiva_relay.cli import figure
 from kiva_relay.outbox.scan import ScanProgress
+from kiva_relay.words.spoken import tr
 
 _A_SECOND = timedelta(seconds=1)
 
@@ -26,9 +27,10 @@ def result(progress: ScanProgress) -> str:
 def under_way(progress: ScanProgress) -> str:
     """A scan that is not at its end: rows, rate, time left."""
     if not progress.total:
-        return "its rows are being counted"
-    shown = f"{progress.done:,} of {progress.total:,} rows"
+        return tr("its rows are being counted")
+    shown = tr("{done} of {total} rows", done=progress.done, total=progress.total)
     left = progress.left
     if left is None or progress.done >= progress.total:
         return shown
-    return f"{shown}, {progress.rate:,.0f} a second, about {figure.length(max(left, _A_SECOND))} left"
+    rate, time = round(progress.rate), figure.length(max(left, _A_SECOND))
+    return tr("{shown}, {rate} a second, about {time} left", shown=shown, rate=rate, time=time)

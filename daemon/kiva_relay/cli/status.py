@@ -1,6 +1,6 @@
 """`kiva-relay status`: one word, what differs from normal, what to type; then the small table."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, assert_never
 
@@ -13,21 +13,23 @@ from kiva_relay.cli import figure, frame, health_words, scan_words, words
 from kiva_relay.outbox import catalogue
 from kiva_relay.outbox.heartbeat import Heartbeat
 from kiva_relay.outbox.state import FINAL, State
+from kiva_relay.words import spoken
+from kiva_relay.words.spoken import marked, tr
 
 _GOES = {
-    LineKind.DELIVERED: "delivered",
-    LineKind.ADOPTED: "adopted",
-    LineKind.ON_ITS_WAY: "on its way",
-    LineKind.WAITING: "waiting",
-    LineKind.LEFT_OUT: "left out",
+    LineKind.DELIVERED: marked("delivered"),
+    LineKind.ADOPTED: marked("adopted"),
+    LineKind.ON_ITS_WAY: marked("on its way"),
+    LineKind.WAITING: marked("waiting"),
+    LineKind.LEFT_OUT: marked("left out"),
 }
 _DOES_NOT_GO = {
-    LineKind.DECIDE: "to decide",
-    LineKind.REFUSED: "refused",
-    LineKind.IN_DOUBT: "in doubt",
-    LineKind.HELD: "held",
-    LineKind.MISSING: "missing",
-    LineKind.NOT_LOOKED_AT_YET: "not read yet",
+    LineKind.DECIDE: marked("to decide"),
+    LineKind.REFUSED: marked("refused"),
+    LineKind.IN_DOUBT: marked("in doubt"),
+    LineKind.HELD: marked("held"),
+    LineKind.MISSING: marked("missing"),
+    LineKind.NOT_LOOKED_AT_YET: marked("not read yet"),
 }
 """The account in two tables, for together they are wider than 80 columns."""
 
@@ -36,7 +38,7 @@ _PINNED = 600.0
 """Seconds from which on an open transaction of the MIS is worth a line."""
 
 
-def command(config: frame.Config = None, *, as_json: frame.AsJson = False) -> int:
+def command(config: frame.Config = None, *, lang: frame.Lang = None, as_json: frame.AsJson = False) -> int:
     """Is it working? The first word says it: OK, NOTE, WAITING, HELD or STOPPED.
 
     Exit code: 0 for OK and NOTE; 1 when a person has to act (HELD, STOPPED); 3 while a server does not answer.
@@ -51,7 +53,8 @@ def command(config: frame.Config = None, *, as_json: frame.AsJson = False) -> in
         frame.print_json(_json(facts, found))
     else:
         frame.header(settings)
-        _show(facts, found, size=size)
+        with spoken.speaks(frame.language(lang, settings)):
+            _show(facts, found, size=size)
     return health.EXIT_CODES[health.verdict(found)]
 
 
@@ -62,22 +65,23 @@ def _show(facts: Standing, found: Sequence[HealthFinding], *, size: int | None) 
     frame.say()
     _account(facts)
     deadlines = [health_words.deadline(one, facts) for one in deadline.deadlines(facts)]
-    for name, lines in (("Deadlines", deadlines), ("MIS", [*_mis(facts)]), ("Kiva", [*_kiva(facts)])):
+    for name, lines in ((tr("Deadlines"), deadlines), (tr("MIS"), [*_mis(facts)]), ("Kiva", [*_kiva(facts)])):
         for number, line in enumerate(lines):
             frame.say(f"  {name if number == 0 else '':<{_ABOUT}}{line}")
     if facts.settings.mail.is_on:
-        frame.say(f"  {'Mail':<{_ABOUT}}{_mail(facts)}")
+        frame.say(f"  {tr('Mail'):<{_ABOUT}}{_mail(facts)}")
     if facts.running is not None:
-        running_for = figure.length(facts.now - facts.running.started_at)
-        frame.say(f"  {'Relay':<{_ABOUT}}running for {running_for}, process {facts.running.pid}")
+        age = figure.length(facts.now - facts.running.started_at)
+        runs = tr("running for {age}, process {pid}", age=age, pid=str(facts.running.pid))
+        frame.say(f"  {tr('Relay'):<{_ABOUT}}{runs}")
     place = facts.settings.outbox.url if size is None else f"{figure.megabytes(size)}, {facts.settings.outbox.file}"
-    frame.say(f"  {'Outbox':<{_ABOUT}}{place}")
+    frame.say(f"  {tr('Outbox'):<{_ABOUT}}{place}")
 
 
 def _account(facts: Standing) -> None:
     """Where everything stands that should be at Kiva, a row a resource; what does not go, only where there is some."""
     account, resources = facts.account, facts.settings.resources
-    columns = ("", "expected", *_GOES.values())
+    columns = ("", tr("expected"), *(tr(*one) for one in _GOES.values()))
     rows = [
         [resource, account.number(resource), *(account.number(resource, kind) for kind in _GOES)]
         for resource in resources
@@ -85,16 +89,14 @@ def _account(facts: Standing) -> None:
     frame.table(columns, rows, right=columns[1:])
     frame.say()
     if account.numbers(*_DOES_NOT_GO):
-        columns = ("", *_DOES_NOT_GO.values())
+        columns = ("", *(tr(*one) for one in _DOES_NOT_GO.values()))
         rows = [[resource, *(account.number(resource, kind) for kind in _DOES_NOT_GO)] for resource in resources]
         frame.table(columns, rows, right=columns[1:])
         frame.say()
-    frame.say(f"  {'Delivered':<{_ABOUT}}today: {_counted(facts.delivered_today)}")
-    frame.say(f"  {'':<{_ABOUT}}this month: {_counted(facts.delivered_this_month)}")
-
-
-def _counted(numbers: Mapping[str, int]) -> str:
-    return words.counted(numbers) if numbers else "nothing"
+    today = tr("today: {what}", what=words.counted(facts.delivered_today))
+    month = tr("this month: {what}", what=words.counted(facts.delivered_this_month))
+    frame.say(f"  {tr('Delivered'):<{_ABOUT}}{today}")
+    frame.say(f"  {'':<{_ABOUT}}{month}")
 
 
 def _mis(facts: Standing) -> Iterator[str]:
@@ -102,26 +104,31 @@ def _mis(facts: Standing) -> Iterator[str]:
     modes = _modes(last) if last is not None else ""
     yield f"{_read(facts)}{modes}"
     if last is not None and last.replication is not None and last.replication.live:
-        yield f"its stream is followed; it keeps {figure.megabytes(last.replication.kept)} of its log for the relay"
+        kept = figure.megabytes(last.replication.kept)
+        yield tr("its stream is followed; it keeps {size} of its log for the relay", size=kept)
         if set(last.modes.values()) - {"replication"}:
-            yield "also polled, until the transactions that were open before the stream was followed have ended"
+            yield tr("also polled, until the transactions that were open before the stream was followed have ended")
     if last is not None and last.horizon_age > _PINNED:
-        who = last.pinned_by or "to see whose, grant what this prints: kiva-relay check --grants"
+        who = last.pinned_by or tr("to see whose, grant what this prints: kiva-relay check --grants")
         age = figure.length(timedelta(seconds=last.horizon_age))
-        yield f"a transaction of the MIS has been open for {age} ({who}); nothing is lost by it"
+        yield tr("a transaction of the MIS has been open for {age} ({who}); nothing is lost by it", age=age, who=who)
     for mark in facts.marks.values():
         if mark.scan is not None:
-            since = "" if mark.scan_started_at is None else f", since {_moment(facts, mark.scan_started_at)}"
             progress = facts.scans.get(mark.stream)
-            how_far = "" if progress is None else f": {scan_words.under_way(progress)}"
-            yield f"{mark.scan} of {mark.stream} under way{since}{how_far}"
+            how_far = "" if progress is None else f"{spoken.colon()} {scan_words.under_way(progress)}"
+            if mark.scan_started_at is None:
+                yield tr("{scan} of {name} under way", scan=mark.scan, name=mark.stream) + how_far
+            else:
+                since = _moment(facts, mark.scan_started_at)
+                told = tr("{scan} of {name} under way, since {since}", scan=mark.scan, name=mark.stream, since=since)
+                yield told + how_far
 
 
 def _read(facts: Standing) -> str:
     if facts.heartbeat is not None and facts.heartbeat.mis.last_good is not None:
-        return f"read {figure.length(facts.now - facts.heartbeat.mis.last_good)} ago"
+        return tr("read {age} ago", age=figure.length(facts.now - facts.heartbeat.mis.last_good))
     moved = [mark.moved_at for mark in facts.marks.values() if mark.moved_at]
-    return f"last change read {_moment(facts, max(moved))}" if moved else "not read yet"
+    return tr("last change read {moment}", moment=_moment(facts, max(moved))) if moved else tr("not read yet")
 
 
 def _modes(last: Heartbeat) -> str:
@@ -129,23 +136,32 @@ def _modes(last: Heartbeat) -> str:
     kinds: dict[str, list[str]] = {}
     for stream in sorted(last.modes):
         kinds.setdefault(last.modes[stream], []).append(stream)
-    return "".join(f", watched by {kind}: {' '.join(kinds[kind])}" for kind in sorted(kinds))
+    return "".join(tr(", watched by {kind}: {names}", kind=kind, names=" ".join(kinds[kind])) for kind in sorted(kinds))
 
 
 def _kiva(facts: Standing) -> Iterator[str]:
     if facts.refresh is None:
-        yield "its list of loans has not been read completely yet"
+        yield tr("its list of loans has not been read completely yet")
         return
-    yield f"its list of loans was read completely {figure.length(facts.now - facts.refresh.started_at)} ago"
+    age = figure.length(facts.now - facts.refresh.started_at)
+    yield tr("its list of loans was read completely {age} ago", age=age)
     if facts.lists_read is None:
-        yield f"its lists ({', '.join(catalogue.KINDS)}) have not been given yet: drafts that need them wait"
+        kinds = ", ".join(catalogue.KINDS)
+        yield tr("its lists ({kinds}) have not been given yet: drafts that need them wait", kinds=kinds)
 
 
 def _mail(facts: Standing) -> str:
     mail = facts.settings.mail
     number = len({one.address for one in mail.recipients})
-    last = "none was sent yet" if facts.mail.sent_at is None else f"last sent {_moment(facts, facts.mail.sent_at)}"
-    return f"{last}; each morning at {mail.at:%H:%M}, to {number} {'address' if number == 1 else 'addresses'}"
+    sent = facts.mail.sent_at
+    last = tr("none was sent yet") if sent is None else tr("last sent {moment}", moment=_moment(facts, sent))
+    return tr(
+        "{last}; each morning at {time}, to {n} address",
+        "{last}; each morning at {time}, to {n} addresses",
+        n=number,
+        last=last,
+        time=f"{mail.at:%H:%M}",
+    )
 
 
 def _moment(facts: Standing, when: datetime) -> str:

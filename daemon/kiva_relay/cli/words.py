@@ -17,8 +17,14 @@ from kiva_relay.resource import refusal
 from kiva_relay.resource.refusal import Refusal
 from kiva_relay.terminal import to_type as commands
 from kiva_relay.terminal import visible
-from kiva_relay.words import personal
+from kiva_relay.words import personal, spoken
+from kiva_relay.words.spoken import marked, tr
 
+_COUNTED = {
+    "journal": marked("{n} journal", "{n} journals"),
+    "loan_draft": marked("{n} loan draft", "{n} loan drafts"),
+    "repayment": marked("{n} position", "{n} positions"),
+}
 _NOUNS = {"journal": "journal", "loan_draft": "loan draft", "repayment": "position"}
 
 _EVIDENCE = {
@@ -69,7 +75,8 @@ _LONGEST = 300
 def to_type(about: str, command: str) -> str:
     """A line that says what a command does, and the command, to be copied: `The list:          kiva-relay …`."""
     command = commands.lines(command)
-    return f"{f'{about}:':<{_LABEL}}{command}" if len(about) < _LABEL - 2 else f"{about}:   {command}"
+    label = f"{about}{spoken.colon()}"
+    return f"{label:<{_LABEL}}{command}" if len(label) < _LABEL - 1 else f"{label}   {command}"
 
 
 def noun(resource: str, number: int = 1) -> str:
@@ -89,13 +96,14 @@ def name(entry: Entry) -> str:
 
 def loan(entry: Entry) -> str:
     """The loan id as PA2 shows it; of a row for which there is none, its key in the MIS."""
-    return visible.text(entry.loan_id) or f"row {visible.text(entry.key)}"
+    return visible.text(entry.loan_id) or tr("row {key}", key=visible.text(entry.key))
 
 
 def counted(counts: Mapping[str, int]) -> str:
     """`2 loan drafts and 1 journal`; `nothing` without any."""
     order = [resource for resource in ("loan_draft", "repayment", "journal") if counts.get(resource)]
-    return joined(f"{counts[resource]:,} {noun(resource, counts[resource])}" for resource in order) or "nothing"
+    parts = [tr(*_COUNTED[resource], n=counts[resource]) for resource in order]
+    return spoken.joined(parts) if parts else tr("nothing")
 
 
 def joined(parts: Iterable[str]) -> str:
@@ -117,7 +125,7 @@ def capital(text: str) -> str:
 
 def quoted(said: str) -> str:
     """Somebody else's words, in one line."""
-    return f"“{visible.text(' '.join(said.split()))[:_LONGEST]}”"
+    return tr("“{said}”", said=visible.text(" ".join(said.split()))[:_LONGEST])
 
 
 def state(written: str) -> State:
@@ -130,11 +138,11 @@ def state(written: str) -> State:
     if name in [*State]:
         return State(name)
     raise errors.UsageError(
-        f"There is no state “{written}”: expected {joined(spoken(one) for one in State)}.", hint=_meant(name, State)
+        f"There is no state “{written}”: expected {joined(said_of(one) for one in State)}.", hint=_meant(name, State)
     )
 
 
-def spoken(state: State) -> str:
+def said_of(state: State) -> str:
     """`in doubt`."""
     return state.value.replace("_", " ")
 

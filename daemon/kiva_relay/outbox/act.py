@@ -20,6 +20,19 @@ def person(environ: Mapping[str, str] = os.environ) -> str:
     return environ.get("SUDO_USER") or getpass.getuser()
 
 
+_ON_PAGE = " (page)"
+
+
+def on_page(name: str) -> str:
+    """Who is at the page, as it is written down: another who than the one at the keyboard of that name."""
+    return f"{name}{_ON_PAGE}"
+
+
+def who(written: str) -> str:
+    """The person alone, to be shown to a person."""
+    return written.removesuffix(_ON_PAGE)
+
+
 @dataclass(frozen=True)
 class Done:
     """What somebody did: the verb as it is typed, the note, and what it was about, in ids and codes."""
@@ -33,7 +46,7 @@ class Done:
 
 def latest(tx: Connection, *, most: int | None, by: str | None = None) -> list[Done]:
     """The newest acts, the newest first; `by`: of this person only, at the keyboard or on the page."""
-    query = _DONE if by is None else _DONE.where(table.act.c.person.in_([by, f"{by} (page)"]))
+    query = _DONE if by is None else _DONE.where(table.act.c.person.in_([by, on_page(by)]))
     return [Done(*row) for row in tx.execute(query if most is None else query.limit(most))]
 
 

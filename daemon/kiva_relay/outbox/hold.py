@@ -7,7 +7,7 @@ respects holds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -51,9 +51,9 @@ class Hold:
         """Does it keep an entry from being sent, were it ready?"""
         return self.what in (ALL, entry.resource, STREAM + entry.stream)
 
-    def known(self) -> list[str]:
-        """What is known of it beyond its reason, in paragraphs."""
-        return list(self.why.paragraphs({**self.params, "held_by": self.held_by, "note": self.note}))
+    def known(self, say: Callable[..., str] = str.format) -> list[str]:
+        """What is known of it beyond its reason, in paragraphs; `say` fills in the blanks of a sentence."""
+        return list(self.why.paragraphs({**self.params, "held_by": self.held_by, "note": self.note}, say))
 
 
 _IN_FORCE = (

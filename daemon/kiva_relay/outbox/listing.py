@@ -5,7 +5,7 @@ Entries come without their bodies: a body holds names, stories and photos, and a
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -274,26 +274,39 @@ def closed_undecided(tx: Connection) -> list[Entry]:
 
 def closed_unknown(tx: Connection) -> list[ClosedUnknown]:
     """Positions whose report closed while it was unknown what Kiva holds, and that nobody has seen yet."""
-    return [_closed_unknown(tx, entry) for entry in entries_in_order(tx, sa.text(table.UNKNOWN_UNSEEN))]
+    unknown = entries_in_order(tx, sa.text(table.UNKNOWN_UNSEEN))
+    identities = sorted({entry.identity for entry in unknown})
+    there, perhaps = query.delivered_positions(tx, identities), query.perhaps_positions(tx, identities)
+    found = []
+    for entry in unknown:
+        before = _newest(there.get(entry.identity, ()), after=0, until=entry.version - 1)
+        after = 0 if before is None else before.version
+        sent = _newest(perhaps.get(entry.identity, ()), after=after, until=entry.version)
+        last, before_it = (None if one is None else one.amount for one in (sent, before))
+        found.append(ClosedUnknown(entry, last, before_it))
+    return found
 
 
-def _closed_unknown(tx: Connection, entry: Entry) -> ClosedUnknown:
-    before = query.last_delivered(tx, entry.resource, entry.identity, before=entry.version)
-    after = 0 if before is None else before.version
-    sent = query.perhaps_arrived(tx, entry.resource, entry.identity, after=after, until=entry.version)
-    return ClosedUnknown(entry, None if sent is None else sent.amount, None if before is None else before.amount)
+def _newest(versions: Iterable[Entry], *, after: int, until: int) -> Entry | None:
+    return max((one for one in versions if after < one.version <= until), key=lambda one: one.version, default=None)
 
 
 def perhaps_at_kiva(tx: Connection) -> list[tuple[Entry, list[str]]]:
     """What waits until a person says whether it is a loan of Kiva's whose id differs in case only, with those ids."""
     waiting = entries_in_order(tx, _columns.state == State.WAITING.value, _columns.reason == adoption.PERHAPS)
+    whole = query.with_bodies(tx, [light.id for light in waiting])
+    ids_of = {light.id: mirror.candidates(whole.get(light.id, light)) for light in waiting}
+    ids = {loan_id for mine in ids_of.values() for loan_id in mine}
+    there = defaultdict[str, set[str]](set)
+    for loan in mirror.alike(tx, ids):
+        there[spelled.fold(loan.loan_id)].add(loan.loan_id)
+    for noted in query.by_hand(tx, ids):
+        there[spelled.fold(noted)].add(noted)
     found = []
     for light in waiting:
-        entry = query.find(tx, light.id) or light
-        ids = mirror.candidates(entry)
-        noted = query.by_hand(tx, ids).keys() - {spelled.key(loan_id) for loan_id in ids}
-        listed = {loan.loan_id for loan in mirror.differing_in_case(tx, ids)}
-        found.append((light, sorted(listed | noted)))
+        own = {spelled.key(loan_id) for loan_id in ids_of[light.id]}
+        others = {one for loan_id in ids_of[light.id] for one in there[spelled.fold(loan_id)]}
+        found.append((light, sorted(one for one in others if spelled.key(one) not in own)))
     return found
 
 

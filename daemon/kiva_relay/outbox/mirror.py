@@ -316,6 +316,11 @@ def differing_in_case(tx: Connection, loan_ids: Collection[str], *, since: int =
     return [loan for loan in alike if spelled.key(loan.loan_id) not in keys]
 
 
+def alike(tx: Connection, loan_ids: Collection[str]) -> list[MirroredLoan]:
+    """Loans that Kiva has under these ids, in whichever case."""
+    return list(_alike(tx, loan_ids))
+
+
 def _alike(tx: Connection, loan_ids: Collection[str], *where: sa.ColumnElement[bool]) -> Iterator[MirroredLoan]:
     folds = sorted({spelled.fold(loan_id) for loan_id in loan_ids})
     query = _BY_LOAN_ID.where(*where) if where else _BY_LOAN_ID

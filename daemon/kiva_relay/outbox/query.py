@@ -68,6 +68,15 @@ def find(tx: Connection, number: int) -> Entry | None:
     return None if row is None else of(row)
 
 
+def with_bodies(tx: Connection, numbers: Sequence[int]) -> dict[int, Entry]:
+    """The entries with these numbers, whole, by number."""
+    found: dict[int, Entry] = {}
+    for start in range(0, len(numbers), _CHUNK):
+        rows = tx.execute(sa.select(table.entry).where(_entry.id.in_(numbers[start : start + _CHUNK])))
+        found |= {entry.id: entry for entry in map(of, rows)}
+    return found
+
+
 def versions(tx: Connection, resource: str, identity: str) -> list[Entry]:
     """All versions of one identity, newest first, without their bodies. For a person: there may be hundreds."""
     query = sa.select(*LIGHT).where(*_ITS).order_by(_NEWEST_FIRST)
@@ -276,6 +285,12 @@ def have_behind(tx: Connection, older: Sequence[Entry]) -> set[int]:
     return found & {entry.id for entry in older}
 
 
+_LOST_OR_DISBELIEVED = sa.or_(
+    table.attempt.c.outcome == "in_doubt",
+    sa.and_(_entry.state.in_([State.WITHDRAWN.value, State.DISCARDED.value]), table.attempt.c.outcome == "accepted"),
+)
+
+
 def perhaps_arrived(
     tx: Connection, resource: str, identity: str, *, after: int, until: int | None = None
 ) -> Entry | None:
@@ -283,15 +298,12 @@ def perhaps_arrived(
 
     `after`: newer than that version; `until`: this one, or an older one. Without its body.
     """
-    disbelieved = _entry.state.in_([State.WITHDRAWN.value, State.DISCARDED.value])
     query = (
         sa.select(*LIGHT)
         .join(table.batch_member, table.batch_member.c.entry_id == _entry.id)
         .join(table.attempt, table.attempt.c.batch_id == table.batch_member.c.batch_id)
         .where(*_ITS, _entry.version > after)
-        .where(
-            sa.or_(table.attempt.c.outcome == "in_doubt", sa.and_(disbelieved, table.attempt.c.outcome == "accepted"))
-        )
+        .where(_LOST_OR_DISBELIEVED)
         .order_by(_NEWEST_FIRST)
         .limit(1)
     )
@@ -299,6 +311,33 @@ def perhaps_arrived(
         query = query.where(_entry.version <= until)
     row = tx.execute(query, {"resource": resource, "identity": identity}).first()
     return None if row is None else of(row)
+
+
+def delivered_positions(tx: Connection, identities: Sequence[str]) -> dict[str, list[Entry]]:
+    """The versions at Kiva of some positions, by identity; no bodies."""
+    return _positions(tx, sa.select(*LIGHT), identities, sa.text(table.AT_KIVA))
+
+
+def perhaps_positions(tx: Connection, identities: Sequence[str]) -> dict[str, list[Entry]]:
+    """The versions that Kiva may have of some positions although they are not delivered, by identity; no bodies."""
+    tried = (
+        sa.select(*LIGHT)
+        .join(table.batch_member, table.batch_member.c.entry_id == _entry.id)
+        .join(table.attempt, table.attempt.c.batch_id == table.batch_member.c.batch_id)
+    )
+    return _positions(tx, tried, identities, _LOST_OR_DISBELIEVED)
+
+
+def _positions(
+    tx: Connection, query: sa.Select[Any], identities: Sequence[str], where: sa.ColumnElement[bool] | sa.TextClause
+) -> dict[str, list[Entry]]:
+    found: dict[str, list[Entry]] = {}
+    for start in range(0, len(identities), _CHUNK):
+        its = (_entry.resource == "repayment", _entry.identity.in_(identities[start : start + _CHUNK]))
+        for row in tx.execute(query.where(*its, where)):
+            entry = of(row)
+            found.setdefault(entry.identity, []).append(entry)
+    return found
 
 
 def doubtful() -> sa.Select[tuple[str]]:

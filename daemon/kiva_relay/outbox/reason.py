@@ -6,7 +6,7 @@ not in it cannot be given.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -50,12 +50,12 @@ class HoldReason:
         """Does the relay lift it? Then nobody is to be advised to release it."""
         return self.lifter is not Lifter.PERSON
 
-    def paragraphs(self, params: Mapping[str, Any]) -> Iterator[str]:
-        """What is known of one hold: the paragraphs whose parameters are all there."""
+    def paragraphs(self, params: Mapping[str, Any], say: Callable[..., str] = str.format) -> Iterator[str]:
+        """What is known of one hold: the paragraphs whose parameters are all there; `say` fills in a sentence's."""
         given = {name: str(value) for name, value in params.items() if value is not None}
         for one in self.known:
             try:
-                yield one.format_map(given)
+                yield say(one, **given)
             except KeyError:
                 continue
 

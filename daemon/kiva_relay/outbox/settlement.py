@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -34,7 +34,7 @@ Verb = Literal["delivered", "resend", "discard"]
 _DECIDES = PERSON_DECIDES | {adoption.PERHAPS, duplicate.PROBABLE}
 """Why something waits until a person decides."""
 
-_FROM = {
+_FROM: Mapping[Verb, set[State]] = {
     "delivered": {State.IN_DOUBT, State.READY, State.WAITING, State.REFUSED, State.DISCARDED, State.DELIVERED},
     "resend": {State.IN_DOUBT, State.WAITING, State.REFUSED, State.DELIVERED, State.DISCARDED},
     "discard": {State.IN_DOUBT, State.READY, State.WAITING, State.REFUSED},
@@ -78,6 +78,14 @@ def settle(tx: Connection, entry: Entry, verb: Verb, *, by: str, note: str, now:
             duplicate.put(tx, entry, by=by, note=note, now=now)
         settled = _send_again(tx, entry, now=now)
     return store.follow(tx, settled, by=Actor.PERSON, now=now)
+
+
+def possible(tx: Connection, entry: Entry) -> tuple[Verb, ...]:
+    """The words that a person may say of an entry as it stands; none while an older version of it is on its way."""
+    older = query.stand(tx, entry.resource, entry.identity).in_flight
+    if older is not None and older.id != entry.id:
+        return ()
+    return tuple(verb for verb, states in _FROM.items() if entry.state in states and _possible(entry, verb))
 
 
 @dataclass(frozen=True)

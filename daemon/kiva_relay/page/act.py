@@ -9,6 +9,7 @@ from datetime import datetime
 from sqlalchemy.engine import Connection
 
 from kiva_relay import errors
+from kiva_relay.outbox import act as acts
 from kiva_relay.outbox import adoption, discrepancy, duplicate, mirror, query, settlement, store
 from kiva_relay.outbox.discrepancy import KeptDiscrepancy
 from kiva_relay.outbox.entry import Entry
@@ -27,7 +28,7 @@ SETTLES = {
 }
 """What settles an entry, and by which word. `typed` by hand into PA2, deleted there and to be sent `again`."""
 VERBS = (*DONE, *SETTLES, "another", "apart")
-_LONGEST_NOTE = 1_000
+LONGEST_NOTE = 1_000
 _LONGEST = 40
 """Letters of two numbers of an outbox."""
 
@@ -79,7 +80,7 @@ def do(tx: Connection, person: Person, verb: str, entries: Sequence[Seen], *, no
     """
     if verb not in VERBS or not entries:
         raise errors.UsageError("There is no such button.")
-    by, note = f"{person.name} (page)", note.strip()[:_LONGEST_NOTE]
+    by, note = acts.on_page(person.name), note.strip()[:LONGEST_NOTE]
     if verb == "apart":
         _apart(tx, entries, by=by, note=note, now=now)
         return

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 import jinja2
 from sqlalchemy.engine import Connection
@@ -26,7 +26,7 @@ from kiva_relay.config.settings import Settings
 from kiva_relay.outbox import person as persons
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.person import PageSession, Person
-from kiva_relay.page import act, done, draft, journal, password, report, unbroken, view, why
+from kiva_relay.page import act, brake, done, draft, journal, password, report, unbroken, view, why
 from kiva_relay.page.attempts import Attempts
 from kiva_relay.page.guard import Guard
 from kiva_relay.page.names import MisNames
@@ -217,8 +217,9 @@ def _today(visit: Visit, _token: str) -> Response:
     with visit.house.outbox.read() as tx:
         facts = standing.gather(tx, visit.house.settings, now=visit.now, in_parts=True)
         shown = view.today(tx, facts, visit.person, visit.language)
+    held = brake.show(facts, visit.person, visit.language)
     loans = [loan for group in shown.groups for card in group.cards for loan in card.loans]
-    return visit.show("today.html", here="today", shown=shown, said=visit.said, loans=loans)
+    return visit.show("today.html", here="today", shown=shown, brake=held, said=visit.said, loans=loans)
 
 
 def _task(visit: Visit, _token: str) -> Response:
@@ -304,9 +305,9 @@ def _finalised(visit: Visit, _token: str) -> Response:
 def _loan(visit: Visit, _token: str) -> Response:
     wanted = visit.query.get("id", "").strip()[:255]
     with visit.house.outbox.read() as tx:
-        shown = done.loan(tx, wanted, visit.house.settings, visit.language, now=visit.now) if wanted else None
+        shown = done.loan(tx, wanted, visit.house.settings, visit.person, visit.language, now=visit.now)
     loans = [] if shown is None else [shown.loan_id]
-    return visit.show("loan.html", here="loan", wanted=wanted, shown=shown, loans=loans)
+    return visit.show("loan.html", here="loan", wanted=wanted, shown=shown, said=visit.said, loans=loans)
 
 
 def _done(visit: Visit, _token: str) -> Response:
@@ -320,10 +321,17 @@ def _act(visit: Visit, _token: str) -> Response:
     verb, _, entries = visit.form.get("do", "").partition(" ")
     back = visit.form.get("back", "/")
 
-    def answer(tx: Connection) -> None:
-        act.do(tx, visit.person, verb, act.read(entries), note=visit.form.get("note", ""), now=visit.now)
+    note = visit.form.get("note", "").strip()[: act.LONGEST_NOTE]
 
-    return _done_or_said(visit, answer, back=back if back in _BACK else "/")
+    def answer(tx: Connection) -> None:
+        if verb in brake.VERBS:
+            brake.do(tx, visit.person, verb, entries, note=note, now=visit.now)
+        else:
+            act.do(tx, visit.person, verb, act.read(entries), note=note, now=visit.now)
+
+    if loan := visit.form.get("loan", "").strip()[:255]:
+        back = f"/loan?{urlencode({'id': loan})}"
+    return _done_or_said(visit, answer, back=back if loan or back in _BACK else "/")
 
 
 def _done_or_said(visit: Visit, answer: Callable[[Connection], None], *, back: str) -> Response:

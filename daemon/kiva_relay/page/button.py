@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.engine import Connection
@@ -49,15 +49,15 @@ def leads(one: Task, language: Language) -> Leads | None:
 
 def buttons(tx: Connection, one: Task, person: Person, language: Language) -> list[Button]:
     """The answers to a task, an entry at a time; of a call of Kiva's all at once."""
-    if isinstance(one, task.SettleDifferences):
+    if isinstance(one, task.SettleDifferences):  # it is about no entry
         done = language.say("page.apart")
         return [
             Button("apart", language.label(reconcile.handle(each.id, language), done), act.seen_apart([each]))
             for each in one.found
         ]
     if isinstance(one, task.LookAtCall):
-        return _of(tx, [one.entries], person, ("delivered", "resend"), language)
-    verbs = _verbs(one)
+        return _of(tx, [one.entries], person, verbs_of(type(one)), language)
+    verbs = verbs_of(type(one))
     found = _of(tx, [[entry] for entry in one.entries], person, verbs, language)
     if verbs == ("done",) and len(one.entries) > 1:
         found.append(Button("done", language.say("page.done_all"), act.seen(one.entries)))
@@ -71,24 +71,28 @@ def of_entry(
     return tuple(_of(tx, [[entry]], person, verbs, language))
 
 
-def _verbs(one: Task) -> tuple[str, ...]:
-    match one:
-        case task.LookInPa2():
-            return ("delivered", "resend")
-        case task.SameLoan():
-            return ("is_same", "is_other")
-        case task.SameClientAndAmount():
-            return ("another", "same")
-        case task.DeleteInPa2():
-            return ("deleted",)
-        case task.TypeByHand():
-            return ("typed",)
-        case task.ChangedAfterSending():
-            return ("corrected", "again")
-        case task.PublishSoon() | task.PublishLater():
-            return ()
-        case _:
-            return ("done",) if one.ended_by_done else ()
+_VERBS: Mapping[type[Task], tuple[str, ...]] = {
+    task.LookInPa2: ("delivered", "resend"),
+    task.LookAtCall: ("delivered", "resend"),
+    task.SameLoan: ("is_same", "is_other"),
+    task.SameClientAndAmount: ("another", "same"),
+    task.DeleteInPa2: ("deleted",),
+    task.TypeByHand: ("typed",),
+    task.ChangedAfterSending: ("corrected", "again"),
+    task.PublishSoon: (),
+    task.PublishLater: (),
+    task.SettleDifferences: ("apart",),
+}
+
+OF_DRAFTS = ("published", "deleted", "again")
+"""What may be answered about a draft that is in PA2."""
+OF_TWINS = _VERBS[task.SameClientAndAmount]
+"""What may be answered about one that may be owed twice."""
+
+
+def verbs_of(kind: type[Task]) -> tuple[str, ...]:
+    """What may be answered on the spot to a task of this kind; nothing where it is answered elsewhere."""
+    return _VERBS.get(kind, ("done",) if kind.ended_by_done else ())
 
 
 MEANS = {"is_same": "delivered", "is_other": "resend", "published": "done"}

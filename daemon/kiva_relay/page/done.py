@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,9 +11,14 @@ from sqlalchemy.engine import Connection
 
 from kiva_relay.account import copies
 from kiva_relay.config.settings import Settings
-from kiva_relay.outbox import act, decision, history, listing
+from kiva_relay.outbox import act, decision, history, listing, settlement
 from kiva_relay.outbox.act import Done
+from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.history import History
+from kiva_relay.outbox.person import Person
+from kiva_relay.outbox.state import State
+from kiva_relay.page import act as act_of_page
+from kiva_relay.page.button import Button
 from kiva_relay.terminal import visible
 from kiva_relay.words.language import Language
 
@@ -68,16 +73,22 @@ class Happened:
 
 @dataclass(frozen=True)
 class LoanShown:
-    """The life of one loan as far as the relay knows it. `comes_to`: how often it can be at Kiva."""
+    """The life of one loan as far as the relay knows it. `comes_to`: how often it can be at Kiva.
+
+    `settles` is what an administrator may say of it.
+    """
 
     loan_id: str
     happened: tuple[Happened, ...]
     comes_to: tuple[str, ...]
+    settles: tuple[Button, ...] = ()
 
 
-def loan(tx: Connection, wanted: str, settings: Settings, spoken: Language, *, now: datetime) -> LoanShown | None:
+def loan(
+    tx: Connection, wanted: str, settings: Settings, person: Person, spoken: Language, *, now: datetime
+) -> LoanShown | None:  # fmt: skip
     """All that was owed for a loan, by the id that PA2 shows; None when the relay does not know it."""
-    known = [history.of_entry(tx, entry) for entry in listing.of_loan(tx, wanted)]
+    known = [history.of_entry(tx, entry) for entry in listing.of_loan(tx, wanted)] if wanted else []
     if not known:
         return None
     zone = settings.mis.timezone
@@ -88,6 +99,19 @@ def loan(tx: Connection, wanted: str, settings: Settings, spoken: Language, *, n
         loan_id,
         tuple(Happened(spoken.moment(at, zone, at=now), number, text, note) for at, number, text, note in events),
         tuple(spoken.say(f"page.copies.{one.possible.value}.{one.resource}") for one in copies.copies(known)),
+        settles=_settles(tx, [one.entry for one in known], person, spoken),
+    )
+
+
+def _settles(tx: Connection, entries: Sequence[Entry], person: Person, spoken: Language) -> tuple[Button, ...]:
+    """What an administrator may say of each version, also where nobody is asked."""
+    if person.role != "administrator":
+        return ()
+    return tuple(
+        Button(verb, f"{spoken.handle(entry.id)} {spoken.say(f'page.{verb}')}", act_of_page.seen([entry]))
+        for entry in entries
+        for verb in settlement.possible(tx, entry)
+        if not (verb == "resend" and entry.state is State.DELIVERED)  # first deleted in PA2: asked with the drafts
     )
 
 
@@ -96,7 +120,11 @@ def acts(tx: Connection, settings: Settings, spoken: Language, *, now: datetime)
     zone = settings.mis.timezone
     return [
         Happened(
-            spoken.moment(one.at, zone, at=now), one.person, _verb(one.verb, spoken), one.note, _about(one, spoken)
+            spoken.moment(one.at, zone, at=now),
+            act.who(one.person),
+            _verb(one.verb, spoken),
+            one.note,
+            _about(one, spoken),
         )
         for one in act.latest(tx, most=_MOST_ACTS)
     ]
@@ -121,7 +149,7 @@ def _decided(tx: Connection, loan_id: str, spoken: Language) -> Iterator[tuple[d
     """What persons decided about a loan of a report."""
     for one in decision.of_loan(tx, loan_id):
         said = _verb(f"report decide --{one.verb}", spoken)
-        yield one.at, spoken.month(one.period) if one.period else "", spoken.label(one.person, said), one.note
+        yield one.at, spoken.month(one.period) if one.period else "", spoken.label(act.who(one.person), said), one.note
 
 
 def _events(one: History, spoken: Language) -> Iterator[tuple[datetime, str, str, str]]:
@@ -135,7 +163,7 @@ def _events(one: History, spoken: Language) -> Iterator[tuple[datetime, str, str
             told = spoken.quoted(tried.detail) if tried.detail and tried.outcome == "refused" else ""
             yield tried.ended_at, number, f"{spoken.say(f'page.tried.{tried.outcome}')} {told}".strip(), ""
     for done in one.acts:
-        yield done.at, number, spoken.label(done.person, _verb(done.verb, spoken)), done.note
+        yield done.at, number, spoken.label(act.who(done.person), _verb(done.verb, spoken)), done.note
     for differs in one.divergences:
         yield differs.since, number, spoken.say(f"page.differs.{differs.kind}"), ""
     if entry.settled_at is not None and entry.state.value in ("superseded", "withdrawn", "discarded"):

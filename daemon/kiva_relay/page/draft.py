@@ -72,7 +72,7 @@ def _asked(
 ) -> DraftShown:
     like = language.joined(map(visible.text, others))
     lines = (language.say("task.twin.like", loans=like), language.say("task.twin.until", n=1))
-    answers = button.of_entry(tx, entry, person, ("another", "same"), language)
+    answers = button.of_entry(tx, entry, person, button.OF_TWINS, language)
     return _shown(entry, facts, language, ready=False, lines=lines, answers=answers)
 
 
@@ -80,7 +80,7 @@ def _draft(tx: Connection, draft: Unpublished, facts: Standing, person: Person, 
     missing = dict.fromkeys(refusal.field(field, language) for field in draft.needed)
     lines = [language.say("task.publish.add", fields=", ".join(missing))] if missing else []
     lines += [refusal.sentence(warning, language, currency=draft.entry.currency) for warning in draft.warnings]
-    answers = button.of_entry(tx, draft.entry, person, ("published", "deleted", "again"), language)
+    answers = button.of_entry(tx, draft.entry, person, button.OF_DRAFTS, language)
     return _shown(draft.entry, facts, language, ready=not missing, lines=tuple(lines), answers=answers)
 
 

@@ -11,7 +11,7 @@ from typing import cast
 from sqlalchemy.engine import Connection
 
 from kiva_relay.config.settings import Settings
-from kiva_relay.outbox import hold
+from kiva_relay.outbox import act, hold
 from kiva_relay.outbox import report as reports
 from kiva_relay.outbox.person import Person
 from kiva_relay.page.act import Changed, Forbidden
@@ -27,6 +27,8 @@ A_PAGE = 50
 """Lines that are shown at once."""
 
 VERBS = ("send", "keep", "leave_out", "value", "is")
+OF_THE_WHOLE = ("finalised", "reopen", "send")
+"""What may be said of a report as a whole."""
 _LONGEST_NOTE = 1_000
 _LONGEST_VALUE = 255
 
@@ -190,7 +192,7 @@ def answer(tx: Connection, settings: Settings, person: Person, form: Mapping[str
         late=form.get("late") == "yes" and verb in ("send", "keep", "value"),
     )
     try:
-        decide.decide(tx, settings, found, given, period=period, by=f"{person.name} (page)", now=now)
+        decide.decide(tx, settings, found, given, period=period, by=act.on_page(person.name), now=now)
     except LineChanged:
         raise Changed from None
 
@@ -202,7 +204,7 @@ def finalise(tx: Connection, settings: Settings, person: Person, form: Mapping[s
         Forbidden: only an administrator lets the first report go.
         UsageError: there is no such report, or it cannot be finalised.
     """
-    by, note = f"{person.name} (page)", form.get("note", "").strip()[:_LONGEST_NOTE]
+    by, note = act.on_page(person.name), form.get("note", "").strip()[:_LONGEST_NOTE]
     if form.get("do") == "send":
         if person.role != "administrator":
             raise Forbidden

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kiva_relay.errors import UsageError
+from kiva_relay.outbox import act
 from kiva_relay.words.language import Language
 
 CODES = (
@@ -18,6 +19,7 @@ CODES = (
     "open_again",
     "not_finalised",
     "under_way",
+    "note_missing",
 )
 
 
@@ -28,4 +30,6 @@ def told(error: UsageError, language: Language) -> str:
     params = dict(error.params)
     if "most" in params:
         params["most"] = language.amount(params["most"], params.get("currency"))
+    if "person" in params:
+        params["person"] = act.who(params["person"])
     return language.say(f"page.why.{error.code}", **params)

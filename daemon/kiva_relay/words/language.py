@@ -108,9 +108,10 @@ class Language:
         day = self._date(here.date(), "general.short" if here.year == now.year else "general.short_year")
         return self.say("general.moment", n=here.hour, day=day, time=f"{here:%H:%M}")
 
-    def time(self, when: datetime, zone: str) -> str:
-        """The time of day, in a zone: `06:58`."""
-        return f"{when.astimezone(ZoneInfo(zone)):%H:%M}"
+    def hour(self, when: datetime, zone: str) -> tuple[str, int]:
+        """The time of day, in a zone: `06:58`, and its hour, by which a language may choose its article."""
+        here = when.astimezone(ZoneInfo(zone))
+        return f"{here:%H:%M}", here.hour
 
     def deadline(self, when: datetime, zone: str) -> str:
         """When it is too late, in a zone: `Thursday 10 December, 18:00`."""

@@ -124,7 +124,7 @@ def test(one: Recipient, settings: Settings, language: Language, *, now: datetim
     """What `mail test` sends: that mail comes, and when."""
     mail, moment = settings.mail, language.moment(now, settings.mis.timezone, at=now)
     if one.role == "coordinator":
-        when = language.say("mail.test.coordinator", time=f"{mail.at:%H:%M}")
+        when = language.say("mail.test.coordinator", n=mail.at.hour, time=f"{mail.at:%H:%M}")
     else:
         when = language.say("mail.test.administrator", command="kiva-relay status")
     lines = [

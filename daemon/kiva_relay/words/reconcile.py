@@ -14,6 +14,31 @@ _AMOUNTS = ("amount", "lent", "repaid", "written_off")
 _COMPARED = ("kiva", "sent", "mis")
 
 
+STATUSES = (
+    "draft",
+    "reviewed",
+    "issue",
+    "issue_revising",
+    "issue_approving",
+    "inactive",
+    "inactive_expired",
+    "fundRaising",
+    "expired",
+    "raised",
+    "payingBack",
+    "ended",
+    "defaulted",
+    "refunded",
+    "deleted",
+)
+"""What Kiva calls the places where a loan can be, and `draft`. It is an open set."""
+
+
+def status(written: str, language: Language) -> str:
+    """Where a loan is at Kiva, as Kiva's pages call it; one that we do not know, as Kiva wrote it."""
+    return language.say(f"reconcile.status.{written}") if written in STATUSES else language.quoted(written)
+
+
 def handle(number: int, language: Language) -> str:
     """What a difference is called by on the telephone."""
     return language.say("reconcile.handle", number=str(number))
@@ -53,6 +78,10 @@ def _said(one: KeptDiscrepancy, name: str, language: Language) -> str:
     value, currency = one.params[name], one.params.get("currency")
     if name in _AMOUNTS or (name in _COMPARED and one.kind == "other_amount"):
         value = language.amount(value, currency)
+    elif name == "status":
+        value = status(value, language)
+    elif name == "detail":
+        value = language.quoted(value)
     elif name == "publish_by":
         value = language.day(date.fromisoformat(value))
     return language.say(f"reconcile.side.{name}", value=value)

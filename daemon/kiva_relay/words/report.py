@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 
 from kiva_relay.report.line import Price, ReportLine, ReportLineKind
 from kiva_relay.report.month import OPEN, Month
@@ -199,6 +200,8 @@ def price(one: Price, currency: str | None, period: str, language: Language, *, 
         return language.say(
             "report.price.posted" if one.by == "posted" else "report.price.mis", amount=amount, month=month
         )
+    if one.at_most == 0:
+        return language.say("report.price.repaid", month=month)
     if one.at_most is not None:
         return language.say("report.price.unknown", amount=language.amount(one.at_most, currency), month=month)
     return language.say("report.price.unknown_at_all", month=month)
@@ -213,16 +216,21 @@ def prices(named: Sequence[tuple[str, ReportLine]], period: str, language: Langu
     shared = next(iter(currencies)) if len(currencies) == 1 else None
     parts = [
         language.say("report.price.short_unknown", name=name)
-        if cost.amount is None
-        else f"{name} {(language.figure if shared else language.amount)(cost.amount, one.currency)}"
+        if (amount := _known(cost)) is None
+        else f"{name} {(language.figure if shared else language.amount)(amount, one.currency)}"
         for name, one, cost in priced
     ]
     told = " · ".join(parts)
-    if shared and priced[-1][2].amount is not None:
+    if shared and _known(priced[-1][2]) is not None:
         told = f"{told} {shared}"
     sentence = language.say("report.price.list", prices=told, month=language.month(period, at=at))
     by_mis = [name.rstrip(": ") for name, _, cost in priced if cost.amount is not None and cost.by == "mis"]
     return [sentence, language.say("report.price.by_mis", names=", ".join(by_mis))] if by_mis else [sentence]
+
+
+def _known(one: Price) -> Decimal | None:
+    """What it costs; nothing where nothing is still open, whatever the schedule says."""
+    return one.at_most if one.amount is None and one.at_most == 0 else one.amount
 
 
 def time_left(span: timedelta, language: Language) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from kiva_relay.outbox import act
 from kiva_relay.report import month
 from kiva_relay.report.month import Month
 from kiva_relay.words import report as words
@@ -32,7 +33,7 @@ def verdict(facts: Month, language: Language) -> tuple[str, str]:
                 expected=sum(facts.expected.values()),
                 closes=_deadline(facts, report.closes_at, language),
                 reason=found.reason,
-                person=report.finalised_by or "?",
+                person=act.who(report.finalised_by or "?"),
                 day="?" if report.finalised_at is None else moment(facts, report.finalised_at, language),
                 month=language.month(facts.period, at=facts.now.date()),
             )

@@ -25,6 +25,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
+from kiva_relay.outbox import act
 from kiva_relay.report import line as lines
 from kiva_relay.report.line import ReportLine, ReportLineKind
 from kiva_relay.resource.refusal import Refusal
@@ -80,7 +81,7 @@ def _cause(one: ReportLine, language: Language, at: date) -> Iterator[str]:
         reasons=_reasons(params.get("reasons"), language),
         said=_said(one, language),
         sent=language.amount(params.get("sent"), one.currency) or "?",
-        person=str(params.get("person", "?")),
+        person=act.who(str(params.get("person", "?"))),
         choice=_choice(params, one, language),
     )
     yield from _more(one, language)
@@ -122,15 +123,15 @@ def _left_out(one: ReportLine, language: Language) -> str:
     answer = one.params.get("answered") or one.params
     if person := answer.get("person"):
         if note := str(answer.get("note") or ""):
-            return language.say("report.line.left_out", person=str(person), note=note)
-        return language.say("report.line.left_out_by", person=str(person))
+            return language.say("report.line.left_out", person=act.who(str(person)), note=note)
+        return language.say("report.line.left_out_by", person=act.who(str(person)))
     return language.say("report.line.left_out_by_person")
 
 
 def _answered(one: ReportLine, language: Language) -> Iterator[str]:
     """The old answer of a line that asks again."""
     if (answer := one.params.get("answered")) is not None:
-        choice, person = _choice(answer, one, language), str(answer.get("person", "?"))
+        choice, person = _choice(answer, one, language), act.who(str(answer.get("person", "?")))
         day = language.on(datetime.fromisoformat(str(answer["at"])).date()) if answer.get("at") else "?"
         yield language.say("report.line.answered", choice=choice, person=person, day=day)
 

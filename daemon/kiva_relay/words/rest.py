@@ -87,17 +87,20 @@ def _delivered(one: Rest, facts: Standing, found: Sequence[Task], language: Lang
     before = f"{language.say('task.rest.nothing')} " if nothing else ""
     if one.delivered_until is None:
         return before + language.say("task.rest.not_read")
-    time = language.time(one.delivered_until, facts.settings.mis.timezone)
+    time, hour = language.hour(one.delivered_until, facts.settings.mis.timezone)
     if facts.day_of(one.delivered_until) != facts.today:
         moment = language.moment(one.delivered_until, facts.settings.mis.timezone, at=facts.now)
         return before + language.say("task.rest.since_long", moment=moment)
     if one.delivered_yesterday:
         what = language.counted(one.delivered_yesterday)
-        return before + language.say("task.rest.else_yesterday", time=time, what=what)
+        return before + language.say("task.rest.else_yesterday", n=hour, time=time, what=what)
     is_all = nothing and not (one.held or one.journals_waiting or one.journals_not_taken or one.under_way)
-    return before + language.say("task.rest.all" if is_all else "task.rest.else", time=time)
+    return before + language.say("task.rest.all" if is_all else "task.rest.else", n=hour, time=time)
 
 
 def silence(language: Language, *, next_at: str, missing_at: str) -> list[str]:
     """How a message ends: when the next one comes, and what it means when none does. Times as `7:00`."""
-    return [language.say("task.silence.next", time=next_at), language.say("task.silence.missing", time=missing_at)]
+    return [
+        language.say("task.silence.next", n=int(next_at.partition(":")[0]), time=next_at),
+        language.say("task.silence.missing", n=int(missing_at.partition(":")[0]), time=missing_at),
+    ]
