@@ -230,6 +230,21 @@ def test_what_is_lost_when_it_is_sent_late_is_said_to_be_unknown(month: Month) -
     assert month.deliver() == []
 
 
+@pytest.mark.parametrize("how", ["out of scope", "gone"])
+def test_what_the_mis_does_not_report_is_no_loan_in_another_case(month: Month, how: str) -> None:
+    """It was asked whether it is KV-1, and who said yes was told that the MIS has no such loan."""
+    month.lend("KV-1", repaid=100)
+    month.look()
+    if how == "gone":
+        month.deletes("KV-1")
+    else:
+        month.types("KV-1", status="closed")
+    month.lists(listed("kv-1"))
+    month.at(OPENING)
+    assert month.kinds()["Kkv-1"] == ("missing", "not_in_mis")
+    assert "likely_id" not in month.lines()["Kkv-1"].params
+
+
 # ---------------------------------------------------------------- the rules
 
 
