@@ -245,6 +245,44 @@ def test_what_the_mis_does_not_report_is_no_loan_in_another_case(month: Month, h
     assert "likely_id" not in month.lines()["Kkv-1"].params
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_amount_that_changes_after_its_report_closed_is_asked_about_again(month: Month, when: str) -> None:
+    """Nothing went, for a decision holds for what was seen; and the line said that it was on its way."""
+    month.lend("L1", repaid=100)
+    month.lists(listed("L1"))
+    month.at(OPENING)
+    month.at(CLOSING)
+    if when == "before":
+        month.types("L1", repaid=110)
+        month.look()
+    month.decides(month.lines()["KL1"], "send", late=True)
+    if when == "after":
+        month.types("L1", repaid=110)
+    month.look()
+    assert month.deliver() == []
+    line = month.lines()["KL1"]
+    assert (line.kind.value, line.position) == ("closed_without", Decimal(110))
+    assert line.params["answered"]["seen"]["position"] == "100"
+    month.decides(line, "send", late=True)
+    assert month.kinds()["KL1"] == ("on_its_way", "decided")
+    month.look()
+    assert month.deliver() == ["L1"]
+    assert month.sent == [("L1", "110")]
+    assert month.kinds()["KL1"] == ("accepted", "late")
+
+
+def test_what_kiva_expects_no_more_is_not_on_its_way_late(month: Month) -> None:
+    month.lend("L1", repaid=100)
+    month.lists(listed("L1"))
+    month.at(OPENING)
+    month.at(CLOSING)
+    month.lists(listed("L1", status="ended"))
+    month.decides(month.lines()["KL1"], "send", late=True)
+    month.look()
+    assert month.deliver() == []
+    assert month.kinds()["KL1"][0] == "closed_without"
+
+
 # ---------------------------------------------------------------- the rules
 
 
