@@ -271,6 +271,27 @@ def test_an_amount_that_changes_after_its_report_closed_is_asked_about_again(mon
     assert month.kinds()["KL1"] == ("accepted", "late")
 
 
+def test_what_kiva_holds_already_is_not_on_its_way_late(month: Month) -> None:
+    month.lend("L1", repaid=100)
+    month.lists(listed("L1"))
+    month.at(OPENING)
+    assert month.deliver() == ["L1"]
+    month.at(CLOSING - timedelta(hours=1))
+    month.types("L1", repaid=90)
+    month.look()
+    month.at(CLOSING)
+    assert month.kinds()["KL1"][0] == "closed_wrong"
+    month.types("L1", repaid=100)
+    month.look()
+    month.decides(month.lines()["KL1"], "send", late=True)
+    month.look()
+    assert month.lines()["KL1"].position == Decimal(100), "it asks again, with the amount of now"
+    month.decides(month.lines()["KL1"], "send", late=True)
+    month.look()
+    assert month.deliver() == []
+    assert month.kinds()["KL1"] == ("accepted", "late")
+
+
 def test_what_kiva_expects_no_more_is_not_on_its_way_late(month: Month) -> None:
     month.lend("L1", repaid=100)
     month.lists(listed("L1"))

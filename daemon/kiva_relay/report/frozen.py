@@ -40,7 +40,7 @@ def closed(line: ReportLine) -> ReportLine:
 
 
 class AmountsNow(NamedTuple):
-    """The amounts that a decision binds to, as they are now; `position` is None where the MIS does not report the loan."""
+    """What a decision binds to, as it is now; `position` is None where the MIS does not report the loan."""
 
     position: Decimal | None
     lent_at_kiva: Decimal | None
@@ -75,6 +75,8 @@ def afterwards(
     if not decision.late or over:
         return decided
     if amounts is None or place.binds(decision, *amounts):
+        if line.kind is not ReportLineKind.CLOSED_UNKNOWN and line.at_kiva == _of(decision, line):
+            return replace(decided, kind=ReportLineKind.ACCEPTED, cause=lines_.LATE)  # Kiva has it: nothing goes
         return replace(decided, kind=ReportLineKind.ON_ITS_WAY, cause=lines_.DECIDED)
     return replace(
         decided,
@@ -82,6 +84,17 @@ def afterwards(
         lent_at_kiva=amounts.lent_at_kiva,
         currency=amounts.currency or line.currency,
     )
+
+
+def _of(decision: Decision, line: ReportLine) -> Decimal | None:
+    """The amount that a person sends late."""
+    match decision.verb:
+        case "send":
+            return _amount(decision.seen.get("position"))
+        case "value":
+            return _amount(decision.value)
+        case _:
+            return line.before
 
 
 def _sent(line: ReportLine, late: PositionFacts, *, over: bool) -> ReportLine | None:
