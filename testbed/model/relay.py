@@ -131,14 +131,11 @@ def owe(case: Case, world: World, version: int) -> World:
     """What `outbox/store.owe` promises, said again."""
     content = case.contents[version]
     unsent = [number for number, entry in enumerate(world.entries) if entry.state in machine.UNSENT]
-    if content == "gone":
-        for number in unsent if case.rule("withdraw") else ():
-            world = moved(world, number, State.WITHDRAWN, Actor.INTAKE)
-        return world
     decided = world.decided(content, binds=case.rule("a decision binds"))
     late = not world.is_open
-    if late and not (decided is not None and decided.late and world.takes_late and case.rule("late is owed")):
-        for number in unsent:
+    goes_late = decided is not None and decided.late and world.takes_late and case.rule("late is owed")
+    if content == "gone" or (late and not goes_late):
+        for number in unsent if content != "gone" or case.rule("withdraw") else ():
             world = moved(world, number, State.WITHDRAWN, Actor.INTAKE)
         return world
     in_flight = _newest(world, *machine.IN_FLIGHT)

@@ -74,7 +74,7 @@ def wrongs(history: History) -> list[str]:
     return found
 
 
-_ON_ITS_WAY = timedelta(hours=2)
+ON_ITS_WAY = timedelta(hours=2)
 """So long a request may take in a history at the most; the month may end meanwhile."""
 
 _UNFINISHED = (State.SENDING, State.IN_DOUBT, State.READY)
@@ -136,7 +136,7 @@ def _months(history: History, entries: list[Entry]) -> Iterator[str]:
     zone, booked = ZoneInfo(history.settings.mis.timezone), set()
     for record in history.kiva.ledger:
         if record.resource == "repayment":
-            for moment in (record.at, record.at - _ON_ITS_WAY):
+            for moment in (record.at, record.at - ON_ITS_WAY):
                 booked.add((record.loan_id, Decimal(str(record.body["amount"])), f"{moment.astimezone(zone):%Y-%m}"))
     for entry in entries:
         position = (entry.loan_id, Decimal(entry.amount or 0), entry.period)
@@ -144,13 +144,18 @@ def _months(history: History, entries: list[Entry]) -> Iterator[str]:
             yield f"{entry.loan_id}: {entry.amount} of {entry.period} was booked in another month"
 
 
-def _positions(history: History) -> Iterator[str]:
-    """An older one after a newer one; or the last one is not the newest."""
-    expected = {loan.loan_id for loan in history.kiva.loans.values() if loan.status == "payingBack"}
+def _taken(history: History) -> Iterator[tuple[str, list[Decimal], list[Decimal]]]:
+    """Of each loan the positions that Kiva took, and all that it had in the MIS."""
     for key, versions in history.mis.positions.items() if "repayment" in history.settings.resources else ():
         loan = history.mis.loans[key]["account"]
         taken = [Decimal(str(record.body["amount"])) for record in history.kiva.ledger
                  if (record.resource, record.loan_id) == ("repayment", loan)]  # fmt: skip
+        yield loan, taken, versions
+
+
+def order_of_positions(history: History) -> Iterator[str]:
+    """An older one after a newer one."""
+    for loan, taken, versions in _taken(history):
         place = 0
         for amount in taken:
             later = [number for number, version in enumerate(versions) if number >= place and version == amount]
@@ -158,5 +163,12 @@ def _positions(history: History) -> Iterator[str]:
                 yield f"{loan}: {amount} was applied after a newer position"
                 break
             place = later[0]
+
+
+def _positions(history: History) -> Iterator[str]:
+    """An older one after a newer one; or the last one is not the newest."""
+    yield from order_of_positions(history)
+    expected = {loan.loan_id for loan in history.kiva.loans.values() if loan.status == "payingBack"}
+    for loan, taken, versions in _taken(history):
         if loan in expected and (not taken or taken[-1] != versions[-1]):
             yield f"{loan}: the last position at Kiva is {taken[-1] if taken else None}, the MIS has {versions[-1]}"

@@ -230,6 +230,80 @@ def test_what_is_lost_when_it_is_sent_late_is_said_to_be_unknown(month: Month) -
     assert month.deliver() == []
 
 
+@pytest.mark.parametrize("how", ["out of scope", "gone"])
+def test_what_the_mis_does_not_report_is_no_loan_in_another_case(month: Month, how: str) -> None:
+    """It was asked whether it is KV-1, and who said yes was told that the MIS has no such loan."""
+    month.lend("KV-1", repaid=100)
+    month.look()
+    if how == "gone":
+        month.deletes("KV-1")
+    else:
+        month.types("KV-1", status="closed")
+    month.lists(listed("kv-1"))
+    month.at(OPENING)
+    assert month.kinds()["Kkv-1"] == ("missing", "not_in_mis")
+    assert "likely_id" not in month.lines()["Kkv-1"].params
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_amount_that_changes_after_its_report_closed_is_asked_about_again(month: Month, when: str) -> None:
+    """Nothing went, for a decision holds for what was seen; and the line said that it was on its way."""
+    month.lend("L1", repaid=100)
+    month.lists(listed("L1"))
+    month.at(OPENING)
+    month.at(CLOSING)
+    if when == "before":
+        month.types("L1", repaid=110)
+        month.look()
+    month.decides(month.lines()["KL1"], "send", late=True)
+    if when == "after":
+        month.types("L1", repaid=110)
+    month.look()
+    assert month.deliver() == []
+    line = month.lines()["KL1"]
+    assert (line.kind.value, line.position) == ("closed_without", Decimal(110))
+    assert line.params["answered"]["seen"]["position"] == "100"
+    month.decides(line, "send", late=True)
+    assert month.kinds()["KL1"] == ("on_its_way", "decided")
+    month.look()
+    assert month.deliver() == ["L1"]
+    assert month.sent == [("L1", "110")]
+    assert month.kinds()["KL1"] == ("accepted", "late")
+
+
+def test_what_kiva_holds_already_is_not_on_its_way_late(month: Month) -> None:
+    month.lend("L1", repaid=100)
+    month.lists(listed("L1"))
+    month.at(OPENING)
+    assert month.deliver() == ["L1"]
+    month.at(CLOSING - timedelta(hours=1))
+    month.types("L1", repaid=90)
+    month.look()
+    month.at(CLOSING)
+    assert month.kinds()["KL1"][0] == "closed_wrong"
+    month.types("L1", repaid=100)
+    month.look()
+    month.decides(month.lines()["KL1"], "send", late=True)
+    month.look()
+    assert month.lines()["KL1"].position == Decimal(100), "it asks again, with the amount of now"
+    month.decides(month.lines()["KL1"], "send", late=True)
+    month.look()
+    assert month.deliver() == []
+    assert month.kinds()["KL1"] == ("accepted", "late")
+
+
+def test_what_kiva_expects_no_more_is_not_on_its_way_late(month: Month) -> None:
+    month.lend("L1", repaid=100)
+    month.lists(listed("L1"))
+    month.at(OPENING)
+    month.at(CLOSING)
+    month.lists(listed("L1", status="ended"))
+    month.decides(month.lines()["KL1"], "send", late=True)
+    month.look()
+    assert month.deliver() == []
+    assert month.kinds()["KL1"][0] == "closed_without"
+
+
 # ---------------------------------------------------------------- the rules
 
 

@@ -33,7 +33,7 @@ def compared(found: Comparison, facts: Month) -> dict[str, Any]:
             "both": found.compared,
             "as_it_should": len(found.as_it_should),
             "against": [_loan(one) for one in found.against],
-            "only_by_hand": [asdict(one) for one in found.only_by_hand],
+            "only_by_hand": [one._asdict() for one in found.only_by_hand],
             "only_here": _ids(found.only_here),
             "without_amount": _ids(found.without_amount),
             "perhaps": {written: one.loan_id for written, one in found.perhaps.items()},

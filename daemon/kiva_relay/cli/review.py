@@ -45,8 +45,8 @@ def _show(found: Sequence[Task], facts: Standing, spoken: Language) -> None:
         for number, one in mine:
             title, lines = words.said(one, facts, spoken)
             frame.say(f"{number:>2}  {title}")
-            for line in lines:
-                frame.say(f"    {line}")
+            if lines:
+                frame.say("\n".join(f"    {line}" for line in lines))
         frame.say()
 
 

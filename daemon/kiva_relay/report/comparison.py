@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+from typing import NamedTuple
 
 from kiva_relay.report.handmade import Handmade, HandmadeRow
 from kiva_relay.report.line import LoanAmounts
@@ -26,22 +27,19 @@ class Basis(StrEnum):
     NOTHING_TO_COMPARE = "nothing_to_compare"
 
 
-@dataclass(frozen=True)
-class ComparedLoan:
-    """A loan that both have: by hand, and now."""
+class ComparedLoan(NamedTuple):
+    """A loan that both have: by hand, and now.
+
+    Attributes:
+        line, by_hand: the loan in each.
+        now: what the relay would report.
+        grew: by how much the amount is higher now; negative: lower.
+    """
 
     line: LoanAmounts
     by_hand: HandmadeRow
-
-    @property
-    def now(self) -> Decimal:
-        """What the relay would report."""
-        return _amount(self.line)
-
-    @property
-    def grew(self) -> Decimal:
-        """By how much the amount is higher now; negative: lower."""
-        return self.now - self.by_hand.amount
+    now: Decimal
+    grew: Decimal
 
 
 @dataclass(frozen=True)
@@ -81,14 +79,22 @@ def compare(lines: Iterable[LoanAmounts], by_hand: Handmade, *, basis: str) -> C
         if key not in known or known[key].position is None:
             known[key] = line
     both = [(known[key], row) for key, row in by_hand.rows.items() if key in known]
-    compared = [ComparedLoan(line, row) for line, row in both if line.position is not None]
-    wrong = 1 if basis == OUTSTANDING else -1
-    against = [one for one in compared if one.grew * wrong > 0]
+    compared = [
+        ComparedLoan(line, row, position, position - row.amount)
+        for line, row in both
+        if (position := line.position) is not None
+    ]
+    # Up for an amount repaid, down for one outstanding; no product of Decimals for each of a hundred thousand.
+    as_it_should: list[ComparedLoan] = []
+    against: list[ComparedLoan] = []
+    for one in compared:
+        goes_wrong = one.grew > 0 if basis == OUTSTANDING else one.grew < 0
+        (against if goes_wrong else as_it_should).append(one)
     only_by_hand = tuple(row for key, row in by_hand.rows.items() if key not in known)
     only_here = tuple(line for key, line in known.items() if key not in by_hand.rows and line.position is not None)
     return Comparison(
         basis=_basis(compared, len(against)),
-        as_it_should=tuple(one for one in compared if one.grew * wrong <= 0),
+        as_it_should=tuple(as_it_should),
         against=tuple(sorted(against, key=lambda one: (-abs(one.grew), one.line.loan_id))),
         without_amount=tuple(line for line, _ in both if line.position is None),
         only_by_hand=only_by_hand,
@@ -115,10 +121,11 @@ def _basis(compared: Sequence[ComparedLoan], against: int) -> Basis:
 
 def _nearer_by_the_other(one: ComparedLoan) -> bool | None:
     """Is what was lent less the amount of the file nearer to ours than that amount itself? None: nothing tells."""
-    lent = one.line.lent if one.line.lent is not None else one.line.lent_at_kiva
+    line, by_hand, now, grew = one
+    lent = line.lent if line.lent is not None else line.lent_at_kiva
     if lent is None:
         return None
-    this, other = abs(one.grew), abs(one.now - (lent - one.by_hand.amount))
+    this, other = abs(grew), abs(now - (lent - by_hand.amount))
     return None if this == other else other < this
 
 
@@ -129,8 +136,3 @@ def _without_zeros(rows: Sequence[HandmadeRow], lines: Sequence[LoanAmounts]) ->
         by_number.setdefault(spelled.key(line.loan_id).lstrip("0"), []).append(line)
     found = {row.loan_id: by_number.get(spelled.key(row.loan_id).lstrip("0"), []) for row in rows}
     return {loan_id: alike[0] for loan_id, alike in found.items() if len(alike) == 1 and loan_id.strip("0")}
-
-
-def _amount(line: LoanAmounts) -> Decimal:
-    assert line.position is not None  # noqa: S101 - only such lines are compared
-    return line.position

@@ -189,7 +189,10 @@ def _closed(
     for row in report.frozen(tx, period, but=but, only=only):
         line = frozen.read(row)
         sent: Sequence[place.PositionFacts] = late.get(line.loan_id, ())
-        yield frozen.afterwards(line, sent, decided.get(line.kiva_id), over=over)
+        decision_ = decided.get(line.kiva_id)
+        goes = decision_ is not None and decision_.late and not over
+        amounts = facts.amounts_now(tx, line, of_period.basis) if goes else None
+        yield frozen.afterwards(line, sent, decision_, over=over, amounts=amounts)
 
 
 def is_unread(tx: Connection) -> bool:

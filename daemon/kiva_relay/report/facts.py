@@ -20,6 +20,8 @@ from kiva_relay.outbox.decision import Decision
 from kiva_relay.outbox.mirror import MirroredLoan
 from kiva_relay.outbox.state import State
 from kiva_relay.report import accepted, alike, mis_row
+from kiva_relay.report.frozen import AmountsNow
+from kiva_relay.report.line import ReportLine
 from kiva_relay.report.place import LoanFacts, PositionFacts
 from kiva_relay.resource import loan_id as spelled
 
@@ -88,6 +90,12 @@ FROM decision d CROSS JOIN entry e LEFT JOIN position p ON p.entry_id = e.id
 WHERE d.period = :period AND d.late AND e.resource = 'repayment' AND e.state <> 'superseded'
   AND e.loan_id = d.loan_id AND e.period = :period AND e.origin = 'late'
 """)
+_REPAID = "cumulative_principal"
+_ROW_NOW = sa.text(
+    "SELECT in_scope, repaid, lent FROM captured WHERE resource = 'repayment' AND identity = :identity"
+    " ORDER BY in_scope DESC LIMIT 1"
+)
+_LOAN_NOW = sa.text("SELECT amount, currency, status FROM mirror WHERE kiva_id = :kiva_id")
 _SHARED = sa.text(f"""
 SELECT loan_fold FROM mirror WHERE status IN ({_STATUSES}) GROUP BY loan_fold HAVING count(*) > 1
 """)
@@ -201,6 +209,21 @@ def late(tx: Connection, period: str) -> dict[str, list[PositionFacts]]:
     for loan_id, *row in tx.execute(_LATE, {"period": period}).all():
         found[loan_id].append(_position(row))
     return found
+
+
+def amounts_now(tx: Connection, line: ReportLine, basis: str) -> AmountsNow | None:
+    """What MIS and Kiva say now of a loan whose report has closed; None: that is not known."""
+    mine = {"identity": line.identity or "", "kiva_id": line.kiva_id}
+    row, loan = tx.execute(_ROW_NOW, mine).first(), tx.execute(_LOAN_NOW, mine).first()
+    if loan is None or loan.status not in mirror.EXPECTED or (row is not None and not row.in_scope):
+        return AmountsNow(None, None if loan is None else _of(loan.amount), None if loan is None else loan.currency)
+    if row is None or row.repaid is None:
+        return None
+    return AmountsNow(on_basis(row.repaid, _REPAID, row.lent, basis), _of(loan.amount), loan.currency)
+
+
+def _of(text: str | None) -> Decimal | None:
+    return None if text is None else _decimal(text)
 
 
 def _shared(tx: Connection, folds: Sequence[str] | None = None) -> Counter[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -39,12 +39,26 @@ def closed(line: ReportLine) -> ReportLine:
     return replace(line, kind=ReportLineKind.CLOSED_WITHOUT if without else ReportLineKind.CLOSED_WRONG, cause=cause)
 
 
+class AmountsNow(NamedTuple):
+    """What a decision binds to, as it is now; `position` is None where the MIS does not report the loan."""
+
+    position: Decimal | None
+    lent_at_kiva: Decimal | None
+    currency: str | None
+
+
 def afterwards(
-    line: ReportLine, entries: Sequence[PositionFacts], decision: Decision | None, *, over: bool
+    line: ReportLine,
+    entries: Sequence[PositionFacts],
+    decision: Decision | None,
+    *,
+    over: bool,
+    amounts: AmountsNow | None = None,
 ) -> ReportLine:
     """A line of a closed report, with what a person decided about it since, and what became of that.
 
-    `over`: it is finalised, or the next one has opened; what was not sent by then is not sent any more.
+    `over`: it is finalised, or the next one has opened; what was not sent by then is not sent any more. `amounts`:
+    where a person who sends it late saw other ones, nothing goes, and the line asks again.
     """
     if line.kind in (ReportLineKind.ACCEPTED, ReportLineKind.LEFT_OUT):
         return line
@@ -58,9 +72,29 @@ def afterwards(
     decided = replace(decided, params={**line.params, "answered": place.answer(decision)})
     if decision.verb == "leave_out":
         return replace(decided, kind=ReportLineKind.LEFT_OUT, cause=lines_.BY_A_PERSON)
-    if decision.late and not over:
+    if not decision.late or over:
+        return decided
+    if amounts is None or place.binds(decision, *amounts):
+        if line.kind is not ReportLineKind.CLOSED_UNKNOWN and line.at_kiva == _of(decision, line):
+            return replace(decided, kind=ReportLineKind.ACCEPTED, cause=lines_.LATE)  # Kiva has it: nothing goes
         return replace(decided, kind=ReportLineKind.ON_ITS_WAY, cause=lines_.DECIDED)
-    return decided
+    return replace(
+        decided,
+        position=amounts.position,
+        lent_at_kiva=amounts.lent_at_kiva,
+        currency=amounts.currency or line.currency,
+    )
+
+
+def _of(decision: Decision, line: ReportLine) -> Decimal | None:
+    """The amount that a person sends late."""
+    match decision.verb:
+        case "send":
+            return _amount(decision.seen.get("position"))
+        case "value":
+            return _amount(decision.value)
+        case _:
+            return line.before
 
 
 def _sent(line: ReportLine, late: PositionFacts, *, over: bool) -> ReportLine | None:

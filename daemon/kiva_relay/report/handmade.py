@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import NamedTuple
 
 from kiva_relay import errors
 from kiva_relay.errors import Mistake
@@ -27,8 +28,7 @@ _DECIMALS_OF_NONE = 3
 """Behind a sign that stands once: as many as between thousands."""
 
 
-@dataclass(frozen=True)
-class HandmadeRow:
+class HandmadeRow(NamedTuple):
     """One loan of the file: its line there, its id as written, and its amount."""
 
     line: int
@@ -85,8 +85,10 @@ def _rows(file: Path, lines: Sequence[tuple[int, list[str]]]) -> tuple[dict[str,
             found = f"“{cells[-1].strip()[:40]}”" if cells[-1].strip() else "nothing"
             mistakes.append(_mistake(file, line, len(cells), f"loan {loan}: expected an amount, found {found}"))
         else:
-            other = rows.setdefault(key, HandmadeRow(line, loan, amount))
-            if other.amount != amount:
+            other = rows.get(key)
+            if other is None:
+                rows[key] = HandmadeRow(line, loan, amount)
+            elif other.amount != amount:
                 message = f"loan {loan} has {amount:f} here and {other.amount:f} in line {other.line}"
                 mistakes.append(_mistake(file, line, len(cells), message, "delete one of the two lines"))
     return rows, mistakes

@@ -102,7 +102,8 @@ class Likeliest:
         if not missing:
             yield from found
             return
-        in_other_case = rows(self._tx, {case for facts in missing for case in _other_cases(facts.loan.loan_id)})
+        cases = {case for facts in missing for case in _other_cases(facts.loan.loan_id)}
+        in_other_case = {identity: row for identity, row in rows(self._tx, cases).items() if row.in_scope}
         probably = self._suggested_alone([facts.loan for facts in missing])
         for facts in found:
             if facts.row is not None or facts.entries:

@@ -139,11 +139,13 @@ def line(facts: LoanFacts, now_is: ReportSituation) -> ReportLine:
 
 def is_bound(decision: Decision, position: Decimal | None, loan: MirroredLoan) -> bool:
     """Does a decision still hold? Not when the MIS's amount, or Kiva's, is another than the one that it was about."""
-    lent = _amount(loan.amount)
+    return binds(decision, position, _amount(loan.amount), loan.currency)
+
+
+def binds(decision: Decision, position: Decimal | None, lent: Decimal | None, currency: str | None) -> bool:
+    """The same, of these amounts."""
     return decision.binds(
-        None if position is None else lines_.plain(position),
-        None if lent is None else lines_.plain(lent),
-        loan.currency,
+        None if position is None else lines_.plain(position), None if lent is None else lines_.plain(lent), currency
     )
 
 

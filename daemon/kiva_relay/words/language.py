@@ -59,10 +59,9 @@ class Language:
         """Is there a sentence of this code? An outbox may hold codes of a newer version."""
         return code in catalogue.read(self.name, code.partition(".")[0])
 
-    def blanks(self, code: str) -> set[str]:
+    def blanks(self, code: str) -> frozenset[str]:
         """The names of what a sentence has to be given."""
-        forms = catalogue.read(self.name, code.partition(".")[0])[code]
-        return {name for form in forms for _, name, _, _ in string.Formatter().parse(form) if name is not None}
+        return _blanks(catalogue.read(self.name, code.partition(".")[0])[code])
 
     # ---------------------------------------------------------------- numbers
 
@@ -174,6 +173,11 @@ class Language:
         """By a pattern of the catalogue; the first of a month may have one of its own (`1er`)."""
         forms = catalogue.read(self.name, "general")[code]
         return dates.format_date(when, forms[0 if when.day == 1 else -1], locale=self._locale)
+
+
+@cache
+def _blanks(forms: catalogue.Forms) -> frozenset[str]:
+    return frozenset(name for form in forms for _, name, _, _ in string.Formatter().parse(form) if name is not None)
 
 
 @cache

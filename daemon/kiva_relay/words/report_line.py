@@ -19,7 +19,7 @@ What a line needs beyond its amounts stands in its `params`; each may be missing
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
@@ -64,26 +64,28 @@ def _cause(one: ReportLine, language: Language, at: date) -> Iterator[str]:
     if not language.knows(code):
         yield one.cause  # a newer version's
         return
-    yield language.say(
-        code,
-        before=_figure(one.before, one, language),
-        now=_figure(one.position, one, language),
-        lent=_figure(one.lent, one, language),
-        lent_at_kiva=_figure(one.lent_at_kiva, one, language),
-        month=language.month(str(period), at=at) if period else "?",
-        kiva=one.currency or "?",
-        mis=str(params.get("currency", "?")),
-        number=str(params.get("number", 2)),
-        ids=str(params.get("likely_id") or one.identity or "?"),
-        was=_basis(params.get("was"), language),
-        became=_basis(params.get("is"), language),
-        reason=hold.words(str(params.get("reason", "?")), language),
-        reasons=_reasons(params.get("reasons"), language),
-        said=_said(one, language),
-        sent=language.amount(params.get("sent"), one.currency) or "?",
-        person=act.who(str(params.get("person", "?"))),
-        choice=_choice(params, one, language),
-    )
+    given: Mapping[str, Callable[[], str]] = {
+        "before": lambda: _figure(one.before, one, language),
+        "now": lambda: _figure(one.position, one, language),
+        "lent": lambda: _figure(one.lent, one, language),
+        "lent_at_kiva": lambda: _figure(one.lent_at_kiva, one, language),
+        "month": lambda: language.month(str(period), at=at) if period else "?",
+        "kiva": lambda: one.currency or "?",
+        "mis": lambda: str(params.get("currency", "?")),
+        "number": lambda: str(params.get("number", 2)),
+        "ids": lambda: str(params.get("likely_id") or one.identity or "?"),
+        "was": lambda: _basis(params.get("was"), language),
+        "became": lambda: _basis(params.get("is"), language),
+        "reason": lambda: hold.words(str(params.get("reason", "?")), language),
+        "reasons": lambda: _reasons(params.get("reasons"), language),
+        "said": lambda: _said(one, language),
+        "sent": lambda: language.amount(params.get("sent"), one.currency) or "?",
+        "person": lambda: act.who(str(params.get("person", "?"))),
+        "choice": lambda: _choice(params, one, language),
+    }
+    # A sentence needs two or three of these, and a report may have five thousand.
+    needed = language.blanks(code)
+    yield language.say(code, **{name: value() for name, value in given.items() if name in needed})
     yield from _more(one, language)
 
 
