@@ -29,6 +29,7 @@ from kiva_relay.service import opening
 from kiva_relay.source.mis import Mis
 
 _NOT_FOUND = 404
+_NO_TLS = "WRONG_VERSION_NUMBER"
 _CLOCKS_DIFFER = timedelta(seconds=5)
 _MOST_AHEAD = timedelta(days=31)
 _LITTLE_SPACE = 1 << 30
@@ -242,6 +243,11 @@ def _partner(settings: Settings, client: Client, token: Token) -> CheckFinding:
                 "Kiva",
                 f"Kiva knows no partner {chosen.partner_id} at {chosen.api_url} (404)."
                 "\nPA2 → Account → Profile shows the number: kiva.partner_id",
+            )
+        if _NO_TLS in str(error):
+            plain = f"api_url: {chosen.api_url.replace('https://', 'http://', 1)}"
+            return CheckFinding(
+                "error", "Kiva", f"What answers at {chosen.api_url} speaks no TLS. A stand-in of your own:\n{plain}"
             )
         return CheckFinding("error", "Kiva", f"{error}", unreachable=error.answer.status is None)
     try:
