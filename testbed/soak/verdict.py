@@ -13,6 +13,8 @@ WAL_MOST = 16 * _MB
 """Bytes. SQLite empties it at 4 MB; a checkpoint that a reader is before waits for the next."""
 KEPT_MOST = 16 * _MB
 """Bytes: a file of PostgreSQL's log. What was read of a stream is confirmed as soon as it stands in the outbox."""
+OUTBOX_MOST = 7
+"""Five that the relay's pool keeps, of which the last are opened when more threads ask at the same moment, and two of ours."""
 IDLE_MOST = 10.0
 """Lines an hour."""
 LINES_MOST = 1.05
@@ -67,7 +69,7 @@ def compared(samples: Sequence[Sample]) -> list[Line]:
         _by_number("open descriptors", median(lambda each: each.descriptors), 2),
         _by_number("threads", median(lambda each: each.threads), 0),
         _by_number("connections at the MIS", median(lambda each: each.connections), 0),
-        _by_number("connections at the outbox", median(lambda each: each.of_outbox), 0),
+        _at_most("connections at the outbox", median(lambda each: each.of_outbox), OUTBOX_MOST),
         _at_most("outbox-wal at its largest, MB", wal, WAL_MOST / _MB),
         _at_most("kept for a stream at most, MB", kept, KEPT_MOST / _MB),
         _by_share("outbox, bytes an entry", median(lambda each: each.outbox / max(each.entries, 1)), 1.05),

@@ -295,6 +295,15 @@ def test_a_server_of_kiva_without_its_https(office: PlantedOffice) -> None:
     assert "as https://HOST, with its https://" in printed
 
 
+def test_tls_where_none_is_spoken(office: PlantedOffice) -> None:
+    """check said that it can start, and waited for a server that had answered."""
+    tls = office.kiva.replace("http://", "https://")
+    code, printed = wrong(office, f"api_url: {office.kiva}", f"api_url: {tls}")
+    assert code == 1
+    assert f"What answers at {tls} speaks no TLS" in printed
+    assert wrong(office, f"api_url: {tls}", group(r"(api_url: http:\S+)", printed))[0] == 0
+
+
 def test_a_mark_and_the_line_ends_of_windows_do_no_harm(office: PlantedOffice) -> None:
     text = office.config.read_text("utf-8").replace("\n", "\r\n")
     office.config.write_bytes(text.encode("utf-8-sig"))

@@ -45,7 +45,7 @@ def test_what_a_start_brings_with_it_is_no_growth() -> None:
         ("open descriptors", lambda at: {"descriptors": 20 + at // 9}),
         ("threads", lambda at: {"threads": 12 + at // 45}),
         ("connections at the MIS", lambda at: {"connections": 1 + at // 60}),
-        ("connections at the outbox", lambda at: {"of_outbox": 3 + at // 60}),
+        ("connections at the outbox", lambda at: {"of_outbox": 3 + at // 12}),
         ("kept for a stream at most, MB", lambda at: {"kept": 300_000 * at}),
         ("outbox-wal at its largest, MB", lambda at: {"wal": 300_000 * at}),
         ("outbox, bytes an entry", lambda at: {"outbox": 1_000_000 + 5_000 * at}),

@@ -31,6 +31,7 @@ from kiva_relay.source.mis import Mis
 from kiva_relay.words.spoken import marked, tr
 
 _NOT_FOUND = 404
+_NO_TLS = "WRONG_VERSION_NUMBER"
 _CLOCKS_DIFFER = timedelta(seconds=5)
 _MOST_AHEAD = timedelta(days=31)
 _LITTLE_SPACE = 1 << 30
@@ -272,6 +273,10 @@ def _partner(settings: Settings, client: Client, token: Token) -> CheckFinding:
             )
             look = tr("PA2 → Account → Profile shows the number: kiva.partner_id")
             return CheckFinding("error", "Kiva", f"{text}\n{look}")
+        if _NO_TLS in str(error):
+            plain = f"api_url: {chosen.api_url.replace('https://', 'http://', 1)}"
+            text = tr("What answers at {url} speaks no TLS. A stand-in of your own:", url=chosen.api_url)
+            return CheckFinding("error", "Kiva", f"{text}\n{plain}")
         return CheckFinding("error", "Kiva", f"{error}", unreachable=error.answer.status is None)
     try:
         lists = [mirror.one_list(ask, kind) for kind in KINDS]
