@@ -46,6 +46,7 @@ NOT_RUN: dict[str, str] = {
     r"kiva-relay sandbox ": "serves until Ctrl-C: tests/integration/test_sandbox_process.py",
     r"sudo kiva-relay (release|hold) ": "decides what is sent: tests/integration/test_cli_outbox.py, testbed/boot",
     r"sudo kiva-relay report (decide|finalised) ": "decides: tests/integration/test_cli_report_verbs.py",
+    r"sudo kiva-relay outbox adopt ": "decides: tests/integration/test_cli_outbox.py",
     r"sudo kiva-relay outbox settle ": "decides: tests/integration/test_cli_outbox.py",
     r"sudo kiva-relay page user add ": "lets somebody in: tests/integration/test_page.py, testbed/boot",
     r"sudo kiva-relay mail test": "sends mail: tests/integration/test_cli_mail.py, testbed/boot",
