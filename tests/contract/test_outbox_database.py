@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 
 from kiva_relay import errors
 from kiva_relay.clock import SystemClock
-from kiva_relay.outbox import act, database, meta, query, state, table
+from kiva_relay.outbox import act, database, meta, query, server, state, table
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.lease import Lease
 from kiva_relay.outbox.queue import WritersQueue
@@ -95,7 +95,7 @@ def test_a_server_that_said_nothing_is_not_asked_whether_it_is_there(
     """An idle relay uses its connection each second or two, and asked before each use."""
     if outbox.is_file:
         return
-    monkeypatch.setattr(database, "_STAYS", 0.0)
+    monkeypatch.setattr(server, "_STAYS", 0.0)
     with outbox.glance() as cx:
         meta.REPORT.get(cx)
     asked: list[object] = []
@@ -110,7 +110,7 @@ def test_a_server_that_said_nothing_is_not_asked_whether_it_is_there(
         with outbox.glance() as cx:
             meta.REPORT.get(cx)
     assert asked == []
-    monkeypatch.setattr(database, "_SAYS_WHEN_IT_ENDS", 0.0)
+    monkeypatch.setattr(server, "_SAYS_WHEN_IT_ENDS", 0.0)
     with outbox.glance() as cx:
         meta.REPORT.get(cx)
     assert len(asked) == 1
@@ -121,7 +121,7 @@ def test_a_server_that_ended_a_connection_while_it_rested_costs_nothing(
 ) -> None:
     if outbox.is_file:
         return
-    monkeypatch.setattr(database, "_STAYS", 0.0)
+    monkeypatch.setattr(server, "_STAYS", 0.0)
     other = Outbox(outbox.url.render_as_string(hide_password=False))
     ours = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     with outbox.begin() as tx:
@@ -280,7 +280,7 @@ def test_acts_are_written_down(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) 
 
 def test_every_move_is_the_one_of_the_table() -> None:
     allowed = {(move.source, move.target, move.by) for move in MOVES}
-    assert len(allowed) == 65
+    assert len(allowed) == 66
     for source in (None, *State):
         for target in State:
             for by in Actor:

@@ -48,6 +48,7 @@ NOT_RUN: dict[str, str] = {
     r"sudo kiva-relay migrate --copy": "changes the outbox: tests/integration/test_server_outbox_upgraded.py, testbed/boot",
     r"sudo kiva-relay (release|hold) ": "decides what is sent: tests/integration/test_cli_outbox.py, testbed/boot",
     r"sudo kiva-relay report (decide|finalised) ": "decides: tests/integration/test_cli_report_verbs.py",
+    r"sudo kiva-relay outbox adopt ": "decides: tests/integration/test_cli_outbox.py",
     r"sudo kiva-relay outbox settle ": "decides: tests/integration/test_cli_outbox.py",
     r"sudo kiva-relay page user add ": "lets somebody in: tests/integration/test_page.py, testbed/boot",
     r"sudo kiva-relay mail test": "sends mail: tests/integration/test_cli_mail.py, testbed/boot",

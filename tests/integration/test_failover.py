@@ -436,6 +436,15 @@ def test_check_is_content_with_a_synchronous_one_and_not_with_none(site: Site) -
     assert [level for level, _ in said(site, machine)] == ["warning"]
 
 
+def test_check_says_that_a_standby_alone_is_named(site: Site) -> None:
+    machine = site.machine()
+    assert site.servers.standby is not None
+    outbox = Outbox(site.servers.standby.url())
+    [found] = check_replicas.replicas(outbox, machine.context.settings)
+    outbox.close()
+    assert (found.word, "leads to a standby" in found.text) == ("error", True)
+
+
 def test_check_says_that_one_server_of_several_is_named(site: Site) -> None:
     machine = site.machine()
     port = site.servers.primary.port

@@ -21,8 +21,10 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from kiva_relay import cli, errors
+from kiva_relay.config import loader
 from kiva_relay.outbox import hold, table
 from kiva_relay.outbox.database import Outbox
+from kiva_relay.outbox.witness import Witness
 from testbed.database import postgres
 from testbed.institution import book, fineract
 from testbed.institution.branch import KIVA_FUND
@@ -227,6 +229,27 @@ def test_an_outbox_of_an_hour_ago_is_held_and_sends_nothing_twice(kept: Kept) ->
     house.once()
     assert kept.run("outbox", "recover")[0] == 0
     assert at_kiva(house) == Counter(before + waiting + later + new)
+
+
+def test_what_a_machine_that_is_dead_had_sent_is_taken_from_a_copy_of_its_witness(kept: Kept, tmp_path: Path) -> None:
+    house = kept.house
+    sent = grant(house, 1)
+    house.once()
+    [elsewhere] = grant(house, 1, seed=2)
+    settings, file = loader.load(house.folder / "config.yaml", environ={}), tmp_path / "north.log"
+    kiva = settings.kiva
+    other = Witness(file, api_url=kiva.api_url, partner_id=kiva.partner_id)
+    other.testify(outbox_id="north's", attempt=7, resource="loan_draft", identities=[elsewhere])
+    other.close()
+    code, out = kept.run("outbox", "recover", "--witness", str(tmp_path / "nothing.log"))
+    assert (code, "cannot be read" in out) == (2, True)
+    code, out = kept.run("outbox", "recover", "--witness", str(settings.outbox.witness))
+    assert (code, "the witness of this machine" in out) == (2, True)
+    code, out = kept.run("outbox", "recover", "--witness", str(file))
+    assert (code, elsewhere in out) == (1, True)
+    house.once()
+    assert at_kiva(house) == Counter(sent), "what another machine may have sent does not go from here"
+    assert [row.loan_id for row in kept.doubts()] == [elsewhere]
 
 
 @pytest.mark.long

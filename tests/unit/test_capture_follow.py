@@ -485,6 +485,77 @@ def test_without_a_stream_it_is_polled_and_compared_once(rig: Rig, server: Serve
     assert len(Tail.made) == 2
 
 
+PROMOTED = replace(USABLE, there=False, here=False, plugin="", wal_status="", timeline="2", version=180_001)
+
+
+@pytest.fixture
+def made_there(server: Server, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The statements by which a slot was made on the server; `failing` is why not."""
+    asked: list[str] = []
+
+    def made(_url: Any, _password: Any, statement: str) -> str:
+        asked.append(statement)
+        if "no" in asked:
+            return "a transaction is open"
+        server.found = replace(USABLE, timeline="2")
+        return ""
+
+    monkeypatch.setattr(replication, "made", made)
+    return asked
+
+
+def test_a_standby_that_took_over_without_the_slot_gets_it_again(
+    rig: Rig, server: Server, made_there: list[str]
+) -> None:
+    server.found = replace(USABLE, timeline="1")
+    made = follower(rig, server)
+    connected(rig, made)
+    made.settle()
+    swept(rig)
+    server.found = PROMOTED
+    look(rig, made)
+    assert made_there == ["SELECT pg_create_logical_replication_slot('ours', 'pgoutput', failover => true);"]
+    Tail.made[-1].session = Session(2, 400)  # its log is another one, whose places may lie before ours
+    look(rig, made)
+    assert len(scans(rig)) == 3
+    assert stored(rig).place == 400
+    swept(rig)
+    Tail.made[-1].session = Session(3, 400)
+    look(rig, made)
+    assert scans(rig) == [], "on one timeline a place that was read is no gap"
+
+
+def test_a_slot_that_cannot_be_made_is_tried_again_later_and_meanwhile_it_is_polled(
+    rig: Rig, server: Server, made_there: list[str]
+) -> None:
+    server.found = replace(USABLE, timeline="1")
+    made = follower(rig, server)
+    connected(rig, made)
+    made.settle()
+    server.found = PROMOTED
+    made_there.append("no")
+    for _ in range(3):
+        assert look(rig, made) == {}
+    assert len(made_there) == 2
+    assert "there is no slot" in made.standing.why
+    made_there.clear()
+    rig.clock.pass_(61)
+    look(rig, made)
+    assert len(made_there) == 1
+
+
+def test_a_slot_that_somebody_dropped_is_not_made_again(rig: Rig, server: Server, made_there: list[str]) -> None:
+    server.found = replace(USABLE, timeline="1")
+    made = follower(rig, server)
+    connected(rig, made)
+    made.settle()
+    server.found = replace(PROMOTED, timeline="1")
+    look(rig, made)
+    server.found = PROMOTED
+    look(rig, made)
+    assert made_there == []
+
+
 def test_nobody_hears_of_a_stream_that_nobody_set_up(
     rig: Rig, server: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:

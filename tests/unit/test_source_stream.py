@@ -18,6 +18,35 @@ USABLE = slot.SlotFacts(
 )  # fmt: skip
 
 
+PROMOTED = replace(USABLE, there=False, here=False, plugin="", wal_status="", timeline="3", version=180_001)
+
+
+@pytest.mark.parametrize(
+    ("found", "followed_on", "anew"),
+    [
+        (PROMOTED, "2", True),
+        (PROMOTED, "3", False),  # somebody dropped it
+        (PROMOTED, None, False),  # it was never followed
+        (replace(PROMOTED, there=True), "2", False),
+        (replace(PROMOTED, published=False), "2", False),
+        (replace(PROMOTED, partial=True), "2", False),
+        (replace(PROMOTED, may_follow=False), "2", False),
+        (replace(PROMOTED, wal_level="replica"), "2", False),
+        (replace(PROMOTED, standby=True, timeline=""), "2", False),
+        (replace(PROMOTED, standbys="*"), "2", False),
+    ],
+)
+def test_a_slot_is_made_anew_where_a_standby_took_over_without_it(
+    found: slot.SlotFacts, followed_on: str | None, *, anew: bool
+) -> None:
+    assert slot.was_left_behind(found, followed_on) is anew
+
+
+def test_standbys_keep_a_slot_from_postgresql_17_on() -> None:
+    assert slot.creation(PROMOTED).endswith("'pgoutput', failover => true);")
+    assert slot.creation(replace(PROMOTED, version=160_009)).endswith("'pgoutput');")
+
+
 @pytest.mark.parametrize(
     ("snapshot", "xid32", "seen"),
     [

@@ -1,12 +1,14 @@
 """What `check` says about how changes are noticed: in which way, what that costs the MIS, what would improve it."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Literal
 
 from kiva_relay.account import slot_kept
 from kiva_relay.cli import figure
 from kiva_relay.cli.check_finding import CheckFinding
+from kiva_relay.config import hosts
 from kiva_relay.config.settings import Settings
 from kiva_relay.service import opening
 from kiva_relay.source import slot
@@ -203,6 +205,18 @@ def _stream(settings: Settings, found: slot.SlotFacts, streams: Sequence[Stream]
         yield CheckFinding("off", _ABOUT, f"{text}\n{slot.SETUP}")
     elif not lacks and settings.mis.watch in _FOLLOWS:
         yield from _followed(found, streams)
+        if hosts.of(settings.mis.url) and not found.survives:
+            yield _left_behind(found)
+
+
+def _left_behind(found: slot.SlotFacts) -> CheckFinding:
+    text = (
+        f"A failover of the MIS leaves the slot {found.name} behind: it is polled until the relay made it anew there."
+    )
+    if slot.creation(found) == slot.creation(replace(found, version=0)):
+        return CheckFinding("off", _ABOUT, text)
+    text += " A slot that the standbys keep in step:"
+    return CheckFinding("warning", _ABOUT, f"{text}\nkiva-relay watch drop --apply\n{slot.SETUP} --apply")
 
 
 def _harm(found: slot.SlotFacts) -> Iterator[CheckFinding]:

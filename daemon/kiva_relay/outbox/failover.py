@@ -89,8 +89,12 @@ def is_whole(tx: Connection, witness: Witness, memory: Memory, *, compared: int)
     """Does it know the newest attempt of its machine that Kiva answered? A copy that was made before it does not."""
     columns = table.attempt.c
     where = (columns.outcome.in_(("accepted", "refused")), columns.witness == witness.id)
-    newest = tx.execute(sa.select(sa.func.max(columns.id)).where(*where)).scalar()
-    return newest is None or newest <= compared or memory.has(newest)
+    newest = tx.execute(
+        sa.select(columns.id, columns.outbox).where(*where).order_by(columns.id.desc()).limit(1)
+    ).first()
+    if newest is None or newest.id <= compared:
+        return True
+    return any((one.outbox_id, one.attempt) == (newest.outbox, newest.id) for one in memory.sent)
 
 
 def tell(tx: Connection, witness: Witness, *, now: datetime) -> Told | None:

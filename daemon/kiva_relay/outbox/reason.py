@@ -90,7 +90,7 @@ REASONS: Mapping[str, HoldReason] = {
             "Positions that are sent again, which does no harm: {positions}.",
             "Its PostgreSQL is another one: {is} now, {was} before. It may lack what {machines} sent last.",
             "As soon as the relay runs there again, it tells what it sent, and this ends by itself: {machines}.",
-            "Will that machine never run again? Its witness, copied here:   kiva-relay outbox recover --witness FILE",
+            "Is it dead? The witness of {machines}, copied here:   kiva-relay outbox recover --witness FILE",
             "What persons decided since then may be lost: it has to be decided again.",
         ),
         look=(("What stays open", "kiva-relay outbox recover"),),

@@ -70,7 +70,11 @@ def engine(url: sa.URL, password: secret.Secret | None, *, met: Callable[[str], 
         from kiva_relay.outbox import nul  # noqa: PLC0415 - psycopg is needed only here
 
         connection.adapters.register_dumper(str, nul.WithoutNul)
-        met(_which(connection))
+        try:
+            met(_which(connection))
+        except BaseException:
+            connection.close()
+            raise
 
     @event.listens_for(made, "checkout")
     def _look_after(connection: Any, record: Any, _proxy: Any) -> None:
