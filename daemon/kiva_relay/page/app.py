@@ -27,12 +27,12 @@ from kiva_relay.config.settings import Settings
 from kiva_relay.outbox import person as persons
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.person import PageSession, Person
-from kiva_relay.page import act, brake, brought, done, draft, journal, password, report, unbroken, view, why
+from kiva_relay.page import act, brake, brought, done, draft, journal, password, report, view, why
 from kiva_relay.page.attempts import Attempts, network
 from kiva_relay.page.guard import Guard
 from kiva_relay.page.names import MisNames
 from kiva_relay.page.place import PagePlace
-from kiva_relay.words import catalogue, language
+from kiva_relay.words import catalogue, language, unbroken
 from kiva_relay.words.language import Language
 
 _COOKIE = "kiva-relay"
