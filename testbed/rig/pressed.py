@@ -163,6 +163,6 @@ class Presser:
 
     @staticmethod
     def _fill(tab: Any, one: Press) -> None:
-        form = tab.locator("form", has=tab.locator(one.button)).first
+        form = tab.locator(one.button).first.locator("xpath=ancestor::form")
         for name, text in one.typed.items():
             form.locator(f'input[name="{name}"]').fill(text)
