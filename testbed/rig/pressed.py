@@ -64,11 +64,13 @@ class Presser:
                 self.window.open(one.paths[0])
             self.page.begin()
 
+        dies = [kill == "at"]  # the first time; then she presses again
+
         def is_done() -> bool:
             if one.count() > before:
                 return True
             try:
-                self._once(one, manner=manner, dies=kill == "at")
+                self._once(one, manner=manner, dies=bool(dies) and dies.pop())
             except playwright.Error as error:
                 self.said = str(error)
                 return one.count() > before  # an answer came in between, or none came
@@ -104,8 +106,8 @@ class Presser:
             self._fill(tab, one)
             was = tab.url
             self._shown(tab, one).dblclick(no_wait_after=True)
-            self._may_die(dies=dies)
-            _is_answered(tab, was)
+            if not self._dies(dies=dies):
+                _is_answered(tab, was)
             return
         later = self._other() if manner == "two tabs" else self.window.page.context.new_page()
         if not self._find(later, one):
@@ -116,18 +118,23 @@ class Presser:
             self._fill(later, one)
             self._shown(tab, one).click(no_wait_after=True)
             self._shown(later, one).click(no_wait_after=True)
-            self._may_die(dies=dies)
+            if self._dies(dies=dies):
+                return
             _is_answered(later, later_was)
         else:
             self._shown(tab, one).click(no_wait_after=True)
-            self._may_die(dies=dies)
+            if self._dies(dies=dies):
+                later.close()
+                return
             self.old.append((one, later))
         _is_answered(tab, was)
 
-    def _may_die(self, *, dies: bool) -> None:
+    def _dies(self, *, dies: bool) -> bool:
+        """Let the page die at the click, and be there again: nobody knows whether it was heard."""
         if dies:
             self.page.kill()
             self.page.begin()
+        return dies
 
     def _other(self) -> Any:
         if self.other is None:
@@ -156,6 +163,6 @@ class Presser:
 
     @staticmethod
     def _fill(tab: Any, one: Press) -> None:
-        form = tab.locator("form", has=tab.locator(one.button)).first
+        form = tab.locator(one.button).first.locator("xpath=ancestor::form")
         for name, text in one.typed.items():
             form.locator(f'input[name="{name}"]').fill(text)

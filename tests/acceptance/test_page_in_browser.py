@@ -14,11 +14,16 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from kiva_relay.account import standing, task
+from kiva_relay.account.letter import LetterKind
 from kiva_relay.config import loader
-from kiva_relay.outbox import act, decision, query
+from kiva_relay.mail import message
+from kiva_relay.outbox import act, decision, hold, query
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.state import State
 from kiva_relay.page import server
+from kiva_relay.report import month
+from kiva_relay.words import catalogue, language, letter
 from testbed.rig import chromium, full_outbox, patience
 from testbed.rig.chromium import Chromium, Window
 from testbed.rig.morning import EVIL, PEOPLE, SECRET, Morning
@@ -97,6 +102,30 @@ def seen(window: Window) -> list[str]:
     """What is wrong with a page as it is seen."""
     wrong = [*window.violations(), *window.too_small()]
     return [*wrong, "it has to be moved sideways"] if window.overflows() else wrong
+
+
+@pytest.mark.parametrize("spoken", catalogue.NAMES)
+def test_every_mail_is_seen_on_every_screen(
+    morning: Morning, browser: Chromium, url: str, tmp_path: Path, *, spoken: str
+) -> None:
+    morning.whole()
+    with morning.told.outbox.begin() as tx:
+        hold.put(tx, "loan_draft", "asked", now=morning.told.now, by="root", note="the fund is being moved")
+    settings = loader.load(morning.told.config, environ={"KIVA_SECRET": "s"})
+    with morning.told.outbox.read() as tx:
+        facts = standing.gather(tx, settings, now=morning.told.now)
+        of_month = month.read(tx, settings, PERIOD, now=morning.told.now)
+        known = letter.LetterFacts(facts, task.tasks(tx, facts, of_month), of_month)
+    abouts = {LetterKind.HEALTH: f"HELD {morning.told.now.isoformat()}"}
+    for kind in LetterKind:
+        said = letter.said(kind, abouts.get(kind, PERIOD), known, language.of(spoken))
+        assert not re.search(r"\?\?|\b(None|True|False)\b|\{\w*\}", " ".join(line for _, line in said.lines))
+        for width in chromium.WIDTHS:
+            with browser.window(url, width=width, scripts=True) as window:
+                window.page.set_content(message.as_html(said))
+                window.photograph(photographs(tmp_path) / f"mail-{kind.value}-{spoken}-{width}.png")
+                assert not window.overflows(), (kind, width)
+                assert window.left_the_host() == []
 
 
 def test_it_is_told_in_her_language_down_to_plurals_dates_and_amounts(

@@ -201,6 +201,13 @@ def test_nothing_breaks_out_of_a_header() -> None:
             made(subject)
 
 
+def test_an_amount_and_a_day_are_not_torn_apart_on_a_telephone() -> None:
+    lines = ((LetterStyle.LINE, "41 667 XOF, le 4 déc. (n° 10) : https://x/a b"),)
+    shown = message.as_html(LetterText("fr", "x", lines))
+    assert "41\u00a0667\u00a0XOF, le 4\u00a0déc.\u00a0(n°\u00a010)\u00a0:" in shown
+    assert '<a href="https://x/a">' in shown
+
+
 def test_html_of_the_mis_stays_text() -> None:
     bad = '"><script>alert(1)</script> https://k.org/"onload=alert(1)'
     text = LetterText("en", bad, ((LetterStyle.LINE, bad),))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kiva_relay.errors import UsageError
-from kiva_relay.page import unbroken
 from kiva_relay.report import amount
+from kiva_relay.words import unbroken
 
 READ = [
     ("", "XOF", ""),

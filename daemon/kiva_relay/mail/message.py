@@ -12,6 +12,7 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime
 
+from kiva_relay.words import unbroken
 from kiva_relay.words.letter import LetterStyle, LetterText
 
 _NAME = "kiva-relay"
@@ -71,7 +72,7 @@ def as_html(letter: LetterText) -> str:
 def _paragraphs(letter: LetterText) -> Iterator[str]:
     for style, line in letter.lines:
         opens = _OPEN[style]
-        yield f"{opens}{_linked(line)}</{opens[1:].split(' ', 1)[0]}>\n"
+        yield f"{opens}{_linked(unbroken.text(line))}</{opens[1:].split(' ', 1)[0]}>\n"
 
 
 def _linked(line: str) -> str:

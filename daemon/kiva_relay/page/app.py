@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hmac
 import re
+import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import urlencode
 
 import jinja2
 from sqlalchemy.engine import Connection
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
@@ -26,19 +27,20 @@ from kiva_relay.config.settings import Settings
 from kiva_relay.outbox import person as persons
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.person import PageSession, Person
-from kiva_relay.page import act, brake, done, draft, journal, password, report, unbroken, view, why
-from kiva_relay.page.attempts import Attempts
+from kiva_relay.page import act, brake, brought, done, draft, journal, password, report, view, why
+from kiva_relay.page.attempts import Attempts, network
 from kiva_relay.page.guard import Guard
 from kiva_relay.page.names import MisNames
 from kiva_relay.page.place import PagePlace
-from kiva_relay.words import catalogue, language
+from kiva_relay.words import catalogue, language, unbroken
 from kiva_relay.words.language import Language
 
 _COOKIE = "kiva-relay"
-_MOST_FIELDS = 40
+_COOKIE_ENCRYPTED = "__Host-kiva-relay"
+"""Browsers take a cookie of such a name from us alone, not from a neighbour in the same domain."""
+_CHECKS_AT_ONCE = 2  # of passwords: each takes 64 MB
 _DIGITS = 7
-_BACK = ("/", "/drafts", "/journals")
-"""Where a button may lead back to."""
+_BACK = ("/", "/drafts", "/journals")  # where a button may lead back to
 _PERIOD = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 _log = log.get("page")
 
@@ -93,6 +95,8 @@ class House:
     ) -> None:
         self.settings, self.outbox, self.where, self.clock, self.names = settings, outbox, where, clock, names
         self.attempts = Attempts(clock)
+        self.checks = threading.BoundedSemaphore(_CHECKS_AT_ONCE)
+        self.cookie = _COOKIE_ENCRYPTED if where.encrypted else _COOKIE
         self._templates = jinja2.Environment(
             loader=jinja2.PackageLoader("kiva_relay.page", "template"),
             autoescape=True,
@@ -112,7 +116,7 @@ class House:
 
     def visit(self, request: Request, form: Mapping[str, str]) -> Visit | None:
         """The session of a request; None: nobody is logged in."""
-        token, now = request.cookies.get(_COOKIE, ""), self.clock.now()
+        token, now = request.cookies.get(self.cookie, ""), self.clock.now()
         if not token:
             return None
         with self.outbox.read() as tx:
@@ -122,7 +126,7 @@ class House:
         if found[1]:
             with self.outbox.begin() as tx:
                 persons.seen(tx, token, now=now)
-        return Visit(self, found[0], form, dict(request.query_params), now)
+        return Visit(self, found[0], form, brought.without_zero(dict(request.query_params)), now)
 
 
 def create(
@@ -166,7 +170,7 @@ def _login_page(house: House) -> Callable[[Request], Response]:
 
 def _login(house: House) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
-        return await run_in_threadpool(_try, house, request, await _form(request))
+        return await run_in_threadpool(_try, house, request, await brought.form(request))
 
     return answer
 
@@ -174,37 +178,48 @@ def _login(house: House) -> Callable[[Request], Awaitable[Response]]:
 def _try(house: House, request: Request, form: Mapping[str, str]) -> Response:
     """A name and a password. A wrong name and a wrong password look alike, and take as long."""
     name, spoken = form.get("name", "").strip()[:200], _guessed(request, house.settings)
-    who = (f"name {name}", f"address {request.client.host if request.client else ''}")
-    if house.attempts.wait(who) > 0:
+    who = (f"name {name}", f"address {network(request.client.host) if request.client else ''}")
+    if house.attempts.wait(who) > 0 or not house.checks.acquire(blocking=False):
         return house.show("login.html", spoken, status=429, said=spoken.say("page.wait"), name=name)
-    with house.outbox.read() as tx:
-        found = persons.find(tx, name)
-    if not password.fits(None if found is None else found[1], form.get("password", "")[:1000]):
-        house.attempts.failed(who)
+    try:
+        house.attempts.begun(who)
+        token = _session(house, name, form.get("password", "")[:1000])
+    finally:
+        house.checks.release()
+    if token is None:
         _log.warning("A log-in to the page was refused")
         return house.show("login.html", spoken, status=403, said=spoken.say("page.wrong"), name=name)
-    house.attempts.succeeded(who[0])
-    with house.outbox.begin() as tx:
-        token = persons.begin_session(tx, name, now=house.clock.now())
+    house.attempts.succeeded(who)
     response = RedirectResponse("/", status_code=303)
     response.set_cookie(
-        _COOKIE, token, httponly=True, samesite="strict", secure=house.where.encrypted, path="/",
+        house.cookie, token, httponly=True, samesite="strict", secure=house.where.encrypted, path="/",
         max_age=int(persons.LASTS.total_seconds()),
     )  # fmt: skip
     return response
+
+
+def _session(house: House, name: str, written: str) -> str | None:
+    """A new session, where this is the password of this name, also still when it was checked; else None."""
+    with house.outbox.read() as tx:
+        found = persons.find(tx, name)
+    if not password.fits(None if found is None else found[1], written):
+        return None
+    with house.outbox.begin() as tx:
+        if persons.find(tx, name) != found:
+            return None  # taken off, or given another password, while it was checked
+        return persons.begin_session(tx, name, now=house.clock.now())
 
 
 def _logout(visit: Visit, token: str) -> Response:
     with visit.house.outbox.begin() as tx:
         persons.end_session(tx, token)
     response = RedirectResponse("/login", status_code=303)
-    response.delete_cookie(_COOKIE, path="/")
+    response.delete_cookie(visit.house.cookie, path="/", secure=visit.house.where.encrypted)
     return response
 
 
 def _speak(visit: Visit, _token: str) -> Response:
-    chosen = visit.form.get("language", "")
-    if chosen in catalogue.NAMES:
+    if (chosen := visit.form.get("language", "")) in catalogue.NAMES:
         with visit.house.outbox.begin() as tx:
             persons.speaks(tx, visit.person.name, chosen)
     return RedirectResponse("/", status_code=303)
@@ -330,8 +345,8 @@ def _act(visit: Visit, _token: str) -> Response:
             act.do(tx, visit.person, verb, act.read(entries), note=note, now=visit.now)
 
     if loan := visit.form.get("loan", "").strip()[:255]:
-        back = f"/loan?{urlencode({'id': loan})}"
-    return _done_or_said(visit, answer, back=back if loan or back in _BACK else "/")
+        return _done_or_said(visit, answer, back=f"/loan?{urlencode({'id': loan})}")
+    return _done_or_said(visit, answer, back=back if back in _BACK else "/")
 
 
 def _done_or_said(visit: Visit, answer: Callable[[Connection], None], *, back: str) -> Response:
@@ -360,7 +375,7 @@ def _asked(house: House, answer: Answer) -> Callable[[Request], Awaitable[Respon
     """Only for who is logged in; a form has to bring back what only our page knows."""
 
     async def endpoint(request: Request) -> Response:
-        form = await _form(request) if request.method == "POST" else {}
+        form = await brought.form(request) if request.method == "POST" else {}
         return await run_in_threadpool(_answer, house, answer, request, form)
 
     return endpoint
@@ -375,26 +390,13 @@ def _answer(house: House, answer: Answer, request: Request, form: Mapping[str, s
         if request.method == "POST" and not hmac.compare_digest(brought, visit.session.form.encode()):
             said = visit.language.say("page.old_form")
             return visit.show("said.html", status=403, here="", said=said, why="", back="/")
-        return answer(visit, request.cookies.get(_COOKIE, ""))
+        return answer(visit, request.cookies.get(house.cookie, ""))
     except errors.UsageError as error:
         spoken = _guessed(request, house.settings)
         return house.show("away.html", spoken, status=404, said=spoken.say("page.not_there"), why=str(error))
     except errors.OutboxAway:
         spoken = _guessed(request, house.settings)
         return house.show("away.html", spoken, status=503, said=spoken.say("page.away"), why="")
-
-
-async def _form(request: Request) -> dict[str, str]:
-    """The fields of a form, each once."""
-    try:
-        body = await request.body()
-    except ClientDisconnect:
-        return {}
-    try:
-        fields = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
-    except ValueError:
-        return {}
-    return dict(fields)
 
 
 def _guessed(request: Request, settings: Settings) -> Language:

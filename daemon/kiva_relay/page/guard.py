@@ -62,6 +62,9 @@ class Guard:
         host = given.get("host", [])
         if len(host) != 1 or host[0].lower() not in self._hosts:
             return "There is no page under this name here."
+        if "transfer-encoding" in given:
+            # Beside a length, a proxy before us may go by the other of the two, and see another end of the request.
+            return "The request is too long, or does not say how long it is."
         if scope["method"] not in _SAFE:
             length = given.get("content-length", [""])[0]
             if not length.isdigit() or int(length) > LONGEST_BODY:

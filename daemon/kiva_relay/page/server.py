@@ -16,11 +16,14 @@ from kiva_relay import errors
 from kiva_relay.config.settings import Settings
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.page import app, place
+from kiva_relay.page.impatient import ImpatientProtocol
 from kiva_relay.page.names import MisNames
 from kiva_relay.page.place import PagePlace
 
 _LAST_ANSWERS_WITHIN = 5
 _STARTS_WITHIN = 30.0
+_MOST_AT_ONCE = 200
+"""Connections. Beyond, a few slow ones could take all descriptors, which the outbox needs, too."""
 
 
 class _PageServer(uvicorn.Server):
@@ -99,6 +102,8 @@ def _server(
     page = settings.page
     config = uvicorn.Config(
         app.create(settings, outbox, where=where, clock=clock, names=names),
+        http=ImpatientProtocol,
+        limit_concurrency=_MOST_AT_ONCE,
         log_config=None,
         access_log=False,
         lifespan="off",

@@ -1,4 +1,4 @@
-"""Where a line of a page may not end: in an amount, a day, before a currency or a number, after `n°`, before marks.
+"""Where no line of a page or a mail ends: in an amount, a day, before a currency or a number, after `n°`, before marks.
 
 A telephone ends lines anywhere: `41 / 667 XOF` is read as 667.
 """
