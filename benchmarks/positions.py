@@ -18,12 +18,13 @@ _MOST, _SHORT = 10_000, 500
 def measure(bench: Bench) -> None:
     """Side by side."""
     number = _SHORT if bench.short else min(bench.loans, _MOST)
+    url = bench.book_of(number)
     for _ in range(bench.rounds):
         bench.sink.reset(expected=number)
-        sent.ours(bench, PART, CASE, number, resource="repayment")
+        sent.ours(bench, PART, CASE, number, resource="repayment", url=url)
         for name in bench.present(*PEERS):
             bench.sink.reset()
-            sent.peer(bench, name, PART, CASE, number, batch=BATCH)
+            sent.peer(bench, name, PART, CASE, number, batch=BATCH, url=url)
         bench.sink.reset()
         began = time.process_time()
         limit.bare(bench.sink, bench.sink.plain, limit.positions(number, BATCH), path=limit.REPAYMENTS)

@@ -36,10 +36,11 @@ def until(
 
 
 @contextlib.contextmanager
-def relay_with_ready(bench: Bench, number: int, *, resource: str = "loan_draft", kiva: str = "") -> Iterator[OurRelay]:
+def relay_with_ready(bench: Bench, number: int, *, resource: str = "loan_draft", url: str = "") -> Iterator[OurRelay]:
     """A relay that has so many entries ready, and is held."""
     folder = bench.place("relay")
-    relay = OurRelay(folder, bench.url, resource=resource, most=number, kiva=kiva or bench.sink.plain, poll_every="10s")
+    at = url or bench.url
+    relay = OurRelay(folder, at, resource=resource, most=number, kiva=bench.sink.plain, poll_every="10s")
     relay.hold()
     relay.start()
     try:
@@ -50,9 +51,9 @@ def relay_with_ready(bench: Bench, number: int, *, resource: str = "loan_draft",
         relay.close()
 
 
-def ours(bench: Bench, part: str, case: str, number: int, *, resource: str = "loan_draft") -> Figure:
+def ours(bench: Bench, part: str, case: str, number: int, *, resource: str = "loan_draft", url: str = "") -> Figure:
     """Let a relay send what it has ready."""
-    with relay_with_ready(bench, number, resource=resource) as relay:
+    with relay_with_ready(bench, number, resource=resource, url=url) as relay:
         relay.release()
         took = until(bench.sink, number)
         assert relay.watched is not None
@@ -61,10 +62,11 @@ def ours(bench: Bench, part: str, case: str, number: int, *, resource: str = "lo
     return add(bench, part, case, OURS, took=took, number=number, cpu=cpu, peak=peak)
 
 
-def peer(bench: Bench, name: str, part: str, case: str, number: int, *, batch: int = 1) -> Figure:
+def peer(bench: Bench, name: str, part: str, case: str, number: int, *, batch: int = 1, url: str = "") -> Figure:
     """Let a peer read and send."""
-    clean(bench)
-    one = Peer(name, bench.place(name), bench.url, bench.sink.plain, NUMBER=number, BATCH=batch, POLL_INTERVAL_MS=20)
+    at = url or bench.url
+    clean(at)
+    one = Peer(name, bench.place(name), at, bench.sink.plain, NUMBER=number, BATCH=batch, POLL_INTERVAL_MS=20)
     one.start()
     try:
         process = one.process
@@ -110,9 +112,9 @@ def add(
     return found
 
 
-def clean(bench: Bench) -> None:
+def clean(url: str) -> None:
     """Nothing of an earlier run of a peer is left in the database."""
-    with psycopg.connect(bench.url, autocommit=True) as tx:
+    with psycopg.connect(url, autocommit=True) as tx:
         tx.execute("DROP TABLE IF EXISTS sent, reported")
         tx.execute(f"SELECT pg_terminate_backend(active_pid) {_SLOTS} AND active")
         patience.eventually(lambda: tx.execute(f"SELECT 1 {_SLOTS} AND active").fetchone() is None, within=30)

@@ -211,6 +211,11 @@ class Connection(asyncio.Protocol):
             transport.close()
 
 
+def _port(server: asyncio.Server) -> int:
+    number: int = server.sockets[0].getsockname()[1]
+    return number
+
+
 async def _serve(folder: Path) -> None:
     loop, sink, over = asyncio.get_running_loop(), Sink(), asyncio.Event()
     for one in (signal.SIGTERM, signal.SIGINT):
@@ -219,9 +224,8 @@ async def _serve(folder: Path) -> None:
     trusts.load_cert_chain(folder / "sink.pem")
     plain = await loop.create_server(lambda: Connection(sink), "127.0.0.1", 0)
     tls = await loop.create_server(lambda: Connection(sink), "127.0.0.1", 0, ssl=trusts)
-    plain_port, tls_port = (server.sockets[0].getsockname()[1] for server in (plain, tls))
-    slow = await slow_wire.between(tls_port, one_way=ONE_WAY)
-    addresses = {"plain": f"http://127.0.0.1:{plain_port}", "tls": f"https://localhost:{slow}"}
+    slow = await slow_wire.between(_port(tls), one_way=ONE_WAY)
+    addresses = {"plain": f"http://127.0.0.1:{_port(plain)}", "tls": f"https://localhost:{_port(slow)}"}
     unfinished = folder / "addresses.part"
     unfinished.write_text(json.dumps(addresses), encoding="utf-8")
     unfinished.rename(folder / "addresses.json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from pathlib import Path
@@ -10,10 +11,11 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from benchmarks import environment, faults, page, plot
+from benchmarks import environment, faults, page, plot, slow_wire
 from benchmarks.contender import SCRIPTS
 from benchmarks.figure import COURIER, DURABLE, OURS, Figures
 from benchmarks.sink import Plan, Sink
+from testbed.rig import patience
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -121,3 +123,32 @@ def test_what_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "sudo apt install openjdk-17-jre-headless" in environment.of.__wrapped__("debezium").missing
     assert environment.of.__wrapped__("dlt", make=False).missing == "not made yet: make bench makes it"
+
+
+def test_a_slow_wire_carries_all_of_it_later() -> None:
+    sent, one_way = b"x" * 300_000, 0.02
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.readexactly(len(sent)))
+        writer.close()
+
+    async def asked() -> tuple[bytes, float]:
+        server = await asyncio.start_server(echo, "127.0.0.1", 0)
+        wire = await slow_wire.between(server.sockets[0].getsockname()[1], one_way=one_way)
+        began = asyncio.get_running_loop().time()
+        reader, writer = await asyncio.open_connection("127.0.0.1", wire.sockets[0].getsockname()[1])
+        writer.write(sent)
+        came = await reader.read(-1)
+        took = asyncio.get_running_loop().time() - began
+        writer.close()
+        for each in (wire, server):
+            each.close()
+            await each.wait_closed()
+        rest = {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
+        if rest:
+            await asyncio.wait(rest, timeout=patience.seconds(10))
+        return came, took
+
+    came, took = asyncio.run(asked())
+    assert came == sent
+    assert took >= 4 * one_way  # the connection, there, and back
