@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection
 from kiva_relay.clock import SystemClock
 from kiva_relay.config import loader
 from kiva_relay.config.settings import Settings
-from kiva_relay.outbox import hold, meta, person, query, report, sending, store, table
+from kiva_relay.outbox import closing, hold, meta, person, query, report, sending, table
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.person import Person
@@ -248,7 +248,7 @@ class Branch:
                 self._same_page(tx, called("pair_a", suit), called("pair_b", suit))
             hold.put(tx, "loan_draft", "asked", now=now, by="somebody", note="before all")
             for loan in self.every("undecided"):
-                store.close(tx, self._of(tx, loan, "repayment"), reason="position_fell", now=now)
+                closing.close(tx, self._of(tx, loan, "repayment"), reason="position_fell", now=now)
         for loan in self.every("unknown"):
             self._closed_in_doubt(witness, loan, lost, doubt)
         for loan in self.every("undecided", "unknown"):
@@ -257,7 +257,7 @@ class Branch:
     def _closed_in_doubt(self, witness: Witness, loan: str, lost: Ending, doubt: EntryVerdict) -> None:
         self._tried(witness, self.newest(loan, "repayment"), lost, doubt)
         with self.outbox.begin() as tx:
-            store.close(tx, self._of(tx, loan, "repayment"), reason="window_closed", now=SystemClock().now())
+            closing.close(tx, self._of(tx, loan, "repayment"), reason="window_closed", now=SystemClock().now())
 
     def _of(self, tx: Connection, loan: str, resource: str) -> Entry:
         mine = (table.entry.c.loan_id == loan, table.entry.c.resource == resource)

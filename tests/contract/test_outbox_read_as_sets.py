@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kiva_relay.outbox import listing, mirror, sending, store
+from kiva_relay.outbox import closing, listing, mirror, sending
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.mirror import MirroredLoan
 from kiva_relay.outbox.sending import Ending, EntryVerdict
@@ -45,7 +45,7 @@ def unknown(outbox: Outbox, number: int) -> None:
                 assert batch is not None
                 [ended] = sending.end(tx, batch, ending, {entry.id: verdict}, by=Actor.COURIER, now=NOW)
                 if state is State.IN_DOUBT:
-                    store.close(tx, ended, reason="window_closed", now=NOW)
+                    closing.close(tx, ended, reason="window_closed", now=NOW)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
@@ -26,8 +27,9 @@ def owe(outbox: Outbox, loans: int, *, amount: int = 1, seconds: float = 0) -> N
         put(outbox, f"{number:09}", f'{{"amount":{amount}}}', seconds=seconds, **one)
 
 
-def asked(outbox: Outbox, do: Callable[[], object]) -> int:
-    """How many statements it takes."""
+@contextlib.contextmanager
+def asked(outbox: Outbox) -> Iterator[list[str]]:
+    """The statements that are executed meanwhile."""
     statements: list[str] = []
 
     def executes(*given: object) -> None:
@@ -35,10 +37,9 @@ def asked(outbox: Outbox, do: Callable[[], object]) -> int:
 
     sa.event.listen(outbox.engine, "before_cursor_execute", executes)
     try:
-        do()
+        yield statements
     finally:
         sa.event.remove(outbox.engine, "before_cursor_execute", executes)
-    return len(statements)
 
 
 def taken(outbox: Outbox, *, seconds: float = 0) -> Batch:
@@ -58,13 +59,12 @@ def test_a_call_of_many_positions_asks_no_more_than_one_of_few(outbox: Outbox) -
     found = []
     for number, loans in enumerate((2, 60)):
         owe(outbox, loans, amount=number + 1, seconds=number * 9)
-        batches: list[Batch] = []
-        claims = asked(outbox, lambda batches=batches, at=number: batches.append(taken(outbox, seconds=at * 9)))
-        assert len(batches[0].entries) == loans
-        settles = asked(
-            outbox, lambda b=batches[0], at=number: end(outbox, b, _ACCEPTED, _DELIVERED, seconds=at * 9 + 1)
-        )
-        found.append((claims, settles))
+        with asked(outbox) as claimed:
+            batch = taken(outbox, seconds=number * 9)
+        assert len(batch.entries) == loans
+        with asked(outbox) as settled:
+            end(outbox, batch, _ACCEPTED, _DELIVERED, seconds=number * 9 + 1)
+        found.append((len(claimed), len(settled)))
     # Once, when it is the first of its period, the number of the tally is a row that is not there yet.
     assert found[1][0] <= found[0][0]
     assert found[1][1] <= found[0][1]
