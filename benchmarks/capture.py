@@ -23,6 +23,7 @@ import sqlalchemy as sa
 
 from kiva_relay.outbox import table
 from testbed.database import postgres
+from testbed.rig import compiled
 from testbed.rig.measured import MeasuredRelay, book
 
 _IN_MEMORY = Path("/dev/shm")
@@ -133,6 +134,7 @@ def main() -> None:
     parser.add_argument("--max-load", type=int, default=5, help="in percent (default %(default)s)")
     parser.add_argument("--rate", type=float, default=50, help="corrections a second (default %(default)s)")
     chosen = parser.parse_args()
+    compiled.before_measuring()
     with _folder() as folder, postgres.start(folder / "server") as server:
         pinned(server, folder, loans=chosen.stamped, max_load=chosen.max_load, seconds=chosen.seconds)
         latency(server, folder, rate=chosen.rate, seconds=chosen.seconds)

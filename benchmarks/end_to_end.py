@@ -25,7 +25,7 @@ from kiva_relay.outbox import hold, mirror, table
 from kiva_relay.sandbox import server as stand_in
 from kiva_relay.sandbox.config import SandboxConfig
 from testbed.database import postgres
-from testbed.rig import long_history, outboxes, patience
+from testbed.rig import compiled, long_history, outboxes, patience
 from testbed.rig.measured import MeasuredRelay, book
 
 FEW = 125
@@ -132,6 +132,7 @@ def main() -> None:
     parser.add_argument("--loans", type=int, nargs="+", default=[FEW, MANY], help="of the histories (default both)")
     parser.add_argument("--rate", type=float, default=RATE, help="new loans a second (default %(default)s)")
     chosen = parser.parse_args()
+    compiled.before_measuring()
     os.environ.setdefault("KIVA_SECRET", "none")
     title = f"{chosen.rate:g} new loans a second"
     print(f"{title:<30}{'entries':>11}{'to entry, s':>17}{'to Kiva, s':>18}{'CPU a loan':>13}{'load':>8}")

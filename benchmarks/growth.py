@@ -1,6 +1,6 @@
 """What each step of a day costs after a short and after a long history, and what a relay costs that has nothing to do.
 
-    .venv/bin/python benchmarks/growth.py [LOANS] [--seconds 120]
+    .venv/bin/python benchmarks/growth.py [LOANS] [--seconds 120] [--only steps|processes]
 
 Each loan of the history has eight entries: 125,000 loans, the default, are a million. Costs are seconds of processor
 time, of this process and of the database server, so that other work on the machine does not count; the middle of some
@@ -36,7 +36,7 @@ from kiva_relay.outbox.database import Outbox
 from kiva_relay.sandbox import server as stand_in
 from kiva_relay.sandbox.config import SandboxConfig
 from testbed.database import postgres
-from testbed.rig import long_history, outboxes
+from testbed.rig import compiled, long_history, outboxes
 from testbed.rig.life import DAY, Life
 from testbed.rig.measured import MeasuredRelay, book, environment
 
@@ -124,6 +124,24 @@ def table(title: str, found: Mapping[str, Sequence[float]], loans: int) -> None:
     print(f"\n{title:<36}{FEW * 8:>14,}{loans * 8:>16,}{'ratio':>8}   may be")
     for what, (few, many) in found.items():
         print(f"{what:<36}{few * MILLISECONDS:>11.2f} ms{many * MILLISECONDS:>13.2f} ms{many / few:>8.2f}     1.30")
+
+
+def steps(folder: Path, loans: int) -> None:
+    """Measure each step of a day after a short and after a long history; print what it costs."""
+    sizes = (FEW, loans)
+
+    def on_file(size: int) -> Outbox:
+        (folder / f"file of {size}").mkdir()
+        return outboxes.on_file(folder / f"file of {size}")
+
+    table("Entries, in a file", lived(folder / "file", on_file, sizes), loans)
+    with postgres.start(folder / "server") as server:
+
+        def on_server(size: int) -> Outbox:
+            return outboxes.migrated(server.create_database(f"outbox_{size}"))
+
+        table("Entries, on PostgreSQL", lived(folder / "beside", on_server, sizes, server.pid), loans)
+        listing(folder / "list")
 
 
 def listing(folder: Path) -> None:
@@ -277,26 +295,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("loans", type=int, nargs="?", default=MANY, help="of the long history (default %(default)s)")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of doing nothing (default %(default)s)")
+    parser.add_argument("--only", choices=("steps", "processes"), help="(default: both)")
     chosen = parser.parse_args()
-    sizes = (FEW, chosen.loans)
+    compiled.before_measuring()
     with tempfile.TemporaryDirectory(prefix="kiva-relay-growth-") as name:
-        folder = Path(name)
-
-        def on_file(size: int) -> Outbox:
-            (folder / f"file of {size}").mkdir()
-            return outboxes.on_file(folder / f"file of {size}")
-
-        table("Entries, in a file", lived(folder / "file", on_file, sizes), chosen.loans)
-        with postgres.start(folder / "server") as server:
-
-            def on_server(size: int) -> Outbox:
-                return outboxes.migrated(server.create_database(f"outbox_{size}"))
-
-            found = lived(folder / "beside", on_server, sizes, server.pid)
-            table("Entries, on PostgreSQL", found, chosen.loans)
-            listing(folder / "list")
-        with kiva() as address:
-            processes(folder, address, loans=chosen.loans, seconds=chosen.seconds)
+        if chosen.only != "processes":
+            steps(Path(name), chosen.loans)
+        if chosen.only != "steps":
+            with kiva() as address:
+                processes(Path(name), address, loans=chosen.loans, seconds=chosen.seconds)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"\nMost memory of all of this: {peak:.0f} MB (SQLAlchemy {sa.__version__})")
 

@@ -26,7 +26,7 @@ from pathlib import Path
 import psycopg
 
 from testbed.database import postgres
-from testbed.rig import patience
+from testbed.rig import compiled, patience
 
 LOANS = 500
 SECONDS = 30.0
@@ -183,6 +183,7 @@ def main() -> None:
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else SECONDS
     rates = [float(rate) for rate in sys.argv[2:]] or RATES
     os.environ.setdefault("KIVA_SECRET", "none")
+    compiled.before_measuring()
     folder = Path(tempfile.mkdtemp())
     try:
         mappings = folder / "mappings"

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from kiva_relay.outbox import scan, watermark
 from testbed.database import postgres
+from testbed.rig import compiled
 from testbed.rig.measured import MeasuredRelay, book, environment
 
 LOANS = 100_000
@@ -77,6 +78,7 @@ def main() -> None:
     parser.add_argument("loans", type=int, nargs="?", default=LOANS, help="(default %(default)s)")
     parser.add_argument("--rehearse", action="store_true", help="rehearse it instead")
     chosen = parser.parse_args()
+    compiled.before_measuring()
     with tempfile.TemporaryDirectory(prefix="kiva-relay-read-in-") as name:
         folder = Path(name)
         with postgres.start(folder / "server") as server:
