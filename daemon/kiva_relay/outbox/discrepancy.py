@@ -6,7 +6,6 @@ A person may say that nothing is to be done about one: it counts no more until w
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kiva_relay import errors
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox import act, meta, reconcile_table
 from kiva_relay.outbox.store import Overtaken
 

@@ -8,7 +8,6 @@ never sent, only a keyed hash of its id stays, so that it is never sent (again).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kiva_relay import errors
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox import act, discrepancy, divergence, forgotten, mirror, query, report_table, store, table
 from kiva_relay.outbox import state as machine
 from kiva_relay.outbox.entry import Entry

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy.engine import Connection
 
 from kiva_relay import errors
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox import act, adoption, divergence, duplicate, history, listing, mirror, query, store, watermark
 from kiva_relay.outbox.adoption import Heard
 from kiva_relay.outbox.entry import Entry

@@ -8,11 +8,11 @@ took. What Kiva had before us (evidence `adopted`) is counted apart.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox import table
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.state import State

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from kiva_relay.clock import Clock
+from kiva_relay.frozen import dataclass
 
 _FREE = 5
 _LONGEST = 900.0
