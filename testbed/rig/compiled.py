@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import compileall
 import os
+import re
 import sys
 import sysconfig
 import tempfile
 from pathlib import Path
 
 _CHECKOUT = Path(__file__).parents[2]
+_TESTS = re.compile(r"/(tests?|lib2to3)/")
 
 
 def forbidden() -> bool:
@@ -48,4 +50,4 @@ def before_measuring() -> None:
     if forbidden():
         keep_in(of_the_checkout() or tempfile.mkdtemp(prefix="kiva-relay-bytecode-"))
     for place in (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), str(_CHECKOUT / "daemon")):
-        compileall.compile_dir(place, quiet=2, workers=0)
+        compileall.compile_dir(place, rx=_TESTS, quiet=2, workers=0)
