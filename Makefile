@@ -84,12 +84,13 @@ boot: $(DEV)  ## Boot a Debian with the package in it, and try all that an admin
 
 bench: $(DEV)  ## Compare with what one would use instead, then measure the rest (ARGS="--only drafts", "--short" or "--help" for a part)
 	$(PYTHON) -m benchmarks --json dist/benchmarks.json $(or $(ARGS),--pages docs)
-	@set -e; for script in $(if $(ARGS),,capture guest mapping month rehearse shown); do \
+	@set -e; for script in $(if $(ARGS),,capture guest mapping month read_in shown); do \
 		echo "== $$script"; $(PYTHON) benchmarks/$$script.py; \
 	done
 
 bench-growth: $(DEV)  ## Measure what a step costs after a thousand entries and after a million (LOANS=125000)
 	@$(PYTHON) benchmarks/growth.py $(LOANS)
+	@$(PYTHON) benchmarks/end_to_end.py $(if $(LOANS),--loans 125 $(LOANS))
 
 lock:  ## Write the lock files again from pyproject.toml (needs uv)
 	requirements/lock.sh

@@ -19,6 +19,7 @@ from pathlib import Path
 import psycopg
 
 from testbed.database import postgres
+from testbed.rig import compiled
 from testbed.rig.measured import MeasuredRelay, book
 
 _IN_MEMORY = Path("/dev/shm")
@@ -89,6 +90,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60, help="how long it is looked at (default %(default)s)")
     parser.add_argument("--max-load", type=int, default=5, help="in percent (default %(default)s)")
     chosen = parser.parse_args()
+    compiled.before_measuring()
     with _folder() as folder, postgres.start(folder / "server") as server:
         pinned(server, folder, loans=chosen.stamped, max_load=chosen.max_load, seconds=chosen.seconds)
 

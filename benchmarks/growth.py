@@ -1,6 +1,6 @@
 """What each step of a day costs after a short and after a long history, and what a relay costs that has nothing to do.
 
-    .venv/bin/python benchmarks/growth.py [LOANS] [--seconds 120]
+    .venv/bin/python benchmarks/growth.py [LOANS] [--seconds 120] [--only steps|processes]
 
 Each loan of the history has eight entries: 125,000 loans, the default, are a million. Costs are seconds of processor
 time, of this process and of the database server, so that other work on the machine does not count; the middle of some
@@ -36,14 +36,15 @@ from kiva_relay.outbox.database import Outbox
 from kiva_relay.sandbox import server as stand_in
 from kiva_relay.sandbox.config import SandboxConfig
 from testbed.database import postgres
-from testbed.rig import long_history, outboxes
+from testbed.rig import compiled, long_history, outboxes
 from testbed.rig.life import DAY, Life
-from testbed.rig.measured import MeasuredRelay, book, environment
+from testbed.rig.measured import MeasuredRelay, Ready, book, environment
 
 FEW = 125
 MANY = 125_000
 LISTED = 100_000
 TIMES = 9
+STARTS = 5
 PART = 500
 BOOK = 1_000
 SECONDS = 120.0
@@ -126,6 +127,24 @@ def table(title: str, found: Mapping[str, Sequence[float]], loans: int) -> None:
         print(f"{what:<36}{few * MILLISECONDS:>11.2f} ms{many * MILLISECONDS:>13.2f} ms{many / few:>8.2f}     1.30")
 
 
+def steps(folder: Path, loans: int) -> None:
+    """Measure each step of a day after a short and after a long history; print what it costs."""
+    sizes = (FEW, loans)
+
+    def on_file(size: int) -> Outbox:
+        (folder / f"file of {size}").mkdir()
+        return outboxes.on_file(folder / f"file of {size}")
+
+    table("Entries, in a file", lived(folder / "file", on_file, sizes), loans)
+    with postgres.start(folder / "server") as server:
+
+        def on_server(size: int) -> Outbox:
+            return outboxes.migrated(server.create_database(f"outbox_{size}"))
+
+        table("Entries, on PostgreSQL", lived(folder / "beside", on_server, sizes, server.pid), loans)
+        listing(folder / "list")
+
+
 def listing(folder: Path) -> None:
     """Kiva's list of loans, for the first time and again."""
     folder.mkdir()
@@ -187,6 +206,7 @@ class Alone:
 
     ready: float
     at_start: float
+    most: float
     resident: float
     idle: float
     wakes: float
@@ -209,17 +229,27 @@ def alone(folder: Path, kind: Kind, address: str, *, loans: int, seconds: float)
         relay.outbox.scrub()  # what the history left in the log is not the relay's to write back
         if kind.watch == "replication":
             relay.watch_setup()
-        relay.start()
         try:
-            return _left_alone(relay, server.pid, seconds)
+            ready = _starts(relay)
+            return _left_alone(relay, server.pid, ready=ready, seconds=seconds)
         finally:
             relay.end()
             relay.outbox.close()
 
 
-def _left_alone(relay: MeasuredRelay, server: int, seconds: float) -> Alone:
-    relay.ready()
-    ready, at_start = relay.seconds(), relay.peak()
+def _starts(relay: MeasuredRelay) -> Ready:
+    """Start it some times, the last one to stay: the middle of what it had used when it was ready, beside libraries."""
+    turns = []
+    for _ in range(STARTS):
+        relay.end()
+        libraries = _seconds([sys.executable, "-c", LIBRARIES])
+        relay.start()
+        at_ready = relay.ready()
+        turns.append((at_ready.seconds / libraries, at_ready.peak))
+    return Ready(*map(statistics.median, zip(*turns, strict=True)))
+
+
+def _left_alone(relay: MeasuredRelay, server: int, *, ready: Ready, seconds: float) -> Alone:
     relay.waits_until(lambda: not relay.scanning() and relay.has_run(*AT_THE_START), within=600)
     relay.outbox.close()
     time.sleep(AFTER_THE_START)
@@ -231,7 +261,16 @@ def _left_alone(relay: MeasuredRelay, server: int, seconds: float) -> Alone:
     typed = [sys.executable, "-m", "kiva_relay", "status", "--config", str(relay.config)]
     turns = [(_seconds([sys.executable, "-c", LIBRARIES]), _seconds(typed)) for _ in range(TIMES)]
     libraries, status = (statistics.median(each) for each in zip(*turns, strict=True))
-    return Alone(ready / libraries, at_start, relay.resident(), idle, wakes, servers, status / libraries)
+    return Alone(
+        ready=ready.seconds,
+        at_start=ready.peak,
+        most=relay.peak(),
+        resident=relay.resident(),
+        idle=idle,
+        wakes=wakes,
+        servers=servers,
+        status=status / libraries,
+    )
 
 
 def _seconds(typed: Sequence[str]) -> float:
@@ -255,7 +294,9 @@ def processes(folder: Path, address: str, *, loans: int, seconds: float) -> None
         rows = [
             ("status, beside its libraries", few.status, many.status, "times", "1.50"),
             ("ready, beside its libraries", few.ready, many.ready, "times", "2.50"),
+            ("ready, beside the short history", 1.0, many.ready / few.ready, "times", "1.20"),
             ("most memory until ready", few.at_start, many.at_start, "MB", f"{1.2 * few.at_start:.0f}"),
+            ("most memory, with the first jobs", few.most, many.most, "MB", f"{1.2 * few.most:.0f}"),
             ("idle: memory", few.resident, many.resident, "MB", "95"),
             ("idle: of a core", 100 * few.idle, 100 * many.idle, "%", "0.50"),
             ("idle: wakes a second", few.wakes, many.wakes, "", ""),
@@ -277,26 +318,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("loans", type=int, nargs="?", default=MANY, help="of the long history (default %(default)s)")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of doing nothing (default %(default)s)")
+    parser.add_argument("--only", choices=("steps", "processes"), help="(default: both)")
     chosen = parser.parse_args()
-    sizes = (FEW, chosen.loans)
+    compiled.before_measuring()
     with tempfile.TemporaryDirectory(prefix="kiva-relay-growth-") as name:
-        folder = Path(name)
-
-        def on_file(size: int) -> Outbox:
-            (folder / f"file of {size}").mkdir()
-            return outboxes.on_file(folder / f"file of {size}")
-
-        table("Entries, in a file", lived(folder / "file", on_file, sizes), chosen.loans)
-        with postgres.start(folder / "server") as server:
-
-            def on_server(size: int) -> Outbox:
-                return outboxes.migrated(server.create_database(f"outbox_{size}"))
-
-            found = lived(folder / "beside", on_server, sizes, server.pid)
-            table("Entries, on PostgreSQL", found, chosen.loans)
-            listing(folder / "list")
-        with kiva() as address:
-            processes(folder, address, loans=chosen.loans, seconds=chosen.seconds)
+        if chosen.only != "processes":
+            steps(Path(name), chosen.loans)
+        if chosen.only != "steps":
+            with kiva() as address:
+                processes(Path(name), address, loans=chosen.loans, seconds=chosen.seconds)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"\nMost memory of all of this: {peak:.0f} MB (SQLAlchemy {sa.__version__})")
 

@@ -41,7 +41,7 @@ from kiva_relay.config import loader
 from kiva_relay.outbox import table
 from kiva_relay.service import opening
 from kiva_relay.source import slot
-from testbed.rig import configuration, patience
+from testbed.rig import compiled, configuration, patience
 from testbed.workload import branch
 from testbed.workload.branch import Branch, Work
 from testbed.workload.engine import Engine, engine, engines
@@ -204,6 +204,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=30.0, help="of each half of a pair (default %(default)s)")
     parser.add_argument("--rate", type=float, default=50.0, help="transactions a second (default %(default)s)")
     given = parser.parse_args()
+    compiled.before_measuring()
     os.environ["KIVA_SECRET"] = "s3cr3t"
     good = True
     for name, mode in WAYS:

@@ -34,7 +34,7 @@ from testbed.institution.institution import office_of, officer_of
 from testbed.institution.loan import Terms
 from testbed.kiva import server
 from testbed.kiva.control import Sandbox
-from testbed.rig import site
+from testbed.rig import compiled, site
 from testbed.year import configured
 from testbed.year.account import Account
 from testbed.year.mis import Mis, mis
@@ -193,6 +193,7 @@ def main() -> None:
     """All of it, in a folder that is removed."""
     loans = int(sys.argv[1]) if len(sys.argv) > 1 else LOANS
     calls = -(-loans // BATCH)
+    compiled.before_measuring()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         log.configure(stream=(folder / "idle.log").open("a", encoding="utf-8"))

@@ -30,7 +30,7 @@ from kiva_relay.outbox.person import Person
 from kiva_relay.page import report, view
 from kiva_relay.resource import loan_id as spelled
 from kiva_relay.words import language
-from testbed.rig import full_outbox
+from testbed.rig import compiled, full_outbox
 from testbed.rig.full_outbox import FullOutbox
 from testbed.rig.morning import Morning
 
@@ -124,6 +124,7 @@ raise SystemExit(cli.main(sys.argv[1:]))
 def main() -> None:
     """All of it, in a folder that is removed."""
     loans = int(sys.argv[1]) if len(sys.argv) > 1 else LOANS
+    compiled.before_measuring()
     with tempfile.TemporaryDirectory() as name:
         told = full_outbox.made(Path(name))
         lay_down(told, loans)

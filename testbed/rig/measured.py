@@ -9,8 +9,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -65,6 +67,14 @@ def environment() -> dict[str, str]:
     return {**os.environ, "KIVA_SECRET": "x"}
 
 
+@dataclass(frozen=True)
+class Ready:
+    """What a relay had used when it was ready: seconds of processor time, and MB resident at most."""
+
+    seconds: float
+    peak: float
+
+
 class MeasuredRelay:
     """A relay before a book; it sends nothing unless `kiva` says otherwise. `changes` are to its settings of the MIS."""
 
@@ -117,11 +127,24 @@ class MeasuredRelay:
         self.config.chmod(0o600)
         self.outbox = Outbox(url)
         self.process: subprocess.Popen[bytes] | None = None
+        self._at_ready: Ready | None = None
 
     def start(self) -> None:
         """Begin a relay."""
+        manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        manager.bind(f"\0kiva-relay-measured-{self.port}")
+        told = {"NOTIFY_SOCKET": f"@kiva-relay-measured-{self.port}"}
+        self._at_ready = None
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(self._typed("run"), stdout=log, stderr=log, env=environment())
+            self.process = subprocess.Popen(self._typed("run"), stdout=log, stderr=log, env=environment() | told)
+        threading.Thread(target=self._hear, args=[manager], daemon=True).start()
+
+    def _hear(self, manager: socket.socket) -> None:
+        """Look at it in the moment in which it says that it is ready: a little later its jobs are at work."""
+        with manager, contextlib.suppress(OSError):  # it may have ended before we look
+            while b"READY=1" not in manager.recv(4096):
+                pass
+            self._at_ready = Ready(self.seconds(), self.peak())
 
     def watch_setup(self) -> None:
         """Make the MIS's stream, as an administrator does."""
@@ -131,9 +154,11 @@ class MeasuredRelay:
     def _typed(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "kiva_relay", *words, "--config", str(self.config)]
 
-    def ready(self) -> None:
-        """Wait until it says so; SystemExit when it ended by itself."""
-        self.waits_until(lambda: b" ready " in self.log.read_bytes())
+    def ready(self) -> Ready:
+        """Wait until it says so: what it had used by then; SystemExit when it ended by itself."""
+        self.waits_until(lambda: self._at_ready)
+        assert self._at_ready is not None
+        return self._at_ready
 
     def waits_until(self, question: Any, *, within: float = USUAL) -> None:
         """Wait for an answer that is true; SystemExit when the relay ended by itself."""

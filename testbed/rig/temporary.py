@@ -6,14 +6,14 @@ import getpass
 import os
 import shutil
 import stat
-import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
+from testbed.rig import compiled
+
 _ROOT = "PYTEST_DEBUG_TEMPROOT"
-_CHECKOUT = Path(__file__).parents[2]
 _IN_MEMORY = Path("/dev/shm")
 _ROOM = 6 << 30
 """Bytes. The servers and outboxes of three workers take less than half of it."""
@@ -33,27 +33,13 @@ def be_compiled(config: pytest.Config) -> None:
     Each would compile the relay anew, which is half of what a command takes, and each worker all of the tests: a
     minute. A copy that is no checkout may change faster than Python notices, and keeps it for one run only.
     """
-    if hasattr(config, "workerinput") or not os.environ.get("PYTHONDONTWRITEBYTECODE"):
+    if hasattr(config, "workerinput") or not compiled.forbidden():
         return
-    folder = _of_the_checkout()
+    folder = compiled.of_the_checkout()
     if folder is None:
         folder = tempfile.mkdtemp(prefix="kiva-relay-bytecode-")
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
-    del os.environ["PYTHONDONTWRITEBYTECODE"]
-    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = folder
-    sys.dont_write_bytecode = False
-
-
-def _of_the_checkout() -> str | None:
-    """A folder of its own, which git ignores; None where it has none, or it cannot be written."""
-    if not (_CHECKOUT / ".git").exists():
-        return None
-    folder = _CHECKOUT / ".bytecode"
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError:
-        return None
-    return str(folder) if os.access(folder, os.W_OK) else None
+    compiled.keep_in(folder)
 
 
 def be_ours(config: pytest.Config) -> None:

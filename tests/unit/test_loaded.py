@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from kiva_relay import cli
+from testbed.rig import configuration
 
 LARGE = (
     *("PIL", "alembic", "apscheduler", "click", "cryptography", "ftfy", "httpx", "jinja2", "mako", "prometheus_client"),
@@ -70,3 +72,26 @@ def loaded() -> dict[str, set[str]]:
 @pytest.mark.parametrize("command", cli.COMMANDS)
 def test_a_command_loads_what_it_uses(loaded: dict[str, set[str]], command: str) -> None:
     assert loaded[command] <= USED.get(command, set())
+
+
+_VALIDATORS = """
+import json, sys
+from pathlib import Path
+from kiva_relay.cli import frame, run, status
+from kiva_relay.config import loader, section
+def all_of(kind):
+    for each in kind.__subclasses__():
+        yield each
+        yield from all_of(each)
+before = [each.__name__ for each in all_of(section.Section) if each.__pydantic_complete__]
+loader.load(Path(sys.argv[1]), environ={"KIVA_SECRET": "s"})
+print(json.dumps([before, sorted({each.__name__ for each in all_of(section.Section) if each.__pydantic_complete__})]))
+"""
+
+
+def test_of_the_settings_only_the_whole_has_a_validator(tmp_path: Path) -> None:
+    config = configuration.write(tmp_path)
+    told = subprocess.run([sys.executable, "-c", _VALIDATORS, str(config)], capture_output=True, text=True, check=True)
+    before, after = json.loads(told.stdout)
+    assert before == []
+    assert after == ["Settings"]

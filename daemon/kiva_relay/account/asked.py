@@ -6,11 +6,11 @@ What a hold keeps is not asked loan by loan.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from sqlalchemy.engine import Connection
 
 from kiva_relay.account.standing import Standing
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox import listing
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.report import alike, current, glance, month, price

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -12,6 +11,7 @@ from sqlalchemy.engine import Connection
 from kiva_relay.account import line
 from kiva_relay.account.line import AccountLine, LineKind, Situation
 from kiva_relay.config.settings import Settings
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox import census, hold, mirror
 from kiva_relay.outbox.census import Bounds
 from kiva_relay.outbox.heartbeat import Heartbeat

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox.history import History
 
 

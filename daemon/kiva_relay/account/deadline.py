@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from kiva_relay.account.line import LineKind
 from kiva_relay.account.standing import Standing
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox.entry import Entry
 
 _SOON = timedelta(days=7)

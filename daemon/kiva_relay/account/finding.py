@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import Any, ClassVar
 
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox.listing import Kept
 from kiva_relay.outbox.meta import Nameless
 

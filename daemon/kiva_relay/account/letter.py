@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from enum import StrEnum
 from typing import Literal
@@ -12,6 +11,7 @@ from zoneinfo import ZoneInfo
 from kiva_relay.account import health
 from kiva_relay.account.finding import Verdict
 from kiva_relay.account.standing import Standing
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox.report import Report
 
 DAYS_BEFORE = (3, 1)

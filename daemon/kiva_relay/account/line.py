@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox import adoption, duplicate
 from kiva_relay.outbox.census import SEEN, Census, EntryGroup
 from kiva_relay.outbox.hold import ALL, STREAM, Hold

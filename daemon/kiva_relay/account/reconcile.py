@@ -8,12 +8,12 @@ be published.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple
 
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox.mirror import EXPECTED, GONE, LIVE, MirroredLoan
 from kiva_relay.report.line import plain
 from kiva_relay.resource import loan_id as spelled

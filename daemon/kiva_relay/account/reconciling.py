@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
@@ -24,6 +23,7 @@ from sqlalchemy.engine import Connection
 from kiva_relay.account import reconcile
 from kiva_relay.account.reconcile import Discrepancy, DiscrepancyKind, LoanSides, OfMis, OfOutbox, Reconciling
 from kiva_relay.config.settings import Settings
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox import (
     decision,
     discrepancy,

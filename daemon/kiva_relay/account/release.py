@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox import hold
 from kiva_relay.outbox.listing import Kept
 from kiva_relay.resource.kind import RESOURCES

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
 from kiva_relay.account.line import LineKind
 from kiva_relay.account.standing import Standing
+from kiva_relay.frozen import dataclass
 
 _NOT_TAKEN = "loan_not_eligible"
 """Why a journal waits whose loan Kiva has, at a stage for which it takes none: capture/owed.py."""

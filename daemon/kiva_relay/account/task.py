@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import ClassVar
@@ -14,6 +14,7 @@ from kiva_relay.account import asked
 from kiva_relay.account.asked import OpenQuestions
 from kiva_relay.account.reconcile import DiscrepancyKind
 from kiva_relay.account.standing import Standing
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox import discrepancy, listing, query
 from kiva_relay.outbox.discrepancy import KeptDiscrepancy
 from kiva_relay.outbox.entry import Entry

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
+from kiva_relay.frozen import dataclass
 from kiva_relay.mapping.mapper import Mapped
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.watermark import Captured

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import date, datetime
 from typing import Literal
 
 from kiva_relay.config import settings as config
+from kiva_relay.frozen import dataclass
 from kiva_relay.mapping import lookup, mapper
 from kiva_relay.mapping.document import Document
 from kiva_relay.outbox.decision import Decision

@@ -9,7 +9,7 @@ outbox. W says nothing about deletes; where the stream may have missed some, the
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from kiva_relay import errors, log, meter
 from kiva_relay.capture import scan
 from kiva_relay.capture.pace import Pace
 from kiva_relay.clock import Clock
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox import meta, watermark, whereabouts
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.heartbeat import StreamHealth

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.engine import Connection
@@ -16,6 +15,7 @@ from kiva_relay.capture import facts, owed, page, trial
 from kiva_relay.capture.context import CaptureContext
 from kiva_relay.capture.owed import MappedKey
 from kiva_relay.config import settings as config
+from kiva_relay.frozen import dataclass
 from kiva_relay.mapping import book, difference, lookup, mapper
 from kiva_relay.mapping.book import BookDatabase
 from kiva_relay.mapping.document import Document

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -21,6 +21,7 @@ from zoneinfo import ZoneInfo
 from kiva_relay.capture import another_row, owed_position
 from kiva_relay.capture.another_row import RowReplaced
 from kiva_relay.capture.context import CaptureContext
+from kiva_relay.frozen import dataclass
 from kiva_relay.mapping.mapper import Mapped
 from kiva_relay.outbox import adoption, duplicate
 from kiva_relay.outbox.decision import Decision

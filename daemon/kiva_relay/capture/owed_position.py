@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox import mirror
 from kiva_relay.outbox.decision import Decision
 from kiva_relay.outbox.entry import LATE, Owed, OwedPosition

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -23,6 +22,7 @@ from kiva_relay.capture.owed import KeyDecision, MappedKey
 from kiva_relay.capture.scan import ScanStep
 from kiva_relay.clock import Clock
 from kiva_relay.config import settings as config
+from kiva_relay.frozen import dataclass
 from kiva_relay.mapping import lookup, mapper
 from kiva_relay.mapping.document import Document
 from kiva_relay.outbox import catalogue, decision, meta, watermark

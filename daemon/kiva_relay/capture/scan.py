@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.engine import Connection
@@ -16,6 +15,7 @@ from sqlalchemy.engine import Connection
 from kiva_relay import log, meter
 from kiva_relay.capture.context import Origin
 from kiva_relay.clock import Clock
+from kiva_relay.frozen import dataclass
 from kiva_relay.mapping.document import Document
 from kiva_relay.outbox import meta, scan, watermark
 from kiva_relay.outbox.database import Outbox

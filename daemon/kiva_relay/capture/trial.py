@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
@@ -18,6 +18,7 @@ from kiva_relay.capture import facts, owed
 from kiva_relay.capture.context import CaptureContext
 from kiva_relay.capture.owed import KeyDecision, KeyFacts, MappedKey
 from kiva_relay.config import settings as config
+from kiva_relay.frozen import dataclass
 from kiva_relay.mapping import book, difference, lookup, mapper
 from kiva_relay.mapping.book import BookDatabase
 from kiva_relay.mapping.difference import Change

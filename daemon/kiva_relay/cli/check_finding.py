@@ -1,9 +1,9 @@
 """One line of `kiva-relay check`."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 from kiva_relay import errors
+from kiva_relay.frozen import dataclass
 from kiva_relay.words.spoken import marked
 
 ABOUT = {

@@ -3,7 +3,6 @@
 import contextlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 import rich.progress
@@ -15,6 +14,7 @@ from kiva_relay.cli import frame, mappings
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
 from kiva_relay.errors import RelayError, UsageError, counted
+from kiva_relay.frozen import dataclass
 from kiva_relay.mapping import lookup, mapper
 from kiva_relay.mapping.difference import KINDS, Change
 from kiva_relay.mapping.plan import Document

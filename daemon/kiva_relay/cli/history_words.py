@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 
 from kiva_relay.account.copies import Copies, Possible
 from kiva_relay.cli import words
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.history import Act, Attempt, Divergence, History
 from kiva_relay.outbox.state import State

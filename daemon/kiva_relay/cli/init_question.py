@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import Any, Literal
 
 from kiva_relay.config import shipped
 from kiva_relay.config.kiva import ENVIRONMENTS
+from kiva_relay.frozen import dataclass
 
 Trial = Literal["", "kiva", "mis"]
 """What an answer is tried on, with those before it: nothing, Kiva's token server, the MIS."""

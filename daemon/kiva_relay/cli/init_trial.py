@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from kiva_relay.config.settings import Settings
 from kiva_relay.delivery.client import Client
 from kiva_relay.delivery.token import SCOPES, Tokens
 from kiva_relay.errors import Mistake
+from kiva_relay.frozen import dataclass
 from kiva_relay.mapping import live
 from kiva_relay.mapping.plan import Parameter
 from kiva_relay.service import opening

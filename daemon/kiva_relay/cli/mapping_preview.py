@@ -1,7 +1,6 @@
 """`kiva-relay mapping preview`: what would be sent for one loan, and where each value comes from. Nothing is sent."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
@@ -14,6 +13,7 @@ from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
 from kiva_relay.delivery import batch
 from kiva_relay.errors import RelayError, UsageError, counted
+from kiva_relay.frozen import dataclass
 from kiva_relay.mapping import lookup, mapper
 from kiva_relay.mapping.document import Document
 from kiva_relay.mapping.mapper import Mapped

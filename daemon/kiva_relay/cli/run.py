@@ -18,7 +18,7 @@ from kiva_relay.cli import frame, mapping_stopped, mappings, nameless_words
 from kiva_relay.config.settings import Settings
 from kiva_relay.outbox import hold, table, watermark
 from kiva_relay.outbox.state import State
-from kiva_relay.service import relay
+from kiva_relay.service import heap, relay
 
 _log = log.get("relay")
 
@@ -54,6 +54,7 @@ def command(
         configuration=settings.file,
         sends=settings.kiva.send,
     )
+    heap.share()
     daemon = relay.Relay(settings, documents, read_settings=lambda: frame.load(settings.file, override))
     _obey_signals(daemon)
     if not daemon.open(stand_by=not once):

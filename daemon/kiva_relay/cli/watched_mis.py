@@ -3,7 +3,6 @@
 import contextlib
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +12,7 @@ from kiva_relay import errors
 from kiva_relay.cli import frame, mappings
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
+from kiva_relay.frozen import dataclass
 from kiva_relay.service import opening
 from kiva_relay.source import replication, slot
 from kiva_relay.source.mis import Mis

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Literal
 
 from kiva_relay.config import yaml_line, yaml_tree
 from kiva_relay.config.yaml_tree import YamlTree
 from kiva_relay.errors import Mistake
+from kiva_relay.frozen import dataclass
 
 LIMIT = 50
 """Mistakes of YAML in one file that are shown at once."""

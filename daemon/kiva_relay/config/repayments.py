@@ -38,9 +38,11 @@ class Repayments(Section):
             "closes. continuous: whenever something changed; the period is the calendar month."
         ),
     )
-    opens_on: MonthDay = setting(MonthDay(day=1, at=time(6)), does="When the window opens, in repayments.timezone.")
+    opens_on: MonthDay = setting(
+        MonthDay.model_construct(day=1, at=time(6)), does="When the window opens, in repayments.timezone."
+    )
     closes_on: MonthDay = setting(
-        MonthDay(day=10, at=time(18)),
+        MonthDay.model_construct(day=10, at=time(18)),
         does=(
             "When it closes; on a day before opens_on, it closes in the month after. Nothing is begun that might "
             "arrive later."

@@ -40,10 +40,11 @@ def section(kind: type[BaseModel], *, required: bool = False) -> Any:
     description = (kind.__doc__ or "").partition("\n")[0]
     if required:
         return Field(description=description)
-    return Field(default_factory=kind, validate_default=True, description=description)
+    # Nothing, to be read like what is written: the group itself would need a validator of its own.
+    return Field(default_factory=dict, validate_default=True, description=description)
 
 
 class Section(BaseModel):
-    """Some settings that belong together."""
+    """Some settings that belong together. Only what is read by itself gets a validator: it takes long to make."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from kiva_relay.config import yaml_line, yaml_tree
 from kiva_relay.config.mismatch import Whole
 from kiva_relay.config.mistake_report import MistakeReport
 from kiva_relay.config.yaml_tree import YamlTree
+from kiva_relay.frozen import dataclass
 
 # From the top of a document to one value in it: keys, and numbers in lists.
 Steps = tuple[str | int, ...]

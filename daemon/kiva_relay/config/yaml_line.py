@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+
+from kiva_relay.frozen import dataclass
 
 TYPOGRAPHIC = "“”„«»‘’"  # noqa: RUF001 - these are meant
 """Quotes of a word processor: to YAML they are letters."""

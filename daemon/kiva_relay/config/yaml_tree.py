@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Literal
 
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
+
+from kiva_relay.frozen import dataclass
 
 _TAG = "tag:yaml.org,2002:"
 _OTHER_ENDS = re.compile("[\v\f\x1c-\x1e\x85\u2028\u2029]")

@@ -11,13 +11,13 @@ import binascii
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from kiva_relay.delivery import document, receipt
 from kiva_relay.delivery.client import Answer
 from kiva_relay.delivery.document import Document, NotUnderstood
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox.mirror import MirroredLoan
 
 _OK = 200

@@ -11,7 +11,6 @@ import os
 import threading
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
@@ -20,6 +19,7 @@ from kiva_relay.clock import Clock, SystemClock
 from kiva_relay.config.kiva import Kiva
 from kiva_relay.delivery import proxy
 from kiva_relay.delivery.wire import Deadline, Evidence, Wire
+from kiva_relay.frozen import dataclass
 from kiva_relay.terminal import unloaded
 
 with unloaded.without("click", "rich", "pygments"):

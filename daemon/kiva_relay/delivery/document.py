@@ -12,10 +12,10 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from kiva_relay.delivery.client import Answer
+from kiva_relay.frozen import dataclass
 
 ID_LIMIT = 255
 """Letters of the longest id. Kiva's own are numbers or UUIDs, those of a MIS a few dozen letters."""

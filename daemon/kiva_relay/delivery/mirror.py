@@ -7,7 +7,7 @@ Kiva id, and a status is complete when the distinct count equals `total_records`
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, field
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -21,6 +21,7 @@ from kiva_relay.delivery.client import Answer, Client
 from kiva_relay.delivery.document import NotUnderstood
 from kiva_relay.delivery.outcome import JUDGES_THE_BODY, JUDGES_US
 from kiva_relay.delivery.token import Token
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox.mirror import MirroredLoan
 
 STATUSES = (

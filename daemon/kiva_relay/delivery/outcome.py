@@ -5,12 +5,12 @@ The order of the rules is the argument; `TABLE` is printed in docs/delivery.md a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from kiva_relay.delivery import http_date
 from kiva_relay.delivery.client import Answer
+from kiva_relay.frozen import dataclass
 
 
 class Outcome(StrEnum):

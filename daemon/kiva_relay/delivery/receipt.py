@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from kiva_relay.delivery import document
 from kiva_relay.delivery.client import Answer
 from kiva_relay.delivery.document import Document, NotUnderstood
+from kiva_relay.frozen import dataclass
 
 _CODE_LIMIT = 500
 _DETAILS_LIMIT = 2_000

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ from kiva_relay.delivery.answer import GivenToken
 from kiva_relay.delivery.client import Answer, Client
 from kiva_relay.delivery.document import NotUnderstood
 from kiva_relay.delivery.token import SCOPES
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox.mirror import EXPECTED, MirroredLoan
 from kiva_relay.resource.kind import RESOURCES
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.engine import Connection
@@ -10,6 +9,7 @@ from sqlalchemy.engine import Connection
 from kiva_relay import log
 from kiva_relay.delivery import reconciler
 from kiva_relay.delivery.context import DeliveryContext
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox import failover, hold, meta, recovery
 from kiva_relay.outbox.sending import Batch
 from kiva_relay.outbox.state import State

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+
+from kiva_relay.frozen import dataclass
 
 MOST_DOUBTS = 3
 MOST_REFUSALS = 10

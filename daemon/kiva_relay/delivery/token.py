@@ -7,7 +7,7 @@ be less than asked, and `partnerId`, which tells a mis-set partner id.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from kiva_relay import errors
 from kiva_relay.clock import Clock
@@ -15,6 +15,7 @@ from kiva_relay.config.kiva import Kiva
 from kiva_relay.delivery import answer as answers
 from kiva_relay.delivery.client import Answer, Client
 from kiva_relay.delivery.document import NotUnderstood
+from kiva_relay.frozen import dataclass
 
 SCOPES = ("read:loans", "create:loan_draft", "create:repayment", "create:journal_update")
 _EARLY_SHARE = 0.1

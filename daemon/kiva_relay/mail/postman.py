@@ -7,7 +7,6 @@ killed in between gives it again, with the same Message-ID.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.message import EmailMessage
 
@@ -20,6 +19,7 @@ from kiva_relay.account.standing import Standing
 from kiva_relay.clock import Clock
 from kiva_relay.config.mail import Recipient
 from kiva_relay.config.settings import Settings
+from kiva_relay.frozen import dataclass
 from kiva_relay.mail import message, smtp
 from kiva_relay.mail.smtp import MailFailure
 from kiva_relay.outbox import mail, report

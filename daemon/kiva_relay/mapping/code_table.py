@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
+from kiva_relay.frozen import dataclass
 from kiva_relay.mapping import spreadsheet
 from kiva_relay.mapping.spreadsheet import Between
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
+from kiva_relay.frozen import dataclass
 from kiva_relay.mapping import mapper
 from kiva_relay.mapping.mapper import Context, Mapped
 from kiva_relay.mapping.plan import Document

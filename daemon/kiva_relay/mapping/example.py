@@ -6,7 +6,6 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -18,6 +17,7 @@ from kiva_relay.config import yaml_reader, yaml_tree
 from kiva_relay.config.mistake_report import MistakeReport
 from kiva_relay.config.yaml_tree import YamlTree
 from kiva_relay.errors import ConfigurationError, Mistake
+from kiva_relay.frozen import dataclass
 from kiva_relay.mapping import mapper
 from kiva_relay.mapping.lookup import Lists
 from kiva_relay.mapping.origin import examples_of

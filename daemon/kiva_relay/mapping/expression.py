@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import jinja2
@@ -16,6 +16,7 @@ from jinja2 import nodes
 from jinja2.parser import Parser
 
 from kiva_relay import errors
+from kiva_relay.frozen import dataclass
 from kiva_relay.mapping import engine, function, moment
 from kiva_relay.mapping.function import FUNCTIONS, Refused, Run
 from kiva_relay.mapping.lookup import REFUSALS

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from kiva_relay import errors
@@ -18,6 +18,7 @@ from kiva_relay.config import shipped, yaml_reader
 from kiva_relay.config.mistake_report import MistakeReport
 from kiva_relay.config.yaml_tree import YamlTree
 from kiva_relay.errors import Mistake
+from kiva_relay.frozen import dataclass
 from kiva_relay.mapping import plan, rewrite, source_reader
 from kiva_relay.mapping.origin import SUFFIX, SourceFile, Sources, is_mapping, is_ready_made, name_of, stamp
 from kiva_relay.resource.kind import RESOURCES

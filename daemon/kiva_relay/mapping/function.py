@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import date, datetime
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Literal, Self
 from zoneinfo import ZoneInfo
 
+from kiva_relay.frozen import dataclass
 from kiva_relay.mapping import currency, encoding, lookup, moment
 from kiva_relay.mapping import name as names
 from kiva_relay.resource import field as fields

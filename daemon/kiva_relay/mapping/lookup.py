@@ -7,12 +7,13 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from kiva_relay import errors
 from kiva_relay.errors import Mistake
+from kiva_relay.frozen import dataclass
 from kiva_relay.mapping import code_table, encoding
 from kiva_relay.resource import loan_id, unseen
 from kiva_relay.resource.refusal import Refusal

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
+from kiva_relay.frozen import dataclass
 from kiva_relay.mapping import function, lookup, shape
 from kiva_relay.mapping.expression import Expression
 from kiva_relay.mapping.function import Refused, Run

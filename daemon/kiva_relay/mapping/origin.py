@@ -10,11 +10,12 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from kiva_relay.config import shipped, yaml_tree
 from kiva_relay.errors import Mistake
+from kiva_relay.frozen import dataclass
 
 SUFFIX = ".yaml"
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import io
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
+from kiva_relay.frozen import dataclass
 from kiva_relay.mapping import exif
 
 Kind = Literal["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF"]

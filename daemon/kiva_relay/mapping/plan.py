@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from collections.abc import Mapping as Mapped
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from kiva_relay.errors import Mistake
+from kiva_relay.frozen import dataclass
 from kiva_relay.mapping.expression import Expression
 from kiva_relay.mapping.lookup import LookupTable
 from kiva_relay.mapping.origin import SUFFIX, SourceFile, Sources

@@ -10,12 +10,12 @@ import codecs
 import csv
 import re
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from kiva_relay import errors
 from kiva_relay.errors import Mistake
+from kiva_relay.frozen import dataclass
 
 # A table of 100,000 lines is shorter.
 SIZE_LIMIT = 8 * 1024 * 1024

@@ -1,9 +1,9 @@
 """Which tables the mappings read, in their SQL too."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from kiva_relay.errors import RelayError
+from kiva_relay.frozen import dataclass
 from kiva_relay.mapping.document import Document
 from kiva_relay.source import named
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from kiva_relay.frozen import dataclass
 from kiva_relay.mapping import function, operation
 from kiva_relay.mapping.expression import Expression
 from kiva_relay.mapping.function import Refused, Run

@@ -7,12 +7,12 @@ It is asked when a draft becomes owed (capture), before one is sent (courier), a
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
 
 from sqlalchemy.engine import Connection
 
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox import mirror, query
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.mirror import MirroredLoan

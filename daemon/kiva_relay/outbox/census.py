@@ -9,13 +9,13 @@ reads a body, nor the history of what was delivered.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox import column, mirror, table, tally, unread, unreported
 from kiva_relay.outbox.tally import Counted
 from kiva_relay.outbox.unread import Unread

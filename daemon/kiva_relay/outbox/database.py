@@ -307,8 +307,10 @@ def _file_engine(path: Path) -> Engine:
     engine = sa.create_engine(
         f"sqlite:///{path}",
         connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "isolation_level": None, "check_same_thread": False},
-        pool_size=8,
-        pool_use_lifo=True,  # a connection keeps pages in memory: those that are not needed stay cold
+        # Each keeps a megabyte of pages, tables and statements: those that only a busy moment needs are closed again.
+        pool_size=3,
+        max_overflow=13,
+        pool_use_lifo=True,
         hide_parameters=True,
     )
 
@@ -319,7 +321,7 @@ def _file_engine(path: Path) -> Engine:
         cursor.execute("PRAGMA synchronous=FULL")
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten: it names persons
-        cursor.execute("PRAGMA cache_size=-512")  # KiB; of each of eight: 2 MB each is a sixth of our memory
+        cursor.execute("PRAGMA cache_size=-512")  # KiB
         cursor.close()
 
     @event.listens_for(engine, "begin")

@@ -7,13 +7,13 @@ a sweep all come to the same.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox import act, report_table
 from kiva_relay.outbox.mirror import MirroredLoan
 from kiva_relay.resource import loan_id as spelled

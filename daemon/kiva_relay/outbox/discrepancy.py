@@ -6,7 +6,6 @@ A person may say that nothing is to be done about one: it counts no more until w
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kiva_relay import errors
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox import act, meta, reconcile_table
 from kiva_relay.outbox.store import Overtaken
 
@@ -23,6 +23,7 @@ _MOST_NAMED = 5
 AS_LIKELY, SHARED = "as_likely", "shared"
 """Why nothing is suggested, the first of `because`; behind it the MIS's ids that are as likely, or the one id and the
 loans of Kiva's for which it is as likely."""
+_AGAIN = sa.update(reconcile_table.discrepancy).where(_columns.id == sa.bindparam("its_id"))
 _SUGGESTED = reconcile_table.SUGGESTED
 _SHARED = (
     sa.select(_columns.id, _columns.suggested, _columns.loan_id, _columns.kiva_id)
@@ -78,18 +79,22 @@ def keep(tx: Connection, found: Sequence[FoundApart], *, run: str, now: datetime
     for start in range(0, len(subjects), _CHUNK):
         some = _ALL.where(_columns.subject.in_(subjects[start : start + _CHUNK]))
         known.update({(row.kind, row.subject): row for row in tx.execute(some)})
+    new, again = [], []
     for one in found:
-        row = known.get((one.kind, one.subject))
         values: dict[str, Any] = {name: getattr(one, name) for name in FoundApart.__dataclass_fields__}
+        row = known.get((one.kind, one.subject))
         if row is None:
-            tx.execute(sa.insert(reconcile_table.discrepancy).values(**values, since=now, found_by=run))
+            new.append(values | {"since": now, "found_by": run})
             continue
+        said = {"since": row.since, "seen_at": row.seen_at, "seen_by": row.seen_by}
         if row.params != values["params"]:
-            values |= {"since": now, "seen_at": None, "seen_by": None}
-        where = _columns.id == row.id
-        tx.execute(
-            sa.update(reconcile_table.discrepancy).where(where).values(**values, found_by=max(run, row.found_by))
-        )
+            said = {"since": now, "seen_at": None, "seen_by": None}
+        again.append(values | said | {"found_by": max(run, row.found_by), "its_id": row.id})
+    # Of each kind one statement: a book of which Kiva lists nothing differs in each loan.
+    if new:
+        tx.execute(sa.insert(reconcile_table.discrepancy), new)
+    if again:
+        tx.execute(_AGAIN, again)
 
 
 def finish(tx: Connection, *, run: str, compared: meta.Reconciled) -> None:

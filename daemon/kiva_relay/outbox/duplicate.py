@@ -8,7 +8,6 @@ decides what is owed: it writes no entry.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
@@ -16,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kiva_relay import errors
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox import act, duplicate_table, mirror, mirror_table, table, watermark
 from kiva_relay.outbox.entry import Entry, of
 from kiva_relay.outbox.state import State

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy.engine import Row
 
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox import table
 from kiva_relay.outbox.state import State
 from kiva_relay.resource.refusal import Refusal

@@ -8,13 +8,13 @@ knows; it tells it through the outbox, when it stands by, or by a copy of its fi
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox import hold, meta, recovery, store, table, whereabouts
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry, of

@@ -29,9 +29,14 @@ def hashed(tx: Connection, loan_id: str) -> str:
     return hmac.new(key, spelled.key(loan_id).encode(), hashlib.sha256).hexdigest()[:_DIGITS]
 
 
+def any_at_all(tx: Connection) -> bool:
+    """Did ever a borrower ask for it?"""
+    return tx.execute(_ANY).first() is not None
+
+
 def has(tx: Connection, *loan_ids: str) -> bool:
     """Is one of these the id of a loan that is forgotten?"""
-    if tx.execute(_ANY).first() is None:
+    if not any_at_all(tx):
         return False
     hashes = [hashed(tx, one) for one in loan_ids]
     return tx.execute(sa.select(_columns.loan).where(_columns.loan.in_(hashes)).limit(1)).first() is not None

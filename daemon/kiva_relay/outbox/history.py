@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox import listing, mirror, query, table, watermark
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.resource.refusal import Refusal

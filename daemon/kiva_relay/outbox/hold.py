@@ -8,13 +8,13 @@ respects holds.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox import table
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.reason import REASONS, HoldReason

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
@@ -18,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kiva_relay import errors
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox import table
 from kiva_relay.source import gap
 from kiva_relay.source.gap import Gap

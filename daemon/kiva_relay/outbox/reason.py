@@ -7,9 +7,10 @@ not in it cannot be given.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+from kiva_relay.frozen import dataclass
 
 
 class Lifter(StrEnum):

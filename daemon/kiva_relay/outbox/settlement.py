@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy.engine import Connection
 
 from kiva_relay import errors
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox import (
     act,
     adoption,

@@ -5,10 +5,10 @@ The store, the simulation and the model take their moves from here; a move that 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from kiva_relay.errors import IllegalMove
+from kiva_relay.frozen import dataclass
 
 
 class State(StrEnum):

@@ -6,12 +6,12 @@ Kiva's SDK, "report payments": `upload_id`, and problems of single loans or of t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox import report_table
 
 _upload = report_table.upload

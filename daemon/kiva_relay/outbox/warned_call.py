@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox import listing, query, table
 from kiva_relay.outbox.entry import Entry
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox import meta
 
 SERVER = meta.text("server")

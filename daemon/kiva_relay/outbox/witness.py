@@ -17,13 +17,14 @@ import hashlib
 import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from kiva_relay import errors
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox import own_file
 
 _RECOGNISED_BY = 4096

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.engine import Connection
 
 from kiva_relay import errors
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox import act as acts
 from kiva_relay.outbox import adoption, discrepancy, duplicate, mirror, query, settlement, store
 from kiva_relay.outbox.discrepancy import KeptDiscrepancy

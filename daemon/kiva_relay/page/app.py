@@ -6,7 +6,6 @@ import hmac
 import re
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -24,6 +23,7 @@ from kiva_relay import errors, log
 from kiva_relay.account import standing
 from kiva_relay.clock import Clock
 from kiva_relay.config.settings import Settings
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox import person as persons
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.person import PageSession, Person

@@ -6,9 +6,9 @@ import ipaddress
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from kiva_relay.clock import Clock
+from kiva_relay.frozen import dataclass
 
 _FREE = 5
 _LONGEST = 900.0

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.engine import Connection
 
 from kiva_relay import errors
 from kiva_relay.account.standing import Standing
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox import act, hold
 from kiva_relay.outbox.hold import Hold
 from kiva_relay.outbox.listing import Kept

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from sqlalchemy.engine import Connection
 
 from kiva_relay.account import task
 from kiva_relay.account.task import Task
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.person import Person
 from kiva_relay.page import act

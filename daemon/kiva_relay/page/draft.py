@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sqlalchemy.engine import Connection
 
 from kiva_relay.account.standing import Standing
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox import listing
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.listing import Unpublished

@@ -5,12 +5,12 @@ from __future__ import annotations
 import ipaddress
 import socket
 import ssl
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from kiva_relay import errors
 from kiva_relay.config import value
 from kiva_relay.config.settings import Settings
+from kiva_relay.frozen import dataclass
 
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
 
 from sqlalchemy.engine import Connection
 
 from kiva_relay.config.settings import Settings
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox import act, hold
 from kiva_relay.outbox import report as reports
 from kiva_relay.outbox.person import Person

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import date
 
 from sqlalchemy.engine import Connection
@@ -12,6 +11,7 @@ from kiva_relay.account import part, task
 from kiva_relay.account.rest import rest_of
 from kiva_relay.account.standing import Standing
 from kiva_relay.account.task import Task, When
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox.person import Person
 from kiva_relay.page import button
 from kiva_relay.page.button import Button, Leads

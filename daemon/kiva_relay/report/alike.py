@@ -7,11 +7,11 @@ other loans are. So thousands are counted in one statement, and `report/place.py
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox import mirror
 from kiva_relay.outbox.mirror import MirroredLoan
 from kiva_relay.outbox.state import State

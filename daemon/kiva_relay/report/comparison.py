@@ -7,11 +7,11 @@ two files means the other thing, and every line of the invoice would be wrong.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple
 
+from kiva_relay.frozen import dataclass
 from kiva_relay.report.handmade import Handmade, HandmadeRow
 from kiva_relay.report.line import LoanAmounts
 from kiva_relay.resource import loan_id as spelled

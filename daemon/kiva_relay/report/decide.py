@@ -5,7 +5,6 @@ Nothing here makes an entry. The relay reads the row, and does what it says.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Literal
@@ -15,6 +14,7 @@ from sqlalchemy.engine import Connection
 
 from kiva_relay import errors
 from kiva_relay.config.settings import Settings
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox import act, decision, mirror, report, table, watermark
 from kiva_relay.outbox.report import Report
 from kiva_relay.report import current

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
@@ -15,6 +14,7 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox import decision, mirror, mirror_table
 from kiva_relay.outbox.decision import Decision
 from kiva_relay.outbox.mirror import MirroredLoan

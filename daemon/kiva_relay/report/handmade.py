@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 
 from kiva_relay import errors
 from kiva_relay.errors import Mistake
+from kiva_relay.frozen import dataclass
 from kiva_relay.mapping import spreadsheet
 from kiva_relay.mapping.spreadsheet import Spreadsheet
 from kiva_relay.resource import loan_id as spelled

@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import cached_property
@@ -15,6 +14,7 @@ from sqlalchemy.engine import Connection
 
 from kiva_relay.config.settings import Settings
 from kiva_relay.errors import UsageError
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox import mirror, report
 from kiva_relay.outbox.decision import Decision
 from kiva_relay.outbox.report import Report

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox import adoption, store
 from kiva_relay.outbox.decision import Decision
 from kiva_relay.outbox.hold import ALL, STREAM, Hold

@@ -7,7 +7,7 @@ of the period already, that one stands, and leaving a newer one out bills no sch
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from itertools import islice
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox import report_table, table
 from kiva_relay.report import line as lines_
 from kiva_relay.report.line import Price, ReportLine, ReportLineKind

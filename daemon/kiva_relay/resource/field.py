@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from typing import Any, Literal
 
+from kiva_relay.frozen import dataclass
 from kiva_relay.resource.refusal import Refusal
 
 Kind = Literal["text", "integer", "amount", "date", "boolean", "image", "list", "object"]

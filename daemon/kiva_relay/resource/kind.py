@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
+from kiva_relay.frozen import dataclass
 from kiva_relay.resource import journal, loan_draft, repayment
 from kiva_relay.resource.body import Body
 from kiva_relay.resource.field import CheckFacts, Field

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from kiva_relay.frozen import dataclass
+
 PARAMETER_LIMIT = 500
 """Letters of a parameter of a refusal; what is longer is cut."""
 
@@ -14,7 +16,7 @@ def _bounded(value: str) -> str:
     return value if len(value) <= PARAMETER_LIMIT else value[: PARAMETER_LIMIT - 2] + " …"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Refusal:
     """One reason why a loan, a position or a note is not sent.
 

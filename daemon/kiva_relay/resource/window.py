@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import calendar
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from kiva_relay.config import repayments
 from kiva_relay.config import settings as config
+from kiva_relay.frozen import dataclass
 
 LAST_LOOK = timedelta(hours=6)
 """So long before it closes, every position is computed once more; at least three times `delivery.settle_after`."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from typing import TYPE_CHECKING
+
+from kiva_relay.frozen import dataclass
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import secrets
 import uuid
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
+from kiva_relay.frozen import dataclass
 from kiva_relay.sandbox import body, catalogue, ledger, loan, reply
 
 if TYPE_CHECKING:

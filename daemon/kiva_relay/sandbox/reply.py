@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import orjson
+
+from kiva_relay.frozen import dataclass
 
 if TYPE_CHECKING:
     from kiva_relay.sandbox.ledger import Record

@@ -9,7 +9,6 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 import uvicorn
@@ -17,6 +16,7 @@ from starlette.applications import Starlette
 
 from kiva_relay import clock as clocks
 from kiva_relay import errors
+from kiva_relay.frozen import dataclass
 from kiva_relay.sandbox import app
 from kiva_relay.sandbox.state import SandboxState
 

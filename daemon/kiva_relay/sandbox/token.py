@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from kiva_relay.frozen import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

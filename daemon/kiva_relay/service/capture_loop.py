@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
@@ -16,6 +16,7 @@ from kiva_relay.capture.pace import Pace
 from kiva_relay.clock import Clock
 from kiva_relay.config.settings import Settings
 from kiva_relay.delivery.kiva_time import KivaTime
+from kiva_relay.frozen import dataclass
 from kiva_relay.mapping.configuration import Configuration
 from kiva_relay.outbox import watermark
 from kiva_relay.outbox.database import Outbox

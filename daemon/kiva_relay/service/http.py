@@ -6,7 +6,6 @@ import selectors
 import socket
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from socketserver import TCPServer
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from prometheus_client.exposition import ThreadingWSGIServer
 from kiva_relay import log, meter
 from kiva_relay.config import value
 from kiva_relay.errors import RelayError
+from kiva_relay.frozen import dataclass
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment

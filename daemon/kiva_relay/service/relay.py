@@ -9,7 +9,6 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import sqlalchemy as sa
 
@@ -23,6 +22,7 @@ from kiva_relay.delivery.courier import Courier
 from kiva_relay.delivery.kiva_time import KivaTime
 from kiva_relay.delivery.refresher import Refresher
 from kiva_relay.delivery.token import Tokens
+from kiva_relay.frozen import dataclass
 from kiva_relay.mapping import configuration
 from kiva_relay.mapping.document import Document
 from kiva_relay.outbox import binding, clock_step, heartbeat, migration, opening, table

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy.engine import Connection
@@ -18,6 +18,7 @@ from sqlalchemy.engine import Connection
 from kiva_relay import errors, log, meter
 from kiva_relay.clock import Clock
 from kiva_relay.config import settings as config
+from kiva_relay.frozen import dataclass
 from kiva_relay.mapping import configuration
 from kiva_relay.mapping.configuration import Configuration, digests
 from kiva_relay.outbox import meta

@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from apscheduler.triggers.base import BaseTrigger
 
 from kiva_relay import log, meter
 from kiva_relay.clock import Clock
+from kiva_relay.frozen import dataclass
 from kiva_relay.outbox.heartbeat import JobHealth
 
 if TYPE_CHECKING:

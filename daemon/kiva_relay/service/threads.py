@@ -70,6 +70,7 @@ class Threads:
             in_force, context.outbox, clock=context.clock, signalled=reload_asked, read_settings=read_settings
         )
         self.news = threading.Event()
+        self._through_all = threading.Lock()
         self._watch: FileWatch | None = None
         asked, at = partial(progress.step, "refresher"), progress.steps("refresher")
         refresher = RefresherLoop(context, in_force, at=at, asked=asked, answered=captured.set)
@@ -79,9 +80,9 @@ class Threads:
         self._mail = MailLoop(context, in_force, at=progress.steps("mail"))
         workers = {
             "heartbeat": self._publish,
-            "purge": self._purge,
-            "audit": self._audit,
-            "reconcile": self._reconcile,
+            "purge": partial(self._goes_through_all, self._purge),
+            "audit": partial(self._goes_through_all, self._audit),
+            "reconcile": partial(self._goes_through_all, self._reconcile),
         }
         wakes = {name: threading.Event() for name in workers}
         jobs = {name: Job(name, clock=context.clock, wake=wake) for name, wake in wakes.items()}
@@ -254,6 +255,11 @@ class Threads:
         if beat.mis.away_since is not None:
             missing.insert(0, "the MIS")
         systemd.status(f"waiting for {' and '.join(missing)}" if missing else "it can work")
+
+    def _goes_through_all(self, do: Callable[[], None]) -> None:
+        """One after the other: a start asks for all of them, and the room that one needed serves the next."""
+        with self._through_all:
+            do()
 
     def _purge(self) -> None:
         """What was settled long ago keeps its ids, fingerprints, attempts and receipts; its body and all quotes go."""

@@ -7,11 +7,12 @@ import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import tzinfo
 
 import sqlalchemy as sa
 
+from kiva_relay.frozen import dataclass
 from kiva_relay.source import failure, gap, schema, statement, value, watch
 from kiva_relay.source.dialect import Dialect
 from kiva_relay.source.halves import Halves

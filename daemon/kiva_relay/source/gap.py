@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from kiva_relay import errors
+from kiva_relay.frozen import dataclass
 from kiva_relay.source.value import TornText
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import sqlalchemy as sa
+
+from kiva_relay.frozen import dataclass
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from kiva_relay.frozen import dataclass
 from kiva_relay.source import value
 
 _AS_WRITTEN = (114, 3802, 1186)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Literal
 
 from kiva_relay import errors
+from kiva_relay.frozen import dataclass
 from kiva_relay.source.stream import Stream
 
 OVERLAP = timedelta(minutes=10)

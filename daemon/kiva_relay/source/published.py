@@ -7,10 +7,10 @@ looks at the partition that holds the row, not at the table that was published.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from kiva_relay.frozen import dataclass
 from kiva_relay.source import statement
 
 # to_jsonb, for row filters and column lists came with PostgreSQL 15.

@@ -8,8 +8,8 @@ written any more.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from kiva_relay.frozen import dataclass
 from kiva_relay.source.position import Cycle
 from kiva_relay.source.stream import Stream
 

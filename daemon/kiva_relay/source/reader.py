@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import tzinfo
 
 import sqlalchemy as sa
 
 from kiva_relay import errors
+from kiva_relay.frozen import dataclass
 from kiva_relay.source import failure, schema, statement, value
 from kiva_relay.source.dialect import Dialect
 from kiva_relay.source.stream import LONGEST_PATH, ROOT, Relation, Stream, path

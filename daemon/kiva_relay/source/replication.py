@@ -14,7 +14,6 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import psycopg
@@ -23,6 +22,7 @@ from psycopg import conninfo, pq
 from psycopg._encodings import pg2pyenc
 
 from kiva_relay import log
+from kiva_relay.frozen import dataclass
 from kiva_relay.source.pgoutput import Columns, Decoder, Transaction
 
 _STATUS_EVERY = 10.0

@@ -6,11 +6,11 @@ Every function takes an open snapshot, and the values of the stream's parameters
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from kiva_relay import errors
+from kiva_relay.frozen import dataclass
 from kiva_relay.source import failure, gap, halves, schema, statement, value
 from kiva_relay.source.dialect import Dialect
 from kiva_relay.source.gap import Gap

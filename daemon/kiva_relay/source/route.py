@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import sqlalchemy as sa
 
 from kiva_relay import errors
+from kiva_relay.frozen import dataclass
 from kiva_relay.source import change, failure, watch
 from kiva_relay.source.dialect import Dialect
 from kiva_relay.source.pgoutput import Transaction

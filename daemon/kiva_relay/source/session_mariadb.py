@@ -6,7 +6,6 @@ import functools
 import math
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Self, cast
@@ -18,6 +17,7 @@ from pymysql.constants import FIELD_TYPE, FLAG
 from sqlalchemy import event
 from sqlalchemy.pool import PoolResetState
 
+from kiva_relay.frozen import dataclass
 from kiva_relay.source import tls
 from kiva_relay.source.server_time import ServerTime
 

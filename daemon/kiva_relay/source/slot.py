@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 import sqlalchemy as sa
 
+from kiva_relay.frozen import dataclass
 from kiva_relay.source import published, statement, watch
 from kiva_relay.source.dialect import Dialect
 from kiva_relay.source.pgoutput import Columns

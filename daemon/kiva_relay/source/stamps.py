@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 
 import sqlalchemy as sa
 
+from kiva_relay.frozen import dataclass
 from kiva_relay.source import schema, statement, value
 from kiva_relay.source.dialect import Dialect
 from kiva_relay.source.position import CaptureMode

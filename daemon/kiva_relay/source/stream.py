@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from kiva_relay import errors
+from kiva_relay.frozen import dataclass
 
 ROOT = "root"
 CUTOFF, CUTOFF_MONTH = "cutoff", "cutoff_month"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Literal
 
+from kiva_relay.frozen import dataclass
 from kiva_relay.source import stream as streams_
 from kiva_relay.source.position import CaptureMode
 from kiva_relay.source.stream import Relation, Stream

@@ -11,8 +11,9 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from kiva_relay.frozen import dataclass
 
 _COMMANDS = (
     *("mapping list", "mapping check", "mapping show", "mapping test", "mapping preview", "mapping diff"),

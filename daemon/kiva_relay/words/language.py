@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import string
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import cache, cached_property
@@ -18,6 +17,7 @@ from zoneinfo import ZoneInfo
 from babel import Locale, dates, numbers
 
 from kiva_relay import errors
+from kiva_relay.frozen import dataclass
 from kiva_relay.terminal import visible
 from kiva_relay.words import catalogue
 

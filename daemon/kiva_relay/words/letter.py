@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -19,6 +18,7 @@ from kiva_relay.account.standing import Standing
 from kiva_relay.account.task import Task, When
 from kiva_relay.config.mail import Recipient
 from kiva_relay.config.settings import Settings
+from kiva_relay.frozen import dataclass
 from kiva_relay.report.line import ReportLine, ReportLineKind
 from kiva_relay.report.month import Month
 from kiva_relay.terminal import visible

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
+from kiva_relay.frozen import dataclass
 from kiva_relay.words.language import Language
 
 _INSTEAD = {

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from kiva_relay.frozen import dataclass
 from kiva_relay.report import line as lines
 from kiva_relay.report.line import ReportLine, ReportLineKind
 from kiva_relay.words.language import Language
