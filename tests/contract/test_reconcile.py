@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from kiva_relay.account import reconciling
 from kiva_relay.account.reconcile import DiscrepancyKind as Kind
@@ -155,3 +156,22 @@ def test_differences_of_every_kind_are_found_and_none_is_invented(outbox: Outbox
 @pytest.mark.long
 def test_a_book_of_five_thousand(outbox: Outbox) -> None:
     check_the_book(outbox, 5_000)
+
+
+def test_what_differs_in_a_part_is_written_at_once(outbox: Outbox) -> None:
+    """One INSERT a difference took more than a minute where Kiva lists nothing of a large book."""
+    found = [discrepancy.FoundApart("not_listed", f"entry:{n}", "", f"{n:09}", None, {"n": "1"}) for n in range(20)]
+    asked: list[str] = []
+    sa.event.listen(outbox.engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+    for params, run in (({"n": "1"}, "a"), ({"n": "2"}, "b")):
+        with outbox.begin() as tx:
+            discrepancy.keep(tx, [replace(one, params=params) for one in found], run=run, now=NOW)
+    with outbox.read() as tx:
+        kept = discrepancy.every(tx)
+    assert [(one.loan_id, one.params, one.found_by) for one in kept] == [
+        (one.loan_id, {"n": "2"}, "b") for one in found
+    ]
+    assert [text.split()[0] for text in asked if text.startswith(("INSERT", "UPDATE discrepancy"))] == [
+        "INSERT",
+        "UPDATE",
+    ]

@@ -125,9 +125,18 @@ def test_it_travels() -> None:
 
 
 def test_what_is_told_more_is_pythons() -> None:
-    made = frozen.dataclass(frozen=True, slots=True)(type("Slotted", (), {"__annotations__": {"a": int}}))
-    assert not hasattr(made(1), "__dict__")
-    assert frozen.dataclass(type("Plain", (), {"__annotations__": {"a": int}}))(1).a == 1
+    @frozen.dataclass(frozen=True, slots=True)
+    class Slotted:
+        a: int
+
+    @frozen.dataclass
+    class Open:
+        a: int
+
+    one = Open(1)
+    one.a = 2
+    assert one == Open(2)
+    assert not hasattr(Slotted(1), "__dict__")
 
 
 def test_whatever_is_frozen_is_made_by_it() -> None:

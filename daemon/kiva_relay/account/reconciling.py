@@ -43,7 +43,7 @@ from kiva_relay.report import facts, mis_row
 from kiva_relay.report.suggestion import Suggestion, Unclear
 from kiva_relay.resource import loan_id as spelled
 
-PART = 1_000
+PART = 400
 """So many loans are compared at a time."""
 
 _captured, _mirror, _entry = table.captured.c, mirror_table.mirror.c, table.entry.c

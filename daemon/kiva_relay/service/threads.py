@@ -78,7 +78,7 @@ class Threads:
             context, in_force, wake=captured, doubts=refresher.wake.set, stop=stop, at=progress.steps("courier")
         )
         self._mail = MailLoop(context, in_force, at=progress.steps("mail"))
-        workers = {
+        workers: dict[str, Callable[[], None]] = {
             "heartbeat": self._publish,
             "purge": partial(self._goes_through_all, self._purge),
             "audit": partial(self._goes_through_all, self._audit),
