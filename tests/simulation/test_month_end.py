@@ -43,7 +43,7 @@ def test_a_window_ends_well_in_every_history(first: int, shop: Workshop) -> None
 def sends_all_that_is_due(patch: pytest.MonkeyPatch) -> None:
     """After a report has closed, its other positions go too."""
     due = query.due
-    patch.setattr(courier.query, "due", lambda tx, resource, **more: due(tx, resource, **(more | {"origin": None})))
+    patch.setattr(query, "due", lambda tx, resource, **more: due(tx, resource, **(more | {"origin": None})))
     patch.setattr(courier.Courier, "_takes_late", lambda *_args: True)
 
 
