@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import sqlalchemy as sa
+
 from kiva_relay import errors
 from kiva_relay.config.repayments import Repayments
 from kiva_relay.outbox import decision, hold, report
@@ -213,6 +215,8 @@ def tried(seed: int, shop: Workshop, *, mood: Mood | None = None) -> History | N
     history = MonthEnd(seed, shop, mood)
     try:
         wrongs = history.run()
+    except (sa.exc.IntegrityError, errors.IllegalMove) as error:
+        wrongs = [f"the outbox refuses what the relay does: {str(error).splitlines()[0]}"]
     finally:
         history.end()
     if not wrongs:

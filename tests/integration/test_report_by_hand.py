@@ -110,7 +110,8 @@ def uploaded(kiva: str, text: str) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("basis", "columns"), [("cumulative_principal", 2), ("principal_outstanding", 3)])
+@pytest.mark.parametrize("basis", ["cumulative_principal", "principal_outstanding"])
+@pytest.mark.parametrize("columns", [2, 3])
 def test_a_month_by_hand_is_the_month_of_the_api(tmp_path: Path, basis: str, columns: int) -> None:
     with server.start(config=KivaConfig()) as by_hand, server.start(config=KivaConfig()) as by_api:
         kivas = [Sandbox(one.url) for one in (by_hand, by_api)]

@@ -304,6 +304,23 @@ def test_what_kiva_expects_no_more_is_not_on_its_way_late(month: Month) -> None:
     assert month.kinds()["KL1"][0] == "closed_without"
 
 
+def test_what_a_person_decides_waits_for_an_older_one_in_doubt(month: Month) -> None:
+    """It was ready at once, and no position at all could be claimed until the doubt was over: the outbox refused it."""
+    in_october(month, ("L1", 50))
+    month.types("L1", repaid=60)
+    month.at(OPENING)
+    assert month.deliver(outcome="lost") == ["L1"]
+    month.types("L1", repaid=40)
+    month.look()
+    assert month.entries("L1")[0].reason == "position_fell"
+    month.decides(month.lines()["KL1"], "send")
+    month.look()
+    decided, doubt = month.entries("L1")[0], month.entries("L1")[2]
+    assert (decided.state, decided.reason) == (State.WAITING, "older_in_flight")
+    assert (doubt.state, decided.waits_for) == (State.IN_DOUBT, doubt.id)
+    assert month.deliver() == [], "the one in doubt may still arrive"
+
+
 # ---------------------------------------------------------------- the rules
 
 

@@ -66,7 +66,7 @@ def owe(tx: Connection, owed: Owed, *, now: datetime) -> Entry | None:
     if owed.adopted is not None and not adoption.is_open(owed.resource, None, older_in_flight=in_flight is not None):
         # What is new waits for the one in flight, and then is a divergence.
         owed = dataclasses.replace(owed, adopted=None)
-    if unsent and owed.adopted is None and (kept := _kept(tx, unsent[0], owed, now=now)) is not None:
+    if unsent and owed.adopted is None and (kept := _kept(tx, known, owed, now=now)) is not None:
         return kept if kept is not unsent[0] else None
     _supersede(tx, unsent, by=Actor.INTAKE, now=now)
     owed = dataclasses.replace(owed, due_at=_due(owed, unsent))
@@ -316,8 +316,9 @@ def _same(tx: Connection, entry: Entry, owed: Owed) -> bool:
     return entry.body_sha256 == owed.body_sha256 and entry.period == owed.period and entry.body_sha256 is not None
 
 
-def _kept(tx: Connection, entry: Entry, owed: Owed, *, now: datetime) -> Entry | None:
+def _kept(tx: Connection, known: query.Stand, owed: Owed, *, now: datetime) -> Entry | None:
     """The unsent entry that already says what is owed: itself, or itself made ready; None when it must go."""
+    entry = known.unsent[0]
     if owed.body is None and owed.waits is not None:
         return entry if entry.state is State.WAITING and entry.reason == owed.waits else None
     if not _same(tx, entry, owed):
@@ -326,7 +327,9 @@ def _kept(tx: Connection, entry: Entry, owed: Owed, *, now: datetime) -> Entry |
         return None  # a person is asked now: it is not sent meanwhile
     if entry.state is not State.WAITING or entry.reason in (owed.waits, OLDER_IN_FLIGHT):
         return entry
-    return move(tx, entry, State.READY, Actor.INTAKE, now=now, reason=None) if owed.waits is None else None
+    if owed.waits is not None or known.in_flight is not None:
+        return None  # what a person decided waits, too, for an older one that is in doubt
+    return move(tx, entry, State.READY, Actor.INTAKE, now=now, reason=None)
 
 
 def _due(owed: Owed, unsent: Sequence[Entry]) -> datetime:
