@@ -33,12 +33,16 @@ from testbed.rig.set_clock import SetClock
 pytestmark = [pytest.mark.long, pytest.mark.timeout(120)]
 
 RECEIPT = {"loan_draft_uuid": "u"}
+_EMPTY = "outbox_empty"
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicated]:
     with replicated.started(tmp_path_factory.mktemp("servers")) as made:
+        outbox = Outbox(made.primary.create_database(_EMPTY))
+        migration.upgrade(outbox)
+        outbox.close()
         yield made
 
 
@@ -50,10 +54,8 @@ class Site:
             servers.attach(synchronous=False)
         self.servers, self._folder, self._patch = servers, folder, monkeypatch
         self._name = f"outbox_{next(_numbers)}"
-        servers.primary.create_database(self._name)
+        servers.primary.create_database(self._name, template=_EMPTY)
         self._opened: list[Outbox] = []
-        outbox = self.opened()
-        migration.upgrade(outbox)
 
     def opened(self) -> Outbox:
         """The outbox, opened as a process does; on whichever server answers."""
@@ -91,6 +93,7 @@ class Site:
     def close(self) -> None:
         for outbox in self._opened:
             outbox.close()
+        self.servers.sql(f"DROP DATABASE IF EXISTS {self._name} WITH (FORCE)")  # the next standby is a copy of all
 
 
 @pytest.fixture
