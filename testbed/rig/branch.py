@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection
 from kiva_relay.clock import SystemClock
 from kiva_relay.config import loader
 from kiva_relay.config.settings import Settings
-from kiva_relay.outbox import closing, hold, meta, person, query, report, sending, table
+from kiva_relay.outbox import closing, hold, meta, mirror_table, person, query, report, sending, table
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.person import Person
@@ -253,6 +253,9 @@ class Branch:
             self._closed_in_doubt(witness, loan, lost, doubt)
         for loan in self.every("undecided", "unknown"):
             self.kiva.set_status(loan, "ended")  # no later report asks for it
+        with self.outbox.begin() as tx:  # nor before the list is read again
+            over = mirror_table.mirror.c.loan_id.in_(self.every("undecided", "unknown"))
+            tx.execute(sa.update(mirror_table.mirror).where(over).values(status="ended"))
 
     def _closed_in_doubt(self, witness: Witness, loan: str, lost: Ending, doubt: EntryVerdict) -> None:
         self._tried(witness, self.newest(loan, "repayment"), lost, doubt)

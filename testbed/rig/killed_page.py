@@ -64,13 +64,14 @@ class Killer:
     """How many requests Kiva has had."""
     dice: random.Random
     kills: int = 0
+    _ready: int = 0
     _over: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
         """The relay runs, and is killed until the block ends; then it is asked to stop."""
-        before = self.relay.log.count(" ready ")
+        before = self._ready = self.relay.log.count(" ready ")
         self.relay.begin()
         self._over.clear()
         patience.eventually(lambda: self.relay.log.count(" ready ") > before)
@@ -95,10 +96,17 @@ class Killer:
             process.kill()
             process.wait()
             self.kills += 1
+            self._ready = self.relay.log.count(" ready ")
             self.relay.begin()
+
+    def _works(self) -> bool:
+        """Has this life begun? One that dies before it has done anything proves nothing."""
+        return self.relay.log.count(" ready ") > self._ready
 
     def _work(self) -> None:
         while not self._over.wait(self.dice.uniform(3, 6)):
+            if not self._works():
+                continue
             if self.dice.random() < 0.5:
                 was = self.asked()
                 while self.asked() == was and not self._over.wait(0.02):

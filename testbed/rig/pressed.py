@@ -15,6 +15,8 @@ from testbed.rig.killed_page import Killer, PageProcess
 MANNERS = ("double click", "two tabs", "old tab")
 NOTHING = re.compile(r"Nothing was done|Rien n.a été fait|No se hizo nada")
 _MOST_PAGES = 12
+_SOON = 15
+"""Seconds. What is not answered by then is looked at again, and pressed again where it was not heard."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Press:
 
 def _is_answered(tab: Any, was: str) -> None:
     """Wait until another page came: each button leads to one of another address."""
-    tab.wait_for_url(lambda url: url != was, wait_until="commit")
+    tab.wait_for_url(lambda url: url != was, wait_until="commit", timeout=_SOON * 1000)
     tab.wait_for_load_state()
 
 

@@ -366,10 +366,15 @@ def doubts_of_the_killed(played: Play) -> None:
 
 
 def before_it(branch: Branch, loan: str, resource: str) -> int:
-    """How often Kiva has had it by versions that are settled."""
-    mine = (table.entry.c.loan_id == loan, table.entry.c.resource == resource)
-    settled = (table.entry.c.state.in_(["delivered", "withdrawn", "superseded"]), table.entry.c.attempts > 0)
-    return len(branch.rows(*mine, *settled))
+    """How often Kiva has had it by attempts that were answered; a call with a problem was laid, and Kiva has none."""
+    accepted = (
+        "SELECT count(*) FROM entry JOIN batch_member ON batch_member.entry_id = entry.id"
+        " JOIN attempt ON attempt.batch_id = batch_member.batch_id"
+        " WHERE entry.loan_id = :loan AND entry.resource = :resource AND attempt.outcome = 'accepted'"
+    )
+    with branch.outbox.read() as tx:
+        number = int(tx.execute(sa.text(accepted), {"loan": loan, "resource": resource}).scalar_one())
+    return number - loan.startswith("warned_")
 
 
 def as_it_should_be(branch: Branch, suits: list[str], *, late: bool) -> dict[str, object]:

@@ -304,13 +304,11 @@ def _find(one: task.FindInMis, facts: Standing, language: Language) -> Said:
     # Many missing loans have one cause: their ids are enough to see which.
     many = part.how_many(one)
     if len(one.lines) < len(one.loans) or len(one.lines) > _MOST_IDS:
-        lines = _in_rows(list(map(visible.text, one.loans)), language)
-        lines += [language.say("task.find.do", n=many), language.say("task.find.if_nobody", n=many)]
-    else:  # of each it is said already that Kiva expects it, and what follows
+        lines = [*_in_rows(list(map(visible.text, one.loans)), language), language.say("task.find.do", n=many)]
+    else:  # of each it is said already that Kiva expects it
         lines = [told for line in one.lines for told in _of_report(line, facts, language)]
         lines.append(language.say("task.find.ask", n=many))
-        if any(line.price is None for line in one.lines):
-            lines.append(language.say("task.find.if_nobody", n=many))
+    lines.append(language.say("task.find.if_nobody", n=many))
     if one.closes is not None:
         closes = language.deadline(one.closes, facts.settings.mis.timezone)
         lines.append(language.say("task.closes", closes=closes))
