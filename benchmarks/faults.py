@@ -37,11 +37,7 @@ _RESTARTED_AFTER = 1.0
 def measure(bench: Bench) -> None:
     """Each of them, once: what is counted does not depend on the machine."""
     number = _SHORT if bench.short else _NUMBER
-    dice, each = random.Random(20), max(number // 100, 2)
-    lose = {
-        *dice.sample(range(1, number), each),
-        *dice.sample(range(number, 2 * number), each),
-    }  # what comes again, too
+    lose = lost_calls(2 * number)  # what comes again can be lost again
     kill = {number * one // (_KILLS + 1) for one in range(1, _KILLS + 1)}
     bench.sink.reset(lose=lose)
     _lost_ours(bench, number)
@@ -53,6 +49,12 @@ def measure(bench: Bench) -> None:
     for name in bench.present(*PEERS):
         bench.sink.reset(kill=kill)
         _killed_peer(bench, name, number)
+
+
+def lost_calls(number: int) -> set[int]:
+    """One of each hundred calls: never three in a row, at which a relay holds, and at which a script would give up."""
+    dice = random.Random(20)
+    return {block + dice.randrange(5, 95) for block in range(0, number, 100)}
 
 
 def _add(bench: Bench, case: str, who: str, took: Took, number: int, *, seconds: float, **more: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import re
 from pathlib import Path
@@ -47,6 +48,13 @@ def test_the_sink_counts_before_it_answers_and_loses_by_plan() -> None:
     assert said == [True, False, True]
     counted = sink.ledger.document(arrivals=False)
     assert (counted["calls"], counted["distinct"], counted["duplicates"]) == (3, 2, 1)
+
+
+def test_one_of_each_hundred_answers_is_lost_and_never_two_in_a_row() -> None:
+    lost = sorted(faults.lost_calls(4_000))
+    assert [sum(each // 100 == block for each in lost) for block in range(40)] == [1] * 40
+    assert min(later - sooner for sooner, later in itertools.pairwise(lost)) > 3
+    assert faults.lost_calls(200) <= set(lost)
 
 
 def test_a_call_of_positions_is_one_call_with_many_loans() -> None:
