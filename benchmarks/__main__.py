@@ -31,6 +31,7 @@ from benchmarks.limit import today
 from benchmarks.served import served
 from kiva_relay import log
 from testbed.database import postgres
+from testbed.rig import compiled
 
 PARTS: Mapping[str, Callable[[Bench], None]] = {
     "drafts": drafts.measure,
@@ -91,11 +92,10 @@ def machine(folder: Path) -> dict[str, object]:
 def measured(typed: argparse.Namespace) -> Figures:
     """All parts that were asked for."""
     os.environ.setdefault("KIVA_SECRET", "none")
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a relay in earnest has compiled code
+    compiled.before_measuring()
     temporary = tempfile.TemporaryDirectory(prefix="kiva-relay-bench-", dir=where(typed.folder))
     with temporary as name, contextlib.ExitStack() as stack:
         folder = Path(name)
-        os.environ["PYTHONPYCACHEPREFIX"] = str(folder / "bytecode")
         (folder / "run").mkdir()
         stack.enter_context(_lines_in(folder / "log"))
         with postgres.start(folder / "server", settings=_SETTINGS) as server, served() as sink:

@@ -100,7 +100,7 @@ def _threads() -> set[str]:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call):
                 found |= set(_named_thread(node))
-            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict) and _is(node.targets[0], "workers"):
+            if isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Dict) and _is(node.target, "workers"):
                 found |= {_text(key) for key in node.value.keys if key is not None}
     return found - {""}
 
