@@ -166,9 +166,9 @@ def test_a_folder_for_the_file_of_a_secret(office: PlantedOffice) -> None:
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        (f'"{SECRET}"\n', "quotation marks stand around it"),
-        (f"  {SECRET} \n", "a blank stands before or behind it"),
-        (f"{SECRET}\nof Kiva's staging\n", "it has more than one line"),
+        (f'"{SECRET}"\n', "Quotation marks stand around it"),
+        (f"  {SECRET} \n", "A blank stands before or behind it"),
+        (f"{SECRET}\nof Kiva's staging\n", "It has more than one line"),
     ],
 )
 def test_a_secret_with_something_around_it(office: PlantedOffice, written: str, said: str) -> None:

@@ -14,8 +14,12 @@ from kiva_relay.cli.check_finding import CheckFinding
 from kiva_relay.config.secret import Secret
 from kiva_relay.config.settings import Settings
 from kiva_relay.outbox import own_file
+from kiva_relay.words.spoken import marked, tr
 
 _NAMED = 3
+_QUOTED = marked("Quotation marks stand around it: they count as a part of it.")
+_BLANK = marked("A blank stands before or behind it: it counts as a part of it.")
+_LINES = marked("It has more than one line: all of them count.")
 _MARKS = ('"', "'", "\u201c", "\u2018", "`")
 
 
@@ -24,17 +28,20 @@ def witness(settings: Settings) -> Iterator[CheckFinding]:
     file = settings.outbox.witness
     if not file.parent.is_dir():
         made = f"sudo install -d -o kiva-relay -m 0700 {_word(file.parent)}"
-        yield CheckFinding("error", "witness", f"The folder {file.parent} does not exist.\n{made}")
+        yield CheckFinding(
+            "error", "witness", f"{tr('The folder {folder} does not exist.', folder=str(file.parent))}\n{made}"
+        )
     elif not _may(file.parent, os.W_OK | os.X_OK):
-        yield CheckFinding("error", "witness", f"{file.parent} cannot be written by this user.\n{frame.with_sudo()}")
+        text = tr("{folder} cannot be written by this user.", folder=str(file.parent))
+        yield CheckFinding("error", "witness", f"{text}\n{frame.with_sudo()}")
     elif file.is_dir():
-        text = f"{file} is a folder; outbox.witness names a file. As one in it:"
+        text = tr("{file} is a folder; outbox.witness names a file. As one in it:", file=str(file))
         yield CheckFinding("error", "witness", f"{text}\nwitness: {file / 'witness.log'}")
     elif remedy := own_file.foreign(file):
-        text = f"{file} belongs to another user: the service cannot write it."
+        text = tr("{file} belongs to another user: the service cannot write it.", file=str(file))
         yield CheckFinding("error", "witness", f"{text}\n{remedy}")
     elif file.exists() and not _may(file, os.R_OK | os.W_OK):
-        text = f"{file} cannot be read and written by its own user."
+        text = tr("{file} cannot be read and written by its own user.", file=str(file))
         yield CheckFinding("error", "witness", f"{text}\nsudo chmod 600 {_word(file)}")
     else:
         yield CheckFinding("ok", "witness", str(file))
@@ -46,8 +53,9 @@ def open_to_all(settings: Settings) -> Iterator[CheckFinding]:
     places += [file for folder in settings.mapping_folders for file in sorted(folder.rglob("*.*"))]
     found = [place for place in places if _is_open(place)]
     if found:
-        what = ", ".join(map(str, found[:_NAMED])) + (f" and {more} more" if (more := len(found) - _NAMED) > 0 else "")
-        text = f"Everybody on this machine can change {what}, and with it what is sent to Kiva."
+        what, more = ", ".join(map(str, found[:_NAMED])), len(found) - _NAMED
+        what = tr("{places} and {number} more", places=what, number=more) if more > 0 else what
+        text = tr("Everybody on this machine can change {what}, and with it what is sent to Kiva.", what=what)
         command = " ".join(["sudo chmod o-w", *map(_word, found)])
         yield CheckFinding("warning", "configuration", f"{text}\n{command}")
 
@@ -63,22 +71,21 @@ def secrets(settings: Settings) -> Iterator[CheckFinding]:
         except errors.RelayError:
             continue  # said where it is used
         if said := _odd(text):
-            yield CheckFinding("warning", "secrets", f"{one.setting} is {one}, and {said}\n{_mending(one)}")
+            text = tr("{setting} is {secret}.", setting=str(one.setting), secret=str(one))
+            yield CheckFinding("warning", "secrets", f"{text} {tr(*said)}\n{_mending(one)}")
 
 
-def _odd(text: str) -> str:
+def _odd(text: str) -> tuple[str, ...]:
     if len(text) > 1 and text[0] in _MARKS and text[0] == text[-1]:
-        return "quotation marks stand around it: they count as a part of it."
+        return _QUOTED
     if text != text.strip():
-        return "a blank stands before or behind it: it counts as a part of it."
-    if len(text.splitlines()) > 1:
-        return "it has more than one line: all of them count."
-    return ""
+        return _BLANK
+    return _LINES if len(text.splitlines()) > 1 else ()
 
 
 def _mending(one: Secret) -> str:
     if one.way != "file":
-        return "Write it without."
+        return tr("Write it without.")
     # Its first line, without what stands around it.
     file = _word(Path(one.name))
     return rf"""sudo sed -i -e '2,$d' -e 's/^[[:space:]"'\''`]*//' -e 's/[[:space:]"'\''`]*$//' {file}"""

@@ -19,6 +19,7 @@ ABOUT = {
     "stamps": marked("stamps"),
     "outbox": marked("outbox"),
     "witness": marked("witness"),
+    "replicas": marked("replicas"),
     "relay": marked("relay"),
     "backup": marked("backup"),
     "certificates": marked("certificates"),

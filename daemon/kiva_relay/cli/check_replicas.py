@@ -7,8 +7,8 @@ import sqlalchemy as sa
 from kiva_relay.cli.check_finding import CheckFinding
 from kiva_relay.config import hosts
 from kiva_relay.config.settings import Settings
-from kiva_relay.errors import counted
 from kiva_relay.outbox.database import Outbox
+from kiva_relay.words.spoken import tr
 
 # A reader of the stream of changes is no copy of the outbox: the relay may be one itself.
 _STANDS = """
@@ -29,35 +29,46 @@ def replicas(outbox: Outbox, settings: Settings) -> Iterator[CheckFinding]:
         row = cx.execute(sa.text(_STANDS)).one()
     named = len(hosts.of(settings.outbox.url))
     if row.recovers:
-        text = "outbox.url leads to a standby, which cannot be written. Name all servers, the primary is found:"
+        text = tr("outbox.url leads to a standby, which cannot be written. Name all servers, the primary is found:")
         yield CheckFinding("error", "replicas", f"{text}\n{_all_of_them(settings)}")
         return
     if not outbox.server:
-        text = f"{row.role} may not ask which server this is: a failover would not be noticed."
+        text = tr("{role} may not ask which server this is: a failover would not be noticed.", role=row.role)
         grant = "GRANT EXECUTE ON FUNCTION pg_control_system(), pg_control_checkpoint()"
         yield CheckFinding("warning", "replicas", f"{text}\n{grant} TO {row.role};")
     yield from _commits(row.names, row.standbys, several=bool(named))
     if row.standbys and not named:
-        text = "outbox.url names one server, and it has a standby: after a failover the relay would not find it."
+        text = tr("outbox.url names one server, and it has a standby: after a failover the relay would not find it.")
         yield CheckFinding("warning", "replicas", f"{text}\n{_all_of_them(settings)}")
 
 
 def _commits(names: str, standbys: int, *, several: bool) -> Iterator[CheckFinding]:
     if names and standbys:
-        text = f"synchronous: commits wait for {names}; {counted(standbys, 'replica')} connected"
+        text = tr(
+            "synchronous: commits wait for {names}; {n} replica connected",
+            "synchronous: commits wait for {names}; {n} replicas connected",
+            n=standbys,
+            names=names,
+        )
         yield CheckFinding("ok", "replicas", text)
     elif names:
-        text = f"commits wait for {names}, and no standby is connected: nothing is captured or sent until one is."
+        text = tr(
+            "commits wait for {names}, and no standby is connected: nothing is captured or sent until one is.",
+            names=names,
+        )
         yield CheckFinding("error", "replicas", f"{text}\nSELECT application_name, state FROM pg_stat_replication;")
     elif standbys:
-        text = (
-            f"asynchronous: no commit waits for a replica ({standbys} connected). After a failover the"
+        text = tr(
+            "asynchronous: no commit waits for a replica ({number} connected). After a failover the"
             " last moments may be missing. What was sent in them is taken from the witness, and all is held until a"
-            " person has looked; what persons decided in them is lost. So that commits wait:"
+            " person has looked; what persons decided in them is lost. So that commits wait:",
+            number=standbys,
         )
         yield CheckFinding("warning", "replicas", f"{text}\n{_WAITS}")
     elif several:
-        text = "outbox.url names several servers, and no standby is connected: a failover would lose all since it was."
+        text = tr(
+            "outbox.url names several servers, and no standby is connected: a failover would lose all since it was."
+        )
         yield CheckFinding("warning", "replicas", f"{text}\nSELECT application_name, state FROM pg_stat_replication;")
 
 
