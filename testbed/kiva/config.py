@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
+from kiva_relay.frozen import dataclass
 from kiva_relay.sandbox.config import SandboxConfig
 
 
