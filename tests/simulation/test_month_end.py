@@ -11,7 +11,6 @@ import pytest
 
 from kiva_relay.delivery import courier
 from kiva_relay.outbox import decision, query, report, store
-from kiva_relay.report import place
 from testbed.simulation import month_end
 from testbed.simulation.workshop import Workshop, workshop
 
@@ -62,17 +61,11 @@ def leaves_what_is_in_doubt(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(store, "LATE", "nothing")
 
 
-def believes_every_decision(patch: pytest.MonkeyPatch) -> None:
-    """A line of a closed report is on its way also where its amount is another one by now."""
-    patch.setattr(place, "binds", lambda *_args: True)
-
-
 RULES: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], Any]] = {
     "late alone": (sends_all_that_is_due, QUIET),
     "finalised": (goes_on_after_it_was_finalised, QUIET),
     "a decision binds": (sends_what_nobody_saw, QUIET),
     "late goes behind": (leaves_what_is_in_doubt, LOST),
-    "it asks again": (believes_every_decision, QUIET),
 }
 
 
