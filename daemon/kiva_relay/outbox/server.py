@@ -106,9 +106,10 @@ def _which(connection: Any) -> str:
     """System identifier and timeline; "" where this role may not know them."""
     import psycopg  # noqa: PLC0415 - only for an outbox on a server
 
+    connection.autocommit = True  # the question alone, without a transaction around it
     try:
         row = connection.execute(_WHICH).fetchone()
     except psycopg.errors.InsufficientPrivilege:
         row = None
-    connection.rollback()
+    connection.autocommit = False
     return str(row[0]) if row else ""
