@@ -154,6 +154,11 @@ def in_force(tx: Connection) -> list[Hold]:
     return [Hold(**row._mapping) for row in tx.execute(_IN_FORCE)]  # noqa: SLF001 - SQLAlchemy's public name
 
 
+def newest(tx: Connection) -> int:
+    """The number of the hold that was put last, released or not; 0: there was none."""
+    return int(tx.execute(sa.select(sa.func.coalesce(sa.func.max(table.hold.c.id), 0))).scalar_one())
+
+
 def was_ever(tx: Connection, reason: str) -> bool:
     """Was anything ever held for this reason, released or not?"""
     return tx.execute(sa.select(table.hold.c.id).where(table.hold.c.reason == reason).limit(1)).first() is not None

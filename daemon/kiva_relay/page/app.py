@@ -232,7 +232,7 @@ def _today(visit: Visit, _token: str) -> Response:
     with visit.house.outbox.read() as tx:
         facts = standing.gather(tx, visit.house.settings, now=visit.now, in_parts=True)
         shown = view.today(tx, facts, visit.person, visit.language)
-    held = brake.show(facts, visit.person, visit.language)
+        held = brake.show(tx, facts, visit.person, visit.language)
     loans = [loan for group in shown.groups for card in group.cards for loan in card.loans]
     return visit.show("today.html", here="today", shown=shown, brake=held, said=visit.said, loans=loans)
 

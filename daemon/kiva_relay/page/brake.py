@@ -44,15 +44,16 @@ class BrakeShown:
     holds: tuple[Button, ...]
 
 
-def show(facts: Standing, person: Person, language: Language) -> BrakeShown | None:
+def show(tx: Connection, facts: Standing, person: Person, language: Language) -> BrakeShown | None:
     """What an administrator sees below the tasks; None for everybody else."""
     if person.role != "administrator":
         return None
+    seen = hold.newest(tx)
     asked = {kept.hold.what for kept in facts.kept if kept.hold.reason == _ASKED}
     return BrakeShown(
         held=tuple(_held(kept, facts, language) for kept in facts.kept),
         holds=tuple(
-            Button("hold", language.say("page.hold", what=named(what, language)), what)
+            Button("hold", language.say("page.hold", what=named(what, language)), f"{what}:{seen}")
             for what in WHAT
             if what not in asked
         ),
@@ -102,10 +103,12 @@ def do(tx: Connection, person: Person, verb: str, about: str, *, note: str, now:
     if not note:
         raise errors.UsageError("The note is missing.", code="note_missing")
     by = act.on_page(person.name)
-    if verb == "hold" and about in WHAT:
-        if not hold.put(tx, about, _ASKED, now=now, by=by, note=note):
+    what, _, seen = about.partition(":")
+    if verb == "hold" and what in WHAT:
+        # An old tab knows of no hold that came, and was released, since it was opened.
+        if seen != str(hold.newest(tx)) or not hold.put(tx, what, _ASKED, now=now, by=by, note=note):
             raise Changed
-        act.record(tx, by=by, verb="hold", about={"what": about}, note=note, now=now)
+        act.record(tx, by=by, verb="hold", about={"what": what}, note=note, now=now)
     elif verb == "release":
         one = _as_seen(hold.in_force(tx), about)
         hold.release(tx, one.what, by=by, note=note, now=now, reason=one.reason)
