@@ -183,7 +183,7 @@ def listed(outbox: Outbox, *loans: MirroredLoan, complete: bool = True) -> None:
     with outbox.begin() as tx:
         number = mirror.begin_refresh(tx, now=later(1))
         mirror.keep(tx, number, mirror.others(tx, loans))
-        mirror.miss(tx, number, mirror.lacking_in(tx, {loan.kiva_id for loan in loans}))
+        mirror.miss(tx, number, mirror.lacking_in(tx, {loan.kiva_id for loan in loans})[0])
         mirror.end_refresh(tx, number, complete=complete, listed=len(loans), detail=None, now=later(2))
 
 
@@ -199,11 +199,21 @@ def test_only_what_a_reading_says_otherwise_is_written(outbox: Outbox) -> None:
     listed(outbox, a, b)
     with outbox.read() as tx:
         assert mirror.others(tx, []) == mirror.others(tx, [a, b]) == []
-        assert mirror.lacking_in(tx, {"kA", "kB"}) == []
+        assert mirror.lacking_in(tx, {"kA", "kB"}) == ([], None)
         moved, unknown = dataclasses.replace(b, status="raised"), dataclasses.replace(a, amount=None)
         assert mirror.others(tx, [moved, c]) == [moved, c]
-        assert mirror.lacking_in(tx, {"kB", "kC"}) == ["kA"]
+        assert mirror.lacking_in(tx, {"kB", "kC"}) == (["kA"], None)
         assert mirror.others(tx, [unknown, b]) == [unknown]
+
+
+def test_what_a_list_lacks_is_looked_for_in_pages(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Kiva lists nothing, all that is known is missing: it is not held in memory at once."""
+    listed(outbox, *(MirroredLoan(f"k{number}", str(number), "c", "issue") for number in range(5)))
+    monkeypatch.setattr(mirror, "_PAGE", 2)
+    with outbox.read() as tx:
+        assert mirror.lacking_in(tx, {"k1"}) == (["k0"], "k1")
+        assert mirror.lacking_in(tx, {"k1"}, after="k1") == (["k2", "k3"], "k3")
+        assert mirror.lacking_in(tx, {"k1"}, after="k3") == (["k4"], None)
 
 
 def test_what_a_broken_reading_missed_is_there_again_when_the_next_lists_it(outbox: Outbox) -> None:

@@ -156,16 +156,23 @@ class Refresher:
     def _keep(self, number: int, listing: mirror.KivaListing) -> bool:
         """Write what was read, in parts; false when a person said meanwhile that some of it was deleted."""
         outbox = self._context.outbox
-        with outbox.read() as tx:
-            missed = kept.lacking_in(tx, listing.listed)
         others = listing.others
         while part := list(itertools.islice(others, _PART)):
             with outbox.begin() as tx:
                 if not self._counts(tx, number):
                     return False
                 kept.keep(tx, number, part)
+        after: str | None = ""
+        while after is not None:
+            with outbox.read() as tx:
+                missed, after = kept.lacking_in(tx, listing.listed, after=after)
+            if not self._miss(number, missed):
+                return False
+        return True
+
+    def _miss(self, number: int, missed: Sequence[str]) -> bool:
         for start in range(0, len(missed), _PART):
-            with outbox.begin() as tx:
+            with self._context.outbox.begin() as tx:
                 if not self._counts(tx, number):
                     return False
                 kept.miss(tx, number, missed[start : start + _PART])

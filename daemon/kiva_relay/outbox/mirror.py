@@ -88,6 +88,12 @@ _LAST_COMPLETE = (
     .order_by(mirror_table.mirror_refresh.c.id.desc())
     .limit(1)
 )
+_SOME_IDS = (
+    sa.select(mirror_table.mirror.c.kiva_id)
+    .where(mirror_table.mirror.c.kiva_id > sa.bindparam("after"))
+    .order_by(mirror_table.mirror.c.kiva_id)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
 _BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 _EVENT = mirror_table.mirror_event
 # What a reading missed before is written again where it is listed, so that it counts as listed.
@@ -124,10 +130,14 @@ def others(tx: Connection, loans: Collection[MirroredLoan]) -> list[MirroredLoan
     return [loan for loan in loans if loan not in known]
 
 
-def lacking_in(tx: Connection, listed: Container[str]) -> list[str]:
-    """Kiva ids of all loans that are known, and that a reading did not list."""
-    kiva_ids = tx.execute(sa.select(mirror_table.mirror.c.kiva_id).execution_options(yield_per=_PAGE)).scalars()
-    return [kiva_id for kiva_id in kiva_ids if kiva_id not in listed]
+def lacking_in(tx: Connection, listed: Container[str], *, after: str = "") -> tuple[list[str], str | None]:
+    """Of some loans that are known, behind a Kiva id, the ids of those that a reading did not list.
+
+    And the last id that was looked at, behind which it goes on; None at the end.
+    """
+    kiva_ids = tx.execute(_SOME_IDS, {"after": after, "most": _PAGE}).scalars().all()
+    end = kiva_ids[-1] if len(kiva_ids) == _PAGE else None
+    return [kiva_id for kiva_id in kiva_ids if kiva_id not in listed], end
 
 
 def keep(tx: Connection, refresh: int, loans: Collection[MirroredLoan]) -> None:
