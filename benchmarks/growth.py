@@ -163,11 +163,15 @@ def listing(folder: Path) -> None:
         with outbox.read() as tx:
             pages = [loans[place : place + PAGE] for place in range(0, LISTED, PAGE)]
             others = [loan for page in pages for loan in mirror.others(tx, page)]
-            missed = mirror.lacking_in(tx, {loan.kiva_id for loan in loans})
         for place in range(0, len(others), PART):
             keep = partial(mirror.keep, refresh=number, loans=others[place : place + PART])
             longest = max(longest, cost(partial(write, keep)))
-        write(partial(mirror.miss, refresh=number, kiva_ids=missed))
+        after: str | None = ""
+        listed = {loan.kiva_id for loan in loans}
+        while after is not None:
+            with outbox.read() as tx:
+                missed, after = mirror.lacking_in(tx, listed, after=after)
+            write(partial(mirror.miss, refresh=number, kiva_ids=missed))
         with outbox.begin() as tx:
             mirror.end_refresh(tx, number, complete=True, listed=len(loans), detail=None, now=outboxes.NOW)
 
