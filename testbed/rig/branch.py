@@ -27,7 +27,6 @@ from kiva_relay.outbox.sending import Ending, EntryVerdict
 from kiva_relay.outbox.state import Actor, State
 from kiva_relay.outbox.witness import Witness
 from kiva_relay.page import password
-from kiva_relay.report import calendar
 from testbed.kiva.control import Sandbox
 from testbed.rig import patience, yaml_text
 from testbed.rig.killed_page import PageProcess, free_port
@@ -42,7 +41,7 @@ AT_KIVA = (
 """Drafts that Kiva takes before anything else happens."""
 LATER = ("there", "not_there", "typed", "discard", "warned_there", "warned_again", "another", "same", "CASE", "OTHER")
 """Drafts that are owed after that, and were not sent when the page is opened."""
-FELL = ("fell_send", "fell_keep", "fell_out", "late_send", "late_keep", "late_value", "undecided")
+FELL = ("fell_send", "fell_keep", "fell_out", "undecided")
 """Positions that Kiva took last month, and that went down since."""
 PLAIN = ("held", "after", "unknown")
 NEWS = ("news", "pair_a", "pair_b", "not_news")
@@ -148,6 +147,7 @@ class Branch:
                 self._have(State.READY, "loan_draft", LATER[:6])
                 and self._have(State.WAITING, "loan_draft", LATER[6:])
                 and self._have(State.WAITING, "repayment", (*FELL, "exceeds"))
+                and self._have(State.READY, "repayment", ("unknown",))
                 and self._have(State.REFUSED, "repayment", ("broken",))
                 and self._have(State.READY, "journal", NEWS[3:])
                 and self._differ(("corrected", "changed_again", "cancelled"))
@@ -300,12 +300,6 @@ class Branch:
         """The relay holds something."""
         with self.outbox.begin() as tx:
             hold.put(tx, what, reason, now=SystemClock().now())
-
-    def closes(self) -> None:
-        """The report closes, as the calendar closes it."""
-        with self.outbox.begin() as tx:
-            (open_,) = report.not_closed(tx)
-            calendar.close(tx, self.settings, open_, now=SystemClock().now())
 
     @property
     def period(self) -> str:

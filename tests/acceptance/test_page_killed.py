@@ -98,11 +98,6 @@ LINES = (
     LineCase("broken", "value", (("amount", "90"),)),
     LineCase("at_kiva_only", "is", (("loan", "in_the_mis-{suit}"),)),
 )
-LATE = (
-    LineCase("late_send", "send"),
-    LineCase("late_keep", "keep"),
-    LineCase("late_value", "leave_out"),
-)
 AT_KIVA = {
     **dict.fromkeys(("published", "deleted", "corrected", "cancelled", "too_old", "twin_another", "twin_same"), 1),
     **dict.fromkeys(("not_there", "warned_again", "another", "OTHER"), 1),
@@ -112,7 +107,7 @@ AT_KIVA = {
 """How many drafts of a loan Kiva has at the end."""
 POSITIONS = {
     "fell_send": 150, "fell_keep": 180, "exceeds": 100, "broken": 90, "at_kiva_only": 70, "held": 12, "after": 11,
-    "late_send": 150, "late_keep": 180, "fell_out": None, "late_value": None, "undecided": None, "unknown": None,
+    "fell_out": None, "undecided": None, "unknown": None,
 }  # fmt: skip
 """What Kiva was given last in this report; nothing where nothing may go."""
 
@@ -184,7 +179,7 @@ class Play:
             (kiva_id,) = tx.execute(sa.text("SELECT kiva_id FROM mirror WHERE loan_id = :loan"), {"loan": loan}).one()
         one = Press(
             f"report {case.do} {suit}",
-            ("/report", "/report?kind=closed_without", "/report?kind=closed_wrong"),
+            ("/report",),
             f'article[id="l{kiva_id}"] button[name="do"][value="{case.do}"]',
             self.counts(case.verb, lambda told: told.get("kiva_id") == kiva_id),
             {name: text.format(suit=suit) for name, text in case.typed},
@@ -234,8 +229,8 @@ class Play:
 
 SUITS = [
     pytest.param(("sqlite", ["en"], False), id="sqlite-en"),
-    pytest.param(("sqlite", ["fr", "es"], False), id="sqlite-fr-es"),
-    pytest.param(("postgresql", ["en", "fr", "es"], False), id="postgresql"),
+    pytest.param(("sqlite", ["fr", "es"], False), id="sqlite-fr-es", marks=pytest.mark.night),
+    pytest.param(("postgresql", ["en", "fr", "es"], False), id="postgresql", marks=pytest.mark.night),
     pytest.param(("sqlite", ["en", "fr", "es"], True), id="sqlite-all", marks=pytest.mark.night),
     pytest.param(("postgresql", ["en", "fr", "es"], True), id="postgresql-all", marks=pytest.mark.night),
 ]
@@ -296,15 +291,7 @@ def test_no_act_is_lost_and_none_is_double(played: Play) -> None:
         played.old_tabs()
         played.killer.rests()
         doubts_of_the_killed(played)
-        patience.eventually(lambda: as_it_should_be(branch, suits, late=False) == {}, within=60)
-    branch.closes()
-    with played.killer.at_work():
-        for line in LATE:
-            each(lambda suit, line=line: played.line(line, suit))  # type: ignore[misc]
-        played.old_tabs()
-        played.killer.rests()
-        doubts_of_the_killed(played)
-        patience.eventually(lambda: as_it_should_be(branch, suits, late=True) == {}, within=60)
+        patience.eventually(lambda: as_it_should_be(branch, suits) == {}, within=60)
     assert Counter(verb for verb, _, _ in branch.acts()) == played.pressed
     assert played.killer.kills > 0
     assert branch.page.lives > 1
@@ -377,7 +364,7 @@ def before_it(branch: Branch, loan: str, resource: str) -> int:
     return number - loan.startswith("warned_")
 
 
-def as_it_should_be(branch: Branch, suits: list[str], *, late: bool) -> dict[str, object]:
+def as_it_should_be(branch: Branch, suits: list[str]) -> dict[str, object]:
     """What is not: loan → what Kiva has of it."""
     wrong: dict[str, object] = {}
     drafts, news, positions = (branch.sent(resource) for resource in ("loan_draft", "journal", "repayment"))
@@ -389,8 +376,6 @@ def as_it_should_be(branch: Branch, suits: list[str], *, late: bool) -> dict[str
             if len(news.get(called(kind, suit), ())) != 1:
                 wrong[called(kind, suit)] = len(news.get(called(kind, suit), ()))
         for kind, amount in POSITIONS.items():
-            if not late and kind.startswith("late"):
-                continue
             loan = called(kind, suit)
             given = [
                 int(one["amount"])
@@ -405,5 +390,5 @@ def as_it_should_be(branch: Branch, suits: list[str], *, late: bool) -> dict[str
     return wrong
 
 
-PAID_BEFORE = ("fell_send", "fell_keep", "fell_out", "late_send", "late_keep", "late_value", "undecided")
+PAID_BEFORE = ("fell_send", "fell_keep", "fell_out", "undecided")
 """Positions that Kiva took last month."""

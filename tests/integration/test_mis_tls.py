@@ -44,7 +44,7 @@ def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[sa.URL
     _openssl(folder, *signed, "-days", "2", "-extfile", "names", "-out", "server.crt")
     with pytest.MonkeyPatch.context() as patched:
         found = max(Path("/usr/lib/postgresql").glob("*/bin/postgres")).parent
-        patched.setattr(postgres, "_binaries", lambda: found)
+        patched.setattr(postgres, "binaries", lambda: found)
         server = postgres.PostgresServer(folder / "server", settings={"ssl": "on"})
     try:
         server.initialise()

@@ -175,7 +175,7 @@ def test_a_secret_with_something_around_it(office: PlantedOffice, written: str, 
     file = office.folder / "secret"
     file.write_text(written, "utf-8")
     _, printed = office.typed("check")
-    assert f"kiva.client_secret is {{file: {file}}}, and {said}" in printed
+    assert f"kiva.client_secret is {{file: {file}}}. {said}" in printed
     assert SECRET not in printed
     typed(line_with("sudo sed", printed))
     assert file.read_text("utf-8").strip("\n") == SECRET

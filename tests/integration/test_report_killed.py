@@ -16,7 +16,7 @@ from unittest import mock
 
 import pytest
 
-from kiva_relay.outbox import report, store, watermark
+from kiva_relay.outbox import closing, report, store, watermark
 from kiva_relay.outbox.database import Outbox
 from testbed.rig import month as months
 from testbed.rig.month import CLOSING, OPENING, Month, listed
@@ -49,7 +49,7 @@ STEPS: dict[str, tuple[object, str, int]] = {
     "its lines are kept": (report, "freeze", 1),
     "some positions are marked": (watermark, "read_identities_again", 1),
     "a position is put down": (store, "owe", 1),
-    "its positions are closed": (store, "close_all", 1),
+    "its positions are closed": (closing, "close_all", 1),
 }
 
 
