@@ -22,7 +22,7 @@ from benchmarks.served import Took
 PART = "faults"
 LOST, KILLED = "1 % of the answers lost", "three kills, -9"
 PEERS = ("script", "dlt", "drt", "debezium")
-_NUMBER, _SHORT = 2_000, 120
+_NUMBER, _SHORT = 2_000, 100
 _KILLS = 3
 _TRIES = 8
 """A killed sender is started so often at most."""

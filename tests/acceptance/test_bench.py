@@ -14,7 +14,7 @@ from benchmarks.figure import BARE, COURIER, DURABLE, FOUR, OURS, Figures
 from testbed.rig import patience
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = "drafts,positions,faults,backfill"
+PARTS = "drafts,positions,faults"
 
 
 @pytest.mark.long
