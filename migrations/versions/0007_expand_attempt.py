@@ -1,6 +1,6 @@
 """By which server and which machine an attempt was made.
 
-Revision 0009: columns that the version before does not read.
+Revision 0007: columns that the version before does not read.
 """
 
 import sqlalchemy as sa

@@ -24,6 +24,8 @@ AS_LIKELY, SHARED = "as_likely", "shared"
 """Why nothing is suggested, the first of `because`; behind it the MIS's ids that are as likely, or the one id and the
 loans of Kiva's for which it is as likely."""
 _AGAIN = sa.update(reconcile_table.discrepancy).where(_columns.id == sa.bindparam("its_id"))
+# Of an index alone: it is asked with each heartbeat, and where Kiva lists nothing each loan of the book differs.
+_UNSEEN = sa.select(_columns.kind, sa.func.count()).where(reconcile_table.UNSEEN).group_by(_columns.kind)
 _SUGGESTED = reconcile_table.SUGGESTED
 _SHARED = (
     sa.select(_columns.id, _columns.suggested, _columns.loan_id, _columns.kiva_id)
@@ -141,8 +143,7 @@ def must_be(tx: Connection, number: int) -> KeptDiscrepancy:
 
 def numbers(tx: Connection) -> dict[str, int]:
     """Kind → how many of which no person has said that nothing is to be done."""
-    asked = sa.select(_columns.kind, sa.func.count()).where(_columns.seen_at.is_(None)).group_by(_columns.kind)
-    return {str(row[0]): int(row[1]) for row in tx.execute(asked)}
+    return {str(row[0]): int(row[1]) for row in tx.execute(_UNSEEN)}
 
 
 def seen(tx: Connection, one: KeptDiscrepancy, *, by: str, note: str, now: datetime) -> None:

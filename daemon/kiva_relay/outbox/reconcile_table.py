@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from kiva_relay.outbox.column import Json, Moment
 from kiva_relay.outbox.schema import Id, metadata
 
-SUGGESTED = sa.text("suggested IS NOT NULL")
+SUGGESTED, UNSEEN = sa.text("suggested IS NOT NULL"), sa.text("seen_at IS NULL")
 """An index's condition, to be asked as it stands here."""
 
 discrepancy = sa.Table(
@@ -29,4 +29,5 @@ discrepancy = sa.Table(
     sa.UniqueConstraint("kind", "subject"),
     sa.CheckConstraint("(seen_at IS NULL) = (seen_by IS NULL)", name="seen_by"),
     sa.Index("discrepancy_suggested", "suggested", info={"where": SUGGESTED}),
+    sa.Index("discrepancy_unseen", "kind", info={"where": UNSEEN}),
 )
