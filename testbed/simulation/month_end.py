@@ -61,6 +61,7 @@ class MonthEnd(History):
         self.settings = self.settings.model_copy(update={"repayments": chosen})
         self.said: list[tuple[str, Decimal, datetime]] = []
         self.finalised: datetime | None = None
+        self._sends_since: datetime | None = None
 
     def run(self) -> list[str]:
         """Live through it; what is wrong with it in the end, nothing as a rule."""
@@ -102,11 +103,24 @@ class MonthEnd(History):
         if who == "reporter":
             self._report()
         elif who == "time":
-            self.clock.moment += timedelta(seconds=self.dice.choice(_STEPS))
+            self.clock.moment += self._some_time()
             self.kiva.arrive()
             self.tell("time passes")
+        elif who == "courier":
+            self._sends_since = self.clock.moment
+            try:
+                super()._act(who)
+            finally:
+                self._sends_since = None
         else:
             super()._act(who)
+
+    def _some_time(self) -> timedelta:
+        """No more than the judge grants a request: a relay that stands still for longer has no lease to send by."""
+        some = timedelta(seconds=self.dice.choice(_STEPS))
+        if self._sends_since is None:
+            return some
+        return max(min(some, self._sends_since + judge.ON_ITS_WAY - self.clock.moment), timedelta(0))
 
     # ---------------------------------------------------------------- the person who reports
 

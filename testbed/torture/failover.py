@@ -183,7 +183,9 @@ def torture(stage: run.Stage, servers: Replicated, *, times: int, seed: int, rat
                 if failed or any(machine.wrong for machine in pair.machines):
                     break
                 patience.eventually(pair.works, within=_WORKS_WITHIN)
-                time.sleep(dice.uniform(1.0, 2.5))  # some of it is sent
+                before = _drafts(stage)
+                patience.eventually(lambda before=before: _drafts(stage) > before, within=_WORKS_WITHIN)
+                time.sleep(dice.uniform(1.0, 2.5))  # some more of it is sent
                 figures.faults[_fail_over(pair, dice, synchronous=number % 2 == 0, machine_dies=number % 4 >= 2)] += 1
                 servers.attach(synchronous=number % 2 == 1)  # as the next one will be
                 for machine in pair.machines:
@@ -199,6 +201,10 @@ def torture(stage: run.Stage, servers: Replicated, *, times: int, seed: int, rat
     run.come_to_rest(stage, figures)
     figures.seconds = time.monotonic() - began
     return figures
+
+
+def _drafts(stage: run.Stage) -> int:
+    return len(stage.kiva.ledger(resource="loan_draft"))
 
 
 def _fail_over(pair: Pair, dice: random.Random, *, synchronous: bool, machine_dies: bool) -> str:

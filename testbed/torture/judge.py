@@ -163,10 +163,13 @@ def _drafts(case: Case, found: Figures) -> None:
 
 def _is_on_record(case: Case, entry: Any) -> bool:
     """Does a person know, or does it wait behind a version that is in doubt? `judge` asks of each doubt whether it is one."""
-    if entry is None:
-        return False
+    return entry is not None and (entry.state == "refused" or _is_doubtful(case, entry))
+
+
+def _is_doubtful(case: Case, entry: Any) -> bool:
+    """Is it in doubt, or does it wait behind an older version that is?"""
     older = next((each for each in case.entries if each.id == entry.waits_for), None)
-    return entry.state in ("refused", "in_doubt") or (older is not None and older.state == "in_doubt")
+    return entry.state == "in_doubt" or (older is not None and older.state == "in_doubt")
 
 
 def _is_known_to_differ(case: Case, identity: str) -> bool:
@@ -221,7 +224,7 @@ def _journals(case: Case, found: Figures) -> None:
         waits = entry is not None and (
             entry.reason == "loan_not_eligible" or (entry.reason == "loan_not_at_kiva" and note.identity not in at_kiva)
         )
-        if not times and not waits and (entry is None or entry.state != "in_doubt"):
+        if not times and not waits and (entry is None or not _is_doubtful(case, entry)):
             found.lost += 1
             found.wrong.append(f"note {note.id} is lost: {_said(entry)}")
         if not times and entry is not None and entry.state == "delivered":
