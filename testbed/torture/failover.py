@@ -20,6 +20,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -183,8 +184,7 @@ def torture(stage: run.Stage, servers: Replicated, *, times: int, seed: int, rat
                 if failed or any(machine.wrong for machine in pair.machines):
                     break
                 patience.eventually(pair.works, within=_WORKS_WITHIN)
-                before = _drafts(stage)
-                patience.eventually(lambda before=before: _drafts(stage) > before, within=_WORKS_WITHIN)
+                patience.eventually(partial(_has_more, stage, _drafts(stage)), within=_WORKS_WITHIN)
                 time.sleep(dice.uniform(1.0, 2.5))  # some more of it is sent
                 figures.faults[_fail_over(pair, dice, synchronous=number % 2 == 0, machine_dies=number % 4 >= 2)] += 1
                 servers.attach(synchronous=number % 2 == 1)  # as the next one will be
@@ -205,6 +205,10 @@ def torture(stage: run.Stage, servers: Replicated, *, times: int, seed: int, rat
 
 def _drafts(stage: run.Stage) -> int:
     return len(stage.kiva.ledger(resource="loan_draft"))
+
+
+def _has_more(stage: run.Stage, drafts: int) -> bool:
+    return _drafts(stage) > drafts
 
 
 def _fail_over(pair: Pair, dice: random.Random, *, synchronous: bool, machine_dies: bool) -> str:
