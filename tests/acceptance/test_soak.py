@@ -21,7 +21,11 @@ ONCE = 6
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    "way", [run.Way(), run.Way(outbox="postgresql", watch="replication")], ids=["by polls", "by its stream"]
+    "way",
+    [
+        pytest.param(run.Way(), id="by polls"),
+        pytest.param(run.Way(outbox="postgresql", watch="replication"), id="by its stream", marks=pytest.mark.night),
+    ],
 )
 def test_what_a_relay_holds_does_not_grow(tmp_path: Path, way: run.Way) -> None:
     with (

@@ -14,7 +14,7 @@ from kiva_relay.outbox import decision, query, report, store
 from testbed.simulation import month_end
 from testbed.simulation.workshop import Workshop, workshop
 
-EVERYDAY, SEEDS, AT_ONCE = 10, 200, 10
+EVERYDAY, LONG, SEEDS, AT_ONCE = 10, 60, 200, 10
 MOST_SEEDS = 150
 
 QUIET = dataclasses.replace(month_end.any_mood(random.Random(1)), trouble=0.0, kills=0, switch=0.15)
@@ -29,7 +29,8 @@ def shop() -> Iterator[Workshop]:
 
 def _seeds() -> Iterator[Any]:
     for first in range(0, SEEDS, AT_ONCE):
-        yield pytest.param(first, marks=[pytest.mark.long] if first >= EVERYDAY else [])
+        marks = [pytest.mark.long] if first >= EVERYDAY else []
+        yield pytest.param(first, marks=[*marks, pytest.mark.night] if first >= LONG else marks)
 
 
 @pytest.mark.parametrize("first", list(_seeds()))
