@@ -216,7 +216,7 @@ install -o kiva-relay -m 0600 "$copy" /var/lib/kiva-relay/outbox.db
 systemctl start kiva-relay
 until_true active
 kiva-relay status || true
-kiva-relay status | grep -q 'older than what this machine has sent'
+kiva-relay status | grep -q 'older than what was sent'
 kiva-relay outbox recover || true
 until_true delivered L4
 kiva-relay release all --yes --note "looked at in the stand-in"

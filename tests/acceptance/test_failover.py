@@ -22,7 +22,8 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(1_800)]
 _FAILOVER_SLOTS = 17
 
 
-@pytest.mark.parametrize("times", [2, pytest.param(20, marks=pytest.mark.night)])
+@pytest.mark.night
+@pytest.mark.parametrize("times", [2, 20])
 def test_the_outbox_fails_over_under_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
     monkeypatch.setenv("KIVA_SECRET", "s3cr3t")
     with failover.set_up(tmp_path / "pair", clients=60 * times, loans=20, seed=times) as (stage, servers):
