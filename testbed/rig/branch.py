@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection
 from kiva_relay.clock import SystemClock
 from kiva_relay.config import loader
 from kiva_relay.config.settings import Settings
-from kiva_relay.outbox import closing, hold, meta, mirror_table, person, query, report, sending, table
+from kiva_relay.outbox import closing, hold, meta, mirror_table, person, query, sending, table
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.person import Person
@@ -300,14 +300,6 @@ class Branch:
         """The relay holds something."""
         with self.outbox.begin() as tx:
             hold.put(tx, what, reason, now=SystemClock().now())
-
-    @property
-    def period(self) -> str:
-        """Of the report that is open, or was last."""
-        with self.outbox.read() as tx:
-            found = report.latest(tx)
-        assert found is not None
-        return found.period
 
     @property
     def settings(self) -> Settings:

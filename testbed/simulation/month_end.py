@@ -11,8 +11,6 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-import sqlalchemy as sa
-
 from kiva_relay import errors
 from kiva_relay.config.repayments import Repayments
 from kiva_relay.outbox import decision, hold, report
@@ -21,7 +19,7 @@ from kiva_relay.report import current, decide, finalising
 from kiva_relay.report.decide import LineAnswer
 from kiva_relay.report.line import ReportLine, ReportLineKind
 from kiva_relay.resource import window
-from testbed.simulation import judge
+from testbed.simulation import judge, run
 from testbed.simulation.run import History, Mood
 from testbed.simulation.workshop import Workshop
 
@@ -226,14 +224,4 @@ class MonthEnd(History):
 
 def tried(seed: int, shop: Workshop, *, mood: Mood | None = None) -> History | None:
     """Live through one seed; the history when it went wrong."""
-    history = MonthEnd(seed, shop, mood)
-    try:
-        wrongs = history.run()
-    except (sa.exc.IntegrityError, errors.IllegalMove) as error:
-        wrongs = [f"the outbox refuses what the relay does: {str(error).splitlines()[0]}"]
-    finally:
-        history.end()
-    if not wrongs:
-        return None
-    history.steps += ["", *(f"WRONG: {wrong}" for wrong in wrongs)]
-    return history
+    return run.tried(seed, shop, mood=mood, kind=MonthEnd)

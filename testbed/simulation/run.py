@@ -340,9 +340,15 @@ class History:
         self.tell("a relay runs")
 
 
-def tried(seed: int, shop: Workshop, *, mood: Mood | None = None) -> History | None:
-    """Live through one seed; the history when it went wrong."""
-    history = History(seed, shop, mood)
+def tried(
+    seed: int,
+    shop: Workshop,
+    *,
+    mood: Mood | None = None,
+    kind: Callable[[int, Workshop, Mood | None], History] | None = None,
+) -> History | None:
+    """Live through one seed, of histories of a kind; the history when it went wrong."""
+    history = (kind or History)(seed, shop, mood)
     try:
         wrongs = history.run()
     except (sa.exc.IntegrityError, errors.IllegalMove) as error:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kiva_relay import errors
-from kiva_relay.cli import as_service, check_surroundings
+from kiva_relay.cli import as_service, check_outbox, check_surroundings
 from kiva_relay.config import loader
 from kiva_relay.config.settings import Settings
 from testbed.rig import configuration
@@ -40,7 +40,7 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
 
 def found(settings: Settings) -> list[tuple[str, str, str]]:
     with as_service.eyes(settings):
-        looked = [*check_surroundings.configuration(settings), *check_surroundings.outbox(settings)]
+        looked = [*check_surroundings.configuration(settings), *check_outbox.outbox(settings)]
     return [(one.word, one.about, one.text) for one in looked]
 
 

@@ -61,7 +61,7 @@ def test_a_hundred_guesses_at_once_are_a_hundred(url: str, monkeypatch: pytest.M
             checked.append(written)
             together[0] += 1
             most[0] = max(most[0], together[0])
-        time.sleep(0.05)
+        time.sleep(0.05)  # a real check takes as long: that is when the others come
         with lock:
             together[0] -= 1
         return False

@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from kiva_relay.cli import as_service, check_files, check_machine, check_mail, check_surroundings, frame, mappings
+from kiva_relay.cli import (
+    as_service,
+    check_files,
+    check_machine,
+    check_mail,
+    check_outbox,
+    check_surroundings,
+    frame,
+    mappings,
+)
 from kiva_relay.cli.check_finding import ABOUT, CheckFinding, failed
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
@@ -154,7 +163,7 @@ def _seen(settings: Settings) -> Iterator[CheckFinding]:
     with frame.working(tr("asking Kiva")):
         yield from check_surroundings.kiva(settings)
     yield from check_machine.certificates(settings, now=SystemClock().now())
-    yield from check_surroundings.outbox(settings)
+    yield from check_outbox.outbox(settings)
     yield from check_files.witness(settings)
     with frame.working(tr("asking the mail server")):
         yield from check_mail.mail(settings)
