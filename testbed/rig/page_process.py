@@ -13,6 +13,10 @@ from pathlib import Path
 
 import httpx
 
+from kiva_relay.clock import Clock
+from kiva_relay.config import loader
+from kiva_relay.outbox.database import Outbox
+from kiva_relay.page import server
 from testbed.rig import patience
 
 _AT = re.compile(r"The page is at (\S+)")
@@ -41,6 +45,15 @@ def running(config: Path, folder: Path) -> Iterator[str]:
         process.send_signal(signal.SIGTERM)
         code = patience.ended(process)
     assert code == 0, log.read_text()
+
+
+@contextlib.contextmanager
+def served(config: Path, folder: Path, *, clock: Clock) -> Iterator[str]:
+    """The page in a thread of this process, beside the outbox in a folder; its address."""
+    with contextlib.closing(Outbox(f"sqlite:///{folder / 'outbox.db'}")) as outbox:
+        settings = loader.load(config, environ={"KIVA_SECRET": "s"})
+        with server.in_a_thread(settings, outbox, clock=clock) as at:
+            yield at
 
 
 @dataclass

@@ -9,12 +9,10 @@ from pathlib import Path
 import pytest
 
 from kiva_relay.clock import SystemClock
-from kiva_relay.config import loader
 from kiva_relay.outbox import person, query
-from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.person import Person
 from kiva_relay.outbox.state import State
-from kiva_relay.page import password, server
+from kiva_relay.page import password
 from testbed.rig import full_outbox, page_process
 from testbed.rig.full_outbox import NAME, FullOutbox
 from testbed.rig.page_process import Browser
@@ -42,10 +40,8 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FullOutbox
 
 @pytest.fixture
 def url(told: FullOutbox, tmp_path: Path) -> Iterator[str]:
-    outbox = Outbox(f"sqlite:///{tmp_path / 'outbox.db'}")
-    with server.in_a_thread(loader.load(told.config, environ={"KIVA_SECRET": "s"}), outbox, clock=SystemClock()) as at:
+    with page_process.served(told.config, tmp_path, clock=SystemClock()) as at:
         yield at
-    outbox.close()
 
 
 def test_as_a_process_of_its_own(told: FullOutbox, tmp_path: Path) -> None:

@@ -11,13 +11,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from kiva_relay.config import loader
 from kiva_relay.outbox import duplicate_table, query, table
-from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.mirror import MirroredLoan
 from kiva_relay.outbox.state import State
-from kiva_relay.page import server
 from testbed.rig import full_outbox, page_process
 from testbed.rig.full_outbox import NAME, Run
 from testbed.rig.morning import EVIL, SECRET, Morning
@@ -36,11 +33,8 @@ def morning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Morning
 
 @pytest.fixture
 def url(morning: Morning, tmp_path: Path) -> Iterator[str]:
-    outbox = Outbox(f"sqlite:///{tmp_path / 'outbox.db'}")
-    settings = loader.load(morning.told.config, environ={"KIVA_SECRET": "s"})
-    with server.in_a_thread(settings, outbox, clock=SetClock(morning.told.now)) as at:
+    with page_process.served(morning.told.config, tmp_path, clock=SetClock(morning.told.now)) as at:
         yield at
-    outbox.close()
 
 
 @pytest.fixture

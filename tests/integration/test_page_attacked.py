@@ -14,11 +14,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from kiva_relay.clock import SystemClock
-from kiva_relay.config import loader
 from kiva_relay.outbox import person
-from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.person import Person
-from kiva_relay.page import app, attempts, brought, password, server
+from kiva_relay.page import app, attempts, brought, password
 from kiva_relay.page.attempts import Attempts
 from kiva_relay.page.impatient import ImpatientProtocol
 from testbed.rig import full_outbox, page_process, patience
@@ -41,10 +39,8 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FullOutbox
 
 @pytest.fixture
 def url(told: FullOutbox, tmp_path: Path) -> Iterator[str]:
-    outbox = Outbox(f"sqlite:///{tmp_path / 'outbox.db'}")
-    with server.in_a_thread(loader.load(told.config, environ={"KIVA_SECRET": "s"}), outbox, clock=SystemClock()) as at:
+    with page_process.served(told.config, tmp_path, clock=SystemClock()) as at:
         yield at
-    outbox.close()
 
 
 # ---------------------------------------------------------------- guessing

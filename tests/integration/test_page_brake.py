@@ -9,11 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from kiva_relay.config import loader
 from kiva_relay.outbox import hold, query
-from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.state import State
-from kiva_relay.page import server
 from testbed.rig import full_outbox, page_process
 from testbed.rig.morning import SECRET, Morning
 from testbed.rig.page_process import Browser
@@ -29,11 +26,8 @@ def morning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Morning
 
 @pytest.fixture
 def url(morning: Morning, tmp_path: Path) -> Iterator[str]:
-    outbox = Outbox(f"sqlite:///{tmp_path / 'outbox.db'}")
-    settings = loader.load(morning.told.config, environ={"KIVA_SECRET": "s"})
-    with server.in_a_thread(settings, outbox, clock=SetClock(morning.told.now)) as at:
+    with page_process.served(morning.told.config, tmp_path, clock=SetClock(morning.told.now)) as at:
         yield at
-    outbox.close()
 
 
 @pytest.fixture
