@@ -1,7 +1,8 @@
 """Histories through the end of a window: undecided loans, a close, what a person sends late, and a finalised report.
 
-October is reported without trouble. Then it is December, the report of November is open for some hours, and the world
-goes wrong as in every history; the institution takes repayments back, so that amounts fall and a person is asked.
+October is reported without trouble. Then it is December, the report of November is open for some hours or minutes,
+and the world goes wrong as in every history; the institution takes repayments back, so that amounts fall and a person
+is asked.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from kiva_relay.outbox import decision, hold, report
 from kiva_relay.outbox.store import Overtaken
 from kiva_relay.report import current, decide, finalising
 from kiva_relay.report.decide import LineAnswer
-from kiva_relay.report.line import ReportLine, ReportLineKind
+from kiva_relay.report.line import DECIDED, ReportLine, ReportLineKind
 from kiva_relay.resource import window
 from testbed.simulation import judge, run
 from testbed.simulation.run import History, Mood
@@ -26,11 +27,17 @@ from testbed.simulation.workshop import Workshop
 _WINDOW = {"opens_on": {"day": 1, "at": "06:00"}, "closes_on": {"day": 3, "at": "18:00"}, "timezone": "UTC"}
 _OCTOBER = datetime(2026, 11, 1, 7, 0, tzinfo=UTC)
 _BEGINS = datetime(2026, 12, 3, 14, 0, tzinfo=UTC)
+"""At the earliest."""
 _CLOSES = datetime(2026, 12, 3, 18, 0, tzinfo=UTC)
+_BEFORE_IT_CLOSES = (240, 60, 8)
+"""Minutes, of which the dice choose: a request is on its way, or in doubt, for some minutes only."""
 _PERIOD = "2026-11"
 _ASKS_LATE = (ReportLineKind.CLOSED_WITHOUT, ReportLineKind.CLOSED_WRONG, ReportLineKind.CLOSED_UNKNOWN)
-_STEPS = (20, 700, 1200, 3600, 7200)
+_STEPS = (20, 240, 700, 1200, 3600, 7200)
+_ANSWERS_ONLY_WHAT_ASKS = 0.8
+"""How often, once it has closed: else she answers any line, one more time."""
 _SETTLED = 8
+_SOMETHING_IS_NEW = -1
 ACTORS = {"courier": 8, "capture": 7, "refresher": 3, "institution": 6, "reporter": 5, "time": 6}
 
 
@@ -51,7 +58,10 @@ def any_mood(dice: random.Random) -> Mood:
 
 
 class MonthEnd(History):
-    """One of them. `said` are the amounts that a person sent late, by loan, each with when she did."""
+    """One of them. `said` are the amounts that a person sent late, by loan, each with when she did.
+
+    `unheard` are the loans, with the decision, of which nothing was owed by the next look at the MIS.
+    """
 
     def __init__(self, seed: int, shop: Workshop, mood: Mood | None = None) -> None:
         super().__init__(seed, shop, mood or any_mood(random.Random(seed)))
@@ -59,6 +69,7 @@ class MonthEnd(History):
         self.settings = self.settings.model_copy(update={"repayments": chosen})
         self.said: list[tuple[str, Decimal, datetime]] = []
         self.finalised: datetime | None = None
+        self.unheard: list[tuple[str, int | None]] = []
         self._sends_since: datetime | None = None
 
     def run(self) -> list[str]:
@@ -83,7 +94,7 @@ class MonthEnd(History):
         self._alive(self.begin)
         self._rest(self.clock.moment)
         assert len(self.kiva.ledger) == len(self.mis.loans)
-        self.clock.moment = _BEGINS
+        self.clock.moment = _CLOSES - timedelta(minutes=self.dice.choice(_BEFORE_IT_CLOSES))
         self.kiva.trouble, self.calm = trouble, False
 
     def _rest(self, moment: datetime) -> None:
@@ -101,7 +112,9 @@ class MonthEnd(History):
         if who == "reporter":
             self._report()
         elif who == "time":
-            self.clock.moment += self._some_time()
+            before, self.clock.moment = self.clock.moment, self.clock.moment + self._some_time()
+            if before < _CLOSES <= self.clock.moment:
+                self._read_to = _SOMETHING_IS_NEW
             self.kiva.arrive()
             self.tell("time passes")
         elif who == "courier":
@@ -110,8 +123,17 @@ class MonthEnd(History):
                 super()._act(who)
             finally:
                 self._sends_since = None
+        elif who == "capture" and self.loops:
+            asked = self._waits_for_a_look()
+            super()._act(who)
+            self.unheard += [line for line in self._waits_for_a_look() if line in asked]
         else:
             super()._act(who)
+
+    def _waits_for_a_look(self) -> list[tuple[str, int | None]]:
+        """What was sent late and is owed by the next look at the MIS: loans, each with the number of the decision."""
+        decided = [one for one in self._shown() if (one.kind, one.cause) == (ReportLineKind.ON_ITS_WAY, DECIDED)]
+        return [(one.loan_id, one.decided) for one in decided]
 
     def _some_time(self) -> timedelta:
         """No more than the judge grants a request: a relay that stands still for longer has no lease to send by."""
@@ -129,7 +151,12 @@ class MonthEnd(History):
         if late and self.finalised is None and self.dice.random() < 0.1:
             self._finalise()
             return
-        wanted = [one for one in self._shown() if one.position is not None and (one.needs_a_person or late)]
+        asks = late and self.dice.random() < _ANSWERS_ONLY_WHAT_ASKS
+        wanted = [
+            one
+            for one in self._shown()
+            if one.position is not None and (one.kind in _ASKS_LATE if asks else one.needs_a_person or late)
+        ]
         if wanted:
             self._send(self.dice.choice(wanted), late=late)
 
@@ -157,6 +184,7 @@ class MonthEnd(History):
         except (errors.UsageError, Overtaken) as error:
             self.tell(f"awa is told: {error}")
             return
+        self._read_to = _SOMETHING_IS_NEW  # who decides wakes the relay
         if late:
             self.said.append((line.loan_id, line.position or Decimal(0), now))
         self.tell(f"awa: {line.loan_id} {line.position}{' late' * late} --send")
@@ -199,7 +227,8 @@ class MonthEnd(History):
 
     def _lines(self) -> list[str]:
         """Each expected loan has its line, which says what Kiva has; what was sent late is there, or unknown."""
-        shown, wrong = self._shown(), []
+        shown = self._shown()
+        wrong = [f"{loan} was sent late, and a look at the MIS owed nothing of it" for loan, _decision in self.unheard]
         if len(shown) != len(self.mis.loans):
             wrong.append(f"{len(shown)} lines, and Kiva expects {len(self.mis.loans)} loans")
         for line in shown:

@@ -18,7 +18,9 @@ EVERYDAY, LONG, SEEDS, AT_ONCE = 10, 60, 200, 10
 MOST_SEEDS = 150
 
 QUIET = dataclasses.replace(month_end.any_mood(random.Random(1)), trouble=0.0, kills=0, switch=0.15)
-LOST = dataclasses.replace(QUIET, trouble=0.6, faults={"answer lost": 1})
+AT_THE_CLOSE = {"courier": 8, "capture": 12, "refresher": 1, "institution": 2, "reporter": 12, "time": 2}
+"""Who is quick: what is in doubt as the report closes is so for a quarter of an hour."""
+LOST = dataclasses.replace(QUIET, trouble=0.9, faults={"answer lost": 1}, actors=AT_THE_CLOSE, steps=25)
 
 
 @pytest.fixture
