@@ -78,7 +78,7 @@ class Month:
         with self.rig.outbox.begin() as tx:
             refresh = mirror.begin_refresh(tx, now=now)
             mirror.keep(tx, refresh, mirror.others(tx, loans))
-            mirror.miss(tx, refresh, mirror.lacking_in(tx, {loan.kiva_id for loan in loans})[0])
+            mirror.drop(tx, refresh, mirror.lacking_in(tx, {loan.kiva_id for loan in loans})[0])
             mirror.end_refresh(tx, refresh, complete=True, listed=len(loans), detail=None, now=now)
 
     def lend(self, loan_id: str, *, lent: int = 500, repaid: int = 0, **more: object) -> None:

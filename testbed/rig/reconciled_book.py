@@ -82,7 +82,7 @@ def list_loans(outbox: Outbox, book: list[BookLoan], *, at: datetime = NOW) -> N
     with outbox.begin() as tx:
         number = mirror.begin_refresh(tx, now=at)
         mirror.keep(tx, number, mirror.others(tx, loans))
-        mirror.miss(tx, number, mirror.lacking_in(tx, {loan.kiva_id for loan in loans})[0])
+        mirror.drop(tx, number, mirror.lacking_in(tx, {loan.kiva_id for loan in loans})[0])
         mirror.end_refresh(tx, number, complete=True, listed=len(loans), detail=None, now=at)
 
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from kiva_relay.delivery import context, refresher
+from kiva_relay.delivery import context
 from kiva_relay.delivery.client import Answer
 from kiva_relay.delivery.courier import Courier
 from kiva_relay.delivery.refresher import Refresher
 from kiva_relay.outbox import hold, mirror
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.state import State
-from testbed.rig.delivering import LOAN, Machine, ProcessEnded
+from testbed.rig.delivering import LOAN, Machine
 from testbed.rig.scripted_kiva import LOST, UNREACHED, answer
 
 DAY = 24 * 3_600
@@ -385,40 +385,3 @@ def test_a_status_that_kiva_refuses_holds_nothing(machine: Machine, monkeypatch:
     assert machine.holds() == {}
     assert "for issue" in machine.context.destination.list_words
     assert machine.send() == 1
-
-
-def test_a_process_that_ends_between_two_parts_of_the_list_loses_and_forgets_nothing(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(refresher, "_PART", 1)
-    machine.kiva.loans = {"A": "fundRaising", "B": "fundRaising"}
-    machine.clock.passes(DAY)
-    assert machine.look()
-    machine.owe("loan_draft", "C")
-    machine.kiva.loans = {"A": "raised", "C": "fundRaising"}  # B is gone, and somebody typed C into PA2
-    keep, kept = mirror.keep, list[int]()
-
-    def ends(tx: Any, number: int, loans: Any) -> None:
-        if kept:
-            raise ProcessEnded
-        kept.append(number)
-        keep(tx, number, loans)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(mirror, "keep", ends)
-        machine.clock.passes(DAY)
-        with pytest.raises(ProcessEnded):
-            machine.look()
-
-    def listed() -> set[str]:
-        with machine.outbox.read() as tx:
-            return {loan.loan_id for loan in mirror.by_loan_id(tx, ["A", "B", "C"]).values()}
-
-    assert {"A", "B"} <= listed(), "a reading that did not end forgets nothing"
-    machine.start()
-    machine.refresher = Refresher(machine.context)
-    assert machine.look()
-    assert listed() == {"A", "C"}
-    machine.send()
-    assert machine.kiva.posts == [], "what Kiva has is adopted"
-    assert machine.entry("loan_draft", "C").evidence == "adopted"

@@ -183,15 +183,16 @@ def listed(outbox: Outbox, *loans: MirroredLoan, complete: bool = True) -> None:
     with outbox.begin() as tx:
         number = mirror.begin_refresh(tx, now=later(1))
         mirror.keep(tx, number, mirror.others(tx, loans))
-        mirror.miss(tx, number, mirror.lacking_in(tx, {loan.kiva_id for loan in loans})[0])
+        if complete:
+            mirror.drop(tx, number, mirror.lacking_in(tx, {loan.kiva_id for loan in loans})[0])
         mirror.end_refresh(tx, number, complete=complete, listed=len(loans), detail=None, now=later(2))
 
 
-def rows(outbox: Outbox) -> dict[str, tuple[str, int, int | None]]:
+def rows(outbox: Outbox) -> dict[str, tuple[str, int]]:
     columns = mirror_table.mirror.c
     with outbox.read() as tx:
-        found = tx.execute(sa.select(columns.kiva_id, columns.status, columns.first_seen, columns.missed_by))
-        return {row.kiva_id: (row.status, row.first_seen, row.missed_by) for row in found}
+        found = tx.execute(sa.select(columns.kiva_id, columns.status, columns.first_seen))
+        return {row.kiva_id: (row.status, row.first_seen) for row in found}
 
 
 def test_only_what_a_reading_says_otherwise_is_written(outbox: Outbox) -> None:
@@ -216,16 +217,16 @@ def test_what_a_list_lacks_is_looked_for_in_pages(outbox: Outbox, monkeypatch: p
         assert mirror.lacking_in(tx, {"k1"}, after="k3") == (["k4"], None)
 
 
-def test_what_a_broken_reading_missed_is_there_again_when_the_next_lists_it(outbox: Outbox) -> None:
+def test_what_a_broken_reading_missed_stays_until_a_whole_one_lacks_it(outbox: Outbox) -> None:
     a, b = (MirroredLoan(f"k{one}", one, "c", "issue") for one in "AB")
     listed(outbox, a, b)
     listed(outbox, b, complete=False)
-    assert rows(outbox) == {"kA": ("issue", 1, 2), "kB": ("issue", 1, None)}
+    assert rows(outbox) == {"kA": ("issue", 1), "kB": ("issue", 1)}
     listed(outbox, a, b)
-    assert rows(outbox) == {"kA": ("issue", 1, None), "kB": ("issue", 1, None)}
+    assert rows(outbox) == {"kA": ("issue", 1), "kB": ("issue", 1)}
     listed(outbox, b, complete=False)
     listed(outbox, b)
-    assert rows(outbox) == {"kB": ("issue", 1, None)}
+    assert rows(outbox) == {"kB": ("issue", 1)}
 
 
 def test_drafts_that_kiva_has_are_found_by_any_of_their_ids(outbox: Outbox) -> None:

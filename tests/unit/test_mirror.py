@@ -92,7 +92,7 @@ def test_a_status_that_became_another_stays_known_with_its_day(outbox: Outbox) -
         assert mirror.history(tx, "kL2") == []
     with outbox.begin() as tx:
         number = mirror.begin_refresh(tx, now=later(100))
-        mirror.miss(tx, number, ["kL1"])
+        mirror.drop(tx, number, ["kL1"])
         mirror.end_refresh(tx, number, complete=True, listed=0, detail=None, now=later(110))
     with outbox.read() as tx:
         assert mirror.history(tx, "kL1")[-1] == mirror.StatusChange(later(100), "ended", None)

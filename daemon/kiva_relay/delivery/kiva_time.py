@@ -10,7 +10,6 @@ as too late by it; and the report waits where they give another month or another
 
 from __future__ import annotations
 
-import statistics
 import threading
 from collections import deque
 from collections.abc import Mapping
@@ -145,7 +144,7 @@ class KivaTime:
         """What most of the last answers say; None where they contradict each other."""
         if not self._offsets:
             return self._kept
-        offset = statistics.median_low(self._offsets)
+        offset = sorted(self._offsets)[(len(self._offsets) - 1) // 2]
         alike = sum(abs(each - offset) <= _MOST_OFF for each in self._offsets)
         return offset if 2 * alike > len(self._offsets) else None
 

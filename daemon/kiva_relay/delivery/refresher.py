@@ -137,7 +137,7 @@ class Refresher:
         if listing.unreadable:
             which = ", ".join(listing.unreadable[:_NAMED])
             why = why or f"the loan id of {len(listing.unreadable)} cannot be read: {which}"
-        if not self._keep(number, listing):
+        if not self._keep(number, listing) or (not why and not self._drop(number, listing)):
             return False
         with context.outbox.begin() as tx:
             if not self._counts(tx, number):
@@ -162,20 +162,19 @@ class Refresher:
                 if not self._counts(tx, number):
                     return False
                 kept.keep(tx, number, part)
-        after: str | None = ""
-        while after is not None:
-            with outbox.read() as tx:
-                missed, after = kept.lacking_in(tx, listing.listed, after=after)
-            if not self._miss(number, missed):
-                return False
         return True
 
-    def _miss(self, number: int, missed: Sequence[str]) -> bool:
-        for start in range(0, len(missed), _PART):
-            with self._context.outbox.begin() as tx:
-                if not self._counts(tx, number):
-                    return False
-                kept.miss(tx, number, missed[start : start + _PART])
+    def _drop(self, number: int, listing: mirror.KivaListing) -> bool:
+        """Forget, in parts, what a list that is whole does not hold; false as before."""
+        after: str | None = ""
+        while after is not None:
+            with self._context.outbox.read() as tx:
+                lacking, after = kept.lacking_in(tx, listing.listed, after=after)
+            for start in range(0, len(lacking), _PART):
+                with self._context.outbox.begin() as tx:
+                    if not self._counts(tx, number):
+                        return False
+                    kept.drop(tx, number, lacking[start : start + _PART])
         return True
 
     def _counts(self, tx: Connection, number: int) -> bool:

@@ -306,7 +306,12 @@ def _file_engine(path: Path) -> Engine:
     _look_at(path)
     engine = sa.create_engine(
         f"sqlite:///{path}",
-        connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "isolation_level": None, "check_same_thread": False},
+        connect_args={
+            "timeout": BUSY_TIMEOUT_SECONDS,
+            "isolation_level": None,
+            "check_same_thread": False,
+            "cached_statements": 64,
+        },
         # Each keeps a megabyte of pages, tables and statements: those that only a busy moment needs are closed again.
         pool_size=3,
         max_overflow=13,

@@ -96,11 +96,7 @@ _SOME_IDS = (
 )
 _BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 _EVENT = mirror_table.mirror_event
-# What a reading missed before is written again where it is listed, so that it counts as listed.
-_KNOWN = sa.select(*LOAN_COLUMNS).where(
-    mirror_table.mirror.c.kiva_id.in_(sa.bindparam("kiva_ids", expanding=True)),
-    mirror_table.mirror.c.missed_by.is_(None),
-)
+_KNOWN = sa.select(*LOAN_COLUMNS).where(mirror_table.mirror.c.kiva_id.in_(sa.bindparam("kiva_ids", expanding=True)))
 _CHANGE = sa.update(mirror_table.mirror).where(mirror_table.mirror.c.kiva_id == sa.bindparam("its_id"))
 _BY_LOAN_ID = _LOANS.where(
     mirror_table.mirror.c.loan_fold.in_(sa.bindparam("folds", expanding=True)),
@@ -149,7 +145,7 @@ def keep(tx: Connection, refresh: int, loans: Collection[MirroredLoan]) -> None:
     became = [loan for loan in loans if known.get(loan.kiva_id, loan.status) != loan.status]
     rows = {loan.kiva_id: asdict(loan) | {"loan_fold": spelled.fold(loan.loan_id)} for loan in loans}
     new = [row | {"first_seen": refresh} for kiva_id, row in rows.items() if kiva_id not in known]
-    changed = [row | {"its_id": kiva_id, "missed_by": None} for kiva_id, row in rows.items() if kiva_id in known]
+    changed = [row | {"its_id": kiva_id} for kiva_id, row in rows.items() if kiva_id in known]
     if new:
         tx.execute(sa.insert(mirror_table.mirror), new)
     if changed:
@@ -162,26 +158,26 @@ def keep(tx: Connection, refresh: int, loans: Collection[MirroredLoan]) -> None:
         tx.execute(sa.insert(_EVENT), events)
 
 
-def miss(tx: Connection, refresh: int, kiva_ids: Sequence[str]) -> None:
-    """Note that a refresh did not list them; only a complete one will forget them."""
-    for start in range(0, len(kiva_ids), _CHUNK):
-        where = mirror_table.mirror.c.kiva_id.in_(kiva_ids[start : start + _CHUNK])
-        tx.execute(sa.update(mirror_table.mirror).where(where).values(missed_by=refresh))
+def drop(tx: Connection, refresh: int, kiva_ids: Collection[str]) -> None:
+    """Forget loans that a reading of the whole list did not find; that they were there is kept for ever.
+
+    In parts, and before the reading is complete: one that ends in between proves nothing new, and what it did not find
+    was not there all the same. A book of loans in one transaction would keep all others waiting, and its ids in memory.
+    """
+    gone = mirror_table.mirror.c.kiva_id.in_(kiva_ids)
+    began = sa.select(mirror_table.mirror_refresh.c.started_at).filter_by(id=refresh).scalar_subquery()
+    was = sa.select(mirror_table.mirror.c.kiva_id, began, mirror_table.mirror.c.status).where(gone)
+    tx.execute(sa.insert(_EVENT).from_select(["kiva_id", "at", "was"], was))
+    tx.execute(sa.delete(mirror_table.mirror).where(gone))
 
 
 def end_refresh(
     tx: Connection, refresh: int, *, complete: bool, listed: int | None, detail: str | None, now: datetime
 ) -> None:
-    """Close a refresh; a complete one forgets what Kiva no longer lists. `listed`: None where Kiva gave no list."""
+    """Close a refresh. `complete`: what it did not list was dropped before. `listed`: None where Kiva gave no list."""
     where = mirror_table.mirror_refresh.c.id == refresh
     values = {"ended_at": now, "complete": complete, "listed": listed, "detail": detail}
     tx.execute(sa.update(mirror_table.mirror_refresh).where(where).values(**values))
-    if complete:
-        missed = mirror_table.mirror.c.missed_by == refresh
-        began = sa.select(mirror_table.mirror_refresh.c.started_at).where(where).scalar_subquery()
-        gone = sa.select(mirror_table.mirror.c.kiva_id, began, mirror_table.mirror.c.status).where(missed)
-        tx.execute(sa.insert(_EVENT).from_select(["kiva_id", "at", "was"], gone))
-        tx.execute(sa.delete(mirror_table.mirror).where(missed))
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ mirror = sa.Table(
     sa.Column("amount", sa.Text),
     sa.Column("currency", sa.Text),
     sa.Column("first_seen", Id, sa.ForeignKey("mirror_refresh.id"), nullable=False),
+    # Written by nobody now: docs/decisions/0075-forgotten-in-parts.md.
     sa.Column("missed_by", Id, sa.ForeignKey("mirror_refresh.id"), comment="a reading that did not list it"),
     sa.Column("uuid", sa.Text),
     sa.Column("status_detail", sa.Text),
