@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from kiva_relay.outbox import entry, listing, query, store
+from kiva_relay.outbox import entry, listing, query, sending, store
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.resource.kind import RESOURCES
@@ -169,6 +169,17 @@ def test_no_step_reads_the_history_on_a_server(postgres_outbox: str, tmp_path: P
         if number > 200
     ]
     assert dear == []
+
+
+def test_a_purge_that_finds_nothing_reads_no_history_on_a_server(postgres_outbox: str, tmp_path: Path) -> None:
+    """Without statistics it went through all entries for each part of its work, and kept all others from writing."""
+    life, read = Life(tmp_path, MANY, Outbox(postgres_outbox)), Read()
+    long_ago = outboxes.NOW - timedelta(days=10_000)
+    with read.counted(life.outbox), life.outbox.begin() as tx:
+        assert store.purge(tx, before=long_ago, now=outboxes.NOW) == 0
+        assert sending.forget_words(tx, before=long_ago) == 0
+    life.outbox.close()
+    assert {by: number for by, number in read.rows.items() if number > 200} == {}
 
 
 def test_a_review_looks_at_no_draft_that_was_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -266,6 +266,7 @@ class Threads:
         keep = self._in_force.configuration.settings.outbox.keep_payloads
         gone = 0
         while not self._stop.is_set():
+            began = self._clock.monotonic()
             with self._outbox.begin() as tx:  # a few at a time: whoever delivers must not wait for thousands of photos
                 now = self._clock.now()
                 part = store.purge(tx, before=now - keep, now=now)
@@ -273,6 +274,8 @@ class Threads:
             gone += part
             if not part and not said:
                 break
+            # As long as it kept the writers' place: after a long pause it has a million rows to go through.
+            self._clock.wait(self._stop, self._clock.monotonic() - began)
         self._outbox.scrub()
         if gone:
             _log.info("bodies of settled entries were deleted, as outbox.keep_payloads says", entries=gone)
