@@ -31,7 +31,7 @@ def compared(found: Comparison, facts: Month) -> dict[str, Any]:
         "compared": {
             "basis": found.basis,
             "both": found.compared,
-            "as_it_should": len(found.as_it_should),
+            "as_it_should": found.as_it_should,
             "against": [_loan(one) for one in found.against],
             "only_by_hand": [one._asdict() for one in found.only_by_hand],
             "only_here": _ids(found.only_here),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import cached_property
+from operator import attrgetter
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.engine import Connection
@@ -134,8 +134,8 @@ class Month:
     @property
     def amounts(self) -> Iterator[LoanAmounts]:
         """Each loan with its amounts, by Kiva's number; where they were asked for."""
-        lines: Sequence[LoanAmounts] = self.lines
-        return heapq.merge(lines, self.counted, key=lambda one: one.kiva_id)
+        each: list[LoanAmounts] = [*self.lines, *self.counted]
+        return iter(sorted(each, key=attrgetter("kiva_id")))
 
     def of_kind(self, kind: str) -> Sequence[ReportLine]:
         """The lines of one kind."""
@@ -257,12 +257,13 @@ def read(
     if state != NOT_OPEN and in_parts and not closed:
         lines = glance.every(tx, settings, of_period.period, basis=of_period.basis)
     elif state != NOT_OPEN:
-        but = not whole
-        lines = current.lines_of(tx, settings, of_period.period, now, besides_accepted=but, priced=not amounts)
         if amounts:
             counted = tuple(accepted.amounts(tx, of_period.period, closed=closed))
             taken = accepted.of(counted)
-        elif not whole:
+            lines = current.lines_besides(tx, settings, of_period.period, {one.kiva_id for one in counted})
+        else:
+            lines = current.lines_of(tx, settings, of_period.period, now, besides_accepted=not whole)
+        if not amounts and not whole:
             taken = accepted.of_closed(tx, of_period.period) if closed else accepted.counted(tx, of_period.period)
     expected: Mapping[str, int] = {}
     if state != NOT_OPEN:
