@@ -33,8 +33,12 @@ def due(tx: Connection, settings: Settings, now: datetime) -> window.RepaymentRe
 
     The months never go back: by a clock that was set back, the report that has opened would close, for ever.
     """
-    found = _not_before(report.latest(tx), window.report(settings, now), settings)
-    known = report.of(tx, found.period) if found.is_open else None
+    newest = report.latest(tx)
+    found = _not_before(newest, window.report(settings, now), settings)
+    if not found.is_open:
+        return found
+    # Mostly it is the one that opened last, which is asked for at each look anyway.
+    known = newest if newest is not None and newest.period == found.period else report.of(tx, found.period)
     if known is None or known.closed_at is None:
         return found
     return replace(found, is_open=False, stage="closed", goes=None)
