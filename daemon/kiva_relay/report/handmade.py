@@ -101,8 +101,8 @@ def _last_filled(cells: Sequence[str]) -> int:
 
 
 def _names_columns(cells: Sequence[str]) -> bool:
-    """Is a first line no loan: has it words where an amount stands?"""
-    return not any(map(str.isdigit, cells[-1]))
+    """Is a first line no loan: has it words where id and amount stand? A loan without an amount is a mistake."""
+    return not any(map(str.isdigit, cells[0] + cells[-1]))
 
 
 def _id(cell: str) -> str:
