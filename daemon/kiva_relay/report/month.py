@@ -78,6 +78,7 @@ class Month:
         decisions: what persons decided about it, oldest first, also what was undone; and what is known for life.
         list_read: when the last complete reading of Kiva's list began; None: there was none yet.
         counted: the loans of `accepted`, where the amounts of each loan were asked for.
+        opened_at: when the relay opened it; None: it has not, what the row says is how it will be.
         unread: it is open, and the MIS's book of repayments is still being read for the first time.
     """
 
@@ -93,6 +94,7 @@ class Month:
     list_read: datetime | None
     counted: tuple[AcceptedLoan, ...] = ()
     unread: bool = False
+    opened_at: datetime | None = None
 
     @property
     def period(self) -> str:
@@ -237,6 +239,8 @@ def read(
 ) -> Month:
     """The report of a period; None: the open one, else the one that closed last, else the one that opens next.
 
+    The one that opens next may be asked for by its period, too.
+
     Args:
         tx: a reading transaction of the outbox.
         settings: those in force.
@@ -268,7 +272,7 @@ def read(
     expected: Mapping[str, int] = {}
     if state != NOT_OPEN:
         expected = _at_closing(lines, taken) if closed else mirror.expected_by_status(tx)
-    reading = mirror.last_complete(tx)
+    reading, kept = mirror.last_complete(tx), report.of(tx, of_period.period)
     return Month(
         report=of_period,
         settings=settings,
@@ -282,6 +286,7 @@ def read(
         list_read=None if reading is None else reading.started_at,
         counted=counted,
         unread=state in (OPEN, CONTINUOUS) and current.is_unread(tx),
+        opened_at=None if kept is None else kept.opened_at,
     )
 
 
@@ -302,6 +307,9 @@ def chosen(tx: Connection, settings: Settings, period: str | None, *, now: datet
         return _next(settings, now=now), NOT_OPEN
     wanted = max(known) if period is None else period
     if wanted not in known:
+        upcoming = _next(settings, now=now)
+        if wanted == upcoming.period:
+            return upcoming, NOT_OPEN
         raise _unknown(wanted, sorted(known))
     return known[wanted], _state(known[wanted])
 
