@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, CursorResult
 
 from kiva_relay.account import asked, part, standing, task
 from kiva_relay.config.settings import Settings
@@ -24,7 +24,7 @@ from kiva_relay.outbox.mirror import MirroredLoan
 from kiva_relay.outbox.person import Person
 from kiva_relay.outbox.report import Report
 from kiva_relay.page import view
-from kiva_relay.report import calendar, current, glance, month
+from kiva_relay.report import accepted, calendar, current, glance, month
 from kiva_relay.report import facts as facts_of
 from kiva_relay.report.line import ReportLineKind
 from kiva_relay.resource import loan_id as spelled
@@ -307,3 +307,25 @@ def test_amounts_are_those_of_the_whole_reading(outbox: Outbox, settings: Settin
         assert {one.position for one in lines} <= {Decimal(150), None}
         for one in lines:
             assert current.lines_with(tx, settings, PERIOD, [one.kiva_id]) == [one]
+
+
+def test_accepted_loans_are_read_some_thousands_at_a_time(
+    outbox: Outbox, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row by row a hundred thousand took twice the time."""
+    Book(outbox, 2).lay_down(90)
+    read, fetch = list[int](), CursorResult._fetchmany_impl
+
+    def noted(result: CursorResult[Any], size: int | None = None) -> Sequence[Any]:
+        rows: Sequence[Any] = fetch(result, size)
+        read.append(len(rows))
+        return rows
+
+    monkeypatch.setattr(CursorResult, "_fetchmany_impl", noted)
+    with outbox.read() as tx:
+        number = month.read(tx, settings, PERIOD, now=NOW).accepted.number
+        assert number > 1
+        for loans in (accepted.amounts(tx, PERIOD, closed=False), accepted.lines(tx, PERIOD)):
+            read.clear()
+            assert len(list(loans)) == number
+            assert read[:1] == [number]

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from kiva_relay import errors
 from kiva_relay.capture import expected
@@ -16,7 +17,7 @@ from kiva_relay.outbox.entry import OwedPosition
 from kiva_relay.outbox.mirror import MirroredLoan
 from kiva_relay.outbox.sending import EntryVerdict
 from kiva_relay.outbox.state import State
-from kiva_relay.report import current, decide, facts, finalising
+from kiva_relay.report import calendar, current, decide, facts, finalising
 from kiva_relay.report.decide import LineAnswer, LineChanged
 from kiva_relay.report.line import ReportLine
 from kiva_relay.resource import window
@@ -282,3 +283,16 @@ def test_a_price_by_the_schedule_that_was_posted(told: Outbox) -> None:
     assert found["Kaccepted"].price is None
     at(told, CLOSING)
     assert lines(told)["Kgone"].price == found["Kgone"].price
+
+
+def test_a_look_in_vain_asks_for_the_report_that_opened_last_and_for_those_that_are_open(outbox: Outbox) -> None:
+    """Each relay asks it every few seconds; the same report was asked for four times."""
+    now = OPENING + timedelta(hours=1)
+    at(outbox, now)
+    asked: list[str] = []
+    with outbox.begin() as tx:
+        sa.event.listen(outbox.engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+        due = current.due(tx, SETTINGS, now)
+        assert calendar.turn(tx, SETTINGS, due, now=now)
+    assert (due.period, due.is_open) == ("2026-11", True)
+    assert len([sql for sql in asked if "FROM report" in sql]) == 2

@@ -217,9 +217,20 @@ def test_before_the_first_report_it_says_when_it_opens(
         tx.execute(sa.delete(report_table.report))
     november.kiva_expects("A")
     monkeypatch.setattr(frame, "now", lambda: datetime(2026, 11, 20, 9, 0, tzinfo=UTC))
-    out = run("report").out
-    assert "OK      Nothing to do yet: it opens on Tuesday 1 December, 06:00." in out
-    assert "November's repayment report · not open yet, opens on Tuesday 1 December, 06:00" in out
+    for period in ([], ["2026-11"]):
+        out = run("report", *period).out
+        assert "OK      Nothing to do yet: it opens on Tuesday 1 December, 06:00." in out
+        assert "November's repayment report · not open yet, opens on Tuesday 1 December, 06:00" in out
+    assert "opened             not yet" in run("report", "--for-audit").out
+    assert run("report", "--json").json["opened_at"] is None
+
+
+def test_the_report_that_opens_next_may_be_asked_for(november: November, run: Run) -> None:
+    printed = run("report", "2026-12")
+    assert "December's repayment report · not open yet, opens on Friday 1 January, 06:00" in printed.out
+    assert printed.code == 0
+    assert run("report", "2027-01").code == 2
+    assert run("report", "2026-12", "--csv").code == 2
 
 
 def test_an_open_window_that_the_relay_has_not_opened_yet_is_shown_as_it_will_be(november: November, run: Run) -> None:
@@ -227,6 +238,7 @@ def test_an_open_window_that_the_relay_has_not_opened_yet_is_shown_as_it_will_be
         tx.execute(sa.delete(report_table.report))
     november.kiva_expects("A")
     assert "window open until Thursday 10 December" in run("report").out
+    assert run("report", "--json").json["opened_at"] is None
 
 
 def test_an_unknown_period_names_the_nearest(november: November, run: Run) -> None:
@@ -464,7 +476,30 @@ def test_the_auditor_sees_who_decided_what(november: November, run: Run) -> None
         assert text in out
     found = run("report", "--for-audit", "--json").json
     assert [one["verb"] for one in found["decisions"]] == ["leave_out", "send"]
-    assert len(found["lines"]) == 2
+    assert (len(found["lines"]), found["finalising"]) == (2, [])
+
+
+def test_the_auditor_sees_that_a_report_was_finalised_and_reopened(
+    november: November, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    november.kiva_expects("A")
+    november.accepted("A", "150000")
+    for hour, typed in ((9, ["finalised", "--yes"]), (10, ["reopen", "--note", "PA2 reopened it"])):
+        monkeypatch.setattr(frame, "now", lambda at=hour: datetime(2026, 12, 2, at, 0, tzinfo=UTC))
+        assert run("report", typed[0], "2026-11", *typed[1:]).code == 0
+    lines = [" ".join(line.split()) for line in run("report", "--for-audit").out.splitlines()]
+    assert "finalised in PA2 2 Dec 09:00, said by awa" in lines
+    assert "reopened 2 Dec 10:00, said by awa · PA2 reopened it" in lines
+    assert "finalised in PA2 not yet" in lines
+    monkeypatch.setattr(frame, "now", lambda: datetime(2026, 12, 2, 11, 0, tzinfo=UTC))
+    assert run("report", "finalised", "--yes", "--note", "now it is").code == 0
+    out = run("report", "--for-audit").out
+    assert [out.count(f"2 Dec {hour}:00, said by awa") for hour in ("09", "10", "11")] == [1, 1, 1]
+    assert [(one["verb"], one["note"]) for one in run("report", "--for-audit", "--json").json["finalising"]] == [
+        ("report finalised", ""),
+        ("report reopen", "PA2 reopened it"),
+        ("report finalised", "now it is"),
+    ]
 
 
 def test_a_closed_report_keeps_its_lines_until_it_is_finalised(

@@ -478,6 +478,7 @@ class Following:
         self.pinned: frozenset[str] = frozenset()
         self.routed: Any = None
         self.has_news = False
+        self.is_followed = True
         self.rests = 0.0
         self.said: dict[str, Any] = {}
 
@@ -525,6 +526,17 @@ def routed(rig: Rig, *keys: str, **more: Any) -> Any:
     contents = rig.mis.read(stream, keys[: page.SIZE], cutoff=NOW.date())
     values: dict[str, Any] = {"keys": {"loan_draft": dict.fromkeys(keys)}, "contents": {"loan_draft": contents}}
     return Routed(**(values | more))
+
+
+def test_where_there_is_no_stream_nobody_asks_how_the_report_stands(
+    following: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was asked at each look, for what never comes."""
+    capture, stream = following
+    asked: list[str] = []
+    monkeypatch.setattr(cycles.Capture, "report", lambda _self: asked.append("report"))
+    stream.is_followed = False
+    assert (capture.follow(), asked, capture.follows_in()) == (0, [], None)
 
 
 def test_what_the_stream_brings_is_captured_at_once(rig: Rig, following: Any) -> None:

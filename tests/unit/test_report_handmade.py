@@ -103,6 +103,8 @@ def test_the_same_amount_twice_does_no_harm(tmp_path: Path) -> None:
         ("1;2;3;4\n", 1, 4, "expected 2 or 3 columns with a semicolon between them, found 4"),
         ("", 0, 0, "holds nothing"),
         ("loan;amount\n", 0, 0, "holds no loan"),
+        ("000412;-\n43;150\n", 1, 2, "loan 000412: expected an amount, found “-”"),
+        ("000412;311;n/a\n43;312;150\n", 1, 3, "loan 000412: expected an amount, found “n/a”"),
     ],
 )
 def test_what_cannot_be_told_is_named(tmp_path: Path, text: str, line: int, column: int, message: str) -> None:

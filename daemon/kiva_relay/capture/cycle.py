@@ -222,6 +222,9 @@ class Capture:
         """
         if self._following is None or not self.modes or self._following.pause():
             return 0
+        if not self._following.is_followed:
+            self._in_vain = 0
+            return 0
         busy = self._mis.busy_seconds
         documents = {name: one for name, one in self._documents.items() if name not in self._fit.stopped}
         report = self.report()

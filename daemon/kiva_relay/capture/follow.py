@@ -233,6 +233,11 @@ class StreamFollower:
         """Whether something came that nobody has taken yet."""
         return self._tail is not None and self._tail.has_news
 
+    @property
+    def is_followed(self) -> bool:
+        """Is there a stream? Without one nothing ever comes."""
+        return self._tail is not None
+
     def pause(self) -> float:
         """Seconds to wait before the next page: for what else comes, and so that the MIS's time stays our share.
 

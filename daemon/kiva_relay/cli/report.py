@@ -18,7 +18,7 @@ from kiva_relay.cli import (
     report_screen,
 )
 from kiva_relay.errors import UsageError, nearest
-from kiva_relay.report import comparison, current, handmade, month
+from kiva_relay.report import comparison, current, finalising, handmade, month
 from kiva_relay.report.comparison import Basis
 from kiva_relay.report.handmade import Handmade
 from kiva_relay.report.month import Month
@@ -69,14 +69,15 @@ def command(
             return report_file.show(tx, settings, period)
         each, whole = by_hand is not None or (for_audit and not as_json), for_audit and as_json
         facts = month.read(tx, settings, period, now=frame.now(), whole=whole, amounts=each)
+        history = finalising.history(tx, facts.period) if for_audit else []
         if by_hand is not None:
             return _compare(facts, by_hand, spoken, as_json=as_json)
         if for_audit and not as_json:
             decided = current.lines_with(tx, settings, facts.period, {one.kiva_id for one in facts.decisions})
-            report_audit.show(facts, {one.kiva_id: one for one in decided}, facts.amounts, spoken)
+            report_audit.show(facts, {one.kiva_id: one for one in decided}, facts.amounts, spoken, history)
             return 0
     if as_json:
-        frame.print_json(report_json.audit(facts) if for_audit else report_json.of(facts))
+        frame.print_json(report_json.audit(facts, history) if for_audit else report_json.of(facts))
     elif exceptions:
         report_exceptions.show(facts, spoken)
     else:

@@ -1,12 +1,13 @@
 """The report for an auditor: what it was, who decided what about which loan, what was uploaded, where each stands."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from kiva_relay.cli import frame, report_screen
-from kiva_relay.outbox import decision
+from kiva_relay.outbox import act, decision
+from kiva_relay.outbox.act import Done
 from kiva_relay.outbox.decision import Decision
-from kiva_relay.report import month
+from kiva_relay.report import finalising, month
 from kiva_relay.report.line import LoanAmounts, ReportLine, ReportLineKind
 from kiva_relay.report.month import Month
 from kiva_relay.terminal import visible
@@ -18,30 +19,38 @@ _SEEN = ("position", "at_kiva", "before", "lent", "lent_at_kiva", "currency")
 
 
 def show(
-    facts: Month, decided: Mapping[str, ReportLine], loans: Iterable[LoanAmounts], language: Language
-) -> None:  # fmt: skip
+    facts: Month,
+    decided: Mapping[str, ReportLine],
+    loans: Iterable[LoanAmounts],
+    language: Language,
+    history: Sequence[Done] = (),
+) -> None:
     """All of it, in the order in which it is asked for.
 
-    `decided` are the lines of loans about which somebody decided, by Kiva's number; `loans` is every loan, in order.
+    `decided` are the lines of loans about which somebody decided, by Kiva's number; `loans` is every loan, in order;
+    `history` is who said that the report is finalised, or is not after all.
     """
     report_screen.head(facts, language)
-    _moments(facts, language)
+    _moments(facts, language, history)
     _decisions(facts, decided, language)
     _uploads(facts, language)
     _lines(facts, loans, language)
 
 
-def _moments(facts: Month, language: Language) -> None:
+def _moments(facts: Month, language: Language, history: Sequence[Done]) -> None:
     report = facts.report
     finalised = _moment(report.finalised_at, facts, language)
     if report.finalised_at is not None:
         finalised = language.say("screen.audit.by", moment=finalised, person=report.finalised_by or "?")
     rows = [
-        ("opened", _moment(report.opened_at, facts, language)),
+        ("opened", _moment(facts.opened_at, facts, language)),
         ("looked", _moment(report.looked_at, facts, language)),
         ("closed", _moment(report.closed_at, facts, language)),
     ]
     told = [(language.say(f"screen.audit.{code}"), when) for code, when in rows]
+    # What stands in force is the last row; what somebody took back is history, and an auditor asks for it.
+    reopened = max((number for number, one in enumerate(history, 1) if one.verb == finalising.REOPENED), default=0)
+    told += [_said(one, facts, language) for one in history[:reopened]]
     told.append((language.say("screen.audit.finalised"), finalised))
     widest = max(len(label) for label, _ in told)
     for label, when in told:
@@ -109,6 +118,12 @@ def _line(one: LoanAmounts, language: Language) -> str:
     amounts = " · ".join(f"{name} {written}" for name, written in (("MIS", by_mis), ("Kiva", at_kiva)) if written)
     what = f"{one.kind.value}: {one.cause}" if one.cause else one.kind.value
     return f"  {visible.text(one.loan_id)}   {what}{f'   {amounts}' if amounts else ''}"
+
+
+def _said(one: Done, facts: Month, language: Language) -> tuple[str, str]:
+    code = "screen.audit.reopened" if one.verb == finalising.REOPENED else "screen.audit.finalised"
+    said = language.say("screen.audit.by", moment=_moment(one.at, facts, language), person=act.who(one.person))
+    return language.say(code), f"{said} · {visible.text(one.note)}" if one.note else said
 
 
 def _moment(when: datetime | None, facts: Month, language: Language) -> str:

@@ -20,7 +20,7 @@ def show(found: Comparison, by_hand: Handmade, facts: Month, language: Language)
     say = language.say
     frame.say(say("screen.compared", n=found.compared, file=name))
     way = "owed" if facts.report.basis == OUTSTANDING else "repaid"
-    frame.say(f"  {say(f'screen.compared.{way}', right=len(found.as_it_should), wrong=len(found.against))}")
+    frame.say(f"  {say(f'screen.compared.{way}', right=found.as_it_should, wrong=len(found.against))}")
     frame.say(f"  → {say(f'screen.basis.{found.basis.value}', file=name)}", style="bold")
     if found.basis is Basis.SWAPPED:
         frame.say(f"    {say('screen.basis.ask')}")

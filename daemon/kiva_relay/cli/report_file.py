@@ -16,10 +16,10 @@ from kiva_relay.terminal import visible
 
 _SHOWN = 10
 _WHY = {
-    ReportLineKind.DECIDE: "need a decision first",
+    ReportLineKind.DECIDE: "nobody has decided about",
     ReportLineKind.MISSING: "the MIS gives no amount of",
-    ReportLineKind.REFUSED_BY_KIVA: "were refused by Kiva",
-    ReportLineKind.LEFT_OUT: "were left out by a person",
+    ReportLineKind.REFUSED_BY_KIVA: "Kiva refused",
+    ReportLineKind.LEFT_OUT: "a person left out",
     ReportLineKind.CLOSED_WRONG: "closed with an older amount at Kiva",
     ReportLineKind.CLOSED_WITHOUT: "closed without a report",
     ReportLineKind.CLOSED_UNKNOWN: "closed while nobody knew what Kiva has",

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
+from kiva_relay.outbox.act import Done
 from kiva_relay.outbox.decision import Decision
 from kiva_relay.report.comparison import ComparedLoan, Comparison
 from kiva_relay.report.line import LoanAmounts, ReportLine
@@ -15,10 +16,11 @@ def of(facts: Month) -> dict[str, Any]:
     return {**_report(facts), "exceptions": [line(one) for one in facts.exceptions]}
 
 
-def audit(facts: Month) -> dict[str, Any]:
-    """The report, every line, and every decision."""
+def audit(facts: Month, history: Iterable[Done]) -> dict[str, Any]:
+    """The report, every line, every decision, and who said that it is finalised, or is not after all."""
     return {
         **_report(facts),
+        "finalising": [{"at": one.at, "person": one.person, "verb": one.verb, "note": one.note} for one in history],
         "decisions": [decision(one) for one in facts.decisions],
         "lines": [line(one) for one in facts.lines],
     }
@@ -31,7 +33,7 @@ def compared(found: Comparison, facts: Month) -> dict[str, Any]:
         "compared": {
             "basis": found.basis,
             "both": found.compared,
-            "as_it_should": len(found.as_it_should),
+            "as_it_should": found.as_it_should,
             "against": [_loan(one) for one in found.against],
             "only_by_hand": [one._asdict() for one in found.only_by_hand],
             "only_here": _ids(found.only_here),
@@ -73,7 +75,7 @@ def _report(facts: Month) -> dict[str, Any]:
         "basis": report.basis,
         "opens": report.opens_at,
         "closes": report.closes_at,
-        "opened_at": report.opened_at,
+        "opened_at": facts.opened_at,
         "looked_at": report.looked_at,
         "closed_at": report.closed_at,
         "finalised_at": report.finalised_at,

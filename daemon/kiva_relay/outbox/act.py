@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -55,6 +55,13 @@ def last(tx: Connection, verb: str, *, what: str) -> Done | None:
     about = sa.type_coerce(table.act.c.about, sa.Text).contains(f'"what":"{what}"')
     row = tx.execute(_DONE.where(table.act.c.verb == verb, about).limit(1)).one_or_none()
     return None if row is None else Done(*row)
+
+
+def of_period(tx: Connection, period: str, *, verbs: Sequence[str]) -> list[Done]:
+    """The acts with these verbs that were about the report of a period, the oldest first."""
+    about = sa.type_coerce(table.act.c.about, sa.Text).contains(f'"period":"{period}"')
+    found = tx.execute(_DONE.where(table.act.c.verb.in_(verbs), about)).all()
+    return [Done(*row) for row in reversed(found)]
 
 
 _DONE = sa.select(*(table.act.c[name] for name in Done.__dataclass_fields__)).order_by(table.act.c.id.desc())

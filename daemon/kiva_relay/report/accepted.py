@@ -5,12 +5,13 @@ In a good month they are nearly all, and whoever looks at a report of a hundred 
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import field
 from decimal import Decimal
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -24,19 +25,27 @@ _STATUSES = ", ".join(repr(status) for status in mirror.EXPECTED)
 _OF_PERIOD = "resource = 'repayment' AND state <> 'superseded' AND loan_id = m.loan_id AND period = :period"
 _TAKEN = f"{_OF_PERIOD} AND state = 'delivered' AND evidence <> 'warned'"
 
-PLAIN = (
-    f"EXISTS (SELECT 1 FROM entry WHERE {_TAKEN})"  # noqa: S608 - our own words
-    f" AND (SELECT count(*) FROM entry WHERE {_OF_PERIOD}) = 1"
+_ALONE = (
+    f"(SELECT count(*) FROM entry WHERE {_OF_PERIOD}) = 1"  # noqa: S608 - our own words
     " AND NOT EXISTS (SELECT 1 FROM decision d WHERE d.undone_at IS NULL AND d.kiva_id = m.kiva_id"
     " AND d.period = :period)"
+)
+
+PLAIN = (
+    f"EXISTS (SELECT 1 FROM entry WHERE {_TAKEN}) AND {_ALONE}"  # noqa: S608 - as above
     " AND NOT EXISTS (SELECT 1 FROM mirror x WHERE x.loan_fold = m.loan_fold AND x.kiva_id <> m.kiva_id"
     f" AND x.status IN ({_STATUSES}))"
 )
 """What holds for such a loan `m` of the mirror, with the parameter `period`. Each of them is a line `accepted`."""
 
+# The same beside its entry `e`: that one was taken, and no other has to be looked for. Ids that two loans have are
+# gathered once, for all loans are looked at.
 _JOINED = (
-    f"m.status || '' IN ({_STATUSES}) AND {PLAIN} AND e.resource = 'repayment' AND e.state <> 'superseded'"
-    " AND e.loan_id = m.loan_id AND e.period = :period"
+    f"m.status || '' IN ({_STATUSES}) AND {_ALONE}"  # noqa: S608 - as above
+    f" AND m.loan_fold NOT IN (SELECT loan_fold FROM mirror WHERE status || '' IN ({_STATUSES})"
+    " GROUP BY loan_fold HAVING count(*) > 1)"
+    " AND e.resource = 'repayment' AND e.state <> 'superseded' AND e.loan_id = m.loan_id AND e.period = :period"
+    " AND e.state = 'delivered' AND e.evidence <> 'warned'"
 )
 _COUNTED = sa.text(
     "SELECT m.status, m.currency, e.amount, count(*) FROM mirror m CROSS JOIN entry e"  # noqa: S608 - as above
@@ -57,6 +66,7 @@ _AMOUNTS = sa.text(
     f" WHERE {_JOINED} ORDER BY m.kiva_id"
 )
 _AT_ONCE = 5_000
+_NOTHING = Decimal(0)
 
 
 @dataclass(frozen=True)
@@ -79,8 +89,9 @@ def counted(tx: Connection, period: str) -> Accepted:
 
 def lines(tx: Connection, period: str) -> Iterator[ReportLine]:
     """Those of a period that is open, one by one, with what a file needs of them."""
-    rows = tx.execute(_EACH.execution_options(yield_per=_AT_ONCE), {"period": period})
-    for kiva_id, loan_id, client_id, status, currency, identity, amount in rows:
+    for kiva_id, loan_id, client_id, status, currency, identity, amount in itertools.chain.from_iterable(
+        _parts(tx, _EACH, period)
+    ):
         yield ReportLine(
             kiva_id=kiva_id,
             loan_id=loan_id,
@@ -123,31 +134,28 @@ def amounts(tx: Connection, period: str, *, closed: bool) -> Iterator[AcceptedLo
                 one.kiva_id, one.loan_id, status, currency, lent_at_kiva, position, at_kiva, lent, one.cause
             )
         return
-    rows = tx.execute(_AMOUNTS.execution_options(yield_per=_AT_ONCE), {"period": period})
-    amount = _amount
-    for part in rows.partitions():  # one by one they come at twice the price
-        for kiva_id, loan_id, status, currency, lent_at_kiva, position, at_kiva, lent in part:
-            yield AcceptedLoan(
-                kiva_id,
-                loan_id,
-                status,
-                currency,
-                amount(lent_at_kiva),
-                amount(position),
-                amount(at_kiva),
-                amount(lent),
-            )
+    for part in _parts(tx, _AMOUNTS, period):
+        # Column by column: one by one they come at twice the price.
+        kiva_ids, loan_ids, statuses, currencies, *amounts_ = zip(*part, strict=True)
+        yield from map(AcceptedLoan, kiva_ids, loan_ids, statuses, currencies, *(map(_amount, one) for one in amounts_))
 
 
-def of(loans: Iterable[AcceptedLoan]) -> Accepted:
+def _parts(tx: Connection, asked: sa.TextClause, period: str) -> Iterator[Sequence[Any]]:
+    """Rows as they come from a server, some thousands at a time.
+
+    Not by the option `yield_per`: of a statement that is text SQLAlchemy does not look at it, and each part is one row.
+    """
+    rows = tx.execute(asked, {"period": period}, execution_options={"stream_results": True})
+    return rows.partitions(_AT_ONCE)
+
+
+def of(loans: Collection[AcceptedLoan]) -> Accepted:
     """The same, counted."""
     sums: dict[str, Decimal] = {}
-    statuses = Counter[str]()
     for one in loans:
-        statuses[one.status] += 1
         if one.at_kiva is not None:
-            sums[one.currency or ""] = sums.get(one.currency or "", Decimal(0)) + one.at_kiva
-    return Accepted(statuses, sums)
+            sums[one.currency or ""] = sums.get(one.currency or "", _NOTHING) + one.at_kiva
+    return Accepted(Counter(one.status for one in loans), sums)
 
 
 _NAMES = ("lent_at_kiva", "position", "at_kiva", "lent")

@@ -36,14 +36,15 @@ def turn(tx: Connection, settings: Settings, due: RepaymentReport, *, now: datet
     """
     if "repayment" not in settings.resources:
         return True
-    for open_ in report.not_closed(tx):
+    not_closed = report.not_closed(tx)
+    for open_ in not_closed:
         if open_.period == due.period and due.is_open:
             _go_on(tx, settings, open_, due, now=now)
         elif tx.execute(_SENDING.limit(1), {"period": open_.period}).first() is not None:
             return False
         else:
             _close_by_time(tx, settings, open_, now=now)
-    if report.of(tx, due.period) is None:
+    if all(one.period != due.period for one in not_closed) and report.of(tx, due.period) is None:
         _open(tx, settings, due, now=now)
     return True
 

@@ -28,7 +28,7 @@ class Basis(StrEnum):
 
 
 class ComparedLoan(NamedTuple):
-    """A loan that both have: by hand, and now.
+    """A loan that both have, and that went the wrong way: by hand, and now.
 
     Attributes:
         line, by_hand: the loan in each.
@@ -48,7 +48,7 @@ class Comparison:
 
     Attributes:
         basis: whether both mean the same by an amount.
-        as_it_should: loans of both whose amount went the right way, or stayed: up for an amount repaid.
+        as_it_should: of how many loans of both the amount went the right way, or stayed: up for an amount repaid.
         against: loans of both whose amount went the other way, those with the largest difference first.
         without_amount: loans of both for which the relay has no amount.
         only_by_hand: loans of the file that Kiva does not expect in this report.
@@ -57,7 +57,7 @@ class Comparison:
     """
 
     basis: Basis
-    as_it_should: tuple[ComparedLoan, ...]
+    as_it_should: int
     against: tuple[ComparedLoan, ...]
     without_amount: tuple[LoanAmounts, ...]
     only_by_hand: tuple[HandmadeRow, ...]
@@ -67,7 +67,7 @@ class Comparison:
     @property
     def compared(self) -> int:
         """How many loans both have an amount of."""
-        return len(self.as_it_should) + len(self.against)
+        return self.as_it_should + len(self.against)
 
 
 def compare(lines: Iterable[LoanAmounts], by_hand: Handmade, *, basis: str) -> Comparison:
@@ -76,57 +76,58 @@ def compare(lines: Iterable[LoanAmounts], by_hand: Handmade, *, basis: str) -> C
     for line in lines:
         # Two loans of Kiva's may share an id: the one with an amount is compared.
         key = spelled.key(line.loan_id)
-        if key not in known or known[key].position is None:
+        if known.setdefault(key, line).position is None:
             known[key] = line
-    both = [(known[key], row) for key, row in by_hand.rows.items() if key in known]
-    compared = [
-        ComparedLoan(line, row, position, position - row.amount)
-        for line, row in both
-        if (position := line.position) is not None
-    ]
-    # Up for an amount repaid, down for one outstanding; no product of Decimals for each of a hundred thousand.
-    as_it_should: list[ComparedLoan] = []
+    compared, nearer = 0, [0, 0]
     against: list[ComparedLoan] = []
-    for one in compared:
-        goes_wrong = one.grew > 0 if basis == OUTSTANDING else one.grew < 0
-        (against if goes_wrong else as_it_should).append(one)
-    only_by_hand = tuple(row for key, row in by_hand.rows.items() if key not in known)
-    only_here = tuple(line for key, line in known.items() if key not in by_hand.rows and line.position is not None)
+    without_amount: list[LoanAmounts] = []
+    only_by_hand: list[HandmadeRow] = []
+    owed = basis == OUTSTANDING
+    for key, row in by_hand.rows.items():
+        of_both = known.get(key)
+        if of_both is None:
+            only_by_hand.append(row)
+        elif (now := of_both.position) is None:
+            without_amount.append(of_both)
+        else:
+            # Of a hundred thousand nothing is kept but of those that went wrong: up for an amount repaid is right.
+            compared += 1
+            was = row.amount
+            if now > was if owed else now < was:
+                against.append(ComparedLoan(of_both, row, now, now - was))
+            lent = of_both.lent if of_both.lent is not None else of_both.lent_at_kiva
+            if lent is not None and (this := abs(now - was)) != (other := abs(now - (lent - was))):
+                nearer[other < this] += 1
+    only_here = [line for key, line in known.items() if key not in by_hand.rows]
     return Comparison(
-        basis=_basis(compared, len(against)),
-        as_it_should=tuple(as_it_should),
+        basis=_basis(compared, len(against), *nearer),
+        as_it_should=compared - len(against),
         against=tuple(sorted(against, key=lambda one: (-abs(one.grew), one.line.loan_id))),
-        without_amount=tuple(line for line, _ in both if line.position is None),
-        only_by_hand=only_by_hand,
-        only_here=only_here,
-        perhaps=_without_zeros(only_by_hand, [line for key, line in known.items() if key not in by_hand.rows]),
+        without_amount=tuple(without_amount),
+        only_by_hand=tuple(only_by_hand),
+        only_here=tuple(line for line in only_here if line.position is not None),
+        perhaps=_without_zeros(only_by_hand, only_here),
     )
 
 
-def _basis(compared: Sequence[ComparedLoan], against: int) -> Basis:
+def _basis(compared: int, against: int, this: int, other: int) -> Basis:
     """By which basis last month's amounts lie nearer to this month's; where nothing tells, by how many went wrong.
 
     A book has loans at their beginning and at their end: on the wrong basis the latter go the right way all the same.
+
+    Args:
+        compared: how many loans both have an amount of.
+        against: of how many it went the wrong way.
+        this: how many amounts of the file are nearer to ours as they are.
+        other: of how many what was lent less the amount of the file is nearer. Where nothing tells, it is neither.
     """
     if not compared:
         return Basis.NOTHING_TO_COMPARE
-    nearer = [_nearer_by_the_other(one) for one in compared]
-    this, other = nearer.count(False), nearer.count(True)
     if other > this:
         return Basis.SWAPPED if against else Basis.UNCLEAR
-    if 2 * against < len(compared):
+    if 2 * against < compared:
         return Basis.FITS
     return Basis.UNCLEAR if this > other else Basis.SWAPPED
-
-
-def _nearer_by_the_other(one: ComparedLoan) -> bool | None:
-    """Is what was lent less the amount of the file nearer to ours than that amount itself? None: nothing tells."""
-    line, by_hand, now, grew = one
-    lent = line.lent if line.lent is not None else line.lent_at_kiva
-    if lent is None:
-        return None
-    this, other = abs(grew), abs(now - (lent - by_hand.amount))
-    return None if this == other else other < this
 
 
 def _without_zeros(rows: Sequence[HandmadeRow], lines: Sequence[LoanAmounts]) -> dict[str, LoanAmounts]:

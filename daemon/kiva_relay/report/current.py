@@ -33,8 +33,12 @@ def due(tx: Connection, settings: Settings, now: datetime) -> window.RepaymentRe
 
     The months never go back: by a clock that was set back, the report that has opened would close, for ever.
     """
-    found = _not_before(report.latest(tx), window.report(settings, now), settings)
-    known = report.of(tx, found.period) if found.is_open else None
+    newest = report.latest(tx)
+    found = _not_before(newest, window.report(settings, now), settings)
+    if not found.is_open:
+        return found
+    # Mostly it is the one that opened last, which is asked for at each look anyway.
+    known = newest if newest is not None and newest.period == found.period else report.of(tx, found.period)
     if known is None or known.closed_at is None:
         return found
     return replace(found, is_open=False, stage="closed", goes=None)
@@ -61,7 +65,6 @@ def lines_of(
     now: datetime,
     *,
     besides_accepted: bool = False,
-    priced: bool = True,
 ) -> tuple[ReportLine, ...]:
     """A line for each loan that Kiva expects in a period, by `kiva_id`.
 
@@ -73,15 +76,29 @@ def lines_of(
         period: YYYY-MM.
         now: with a zone.
         besides_accepted: without those that `report/accepted.py` counts.
-        priced: with what leaving each out costs; of a closed report that is known.
     """
     del now
     with without_collecting():
-        return tuple(each_line(tx, settings, period, besides_accepted=besides_accepted, priced=priced))
+        return tuple(each_line(tx, settings, period, besides_accepted=besides_accepted))
+
+
+def lines_besides(tx: Connection, settings: Settings, period: str, counted: Collection[str]) -> tuple[ReportLine, ...]:
+    """The lines without those of `counted`, Kiva's numbers of all loans that `report/accepted.py` counts.
+
+    Without prices, but of a closed report they are known. What each loan is was asked for `counted` already, and is
+    not asked again.
+    """
+    with without_collecting():
+        of_period = report.of(tx, period)
+        if of_period is not None and of_period.closed_at is not None:
+            return tuple(_closed(tx, of_period, besides_accepted=True))
+        basis = _basis(settings, of_period)
+        others = facts.besides(tx, counted, period=period, basis=basis, aliases=_aliases(tx))
+        return tuple(place.lines(others, situation(tx, settings, basis=basis)))
 
 
 def each_line(
-    tx: Connection, settings: Settings, period: str, *, besides_accepted: bool = False, priced: bool = True
+    tx: Connection, settings: Settings, period: str, *, besides_accepted: bool = False
 ) -> Iterator[ReportLine]:
     """The same, one by one as they are read, for whoever need not keep them."""
     of_period = report.of(tx, period)
@@ -90,7 +107,7 @@ def each_line(
         return
     basis = _basis(settings, of_period)
     lines = live(tx, settings, period, basis=basis, besides_accepted=besides_accepted)
-    yield from price.priced(tx, lines, period=period, basis=basis) if priced else lines
+    yield from price.priced(tx, lines, period=period, basis=basis)
 
 
 def open_basis(tx: Connection, settings: Settings, period: str) -> str | None:

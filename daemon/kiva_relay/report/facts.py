@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
@@ -83,6 +83,7 @@ _EACH = sa.select(*mirror.LOAN_COLUMNS).where(
     mirror_table.mirror.c.kiva_id.in_(sa.bindparam("kiva_ids", expanding=True)),
     mirror_table.mirror.c.status.in_(mirror.EXPECTED),
 )
+_NUMBERS = sa.text(f"SELECT m.kiva_id FROM mirror m WHERE {_EXPECTED} ORDER BY m.kiva_id")
 _LATE = sa.text("""
 SELECT e.loan_id, e.id, e.version, e.state, e.reason, e.amount, coalesce(p.mis, e.amount) AS mis, e.identity,
        e.stream, e.evidence, e.refusals, e.receipt, p.lent, e.done_at
@@ -134,13 +135,28 @@ def named(
 ) -> Iterator[LoanFacts]:
     """These of the loans that Kiva expects, by `kiva_id`; the other arguments are those of `read`."""
     decided, likeliest = decision.in_force(tx, period), mis_row.Likeliest(tx, aliases)
+    for loans in _in_parts(tx, kiva_ids):
+        shared = _shared(tx, sorted({spelled.fold(loan.loan_id) for loan in loans}))
+        reading = _Reading(tx, _ODD, period, basis, aliases, decided, shared)
+        yield from likeliest.of(reading.part(loans, after=""))
+
+
+def besides(
+    tx: Connection, counted: Collection[str], *, period: str, basis: str, aliases: Mapping[str, str]
+) -> Iterator[LoanFacts]:
+    """All loans that Kiva expects without those that were counted, by Kiva's numbers; the rest as of `read`."""
+    others = [kiva_id for kiva_id in tx.execute(_NUMBERS).scalars().all() if kiva_id not in counted]
+    reading = _Reading(tx, _ODD, period, basis, aliases, decision.in_force(tx, period), _shared(tx))
+    likeliest = mis_row.Likeliest(tx, aliases)
+    for loans in _in_parts(tx, others):
+        yield from likeliest.of(reading.part(loans, after=""))
+
+
+def _in_parts(tx: Connection, kiva_ids: Sequence[str]) -> Iterator[list[MirroredLoan]]:
     for start in range(0, len(kiva_ids), PART):
         rows = tx.execute(_EACH, {"kiva_ids": list(kiva_ids[start : start + PART])}).all()
-        loans = sorted((MirroredLoan(*row) for row in rows), key=lambda loan: loan.kiva_id)
-        shared = _shared(tx, sorted({spelled.fold(loan.loan_id) for loan in loans}))
-        if loans:
-            reading = _Reading(tx, _ODD, period, basis, aliases, decided, shared)
-            yield from likeliest.of(reading.part(loans, after=""))
+        if rows:
+            yield sorted((MirroredLoan(*row) for row in rows), key=lambda loan: loan.kiva_id)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 from kiva_relay import errors
 from kiva_relay.config.settings import Settings
 from kiva_relay.outbox import act, hold, report, table
+from kiva_relay.outbox.act import Done
 from kiva_relay.outbox.hold import Hold
 from kiva_relay.outbox.report import Report
 from kiva_relay.report import calendar, current, frozen
@@ -18,6 +19,15 @@ from kiva_relay.resource import window
 RELEASES = ("first_report", "basis_changed")
 """Holds that wait for a person who has looked at the report."""
 _FIRST_START = "first_start"
+
+
+FINALISED, REOPENED = "report finalised", "report reopen"
+"""What is written down, as it is typed."""
+
+
+def history(tx: Connection, period: str) -> list[Done]:
+    """Who said that a report is finalised, or that it is not after all, the oldest first."""
+    return act.of_period(tx, period, verbs=(FINALISED, REOPENED))
 
 
 def finalise(tx: Connection, settings: Settings, period: str, *, by: str, note: str, now: datetime) -> Report:
@@ -43,7 +53,7 @@ def finalise(tx: Connection, settings: Settings, period: str, *, by: str, note: 
         )
     if found.closed_at is None:
         found = calendar.close(tx, settings, found, now=now)
-    act.record(tx, by=by, verb="report finalised", about={"period": period}, note=note, now=now)
+    act.record(tx, by=by, verb=FINALISED, about={"period": period}, note=note, now=now)
     finalised = report.change(tx, found, finalised_at=now, finalised_by=by)
     report.freeze(tx, period, map(frozen.kept, current.lines_of(tx, settings, period, now)))
     return finalised
@@ -69,7 +79,7 @@ def reopen(tx: Connection, settings: Settings, period: str, *, by: str, note: st
         )
     due = window.report(settings, now)
     goes_on = due.period == period and due.is_open
-    act.record(tx, by=by, verb="report reopen", about={"period": period}, note=note, now=now)
+    act.record(tx, by=by, verb=REOPENED, about={"period": period}, note=note, now=now)
     changes = {"finalised_at": None, "finalised_by": None} | ({"closed_at": None} if goes_on else {})
     return report.change(tx, found, **changes)
 

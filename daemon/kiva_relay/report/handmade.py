@@ -58,7 +58,7 @@ def read(file: Path) -> Handmade:
         ConfigurationError: every line that is not a loan and an amount, with line and column.
     """
     sheet = spreadsheet.read(file, western=True)
-    width = max((_last_filled(cells) for _, cells in sheet.lines), default=0)
+    width = max((len(cells) if cells[-1].strip() else _last_filled(cells) for _, cells in sheet.lines), default=0)
     if width not in _WIDTHS:
         raise errors.ConfigurationError([_not_so_wide(sheet, width)])
     lines = [(line, cells if len(cells) == width else (cells + [""] * width)[:width]) for line, cells in sheet.lines]
@@ -72,25 +72,24 @@ def read(file: Path) -> Handmade:
 
 
 def _rows(file: Path, lines: Sequence[tuple[int, list[str]]]) -> tuple[dict[str, HandmadeRow], list[Mistake]]:
-    bare = [_bare(_id(cells[-1])) for _, cells in lines]
-    point = _decimal_point(bare)
+    # A file has a hundred thousand lines, and in nearly all there is nothing but digits to be read.
+    bare = [cells[-1] if cells[-1].isdecimal() else _bare(_id(cells[-1])) for _, cells in lines]
+    point = _decimal_point([one for one in bare if not one.isdecimal()])
+    amounts = [Decimal(one) if one.isdecimal() and one.isascii() else _amount(one, point) for one in bare]
+    loans = [_id(cells[0]) for _, cells in lines]
     rows: dict[str, HandmadeRow] = {}
     mistakes: list[Mistake] = []
-    for (line, cells), written in zip(lines, bare, strict=True):
-        loan, amount = _id(cells[0]), _amount(written, point)
-        key = spelled.key(loan)
+    for (line, cells), loan, key, amount in zip(lines, loans, map(spelled.key, loans), amounts, strict=True):
         if not key:
             mistakes.append(_mistake(file, line, 1, "expected a loan id, found nothing"))
         elif amount is None:
             found = f"“{cells[-1].strip()[:40]}”" if cells[-1].strip() else "nothing"
             mistakes.append(_mistake(file, line, len(cells), f"loan {loan}: expected an amount, found {found}"))
-        else:
-            other = rows.get(key)
-            if other is None:
-                rows[key] = HandmadeRow(line, loan, amount)
-            elif other.amount != amount:
-                message = f"loan {loan} has {amount:f} here and {other.amount:f} in line {other.line}"
-                mistakes.append(_mistake(file, line, len(cells), message, "delete one of the two lines"))
+        elif (other := rows.get(key)) is None:
+            rows[key] = HandmadeRow(line, loan, amount)
+        elif other.amount != amount:
+            message = f"loan {loan} has {amount:f} here and {other.amount:f} in line {other.line}"
+            mistakes.append(_mistake(file, line, len(cells), message, "delete one of the two lines"))
     return rows, mistakes
 
 
@@ -102,8 +101,8 @@ def _last_filled(cells: Sequence[str]) -> int:
 
 
 def _names_columns(cells: Sequence[str]) -> bool:
-    """Is a first line no loan: has it words where an amount stands?"""
-    return not any(map(str.isdigit, cells[-1]))
+    """Is a first line no loan: has it words where id and amount stand? A loan without an amount is a mistake."""
+    return not any(map(str.isdigit, cells[0] + cells[-1]))
 
 
 def _id(cell: str) -> str:
@@ -125,8 +124,6 @@ def _decimal_point(amounts: Sequence[str]) -> str:
 
 
 def _surely_decimal(amount: str) -> str | None:
-    if amount.isdecimal():
-        return None
     signs = [sign for sign in amount if sign in ".,"]
     if not signs or signs[-1] in signs[:-1]:
         return None
@@ -137,8 +134,6 @@ def _surely_decimal(amount: str) -> str | None:
 
 def _bare(cell: str) -> str:
     """An amount without its currency, and with `_` for every other sign between its thousands."""
-    if cell.isdecimal():
-        return cell
     text = _CURRENCY_BEHIND.sub("", cell.strip().replace("\u2212", "-")) if cell.strip() else ""
     text = _CURRENCY_BEFORE.sub("", text, count=1) if text and not text[0].isdigit() else text
     return re.sub(r"[\s'\u2019]", "_", text.strip())
@@ -146,8 +141,6 @@ def _bare(cell: str) -> str:
 
 def _amount(text: str, point: str) -> Decimal | None:
     """The number in a text of `_bare`; None: there is none."""
-    if text.isascii() and text.isdecimal():
-        return Decimal(text)
     if not _NUMBER.fullmatch(text):
         return None
     whole, _, decimals = text.rpartition(point) if point and point in text else (text, "", "")

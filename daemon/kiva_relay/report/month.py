@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import cached_property
+from operator import attrgetter
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.engine import Connection
@@ -78,6 +78,7 @@ class Month:
         decisions: what persons decided about it, oldest first, also what was undone; and what is known for life.
         list_read: when the last complete reading of Kiva's list began; None: there was none yet.
         counted: the loans of `accepted`, where the amounts of each loan were asked for.
+        opened_at: when the relay opened it; None: it has not, what the row says is how it will be.
         unread: it is open, and the MIS's book of repayments is still being read for the first time.
     """
 
@@ -93,6 +94,7 @@ class Month:
     list_read: datetime | None
     counted: tuple[AcceptedLoan, ...] = ()
     unread: bool = False
+    opened_at: datetime | None = None
 
     @property
     def period(self) -> str:
@@ -134,8 +136,8 @@ class Month:
     @property
     def amounts(self) -> Iterator[LoanAmounts]:
         """Each loan with its amounts, by Kiva's number; where they were asked for."""
-        lines: Sequence[LoanAmounts] = self.lines
-        return heapq.merge(lines, self.counted, key=lambda one: one.kiva_id)
+        each: list[LoanAmounts] = [*self.lines, *self.counted]
+        return iter(sorted(each, key=attrgetter("kiva_id")))
 
     def of_kind(self, kind: str) -> Sequence[ReportLine]:
         """The lines of one kind."""
@@ -237,6 +239,8 @@ def read(
 ) -> Month:
     """The report of a period; None: the open one, else the one that closed last, else the one that opens next.
 
+    The one that opens next may be asked for by its period, too.
+
     Args:
         tx: a reading transaction of the outbox.
         settings: those in force.
@@ -257,17 +261,18 @@ def read(
     if state != NOT_OPEN and in_parts and not closed:
         lines = glance.every(tx, settings, of_period.period, basis=of_period.basis)
     elif state != NOT_OPEN:
-        but = not whole
-        lines = current.lines_of(tx, settings, of_period.period, now, besides_accepted=but, priced=not amounts)
         if amounts:
             counted = tuple(accepted.amounts(tx, of_period.period, closed=closed))
             taken = accepted.of(counted)
-        elif not whole:
+            lines = current.lines_besides(tx, settings, of_period.period, {one.kiva_id for one in counted})
+        else:
+            lines = current.lines_of(tx, settings, of_period.period, now, besides_accepted=not whole)
+        if not amounts and not whole:
             taken = accepted.of_closed(tx, of_period.period) if closed else accepted.counted(tx, of_period.period)
     expected: Mapping[str, int] = {}
     if state != NOT_OPEN:
         expected = _at_closing(lines, taken) if closed else mirror.expected_by_status(tx)
-    reading = mirror.last_complete(tx)
+    reading, kept = mirror.last_complete(tx), report.of(tx, of_period.period)
     return Month(
         report=of_period,
         settings=settings,
@@ -281,6 +286,7 @@ def read(
         list_read=None if reading is None else reading.started_at,
         counted=counted,
         unread=state in (OPEN, CONTINUOUS) and current.is_unread(tx),
+        opened_at=None if kept is None else kept.opened_at,
     )
 
 
@@ -301,6 +307,9 @@ def chosen(tx: Connection, settings: Settings, period: str | None, *, now: datet
         return _next(settings, now=now), NOT_OPEN
     wanted = max(known) if period is None else period
     if wanted not in known:
+        upcoming = _next(settings, now=now)
+        if wanted == upcoming.period:
+            return upcoming, NOT_OPEN
         raise _unknown(wanted, sorted(known))
     return known[wanted], _state(known[wanted])
 

@@ -109,7 +109,7 @@ def facts(cx: sa.Connection, dialect: Dialect, called: str, tables: Sequence[str
     quoted = {dialect.quoted(table): table for table in tables}
     found = {quoted[asked]: one for asked, one in published.tables(cx, called, [*quoted]).items()}
     known = {one.name for one in found.values()}
-    listed = cx.execute(statement.bind(_PUBLISHED, {"name": called})).scalars().all()
+    listed = cx.execute(statement.bind(_PUBLISHED, {"name": called})).scalars().all() if row.published else ()
     others = published.tables(cx, called, [one for one in listed if one not in known])
     elsewhere = cx.execute(statement.bind(_ELSEWHERE, {"name": called})).scalars() if all_of_it else ()
     return SlotFacts(
