@@ -57,6 +57,12 @@ def last(tx: Connection, verb: str, *, what: str) -> Done | None:
     return None if row is None else Done(*row)
 
 
+def newest(tx: Connection, *verbs: str) -> int:
+    """The number of the act of these verbs that was done last; 0: there was none."""
+    mine = sa.select(table.act.c.id).where(table.act.c.verb.in_(verbs))
+    return tx.execute(mine.order_by(table.act.c.id.desc()).limit(1)).scalar() or 0
+
+
 _DONE = sa.select(*(table.act.c[name] for name in Done.__dataclass_fields__)).order_by(table.act.c.id.desc())
 
 
