@@ -311,7 +311,12 @@ def test_an_answer_of_yesterday_is_no_answer(morning: Morning, browser: Chromium
         with morning.told.outbox.begin() as tx:
             tx.execute(sa.text("DELETE FROM session"))  # as the night does
         window.press("It is there")
+        assert window.page.url.endswith("/login?said=out")
+        assert "The session ended meanwhile, and nothing was done." in window.text
+        assert not window.overflows()
+        window.open("/drafts")
         assert window.page.url.endswith("/login")
+        assert "meanwhile" not in window.text, "who only looks is told nothing"
     assert state(morning, lost.id) is State.IN_DOUBT
 
 

@@ -29,6 +29,7 @@ from kiva_relay.page.place import PagePlace
 from kiva_relay.words import catalogue, language
 from kiva_relay.words.language import Language
 
+_PLACES = ("report", "drafts", "journals", "loan", "done")  # of the menu, beside the first
 _BACK = ("/", "/drafts", "/journals")  # where a button may lead back to
 _PERIOD = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 _log = log.get("page")
@@ -70,7 +71,9 @@ def create(
 
 def _login_page(house: House) -> Callable[[Request], Response]:
     def answer(request: Request) -> Response:
-        return house.show("login.html", _guessed(request, house.settings), said="", name="")
+        spoken = _guessed(request, house.settings)
+        said = spoken.say("page.logged_out") if request.query_params.get("said") == "out" else ""
+        return house.show("login.html", spoken, said=said, name="")
 
     return answer
 
@@ -129,7 +132,8 @@ def _speak(visit: Visit, _token: str) -> Response:
     if (chosen := visit.form.get("language", "")) in catalogue.NAMES:
         with visit.house.outbox.begin() as tx:
             persons.speaks(tx, visit.person.name, chosen)
-    return RedirectResponse("/", status_code=303)
+    here = visit.form.get("here", "")
+    return RedirectResponse(f"/{here}" if here in _PLACES else "/", status_code=303)
 
 
 # ---------------------------------------------------------------- pages
@@ -292,7 +296,9 @@ def _answer(house: House, answer: Answer, request: Request, form: Mapping[str, s
     try:
         visit = house.visit(request, form)
         if visit is None:
-            return RedirectResponse("/login", status_code=303)
+            # Who answered something hears that it was not heard; who only looked is asked for her name.
+            answered = request.method == "POST" and answer is not _logout
+            return RedirectResponse("/login?said=out" if answered else "/login", status_code=303)
         brought = form.get("form", "").encode()
         if request.method == "POST" and not hmac.compare_digest(brought, visit.session.form.encode()):
             said = visit.language.say("page.old_form")
