@@ -53,10 +53,9 @@ _IS_SINGLE = (
     " AND o.loan_id = m.loan_id AND o.period = :period AND o.id <> e.id)"
 )
 _COUNTED = sa.text(
-    f"SELECT {_CODES} AS codes, e.state, e.reason, {_STREAM} AS stream, {_WARNED} AS warned, {_HANDLED} AS handled,"  # noqa: S608 - our own words
-    f" {_BY_KIVA} AS by_kiva, count(*) AS number"
+    f"SELECT {_CODES} AS codes, count(*) AS number"  # noqa: S608 - our own words
     f" FROM mirror m CROSS JOIN entry e WHERE m.status IN ({_STATUSES}) AND {_ITS_ENTRY} AND {_IS_SINGLE}"
-    " GROUP BY 1, 2, 3, 4, 5, 6, 7 ORDER BY 1"
+    " GROUP BY 1 ORDER BY 1"
 )
 _ORDERED = "ORDER BY m.kiva_id LIMIT :most OFFSET :first"
 # By the loan's number at Kiva: joined to nothing, its status serves no index, and nothing is sorted.
@@ -112,23 +111,25 @@ def placed(found: Sequence[sa.Row[Any]], now_is: ReportSituation) -> tuple[Alike
     """Where the loans of each group stand, as things are now."""
     lines = []
     for row in found:
-        refusals = [{"code": place.BY_KIVA}] if row.by_kiva else ()
+        state, reason, rest = row.codes.split(" ", 2)
+        stream, _, flags = rest.rpartition(" ")
+        warned, handled, by_kiva = (flag == "1" for flag in flags)
         position = PositionFacts(
             number=0,
             version=1,
-            state=State(row.state),
-            reason=row.reason,
+            state=State(state),
+            reason=reason or None,
             amount=None,
             mis=None,
             identity="",
-            stream=row.stream,
-            evidence="warned" if row.warned else None,
-            refusals=refusals,
-            handled=bool(row.handled),
+            stream=stream,
+            evidence="warned" if warned else None,
+            refusals=[{"code": place.BY_KIVA}] if by_kiva else (),
+            handled=handled,
         )
         line = place.line(LoanFacts(MirroredLoan("", "", "", ""), (position,)), now_is)
-        reason = str(line.params.get("reason", line.cause))
-        lines.append(AlikeLines(row.codes, line.kind, line.cause, reason, row.number))
+        why = str(line.params.get("reason", line.cause))
+        lines.append(AlikeLines(row.codes, line.kind, line.cause, why, row.number))
     return tuple(lines)
 
 
