@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection
 from kiva_relay.clock import SystemClock
 from kiva_relay.config import loader
 from kiva_relay.config.settings import Settings
-from kiva_relay.outbox import closing, hold, meta, mirror_table, person, query, sending, table
+from kiva_relay.outbox import closing, hold, meta, mirror_table, person, query, report, sending, table
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.entry import Entry
 from kiva_relay.outbox.person import Person
@@ -27,6 +27,7 @@ from kiva_relay.outbox.sending import Ending, EntryVerdict
 from kiva_relay.outbox.state import Actor, State
 from kiva_relay.outbox.witness import Witness
 from kiva_relay.page import password
+from kiva_relay.report import calendar
 from testbed.kiva.control import Sandbox
 from testbed.rig import patience, yaml_text
 from testbed.rig.killed_page import PageProcess, free_port
@@ -41,7 +42,7 @@ AT_KIVA = (
 """Drafts that Kiva takes before anything else happens."""
 LATER = ("there", "not_there", "typed", "discard", "warned_there", "warned_again", "another", "same", "CASE", "OTHER")
 """Drafts that are owed after that, and were not sent when the page is opened."""
-FELL = ("fell_send", "fell_keep", "fell_out", "undecided")
+FELL = ("fell_send", "fell_keep", "fell_out", "late_send", "late_keep", "late_out", "undecided")
 """Positions that Kiva took last month, and that went down since."""
 PLAIN = ("held", "after", "unknown")
 NEWS = ("news", "pair_a", "pair_b", "not_news")
@@ -300,6 +301,12 @@ class Branch:
         """The relay holds something."""
         with self.outbox.begin() as tx:
             hold.put(tx, what, reason, now=SystemClock().now())
+
+    def closes(self) -> None:
+        """The report closes, as the calendar closes it."""
+        with self.outbox.begin() as tx:
+            (open_,) = report.not_closed(tx)
+            calendar.close(tx, self.settings, open_, now=SystemClock().now())
 
     @property
     def settings(self) -> Settings:

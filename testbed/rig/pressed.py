@@ -13,7 +13,7 @@ from testbed.rig.chromium import Window
 from testbed.rig.killed_page import Killer, PageProcess
 
 MANNERS = ("double click", "two tabs", "old tab")
-NOTHING = re.compile(r"Nothing was done|Rien n.a été fait|No se hizo nada")
+NOTHING = re.compile(r"Nothing was (done|changed)|Rien n.a (été fait|changé)|No (se hizo|cambió) nada")
 _MOST_PAGES = 12
 _SOON = 15
 """Seconds. What is not answered by then is looked at again, and pressed again where it was not heard."""

@@ -19,6 +19,7 @@ from kiva_relay.account.letter import LetterKind
 from kiva_relay.config import loader
 from kiva_relay.mail import message
 from kiva_relay.outbox import act, decision, hold, query
+from kiva_relay.outbox import person as persons
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.state import State
 from kiva_relay.page import server
@@ -42,6 +43,20 @@ PATHS = {
     "done": "/done",
     "task": "/task?name=correct",
 }
+HELD = (
+    ("loan_draft", "asked"),
+    ("repayment", "first_report"),
+    ("all", "mis_went_back"),
+    ("all", "scope_missing"),
+    ("stream:loan_draft.individual", "many_left"),
+)
+"""What is kept back, and why: by a person, until somebody looked, gravely, until it ends by itself, of one mapping."""
+OF_AN_ADMINISTRATOR = {
+    "today": ("/", 'button[name="do"][value^="release "]'),
+    "settle": ("/loan?id=000000917", 'button[name="do"][value^="discard "]'),
+    "report": ("/report", 'button[name="do"][value="send"]'),
+}
+"""Pages, and a button on each that nobody else has."""
 MOST_BYTES, MOST_SECONDS = 60_000, 0.3
 
 
@@ -92,6 +107,33 @@ def test_every_page_is_seen_on_every_screen_and_read_aloud(
                 window.open(path)
                 window.photograph(photographs(tmp_path) / f"{page}-{language}-{width}.png")
                 assert window.page.get_attribute("html", "lang") == language
+                found[page] = seen(window)
+            assert not any(found.values()), (width, found)
+            assert window.left_the_host() == []
+            assert window.said == []
+
+
+@pytest.mark.parametrize("spoken", catalogue.NAMES)
+def test_what_an_administrator_answers_is_seen_on_every_screen_and_read_aloud(
+    morning: Morning, browser: Chromium, url: str, tmp_path: Path, *, spoken: str
+) -> None:
+    """A hold of each kind, and what a coordinator has no button for."""
+    morning.whole()
+    morning.owe("000000917", days=9)
+    with morning.told.outbox.begin() as tx:
+        for what, reason in HELD:
+            hold.put(tx, what, reason, now=morning.told.now, by="root", note="the fund is being moved")
+        persons.speaks(tx, "root", spoken)
+    for width in chromium.WIDTHS:
+        with browser.window(url, width=width, scripts=True) as window:
+            window.log_in("root", SECRET)
+            found = {}
+            for page, (path, button) in OF_AN_ADMINISTRATOR.items():
+                window.open(path)
+                for closed in window.page.locator("main summary").all():
+                    closed.click()
+                window.photograph(photographs(tmp_path) / f"administrator-{page}-{spoken}-{width}.png")
+                assert window.page.locator(button).first.is_visible(), (page, width)
                 found[page] = seen(window)
             assert not any(found.values()), (width, found)
             assert window.left_the_host() == []
@@ -269,7 +311,12 @@ def test_an_answer_of_yesterday_is_no_answer(morning: Morning, browser: Chromium
         with morning.told.outbox.begin() as tx:
             tx.execute(sa.text("DELETE FROM session"))  # as the night does
         window.press("It is there")
+        assert window.page.url.endswith("/login?said=out")
+        assert "The session ended meanwhile, and nothing was done." in window.text
+        assert not window.overflows()
+        window.open("/drafts")
         assert window.page.url.endswith("/login")
+        assert "meanwhile" not in window.text, "who only looks is told nothing"
     assert state(morning, lost.id) is State.IN_DOUBT
 
 

@@ -98,6 +98,12 @@ LINES = (
     LineCase("broken", "value", (("amount", "90"),)),
     LineCase("at_kiva_only", "is", (("loan", "in_the_mis-{suit}"),)),
 )
+LATE = (
+    LineCase("late_send", "send"),
+    LineCase("late_keep", "keep"),
+    LineCase("late_out", "leave_out"),
+)
+"""Answered when the report has closed."""
 AT_KIVA = {
     **dict.fromkeys(("published", "deleted", "corrected", "cancelled", "too_old", "twin_another", "twin_same"), 1),
     **dict.fromkeys(("not_there", "warned_again", "another", "OTHER"), 1),
@@ -107,7 +113,7 @@ AT_KIVA = {
 """How many drafts of a loan Kiva has at the end."""
 POSITIONS = {
     "fell_send": 150, "fell_keep": 180, "exceeds": 100, "broken": 90, "at_kiva_only": 70, "held": 12, "after": 11,
-    "fell_out": None, "undecided": None, "unknown": None,
+    "late_send": 150, "late_keep": 180, "fell_out": None, "late_out": None, "undecided": None, "unknown": None,
 }  # fmt: skip
 """What Kiva was given last in this report; nothing where nothing may go."""
 
@@ -179,7 +185,7 @@ class Play:
             (kiva_id,) = tx.execute(sa.text("SELECT kiva_id FROM mirror WHERE loan_id = :loan"), {"loan": loan}).one()
         one = Press(
             f"report {case.do} {suit}",
-            ("/report",),
+            ("/report", "/report?kind=closed_without", "/report?kind=closed_wrong"),
             f'article[id="l{kiva_id}"] button[name="do"][value="{case.do}"]',
             self.counts(case.verb, lambda told: told.get("kiva_id") == kiva_id),
             {name: text.format(suit=suit) for name, text in case.typed},
@@ -189,7 +195,9 @@ class Play:
     def whole(self, do: str, suit: str, *, role: str = "coordinator") -> None:
         """Press a button about the report as a whole."""
         verb = f"report {do}"
-        one = Press(f"{verb} {suit}", ("/report",), f'button[name="do"][value="{do}"]', self.counts(verb))
+        # Not that of a line, which may be called the same.
+        button = f'form[action="/finalised"] button[name="do"][value="{do}"]'
+        one = Press(f"{verb} {suit}", ("/report",), button, self.counts(verb))
         self.press(one, suit, verb=verb, role=role)
 
     def brake(self, verb: str, what: str, suit: str) -> None:
@@ -291,7 +299,15 @@ def test_no_act_is_lost_and_none_is_double(played: Play) -> None:
         played.old_tabs()
         played.killer.rests()
         doubts_of_the_killed(played)
-        patience.eventually(lambda: as_it_should_be(branch, suits) == {}, within=60)
+        patience.eventually(lambda: as_it_should_be(branch, suits, late=False) == {}, within=60)
+    branch.closes()
+    with played.killer.at_work():
+        for line in LATE:
+            each(lambda suit, line=line: played.line(line, suit))  # type: ignore[misc]
+        played.old_tabs()
+        played.killer.rests()
+        doubts_of_the_killed(played)
+        patience.eventually(lambda: as_it_should_be(branch, suits, late=True) == {}, within=60)
     assert Counter(verb for verb, _, _ in branch.acts()) == played.pressed
     assert played.killer.kills > 0
     assert branch.page.lives > 1
@@ -364,7 +380,7 @@ def before_it(branch: Branch, loan: str, resource: str) -> int:
     return number - loan.startswith("warned_")
 
 
-def as_it_should_be(branch: Branch, suits: list[str]) -> dict[str, object]:
+def as_it_should_be(branch: Branch, suits: list[str], *, late: bool) -> dict[str, object]:
     """What is not: loan → what Kiva has of it."""
     wrong: dict[str, object] = {}
     drafts, news, positions = (branch.sent(resource) for resource in ("loan_draft", "journal", "repayment"))
@@ -376,6 +392,8 @@ def as_it_should_be(branch: Branch, suits: list[str]) -> dict[str, object]:
             if len(news.get(called(kind, suit), ())) != 1:
                 wrong[called(kind, suit)] = len(news.get(called(kind, suit), ()))
         for kind, amount in POSITIONS.items():
+            if not late and kind.startswith("late"):
+                continue
             loan = called(kind, suit)
             given = [
                 int(one["amount"])
@@ -390,5 +408,5 @@ def as_it_should_be(branch: Branch, suits: list[str]) -> dict[str, object]:
     return wrong
 
 
-PAID_BEFORE = ("fell_send", "fell_keep", "fell_out", "undecided")
+PAID_BEFORE = ("fell_send", "fell_keep", "fell_out", "late_send", "late_keep", "late_out", "undecided")
 """Positions that Kiva took last month."""

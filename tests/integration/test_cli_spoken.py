@@ -94,3 +94,22 @@ def test_check_speaks_her_language(told: FullOutbox, run: Run, lang: str, last: 
 
 def test_an_unknown_language_is_said_so(told: FullOutbox, run: Run) -> None:
     assert run("status", "--lang", "pt").code == 2
+
+
+@pytest.mark.parametrize(
+    ("lang", "says"),
+    [("fr", "Pour lire 12 tables, pour 6 correspondances :"), ("es", "Para leer 12 tablas, para 6 correspondencias:")],
+)
+def test_the_grants_are_explained_in_her_language(told: FullOutbox, run: Run, lang: str, says: str) -> None:
+    """Of a server that does not let us in, so that each sentence is said; the SQL is the same."""
+    told.config.write_text(told.config.read_text().replace("@localhost/", "@127.0.0.1:1/"))
+    english, found = run("check", "--grants"), run("check", "--grants", "--lang", lang)
+    assert found.code == english.code == 0
+    assert says in found.out
+    told_apart = [[one for one in each.out.splitlines() if not one.startswith("--")] for each in (english, found)]
+    assert told_apart[0] == told_apart[1]
+    assert "GRANT SELECT ON" in found.out
+    assert "mis.url" in found.err
+    said = "\n".join([*(one for one in found.out.splitlines() if one.startswith("--")), found.err.partition(":")[0]])
+    assert not ENGLISH.search(said), said
+    assert run("check", "--grants", "--json", "--lang", lang).json == run("check", "--grants", "--json").json

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -241,3 +242,21 @@ def test_too_long_a_form_is_not_read(awa: Browser) -> None:
     assert awa.client.post("/login", content=b"x" * 70_000).status_code == 400
     chunks = (b"x" * 10_000 for _ in range(10))
     assert awa.client.post("/login", content=chunks).status_code == 400
+
+
+@pytest.mark.parametrize(("here", "leads"), [("drafts", "/drafts"), ("report", "/report"), ("//evil.example", "/")])
+def test_who_chooses_a_language_stays_where_she_is(awa: Browser, here: str, leads: str) -> None:
+    form = awa.form()
+    answer = awa.client.post("/language", data={"form": form, "language": "es", "here": here})
+    assert (answer.url.path, answer.url.host) == (leads, "127.0.0.1")
+    assert '<html lang="es">' in answer.text
+    assert f'name="here" value="{here}"' in answer.text or leads == "/"
+
+
+def test_an_answer_after_the_session_ended_is_told_to_have_done_nothing(awa: Browser) -> None:
+    form = awa.form()
+    assert awa.client.post("/logout", data={"form": form}).url.query == b""
+    for path in ("/act", "/decide", "/finalised", "/language"):
+        answer = awa.client.post(path, data={"form": form, "do": "delivered 1:1"}, headers={"Accept-Language": "fr"})
+        assert "rien n'a été fait. Connectez-vous" in html.unescape(answer.text)
+    assert "entre-temps" not in awa.client.get("/drafts", headers={"Accept-Language": "fr"}).text

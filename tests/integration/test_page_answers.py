@@ -263,3 +263,14 @@ def test_corrected_twice_is_one_act_and_the_draft_stays_to_be_published(morning:
         found = query.find(tx, entry.id)
     assert found is not None
     assert found.done_at is None
+
+
+def test_a_note_of_any_letters_stays_beside_its_own_line(morning: Morning, ann: Browser) -> None:
+    """A letter that turns the direction of a line around turns no more than the note; what is too long is cut."""
+    lost = morning.doubt("000000871")
+    note = "👩🏽‍🌾 déjà vu \u202eשלום مرحبا " + "x" * 2_000
+    assert ann.press(f"delivered {lost.id}:{lost.row_version}", note=note).status_code == 200
+    (kept,) = [one for _, verb, one in morning.told.acts() if verb == "settle --delivered"]
+    assert kept == note[:1_000]
+    for path in ("/done", "/loan?id=000000871"):
+        assert f"<q><bdi>{kept}</bdi></q>" in ann.open(path).text

@@ -64,6 +64,12 @@ def line(shown: str, loan: str) -> tuple[dict[str, str], dict[str, str]]:
     return fields, {html.unescape(label).strip(): html.unescape(value) for value, label in _DO.findall(article)}
 
 
+def whole(shown: str) -> dict[str, str]:
+    """The hidden fields of the form about the report as a whole."""
+    (form,) = re.findall(r'<form method="post" action="/finalised">.*?</form>', shown, flags=re.DOTALL)
+    return {name: html.unescape(value) for name, value in _FIELD.findall(form)}
+
+
 def decisions(november: November) -> list[Decision]:
     with november.told.outbox.read() as tx:
         return decision.all_of(tx, PERIOD)
@@ -125,11 +131,13 @@ def test_why_an_answer_is_none_is_said_in_her_language(november: November, awa: 
 
 
 def test_an_answer_in_a_tab_from_before_it_was_finalised_is_told_why(november: November, awa: Browser) -> None:
-    fields, buttons = line(awa.open("/report").text, FELL)
-    assert awa.client.post("/finalised", data=fields | {"do": "finalised"}).status_code == 200
+    shown = awa.open("/report").text
+    fields, buttons = line(shown, FELL)
+    assert awa.client.post("/finalised", data=whole(shown) | {"do": "finalised"}).status_code == 200
     answer = awa.client.post("/decide", data=fields | {"do": buttons["Ne pas rapporter"]})
     assert answer.status_code == 409
-    again = awa.client.post("/finalised", data=fields | {"do": "finalised"})
+    again = awa.client.post("/finalised", data=whole(shown) | {"do": "finalised"})
+    assert "a été finalisé par awa" in html.unescape(again.text)
     for one in (answer, again):
         assert "Rien n'a" in html.unescape(one.text)
         assert 'lang="en"' not in one.text.replace('value="en" lang="en"', ""), "nothing is English"
@@ -158,30 +166,41 @@ def test_she_finalises_it_and_takes_that_back(november: November, awa: Browser) 
         assert found is not None
         return found.finalised_at is not None
 
-    shown = awa.open("/report").text
-    fields = {"form": _FIELD.findall(shown)[0][1], "period": PERIOD}
-    assert awa.client.post("/finalised", data=fields | {"do": "finalised"}).status_code == 200
+    before = whole(awa.open("/report").text)
+    assert awa.client.post("/finalised", data=before | {"do": "finalised"}).status_code == 200
     assert finalised()
-    assert "<article" not in awa.open("/report").text or not _DO.findall(
-        "".join(re.findall(r"<article.*?</article>", awa.open("/report").text, flags=re.DOTALL))
+    shown = awa.open("/report").text
+    assert "<article" not in shown or not _DO.findall(
+        "".join(re.findall(r"<article.*?</article>", shown, flags=re.DOTALL))
     ), "nothing more is decided"
-    assert awa.client.post("/finalised", data=fields | {"do": "reopen"}).status_code == 200
+    assert awa.client.post("/finalised", data=whole(shown) | {"do": "reopen"}).status_code == 200
     assert not finalised()
+    again = awa.client.post("/finalised", data=before | {"do": "finalised"})
+    assert again.status_code == 409, "a tab from before all that"
+    assert "Rien n'a été fait" in html.unescape(again.text)
+    assert not finalised()
+    assert awa.client.post("/finalised", data=whole(awa.open("/report").text) | {"do": "finalised"}).status_code == 200
+    assert awa.client.post("/finalised", data=whole(shown) | {"do": "reopen"}).status_code == 409
+    assert finalised()
 
 
 def test_only_an_administrator_lets_the_first_report_go(november: November, awa: Browser, url: str) -> None:
     with november.told.outbox.begin() as tx:
         hold.put(tx, "repayment", "first_report", now=NOW)
-    fields = {"form": _FIELD.findall(awa.open("/report").text)[0][1], "period": PERIOD, "do": "send"}
+    fields = whole(awa.open("/report").text) | {"do": "send"}
     assert awa.client.post("/finalised", data=fields).status_code == 403
     with page_process.browser(url) as root:
         root.log_in("root", SECRET)
         shown = root.open("/report").text
         assert "send the report" in shown
-        sent = root.client.post("/finalised", data=fields | {"form": _FIELD.findall(shown)[0][1]})
-        assert sent.status_code == 200
+        fields = whole(shown) | {"do": "send"}
+        assert root.client.post("/finalised", data=fields).status_code == 200
+        with november.told.outbox.begin() as tx:
+            assert not hold.in_force(tx)
+            hold.put(tx, "repayment", "basis_changed", now=NOW)
+        assert root.client.post("/finalised", data=fields).status_code == 409, "a tab from before"
     with november.told.outbox.read() as tx:
-        assert not hold.in_force(tx)
+        assert [one.reason for one in hold.in_force(tx)] == ["basis_changed"]
 
 
 @pytest.mark.parametrize("query", ["period=2020-01", "period=..", "kind=nothing", "page=0", "page=999999", "page=²"])

@@ -174,3 +174,29 @@ def test_production_is_never_asked(tmp_path: Path, capsys: pytest.CaptureFixture
     file.write_text(text, encoding="utf-8")
     assert cli.main(["check", "--staging", "--yes", "--config", str(file)]) == 2
     assert "never to Kiva's production" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["a scope is not granted", "an object", "no audience that we know"])
+@pytest.mark.parametrize(
+    ("lang", "says"), [("fr", "Sous quel chemin les suivis sont-ils pris ?"), ("es", "¿En qué ruta se aceptan")]
+)
+def test_it_is_told_in_her_language(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    name: str,
+    lang: str,
+    says: str,
+) -> None:
+    monkeypatch.setenv("KIVA_SECRET", "s")
+    with stand_in(VARIANTS[name], tmp_path) as file:
+        given = ["check", "--staging", "--yes", "--file", str(tmp_path / "answers.json"), "--config", str(file)]
+        code = cli.main([*given, "--lang", lang])
+        said = capsys.readouterr().out
+        assert cli.main([*given, "--lang", "en"]) == code
+        english = capsys.readouterr().out
+    assert says in said
+    assert len(said.splitlines()) == len(english.splitlines())
+    same = {one.strip() for one in said.splitlines()[1:]} & {one.strip() for one in english.splitlines()[1:]}
+    assert same <= {""}, "nothing stays English"

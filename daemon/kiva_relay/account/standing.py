@@ -138,11 +138,13 @@ class Standing:
         return moment.astimezone(ZoneInfo(self.settings.mis.timezone)).date()
 
 
-def gather(tx: Connection, settings: Settings, *, now: datetime, in_parts: bool = False) -> Standing:
+def gather(
+    tx: Connection, settings: Settings, *, now: datetime, in_parts: bool = False, before: Account | None = None
+) -> Standing:
     """Read everything in one picture of the outbox.
 
     `in_parts`: for who looks at some of what is many: `decisions` are counted, and read when somebody looks at one,
-    while `tx` is open.
+    while `tx` is open; and what came to Kiva today, and this month, is not counted. `before` as of `balance.read`.
     """
     zone = ZoneInfo(settings.mis.timezone)
     today = now.astimezone(zone).date()
@@ -156,12 +158,12 @@ def gather(tx: Connection, settings: Settings, *, now: datetime, in_parts: bool 
         settings=settings,
         now=now,
         heartbeat=last,
-        account=balance.read(tx, settings, last=last, now=now),
+        account=balance.read(tx, settings, last=last, now=now, before=before),
         unsettled=listing.unsettled(tx),
         kept=tuple(listing.kept_back(tx)),
         delivered_yesterday=listing.delivered(tx, since=yesterday, until=midnight),
-        delivered_today=listing.delivered(tx, since=midnight),
-        delivered_this_month=listing.delivered(tx, since=midnight.replace(day=1)),
+        delivered_today={} if in_parts else listing.delivered(tx, since=midnight),
+        delivered_this_month={} if in_parts else listing.delivered(tx, since=midnight.replace(day=1)),
         corrected=listing.ended_unsent(tx, State.SUPERSEDED, since=away or now),
         cancelled=listing.ended_unsent(tx, State.WITHDRAWN, since=away or now),
         doubts=tuple(listing.entries(tx, listing.Filter(states={State.IN_DOUBT})).entries),

@@ -20,7 +20,7 @@ from kiva_relay.cli import (
 from kiva_relay.cli.check_finding import ABOUT, CheckFinding, failed
 from kiva_relay.clock import SystemClock
 from kiva_relay.config.settings import Settings
-from kiva_relay.errors import ConfigurationError, RelayError, counted
+from kiva_relay.errors import ConfigurationError, RelayError
 from kiva_relay.mapping import document
 from kiva_relay.mapping.tables import read_by
 from kiva_relay.service import opening
@@ -54,18 +54,17 @@ def command(
     Exit codes: 0 good, perhaps with warnings; 1 an error that needs a person; 2 the configuration is wrong;
     3 all that is wrong is that a server did not answer.
     """
-    if only_grants:
-        return _print_grants(frame.load_to_look(config), as_json=as_json)
-    settings = frame.load(config, override)
-    if staging:
-        from kiva_relay.cli import check_staging  # noqa: PLC0415 - only this needs it
+    settings = frame.load_to_look(config) if only_grants else frame.load(config, override)
+    with spoken.speaks(spoken.ENGLISH if as_json else frame.language(lang, settings)):
+        if only_grants:
+            return _print_grants(settings, as_json=as_json)
+        if staging:
+            from kiva_relay.cli import check_staging  # noqa: PLC0415 - only this needs it
 
-        return check_staging.run(settings, file, yes=yes, as_json=as_json)
-    if as_json:
-        return _looked_at(settings, as_json=True)
-    frame.header(settings)
-    with spoken.speaks(frame.language(lang, settings)):
-        return _looked_at(settings, as_json=False)
+            return check_staging.run(settings, file, yes=yes, as_json=as_json)
+        if not as_json:
+            frame.header(settings)
+        return _looked_at(settings, as_json=as_json)
 
 
 def _looked_at(settings: Settings, *, as_json: bool) -> int:
@@ -105,15 +104,19 @@ def _print_grants(settings: Settings, *, as_json: bool) -> int:
         return 0
     # A parameter that is not set yet changes no table.
     if any(mistake.severity == "error" and not mistake.path.startswith("parameters.") for mistake in mistakes):
-        frame.say("-- The mappings have mistakes, so that tables may be missing here.   kiva-relay mapping check")
+        wrong = tr("The mappings have mistakes, so that tables may be missing here.")
+        frame.say(f"-- {wrong}   kiva-relay mapping check")
     for unclear in read.unclear:
-        frame.say(f"-- Add the tables of {unclear}")
-    frame.say(f"-- To read the {counted(len(read.tables), 'table')} that {counted(len(found), 'mapping')} name:")
+        frame.say(f"-- {tr('Add the tables of {unclear}', unclear=unclear)}")
+    tables, named = tr("{n} table", "{n} tables", n=len(read.tables)), tr("{n} mapping", "{n} mappings", n=len(found))
+    frame.say(f"-- {tr('To read {tables}, for {mappings}:', tables=tables, mappings=named)}")
     for statement in needed.read:
         frame.say(statement)
     if see:
-        frame.say("-- To see whose transactions are open, no rows. Without it nothing is lost; with it fewer rows")
-        frame.say("-- are read twice, and `status` names who holds up the reading:")
+        frame.say(
+            f"-- {tr('To see whose transactions are open, no rows. Without it nothing is lost; with it fewer rows')}"
+        )
+        frame.say(f"-- {tr('are read twice, and `status` names who holds up the reading:')}")
         frame.say(needed.see)
     return 0
 
@@ -128,7 +131,7 @@ def _needed(settings: Settings, tables: list[str]) -> tuple[str, Grants]:
             opened.close()
     except RelayError as error:
         url = opening.mis_url(settings)
-        return f"By mis.url alone, schemas not looked up: {error}", grants.by_url(url, tables)
+        return tr("By mis.url alone, schemas not looked up: {error}", error=error), grants.by_url(url, tables)
 
 
 def _findings(settings: Settings) -> Iterator[CheckFinding]:

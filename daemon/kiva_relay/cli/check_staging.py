@@ -15,29 +15,33 @@ from kiva_relay.delivery import staging
 from kiva_relay.delivery.client import Client
 from kiva_relay.delivery.staging import EarlierRun, Recorder, StagingAnswer
 from kiva_relay.outbox import own_file
+from kiva_relay.words.spoken import marked, tr
 
 _ASKED = {
-    "audience": "For which audience is a token given?",
-    "scopes": "Are all four permissions granted?",
-    "partner": "Whose token is it?",
-    "receipts": "How are receipts written?",
-    "drafts_visible": "Does GET /loans list drafts before they are published?",
-    "journals_path": "Under which path are journals taken?",
-    "journals_body": "As a bare list, or inside an object?",
-    "columns": "May a position go without the client's id?",
-    "basis": "Is it principal repaid, or outstanding; may it fall?",
+    "audience": marked("For which audience is a token given?"),
+    "scopes": marked("Are all four permissions granted?"),
+    "partner": marked("Whose token is it?"),
+    "receipts": marked("How are receipts written?"),
+    "drafts_visible": marked("Does GET /loans list drafts before they are published?"),
+    "journals_path": marked("Under which path are journals taken?"),
+    "journals_body": marked("As a bare list, or inside an object?"),
+    "columns": marked("May a position go without the client's id?"),
+    "basis": marked("Is it principal repaid, or outstanding; may it fall?"),
 }
 _OPEN = {
-    "no_token": "Kiva gave no token: look at kiva.client_id, kiva.client_secret and kiva.token_url.",
-    "not_said": "Kiva's answer does not say.",
-    "not_listed_yet": "Not listed yet, which proves nothing: run this again after an hour, with the same file.",
-    "no_loan_paid_back": "The partner has no loan at staging that is paid back: have one published and funded there.",
-    "no_loan_for_journals": "The partner has no loan at staging that takes journals (journals.statuses).",
-    "answer_lost": "The answer was lost: look in PA2 (staging), and run this again.",
-    "journal_refused": "Kiva refused it in every form: see the file, and ask Kiva.",
-    "only_kiva_says": "No call tells. Ask Kiva, or compare last month's file: kiva-relay report --compare FILE",
-    "none_given": "Kiva accepted nothing.",
+    "no_token": marked("Kiva gave no token: look at kiva.client_id, kiva.client_secret and kiva.token_url."),
+    "not_said": marked("Kiva's answer does not say."),
+    "not_listed_yet": marked("Not listed yet, which proves nothing: run this again after an hour, with the same file."),
+    "no_loan_paid_back": marked(
+        "The partner has no loan at staging that is paid back: have one published and funded there."
+    ),
+    "no_loan_for_journals": marked("The partner has no loan at staging that takes journals (journals.statuses)."),
+    "answer_lost": marked("The answer was lost: look in PA2 (staging), and run this again."),
+    "journal_refused": marked("Kiva refused it in every form: see the file, and ask Kiva."),
+    "only_kiva_says": marked("No call tells. Ask Kiva, or compare last month's file: kiva-relay report --compare FILE"),
+    "none_given": marked("Kiva accepted nothing."),
 }
+_MARGIN = " " * 12
 
 
 class KeptDraft(pydantic.BaseModel):
@@ -71,11 +75,17 @@ def run(settings: Settings, file: Path, *, yes: bool, as_json: bool) -> int:
     if not as_json:
         frame.header(settings)
         frame.say(
-            f"This sends to {kiva.api_url}: one draft (loan {loan_id}, “Relay Test, please delete”), one position"
+            tr(
+                "This sends to {url}: one draft (loan {loan}, “Relay Test, please delete”), one position",
+                url=kiva.api_url,
+                loan=loan_id,
+            )
         )
-        frame.say("of 0 for a loan that staging lists as being paid back, and one journal. Nothing else, nowhere else.")
-    if not frame.agreed("Send them?", yes=yes):
-        frame.say("Nothing was sent.")
+        frame.say(
+            tr("of 0 for a loan that staging lists as being paid back, and one journal. Nothing else, nowhere else.")
+        )
+    if not frame.agreed(tr("Send them?"), yes=yes):
+        frame.say(tr("Nothing was sent."))
         return 0
     before = _read(file)
     client = Client(kiva)
@@ -102,18 +112,36 @@ def _json(one: StagingAnswer) -> dict[str, Any]:
 def _show(found: list[StagingAnswer], file: Path) -> None:
     for one in found:
         frame.say()
-        frame.verdict(one.verdict, f"{_ASKED[one.question]}   {one.found or 'open'}")
+        frame.verdict(one.verdict, f"{tr(*_ASKED[one.question])}   {_found(one)}")
         if one.verdict == "open":
-            frame.say(f"            {_OPEN.get(one.why, f'Kiva answered: {one.why}. See the file.')}")
+            frame.say(f"{_MARGIN}{_why(one)}")
         elif one.verdict == "change" and one.setting is not None:
             section, _, name = one.setting.rpartition(".")
-            frame.say(
-                f"            write in config.yaml, under {section}:   {name}: {one.found}   (now {one.configured})"
+            write, now_is = (
+                tr("write in config.yaml, under {section}:", section=section),
+                tr("now {value}", value=one.configured),
             )
+            frame.say(f"{_MARGIN}{write}   {name}: {one.found}   ({now_is})")
         elif one.verdict == "change":
-            frame.say("            Ask Kiva to grant what is missing; what needs it is held until then.")
+            frame.say(f"{_MARGIN}{tr('Ask Kiva to grant what is missing; what needs it is held until then.')}")
     frame.say()
-    frame.say(f"What Kiva really answered is kept in {file.absolute()}. Delete the draft in PA2 (staging).")
+    frame.say(
+        tr("What Kiva really answered is kept in {file}. Delete the draft in PA2 (staging).", file=file.absolute())
+    )
+
+
+def _found(one: StagingAnswer) -> str:
+    """What holds there; what can be written into a setting is in no language."""
+    if one.found is None:
+        return tr("open")
+    if one.question != "scopes":
+        return one.found
+    missing = one.found.removeprefix("missing: ")
+    return tr("all") if missing == one.found else tr("missing: {scopes}", scopes=missing)
+
+
+def _why(one: StagingAnswer) -> str:
+    return tr(*_OPEN[one.why]) if one.why in _OPEN else tr("Kiva answered: {why}. See the file.", why=one.why)
 
 
 def _read(file: Path) -> KeptRuns:

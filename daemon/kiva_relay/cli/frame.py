@@ -35,6 +35,7 @@ from kiva_relay.outbox import act, opening
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.terminal import to_type, visible
 from kiva_relay.words import spoken
+from kiva_relay.words.spoken import tr
 
 if TYPE_CHECKING:
     import rich.console
@@ -340,9 +341,8 @@ def agreed(question: str, *, yes: bool) -> bool:
     if yes:
         return True
     if not sys.stdin.isatty():
-        raise UsageError(
-            f"{question}  There is nobody to answer; nothing was done.", hint="To say yes beforehand: --yes"
-        )
-    sys.stdout.write(f"{shown(question)} [y/N] ")
+        nobody = tr("There is nobody to answer; nothing was done.")
+        raise UsageError(f"{question}  {nobody}", hint=tr("To say yes beforehand: {flag}", flag="--yes"))
+    sys.stdout.write(f"{shown(question)} {tr('[y/N]')} ")
     sys.stdout.flush()
     return sys.stdin.readline().strip().lower() in YES

@@ -317,4 +317,4 @@ def _receipts(run: _StagingRun) -> StagingAnswer:
     }
     keys = {key for one in run.receipts.values() for key in (one[0] if isinstance(one, list) else one)}
     spelling = "camelCase" if any(key != key.lower() for key in keys) else "snake_case"
-    return StagingAnswer("receipts", f"{spelling}, {' and '.join(sorted(shapes)) or 'object'}", "read_either_way")
+    return StagingAnswer("receipts", f"{spelling}, {', '.join(sorted(shapes)) or 'object'}", "read_either_way")

@@ -64,6 +64,12 @@ def of_period(tx: Connection, period: str, *, verbs: Sequence[str]) -> list[Done
     return [Done(*row) for row in reversed(found)]
 
 
+def newest(tx: Connection, *verbs: str) -> int:
+    """The number of the act of these verbs that was done last; 0: there was none."""
+    mine = sa.select(table.act.c.id).where(table.act.c.verb.in_(verbs))
+    return tx.execute(mine.order_by(table.act.c.id.desc()).limit(1)).scalar() or 0
+
+
 _DONE = sa.select(*(table.act.c[name] for name in Done.__dataclass_fields__)).order_by(table.act.c.id.desc())
 
 

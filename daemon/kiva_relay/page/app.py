@@ -4,129 +4,37 @@ from __future__ import annotations
 
 import hmac
 import re
-import threading
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from datetime import datetime
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import urlencode
 
-import jinja2
 from sqlalchemy.engine import Connection
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from kiva_relay import errors, log
-from kiva_relay.account import standing
 from kiva_relay.clock import Clock
 from kiva_relay.config.settings import Settings
-from kiva_relay.frozen import dataclass
 from kiva_relay.outbox import person as persons
 from kiva_relay.outbox.database import Outbox
-from kiva_relay.outbox.person import PageSession, Person
 from kiva_relay.page import act, brake, brought, done, draft, journal, password, report, view, why
-from kiva_relay.page.attempts import Attempts, network
+from kiva_relay.page.attempts import network
 from kiva_relay.page.guard import Guard
+from kiva_relay.page.house import House, Visit
 from kiva_relay.page.names import MisNames
 from kiva_relay.page.place import PagePlace
-from kiva_relay.words import catalogue, language, unbroken
+from kiva_relay.words import catalogue, language
 from kiva_relay.words.language import Language
 
-_COOKIE = "kiva-relay"
-_COOKIE_ENCRYPTED = "__Host-kiva-relay"
-"""Browsers take a cookie of such a name from us alone, not from a neighbour in the same domain."""
-_CHECKS_AT_ONCE = 2  # of passwords: each takes 64 MB
-_DIGITS = 7
+_PLACES = ("report", "drafts", "journals", "loan", "done")  # of the menu, beside the first
 _BACK = ("/", "/drafts", "/journals")  # where a button may lead back to
 _PERIOD = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 _log = log.get("page")
 
 Answer = Callable[["Visit", str], Response]
-
-
-@dataclass(frozen=True)
-class Visit:
-    """One request of a person who is logged in."""
-
-    house: House
-    session: PageSession
-    form: Mapping[str, str]
-    query: Mapping[str, str]
-    now: datetime
-
-    @property
-    def person(self) -> Person:
-        """Who asks."""
-        return self.session.person
-
-    @property
-    def language(self) -> Language:
-        """How she is spoken to."""
-        return language.of(self.person.language)
-
-    @property
-    def page(self) -> int:
-        """Which page of a long list."""
-        number = self.query.get("page", "1")
-        return int(number) if number.isascii() and number.isdigit() and len(number) < _DIGITS else 1
-
-    @property
-    def said(self) -> str:
-        """What is said over the page she came back to."""
-        return self.language.say("page.did") if self.query.get("said") == "did" else ""
-
-    def show(self, template: str, *, status: int = 200, loans: Iterable[str] = (), **values: Any) -> Response:
-        """A page. Of `loans` the names are shown, where the settings say so."""
-        known = self.house.names
-        names = {} if known is None else known.of(self.house.outbox, list(loans))
-        return self.house.show(
-            template, self.language, status=status, form=self.session.form, person=self.person, names=names, **values
-        )
-
-
-class House:
-    """What all requests share."""
-
-    def __init__(
-        self, settings: Settings, outbox: Outbox, *, where: PagePlace, clock: Clock, names: MisNames | None
-    ) -> None:
-        self.settings, self.outbox, self.where, self.clock, self.names = settings, outbox, where, clock, names
-        self.attempts = Attempts(clock)
-        self.checks = threading.BoundedSemaphore(_CHECKS_AT_ONCE)
-        self.cookie = _COOKIE_ENCRYPTED if where.encrypted else _COOKIE
-        self._templates = jinja2.Environment(
-            loader=jinja2.PackageLoader("kiva_relay.page", "template"),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self.style = (jinja2.PackageLoader("kiva_relay.page", "template").get_source(self._templates, "style.css"))[0]
-
-    def show(self, template: str, spoken: Language, *, status: int = 200, **values: Any) -> Response:
-        """A template with its values, in a language."""
-        environment = self.settings.kiva.environment
-        text = self._templates.get_template(template).render(
-            say=spoken.say, lang=spoken.name, languages=catalogue.OWN_NAMES, environment=environment, **values
-        )
-        return HTMLResponse(unbroken.kept(text), status_code=status)
-
-    def visit(self, request: Request, form: Mapping[str, str]) -> Visit | None:
-        """The session of a request; None: nobody is logged in."""
-        token, now = request.cookies.get(self.cookie, ""), self.clock.now()
-        if not token:
-            return None
-        with self.outbox.read() as tx:
-            found = persons.session(tx, token, now=now)
-        if found is None:
-            return None
-        if found[1]:
-            with self.outbox.begin() as tx:
-                persons.seen(tx, token, now=now)
-        return Visit(self, found[0], form, brought.without_zero(dict(request.query_params)), now)
 
 
 def create(
@@ -163,7 +71,9 @@ def create(
 
 def _login_page(house: House) -> Callable[[Request], Response]:
     def answer(request: Request) -> Response:
-        return house.show("login.html", _guessed(request, house.settings), said="", name="")
+        spoken = _guessed(request, house.settings)
+        said = spoken.say("page.logged_out") if request.query_params.get("said") == "out" else ""
+        return house.show("login.html", spoken, said=said, name="")
 
     return answer
 
@@ -222,7 +132,8 @@ def _speak(visit: Visit, _token: str) -> Response:
     if (chosen := visit.form.get("language", "")) in catalogue.NAMES:
         with visit.house.outbox.begin() as tx:
             persons.speaks(tx, visit.person.name, chosen)
-    return RedirectResponse("/", status_code=303)
+    here = visit.form.get("here", "")
+    return RedirectResponse(f"/{here}" if here in _PLACES else "/", status_code=303)
 
 
 # ---------------------------------------------------------------- pages
@@ -230,7 +141,7 @@ def _speak(visit: Visit, _token: str) -> Response:
 
 def _today(visit: Visit, _token: str) -> Response:
     with visit.house.outbox.read() as tx:
-        facts = standing.gather(tx, visit.house.settings, now=visit.now, in_parts=True)
+        facts = visit.facts(tx)
         shown = view.today(tx, facts, visit.person, visit.language)
         held = brake.show(tx, facts, visit.person, visit.language)
     loans = [loan for group in shown.groups for card in group.cards for loan in card.loans]
@@ -241,7 +152,7 @@ def _task(visit: Visit, _token: str) -> Response:
     """One task, a page at a time."""
     name = visit.query.get("name", "")
     with visit.house.outbox.read() as tx:
-        facts = standing.gather(tx, visit.house.settings, now=visit.now, in_parts=True)
+        facts = visit.facts(tx)
         card = view.one(tx, facts, visit.person, visit.language, name=name, page=visit.page)
     if card is None:
         return RedirectResponse("/", status_code=303)
@@ -250,7 +161,7 @@ def _task(visit: Visit, _token: str) -> Response:
 
 def _drafts(visit: Visit, _token: str) -> Response:
     with visit.house.outbox.read() as tx:
-        facts = standing.gather(tx, visit.house.settings, now=visit.now, in_parts=True)
+        facts = visit.facts(tx)
         shown = draft.show(tx, facts, visit.person, visit.language, page=visit.page)
     loans = [one.loan_id for one in (*shown.asked, *shown.drafts)]
     return visit.show("drafts.html", here="drafts", shown=shown, said=visit.said, loans=loans)
@@ -258,7 +169,7 @@ def _drafts(visit: Visit, _token: str) -> Response:
 
 def _journals(visit: Visit, _token: str) -> Response:
     with visit.house.outbox.read() as tx:
-        facts = standing.gather(tx, visit.house.settings, now=visit.now, in_parts=True)
+        facts = visit.facts(tx)
         shown = journal.show(tx, facts, visit.person, visit.language, page=visit.page)
     loans = [loan for archive in shown.archives for loan, _ in archive.loans]
     return visit.show("journals.html", here="journals", shown=shown, said=visit.said, loans=loans)
@@ -385,7 +296,9 @@ def _answer(house: House, answer: Answer, request: Request, form: Mapping[str, s
     try:
         visit = house.visit(request, form)
         if visit is None:
-            return RedirectResponse("/login", status_code=303)
+            # Who answered something hears that it was not heard; who only looked is asked for her name.
+            answered = request.method == "POST" and answer is not _logout
+            return RedirectResponse("/login?said=out" if answered else "/login", status_code=303)
         brought = form.get("form", "").encode()
         if request.method == "POST" and not hmac.compare_digest(brought, visit.session.form.encode()):
             said = visit.language.say("page.old_form")

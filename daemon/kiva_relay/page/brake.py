@@ -29,11 +29,12 @@ _DIGITS = 19
 
 @dataclass(frozen=True)
 class HeldShown:
-    """A hold, what follows, and its button, where it may be let go from here."""
+    """A hold, what follows, and its button, where it may be let go from here; else what is typed on the server."""
 
     sentence: str
     follows: str
-    button: Button | None
+    button: Button | None = None
+    command: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,10 @@ def _held(kept: Kept, facts: Standing, language: Language) -> HeldShown:
         ready=language.counted(kept.ready),
     )
     if one.why.lifts_itself:
-        return HeldShown(sentence, language.say("page.held_by_itself"), None)
+        return HeldShown(sentence, language.say("page.held_by_itself"))
     if _is_grave(one):
-        command = f'sudo kiva-relay release {one.what} --note "…"'
-        return HeldShown(sentence, language.say("page.held_grave", command=command), None)
+        follows = language.say("page.held_grave" if one.why.grave else "page.held_more")
+        return HeldShown(sentence, follows, command=f'sudo kiva-relay release {one.what} --note "…"')
     return HeldShown(sentence, "", Button("release", language.say("page.release", what=what), str(one.id)))
 
 

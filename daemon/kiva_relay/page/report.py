@@ -29,6 +29,7 @@ A_PAGE = 50
 VERBS = ("send", "keep", "leave_out", "value", "is")
 OF_THE_WHOLE = ("finalised", "reopen", "send")
 """What may be said of a report as a whole."""
+_OF_THE_WHOLE = tuple(f"report {one}" for one in OF_THE_WHOLE)
 _LONGEST_NOTE = 1_000
 _LONGEST_VALUE = 255
 
@@ -65,7 +66,10 @@ class NumberShown:
 
 @dataclass(frozen=True)
 class ReportShown:
-    """The report of one period. `lines` are those of `kind`, a page of them; empty `kind`: what needs a person."""
+    """The report of one period. `lines` are those of `kind`, a page of them; empty `kind`: what needs a person.
+
+    `stands` is what a button about the whole report carries back: what was done about it, and held, when it was shown.
+    """
 
     period: str
     word: str
@@ -83,6 +87,7 @@ class ReportShown:
     may_finalise: bool
     is_finalised: bool
     has_file: bool
+    stands: str
 
 
 def show(
@@ -118,6 +123,7 @@ def show(
         may_finalise=facts.state in (month.OPEN, month.CONTINUOUS, month.CLOSED),
         is_finalised=facts.state == month.FINALISED,
         has_file=facts.state != month.NOT_OPEN and bool(facts.accounted_for),
+        stands=" ".join(_stands(tx)),
     )
 
 
@@ -201,9 +207,11 @@ def finalise(tx: Connection, settings: Settings, person: Person, form: Mapping[s
     """The person finalised the report in PA2; or, with `reopen`, it is not finalised after all.
 
     Raises:
+        Changed: somebody finalised it, or took that back, since it was shown; or the hold is another one.
         Forbidden: only an administrator lets the first report go.
         UsageError: there is no such report, or it cannot be finalised.
     """
+    stood, (done, held) = form.get("stands", "").split(" "), _stands(tx)
     by, note = act.on_page(person.name), form.get("note", "").strip()[:_LONGEST_NOTE]
     if form.get("do") == "send":
         if person.role != "administrator":
@@ -213,6 +221,14 @@ def finalise(tx: Connection, settings: Settings, person: Person, form: Mapping[s
         finalising.reopen(tx, settings, form.get("period", ""), by=by, note=note, now=now)
     else:
         finalising.finalise(tx, settings, form.get("period", ""), by=by, note=note, now=now)
+    # Last, so that who can be told more than this is. Nothing of it stays.
+    if stood != ([done, held] if form.get("do") == "send" else [done, *stood[1:]]):
+        raise Changed
+
+
+def _stands(tx: Connection) -> tuple[str, str]:
+    """The last act about a report as a whole, and the last hold: an old tab knows of none that came since."""
+    return str(act.newest(tx, *_OF_THE_WHOLE)), str(hold.newest(tx))
 
 
 def is_held(tx: Connection) -> bool:
