@@ -60,6 +60,10 @@ FAULTS: tuple[dict[str, Any], ...] = (
     {"kind": "garbage", "on": "post", "applied": True},
     {"kind": "drop_before", "on": "loans"},
 )
+_WAITING = 5
+"""So many faults may wait for a call. A relay that was refused asks ever more seldom: who had to meet all those that
+came meanwhile would never get on, and would be right.
+"""
 _GATEWAY_AWAY: dict[str, Any] = {"kind": "status", "on": "any", "status": 502, "every": 1}
 
 
@@ -281,6 +285,8 @@ def _one_life(stage: Stage, dice: random.Random) -> str:
 
 
 def _one_fault(stage: Stage, dice: random.Random, figures: judge.Figures, over: threading.Event) -> None:
+    if sum(one["fired"] == 0 for one in stage.kiva.faults()) >= _WAITING:
+        return
     if dice.random() < 0.04:
         number = stage.kiva.fault(**_GATEWAY_AWAY)
         over.wait(2.0)
