@@ -2,8 +2,13 @@ from __future__ import annotations
 
 import random
 import threading
+from pathlib import Path
 from typing import Any, cast
 
+from kiva_relay.outbox import hold
+from kiva_relay.outbox.database import Outbox
+from testbed.rig import outboxes, scripted_kiva
+from testbed.rig.patience import eventually
 from testbed.torture import judge, run
 
 
@@ -24,9 +29,18 @@ class Kiva:
         self.given = [one for one in self.given if one["number"] != number]
 
 
+class Branch:
+    def work(self) -> None:
+        """Nothing changes."""
+
+
 class Stage:
-    def __init__(self) -> None:
-        self.kiva = Kiva()
+    seed = 1
+    looks_after: tuple[str, ...] = ()
+    branch = Branch()
+
+    def __init__(self, outbox: Outbox | None = None) -> None:
+        self.kiva, self.outbox = Kiva(), outbox
 
 
 def test_faults_do_not_pile_up_before_a_relay_that_asks_seldom() -> None:
@@ -41,3 +55,22 @@ def test_faults_do_not_pile_up_before_a_relay_that_asks_seldom() -> None:
     for _ in range(30):
         run._one_fault(cast(run.Stage, stage), random.Random(7), judge.Figures(), over)
     assert len(stage.kiva.given) == len(waiting) + 1, "what one met makes room"
+
+
+def test_while_the_weather_lasts_a_person_sees_to_what_void_tokens_hold(tmp_path: Path) -> None:
+    """A second one holds a resource for five minutes: under load that is longer than anybody waits for a draft."""
+    outbox = outboxes.on_file(tmp_path)
+    stage = cast(run.Stage, Stage(outbox))
+
+    def held() -> list[str]:
+        with outbox.read() as tx:
+            return [one.what for one in hold.in_force(tx)]
+
+    with outbox.begin() as tx:
+        hold.put(tx, "journal", "destination_fault", now=scripted_kiva.clock().now())
+    assert (run._release(stage), held()) == (0, ["journal"]), "at the end it must go by itself"
+    figures = judge.Figures()
+    with run.weather(stage, figures, rate=20.0):
+        eventually(lambda: not held())
+    assert figures.released == 1
+    outbox.close()
