@@ -500,3 +500,9 @@ def test_check_says_that_one_server_of_several_is_named(site: Site) -> None:
     port = site.servers.primary.port
     found = said(site, machine, lambda url: f"postgresql://postgres@127.0.0.1:{port}/{url.rpartition('/')[2]}")
     assert "HOST,HOST/outbox?target_session_attrs=read-write" in found[-1][1]
+    found = said(
+        site,
+        machine,
+        lambda _url: f"postgresql://postgres@127.0.0.1:{port}/outbox?options=-csearch_path=north",
+    )
+    assert "HOST,HOST/outbox?target_session_attrs=read-write&options=-csearch_path=north" in found[-1][1]
