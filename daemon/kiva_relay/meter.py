@@ -1,6 +1,7 @@
 """What the relay counts, for Prometheus: every metric, its labels and what it means.
 
-Names begin with `kiva_relay_`, units are seconds, and labels take few values: never an id.
+Names begin with `kiva_relay_`, units are seconds, and labels take few values: never an id of what is sent.
+Whose relay it is stands in `info` alone, and Prometheus joins it by the instance.
 """
 
 from __future__ import annotations
@@ -91,7 +92,13 @@ loop_turns = _counter(
     "ended",
 )
 config_reload_failures = _counter("config_reload_failures", "Reloads refused because a file held mistakes.")
-info = _gauge("info", "1; the version that runs, and the environment of Kiva it points to.", "version", "environment")
+info = _gauge(
+    "info",
+    "1; the version that runs, the environment of Kiva it points to, and the partner (kiva.partner_id).",
+    "version",
+    "environment",
+    "partner",
+)
 
 
 def replace(gauge: Gauge, values: Mapping[tuple[str, ...], float]) -> None:

@@ -70,7 +70,7 @@ class Life:
 def start(life: Life) -> ForkServerProcess:
     """Begin a life. Its `exitcode` is -9 after SIGKILL, -14 when its lease had ended, 0 when it was stopped."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["killable"])
+    context.set_forkserver_preload([__name__])
     _shorten_the_path_of_sockets()
     process = context.Process(target=run, args=(life,), daemon=True)
     process.start()

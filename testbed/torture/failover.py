@@ -42,6 +42,10 @@ _BEGUN_AGAIN = 0.3
 _WORKS_WITHIN = 60.0
 
 
+_PROCESSES = threading.Lock()
+"""Whoever begins a process looks at all of Python's: two threads that do so at once read one exit code twice."""
+
+
 class Machine:
     """A machine of the pair: its relay is begun again when it has ended, while the machine runs."""
 
@@ -53,12 +57,13 @@ class Machine:
         written = stage.config.read_text(encoding="utf-8")
         config.write_text(written.replace(str(stage.folder / "witness.log"), str(self.witness)), encoding="utf-8")
         self.config = config
-        self._runs, self._lock = True, threading.Lock()
+        self._runs = True
         self.ends: Counter[str] = Counter()
         self._over = threading.Event()
         self.wrong: list[str] = []
         self._counted: set[int | None] = set()
-        self._process = self._begun()
+        with _PROCESSES:
+            self._process = self._begun()
         self._keeper = threading.Thread(target=self._keep, daemon=True)
         self._keeper.start()
 
@@ -73,7 +78,7 @@ class Machine:
 
     def die(self) -> None:
         """The power is cut: kill -9, and nobody begins it again."""
-        with self._lock:
+        with _PROCESSES:
             self._runs = False
             self._process.kill()
 
@@ -100,7 +105,7 @@ class Machine:
 
     def _keep(self) -> None:
         while not self._over.wait(_BEGUN_AGAIN):
-            with self._lock:
+            with _PROCESSES:
                 code = self._process.exitcode
                 if code is None:
                     continue
@@ -154,7 +159,7 @@ def set_up(folder: Path, *, clients: int, loans: int, seed: int) -> Iterator[tup
     photos = folder / "photos"
     with (
         postgres.start(folder / "postgres") as server,
-        replicated.started(folder / "outbox") as servers,
+        replicated.started(folder / "outbox", synchronous=True) as servers,
         run.book_of(server, photos, clients=clients) as template,
     ):
         servers.primary.create_database("outbox")

@@ -60,6 +60,12 @@ FAULTS: tuple[dict[str, Any], ...] = (
     {"kind": "garbage", "on": "post", "applied": True},
     {"kind": "drop_before", "on": "loans"},
 )
+_WAITING = 5
+"""So many faults may wait for a call. A relay that was refused asks ever more seldom: who had to meet all those that
+came meanwhile would never get on, and would be right.
+"""
+_SEEN_TO_IN_WEATHER = ("destination_fault",)
+"""A second token that is void holds a resource for five minutes, and tokens are revoked oftener than that."""
 _GATEWAY_AWAY: dict[str, Any] = {"kind": "status", "on": "any", "status": 502, "every": 1}
 
 
@@ -218,7 +224,7 @@ def weather(stage: Stage, figures: judge.Figures, *, rate: float) -> Iterator[li
 
     def look_after() -> None:
         while not over.wait(0.5):
-            figures.released += _release(stage)
+            figures.released += _release(stage, *_SEEN_TO_IN_WEATHER)
 
     threads = [threading.Thread(target=_kept, args=(each, failed)) for each in (work, go_wrong, look_after)]
     for thread in threads:
@@ -281,6 +287,8 @@ def _one_life(stage: Stage, dice: random.Random) -> str:
 
 
 def _one_fault(stage: Stage, dice: random.Random, figures: judge.Figures, over: threading.Event) -> None:
+    if sum(one["fired"] == 0 for one in stage.kiva.faults()) >= _WAITING:
+        return
     if dice.random() < 0.04:
         number = stage.kiva.fault(**_GATEWAY_AWAY)
         over.wait(2.0)
@@ -300,10 +308,11 @@ def _fired(stage: Stage) -> Counter[str]:
     return fired
 
 
-def _release(stage: Stage) -> int:
+def _release(stage: Stage, *more: str) -> int:
     """What a person does who has looked: too many answers were lost, and now they are not. Who waits, is let wait."""
+    reasons = (*stage.looks_after, *more)
     with contextlib.suppress(Exception), stage.outbox.begin() as tx:
-        held = [one for one in hold.in_force(tx) if one.reason in stage.looks_after and "machines" not in one.params]
+        held = [one for one in hold.in_force(tx) if one.reason in reasons and "machines" not in one.params]
         for each in held:
             hold.release(tx, each.what, by="torture", note="looked", now=datetime.now(UTC), reason=each.reason)
         return len(held)

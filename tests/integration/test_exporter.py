@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from kiva_relay import log, meter
+from kiva_relay import __version__, log, meter
 from kiva_relay.errors import RelayError
 from kiva_relay.service import http
+from testbed.rig.note_site import NoteSite
 
 
 @pytest.fixture
@@ -32,6 +34,19 @@ def test_prometheus_reads_our_numbers(server: http.HttpServer) -> None:
     samples = {sample.name for family in text_string_to_metric_families(answer.text) for sample in family.samples}
     assert "kiva_relay_last_success_timestamp_seconds" in samples
     assert "kiva_relay_attempts_open" in samples
+
+
+def test_a_relay_says_whose_it_is(server: http.HttpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KIVA_SECRET", "s")
+    with NoteSite(tmp_path).relay():
+        answer = httpx.get(f"{server.url}/metrics")
+    told = [
+        sample.labels
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+        if sample.name == "kiva_relay_info" and sample.value == 1
+    ]
+    assert {"version": __version__, "environment": "sandbox", "partner": "123"} in told
 
 
 def test_openmetrics_is_spoken_too(server: http.HttpServer) -> None:

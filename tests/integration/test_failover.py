@@ -349,6 +349,53 @@ def test_a_takeover_without_a_failover_holds_nothing_and_is_told_too(site: Site)
     assert holds(second) == []
 
 
+def test_a_machine_that_is_awaited_and_takes_over_tells_by_its_start(site: Site) -> None:
+    first, second = of_two(site)
+    site.servers.cut()
+    site.send(second)
+    site.servers.fail_over()
+    site.start(first, "north")
+    assert holds(first) == AWAITED
+    site.start(second, "south")  # the first one ended before the second had told
+    assert (second.entry().state, second.entry().receipt) == (State.DELIVERED, RECEIPT)
+    assert holds(second) == ["all: restored_outbox"], "nobody waits for the machine that works"
+    released(second)
+    site.send(second)
+    assert (len(first.kiva.posts), len(second.kiva.posts)) == (0, 1)
+
+
+def test_a_machine_that_takes_over_again_settles_what_another_doubted(site: Site) -> None:
+    first, second = of_two(site)
+    site.send(second, ends_at="answered")
+    site.start(first, "north")
+    assert first.entry().state is State.IN_DOUBT
+    site.start(second, "south")
+    assert (second.entry().state, second.entry().reason) == (State.IN_DOUBT, "process_ended"), "nobody knows"
+    second.owe("loan_draft", "another")
+    second.look()  # after a doubt something harmless goes first
+    site.send(second, ends_at="settled")
+    site.start(second, "south")
+    second.owe("loan_draft", "a third")
+    site.send(second, ends_at="claimed")
+    site.start(first, "north")
+    assert first.entry("loan_draft", "a third").state is State.IN_DOUBT
+    site.start(second, "south")
+    assert (second.entry("loan_draft", "a third").state, holds(second)) == (State.READY, [])
+
+
+def test_a_machine_whose_witness_is_not_whole_is_awaited_when_it_takes_over(site: Site) -> None:
+    first, second = of_two(site)
+    file = second.context.witness.path
+    early = file.read_bytes()
+    site.send(second)
+    eventually(site.servers.has_all)
+    site.servers.fail_over()
+    site.start(first, "north")
+    file.write_bytes(early)
+    site.start(second, "south")
+    assert holds(second) == AWAITED
+
+
 def test_a_copy_of_its_file_tells_for_a_machine_that_is_dead(site: Site, tmp_path: Path) -> None:
     first, second = of_two(site)
     site.send(second)
@@ -453,3 +500,9 @@ def test_check_says_that_one_server_of_several_is_named(site: Site) -> None:
     port = site.servers.primary.port
     found = said(site, machine, lambda url: f"postgresql://postgres@127.0.0.1:{port}/{url.rpartition('/')[2]}")
     assert "HOST,HOST/outbox?target_session_attrs=read-write" in found[-1][1]
+    found = said(
+        site,
+        machine,
+        lambda _url: f"postgresql://postgres@127.0.0.1:{port}/outbox?options=-csearch_path=north",
+    )
+    assert "HOST,HOST/outbox?target_session_attrs=read-write&options=-csearch_path=north" in found[-1][1]

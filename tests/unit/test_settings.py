@@ -123,6 +123,7 @@ def test_paths_start_at_the_folder_of_the_file(tmp_path: Path) -> None:
     [
         ("sqlite:////var/lib/kiva-relay/production.db", "/var/lib/kiva-relay-witness/production.log"),
         ("postgresql://relay@db/kiva_outbox", "/var/lib/kiva-relay-witness/kiva_outbox.log"),
+        ("postgresql://relay@db/all?options=-csearch_path=north", "/var/lib/kiva-relay-witness/all.north.log"),
     ],
 )
 def test_each_outbox_has_a_witness_of_its_own(tmp_path: Path, url: str, witness: str) -> None:

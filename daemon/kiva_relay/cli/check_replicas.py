@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 
 from kiva_relay.cli.check_finding import CheckFinding
-from kiva_relay.config import hosts
+from kiva_relay.config import hosts, own_schema
 from kiva_relay.config.settings import Settings
 from kiva_relay.outbox.database import Outbox
 from kiva_relay.words.spoken import tr
@@ -77,4 +77,6 @@ def _all_of_them(settings: Settings) -> str:
     scheme, _, rest = settings.outbox.url.partition("://")
     user, at, _ = rest.partition("?")[0].partition("/")[0].rpartition("@")
     database = rest.partition("?")[0].partition("/")[2]
-    return f"outbox: {{url: '{scheme}://{user}{at}HOST,HOST/{database}?{hosts.TARGET}=read-write'}}"
+    schema = own_schema.of(settings.outbox.url)
+    own = f"&options=-csearch_path={schema}" if schema else ""
+    return f"outbox: {{url: '{scheme}://{user}{at}HOST,HOST/{database}?{hosts.TARGET}=read-write{own}'}}"

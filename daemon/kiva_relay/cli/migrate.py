@@ -81,9 +81,7 @@ def _copied(outbox: Outbox, settings: Settings, folder: Path) -> None:
     try:
         server_copy.make(outbox, settings.outbox.password, file)
     except errors.RelayError as error:
-        by_hand = shlex.join(
-            ["pg_dump", "--format=custom", "--file=outbox.dump", f"--dbname={server_copy.named(outbox)}"]
-        )
+        by_hand = shlex.join(server_copy.copying(outbox, Path("outbox.dump")))
         raise errors.RelayError(
             f"{error}\nThe outbox was not brought up to date. It is as it was, and the relay does not start with it."
             f"\nCopy it where pg_dump is, as new as the server:\n  {by_hand}",

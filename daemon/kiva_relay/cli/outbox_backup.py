@@ -58,9 +58,7 @@ def command(
         if not outbox.is_file:
             raise errors.UsageError(
                 "This outbox is a PostgreSQL database; PostgreSQL's own tools copy it. Nothing was copied.",
-                hint=shlex.join(
-                    ["pg_dump", "--format=custom", f"--file={file}", f"--dbname={server_copy.named(outbox)}"]
-                ),
+                hint=shlex.join(server_copy.copying(outbox, file)),
             )
         _must_be_another(file, outbox, settings.outbox.witness)
         _copy(outbox, file)

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from kiva_relay.config import url_parameters, value
+from kiva_relay.config import own_schema, url_parameters, value
 from kiva_relay.config.concealed import CONCEALED
 from kiva_relay.config.mismatch import Mismatch
 from kiva_relay.config.secret import Secret
@@ -148,11 +148,17 @@ class MisSettings(DatabaseSettings):
 class OutboxSettings(DatabaseSettings):
     """The outbox: the relay's own database. Never among the tables of the MIS."""
 
-    url: Annotated[value.Text, AfterValidator(value.database("sqlite", "postgresql")), CONCEALED] = setting(
+    url: Annotated[
+        value.Text,
+        AfterValidator(value.database("sqlite", "postgresql")),
+        AfterValidator(own_schema.checked),
+        CONCEALED,
+    ] = setting(
         f"sqlite:///{STATE}/outbox.db",
         does=(
             "sqlite:/// and the path of a local file, or postgresql://. Each environment has its own. Of a PostgreSQL "
-            "with standbys, all of them: postgresql://kiva_relay@db1,db2/kiva_relay?target_session_attrs=read-write."
+            "with standbys, all of them: postgresql://kiva_relay@db1,db2/kiva_relay?target_session_attrs=read-write. "
+            "Several partners in one database have a schema each: ?options=-csearch_path=north."
         ),
     )
     password: Secret | None = setting(
@@ -188,7 +194,8 @@ class OutboxSettings(DatabaseSettings):
         if written is not None:
             return written
         if not url.startswith("sqlite:"):
-            return WITNESS / f"{urlsplit(url).path.strip('/')}.log"
+            parts = (urlsplit(url).path.strip("/"), own_schema.of(url))
+            return WITNESS / f"{'.'.join(filter(None, parts))}.log"
         place = Path(url.removeprefix("sqlite:///").partition("?")[0])
         if place.is_relative_to(STATE):
             return WITNESS / f"{place.stem}.log"

@@ -30,6 +30,9 @@ def recover(context: DeliveryContext) -> recovery.Taken | None:
         back = _witness_is_back(tx, context, now=now)
         before = meta.WITNESSES.get(tx)
         trusted, missing = recovery.is_trusted(tx, context.outbox, context.witness, memory, compared=compared)
+        told = None
+        if not (missing or context.outbox.is_file):  # before what this machine left open is added
+            told = failover.tell_at_start(tx, context.witness, memory, compared=compared, now=now)
         open_ones = _LeftOpen(context.witness.id, meta.OUTBOX_ID.get(tx) or "", memory, trusted=trusted)
         moved = reconciler.recover(tx, witnessed=open_ones.may_have_left, answered=open_ones.answer, now=now)
         taken = recovery.take(tx, memory, now=now)
@@ -49,13 +52,7 @@ def recover(context: DeliveryContext) -> recovery.Taken | None:
                 resource=entry.resource,
                 loan=entry.loan_id,
             )
-    if another is not None:
-        _log.warning("The outbox's PostgreSQL is another one than at the last start", was=another.was, now=another.now)
-    if another is not None and another.awaited:
-        _log.error(
-            "Another machine may have sent what this server lacks. Drafts and journals wait until it tells",
-            machines=", ".join(another.awaited),
-        )
+    _say_of_machines(told, another)
     if taken is not None:
         _log.error(
             "The outbox is older than what this machine has sent; nothing is sent until a person releases it",
@@ -67,6 +64,20 @@ def recover(context: DeliveryContext) -> recovery.Taken | None:
     elif back:
         _log.info("The outbox's witness is back, and whole; what was held for it goes on")
     return taken
+
+
+def _say_of_machines(told: failover.Told | None, another: failover.AnotherServer | None) -> None:
+    """What this machine told by its start, and for whom it waits."""
+    if told is not None and (told.settled or told.released):
+        _log.info("What this machine had sent is told", settled=len(told.settled), ends_hold=told.released)
+    if another is None:
+        return
+    _log.warning("The outbox's PostgreSQL is another one than at the last start", was=another.was, now=another.now)
+    if another.awaited:
+        _log.error(
+            "Another machine may have sent what this server lacks. Drafts and journals wait until it tells",
+            machines=", ".join(another.awaited),
+        )
 
 
 @dataclass(frozen=True)

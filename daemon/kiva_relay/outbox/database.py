@@ -16,6 +16,7 @@ import shutil
 import sqlite3
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -26,7 +27,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
 from kiva_relay import errors
-from kiva_relay.config import hosts, secret
+from kiva_relay.config import hosts, own_schema, secret
 from kiva_relay.outbox import meta, own_file, server
 from kiva_relay.outbox.queue import WritersQueue
 from kiva_relay.terminal import to_type
@@ -44,7 +45,6 @@ _WROTE = "relay_wrote"
 _FIRST = sa.select(
     sa.func.set_config("idle_in_transaction_session_timeout", sa.bindparam("stopped_after", type_=sa.Text), sa.true())
 )
-_FIRST_ALONE = _FIRST.add_columns(sa.func.pg_advisory_xact_lock(_WRITERS))
 
 _ONE_PICTURE_OF_A_FILE: Mapping[str, Any] = {"relay_reads": True}
 _ONE_PICTURE_OF_A_SERVER: Mapping[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
@@ -61,20 +61,26 @@ class Outbox:
     `guard` is called with the connection at the start of every writing transaction; the daemon's guard checks
     that it still holds the lease, so that nothing is written after another relay took over. `stopped_after`: how
     long a transaction may stand still on a server. `server` says which one answers, as `7512/3`: PostgreSQL's system
-    identifier and the timeline on which it writes; "" of a file, and where the server does not say it.
+    identifier and the timeline on which it writes; "" of a file, and where the server does not say it. `schema` is its
+    own there; "" where the URL names none.
     """
 
     def __init__(self, url: str, *, password: secret.Secret | None = None) -> None:
         self.url = hosts.made(url, target="read-write")
+        self.schema = own_schema.of(url)
         self.is_file = self.url.get_backend_name() == "sqlite"
         self.guard: Callable[[Connection], None] | None = None
         self.stopped_after = timedelta(minutes=1)
         self._writers = WritersQueue()
+        self._first_alone = _FIRST.add_columns(_alone(self.schema))
         self._quiet: tuple[object, object] | None = None
         self._hush = threading.Lock()
         self._written, self._number = 0, itertools.count(1)
         self.server, self._stays_at = "", ""
-        self.engine = _file_engine(self.path) if self.is_file else server.engine(self.url, password, met=self._met)
+        if self.is_file:
+            self.engine = _file_engine(self.path)
+        else:
+            self.engine = server.engine(self.url, password, schema=self.schema, met=self._met)
         self._one_picture = _ONE_PICTURE_OF_A_FILE if self.is_file else _ONE_PICTURE_OF_A_SERVER
         event.listen(self.engine, "before_cursor_execute", _notice)
 
@@ -116,7 +122,7 @@ class Outbox:
             with self.engine.begin() as tx:
                 if not self.is_file:
                     first = {"stopped_after": str(int(self.stopped_after.total_seconds() * 1_000))}
-                    tx.execute(_FIRST_ALONE if alone else _FIRST, first)
+                    tx.execute(self._first_alone if alone else _FIRST, first)
                 before = self._known_as(self._stamp()) if hushed else None
                 if self.guard is not None:
                     self.guard(tx)
@@ -174,7 +180,7 @@ class Outbox:
 
     @contextlib.contextmanager
     def _in_turn(self) -> Iterator[None]:
-        """A server lets writers in as they come (see `_FIRST_ALONE`); a file lets in whoever asks when it is free."""
+        """A server lets writers in as they come (see `_alone`); a file lets in whoever asks when it is free."""
         if not self.is_file:
             yield
             return
@@ -233,6 +239,14 @@ class Outbox:
             raise
         except sa.exc.DBAPIError as error:
             raise _explained(error, self) from error
+
+
+def _alone(schema: str) -> sa.ColumnElement[Any]:
+    """Waits until nobody else writes this outbox. Those in other schemas of the database are none of its business."""
+    if not schema:
+        return sa.func.pg_advisory_xact_lock(_WRITERS)
+    number = zlib.crc32(schema.encode())
+    return sa.func.pg_advisory_xact_lock(_WRITERS, number - (number >> 31 << 32))
 
 
 def _notice(connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:

@@ -105,13 +105,31 @@ def tell(tx: Connection, witness: Witness, *, now: datetime) -> Told | None:
     memory, compared = recovery.read(tx, witness)
     if not is_whole(tx, witness, memory, compared=compared):
         return None
-    settled = tuple(_settled(tx, witness.id, memory, compared=compared, now=now))
+    settled, released = _told(tx, witness, memory, compared=compared, now=now)
     taken = recovery.take(tx, memory, now=now)
     if taken is not None:
         behind(tx, taken, now=now)
-    released = _no_longer_awaited(tx, witness.id, now=now)
     recovery.was_told(tx, witness)
     return Told(taken, settled, released)
+
+
+def tell_at_start(tx: Connection, witness: Witness, memory: Memory, *, compared: int, now: datetime) -> Told | None:
+    """The same of the machine that becomes the active one: it was another that waited for it, and ended since.
+
+    What the outbox lacks, each start takes by itself.
+    """
+    if not is_whole(tx, witness, memory, compared=compared):
+        return None
+    settled, released = _told(tx, witness, memory, compared=compared, now=now)
+    return Told(None, settled, released)
+
+
+def _told(
+    tx: Connection, witness: Witness, memory: Memory, *, compared: int, now: datetime
+) -> tuple[tuple[Entry, ...], bool]:
+    """What is settled by what a witness knows, and whether the holds that waited for it ended."""
+    settled = tuple(_settled(tx, witness.id, memory, compared=compared, now=now))
+    return settled, _no_longer_awaited(tx, witness.id, now=now)
 
 
 def _others(tx: Connection, witness: Witness) -> dict[str, str]:

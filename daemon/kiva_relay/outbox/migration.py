@@ -18,16 +18,34 @@ COPIES = "/var/backups/kiva-relay"
 """Where copies go that nobody named a place for."""
 
 
+_WHERE = sa.text("SELECT current_schema(), current_setting('search_path'), current_user")
+
+
 def revisions() -> list[str]:
     """All revisions that this version knows, oldest first: the numbers with which the names of their files begin."""
     return sorted(file.name.partition("_")[0] for file in (shipped.folder("migrations") / "versions").glob("*_*.py"))
 
 
 def present(tx: Connection) -> str | None:
-    """The revision of an outbox; None for an empty one."""
+    """The revision of an outbox; None for an empty one.
+
+    Raises:
+        UsageError: the schema that it has for itself is not there.
+    """
+    if tx.dialect.name == "postgresql":
+        _look_for_schema(tx)
     if not sa.inspect(tx).has_table("alembic_version"):
         return None
     return tx.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def _look_for_schema(tx: Connection) -> None:
+    here, path, role = tx.execute(_WHERE).one()
+    if here is None:
+        raise errors.UsageError(
+            f"The outbox's database has no schema {path}, or the role {role} may not use it.",
+            hint=f"In this database, as its administrator: CREATE SCHEMA {path} AUTHORIZATION {role};",
+        )
 
 
 def how(outbox: database.Outbox) -> str:

@@ -28,6 +28,10 @@ been heard of: only a way there that forgets connections ends them without a wor
 # A machine that lost its power ends no connection. What waits for it is told so within the lease.
 _NOTICES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000}
 
+# Of a server without statistics a statement of a millisecond may look dear enough to be compiled, or to be worth a
+# second process: each takes longer than all of it.
+_SESSION = "-c synchronous_commit=on -c timezone=UTC -c jit=off -c max_parallel_workers_per_gather=0"
+
 # The timeline on which the server writes now: what its control file says follows at the next checkpoint.
 _WHICH = """
 SELECT concat(c.system_identifier, '/', CASE WHEN pg_is_in_recovery() THEN p.timeline_id
@@ -36,8 +40,10 @@ FROM   pg_control_system() c, pg_control_checkpoint() p
 """
 
 
-def engine(url: sa.URL, password: secret.Secret | None, *, met: Callable[[str], None]) -> Engine:
+def engine(url: sa.URL, password: secret.Secret | None, *, schema: str, met: Callable[[str], None]) -> Engine:
     """An engine for the server of an outbox. `met` is told with each connection which server it leads to.
+
+    `schema`: its own there, "" where it has none.
 
     Raises:
         UsageError: it is no PostgreSQL.
@@ -59,9 +65,7 @@ def engine(url: sa.URL, password: secret.Secret | None, *, met: Callable[[str], 
             "application_name": "kiva-relay outbox",
             "connect_timeout": 5,
             **_NOTICES,
-            # Of a server without statistics a statement of a millisecond may look dear enough to be compiled, or to be
-            # worth a second process: each takes longer than all of it.
-            "options": "-c synchronous_commit=on -c timezone=UTC -c jit=off -c max_parallel_workers_per_gather=0",
+            "options": f"-c search_path={schema} {_SESSION}" if schema else _SESSION,
         },
     )
 

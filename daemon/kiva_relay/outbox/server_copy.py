@@ -24,12 +24,11 @@ def make(outbox: Outbox, password: secret.Secret | None, file: Path) -> None:
         RelayError: it could not be made, or is not whole.
     """
     part = file.with_name(f"{file.name}.part")
-    url = named(outbox)
     known = password.reveal() if password is not None else outbox.url.password
     try:
         part.unlink(missing_ok=True)
         os.close(own_file.opened(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
-        _run(["pg_dump", "--format=custom", "--no-password", f"--file={part}", f"--dbname={url}"], known)
+        _run([*copying(outbox, part), "--no-password"], known)
         _run(["pg_restore", f"--file={os.devnull}", str(part)], None)
         with part.open("rb") as written:
             os.fsync(written.fileno())
@@ -40,9 +39,11 @@ def make(outbox: Outbox, password: secret.Secret | None, file: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def named(outbox: Outbox) -> str:
-    """Where it is, as PostgreSQL's tools take it, without a password: arguments are seen by everybody."""
-    return outbox.url.set(drivername="postgresql")._replace(password=None).render_as_string()
+def copying(outbox: Outbox, file: Path) -> list[str]:
+    """What copies it: all of its database, or its own schema there. No password: arguments are seen by everybody."""
+    url = outbox.url.set(drivername="postgresql")._replace(password=None).render_as_string()
+    own = [f"--schema={outbox.schema}"] if outbox.schema else []
+    return ["pg_dump", "--format=custom", *own, f"--file={file}", f"--dbname={url}"]
 
 
 def restoring(file: Path) -> list[str]:

@@ -127,7 +127,7 @@ class Relay:
             start.recover(self.context)
             start.hold_what_must_wait(self.context)
             self._undo = undo.pop_all()
-        meter.info.labels(__version__, settings.kiva.environment).set(1)
+        meter.info.labels(__version__, settings.kiva.environment, settings.kiva.partner_id).set(1)
         return True
 
     def ask_reload(self) -> None:
