@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 from datetime import datetime
 from pathlib import Path
 
-from kiva_relay import log
+from kiva_relay import errors, log
 from kiva_relay.config import loader
 from kiva_relay.service.relay import Relay
 from testbed.rig import configuration, patience
@@ -34,7 +35,9 @@ def _look(config: Path, moment: datetime, death: Death) -> None:
     relay = Relay(settings, configuration.documents(settings), time=StandingClock(moment), at=_end_at(death))
     relay.open()
     try:
-        relay.once()
+        # Where calls are lost, one may be lost before its step: then it was not killed, as at each look of the year.
+        with contextlib.suppress(errors.Unreachable):
+            relay.once()
     finally:
         relay.close()
     os._exit(0)
