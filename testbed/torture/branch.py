@@ -52,6 +52,10 @@ _CORRECT = """
     UPDATE m_loan_repayment_schedule SET interest_amount = %s, last_modified_on_utc = now()
     WHERE installment = 1 AND loan_id = (SELECT id FROM m_loan WHERE account_no = %s)
 """
+_ALIKE = """
+    SELECT 1 FROM m_loan a JOIN m_loan b ON b.client_id = a.client_id AND b.principal_amount = a.principal_amount
+        AND b.id <> a.id WHERE a.account_no = %s
+"""
 
 
 @dataclass
@@ -109,13 +113,21 @@ class Branch:
         self.changes["transaction"] += len(loans)
 
     def grant(self) -> None:
-        """A new loan of one person, entered and approved."""
-        first = Decimal(self._next())
+        """A new loan of one person, entered and approved.
+
+        None is of the client and amount of another: the relay asks a person about it, and here nobody answers.
+        """
+        first, granted = Decimal(self._next()), False
         with self.connection.transaction():
             act = self._teller.grant_individual()
             if act is None:
                 return
+            if self.connection.execute(_ALIKE, [act.identity]).fetchone() is not None:
+                raise psycopg.Rollback
             self.connection.execute(_CORRECT, [first, act.identity])
+            granted = True
+        if not granted:
+            return
         self.drafts[act.identity] = [first]
         self.changes["loan"] += 1
 
