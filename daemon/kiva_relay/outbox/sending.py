@@ -168,6 +168,7 @@ def forget_words(tx: Connection, *, before: datetime) -> int:
     some = (
         sa.select(columns.id)
         .where(sa.text(table.WITH_WORDS), columns.ended_at < before, columns.batch_id.not_in(asked))
+        .order_by(columns.ended_at)
         .limit(_FORGOTTEN_AT_ONCE)
     )
     old = columns.id.in_(list(tx.execute(some).scalars()))
