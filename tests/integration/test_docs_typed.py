@@ -35,6 +35,7 @@ NOT_RUN: dict[str, str] = {
     r"sudo apt (install|remove|purge) ": "needs a Debian of its own: testbed/boot does it",
     r"sudo systemctl |sudo systemd-": "needs systemd: testbed/boot does it",
     r"sudo kiva-relay init": "asks, and writes below /etc: tests/integration/test_cli_init.py, testbed/boot",
+    r"max by \(instance\)": "is a question to Prometheus, not to a shell",
     r"make demo$": "is the demo: tests/acceptance/test_demo.py runs it",
     r"make test$": "is this run",
     r"make wheel$|sudo python3 -m venv|sudo /opt/kiva-relay/bin/pip": "installs: tests/acceptance/test_wheel.py",

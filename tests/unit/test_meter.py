@@ -16,7 +16,7 @@ NAMES = {
     "expected{resource}",
     "held{what,reason}",
     "in_doubt{resource}",
-    "info{version,environment}",
+    "info{version,environment,partner}",
     "job_duration_seconds{job}",
     "job_errors_total{job}",
     "job_last_run_timestamp_seconds{job}",
