@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -182,17 +183,41 @@ def _runs(process: subprocess.Popen[bytes], on: torture.Stage) -> None:
         raise AssertionError(f"the relay ended with exit code {process.returncode}; see {on.folder}/relay.log")
 
 
-@contextlib.contextmanager
-def _at_work(branch: Branch, rate: float) -> Iterator[None]:
+def _at_work(branch: Branch, rate: float) -> AbstractContextManager[None]:
     """Meanwhile the branch changes so many rows a second."""
+
+    def work(over: threading.Event) -> None:
+        began, before = time.monotonic(), branch.changes.total()
+        while not over.wait(1 / rate):
+            while branch.changes.total() - before < (time.monotonic() - began) * rate and not over.is_set():
+                branch.work()
+
+    return _meanwhile(work)
+
+
+def _looked_after(outbox: Outbox, *, every: timedelta) -> AbstractContextManager[None]:
+    """Meanwhile a person holds the journals now and then, and releases them: each is told by mail."""
+    third = every.total_seconds() / 3
+
+    def hold_and_release(over: threading.Event) -> None:
+        while not over.wait(2 * third):
+            with outbox.begin() as tx:
+                hold.put(tx, "journal", "asked", now=datetime.now(UTC))
+            over.wait(third)
+            with outbox.begin() as tx:
+                hold.release(tx, "journal", by="awa", note="looked", now=datetime.now(UTC), reason="asked")
+
+    return _meanwhile(hold_and_release)
+
+
+@contextlib.contextmanager
+def _meanwhile(do: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Somebody works in a thread until its event is set; what ended her work before is raised here."""
     over, failed = threading.Event(), list[BaseException]()
 
     def work() -> None:
-        began, before = time.monotonic(), branch.changes.total()
         try:
-            while not over.wait(1 / rate):
-                while branch.changes.total() - before < (time.monotonic() - began) * rate and not over.is_set():
-                    branch.work()
+            do(over)
         except BaseException as error:
             failed.append(error)
 
@@ -205,28 +230,6 @@ def _at_work(branch: Branch, rate: float) -> Iterator[None]:
         thread.join()
     if failed:
         raise failed[0]
-
-
-@contextlib.contextmanager
-def _looked_after(outbox: Outbox, *, every: timedelta) -> Iterator[None]:
-    """Meanwhile a person holds the journals now and then, and releases them: each is told by mail."""
-    over, third = threading.Event(), every.total_seconds() / 3
-
-    def hold_and_release() -> None:
-        while not over.wait(2 * third):
-            with outbox.begin() as tx:
-                hold.put(tx, "journal", "asked", now=datetime.now(UTC))
-            over.wait(third)
-            with outbox.begin() as tx:
-                hold.release(tx, "journal", by="awa", note="looked", now=datetime.now(UTC), reason="asked")
-
-    thread = threading.Thread(target=hold_and_release)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def _comes_to_rest(runs: Callable[[], None], on: torture.Stage) -> None:

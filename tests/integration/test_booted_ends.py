@@ -71,6 +71,16 @@ def test_one_that_never_begins_cannot_run_here(machine: Path, monkeypatch: pytes
     assert list((machine / "roots").iterdir()) == []
 
 
+def test_one_that_booted_and_never_began_has_failed(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was skipped, as on a machine that can boot nothing."""
+    stands(machine, begins='echo "[  OK  ] Reached target multi-user.target - Multi-User System."')
+    monkeypatch.setattr(booted, "BEGINS_WITHIN", 0.5)
+    well, log = booted.boot("bookworm")
+    assert not well
+    assert "Multi-User System" in log
+    assert is_gone(machine)
+
+
 def test_one_that_hangs_has_failed(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stands(machine, begins='echo "==== a step" > "$root/trial/log"')
     monkeypatch.setattr(booted, "LONGEST", 0.5)
