@@ -151,6 +151,7 @@ class OutboxSettings(DatabaseSettings):
     url: Annotated[
         value.Text,
         AfterValidator(value.database("sqlite", "postgresql")),
+        AfterValidator(url_parameters.of_outbox),
         AfterValidator(own_schema.checked),
         CONCEALED,
     ] = setting(

@@ -1,4 +1,7 @@
-"""What may stand behind the "?" of mis.url: little, for the relay sets its sessions itself; the rest has a setting."""
+"""What may stand behind the "?" of a database's URL.
+
+Of mis.url: little, for the relay sets its sessions itself; the rest has a setting. Of outbox.url: what libpq knows.
+"""
 
 from urllib.parse import parse_qsl, urlsplit
 
@@ -11,6 +14,27 @@ _KNOWN = {
     "mysql": ("unix_socket",),
     "sqlite": (),
 }
+
+LIBPQ = (
+    *(
+        "host",
+        "hostaddr",
+        "port",
+        "dbname",
+        "user",
+        "password",
+        "passfile",
+        "service",
+        "options",
+        "target_session_attrs",
+    ),
+    *("sslmode", "sslnegotiation", "sslcert", "sslkey", "sslpassword", "sslrootcert", "sslcrl", "sslcrldir", "sslsni"),
+    *("sslcertmode", "sslcompression", "ssl_min_protocol_version", "ssl_max_protocol_version", "requirepeer"),
+    *("require_auth", "channel_binding", "krbsrvname", "gsslib", "gssencmode", "gssdelegation", "load_balance_hosts"),
+    *("connect_timeout", "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count"),
+    *("tcp_user_timeout", "application_name", "fallback_application_name", "client_encoding"),
+)
+"""PostgreSQL's manual, "Parameter Key Words" of libpq."""
 
 _TLS = "mis.tls: {ca: /PATH/ca.pem, verify: full}"
 _OWN = "take it out: the relay does this by itself"
@@ -62,4 +86,21 @@ def checked(url: str) -> str:
             listed = ", ".join(known) or "none"
             remedy = f"did you mean {meant[0]}?" if meant else f"known are: {listed}; take it out"
         raise Mismatch(f'"{name}" behind the "?" is not known here', remedy=remedy)
+    return url
+
+
+def of_outbox(url: str) -> str:
+    """The URL of an outbox, when libpq knows all of its parameters, or it has no server.
+
+    Raises:
+        Mismatch: names the parameter, and the one that was meant.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "postgresql":
+        return url
+    for name, _ in parse_qsl(parts.query, keep_blank_values=True):
+        if name not in LIBPQ:
+            meant = nearest(name, LIBPQ)
+            remedy = f"did you mean {meant[0]}?" if meant else "take it out; PostgreSQL's libpq has no such parameter"
+            raise Mismatch(f'"{name}" behind the "?" is not known here', remedy=remedy)
     return url
