@@ -6,12 +6,11 @@ import gzip
 import json
 import tracemalloc
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpcore
-import httpx
 import pytest
 
 from kiva_relay.config import loader
@@ -36,25 +35,41 @@ def kiva(tmp_path: Path) -> Kiva:
 # ---------------------------------------------------------------- one request, one answer
 
 
-def exchanged(handler: Any, method: str = "POST") -> Answer:
-    request = httpx.Request(method, "http://kiva/x", content=b"{}")
-    return client._exchange(httpx.MockTransport(handler), request)
+class Played(httpcore.ConnectionPool):
+    """Answers by itself."""
+
+    def __init__(self, handler: Callable[[httpcore.Request], httpcore.Response]) -> None:
+        super().__init__()
+        self._handler = handler
+
+    def handle_request(self, request: httpcore.Request) -> httpcore.Response:
+        return self._handler(request)
+
+
+def exchanged(handler: Callable[[httpcore.Request], httpcore.Response]) -> Answer:
+    return client._exchange(Played(handler), httpcore.Request("POST", "http://kiva/x", content=b"{}"))
 
 
 def test_an_answer_that_was_read_whole() -> None:
-    found = exchanged(lambda _request: httpx.Response(422, headers={"Retry-After": "5"}, json={"a": 1}))
+    found = exchanged(lambda _request: httpcore.Response(422, headers={"Retry-After": "5"}, content=b'{"a":1}'))
     assert (found.status, found.read_whole, found.error) == (422, True, None)
     assert document.read(found) == {"a": 1}
     assert found.headers["retry-after"] == "5"
     assert found.body_complete is False, "the played transport has no trace"
 
 
+def test_a_header_that_came_twice_is_a_list_and_its_name_is_small() -> None:
+    headers = [(b"Retry-After", b"5"), (b"X-\xe9", b"\xff"), (b"RETRY-AFTER", b"6")]
+    found = exchanged(lambda _request: httpcore.Response(429, headers=headers))
+    assert found.headers == {"retry-after": "5, 6", "x-\u00e9": "\u00ff"}
+
+
 @pytest.mark.parametrize(
     "error",
-    [httpx.ConnectError("refused"), httpx.ReadTimeout("slow"), OSError("gone"), RuntimeError("whatever it was")],
+    [httpcore.ConnectError("refused"), httpcore.ReadTimeout("slow"), OSError("gone"), RuntimeError("whatever it was")],
 )
 def test_no_answer_at_all(error: Exception) -> None:
-    def fails(_request: httpx.Request) -> httpx.Response:
+    def fails(_request: httpcore.Request) -> httpcore.Response:
         raise error
 
     found = exchanged(fails)
@@ -64,35 +79,37 @@ def test_no_answer_at_all(error: Exception) -> None:
     assert isinstance(document.read(found), NotUnderstood)
 
 
-class _Cut(httpx.SyncByteStream):
+class _Cut:
     def __iter__(self) -> Iterator[bytes]:
         yield b'{"loan_draft_uuid":'
-        raise httpx.ReadError("reset")
+        raise httpcore.ReadError("reset")
 
 
-class _Endless(httpx.SyncByteStream):
+class _Endless:
     def __iter__(self) -> Iterator[bytes]:
         while True:
             yield b" " * 1_000_000
 
 
 def test_an_answer_that_was_cut_is_not_understood() -> None:
-    found = exchanged(lambda _request: httpx.Response(200, stream=_Cut()))
+    found = exchanged(lambda _request: httpcore.Response(200, content=_Cut()))
     assert (found.status, found.read_whole) == (200, False)
     assert found.error == "ReadError: reset"
     assert isinstance(document.read(found), NotUnderstood)
 
 
 def test_an_answer_without_end_is_cut() -> None:
-    found = exchanged(lambda _request: httpx.Response(200, stream=_Endless()))
+    found = exchanged(lambda _request: httpcore.Response(200, content=_Endless()))
     assert (found.status, found.read_whole, len(found.content)) == (200, False, 4_000_000)
 
 
 def coded(content: bytes, coding: str) -> Answer:
-    return exchanged(lambda _request: httpx.Response(200, headers={"Content-Encoding": coding}, stream=_Plain(content)))
+    return exchanged(
+        lambda _request: httpcore.Response(200, headers={"Content-Encoding": coding}, content=_Plain(content))
+    )
 
 
-class _Plain(httpx.SyncByteStream):
+class _Plain:
     def __init__(self, content: bytes) -> None:
         self._content = content
 

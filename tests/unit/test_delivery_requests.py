@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import httpcore
-import httpx
 import pytest
 
 from kiva_relay import __version__
@@ -21,14 +20,29 @@ from testbed.rig import configuration, scripted_kiva
 JSON = "application/json; charset=utf-8"
 
 
+def url(request: httpcore.Request) -> str:
+    there = request.url
+    port = "" if there.port is None else f":{there.port}"
+    return f"{there.scheme.decode()}://{there.host.decode()}{port}{there.target.decode()}"
+
+
+def content(request: httpcore.Request) -> bytes:
+    assert isinstance(request.stream, Iterable)
+    return b"".join(request.stream)
+
+
+def headers(request: httpcore.Request) -> dict[str, str]:
+    return {name.decode(): value.decode() for name, value in request.headers}
+
+
 class Network:
     """Keeps each request as it would have left, and answers what it is told."""
 
     def __init__(self) -> None:
-        self.left: list[httpx.Request] = []
-        self.answer = httpx.Response(200, json={"a": 1})
+        self.left: list[httpcore.Request] = []
+        self.answer = httpcore.Response(200, content=b'{"a":1}')
 
-    def __call__(self, _transport: object, request: httpx.Request) -> httpx.Response:
+    def __call__(self, _transport: object, request: httpcore.Request) -> httpcore.Response:
         self.left.append(request)
         return self.answer
 
@@ -36,7 +50,7 @@ class Network:
 @pytest.fixture
 def network(monkeypatch: pytest.MonkeyPatch) -> Network:
     made = Network()
-    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", lambda *args: made(*args))
+    monkeypatch.setattr(httpcore.ConnectionPool, "handle_request", lambda *args: made(*args))
     return made
 
 
@@ -52,37 +66,48 @@ def client(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Client]:
 def test_a_post_goes_under_the_base_with_its_key_on_a_connection_of_its_own(client: Client, network: Network) -> None:
     found = client.post("/v3/partner/123/loan_draft", b'{"amount":1}', token="t", key="k")
     (left,) = network.left
-    assert (left.method, str(left.url), left.content) == (
-        "POST",
+    assert (left.method, url(left), content(left)) == (
+        b"POST",
         "http://kiva.test/base/v3/partner/123/loan_draft",
         b'{"amount":1}',
     )
     names = ("Authorization", "Content-Type", "Connection", "Idempotency-Key")
-    assert [left.headers[name] for name in names] == ["Bearer t", JSON, "close", "k"]
-    assert left.headers["User-Agent"].startswith(f"kiva-relay/{__version__} ")
+    assert [headers(left)[name] for name in names] == ["Bearer t", JSON, "close", "k"]
+    assert headers(left)["User-Agent"].startswith(f"kiva-relay/{__version__} ")
     assert (found.status, found.content) == (200, b'{"a":1}')
 
 
 def test_a_get_goes_under_the_base_with_its_questions(client: Client, network: Network) -> None:
     client.get("/v3/partner/123/loans", token="t", params={"status": "issue", "limit": 1})
     (left,) = network.left
-    assert (left.method, str(left.url)) == ("GET", "http://kiva.test/base/v3/partner/123/loans?status=issue&limit=1")
-    assert left.headers["Authorization"] == "Bearer t"
-    assert "Idempotency-Key" not in left.headers
+    assert (left.method, url(left)) == (b"GET", "http://kiva.test/base/v3/partner/123/loans?status=issue&limit=1")
+    assert headers(left)["Authorization"] == "Bearer t"
+    assert "Idempotency-Key" not in headers(left)
 
 
 def test_a_form_goes_to_its_own_address_without_a_token(client: Client, network: Network) -> None:
     client.form("http://login.test/oauth/token", {"client_id": "me", "scope": "read:loans create:loan_draft"})
     (left,) = network.left
-    assert (left.method, str(left.url)) == ("POST", "http://login.test/oauth/token")
-    assert left.content == b"client_id=me&scope=read%3Aloans+create%3Aloan_draft"
-    assert "Authorization" not in left.headers
+    assert (left.method, url(left)) == (b"POST", "http://login.test/oauth/token")
+    assert content(left) == b"client_id=me&scope=read%3Aloans+create%3Aloan_draft"
+    assert "Authorization" not in headers(left)
+    assert headers(left)["Content-Length"] == str(len(content(left)))
+
+
+@pytest.mark.parametrize("named", ["kiva.test", "kiva.test:8443", "[::1]:8765", "[fd00::1]"])
+def test_the_host_is_named_as_it_is_written(kiva: Kiva, network: Network, named: str) -> None:
+    """Of an IPv6 address with its brackets, and never with a name and password."""
+    for written in (f"https://{named}", f"https://me:secret@{named}/base"):
+        asked = Client(kiva.model_copy(update={"api_url": written}), environ={})
+        asked.get("/x", token="t")
+        asked.close()
+        assert headers(network.left[-1])["Host"] == named
 
 
 @pytest.mark.parametrize("status", [301, 307, 308])
 def test_a_draft_does_not_follow_a_redirection(client: Client, network: Network, status: int) -> None:
     """It may have been taken where it was sent to; at the other address it would be a second one."""
-    network.answer = httpx.Response(status, headers={"Location": "http://elsewhere.test/"})
+    network.answer = httpcore.Response(status, headers={"Location": "http://elsewhere.test/"})
     assert client.post("/x", b"{}", token="t", key="k").status == status
     assert len(network.left) == 1
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 
-import httpx
+import httpcore
 import pytest
 
 from kiva_relay.config import loader
@@ -198,8 +198,8 @@ def test_every_answer_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     heard: list[str | None] = []
     settings = loader.load(configuration.write(tmp_path), environ={})
     client = Client(settings.kiva, heard=lambda headers: heard.append(headers.get("date")))
-    answer = httpx.Response(503, headers={"Date": date(TRUE)})
-    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", lambda *_: answer)
+    answer = httpcore.Response(503, headers={"Date": date(TRUE)})
+    monkeypatch.setattr(httpcore.ConnectionPool, "handle_request", lambda *_: answer)
     client.get("/", token="t")
     client.close()
     assert heard == [date(TRUE)]

@@ -13,15 +13,23 @@ from kiva_relay import cli
 from testbed.rig import configuration
 
 LARGE = (
-    *("PIL", "alembic", "apscheduler", "click", "cryptography", "ftfy", "httpx", "jinja2", "mako", "prometheus_client"),
-    *("psycopg", "pygments", "pymysql", "rich.console", "sqlalchemy.dialects.mysql", "sqlalchemy.dialects.postgresql"),
+    *("PIL", "alembic", "apscheduler", "click", "cryptography", "ftfy", "httpcore", "httpx", "jinja2", "mako"),
+    *(
+        "prometheus_client",
+        "psycopg",
+        "pygments",
+        "pymysql",
+        "rich.console",
+        "sqlalchemy.dialects.mysql",
+        "sqlalchemy.dialects.postgresql",
+    ),
     *("sqlglot", "starlette", "structlog", "uvicorn"),
 )
 """Libraries that take long to load, or much memory."""
 
 _MAPS = {"jinja2", "prometheus_client"}
 """Whatever maps rows."""
-_ASKS = _MAPS | {"httpx"}
+_ASKS = _MAPS | {"httpcore"}
 _RELAY = _ASKS | {"apscheduler"}
 USED: dict[str, set[str]] = {
     "check": _ASKS | {"sqlglot"},

@@ -263,6 +263,16 @@ def test_one_environment_never_meets_the_urls_of_another(
     assert at.message.startswith(message)
 
 
+@pytest.mark.parametrize(
+    "url", ["https://k\u00efva.example.org", "https://kiva.example.org/a b", "https://kiva\u200b.example.org"]
+)
+def test_the_address_of_a_server_is_taken_as_it_is_written_or_refused(tmp_path: Path, url: str) -> None:
+    """It was changed silently into what it might mean."""
+    at = only(tmp_path, text=spoilt("sandbox", f"sandbox\n  api_url: {url}"))
+    assert at.path == "kiva.api_url"
+    assert at.message.startswith("a server's address has no blanks and no accents, found ")
+
+
 def test_every_required_key_is_asked_for_at_once(tmp_path: Path) -> None:
     found = mistakes(tmp_path, text="mis:\nkiva: {}\n")
     assert [(at.path, at.line) for at in sorted(found, key=lambda at: at.path)] == [

@@ -203,6 +203,11 @@ def _server(url: str) -> str:
         raise Mismatch(f"expected https://…, found {concealed.url(url)}", remedy="as https://HOST, with its https://")
     if parts.query or parts.fragment:
         raise Mismatch("a server has no ? and no # behind it", remedy="leave out what follows the ?")
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise Mismatch(
+            f"a server's address has no blanks and no accents, found {concealed.url(url)}",
+            remedy="a name with an accent as the browser copies it: xn--…",
+        )
     return url.rstrip("/")
 
 

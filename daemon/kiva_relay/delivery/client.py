@@ -11,19 +11,16 @@ import os
 import threading
 import zlib
 from collections.abc import Callable, Mapping
-from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
+
+import httpcore
 
 from kiva_relay import __version__
 from kiva_relay.clock import Clock, SystemClock
 from kiva_relay.config.kiva import Kiva
-from kiva_relay.delivery import proxy
-from kiva_relay.delivery.wire import Deadline, Evidence, Wire
+from kiva_relay.delivery import proxy, wire
+from kiva_relay.delivery.wire import Deadline, Evidence
 from kiva_relay.frozen import dataclass
-from kiva_relay.terminal import unloaded
-
-with unloaded.without("click", "rich", "pygments"):
-    import httpx
 
 MOST_AN_HOUR = 100_000
 """Requests an hour to Kiva, at most: 28 each second, all day long. A relay that reads Kiva's list every second and
@@ -41,7 +38,8 @@ class Answer:
 
     `status` is None when no status line came. `body_complete` is true once the last byte of the request was
     handed to the network: from then on silence does not mean "not processed". `read_whole` is false when the
-    answer was cut in its middle, is too long, or is coded in a way that is not understood.
+    answer was cut in its middle, is too long, or is coded in a way that is not understood. `headers`: by their names in
+    small letters.
     """
 
     status: int | None
@@ -104,18 +102,18 @@ class Client:
         connect, write, read = (
             length.total_seconds() for length in (kiva.timeout.connect, kiva.timeout.write, kiva.timeout.read)
         )
-        self._timeout = httpx.Timeout(connect=connect, write=write, read=read, pool=connect).as_dict()
+        self._timeout = {"connect": connect, "write": write, "read": read, "pool": connect}
         self._longest = connect + write + read
         self._deadline, self._allowance = Deadline(clock), _Allowance(clock)
         trusts = proxy.trusted(kiva.ca, environ=environ)
 
-        def wire(url: str, *, keeps: int) -> Wire:
+        def pool(url: str, *, keeps: int) -> httpcore.ConnectionPool:
             way = proxy.of(url, setting=kiva.proxy, environ=environ)
-            return Wire(self._deadline, trusts=trusts, proxy=way, keeps=keeps)
+            return wire.pool(self._deadline, trusts=trusts, proxy=way, keeps=keeps)
 
-        self._reading = wire(kiva.api_url, keeps=_KEPT_OPEN)
-        self._posting = wire(kiva.api_url, keeps=0)
-        self._asking = wire(kiva.token_url, keeps=0)
+        self._reading = pool(kiva.api_url, keeps=_KEPT_OPEN)
+        self._posting = pool(kiva.api_url, keeps=0)
+        self._asking = pool(kiva.token_url, keeps=0)
         self._headers = said_of_us(kiva)
 
     def get(self, path: str, *, token: str, params: Mapping[str, str | int] | None = None) -> Answer:
@@ -140,16 +138,20 @@ class Client:
         for each in (self._reading, self._posting, self._asking):
             each.close()
 
-    def _ask(self, wire: Wire, method: str, url: str, content: bytes | None, headers: Mapping[str, str]) -> Answer:
+    def _ask(
+        self, way: httpcore.ConnectionPool, method: str, url: str, content: bytes | None, headers: Mapping[str, str]
+    ) -> Answer:
         if not self._allowance.take():
             said = f"not asked: more than {MOST_AN_HOUR:,} requests within an hour"
             return Answer(None, {}, b"", body_complete=False, read_whole=False, error=said)
         self._deadline.begin(self._longest)
-        extensions: dict[str, Any] = {"timeout": self._timeout}
-        request = httpx.Request(
-            method, url, headers={**self._headers, **headers}, content=content, extensions=extensions
+        sent = {"Host": urlsplit(url).netloc.rpartition("@")[2], **self._headers, **headers}
+        if content is not None:
+            sent["Content-Length"] = str(len(content))
+        request = httpcore.Request(
+            method, url, headers=[*sent.items()], content=content, extensions={"timeout": self._timeout}
         )
-        answer = _exchange(wire, request)
+        answer = _exchange(way, request)
         if answer.status is not None:
             self._heard(answer.headers)
         return answer
@@ -173,25 +175,35 @@ class _Allowance:
             return True
 
 
-def _exchange(wire: httpx.BaseTransport, request: httpx.Request) -> Answer:
+def _exchange(way: httpcore.ConnectionPool, request: httpcore.Request) -> Answer:
     evidence = Evidence()
     request.extensions["trace"] = evidence
     try:
-        response = wire.handle_request(request)
+        response = way.handle_request(request)
     except Exception as error:  # noqa: BLE001 - whatever it was: what left decides what it means
         return Answer(None, {}, b"", evidence.body_complete, read_whole=False, error=_network_words(error))
     with contextlib.closing(response):
+        headers = _headers(response)
         content, said = _read(response)
         if said is None:
-            content, said = _decoded(content, response.headers)
-        return Answer(response.status_code, response.headers, content, evidence.body_complete, said is None, said)
+            content, said = _decoded(content, headers)
+        return Answer(response.status, headers, content, evidence.body_complete, said is None, said)
 
 
-def _read(response: httpx.Response) -> tuple[bytes, str | None]:
+def _headers(response: httpcore.Response) -> dict[str, str]:
+    """By name in small letters; one that came more than once is a list with commas (RFC 9110, 5.3)."""
+    found: dict[str, str] = {}
+    for name, value in response.headers:
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        found[key] = f"{found[key]}, {text}" if key in found else text
+    return found
+
+
+def _read(response: httpcore.Response) -> tuple[bytes, str | None]:
     """The bytes as they came, and why they are not all; None when they are."""
     content = bytearray()
     try:
-        for piece in response.stream:  # type: ignore[union-attr]  # a transport that is not async gives no async stream
+        for piece in response.iter_stream():
             content += piece
             if len(content) > _ANSWER_LIMIT:
                 return bytes(content[:_ANSWER_LIMIT]), f"the answer is longer than {_ANSWER_LIMIT:,} bytes"

@@ -1,6 +1,6 @@
 """Connections to Kiva whose requests end in time, and the evidence of what left on them.
 
-httpx bounds each read and each write. A server that sends one byte a minute passes every one of these bounds, so the
+httpcore bounds each read and each write. A server that sends one byte a minute passes every one of these bounds, so the
 connections here also know the moment at which their whole request has to be over.
 """
 
@@ -11,13 +11,11 @@ import threading
 import typing
 from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import httpcore
 
 from kiva_relay.clock import Clock
-from kiva_relay.terminal import unloaded
-
-with unloaded.without("click", "rich", "pygments"):  # its command wants them
-    import httpcore
-    import httpx
 
 _PIECE = 64 * 1024
 
@@ -85,36 +83,31 @@ class _Network(httpcore.NetworkBackend):
         return _Stream(self._inner.connect_tcp(host, port, left, local_address, socket_options), self._deadline)
 
 
-class Wire(httpx.HTTPTransport):
-    """httpx's way to a server, on connections that know a deadline. `keeps` is how many stay open between requests.
-
-    Below httpx's own client, for that one keeps cookies, follows, decodes and reads variables.
-    """
-
-    def __init__(self, deadline: Deadline, *, trusts: ssl.SSLContext, proxy: str | None, keeps: int) -> None:
-        shared: dict[str, Any] = {
-            "ssl_context": trusts,
-            "max_connections": 10,
-            "max_keepalive_connections": keeps,
-            "keepalive_expiry": 5.0,
-            "network_backend": _Network(deadline),
-        }
-        if proxy is None:
-            self._pool = httpcore.ConnectionPool(**shared)
-            return
-        there = httpx.Proxy(proxy)
-        self._pool = httpcore.HTTPProxy(
-            proxy_url=httpcore.URL(str(there.url)),
-            proxy_auth=there.raw_auth,
-            proxy_ssl_context=trusts if there.url.scheme == "https" else None,
-            **shared,
-        )
+def pool(deadline: Deadline, *, trusts: ssl.SSLContext, proxy: str | None, keeps: int) -> httpcore.ConnectionPool:
+    """The way to a server, on connections that know a deadline. `keeps` is how many stay open between requests."""
+    shared: dict[str, Any] = {
+        "ssl_context": trusts,
+        "max_connections": 10,
+        "max_keepalive_connections": keeps,
+        "keepalive_expiry": 5.0,
+        "network_backend": _Network(deadline),
+    }
+    if proxy is None:
+        return httpcore.ConnectionPool(**shared)
+    there = urlsplit(proxy)
+    named = (unquote(there.username or ""), unquote(there.password or ""))
+    return httpcore.HTTPProxy(
+        proxy_url=f"{there.scheme}://{there.netloc.rpartition('@')[2]}",
+        proxy_auth=(named[0].encode(), named[1].encode()) if any(named) else None,
+        proxy_ssl_context=trusts if there.scheme == "https" else None,
+        **shared,
+    )
 
 
 class Evidence:
     """Sees, through httpcore's trace extension, whether the whole request left.
 
-    Only this tells a request that was cut in its middle from an answer that was lost: httpx raises the same
+    Only this tells a request that was cut in its middle from an answer that was lost: httpcore raises the same
     class for both. What leaves for a proxy's CONNECT is not ours: Kiva has not seen a byte then.
     """
 

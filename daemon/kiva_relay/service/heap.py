@@ -16,3 +16,12 @@ def share() -> None:
     """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)
+
+
+def give_back() -> None:
+    """Return freed memory to the system that lies between what is in use; glibc returns only what lies at its end.
+
+    After work that goes through all there is: what it needed serves nobody until the next night.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

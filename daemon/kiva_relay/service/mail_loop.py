@@ -10,9 +10,8 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import httpx
-
 from kiva_relay import log
+from kiva_relay.delivery import watcher
 from kiva_relay.delivery.context import DeliveryContext
 from kiva_relay.outbox.heartbeat import Heartbeat
 from kiva_relay.service.reload import InForce
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 _A_DAY = 86_400.0
 _AT_MOST_EVERY = 60.0
 _HEARD_WITHIN = 60.0
-_ANSWERS_WITHIN = 10.0
 """Seconds."""
 
 _log = log.get("mail")
@@ -115,11 +113,10 @@ class MailLoop:
         if url is None or not lives or not self._is_well:
             return
         try:
-            with httpx.stream("GET", url, timeout=_ANSWERS_WITHIN) as response:
-                response.raise_for_status()
-        except httpx.HTTPError as error:
-            if self._was_said:  # the address is a secret
-                _log.warning("Who watches the relay from outside was not reached", cause=type(error).__name__)
-            self._was_said = False
-        else:
-            self._was_said = True
+            status = watcher.tell(url, clock=self._context.clock)
+            cause = "" if status in range(200, 300) else f"HTTP {status}"
+        except Exception as error:  # noqa: BLE001 - whatever it was, nothing of the relay depends on it
+            cause = type(error).__name__
+        if cause and self._was_said:  # the address is a secret
+            _log.warning("Who watches the relay from outside was not reached", cause=cause)
+        self._was_said = not cause

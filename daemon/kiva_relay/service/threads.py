@@ -16,7 +16,7 @@ from kiva_relay.config import settings as config
 from kiva_relay.delivery.context import DeliveryContext
 from kiva_relay.outbox import clock_step, forgetting, hold, lease, mirror, report, sending, store
 from kiva_relay.outbox.heartbeat import Heartbeat, Reachability
-from kiva_relay.service import audit, heartbeat, http, readiness, reload, systemd
+from kiva_relay.service import audit, heap, heartbeat, http, readiness, reload, systemd
 from kiva_relay.service.capture_loop import CaptureLoop
 from kiva_relay.service.delivery_loop import CourierLoop, RefresherLoop
 from kiva_relay.service.file_watch import FileWatch
@@ -259,7 +259,10 @@ class Threads:
     def _goes_through_all(self, do: Callable[[], None]) -> None:
         """One after the other: a start asks for all of them, and the room that one needed serves the next."""
         with self._through_all:
-            do()
+            try:
+                do()
+            finally:
+                heap.give_back()
 
     def _purge(self) -> None:
         """What was settled long ago keeps its ids, fingerprints, attempts and receipts; its body and all quotes go."""

@@ -1,6 +1,6 @@
 """What other libraries load beside themselves if they find it, and of which nothing here is used.
 
-structlog and httpx look for rich, click and pygments: 10 MB and a tenth of a second at each start.
+structlog and Alembic look for rich, greenlet and pygments: 10 MB and a tenth of a second at each start.
 """
 
 from __future__ import annotations
