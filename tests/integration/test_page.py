@@ -224,6 +224,30 @@ def test_a_session_is_new_at_each_login_and_ends(told: FullOutbox, url: str) -> 
         assert one.open().status_code == 303, "who was taken off is out at once"
 
 
+@pytest.mark.parametrize(
+    ("path", "leads"),
+    [
+        ("/report?period=2026-11&kind=decide", "/report?period=2026-11&kind=decide"),
+        ("/loan?id=KV%2F93+%C3%A9%22", "/loan?id=KV%2F93+%C3%A9%22"),
+        ("/drafts?said=did", "/drafts"),
+        ("/", "/"),
+        ("/nothing", "/"),
+        ("/report.csv", "/"),
+    ],
+)
+def test_who_logs_in_comes_where_she_wanted_to_be(url: str, path: str, leads: str) -> None:
+    """As by the link of a mail, or when the session had ended; also after a mistake in the password."""
+    with page_process.browser(url) as one:
+        asked = one.open(path)
+        assert asked.url.path == "/login"
+        hidden = [html.unescape(to) for to in re.findall('name="to" value="([^"]*)"', asked.text)]
+        again = one.client.post("/login", data={"name": "awa", "password": "wrong", "to": hidden})
+        assert [html.unescape(to) for to in re.findall('name="to" value="([^"]*)"', again.text)] == hidden
+        found = one.client.post("/login", data={"name": "awa", "password": SECRET, "to": hidden})
+        assert found.status_code == 200
+        assert str(found.url) == url + leads
+
+
 def test_every_answer_forbids_what_we_do_not_use(awa: Browser) -> None:
     for answer in (awa.open(), awa.open("/style.css"), awa.client.get("/", headers={"Host": "evil"})):
         policy = answer.headers["content-security-policy"]

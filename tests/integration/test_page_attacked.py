@@ -162,6 +162,33 @@ def test_the_letter_zero_is_no_fault(url: str, path: str) -> None:
         assert one.open(path).status_code == 200
 
 
+@pytest.mark.parametrize(
+    "to",
+    [
+        "//evil.example",
+        "https://evil.example/report",
+        "/\\evil.example",
+        "/report/../../evil",
+        "/report\r\nX: y",
+        "/logout",
+        "/report?a\r\nX: y",
+        "/report#@evil",
+        "report",
+        "/loan?" + "a" * 501,
+        "/act?do=x",
+        "/loginx",
+        "/report?\u202e",
+    ],
+)
+def test_no_log_in_leads_elsewhere(url: str, to: str) -> None:
+    with page_process.browser(url, follow=False) as one:
+        shown = one.client.get("/login", params={"to": to})
+        assert 'name="to"' not in shown.text
+        answer = one.client.post("/login", data={"name": "awa", "password": SECRET, "to": to})
+        assert (answer.status_code, answer.headers["location"]) == (303, "/")
+        assert "x" not in answer.headers
+
+
 def test_nothing_that_a_form_brings_holds_the_letter_zero() -> None:
     assert brought.without_zero({"note": "a\0b"}) == {"note": "ab"}
 

@@ -32,6 +32,8 @@ from kiva_relay.words.language import Language
 _PLACES = ("report", "drafts", "journals", "loan", "done")  # of the menu, beside the first
 _BACK = ("/", "/drafts", "/journals")  # where a button may lead back to
 _PERIOD = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
+_WANTED = re.compile(r"/(?:report|task|drafts|journals|loan|done)(?:\?[!-~]{1,500})?")
+"""Where a log-in may lead, beside the first page: one of ours by name, so that no link leads elsewhere through us."""
 _log = log.get("page")
 
 Answer = Callable[["Visit", str], Response]
@@ -73,7 +75,7 @@ def _login_page(house: House) -> Callable[[Request], Response]:
     def answer(request: Request) -> Response:
         spoken = _guessed(request, house.settings)
         said = spoken.say("page.logged_out") if request.query_params.get("said") == "out" else ""
-        return house.show("login.html", spoken, said=said, name="")
+        return house.show("login.html", spoken, said=said, name="", to=_wanted(request.query_params.get("to", "")))
 
     return answer
 
@@ -87,10 +89,14 @@ def _login(house: House) -> Callable[[Request], Awaitable[Response]]:
 
 def _try(house: House, request: Request, form: Mapping[str, str]) -> Response:
     """A name and a password. A wrong name and a wrong password look alike, and take as long."""
-    name, spoken = form.get("name", "").strip()[:200], _guessed(request, house.settings)
+    name, spoken, to = (
+        form.get("name", "").strip()[:200],
+        _guessed(request, house.settings),
+        _wanted(form.get("to", "")),
+    )
     who = (f"name {name}", f"address {network(request.client.host) if request.client else ''}")
     if house.attempts.wait(who) > 0 or not house.checks.acquire(blocking=False):
-        return house.show("login.html", spoken, status=429, said=spoken.say("page.wait"), name=name)
+        return house.show("login.html", spoken, status=429, said=spoken.say("page.wait"), name=name, to=to)
     try:
         house.attempts.begun(who)
         token = _session(house, name, form.get("password", "")[:1000])
@@ -98,14 +104,19 @@ def _try(house: House, request: Request, form: Mapping[str, str]) -> Response:
         house.checks.release()
     if token is None:
         _log.warning("A log-in to the page was refused")
-        return house.show("login.html", spoken, status=403, said=spoken.say("page.wrong"), name=name)
+        return house.show("login.html", spoken, status=403, said=spoken.say("page.wrong"), name=name, to=to)
     house.attempts.succeeded(who)
-    response = RedirectResponse("/", status_code=303)
+    response = RedirectResponse(to, status_code=303)
     response.set_cookie(
         house.cookie, token, httponly=True, samesite="strict", secure=house.where.encrypted, path="/",
         max_age=int(persons.LASTS.total_seconds()),
     )  # fmt: skip
     return response
+
+
+def _wanted(written: str) -> str:
+    """The page that she wanted to see when she was asked who she is; the first where that is none of ours."""
+    return written if _WANTED.fullmatch(written) else "/"
 
 
 def _session(house: House, name: str, written: str) -> str | None:
@@ -298,7 +309,7 @@ def _answer(house: House, answer: Answer, request: Request, form: Mapping[str, s
         if visit is None:
             # Who answered something hears that it was not heard; who only looked is asked for her name.
             answered = request.method == "POST" and answer is not _logout
-            return RedirectResponse("/login?said=out" if answered else "/login", status_code=303)
+            return RedirectResponse(f"/login?{_asked_for(request, answered=answered)}".rstrip("?"), status_code=303)
         brought = form.get("form", "").encode()
         if request.method == "POST" and not hmac.compare_digest(brought, visit.session.form.encode()):
             said = visit.language.say("page.old_form")
@@ -310,6 +321,15 @@ def _answer(house: House, answer: Answer, request: Request, form: Mapping[str, s
     except errors.OutboxAway:
         spoken = _guessed(request, house.settings)
         return house.show("away.html", spoken, status=503, said=spoken.say("page.away"), why="")
+
+
+def _asked_for(request: Request, *, answered: bool) -> str:
+    """What the log-in is told of a request of nobody."""
+    if request.method == "POST":
+        return "said=out" if answered else ""
+    query = urlencode([(name, text) for name, text in request.query_params.multi_items() if name != "said"])
+    to = _wanted(request.url.path + (f"?{query}" if query else ""))
+    return urlencode({"to": to}) if to != "/" else ""
 
 
 def _guessed(request: Request, settings: Settings) -> Language:
