@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import socket
 import ssl
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 import certifi
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from kiva_relay import errors
 from kiva_relay.config import loader
@@ -143,3 +152,84 @@ def test_a_python_that_looks_elsewhere_finds_the_stores_of_systems_and_at_last_i
     assert proxy.trusted(None, environ={}).get_ca_certs(binary_form=True) == every
     bundle.write_text(ssl.DER_cert_to_PEM_cert(every[0]))
     assert proxy.trusted(None, environ={}).get_ca_certs(binary_form=True) == every[:1]
+
+
+def _hashed(name: x509.Name) -> str:
+    """The name under which OpenSSL looks for who is called so, where it is in small letters (`openssl x509 -hash`)."""
+    content = name.public_bytes()[2:]
+    return hashlib.sha1(content, usedforsecurity=False).digest()[3::-1].hex() + ".0"
+
+
+def _authority(name: str) -> tuple[x509.Name, bytes, bytes]:
+    """An authority that is a server, too: its name, its certificate and its key."""
+    key, called = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(called, called, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("kiva.test")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem, kind = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    return called, made.public_bytes(pem), key.private_bytes(pem, kind, serialization.NoEncryption())
+
+
+def _is_trusted(trusts: ssl.SSLContext, certificate: Path) -> bool:
+    serves = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serves.load_cert_chain(certificate)
+    one, other = socket.socketpair()
+    with one, other, ThreadPoolExecutor(1) as pool:
+        there = pool.submit(serves.wrap_socket, other, server_side=True)
+        try:
+            trusts.wrap_socket(one, server_hostname="kiva.test").close()
+        except ssl.SSLCertVerificationError:
+            return False
+        finally:
+            one.close()
+            with contextlib.suppress(OSError):
+                there.result().close()
+    return True
+
+
+def test_a_folder_of_authorities_is_read_when_one_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file beside it was read at each start, and stood in memory: a megabyte."""
+    folder, file = tmp_path / "certs", tmp_path / "all.pem"
+    folder.mkdir()
+    names = ["the first authority", "the second authority"]
+    made = [_authority(name) for name in names]
+    for number, (name, certificate, key) in enumerate(made):
+        (folder / _hashed(name)).write_bytes(certificate)
+        (tmp_path / f"{number}.pem").write_bytes(certificate + key)
+    file.write_bytes(b"".join(certificate for _, certificate, _ in made))
+    paths = Paths(str(file), str(folder))
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: paths)
+    found = proxy.trusted(None, environ={})
+    assert found.get_ca_certs() == []
+    assert [_is_trusted(found, tmp_path / f"{number}.pem") for number in range(2)] == [True, True]
+
+
+@pytest.mark.parametrize("alone", ["a third one", "in no folder", "a link to nothing"])
+def test_an_authority_that_stands_in_the_file_alone_is_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: str
+) -> None:
+    folder, file = tmp_path / "certs", tmp_path / "all.pem"
+    folder.mkdir()
+    name, certificate, key = _authority("the first authority")
+    if alone == "a third one":
+        (folder / _hashed(name)).write_bytes(certificate)
+        _, certificate, key = _authority("an authority by hand")
+        other = _authority("an authority of the folder alone")
+        (folder / _hashed(other[0])).write_bytes(other[1])
+        file.write_bytes((folder / _hashed(name)).read_bytes() + certificate)
+    else:
+        file.write_bytes(certificate)
+    if alone == "a link to nothing":
+        (folder / _hashed(name)).symlink_to(tmp_path / "gone.pem")
+    (tmp_path / "server.pem").write_bytes(certificate + key)
+    paths = Paths(str(file), str(folder))
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: paths)
+    # What OpenSSL itself takes for its own is not ours to move: it is told by the variable that it reads.
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    assert _is_trusted(proxy.trusted(None, environ={}), tmp_path / "server.pem")

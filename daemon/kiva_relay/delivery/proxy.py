@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import re
 import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,6 +22,8 @@ _SCHEMES = ("http", "https")
 _STORES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 """Where systems keep what `update-ca-certificates` writes, for a Python that was built to look elsewhere."""
 
+_HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+")
+_CERTIFICATE = re.compile(rb"-----BEGIN [A-Z ]*CERTIFICATE-----.+?-----END [A-Z ]*CERTIFICATE-----", re.DOTALL)
 _UNSET = "Correct or unset it where the service gets it (systemctl show kiva-relay -p Environment), or set kiva.proxy."
 
 
@@ -134,11 +137,33 @@ def _take(context: ssl.SSLContext, file: Path, whose: str, hint: str) -> None:
 
 
 def _take_own(context: ssl.SSLContext) -> None:
-    """The system's store; where there is none, the one that comes with the relay."""
+    """The system's store; where there is none, the one that comes with the relay.
+
+    Where it is a folder, too, that is enough: all that is in a file stands in memory for as long as the relay runs.
+    """
     paths = ssl.get_default_verify_paths()
+    if paths.capath and _holds_all(Path(paths.capath), paths.cafile):
+        context.load_verify_locations(capath=paths.capath)
+        return
     if paths.cafile or (paths.capath and any(Path(paths.capath).iterdir())):
         context.load_default_certs()
         if context.cert_store_stats()["x509_ca"] or paths.capath:
             return
     store = next((name for name in _STORES if Path(name).is_file()), certifi.where())
     context.load_verify_locations(cafile=store)
+
+
+def _holds_all(folder: Path, file: str | None) -> bool:
+    """Does the folder hold the certificates of the file, by the names under which OpenSSL looks for them?
+
+    By its manual (X509_LOOKUP_hash_dir). Who wrote an authority into the file alone means it to be trusted.
+    """
+    with contextlib.suppress(OSError):
+        hashed = [each for each in folder.iterdir() if _HASHED.fullmatch(each.name) and each.is_file()]
+        there = set[bytes]().union(*map(_certificates, hashed))
+        return bool(there) and (file is None or _certificates(Path(file)) <= there)
+    return False
+
+
+def _certificates(file: Path) -> set[bytes]:
+    return {b"".join(found.split()) for found in _CERTIFICATE.findall(file.read_bytes())}
