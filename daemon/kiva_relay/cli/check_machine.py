@@ -13,6 +13,9 @@ from kiva_relay.cli.check_finding import CheckFinding
 from kiva_relay.cli.outbox_backup import BACKUPS, NAMED
 from kiva_relay.config import loader, partner
 from kiva_relay.config.settings import Settings
+from kiva_relay.errors import nearest
+from kiva_relay.outbox import lease
+from kiva_relay.words import spoken
 from kiva_relay.words.spoken import tr
 
 _TIMER = "kiva-relay-backup.timer"
@@ -114,6 +117,25 @@ def unit(settings: Settings) -> Iterator[CheckFinding]:
         return
     said = dict(line.split("=", 1) for line in asked.stdout.splitlines() if "=" in line)
     yield about_unit(said, name)
+
+
+def preferred(settings: Settings) -> Iterator[CheckFinding]:
+    """Where this machine stands in `lease.prefer`, if that is set; a name that was misspelled prefers nobody."""
+    machines, own = settings.lease.prefer, lease.this_machine()
+    if not machines:
+        return
+    if own in machines:
+        text = tr("this machine, {own}, is number {number} of lease.prefer", own=own, number=machines.index(own) + 1)
+        yield CheckFinding("ok", "lease", text)
+        return
+    text = tr(
+        "lease.prefer names {machines}, and not this machine, {own}: the others are preferred to it.",
+        machines=spoken.joined([*machines]),
+        own=own,
+    )
+    close = nearest(own, machines, limit=1)
+    remedy = f"\nlease: {{prefer: [{', '.join(own if one in close else one for one in machines)}]}}" if close else ""
+    yield CheckFinding("warning", "lease", text + remedy)
 
 
 def about_unit(said: Mapping[str, str], name: str = partner.UNIT) -> CheckFinding:

@@ -290,6 +290,7 @@ Folders = Annotated[
     BeforeValidator(_listed),
     AfterValidator(_once),
 ]
+Names = Annotated[tuple[Text, ...], BeforeValidator(_listed), AfterValidator(_once)]
 Listed = Annotated[tuple[_Item, ...], Field(min_length=1), BeforeValidator(_listed), AfterValidator(_once)]
 Parameter = (
     Annotated[str, Strict()]
