@@ -98,7 +98,7 @@ def test_a_partner_is_named_and_so_is_its_unit(said: str, typed: str, monkeypatc
 def test_every_family_of_commands_that_reads_a_configuration_is_known(tmp_path: Path) -> None:
     of_a_trial(tmp_path)
     known = {name for name in cli.COMMANDS if "--config" in to_type.lines(f"kiva-relay {name}")}
-    assert set(cli.COMMANDS) - known == {"config sample", "mapping schema"}
+    assert set(cli.COMMANDS) - known == {"config sample", "mapping schema", "fleet status"}
 
 
 def test_what_was_set_for_one_run_is_not_repeated() -> None:

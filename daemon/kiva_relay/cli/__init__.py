@@ -44,6 +44,7 @@ COMMANDS: Mapping[str, str] = {
     "run": "Run the relay",
     "migrate": "Bring the outbox up to date, or make it",
     "status": "Is it working?",
+    "fleet status": "Are all partners of this machine working? A line each",
     "report": "The month's repayments: every loan that Kiva expects, and where it stands",
     "review": "What waits for the coordinator?",
     "review done": "Mark what the coordinator has dealt with",
@@ -89,6 +90,7 @@ kiva-relay {version}: sends loans, repayments and journals from your MIS to Kiva
   before it runs    init · config sample · check · mapping · lists · rehearse · sandbox
   while it runs     status     is it working?          review    what waits for the coordinator?
                     report     the month's repayments      outbox    one thing: where is it, and why?  outbox list|show
+  several partners  fleet status     are all of them working?
   each month        report send|decide|finalised|reopen|aliases · reconcile
   when you decide   hold · release · reload · outbox settle|adopt · review done · run --once · migrate
                     backfill · sweep   the whole book, now
