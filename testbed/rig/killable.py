@@ -24,7 +24,7 @@ from pathlib import Path
 from kiva_relay import errors, log
 from kiva_relay.config import loader
 from kiva_relay.delivery import context
-from kiva_relay.outbox import database, lease
+from kiva_relay.outbox import database, lease, preference
 from kiva_relay.service import relay
 from testbed.rig import configuration
 
@@ -53,14 +53,16 @@ class Death:
 
 @dataclass(frozen=True)
 class Life:
-    """One process. `lease` shortens the lease of a PostgreSQL outbox, in seconds; `free_bytes` and `busy_seconds`
-    what is kept free on the disk, and how long a locked file is waited for. `machine`: what it is called.
+    """One process. `lease` shortens the lease of a PostgreSQL outbox, in seconds, and `stay` how long it is kept from a
+    preferred machine; `free_bytes` and `busy_seconds` what is kept free on the disk, and how long a locked file is
+    waited for. `machine`: what it is called.
     """
 
     config: Path
     log: Path
     death: Death | None = None
     lease: float | None = None
+    stay: float | None = None
     free_bytes: int | None = None
     busy_seconds: float | None = None
     environ: Mapping[str, str] = field(default_factory=dict)
@@ -101,6 +103,8 @@ def run(life: Life) -> None:
     log.configure(settings.log.format, stream=sys.stdout)
     if life.lease is not None:
         lease.DURATION, lease.MARGIN = timedelta(seconds=life.lease), timedelta(seconds=life.lease / 5)
+    if life.stay is not None:
+        preference.STAY = timedelta(seconds=life.stay)
     if life.free_bytes is not None:
         context.FREE_BYTES = life.free_bytes  # type: ignore[attr-defined]  # the name that has_room looks at
     if life.busy_seconds is not None:

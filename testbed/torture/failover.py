@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -35,8 +35,9 @@ from testbed.torture import judge, run
 
 LEASE = 2.0
 _IN_MEMORY = Path("/dev/shm")
-_ENDS = (-signal.SIGKILL, -signal.SIGALRM, errors.Stolen.exit_code, errors.OutboxPutBack.exit_code)
+ENDS = (-signal.SIGKILL, -signal.SIGALRM, errors.Stolen.exit_code, errors.OutboxPutBack.exit_code)
 """How a relay may end: killed, by its timer, overtaken or without an outbox, before another server."""
+HANDED_OVER = 0
 _STOPPED = (0, -signal.SIGTERM)
 _BEGUN_AGAIN = 0.3
 _WORKS_WITHIN = 60.0
@@ -47,15 +48,30 @@ _PROCESSES = threading.Lock()
 
 
 class Machine:
-    """A machine of the pair: its relay is begun again when it has ended, while the machine runs."""
+    """A machine of the pair: its relay is begun again when it has ended, while the machine runs.
 
-    def __init__(self, stage: run.Stage, name: str) -> None:
-        self.name, self._stage = name, stage
+    `ends`: how it may end. `death`: how its first relay ends; where it `dies_again`, each of them. `mis`: the URL of
+    another MIS than that of the stage.
+    """
+
+    def __init__(
+        self,
+        stage: run.Stage,
+        name: str,
+        *,
+        ends: Collection[int] = ENDS,
+        death: killable.Death | None = None,
+        dies_again: bool = False,
+        mis: str = "",
+    ) -> None:
+        self.name, self._stage, self._may_end, self.death = name, stage, ends, death
+        self.dies_again = dies_again
         self.witness = stage.folder / f"{name}-witness.log"
         self.log = stage.folder / f"{name}.log"
         config = stage.folder / f"{name}.yaml"
         written = stage.config.read_text(encoding="utf-8")
-        config.write_text(written.replace(str(stage.folder / "witness.log"), str(self.witness)), encoding="utf-8")
+        written = written.replace(str(stage.folder / "witness.log"), str(self.witness))
+        config.write_text(written.replace(stage.mis, mis or stage.mis), encoding="utf-8")
         self.config = config
         self._runs = True
         self.ends: Counter[str] = Counter()
@@ -74,7 +90,9 @@ class Machine:
 
     def life(self) -> killable.Life:
         """A relay on this machine."""
-        return dataclasses.replace(self._stage.life(), config=self.config, log=self.log, machine=self.name)
+        return dataclasses.replace(
+            self._stage.life(), config=self.config, log=self.log, machine=self.name, death=self.death
+        )
 
     def die(self) -> None:
         """The power is cut: kill -9, and nobody begins it again."""
@@ -101,7 +119,9 @@ class Machine:
             self._process.join()
 
     def _begun(self) -> ForkServerProcess:
-        return killable.start(self.life())
+        begun = killable.start(self.life())
+        self.death = self.death if self.dies_again else None
+        return begun
 
     def _keep(self) -> None:
         while not self._over.wait(_BEGUN_AGAIN):
@@ -112,7 +132,7 @@ class Machine:
                 if self._process.pid not in self._counted:
                     self._counted.add(self._process.pid)
                     self.ends[_called(code)] += 1
-                if code not in _ENDS:
+                if code not in self._may_end:
                     self.wrong.append(f"the relay of {self.name} ended with exit code {code}; see {self.log}")
                     return
                 if self._runs:

@@ -82,6 +82,7 @@ class Stage:
     outbox: Outbox
     lease: float | None
     seed: int
+    stay: float | None = None
     looks_after: tuple[str, ...] = ("many_in_doubt",)
     """The reasons of holds that the person releases."""
 
@@ -93,7 +94,7 @@ class Stage:
     def life(self, death: killable.Death | None = None) -> killable.Life:
         """A relay on this stage."""
         environ = {"KIVA_SECRET": "s3cr3t"}
-        return killable.Life(self.config, self.folder / "relay.log", death, self.lease, environ=environ)
+        return killable.Life(self.config, self.folder / "relay.log", death, self.lease, self.stay, environ=environ)
 
 
 @contextlib.contextmanager

@@ -85,7 +85,7 @@ TYPED: dict[str, tuple[str, ...]] = {
     "support": ("support kept.tar.gz",),
 }
 """Each command, right and wrong; what it is given does not matter, only what it says then."""
-_NAMES = sorted({*cli.COMMANDS} - {"config sample", "mapping schema"}, key=len, reverse=True)
+_NAMES = sorted({*cli.COMMANDS} - {"config sample", "mapping schema", "fleet status"}, key=len, reverse=True)
 _COMMAND = re.compile(rf"(?<![\w/.=-])kiva-relay (?:{'|'.join(_NAMES)})\b(?![\w-]).*?(?=\s\s|\n|[`()]|$)")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from kiva_relay.cli import mail_failed
+from kiva_relay.config import partner
 from kiva_relay.outbox import mail
 from kiva_relay.outbox.mail import MailKey
 from testbed.rig import full_outbox, mail_server
@@ -183,6 +184,20 @@ def test_a_unit_that_failed_is_told_to_all_in_their_language(told: FullOutbox, r
     assert "systemctl" not in awa
     assert "Why: sudo journalctl -u kiva-relay.service -n 50" in root
     assert "Then: sudo systemctl start kiva-relay.service" in root
+
+
+def test_the_unit_of_a_partner_is_told_by_the_configuration_of_that_partner(
+    told: FullOutbox, run: Run, box: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of one that does not start because its outbox is a file."""
+    with_mail(told, box.port)
+    monkeypatch.setattr(partner, "HOME", told.config.parent.parent)
+    monkeypatch.delenv("KIVA_RELAY_CONFIG")
+    name = told.config.parent.name
+    assert run("mail", "failed", f"kiva-relay@{name}.service").code == 0
+    (root,) = (body(one) for one in box.to("root@example.org"))
+    assert f"sudo kiva-relay check --config {name}" in root
+    assert f"Then: sudo systemctl start kiva-relay@{name}.service" in root
 
 
 def test_it_needs_neither_the_outbox_nor_what_else_is_wrong(told: FullOutbox, run: Run, box: Mailbox) -> None:

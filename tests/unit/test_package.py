@@ -97,18 +97,88 @@ def test_a_purge_keeps_what_was_sent_and_no_word_of_a_borrower(tmp_path: Path) -
     assert outbox_backup._verified(kept)["schema"] == "0001"
 
 
-def test_an_upgrade_compares_the_book_between_the_migration_and_the_start() -> None:
-    script = (MADE / "postinst").read_text("utf-8")
-    steps = (
+_RECORDED = """#!/bin/sh
+echo "$(basename "$0") $*" >> {told}
+case "$*" in
+    *is-active*kiva-relay@south*) exit 1 ;;
+    *migrate*west*) echo "The outbox database does not answer." ; exit 3 ;;
+esac
+"""
+
+
+def _upgraded(root: Path) -> tuple[list[str], str]:
+    """Run postinst as an upgrade where everything that it calls writes down how; its calls, and what it says."""
+    told, script = root / "told", (MADE / "postinst").read_text("utf-8")
+    for place in ("/etc/", "/var/", "/run/", "/usr/lib/"):
+        script = script.replace(f" {place}", f" {root}{place}").replace(f"={place}", f"={root}{place}")
+        script = script.replace(f'"{place}', f'"{root}{place}')
+    (root / "run/systemd/system").mkdir(parents=True)
+    (root / "usr/lib/kiva-relay/bin").mkdir(parents=True)
+    stubs = [root / "usr/lib/kiva-relay/bin/kiva-relay"]
+    called = ("systemctl", "runuser", "deb-systemd-helper", "systemd-sysusers", "systemd-tmpfiles", "chgrp", "install")
+    stubs += [root / "bin" / name for name in called]
+    (root / "bin").mkdir()
+    for stub in stubs:
+        stub.write_text(_RECORDED.format(told=told))
+        stub.chmod(0o755)
+    environ = {**os.environ, "PATH": f"{root / 'bin'}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["sh", "-s", "configure", "0.1"], input=script, env=environ, check=True, capture_output=True, text=True
+    )
+    return told.read_text().replace(str(root), "").splitlines(), done.stdout + done.stderr
+
+
+def _in_order(calls: list[str], *steps: str) -> None:
+    places = [next(at for at, call in enumerate(calls) if step in call) for step in steps]
+    assert places == sorted(places), calls
+
+
+def test_an_upgrade_compares_the_book_between_the_migration_and_the_start(tmp_path: Path) -> None:
+    (tmp_path / "etc/kiva-relay").mkdir(parents=True)
+    (tmp_path / "etc/kiva-relay/config.yaml").touch()
+    (tmp_path / "var/lib/kiva-relay").mkdir(parents=True)
+    (tmp_path / "var/lib/kiva-relay/outbox.db").touch()
+    (tmp_path / "var/backups/kiva-relay").mkdir(parents=True)
+    (tmp_path / "var/backups/kiva-relay/before-@VERSION@.db").touch()
+    calls, _ = _upgraded(tmp_path)
+    _in_order(
+        calls,
         "outbox backup --verify",
-        "systemctl stop",
-        '"$program" migrate',
-        "mapping diff",
+        "systemctl stop kiva-relay.service",
+        "kiva-relay migrate --copy",
+        "kiva-relay mapping diff",
         "systemctl restart kiva-relay.service",
     )
-    places = [script.index(step) for step in steps]
-    assert places == sorted(places)
-    assert subprocess.run(["sh", "-n"], input=script, text=True, check=False).returncode == 0
+    assert not [call for call in calls if "--config" in call]
+
+
+def test_an_upgrade_brings_each_partner_up_to_date_and_starts_again_those_that_ran(tmp_path: Path) -> None:
+    for name in ("north", "south", "west"):
+        (tmp_path / "etc/kiva-relay" / name).mkdir(parents=True)
+        (tmp_path / "etc/kiva-relay" / name / "config.yaml").touch()
+    calls, said = _upgraded(tmp_path)
+    _in_order(
+        calls,
+        "systemctl stop kiva-relay@north.service",
+        "kiva-relay migrate --copy /var/backups/kiva-relay/north --config north",
+        "kiva-relay mapping diff --config north",
+        "systemctl start kiva-relay@north.service",
+        "kiva-relay migrate --copy /var/backups/kiva-relay/south --config south",
+        "systemctl stop kiva-relay@west.service",
+    )
+    assert "install -d -o kiva-relay -g kiva-relay -m 0700 /var/backups/kiva-relay/north" in calls
+    assert not [call for call in calls if "start kiva-relay@south" in call or "stop kiva-relay@south" in call]
+    assert "mapping diff --config west" not in " ".join(calls), "what was not brought up to date is not compared"
+    assert "systemctl start kiva-relay@west.service" in calls, "its unit says what keeps it"
+    assert "migrate --copy " in said
+    assert "--config west && sudo systemctl restart kiva-relay@west" in said
+    assert "kiva-relay init" not in said
+
+
+@pytest.mark.parametrize("script", ["preinst", "postinst", "prerm", "postrm"])
+def test_every_script_is_one_of_the_shell(script: str) -> None:
+    text = (MADE / script).read_text("utf-8")
+    assert subprocess.run(["sh", "-n"], input=text, text=True, check=False).returncode == 0
 
 
 def test_it_is_built_whatever_folder_for_temporary_files_is_in_use(tmp_path: Path) -> None:

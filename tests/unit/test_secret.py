@@ -60,11 +60,12 @@ def test_a_command_run_with_sudo_reads_a_credential_where_systemd_takes_it_from(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 0)
-    monkeypatch.setattr(secret, "_FOLDER", str(tmp_path))
+    assert Secret("credential", "mis-password").folder == Path("/etc/kiva-relay/secret")
+    held = Secret("credential", "mis-password", folder=tmp_path)
     with pytest.raises(UsageError, match="does not exist"):
-        Secret("credential", "mis-password").reveal({})
+        held.reveal({})
     (tmp_path / "mis-password").write_text("geheim\n")
-    assert Secret("credential", "mis-password").reveal({}) == "geheim"
+    assert held.reveal({}) == "geheim"
 
 
 @pytest.mark.parametrize(

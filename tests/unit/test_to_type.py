@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kiva_relay import cli
-from kiva_relay.config import loader
+from kiva_relay.config import loader, partner
 from kiva_relay.terminal import to_type
 
 USUAL = loader.USUAL_PLACE
@@ -75,10 +75,30 @@ def test_a_trial_is_started_by_hand(tmp_path: Path) -> None:
     assert to_type.lines("sudo systemctl start kiva-relay") == f"kiva-relay run --config '{file}'"
 
 
+@pytest.mark.parametrize(
+    ("said", "typed"),
+    [
+        ("kiva-relay review", "sudo kiva-relay review --config north"),
+        ("sudo systemctl restart kiva-relay", "sudo systemctl restart kiva-relay@north"),
+        ("(sudo systemctl stop kiva-relay):", "(sudo systemctl stop kiva-relay@north):"),
+        ("systemctl status kiva-relay.service", "systemctl status kiva-relay@north.service"),
+        ("sudo journalctl -u kiva-relay -n 50", "sudo journalctl -u kiva-relay@north -n 50"),
+        ("(it does not: sudo systemctl start kiva-relay)", "(it does not: sudo systemctl start kiva-relay@north)"),
+        ("sudo systemctl enable --now kiva-relay-backup.timer", "sudo systemctl enable --now kiva-relay-backup.timer"),
+        ("systemctl status kiva-relay@south", "systemctl status kiva-relay@south"),
+    ],
+)
+def test_a_partner_is_named_and_so_is_its_unit(said: str, typed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUDO_UID", str(os.geteuid() + 1))
+    to_type.use(partner.file("north"), usual=USUAL, partner="north")
+    assert to_type.lines(said) == typed
+    assert to_type.lines(typed) == typed
+
+
 def test_every_family_of_commands_that_reads_a_configuration_is_known(tmp_path: Path) -> None:
     of_a_trial(tmp_path)
     known = {name for name in cli.COMMANDS if "--config" in to_type.lines(f"kiva-relay {name}")}
-    assert set(cli.COMMANDS) - known == {"config sample", "mapping schema"}
+    assert set(cli.COMMANDS) - known == {"config sample", "mapping schema", "fleet status"}
 
 
 def test_what_was_set_for_one_run_is_not_repeated() -> None:

@@ -29,6 +29,8 @@ WAITS_AT_MOST = timedelta(days=30)
 LAST_DAYS = timedelta(days=7)
 """A draft that still waits so near to its last day needs a person, who may have to type it by hand."""
 
+_DONE_WITH = (LineKind.DELIVERED, LineKind.ADOPTED, LineKind.LEFT_OUT)
+
 BEFORE_CLOSING = timedelta(days=1)
 """A position that still waits for the MIS so near to the report's close may miss it."""
 
@@ -62,6 +64,11 @@ class Account:
             if cause in (None, one.cause):
                 found[resource] = found.get(resource, 0) + one.number
         return found
+
+    @property
+    def not_there(self) -> dict[str, int]:
+        """Resource → how many are not at Kiva, and not left out either; for those that have any."""
+        return self.numbers(*(kind for kind in LineKind if kind not in _DONE_WITH))
 
     @property
     def missing(self) -> tuple[str, ...]:

@@ -63,7 +63,8 @@ class Standing:
     lists were read; `scans` are those under way; `nameless` are rows that are not read, by mapping; `clock_off` is by
     how much the clock of the relay's machine was behind Kiva's, None when it was not far off; `is_mute`: the relay
     runs, and has not written a sign of life for too long; `mail` is how it is with the mail; `apart` is of how many
-    loans MIS, outbox and Kiva say different things, by what differs.
+    loans MIS, outbox and Kiva say different things, by what differs; `machine` is where the relay runs that holds the
+    lease, "" where none does.
     """
 
     settings: Settings
@@ -100,6 +101,7 @@ class Standing:
     mail: MailStanding = field(default_factory=MailStanding)
     apart: Mapping[str, int] = field(default_factory=dict)
     twins: tuple[tuple[Entry, tuple[str, ...]], ...] = ()
+    machine: str = ""
 
     @property
     def running(self) -> Heartbeat | None:
@@ -188,6 +190,7 @@ def gather(
         clock_off=off,
         apart=discrepancy.numbers(tx),
         is_mute=last is not None and not last.is_alive(now) and _runs(settings, last),
+        machine=lease.held_on(tx),
         mail=mail.standing(tx) if settings.mail.is_on else MailStanding(),
     )
 

@@ -44,6 +44,7 @@ COMMANDS: Mapping[str, str] = {
     "run": "Run the relay",
     "migrate": "Bring the outbox up to date, or make it",
     "status": "Is it working?",
+    "fleet status": "Are all partners of this machine working? A line each",
     "report": "The month's repayments: every loan that Kiva expects, and where it stands",
     "review": "What waits for the coordinator?",
     "review done": "Mark what the coordinator has dealt with",
@@ -89,6 +90,7 @@ kiva-relay {version}: sends loans, repayments and journals from your MIS to Kiva
   before it runs    init · config sample · check · mapping · lists · rehearse · sandbox
   while it runs     status     is it working?          review    what waits for the coordinator?
                     report     the month's repayments      outbox    one thing: where is it, and why?  outbox list|show
+  several partners  fleet status     are all of them working?
   each month        report send|decide|finalised|reopen|aliases · reconcile
   when you decide   hold · release · reload · outbox settle|adopt · review done · run --once · migrate
                     backfill · sweep   the whole book, now
@@ -169,12 +171,12 @@ def _dispatch(given: list[str]) -> int:
 
 def _use_what_is_named(given: Sequence[str]) -> None:
     """What is wrong before a command has read its configuration is told for the one that was named, too."""
-    from kiva_relay.config import loader  # noqa: PLC0415 - the command has loaded it by now, the map does not need it
+    from kiva_relay.config import loader, partner  # noqa: PLC0415 - the command has loaded it by now, the map does not need it
 
     typed = [one.partition("=")[2] or "".join(given[at + 1 : at + 2]) for at, one in enumerate(given) if _names(one)]
-    named = typed[-1] if typed else os.environ.get(loader.VARIABLE, "")
-    if os.path.isfile(named):  # noqa: PTH113 - pathlib's raises where a folder cannot be looked into
-        to_type.use(Path(named), usual=loader.USUAL_PLACE)
+    file = loader.meant(Path(typed[-1] if typed else os.environ.get(loader.VARIABLE, "")))
+    if os.path.isfile(file):  # noqa: PTH113 - pathlib's raises where a folder cannot be looked into
+        to_type.use(file, usual=loader.USUAL_PLACE, partner=partner.of(file))
 
 
 def _names(option: str) -> bool:
@@ -262,7 +264,7 @@ def _map() -> str:
     from kiva_relay.config import loader  # noqa: PLC0415 - pydantic takes longer to import than the map to read
 
     named = os.environ.get(loader.VARIABLE)
-    file = Path(named) if named else loader.USUAL_PLACE
+    file = loader.meant(Path(named)) if named else loader.USUAL_PLACE
     try:
         there = file.exists()
     except OSError:

@@ -12,7 +12,7 @@ import pwd
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from kiva_relay.config import loader
+from kiva_relay.config import partner
 from kiva_relay.config.secret import Secret
 from kiva_relay.config.settings import Settings
 
@@ -28,7 +28,7 @@ def user(settings: Settings) -> pwd.struct_passwd | None:
     except KeyError:
         return None
     file = settings.outbox.file
-    return found if settings.file == loader.USUAL_PLACE or (file is not None and _is_its(file.parent, found)) else None
+    return found if partner.unit(settings.file) or (file is not None and _is_its(file.parent, found)) else None
 
 
 @contextlib.contextmanager

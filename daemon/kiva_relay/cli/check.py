@@ -145,6 +145,7 @@ def _findings(settings: Settings) -> Iterator[CheckFinding]:
         yield from _seen(seen)
     now = SystemClock().now()
     yield from check_machine.backups(settings, now=now)
+    yield from check_machine.preferred(settings)
     yield from check_machine.unit(settings)
 
 

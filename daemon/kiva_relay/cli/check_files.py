@@ -11,6 +11,8 @@ from pathlib import Path
 from kiva_relay import errors
 from kiva_relay.cli import frame
 from kiva_relay.cli.check_finding import CheckFinding
+from kiva_relay.config import partner
+from kiva_relay.config.database import WITNESS
 from kiva_relay.config.secret import Secret
 from kiva_relay.config.settings import Settings
 from kiva_relay.outbox import own_file
@@ -26,7 +28,9 @@ _MARKS = ('"', "'", "\u201c", "\u2018", "`")
 def witness(settings: Settings) -> Iterator[CheckFinding]:
     """There or not yet; one that cannot be read or written ends the relay at its start."""
     file = settings.outbox.witness
-    if not file.parent.is_dir():
+    if _makes_its_folder(settings):
+        yield CheckFinding("ok", "witness", tr("{file}; its unit makes the folder when it starts", file=str(file)))
+    elif not _is_there(file.parent):
         made = f"sudo install -d -o kiva-relay -m 0700 {_word(file.parent)}"
         yield CheckFinding(
             "error", "witness", f"{tr('The folder {folder} does not exist.', folder=str(file.parent))}\n{made}"
@@ -45,6 +49,12 @@ def witness(settings: Settings) -> Iterator[CheckFinding]:
         yield CheckFinding("error", "witness", f"{text}\nsudo chmod 600 {_word(file)}")
     else:
         yield CheckFinding("ok", "witness", str(file))
+
+
+def _makes_its_folder(settings: Settings) -> bool:
+    """Has the unit of a partner never started? Then the folder of its witness is not there yet."""
+    folder, name = settings.outbox.witness.parent, partner.of(settings.file)
+    return bool(name) and folder == WITNESS / name and not _is_there(folder)
 
 
 def open_to_all(settings: Settings) -> Iterator[CheckFinding]:
@@ -98,6 +108,10 @@ def _is_open(place: Path) -> bool:
         return False
     sticky = stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX
     return bool(found.st_mode & stat.S_IWOTH) and not sticky
+
+
+def _is_there(folder: Path) -> bool:
+    return os.path.isdir(folder)  # noqa: PTH112 - pathlib's raises where a folder cannot be looked into
 
 
 def _may(place: Path, how: int) -> bool:

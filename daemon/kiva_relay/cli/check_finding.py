@@ -20,6 +20,7 @@ ABOUT = {
     "outbox": marked("outbox"),
     "witness": marked("witness"),
     "replicas": marked("replicas"),
+    "lease": marked("lease"),
     "relay": marked("relay"),
     "backup": marked("backup"),
     "certificates": marked("certificates"),

@@ -11,11 +11,13 @@ from pathlib import Path
 from kiva_relay.cli import figure
 from kiva_relay.cli.check_finding import CheckFinding
 from kiva_relay.cli.outbox_backup import BACKUPS, NAMED
-from kiva_relay.config import loader
+from kiva_relay.config import loader, partner
 from kiva_relay.config.settings import Settings
+from kiva_relay.errors import nearest
+from kiva_relay.outbox import lease
+from kiva_relay.words import spoken
 from kiva_relay.words.spoken import tr
 
-_UNIT = "kiva-relay.service"
 _TIMER = "kiva-relay-backup.timer"
 _SYSTEMD = Path("/run/systemd/system")
 _ASKED = ("LoadState", "ActiveState", "UnitFileState", "Result", "NRestarts")
@@ -99,38 +101,58 @@ def _unreadable(place: Path, error: OSError) -> str:
 
 def unit(settings: Settings) -> Iterator[CheckFinding]:
     """The unit, as systemd knows it; only for the service's own configuration, where systemd runs."""
-    if settings.file != loader.USUAL_PLACE:
+    name = partner.unit(settings.file)
+    if not name:
         return
     if not _SYSTEMD.is_dir() or shutil.which("systemctl") is None:
         yield CheckFinding("off", "unit", tr("systemd does not run here: nothing starts the relay by itself."))
         return
-    command = ["systemctl", "show", _UNIT, "--property", ",".join(_ASKED)]
+    command = ["systemctl", "show", f"{name}.service", "--property", ",".join(_ASKED)]
     try:
-        asked = subprocess.run(  # noqa: S603 - a constant
+        asked = subprocess.run(  # noqa: S603 - a constant, and a name of letters, digits and strokes
             command, capture_output=True, text=True, check=False, timeout=_LONGEST
         )
     except (OSError, subprocess.TimeoutExpired):
-        yield CheckFinding("warning", "unit", f"{tr('systemd did not answer.')}\nsystemctl status {_UNIT}")
+        yield CheckFinding("warning", "unit", f"{tr('systemd did not answer.')}\nsystemctl status {name}.service")
         return
     said = dict(line.split("=", 1) for line in asked.stdout.splitlines() if "=" in line)
-    yield about_unit(said)
+    yield about_unit(said, name)
 
 
-def about_unit(said: Mapping[str, str]) -> CheckFinding:
-    """What `systemctl show` said of the unit, judged."""
+def preferred(settings: Settings) -> Iterator[CheckFinding]:
+    """Where this machine stands in `lease.prefer`, if that is set; a name that was misspelled prefers nobody."""
+    machines, own = settings.lease.prefer, lease.this_machine()
+    if not machines:
+        return
+    if own in machines:
+        text = tr("this machine, {own}, is number {number} of lease.prefer", own=own, number=machines.index(own) + 1)
+        yield CheckFinding("ok", "lease", text)
+        return
+    text = tr(
+        "lease.prefer names {machines}, and not this machine, {own}: the others are preferred to it.",
+        machines=spoken.joined([*machines]),
+        own=own,
+    )
+    close = nearest(own, machines, limit=1)
+    remedy = f"\nlease: {{prefer: [{', '.join(own if one in close else one for one in machines)}]}}" if close else ""
+    yield CheckFinding("warning", "lease", text + remedy)
+
+
+def about_unit(said: Mapping[str, str], name: str = partner.UNIT) -> CheckFinding:
+    """What `systemctl show` said of a unit, judged; `name` is without its `.service`."""
     if said.get("LoadState") != "loaded":
-        text = tr("systemd does not know {unit} ({state}).", unit=_UNIT, state=said.get("LoadState", "?"))
+        text = tr("systemd does not know {unit} ({state}).", unit=f"{name}.service", state=said.get("LoadState", "?"))
         return CheckFinding("error", "unit", f"{text}\nsudo systemctl daemon-reload")
     state, result = said.get("ActiveState", "?"), said.get("Result", "?")
     if state == "failed":
         text = tr("It ended by itself ({result}), and is not started again.", result=result)
-        return CheckFinding("error", "unit", f"{text}\njournalctl -u kiva-relay -n 50")
+        return CheckFinding("error", "unit", f"{text}\njournalctl -u {name} -n 50")
     restarts = int(said.get("NRestarts") or 0)
     text = f"{state}, {said.get('UnitFileState') or tr('not installed')}"
     if said.get("UnitFileState") not in ("enabled", "enabled-runtime"):
         text = tr("{state}: it is not started when the machine starts.", state=text)
-        return CheckFinding("warning", "unit", f"{text}\nsudo systemctl enable kiva-relay")
+        return CheckFinding("warning", "unit", f"{text}\nsudo systemctl enable {name}")
     if restarts > _MANY_RESTARTS:
         text = tr("{state}; systemd started it again {number} times.", state=text, number=restarts)
-        return CheckFinding("warning", "unit", f"{text}\njournalctl -u kiva-relay -n 50")
+        return CheckFinding("warning", "unit", f"{text}\njournalctl -u {name} -n 50")
     return CheckFinding("ok", "unit", text)

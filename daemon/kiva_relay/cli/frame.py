@@ -28,7 +28,7 @@ import typer
 
 from kiva_relay import __version__
 from kiva_relay.clock import SystemClock
-from kiva_relay.config import loader
+from kiva_relay.config import loader, partner
 from kiva_relay.config.settings import RESOURCES, Settings
 from kiva_relay.errors import UsageError, counted, nearest
 from kiva_relay.outbox import act, opening
@@ -43,7 +43,10 @@ if TYPE_CHECKING:
 Config = Annotated[
     Path | None,
     typer.Option(
-        "--config", metavar="FILE", help="The configuration; else KIVA_RELAY_CONFIG, else /etc/kiva-relay/config.yaml."
+        "--config",
+        metavar="FILE",
+        help="The configuration, or a partner: north is /etc/kiva-relay/north/config.yaml. Else KIVA_RELAY_CONFIG, else"
+        " /etc/kiva-relay/config.yaml.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
@@ -94,9 +97,9 @@ def load(config: Path | None, override: Sequence[str] | None = None) -> Settings
             raise UsageError('--set: expected KEY=VALUE, found a text without "="', hint="--set mis.poll_every=5s")
         overrides[key] = value
     file = loader.find(config, environ=os.environ)
-    to_type.use(file, usual=loader.USUAL_PLACE)
+    to_type.use(file, usual=loader.USUAL_PLACE, partner=partner.of(file))
     settings = loader.load(file, environ=os.environ, overrides=overrides)
-    to_type.use(file, usual=loader.USUAL_PLACE, outbox=settings.outbox.file)
+    to_type.use(file, usual=loader.USUAL_PLACE, outbox=settings.outbox.file, partner=partner.of(file))
     return settings
 
 
@@ -110,9 +113,9 @@ def load_to_look(config: Path | None, *, needs: str = "outbox") -> Settings:
         ConfigurationError: where the outbox is cannot be known.
     """
     file = loader.find(config, environ=os.environ)
-    to_type.use(file, usual=loader.USUAL_PLACE)
+    to_type.use(file, usual=loader.USUAL_PLACE, partner=partner.of(file))
     settings, mistakes = loader.load_to_look(file, environ=os.environ, needs=needs)
-    to_type.use(file, usual=loader.USUAL_PLACE, outbox=settings.outbox.file)
+    to_type.use(file, usual=loader.USUAL_PLACE, outbox=settings.outbox.file, partner=partner.of(file))
     if mistakes:
         first = f"{mistakes[0].path}: {mistakes[0].message}" if mistakes[0].path else mistakes[0].message
         number = counted(len(mistakes), "mistake")

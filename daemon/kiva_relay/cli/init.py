@@ -59,7 +59,8 @@ def command(
 
 def _place(config: Path | None) -> Path:
     named = os.environ.get(loader.VARIABLE)
-    return (config or (Path(named) if named else loader.USUAL_PLACE)).absolute()
+    chosen = config or (Path(named) if named else None)
+    return (loader.meant(chosen) if chosen else loader.USUAL_PLACE).absolute()
 
 
 def _of_environment() -> Language:

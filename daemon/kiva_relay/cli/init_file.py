@@ -17,7 +17,7 @@ import orjson
 
 from kiva_relay.cli import init_trial
 from kiva_relay.cli.init_question import SECRETS
-from kiva_relay.config import loader, settings, shipped, value, yaml_reader
+from kiva_relay.config import partner, settings, shipped, value, yaml_reader
 from kiva_relay.config.written import plain
 
 BEFORE = "before-init"
@@ -69,7 +69,7 @@ def lines(place: Path, data: Mapping[str, Any]) -> Iterator[str]:
     if chosen.get("mappings") == _OWN:
         chosen["mappings"] = value.OWN_MAPPINGS
     chosen.setdefault("journals.since", chosen.get("loan_drafts.since"))
-    if place != loader.USUAL_PLACE:
+    if not partner.unit(place):
         chosen.setdefault("outbox.url", f"sqlite:///{place.parent / 'outbox.db'}")
     yield f"# {place}      all settings, explained: kiva-relay config sample"
     yield from _tree(init_trial.nested({**chosen, **references}))

@@ -6,12 +6,14 @@ systemd runs it (`OnFailure=`). It needs the configuration alone: neither the re
 import re
 import socket
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from kiva_relay import errors
 from kiva_relay.cli import frame, mail_words
+from kiva_relay.config import partner
 from kiva_relay.config.mail import Recipient
 from kiva_relay.config.settings import Settings
 from kiva_relay.mail import message, smtp
@@ -29,13 +31,15 @@ _PAUSE = 20.0
 def command(unit: Unit, config: frame.Config = None) -> int:
     """Tell all of mail.recipients that a unit has ended by an error; what works of the configuration is enough.
 
+    Of the unit of a partner, as kiva-relay@north.service, it is the configuration of that partner.
     Exit codes: 0 everybody was told, or there is no mail; 1 somebody was not; 2 the configuration cannot be read.
     """
     if not _UNIT.fullmatch(unit):
         raise errors.UsageError(
             "Expected the name of a unit, as systemd writes it.", hint="kiva-relay mail failed kiva-relay.service"
         )
-    settings = frame.load_to_look(config, needs="")
+    theirs = partner.of_unit(unit)
+    settings = frame.load_to_look(config or (Path(theirs) if theirs else None), needs="")
     frame.header(settings)
     if not settings.mail.is_on:
         frame.say("There is no mail: mail.host is not set. Nobody was told.")

@@ -38,9 +38,9 @@ def command(
     """Run the relay: read the MIS, send to Kiva, until it is stopped.
 
     A MIS or an internet that is away is waited for, and so is another relay on the same PostgreSQL outbox: this one
-    stands by, and takes over when that one ends. Exit codes: 0 stopped as asked, 2 wrong configuration, 3 another
-    relay is active on the file; with --once also 3 when a server did not answer, 1 when a mapping does not fit
-    the MIS, or a row has no key that can be read.
+    stands by, and takes over when that one ends. Exit codes: 0 stopped as asked, or handed over to a machine that
+    lease.prefer names first; 2 wrong configuration; 3 another relay is active on the file; with --once also 3 when a
+    server did not answer, 1 when a mapping does not fit the MIS, or a row has no key that can be read.
     """
     if strict and not once:
         raise errors.UsageError("--strict belongs to --once.", hint="kiva-relay run --once --strict")
@@ -67,7 +67,10 @@ def command(
         daemon.close()
         # Python gives signals their default action back while it ends: a reload that comes then would end it by SIGHUP.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    _log.info("stopped as asked. Nothing is lost; it goes on where it was")
+    if daemon.handed_to:
+        _log.info("handed over. Started again, this one stands by", machine=daemon.handed_to)
+    else:
+        _log.info("stopped as asked. Nothing is lost; it goes on where it was")
     return 0
 
 

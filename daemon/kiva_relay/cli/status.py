@@ -72,7 +72,8 @@ def _show(facts: Standing, found: Sequence[HealthFinding], *, size: int | None) 
         frame.say(f"  {tr('Mail'):<{_ABOUT}}{_mail(facts)}")
     if facts.running is not None:
         age = figure.length(facts.now - facts.running.started_at)
-        runs = tr("running for {age}, process {pid}", age=age, pid=str(facts.running.pid))
+        where = facts.machine or "?"
+        runs = tr("running for {age} on {machine}, process {pid}", age=age, machine=where, pid=str(facts.running.pid))
         frame.say(f"  {tr('Relay'):<{_ABOUT}}{runs}")
     place = facts.settings.outbox.url if size is None else f"{figure.megabytes(size)}, {facts.settings.outbox.file}"
     frame.say(f"  {tr('Outbox'):<{_ABOUT}}{place}")
@@ -176,6 +177,7 @@ def _json(facts: Standing, found: Sequence[HealthFinding]) -> dict[str, Any]:
         "partner_id": facts.settings.kiva.partner_id,
         "at": facts.now,
         "running": facts.running is not None,
+        "machine": facts.machine,
         "balances": facts.account.balances,
         "heartbeat": facts.heartbeat,
         "resources": {

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from kiva_relay.config import own_schema, url_parameters, value
+from kiva_relay.config import own_schema, partner, url_parameters, value
 from kiva_relay.config.concealed import CONCEALED
 from kiva_relay.config.mismatch import Mismatch
 from kiva_relay.config.secret import Secret
@@ -176,7 +176,8 @@ class OutboxSettings(DatabaseSettings):
         does=(
             "A file outside the database that remembers each attempt, without personal data: it shows when "
             "an older outbox was restored. So keep it out of the outbox's backup. Without it: a file named "
-            f"like the outbox in {WITNESS}, or beside an outbox that is elsewhere."
+            f"like the outbox in {WITNESS} (of one of several partners in a folder of its name there), or beside an "
+            "outbox that is elsewhere."
         ),
         example=f"{WITNESS}/outbox.log",
         filled=True,
@@ -196,7 +197,7 @@ class OutboxSettings(DatabaseSettings):
             return written
         if not url.startswith("sqlite:"):
             parts = (urlsplit(url).path.strip("/"), own_schema.of(url))
-            return WITNESS / f"{'.'.join(filter(None, parts))}.log"
+            return WITNESS / partner.of_folder(value.home_of(info)) / f"{'.'.join(filter(None, parts))}.log"
         place = Path(url.removeprefix("sqlite:///").partition("?")[0])
         if place.is_relative_to(STATE):
             return WITNESS / f"{place.stem}.log"

@@ -16,16 +16,16 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from kiva_relay.config import complaint, concealed, secret, settings, written, yaml_reader
+from kiva_relay.config import complaint, concealed, partner, secret, settings, written, yaml_reader
 from kiva_relay.config.mismatch import found
 from kiva_relay.config.mistake_report import MistakeReport, Writing
 from kiva_relay.config.secret import Secret
 from kiva_relay.config.settings import Settings
 from kiva_relay.config.written import Origin, Steps, Written
-from kiva_relay.errors import ConfigurationError, Mistake, UsageError
+from kiva_relay.errors import ConfigurationError, Mistake, UsageError, nearest
 from kiva_relay.terminal import to_type
 
-USUAL_PLACE = Path("/etc/kiva-relay/config.yaml")
+USUAL_PLACE = partner.HOME / partner.FILE
 VARIABLE = "KIVA_RELAY_CONFIG"
 PREFIX = "KIVA_RELAY_"
 
@@ -39,7 +39,8 @@ def load(
     """Read and check the settings.
 
     Args:
-        file: the configuration; without it KIVA_RELAY_CONFIG names it, else it is the one in /etc/kiva-relay.
+        file: the configuration, or the name of a partner; without it KIVA_RELAY_CONFIG names it, else it is the one in
+            /etc/kiva-relay.
         environ: the environment.
         overrides: what the command line sets, by key: `{"mis.poll_every": "5s"}`.
 
@@ -53,6 +54,8 @@ def load(
         read = Settings.model_validate(source.data, context={"folder": source.file.parent.absolute()})
     except ValidationError as error:
         mistakes += _beyond(complaint.mistakes(error, source), report)
+    else:
+        mistakes += _of_a_partner(read, source)
     if mistakes:
         raise ConfigurationError(mistakes)
     return _finish(read, source)
@@ -89,8 +92,22 @@ def load_to_look(
             for item in sorted(items, reverse=True):  # the last first, for those behind it move up
                 _leave_out_item(source.data, item)
         else:
-            return _finish(read, source), mistakes
+            theirs = _of_a_partner(read, source)
+            if theirs and needs == "outbox":
+                raise ConfigurationError([*mistakes, *theirs])
+            return _finish(read, source), [*mistakes, *theirs]
     raise ConfigurationError(mistakes)
+
+
+def _of_a_partner(read: Settings, source: Written) -> list[Mistake]:
+    """An outbox in a file, which a partner's unit may not write, and a purge of the package would forget."""
+    name, outbox = partner.of(source.file.absolute()), read.outbox.file
+    if not name or outbox is None:
+        return []
+    place = source.origin(("outbox", "url"))
+    message = f"expected an outbox on PostgreSQL, as {partner.UNIT}@{name} needs it; found the file {outbox}"
+    remedy = "url: postgresql://kiva_relay@HOST/kiva_relay?target_session_attrs=read-write&options=-csearch_path=SCHEMA"
+    return [Mistake(place.file, place.line, place.column, "outbox.url", message, remedy)]
 
 
 def _leave_out_item(data: Any, path: tuple[Any, ...]) -> None:
@@ -193,7 +210,7 @@ def find(file: Path | None = None, *, environ: Mapping[str, str]) -> Path:
         UsageError: it does not exist; names the places looked in.
     """
     named = file or (Path(environ[VARIABLE]) if environ.get(VARIABLE) else None)
-    chosen = named or USUAL_PLACE
+    chosen = meant(named) if named else USUAL_PLACE
     try:
         if stat.S_ISDIR(chosen.stat().st_mode):
             raise UsageError(
@@ -204,7 +221,9 @@ def find(file: Path | None = None, *, environ: Mapping[str, str]) -> Path:
         sample = f"kiva-relay config sample > {shlex.quote(str(chosen))}"
         if named:
             by = "--config" if file else VARIABLE
-            raise UsageError(f"There is no configuration {chosen} ({by}).", hint=sample) from None
+            close = nearest(partner.of(chosen), partner.every())
+            hint = f"Did you mean: {', '.join(close)}" if close else sample
+            raise UsageError(f"There is no configuration {chosen} ({by}).", hint=hint) from None
         raise UsageError(
             f"There is no configuration. Looked at: --config (not given), {VARIABLE} (not set), "
             f"{USUAL_PLACE} (not there).",
@@ -213,6 +232,14 @@ def find(file: Path | None = None, *, environ: Mapping[str, str]) -> Path:
     except PermissionError:
         raise _forbidden(chosen) from None
     return chosen
+
+
+def meant(named: Path) -> Path:
+    """The file that is meant by what was named: `north`, where that is no file, is the partner of this name."""
+    name = str(named)
+    theirs = partner.file(name)
+    is_theirs = partner.is_name(name) and (os.path.exists(theirs) or not os.path.exists(named))  # noqa: PTH110 - pathlib's raises where a folder cannot be looked into
+    return theirs if is_theirs else named
 
 
 def _forbidden(file: Path) -> UsageError:
@@ -276,7 +303,8 @@ def _finish(read: Settings, source: Written) -> Settings:
         held: Secret | None = getattr(getattr(read, group), name)
         if held is None:
             continue
-        groups[group] = getattr(read, group).model_copy(update={name: secret.named(held, f"{group}.{name}")})
+        known = secret.named(held, f"{group}.{name}", folder=partner.secrets(source.file.parent.absolute()))
+        groups[group] = getattr(read, group).model_copy(update={name: known})
         warning = _literal(group, name, source) if held.literal else None
         warnings += [warning] if warning else []
     finished = read.model_copy(update=groups)
@@ -300,7 +328,7 @@ def _literal(group: str, name: str, source: Written) -> Mistake | None:
     """Warn of a secret that stands in the file; one that the environment gave stands in none."""
     path = (group, name) if (group, name) in source.values else (group, "url")
     place = source.origin(path)
-    remedy = f"{name}: {{file: /etc/kiva-relay/secret/{group}}}"
+    remedy = f"{name}: {{file: {partner.secrets(source.file.parent.absolute())}/{group}}}"
     if not place.line:
         return None
     everybody = place.file.stat().st_mode & stat.S_IROTH

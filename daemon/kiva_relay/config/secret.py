@@ -15,12 +15,12 @@ from typing import Any, Literal
 from pydantic import GetCoreSchemaHandler, ValidationInfo
 from pydantic_core import core_schema
 
-from kiva_relay.config import concealed
+from kiva_relay.config import concealed, partner
 from kiva_relay.config.mismatch import Mismatch, Whole
 from kiva_relay.errors import RelayError, UsageError, counted, nearest
 from kiva_relay.terminal import to_type
 
-_FOLDER = "/etc/kiva-relay/secret"
+_FOLDER = partner.secrets(partner.HOME)
 WAYS = ("credential", "file", "env")
 """How a reference says where a secret is."""
 
@@ -41,12 +41,14 @@ class Secret:
     """A reference to a secret, read only when it is needed, and never printed.
 
     `way` is how it is found, `name` the credential's name, the file's path or the variable's name; of a
-    literal secret it is the secret itself. `setting` is the key that holds it, as `mis.password`.
+    literal secret it is the secret itself. `setting` is the key that holds it, as `mis.password`; `folder` is where
+    systemd takes a credential from.
     """
 
     way: Literal["credential", "file", "env", "literal"]
     name: str
     setting: str = ""
+    folder: Path = _FOLDER
 
     @property
     def literal(self) -> bool:
@@ -105,7 +107,7 @@ class Secret:
         return {
             "env": f"export {concealed.name(self.way, self.name)}=…",
             "file": f"sudoedit {shlex.quote(self.name)}",
-            "credential": f"sudoedit {_FOLDER}/{self.name} && sudo systemctl restart kiva-relay",
+            "credential": f"sudoedit {self.folder}/{self.name} && sudo systemctl restart kiva-relay",
         }[self.way]
 
     def _credentials(self, environ: Mapping[str, str]) -> Path:
@@ -114,7 +116,7 @@ class Secret:
         if folder:
             return Path(folder)
         if os.geteuid() == 0:
-            return Path(_FOLDER)
+            return self.folder
         command = to_type.again()
         raise UsageError(f"{self._what}. Credentials of systemd exist inside the service only.", hint=command)
 
@@ -140,7 +142,7 @@ class Secret:
     def _remedy_when_gone(self, file: Path) -> str:
         if self.way == "file":
             return _making(str(file))
-        load = f"[Service] LoadCredential=NAME:{_FOLDER}/NAME"
+        load = f"[Service] LoadCredential=NAME:{self.folder}/NAME"
         known = ", ".join(sorted(each.name for each in _files(file.parent))) or "none"
         return f"There are: {known}. To make one: sudo systemctl edit kiva-relay, and write: {load}"
 
@@ -195,9 +197,9 @@ def _reference(way: Literal["credential", "file", "env"], name: object, *, folde
     return Secret(way, str(folder / name) if way == "file" else name)
 
 
-def named(secret: Secret, setting: str) -> Secret:
-    """The same secret, knowing which setting holds it, for its messages."""
-    return replace(secret, setting=setting)
+def named(secret: Secret, setting: str, *, folder: Path = _FOLDER) -> Secret:
+    """The same secret, knowing which setting holds it, for its messages, and where systemd takes it from."""
+    return replace(secret, setting=setting, folder=folder)
 
 
 def _shown(file: Path, home: Path) -> str:
@@ -229,7 +231,7 @@ def _look_at(file: Path, home: Path) -> None:
     except FileNotFoundError:
         shown = _shown(file, home)
         said = f"the file {shown} does not exist" if shown else "there is no such file"
-        raise Mismatch(said, remedy=_making(shown or f"{_FOLDER}/NAME"), at=("file",)) from None
+        raise Mismatch(said, remedy=_making(shown or f"{partner.secrets(home)}/NAME"), at=("file",)) from None
     except (OSError, ValueError) as error:  # a name that is too long, or holds a NUL
         if isinstance(error, OSError) and error.errno in _PASSES:
             said = f"The secret file {file} cannot be read: {error.strerror}."

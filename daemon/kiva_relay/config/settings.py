@@ -72,6 +72,20 @@ class Delivery(Section):
     )
 
 
+class Lease(Section):
+    """Which of several machines works, where the outbox is on PostgreSQL."""
+
+    prefer: value.Names = setting(
+        (),
+        does=(
+            "The machines by their names (`hostname`), the first choice first. A relay that stands by on one of them "
+            "gets the lease from one that works on a later one, or on none of them, in good order and after ten "
+            "minutes at the earliest. The same on all machines. Without it the lease stays where it is."
+        ),
+        example="[relay-a, relay-b]",
+    )
+
+
 class Mirror(Section):
     """What Kiva says it has."""
 
@@ -136,6 +150,7 @@ class Settings(Section):
     )
     delivery: Delivery = section(Delivery)
     outbox: OutboxSettings = section(OutboxSettings)
+    lease: Lease = section(Lease)
     mirror: Mirror = section(Mirror)
     reload: Literal["on_command", "on_save"] = setting(
         "on_command",
@@ -175,6 +190,18 @@ class Settings(Section):
     def mapping_folders(self) -> tuple[Path, ...]:
         """The folders of `mappings`, in order; after a ready-made set alone, the folder `mappings` beside the file."""
         return value.mapping_folders(self.mappings, self.file.parent.absolute())
+
+    @field_validator("lease")
+    @classmethod
+    def _lease_of_a_server(cls, lease: Lease, info: ValidationInfo) -> Lease:
+        outbox: OutboxSettings | None = info.data.get("outbox")
+        if lease.prefer and outbox is not None and outbox.file is not None:
+            raise Mismatch(
+                f"two machines need an outbox on PostgreSQL, and this one is the file {outbox.file}",
+                remedy="leave it out, or outbox: {url: postgresql://…}",
+                at=("prefer",),
+            )
+        return lease
 
     @field_validator("repayments")
     @classmethod

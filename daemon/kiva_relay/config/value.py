@@ -110,7 +110,7 @@ def _zone(name: str) -> str:
 
 
 def _folder(name: str, info: ValidationInfo) -> str:
-    home = _home(info)
+    home = home_of(info)
     if mapping_folder(name, home).is_dir():
         return name
     if (home / name).is_file():
@@ -140,7 +140,7 @@ def mapping_folders(chosen: Sequence[str], home: Path) -> tuple[Path, ...]:
 
 def _path(written: object, info: ValidationInfo) -> object:
     text = _digits(written)
-    return _home(info) / text if isinstance(text, str) and text.strip() else text
+    return home_of(info) / text if isinstance(text, str) and text.strip() else text
 
 
 def _readable(file: Path) -> Path:
@@ -158,7 +158,7 @@ def database(*schemes: str) -> Callable[[str, ValidationInfo], str]:
         parts = _split(url)
         _check_scheme(url, parts, schemes)
         if parts.scheme == "sqlite":
-            return f"sqlite:///{_home(info) / _sqlite_file(url)}"
+            return f"sqlite:///{home_of(info) / _sqlite_file(url)}"
         if not parts.path.strip("/"):
             raise Mismatch(
                 f"the name of the database is missing in {concealed.url(url)}",
@@ -264,7 +264,7 @@ def _broken(url: str) -> Mismatch:
     return Mismatch("the URL cannot be read; signs such as / : @ # in a password break it", remedy=_LEAVE_OUT)
 
 
-def _home(info: ValidationInfo) -> Path:
+def home_of(info: ValidationInfo) -> Path:
     """The folder of the configuration: a relative path starts there."""
     home: Path = (info.context or {}).get("folder", Path())
     return home.absolute()
@@ -290,6 +290,7 @@ Folders = Annotated[
     BeforeValidator(_listed),
     AfterValidator(_once),
 ]
+Names = Annotated[tuple[Text, ...], BeforeValidator(_listed), AfterValidator(_once)]
 Listed = Annotated[tuple[_Item, ...], Field(min_length=1), BeforeValidator(_listed), AfterValidator(_once)]
 Parameter = (
     Annotated[str, Strict()]

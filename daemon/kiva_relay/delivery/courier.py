@@ -57,7 +57,8 @@ _log = log.get("delivery")
 class Courier:
     """The one who sends. `at` is called with the name of each step boundary; tests end the process there.
 
-    `lost`: an answer was lost since somebody set it back; then something harmless is to be asked first.
+    `lost`: an answer was lost since somebody set it back; then something harmless is to be asked first. `leaves`: what
+    is under way is its last request, as long as that is set.
     `next_due`: when the first of what was ready at the last round is, or was, due; None: nothing was ready.
     """
 
@@ -69,7 +70,7 @@ class Courier:
         self._outbox_id = ""
         self._last_attempt = 0
         self._testified = 0
-        self.lost = False
+        self.lost = self.leaves = False
         self.next_due: datetime | None = None
 
     def deliver(self) -> int:
@@ -92,7 +93,7 @@ class Courier:
     def _turn(self, resource: str) -> int:
         """Some requests of one resource, so that a heap of drafts does not keep the others waiting."""
         for sent in range(_IN_TURN):
-            if self._stop.is_set() or not self._one(resource):
+            if self._stop.is_set() or self.leaves or not self._one(resource):
                 return sent
         return _IN_TURN
 

@@ -37,6 +37,15 @@ def bind_mis(tx: Connection, identity: str, settings: config.Settings) -> None:
     _bind(tx, {meta.MIS: identity.partition("#")[0]}, settings)
 
 
+def check_mis(tx: Connection, identity: str, settings: config.Settings) -> None:
+    """Check that the outbox has read this MIS, or none yet. Binds nothing.
+
+    Raises:
+        OutboxRefused: the outbox has read another database.
+    """
+    _compare(meta.MIS, meta.MIS.get(tx), identity.partition("#")[0], settings)
+
+
 def rebind_mis(tx: Connection, identity: str) -> str | None:
     """Take another MIS for the one that the outbox belongs to, on a person's word; what it was bound to before."""
     before, now_is = meta.MIS.get(tx), identity.partition("#")[0]

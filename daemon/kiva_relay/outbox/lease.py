@@ -53,6 +53,21 @@ def renew_every() -> timedelta:
     return DURATION / 3
 
 
+def this_machine() -> str:
+    """What this machine is called where the holder of a lease is."""
+    return socket.gethostname()
+
+
+def machine_of(holder: str) -> str:
+    """The machine of a holder, as the table `lease` names it."""
+    return holder.partition(" pid ")[0]
+
+
+def held_on(tx: Connection) -> str:
+    """The machine of whoever holds the lease, or ended without giving it back; "" where nobody does."""
+    return machine_of(tx.execute(sa.select(table.lease.c.holder)).scalar() or "")
+
+
 def holds_file(path: Path, pid: int) -> bool:
     """Does this process hold the lease of a file? By the kernel's list: looking takes no lock."""
     try:
@@ -67,13 +82,17 @@ def holds_file(path: Path, pid: int) -> bool:
 
 
 class Lease:
-    """The right to write an outbox and to send from it, held by this process."""
+    """The right to write an outbox and to send from it, held by this process.
+
+    `held_by`: the machine of who held it when this one asked in vain; "" where nobody knows.
+    """
 
     def __init__(self, outbox: Outbox, *, clock: Clock) -> None:
         self.fence = 0
         self._outbox = outbox
         self._clock = clock
-        self._holder = f"{socket.gethostname()} pid {os.getpid()} {secrets.token_hex(4)}"
+        self.held_by = ""
+        self._holder = f"{this_machine()} pid {os.getpid()} {secrets.token_hex(4)}"
         self._lock: IO[str] | None = None
         self._ends: float | None = None
         self._seen: tuple[int, datetime | None] | None = None
@@ -117,6 +136,7 @@ class Lease:
             Stolen: another relay holds the file.
         """
         while not stop.is_set():
+            self.held_by = ""
             try:
                 self.acquire()
             except errors.Stolen as error:
@@ -226,6 +246,7 @@ class Lease:
         if held is None:
             tx.execute(sa.insert(table.lease).values(id=1, fence=0))
         elif not self._outbox.is_file and self._may_be_held(tx, held) and not self._quiet(held.fence, held.expires_at):
+            self.held_by = machine_of(held.holder or "")
             raise _taken(held.holder or "perhaps one that took it just before another server answered")
         before = held.fence if held is not None else 0
         row = sa.select(table.lease.c.fence).where(table.lease.c.fence == before)

@@ -46,6 +46,11 @@ class CourierLoop:
         """Which disk is full; empty when none is."""
         return self._context.no_room
 
+    def leave(self, *, leaves: bool) -> None:
+        """Claim nothing more; or, where nobody takes over, go on."""
+        self._courier.leaves = leaves
+        self.wake.set()
+
     def turn(self) -> float:
         """Send some of what is due; the seconds to wait for more.
 

@@ -32,6 +32,10 @@ class Progress:
 
         return taken
 
+    def rests(self, loop: str) -> bool:
+        """Does a loop wait for its next turn, or has it not begun yet?"""
+        return loop not in self._steps
+
     def hanging(self, loop: str) -> float:
         """For how many seconds a loop has been in one step; 0 while it waits."""
         began = self._steps.get(loop)

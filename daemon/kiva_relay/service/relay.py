@@ -32,6 +32,7 @@ from kiva_relay.outbox.state import State
 from kiva_relay.outbox.witness import Witness
 from kiva_relay.service import systemd, telling
 from kiva_relay.service.capture_loop import CaptureLoop
+from kiva_relay.service.handover import Candidate
 from kiva_relay.service.progress import Progress
 from kiva_relay.service.reload import InForce
 from kiva_relay.service.threads import Threads
@@ -78,6 +79,11 @@ class Relay:
         self._has_told, self._number = False, ""
 
     @property
+    def handed_to(self) -> str:
+        """The machine to which it handed the lease over; "" where it ended otherwise, or did not end."""
+        return self._threads.handed_to if self._threads is not None else ""
+
+    @property
     def settings(self) -> config.Settings:
         """Those in force now."""
         return self.in_force.configuration.settings
@@ -102,7 +108,7 @@ class Relay:
             lease = Lease(self.outbox, clock=self.time)
             if not stand_by:
                 lease.outlast(self.stop)
-            elif not lease.stand_by(self.stop, waits=self._stand_by):
+            elif not lease.stand_by(self.stop, waits=self._standing_by(lease)):
                 return False
             undo.callback(self._give_back, lease)
             self.time.follow(self.time.apart())  # it may have stood by for days
@@ -173,17 +179,25 @@ class Relay:
 
     def _give_back(self, lease: Lease) -> None:
         """A thread that did not end may still write: then the lease stays ours until the process ends."""
-        if self._stolen is not None or (self._threads is not None and self._threads.running):
+        if self._stolen is not None:
+            return
+        if self._threads is not None and (running := self._threads.running):
+            _log.warning("A thread has not ended yet, so the lease ends by itself", threads=running)
             return
         self.outbox.stay(at_this_server=False)  # also of another server's, which took over meanwhile
         try:
             with contextlib.suppress(errors.Stolen), self.outbox.begin() as tx:
                 heartbeat.forget(tx)
             lease.release()
+            self.progress.at("given_back")
         except errors.Unreachable as error:
             _log.warning("The outbox cannot be written; its lease ends by itself", cause=str(error))
 
-    def _stand_by(self, why: str) -> None:
+    def _standing_by(self, lease: Lease) -> Callable[[str], None]:
+        candidate = Candidate(self.outbox, self.settings, clock=self.time)
+        return lambda why: self._stand_by(why, candidate, lease.held_by)
+
+    def _stand_by(self, why: str, candidate: Candidate, holder: str) -> None:
         """Another relay is active: the log says so once of each, and we are ready to take over."""
         if why != self._stands_by:
             self._stands_by = why
@@ -194,6 +208,7 @@ class Relay:
             if not self._has_told or telling.is_awaited(self.outbox, self._number):
                 self._number = telling.tell(self.outbox, self.settings, clock=self.time)
                 self._has_told = True
+            candidate.turn(holder)
 
     def _lost(self, error: errors.RelayError) -> None:
         """Another relay took over: this one ends."""

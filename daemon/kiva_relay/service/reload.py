@@ -26,7 +26,7 @@ from kiva_relay.outbox.database import Outbox
 from kiva_relay.outbox.meta import ReloadResult
 from kiva_relay.service import opening
 
-NEED_A_RESTART = ("kiva", "mis", "outbox", "metrics", "log", "stop_grace")
+NEED_A_RESTART = ("kiva", "mis", "outbox", "lease", "metrics", "log", "stop_grace")
 """Settings that are read once, when the relay starts."""
 
 _log = log.get("relay")

@@ -20,6 +20,7 @@ from kiva_relay.service import audit, heap, heartbeat, http, readiness, reload, 
 from kiva_relay.service.capture_loop import CaptureLoop
 from kiva_relay.service.delivery_loop import CourierLoop, RefresherLoop
 from kiva_relay.service.file_watch import FileWatch
+from kiva_relay.service.handover import Handover
 from kiva_relay.service.loop import Loop
 from kiva_relay.service.mail_loop import MailLoop
 from kiva_relay.service.progress import Progress
@@ -30,6 +31,7 @@ WATCHED = ("capture", "courier", "refresher")
 """The loops that feed the watchdog: without one of them half a relay would look like a whole one."""
 
 _ENDS_EVERY = 0.5
+_LEAVES_EVERY = 0.1
 _FEEDS_EVERY = 5.0
 _AT_LEAST = 0.01
 """Seconds that the main thread rests: nothing that it does is due sooner."""
@@ -106,6 +108,8 @@ class Threads:
         self._started_at = context.started_at
         self._looked_after_at = self._renewed_at = self._clock.monotonic()
         self._stolen: errors.RelayError | None = None
+        self._handover = Handover(context.outbox, in_force.configuration.settings, clock=time, begun=context.started)
+        self.handed_to = ""
         self._account: Account | None = None
         self._told: object = None
         self._told_at = self._counted_at = float("-inf")
@@ -116,9 +120,9 @@ class Threads:
         return [self._courier_thread, *self._readers]
 
     @property
-    def running(self) -> bool:
-        """May one of them still write?"""
-        return any(loop.running for loop in self.loops)
+    def running(self) -> list[str]:
+        """Those that may still write."""
+        return [loop.name for loop in self.loops if loop.running]
 
     def run(self) -> None:
         """Run all of them until `stop` is set; ends with the answer under way, or after `stop_grace`.
@@ -189,7 +193,9 @@ class Threads:
     # ---------------------------------------------------------------- the main thread
 
     def _tends_in(self) -> float:
-        """Seconds until the lease or the watchdog is due."""
+        """Seconds until the lease or the watchdog is due; while it leaves, until the next look at the last request."""
+        if self._handover.to:
+            return _LEAVES_EVERY
         due = min(self._renewed_at + lease.renew_every().total_seconds(), self._looked_after_at + _FEEDS_EVERY)
         return max(due - self._clock.monotonic(), _AT_LEAST)
 
@@ -199,6 +205,8 @@ class Threads:
         if now - self._renewed_at >= lease.renew_every().total_seconds():
             self._renewed_at = now
             self._renew()
+        if self._handover.to and not self._stop.is_set():
+            self._leave()
         if now - self._looked_after_at < _FEEDS_EVERY:
             return
         self._looked_after_at = now
@@ -214,25 +222,50 @@ class Threads:
     def _renew(self) -> None:
         try:
             self._context.lease.renew()
+            if not self._stop.is_set():
+                self._see_who_asks()
         except errors.Unreachable as error:
             _log.error("The outbox does not answer. The relay ends when its lease does", cause=str(error))
         except (errors.Stolen, errors.OutboxPutBack) as error:
             self._stolen = error
             self._stop.set()
 
+    def _see_who_asks(self) -> None:
+        """A relay on a preferred machine gets the lease: nothing more is claimed, for as long as it asks."""
+        before = self._handover.to
+        if bool(self._handover.look()) != bool(before):
+            self._courier.leave(leaves=not before)
+            self._progress.at("leaves")
+
+    def _leave(self) -> None:
+        """Hand the lease over as soon as the courier rests, so that no attempt is open."""
+        with contextlib.suppress(errors.Unreachable):  # then it is tried again
+            if self._progress.rests("courier") and self._handover.done():
+                self.handed_to = self._handover.to
+                self._progress.at("hands_over")
+                self._stop.set()
+
     def _end(self) -> None:
-        """Await the answer that the courier is waiting for; what the others only read is not waited for."""
+        """Await the answer that the courier is waiting for.
+
+        What the others only read is not waited for, unless the lease is handed over: then none of them may still write.
+        """
         self._stop.set()
         systemd.stopping("stopping: the answer under way is awaited")
-        deadline = self._clock.monotonic() + self._in_force.configuration.settings.stop_grace.total_seconds()
+        grace = self._in_force.configuration.settings.stop_grace.total_seconds()
+        deadline = self._clock.monotonic() + grace
         for loop in self.loops:
             loop.end(0)
         while self._courier_thread.running and self._clock.monotonic() < deadline:
             self._courier_thread.end(_ENDS_EVERY)
             self._tend()
-        deadline = self._clock.monotonic() + _READERS_STOP_WITHIN
+        deadline = self._clock.monotonic() + (grace if self.handed_to else _READERS_STOP_WITHIN)
         for loop in self._readers:
-            loop.end(max(deadline - self._clock.monotonic(), 0.1))
+            loop.end(_LEAVES_EVERY)
+            self._tend()
+            while loop.running and self._clock.monotonic() < deadline:
+                loop.end(_LEAVES_EVERY)
+                self._tend()
 
     # ---------------------------------------------------------------- the work of the loops
 

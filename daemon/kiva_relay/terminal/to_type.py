@@ -44,23 +44,31 @@ _COMMAND = re.compile(
     re.MULTILINE,
 )
 _START = re.compile(r"sudo systemctl (?:re)?start kiva-relay\b")
+_OF_UNIT = re.compile(
+    r"(?P<asks>systemctl [a-z-]+ (?:--now )?|journalctl -u )kiva-relay(?=\.service\b|\.?(?:[\s),;:`]|$))"
+)
 
 
 @dataclass(frozen=True)
 class InUse:
-    """The configuration in use: its file, where it is not the usual one, and whether commands need sudo."""
+    """The configuration in use: how it is named, where it is not the usual one, and whether commands need sudo.
 
-    file: Path | None = None
+    `partner`: it is that of one of several partners, and named so.
+    """
+
+    config: str = ""
     sudo: bool = False
+    partner: str = ""
 
 
 _in_use = InUse()
 
 
-def use(file: Path, *, usual: Path, outbox: Path | None = None) -> None:
-    """Say which configuration is in use, and which file its outbox is, as far as it is known."""
+def use(file: Path, *, usual: Path, outbox: Path | None = None, partner: str = "") -> None:
+    """Say which configuration is in use, whose it is, and which file its outbox is, as far as it is known."""
     global _in_use  # noqa: PLW0603 - a process is one command, with one configuration
-    _in_use = InUse(None if file == usual else file, sudo=not _is_own(outbox, file))
+    config = "" if file == usual else partner or str(file)
+    _in_use = InUse(config, sudo=not _is_own(outbox, file), partner=partner)
 
 
 def forget() -> None:
@@ -71,8 +79,10 @@ def forget() -> None:
 
 def lines(text: str) -> str:
     """A text with each command in it as it has to be typed."""
-    if _in_use.file is not None:
-        text = _START.sub(f"kiva-relay run --config {shlex.quote(str(_in_use.file))}", text)
+    if _in_use.partner:
+        text = _OF_UNIT.sub(rf"\g<asks>kiva-relay@{_in_use.partner}", text)
+    elif _in_use.config:
+        text = _START.sub(f"kiva-relay run --config {shlex.quote(_in_use.config)}", text)
     return _COMMAND.sub(_whole, text)
 
 
@@ -90,7 +100,7 @@ def _whole(said: re.Match[str]) -> str:
     if "--config" in said["command"] or "--help" in said["command"]:
         return said[0]
     sudo = "sudo " if _in_use.sudo else ""
-    option = f" --config {shlex.quote(str(_in_use.file))}" if _in_use.file is not None else ""
+    option = f" --config {shlex.quote(_in_use.config)}" if _in_use.config else ""
     return f"{sudo}{said['command']}{option}{said['end']}"
 
 

@@ -16,6 +16,7 @@ from kiva_relay.account.letter import LetterKind
 from kiva_relay.account.rest import rest_of
 from kiva_relay.account.standing import Standing
 from kiva_relay.account.task import Task, When
+from kiva_relay.config import partner
 from kiva_relay.config.mail import Recipient
 from kiva_relay.config.settings import Settings
 from kiva_relay.frozen import dataclass
@@ -112,12 +113,18 @@ def failed(
         quoted = shlex.quote(unit)
         lines += [
             (LetterStyle.LINE, language.say("mail.failed.why", command=f"sudo journalctl -u {quoted} -n 50")),
-            (LetterStyle.LINE, language.say("mail.failed.check", command="sudo kiva-relay check")),
+            (LetterStyle.LINE, language.say("mail.failed.check", command=f"sudo kiva-relay check{_config(settings)}")),
             (LetterStyle.LINE, language.say("mail.failed.start", command=f"sudo systemctl start {quoted}")),
         ]
     elif not unit.startswith(PAGE_UNIT):
         lines.append((LetterStyle.LINE, language.say("mail.failed.coordinator")))
     return _letter(subject, lines, settings, language)
+
+
+def _config(settings: Settings) -> str:
+    """What names the configuration of a partner."""
+    name = partner.of(settings.file)
+    return f" --config {name}" if name else ""
 
 
 def test(one: Recipient, settings: Settings, language: Language, *, now: datetime) -> LetterText:
@@ -126,7 +133,7 @@ def test(one: Recipient, settings: Settings, language: Language, *, now: datetim
     if one.role == "coordinator":
         when = language.say("mail.test.coordinator", n=mail.at.hour, time=f"{mail.at:%H:%M}")
     else:
-        when = language.say("mail.test.administrator", command="kiva-relay status")
+        when = language.say("mail.test.administrator", command=f"kiva-relay status{_config(settings)}")
     lines = [
         (LetterStyle.TASK, language.say("mail.test.works", command="kiva-relay mail test")),
         (LetterStyle.LINE, when),
@@ -291,7 +298,7 @@ def _health(about: str, facts: LetterFacts, language: Language) -> Lines:
         yield LetterStyle.TEXT, language.say(code)
     else:
         yield LetterStyle.TASK, language.say("mail.health.well")
-    yield LetterStyle.TEXT, language.say("mail.health.look", command="sudo kiva-relay status")
+    yield LetterStyle.TEXT, language.say("mail.health.look", command=f"sudo kiva-relay status{_config(facts.settings)}")
     yield from _link(facts, language)
 
 
