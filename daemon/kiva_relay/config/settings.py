@@ -72,7 +72,7 @@ class Delivery(Section):
     )
 
 
-class Lease(Section):
+class LeaseSettings(Section):
     """Which of several machines works, where the outbox is on PostgreSQL."""
 
     prefer: value.Names = setting(
@@ -150,7 +150,7 @@ class Settings(Section):
     )
     delivery: Delivery = section(Delivery)
     outbox: OutboxSettings = section(OutboxSettings)
-    lease: Lease = section(Lease)
+    lease: LeaseSettings = section(LeaseSettings)
     mirror: Mirror = section(Mirror)
     reload: Literal["on_command", "on_save"] = setting(
         "on_command",
@@ -193,7 +193,7 @@ class Settings(Section):
 
     @field_validator("lease")
     @classmethod
-    def _lease_of_a_server(cls, lease: Lease, info: ValidationInfo) -> Lease:
+    def _lease_of_a_server(cls, lease: LeaseSettings, info: ValidationInfo) -> LeaseSettings:
         outbox: OutboxSettings | None = info.data.get("outbox")
         if lease.prefer and outbox is not None and outbox.file is not None:
             raise Mismatch(
