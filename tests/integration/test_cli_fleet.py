@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from kiva_relay import cli
+from kiva_relay.account import standing
+from kiva_relay.account.standing import Standing
 from kiva_relay.config import partner
+from kiva_relay.config.settings import Settings
 from kiva_relay.outbox import hold, migration, table
 from kiva_relay.outbox.database import Outbox
 from testbed.rig import full_outbox
@@ -128,6 +132,38 @@ def test_what_is_away_or_broken_is_a_line(fleet: dict[str, FullOutbox], run: Run
     assert "mistake" in told["broken"][1]
     assert "no outbox" in told["new"][1]
     assert len([line for line in done.out.splitlines() if line.strip()]) == len(told) + 3
+
+
+def test_an_outbox_that_nobody_understands_is_a_line_without_its_words(
+    fleet: dict[str, FullOutbox], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gather = standing.gather
+
+    def fails(tx: Connection, settings: Settings, *, now: datetime) -> Standing:
+        if "/south/" in str(settings.file):
+            raise ValueError(full_outbox.NAME)
+        return gather(tx, settings, now=now)
+
+    monkeypatch.setattr(standing, "gather", fails)
+    done = status(run, tmp_path)
+    assert [row[:2] for row in rows(done.out)] == [["south", "STOPPED"], ["north", "OK"], ["west", "OK"]]
+    assert "ValueError" in done.out
+    assert full_outbox.NAME not in done.out + done.err
+
+
+def test_what_is_said_to_be_typed_in_a_folder_with_a_blank_can_be_pasted(
+    fleet: dict[str, FullOutbox], run: Run, tmp_path: Path
+) -> None:
+    folder = tmp_path / "my fleet"
+    (folder / "east").mkdir(parents=True)
+    assert f"ls '{folder}'" in status(run, folder).err
+    (folder / "config.yaml").touch()
+    assert f"kiva-relay status --config '{folder}/config.yaml'" in status(run, folder).err
+    config = fleet["north"].config.read_text().replace(str(tmp_path / "north" / "outbox.db"), "gone.db")
+    (folder / "east" / "config.yaml").write_text(config + "nonsense: 1\n")
+    done = status(run, folder)
+    for command, said in (("status", done.out), ("check", done.err)):
+        assert f"kiva-relay {command} --config '{folder}/east/config.yaml'" in said
 
 
 def test_one_whose_outbox_is_away_is_the_exit_code_of_waiting(

@@ -229,6 +229,29 @@ def test_it_does_not_ask_while_the_mis_or_kiva_is_away(
     assert asks(outbox) is not None
 
 
+def test_an_answer_that_nobody_documented_keeps_it_from_asking_and_from_nothing_else(
+    outbox: Outbox, tmp_path: Path, clock: SetClock, on: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread ended with a traceback in the log, every half minute; the words may be a person's."""
+
+    def odd(_self: Candidate) -> None:
+        raise ValueError("Aminata")
+
+    said: list[str | None] = []
+    monkeypatch.setattr(Candidate, "_must_work", odd)
+    monkeypatch.setattr(handover._log, "info", lambda _words, **more: said.append(more["cause"]))
+    on("north")
+    candidate = Candidate(outbox, settings(tmp_path), clock=clock)
+    for _ in range(2):
+        looked(candidate, "south")
+        clock.passes(handover.LOOKS_EVERY.total_seconds())
+    assert asks(outbox) is None
+    assert said == ["ValueError"], "once"
+    monkeypatch.setattr(Candidate, "_must_work", lambda _self: None)
+    looked(candidate, "south")
+    assert asks(outbox) is not None
+
+
 def test_what_it_saw_long_ago_is_no_reason_to_ask(
     outbox: Outbox, tmp_path: Path, clock: SetClock, on: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

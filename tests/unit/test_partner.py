@@ -52,6 +52,13 @@ def test_a_partner_that_is_not_there_is_told_with_the_nearest(home: Path) -> Non
     assert caught.value.hint == "Did you mean: north"
 
 
+def test_a_partner_that_nobody_knows_is_made_by_init(home: Path) -> None:
+    """A sample was to be written into a folder that is not there."""
+    with pytest.raises(errors.UsageError) as caught:
+        load("zanzibar")
+    assert caught.value.hint == "sudo kiva-relay init --config zanzibar"
+
+
 def test_its_secrets_and_its_witness_stand_in_folders_of_its_name(home: Path, tmp_path: Path) -> None:
     outbox = load("north").outbox
     assert outbox.witness == tmp_path / "witness" / "north" / "all.north.log"

@@ -1,13 +1,13 @@
 """`kiva-relay fleet status`: all partners of a machine, a line each, the gravest first."""
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-import sqlalchemy as sa
 import typer
 
 from kiva_relay import __version__, errors
@@ -68,8 +68,9 @@ class PartnerStatus:
 
     @property
     def why(self) -> str:
-        """Why nobody knows more, in one line; "" where it is known."""
-        return "" if self.error is None else (str(self.error).splitlines() or [type(self.error).__name__])[0]
+        """Why nobody knows more, in one line; "" where it is known. Words that are not ours may quote a person."""
+        said = str(self.error) if isinstance(self.error, (errors.RelayError, OSError)) else ""
+        return "" if self.error is None else (said.splitlines() or [type(self.error).__name__])[0]
 
 
 def command(folder: Folder = partner.HOME, *, lang: frame.Lang = None, as_json: frame.AsJson = False) -> int:
@@ -103,7 +104,8 @@ def _configurations(folder: Path) -> list[Path]:
     found = sorted(folder.glob(f"*/{partner.FILE}"))
     if not found:
         single = folder / partner.FILE
-        hint = f"kiva-relay status --config {single}" if os.path.isfile(single) else f"ls {folder}"  # noqa: PTH113 - pathlib's raises where a folder cannot be looked into
+        is_one = os.path.isfile(single)  # noqa: PTH113 - pathlib's raises where a folder cannot be looked into
+        hint = f"kiva-relay status --config {_named(single)}" if is_one else f"ls {shlex.quote(str(folder))}"
         raise errors.UsageError(f"There is no configuration {folder}/*/{partner.FILE}.", hint=hint)
     return found
 
@@ -128,7 +130,7 @@ def _looked_at(one: PartnerStatus, now: datetime) -> PartnerStatus:
     try:
         with frame.outbox(one.settings) as outbox, outbox.read() as tx:
             facts = standing.gather(tx, one.settings, now=now)
-    except (errors.RelayError, sa.exc.SQLAlchemyError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is that one outbox holds, the others have their lines
         return PartnerStatus(one.partner, one.settings, error=error)
     return PartnerStatus(one.partner, one.settings, facts, health.findings(facts))
 
@@ -162,7 +164,7 @@ def _row(one: PartnerStatus, now: datetime) -> tuple[str | None, ...]:
 
 def _named(file: Path) -> str:
     """How a command names this configuration."""
-    return partner.of(file) or str(file)
+    return partner.of(file) or shlex.quote(str(file))
 
 
 def _json(one: PartnerStatus) -> dict[str, Any]:

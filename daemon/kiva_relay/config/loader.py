@@ -221,8 +221,10 @@ def find(file: Path | None = None, *, environ: Mapping[str, str]) -> Path:
         sample = f"kiva-relay config sample > {shlex.quote(str(chosen))}"
         if named:
             by = "--config" if file else VARIABLE
-            close = nearest(partner.of(chosen), partner.every())
-            hint = f"Did you mean: {', '.join(close)}" if close else sample
+            name = partner.of(chosen)
+            close = nearest(name, partner.every())
+            made = f"sudo kiva-relay init --config {name}" if name else sample
+            hint = f"Did you mean: {', '.join(close)}" if close else made
             raise UsageError(f"There is no configuration {chosen} ({by}).", hint=hint) from None
         raise UsageError(
             f"There is no configuration. Looked at: --config (not given), {VARIABLE} (not set), "

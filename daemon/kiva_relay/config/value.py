@@ -206,7 +206,7 @@ def _server(url: str) -> str:
     if not url.isascii() or not url.isprintable() or " " in url:
         raise Mismatch(
             f"a server's address has no blanks and no accents, found {concealed.url(url)}",
-            remedy="a name with an accent as the browser copies it: xn--…",
+            remedy="write a name with an accent as xn--…, and other signs as %20",
         )
     return url.rstrip("/")
 

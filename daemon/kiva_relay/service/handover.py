@@ -8,8 +8,6 @@ from __future__ import annotations
 import threading
 from datetime import timedelta
 
-import sqlalchemy as sa
-
 from kiva_relay import errors, log
 from kiva_relay.clock import Clock
 from kiva_relay.config.settings import Settings
@@ -60,9 +58,10 @@ class Candidate:
     def _look_around(self) -> None:
         try:
             self._must_work()
-        except (errors.RelayError, sa.exc.SQLAlchemyError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever MIS and Kiva answer, standing by goes on
             self._good_until = float("-inf")
-            self._say("This machine is preferred, and does not ask for the lease: it could not work", str(error))
+            cause = str(error) if isinstance(error, errors.RelayError) else type(error).__name__
+            self._say("This machine is preferred, and does not ask for the lease: it could not work", cause)
         else:
             self._good_until = self._clock.monotonic() + _GOOD_FOR.total_seconds()
             self._say("This machine is preferred, and asks for the lease", "")
