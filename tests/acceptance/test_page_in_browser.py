@@ -315,8 +315,12 @@ def test_an_answer_of_yesterday_is_no_answer(morning: Morning, browser: Chromium
         assert "The session ended meanwhile, and nothing was done." in window.text
         assert not window.overflows()
         window.open("/drafts")
-        assert window.page.url.endswith("/login")
+        assert window.page.url.endswith("/login?to=%2Fdrafts")
         assert "meanwhile" not in window.text, "who only looks is told nothing"
+        window.page.fill("#name", "ann")
+        window.page.fill("#password", SECRET)
+        window.page.click("button.main")
+        window.page.wait_for_url(f"{url}/drafts")  # she comes where she wanted to be
     assert state(morning, lost.id) is State.IN_DOUBT
 
 
